@@ -1,0 +1,159 @@
+//! One opaque error for the words and the arithmetic: what failed, where, what was got, what was wanted.
+//!
+//! An [`Error`] is made where the fault is seen and carries everything that a reader of the message needs. Callers branch on
+//! [`Error::kind`]; people read its `Display`. It holds no open resources and costs one allocation, so it is never made on the
+//! good path.
+
+use std::fmt;
+
+/// What kind of thing went wrong. Callers branch on this, never on the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A configuration key is unknown, missing, of the wrong unit or out of range.
+    Config,
+    /// A manifest contradicts itself, its files, the configuration or [`crate::bindings`].
+    Manifest,
+    /// A plan does not fit: an arena or a memory budget is too small.
+    Capacity,
+    /// What came in from the vehicle (frame, stamp, pose, ego state, command) cannot be used.
+    Input,
+    /// What came out of an engine (or was computed from it) cannot be used.
+    Output,
+    /// A file or folder could not be read or written.
+    Io,
+    /// An engine library is missing, of the wrong version, or reported a fault.
+    Engine,
+    /// A device is missing, lost, or reported a fault.
+    Device,
+    /// A call broke a stated contract of this crate: a shape, a length, an order of calls.
+    Usage,
+}
+
+impl ErrorKind {
+    /// The word that messages, JSON and exit paths use for this kind.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Manifest => "manifest",
+            Self::Capacity => "capacity",
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Io => "io",
+            Self::Engine => "engine",
+            Self::Device => "device",
+            Self::Usage => "usage",
+        }
+    }
+}
+
+/// A failure: what, where, got, wanted.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    what: String,
+    place: Option<String>,
+    got: Option<String>,
+    wanted: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The result type of this crate and of the crates above it.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error of `kind`; `what` is a short sentence without a full stop.
+    pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, what: what.into(), place: None, got: None, wanted: None, source: None }))
+    }
+
+    /// Adds where it happened: a file, a YAML key, a tensor, a stage. An outer place is put before an inner one.
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        self.0.place = Some(match self.0.place.take() {
+            Some(inner) => format!("{place}: {inner}"),
+            None => place.to_string(),
+        });
+        self
+    }
+
+    /// Adds what was found.
+    #[must_use]
+    pub fn got(mut self, got: impl fmt::Display) -> Self {
+        self.0.got = Some(got.to_string());
+        self
+    }
+
+    /// Adds what would have been right.
+    #[must_use]
+    pub fn wanted(mut self, wanted: impl fmt::Display) -> Self {
+        self.0.wanted = Some(wanted.to_string());
+        self
+    }
+
+    /// Adds the error that caused this one.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// The kind to branch on.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Where it happened, outermost first.
+    pub fn place(&self) -> Option<&str> {
+        self.0.place.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, what, place, got, wanted, source } = &*self.0;
+        write!(f, "{} error", kind.as_str())?;
+        if let Some(place) = place {
+            write!(f, " at {place}")?;
+        }
+        write!(f, ": {what}")?;
+        match (got, wanted) {
+            (Some(got), Some(wanted)) => write!(f, " (got {got}, wanted {wanted})")?,
+            (Some(got), None) => write!(f, " (got {got})")?,
+            (None, Some(wanted)) => write!(f, " (wanted {wanted})")?,
+            (None, None) => {}
+        }
+        if let Some(source) = source {
+            write!(f, ": {source}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|s| s as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_kind_place_what_got_and_wanted_in_that_order() {
+        let e = Error::new(ErrorKind::Manifest, "wrong shape")
+            .at("tensor \"tokens\"")
+            .at("graph \"dit\"")
+            .got("[N, 95]")
+            .wanted("[N, 96]");
+        assert_eq!(
+            e.to_string(),
+            "manifest error at graph \"dit\": tensor \"tokens\": wrong shape (got [N, 95], wanted [N, 96])"
+        );
+        assert_eq!(e.kind(), ErrorKind::Manifest);
+    }
+}

@@ -1,0 +1,10 @@
+//! The words and the arithmetic of DriveWAM Edge.
+//!
+//! Enters: numbers, names and text that somebody else has read. Leaves: sizes, plans, schedules, noise, scores, trajectories and
+//! errors that say what is wrong. Never: files, threads, `unsafe`, or a device.
+
+#![forbid(unsafe_code)]
+
+pub mod error;
+
+pub use error::{Error, ErrorKind, Result};
