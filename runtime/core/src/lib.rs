@@ -5,6 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arena;
+pub mod bindings;
+pub mod dims;
+pub mod dtype;
 pub mod error;
+pub mod manifest;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,244 @@
+//! The arena's plan: which regions one device allocation holds, where each begins, who owns it. Arithmetic only.
+//!
+//! A [`Planner`] hands out [`Region`] tokens and finishes into an [`ArenaPlan`], which prints itself as a table and says whether it fits. The
+//! device floor makes the one allocation; nobody else turns a region into memory. A full arena is an error, never a second allocation.
+
+use crate::dtype::DType;
+use crate::error::{Error, ErrorKind, Result};
+use std::fmt;
+
+/// Every region begins at a multiple of this: 256 bytes is what device allocators give and what vectorised loads and engine bindings ask for.
+pub const ALIGNMENT: usize = 256;
+
+/// A typed place in the arena. Plain data: it reaches memory only through the arena it was planned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Region {
+    offset: usize,
+    len: usize,
+    dtype: DType,
+}
+
+impl Region {
+    /// Bytes from the start of the arena.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the region holds no element.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Bytes.
+    pub fn bytes(&self) -> usize {
+        self.len * self.dtype.bytes()
+    }
+
+    /// The elements `start .. start + len` of this region.
+    ///
+    /// # Errors
+    /// `Usage` when they are not all inside.
+    pub fn part(&self, start: usize, len: usize) -> Result<Self> {
+        match start.checked_add(len) {
+            Some(end) if end <= self.len => {
+                Ok(Self { offset: self.offset + start * self.dtype.bytes(), len, dtype: self.dtype })
+            }
+            _ => Err(Error::new(ErrorKind::Usage, "a part reaches outside its region")
+                .got(format!("{start} + {len}"))
+                .wanted(format!("within {} elements", self.len))),
+        }
+    }
+
+    /// Whether two regions share a byte.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.offset < other.offset + other.bytes() && other.offset < self.offset + self.bytes()
+    }
+}
+
+/// One row of the plan's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What the region is, for example `mem_k`.
+    pub name: String,
+    /// Which stage owns it, for example `memory`.
+    pub owner: &'static str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Where it lies.
+    pub region: Region,
+}
+
+/// Collects regions; see [`Planner::finish`].
+#[derive(Debug, Default)]
+pub struct Planner {
+    rows: Vec<Row>,
+    end: usize,
+}
+
+impl Planner {
+    /// An empty plan.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a region for a tensor of `shape`.
+    ///
+    /// # Errors
+    /// `Capacity` when the bytes do not fit an address.
+    pub fn add(&mut self, owner: &'static str, name: impl Into<String>, dtype: DType, shape: &[usize]) -> Result<Region> {
+        let name = name.into();
+        let too_large = || {
+            Error::new(ErrorKind::Capacity, "a region is larger than an address space").at(format!("arena: {owner}: {name}")).got(format!("{shape:?} {dtype}"))
+        };
+        let len = shape.iter().try_fold(1usize, |len, &axis| len.checked_mul(axis)).ok_or_else(too_large)?;
+        let end = len
+            .checked_mul(dtype.bytes())
+            .and_then(|bytes| bytes.checked_next_multiple_of(ALIGNMENT))
+            .and_then(|bytes| bytes.checked_add(self.end))
+            .filter(|&end| isize::try_from(end).is_ok())
+            .ok_or_else(too_large)?;
+        let region = Region { offset: self.end, len, dtype };
+        self.end = end;
+        self.rows.push(Row { name, owner, shape: shape.to_vec(), region });
+        Ok(region)
+    }
+
+    /// The finished plan, which must fit in `capacity_bytes`.
+    ///
+    /// # Errors
+    /// `Capacity`, with need, capacity, the largest owner, and the configuration keys that decide.
+    pub fn finish(self, capacity_bytes: usize) -> Result<ArenaPlan> {
+        let plan = ArenaPlan { rows: self.rows, bytes: self.end, capacity_bytes };
+        if plan.bytes <= capacity_bytes {
+            return Ok(plan);
+        }
+        let largest = plan.owners().into_iter().max_by_key(|(_, bytes)| *bytes);
+        let (owner, bytes) = largest.unwrap_or(("nobody", 0));
+        Err(Error::new(ErrorKind::Capacity, "the plan does not fit the arena")
+            .at("arena")
+            .got(format!("a need of {} bytes, of which {owner:?} {bytes}", plan.bytes))
+            .wanted(format!(
+                "at most {capacity_bytes} bytes: raise `target.arena_bytes` or lower `memory.video_slots`, `memory.action_slots` or `memory.max_chunks`"
+            )))
+    }
+}
+
+/// A plan that fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArenaPlan {
+    rows: Vec<Row>,
+    bytes: usize,
+    capacity_bytes: usize,
+}
+
+impl ArenaPlan {
+    /// Bytes of the one allocation.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes that the target allows.
+    pub fn capacity_bytes(&self) -> usize {
+        self.capacity_bytes
+    }
+
+    /// The regions, in order of offset.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Bytes of each owner, in order of first appearance.
+    pub fn owners(&self) -> Vec<(&'static str, usize)> {
+        let mut owners: Vec<(&'static str, usize)> = Vec::new();
+        for row in &self.rows {
+            let bytes = row.region.bytes().next_multiple_of(ALIGNMENT);
+            match owners.iter_mut().find(|(owner, _)| *owner == row.owner) {
+                Some((_, sum)) => *sum += bytes,
+                None => owners.push((row.owner, bytes)),
+            }
+        }
+        owners
+    }
+}
+
+impl fmt::Display for ArenaPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.rows.iter().map(|r| r.name.len()).max().unwrap_or(6).max(6);
+        writeln!(f, "{:<width$}  {:<10}  {:<20}  {:>5}  {:>14}  {:>14}", "region", "owner", "shape", "dtype", "bytes", "offset")?;
+        for row in &self.rows {
+            let shape = format!("{:?}", row.shape);
+            writeln!(
+                f,
+                "{:<width$}  {:<10}  {shape:<20}  {:>5}  {:>14}  {:>14}",
+                row.name,
+                row.owner,
+                row.region.dtype.to_string(),
+                row.region.bytes(),
+                row.region.offset
+            )?;
+        }
+        for (owner, bytes) in self.owners() {
+            writeln!(f, "{:<width$}  {owner:<10}  {:<20}  {:>5}  {bytes:>14}", "", "", "")?;
+        }
+        let share = 100.0 * self.bytes as f64 / self.capacity_bytes.max(1) as f64;
+        write!(f, "{:<width$}  {:<10}  {:<20}  {:>5}  {:>14}  of {} ({share:.1} %)", "total", "", "", "", self.bytes, self.capacity_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_aligned_and_never_overlap() {
+        let mut planner = Planner::new();
+        let a = planner.add("memory", "a", DType::F32, &[3, 5]).unwrap();
+        let b = planner.add("memory", "b", DType::U8, &[1]).unwrap();
+        let c = planner.add("sampler", "c", DType::F16, &[0]).unwrap();
+        let plan = planner.finish(1 << 20).unwrap();
+        assert_eq!((a.offset(), b.offset(), c.offset()), (0, 256, 512));
+        assert!(!a.overlaps(&b) && !b.overlaps(&c));
+        assert_eq!(plan.bytes(), 512);
+        assert_eq!(plan.owners(), vec![("memory", 512), ("sampler", 0)]);
+    }
+
+    #[test]
+    fn a_full_arena_errors_and_names_the_keys_to_raise() {
+        let mut planner = Planner::new();
+        planner.add("memory", "mem_k", DType::F32, &[1024]).unwrap();
+        let error = planner.finish(4095).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Capacity);
+        let text = error.to_string();
+        for word in ["4096", "4095", "memory", "target.arena_bytes", "memory.video_slots"] {
+            assert!(text.contains(word), "{word} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn a_region_beyond_the_address_space_errors_instead_of_wrapping() {
+        let mut planner = Planner::new();
+        let error = planner.add("memory", "huge", DType::F32, &[usize::MAX / 2, 3]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Capacity);
+        assert!(planner.add("memory", "half", DType::F32, &[usize::MAX / 16]).is_ok());
+        assert!(planner.add("memory", "more", DType::F32, &[usize::MAX / 16]).is_err());
+        assert_eq!(planner.rows.len(), 1, "a refused region must leave the plan as it was");
+    }
+
+    #[test]
+    fn a_part_outside_its_region_errors() {
+        let region = Planner::new().add("x", "r", DType::F32, &[10]).unwrap();
+        assert_eq!(region.part(4, 6).unwrap().offset(), 16);
+        assert!(region.part(5, 6).is_err());
+        assert!(region.part(usize::MAX, 2).is_err());
+    }
+}

@@ -1,0 +1,81 @@
+//! Layers of YAML to one tree: a later layer overrides an earlier one, key by key, and every value remembers which layer said it.
+
+use crate::error::{Error, ErrorKind, Result};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// One YAML text and the name by which messages call it (its file name).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// For messages.
+    pub name: String,
+    /// YAML.
+    pub text: String,
+}
+
+/// The merged tree and the layer of every key.
+#[derive(Debug)]
+pub(super) struct Merged {
+    pub(super) tree: Value,
+    origin: BTreeMap<String, String>,
+}
+
+impl Merged {
+    /// The layer that last wrote `key`, or the nearest key above it that some layer wrote.
+    pub(super) fn origin(&self, key: &str) -> &str {
+        let mut key = key;
+        loop {
+            if let Some(layer) = self.origin.get(key) {
+                return layer;
+            }
+            match key.rfind('.') {
+                Some(dot) => key = &key[..dot],
+                None => return "configuration",
+            }
+        }
+    }
+}
+
+/// Merges `layers` in order. Maps merge key by key; everything else is replaced whole. The key `extends` is the loader's and is dropped.
+pub(super) fn merge(layers: &[Layer]) -> Result<Merged> {
+    let mut merged = Merged { tree: Value::Object(Map::new()), origin: BTreeMap::new() };
+    for layer in layers {
+        let fail = |what: &str| Error::new(ErrorKind::Config, what).at(format!("{:?}", layer.name));
+        let tree: Value = serde_saphyr::from_str(&layer.text).map_err(|e| fail("not a YAML that can be read").caused_by(e))?;
+        let Value::Object(mut tree) = tree else {
+            return Err(fail("not a map of sections").got(kind(&tree)));
+        };
+        tree.remove("extends");
+        let Merged { tree: base, origin } = &mut merged;
+        overlay(base, Value::Object(tree), "", &layer.name, origin);
+    }
+    Ok(merged)
+}
+
+fn overlay(base: &mut Value, over: Value, path: &str, layer: &str, origin: &mut BTreeMap<String, String>) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                origin.insert(path.clone(), layer.to_owned());
+                overlay(base.entry(key).or_insert(Value::Null), value, &path, layer, origin);
+            }
+        }
+        (base, Value::Object(over)) => {
+            *base = Value::Object(Map::new());
+            overlay(base, Value::Object(over), path, layer, origin);
+        }
+        (base, over) => *base = over,
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+    }
+}
