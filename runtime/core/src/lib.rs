@@ -11,5 +11,6 @@ pub mod dims;
 pub mod dtype;
 pub mod error;
 pub mod manifest;
+pub mod pose;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,99 @@
+//! The configuration of a ride: typed sections, merged from layers, every key with unit, default and range.
+//!
+//! `configs/model`, `configs/target` and `configs/vehicle` are layers; a later one overrides an earlier one key by key. Unknown keys are
+//! refused by the types. Reading files is the pipeline's work: this module sees text.
+
+mod layers;
+mod sections;
+#[cfg(test)]
+mod tests;
+
+pub use layers::Layer;
+pub use sections::{
+    ActionFlow, ActionStart, Camera, CameraFit, Engine, EngineKind, Flow, GapPolicy, Guard, Ingest, Memory, MemoryPolicy,
+    Passes, SolverKind, Target, Vehicle, VideoCommit, VideoFlow,
+};
+
+use crate::dims::Model;
+use crate::error::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+
+/// Everything that a ride is configured by. What [`Config::from_layers`] returns has been checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The model, as its weights were made.
+    pub model: Model,
+    /// The machine.
+    pub target: Target,
+    /// The engines.
+    pub engine: Engine,
+    /// The vehicle's limits.
+    pub vehicle: Vehicle,
+    /// The camera's fit to the model.
+    #[serde(default)]
+    pub camera: Camera,
+    /// What comes in.
+    #[serde(default)]
+    pub ingest: Ingest,
+    /// The sampler.
+    pub flow: Flow,
+    /// The KV memory.
+    pub memory: Memory,
+    /// The guard.
+    #[serde(default)]
+    pub guard: Guard,
+}
+
+impl Config {
+    /// Merges and checks `layers`, the first being the base.
+    ///
+    /// # Errors
+    /// `Config`: not YAML, an unknown or missing key, a wrong type or unit, a value out of range; the message names the key and the layer that
+    /// said it.
+    pub fn from_layers(layers: &[Layer]) -> Result<Self> {
+        let merged = layers::merge(layers)?;
+        let config: Self = serde_path_to_error::deserialize(&merged.tree).map_err(|e| {
+            let path = e.path().to_string();
+            let place = if path == "." { "configuration".to_owned() } else { path };
+            Error::new(ErrorKind::Config, e.inner().to_string()).at(place.clone()).at(format!("{:?}", merged.origin(&place)))
+        })?;
+        config.check().map_err(|e| match e.place() {
+            Some(key) => {
+                let layer = format!("{:?}", merged.origin(key));
+                e.at(layer)
+            }
+            None => e,
+        })?;
+        Ok(config)
+    }
+
+    /// The whole configuration with its defaults, as YAML.
+    ///
+    /// # Errors
+    /// `Config` when a value cannot be written.
+    pub fn to_yaml(&self) -> Result<String> {
+        serde_saphyr::to_string(self).map_err(|e| Error::new(ErrorKind::Config, "cannot be written").caused_by(e))
+    }
+
+    /// Memory slots of the video pool, the action pool and the in-flight tail under the memory's policy.
+    pub fn slots(&self) -> (usize, usize, usize) {
+        let (nv, na) = (self.model.video_tokens(), self.model.action_tokens());
+        match self.memory.policy {
+            MemoryPolicy::Full => (self.memory.max_chunks * nv, self.memory.max_chunks * na, nv),
+            _ => (self.memory.video_slots, self.memory.action_slots, nv),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.model.check()?;
+        self.target.check()?;
+        self.engine.check()?;
+        self.vehicle.check()?;
+        self.camera.check()?;
+        self.ingest.check()?;
+        self.flow.check()?;
+        self.guard.check()?;
+        self.memory.check(&self.model)
+    }
+}

@@ -1,0 +1,92 @@
+//! A planar pose: x forward, y left, yaw counter-clockwise, in whatever frame its owner names.
+
+use serde::{Deserialize, Serialize};
+use std::f64::consts::{PI, TAU};
+
+/// Position and heading in a plane.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Pose2 {
+    /// Metres.
+    pub x_m: f64,
+    /// Metres.
+    pub y_m: f64,
+    /// Radians; may be outside of (−π, π].
+    pub yaw_rad: f64,
+}
+
+impl Pose2 {
+    /// A pose from its three numbers.
+    pub fn new(x_m: f64, y_m: f64, yaw_rad: f64) -> Self {
+        Self { x_m, y_m, yaw_rad }
+    }
+
+    /// `local`, given in this pose's frame, in the frame that this pose is given in. The yaws add up and are not wrapped.
+    #[must_use]
+    pub fn compose(&self, local: &Self) -> Self {
+        let (sin, cos) = libm::sincos(self.yaw_rad);
+        Self {
+            x_m: self.x_m + cos * local.x_m - sin * local.y_m,
+            y_m: self.y_m + sin * local.x_m + cos * local.y_m,
+            yaw_rad: self.yaw_rad + local.yaw_rad,
+        }
+    }
+
+    /// This pose in the frame of `origin`; the yaw is in (−π, π].
+    #[must_use]
+    pub fn relative_to(&self, origin: &Self) -> Self {
+        let (sin, cos) = libm::sincos(origin.yaw_rad);
+        let (dx, dy) = (self.x_m - origin.x_m, self.y_m - origin.y_m);
+        Self { x_m: cos * dx + sin * dy, y_m: cos * dy - sin * dx, yaw_rad: wrap(self.yaw_rad - origin.yaw_rad) }
+    }
+
+    /// Distance of the two positions, metres.
+    pub fn distance_m(&self, other: &Self) -> f64 {
+        libm::hypot(self.x_m - other.x_m, self.y_m - other.y_m)
+    }
+
+    /// The pose at `share` (0 to 1) of the way to `other`: positions linear, yaw along the shorter arc.
+    #[must_use]
+    pub fn interpolate(&self, other: &Self, share: f64) -> Self {
+        Self {
+            x_m: self.x_m + share * (other.x_m - self.x_m),
+            y_m: self.y_m + share * (other.y_m - self.y_m),
+            yaw_rad: self.yaw_rad + share * wrap(other.yaw_rad - self.yaw_rad),
+        }
+    }
+
+    /// Whether all three numbers are finite.
+    pub fn is_finite(&self) -> bool {
+        self.x_m.is_finite() && self.y_m.is_finite() && self.yaw_rad.is_finite()
+    }
+}
+
+/// The same angle in (−π, π].
+pub fn wrap(angle_rad: f64) -> f64 {
+    let wrapped = libm::fmod(angle_rad, TAU);
+    if wrapped > PI {
+        wrapped - TAU
+    } else if wrapped <= -PI {
+        wrapped + TAU
+    } else {
+        wrapped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relative_to_undoes_compose() {
+        let origin = Pose2::new(3.0, -2.0, 2.5);
+        let local = Pose2::new(7.0, 1.5, -0.8);
+        let back = origin.compose(&local).relative_to(&origin);
+        assert!(back.distance_m(&local) < 1e-12 && (back.yaw_rad - local.yaw_rad).abs() < 1e-12);
+    }
+
+    #[test]
+    fn interpolation_of_yaw_takes_the_shorter_arc() {
+        let halfway = Pose2::new(0.0, 0.0, 3.1).interpolate(&Pose2::new(0.0, 0.0, -3.1), 0.5);
+        assert!((wrap(halfway.yaw_rad).abs() - PI).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,313 @@
+//! The front camera: each pixel's ray is followed to the ground plane, and what stands upright is drawn over it, far to near.
+//!
+//! Edges are softened by the footprint of a pixel, so that far markings fade instead of flickering. A pinhole looking straight ahead,
+//! [`CAMERA_HEIGHT_M`] above the road.
+
+use crate::World;
+use crate::road::{AHEAD_M, Fixture, Sample};
+use crate::rng::mix;
+use crate::scene::Light;
+use drivewam_core::dims::Intrinsics;
+use drivewam_core::pose::Pose2;
+
+const CAMERA_HEIGHT_M: f64 = 1.5;
+/// Of the camera before the car's reference point.
+const CAMERA_AHEAD_M: f64 = 1.5;
+/// The ground is drawn up to here.
+const FAR_M: f64 = 75.0;
+const NEAR_M: f64 = 0.6;
+const RIGHT_EDGE_M: f64 = -2.1;
+const LEFT_EDGE_M: f64 = 5.4;
+
+type Rgb = [f64; 3];
+const WHITE: Rgb = [235.0, 235.0, 230.0];
+const SIGN_COLOURS: [Rgb; 3] = [[235.0, 40.0, 40.0], [250.0, 210.0, 30.0], [40.0, 90.0, 240.0]];
+
+/// A picture and the camera that sees it.
+#[derive(Debug, Clone)]
+pub struct Canvas {
+    /// Pixels.
+    pub width: usize,
+    /// Pixels.
+    pub height: usize,
+    /// Pinhole.
+    pub intrinsics: Intrinsics,
+    /// RGB, row by row.
+    pub rgb: Vec<u8>,
+    depth: Vec<Near>,
+}
+
+/// The centre line near the car, in camera axes (forward, left).
+#[derive(Debug, Clone, Copy)]
+struct Near {
+    s_m: f64,
+    x_m: f64,
+    y_m: f64,
+    sin: f64,
+    cos: f64,
+}
+
+impl Canvas {
+    /// A black picture.
+    pub fn new(width: usize, height: usize, intrinsics: Intrinsics) -> Self {
+        Self { width, height, intrinsics, rgb: vec![0; width * height * 3], depth: Vec::with_capacity(128) }
+    }
+
+    fn blend(&mut self, column: usize, row: usize, colour: Rgb, cover: f64) {
+        let at = (row * self.width + column) * 3;
+        for (byte, value) in self.rgb[at..at + 3].iter_mut().zip(colour) {
+            *byte = (f64::from(*byte) + cover * (value - f64::from(*byte)) + 0.5).clamp(0.0, 255.0) as u8;
+        }
+    }
+
+    /// A rectangle given in pixels with fractions; its edge pixels are covered in part.
+    fn rectangle(&mut self, left: f64, top: f64, right: f64, bottom: f64, colour: Rgb) {
+        let columns = (left.max(0.0) as usize)..(right.ceil().clamp(0.0, self.width as f64) as usize);
+        let rows = (top.max(0.0) as usize)..(bottom.ceil().clamp(0.0, self.height as f64) as usize);
+        for row in rows {
+            let high = (bottom.min(row as f64 + 1.0) - top.max(row as f64)).clamp(0.0, 1.0);
+            for column in columns.clone() {
+                let wide = (right.min(column as f64 + 1.0) - left.max(column as f64)).clamp(0.0, 1.0);
+                self.blend(column, row, colour, high * wide);
+            }
+        }
+    }
+}
+
+/// 0 below `low`, 1 above `high`, smooth between.
+fn ramp(value: f64, low: f64, high: f64) -> f64 {
+    ((value - low) / (high - low).max(1e-9)).clamp(0.0, 1.0)
+}
+
+/// Cover of a stripe of `half` width around `centre`, seen with a footprint of `soft`.
+fn stripe(value: f64, centre: f64, half: f64, soft: f64) -> f64 {
+    let inside = half - (value - centre).abs();
+    ramp(inside, -0.5 * soft, 0.5 * soft) * (2.0 * half / (2.0 * half).max(soft))
+}
+
+fn mixed(a: Rgb, b: Rgb, share: f64) -> Rgb {
+    [a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), a[2] + share * (b[2] - a[2])]
+}
+
+/// 0 to 1 by the cell of the ground that a point lies in.
+fn grain(x_m: f64, y_m: f64, cell_m: f64) -> f64 {
+    let (x, y) = (libm::floor(x_m / cell_m) as i64, libm::floor(y_m / cell_m) as i64);
+    (mix((x as u64).wrapping_mul(0x9e37_79b9) ^ (y as u64).rotate_left(32)) >> 40) as f64 / (1u64 << 24) as f64
+}
+
+pub(crate) fn draw(world: &World, canvas: &mut Canvas) {
+    let camera = world.ego().pose.compose(&Pose2::new(CAMERA_AHEAD_M, 0.0, 0.0));
+    let (s_m, _) = world.place();
+    canvas.depth.clear();
+    for (at_m, Sample { pose, .. }) in world.road().between(s_m - 2.0, s_m + FAR_M + 8.0) {
+        let local = pose.relative_to(&camera);
+        let (sin, cos) = libm::sincos(local.yaw_rad);
+        canvas.depth.push(Near { s_m: at_m, x_m: local.x_m, y_m: local.y_m, sin, cos });
+    }
+    sky(canvas, &camera);
+    ground(world, canvas, &camera);
+    upright(world, canvas, &camera);
+}
+
+fn sky(canvas: &mut Canvas, camera: &Pose2) {
+    let Intrinsics { fx_px, cx_px, cy_px, .. } = canvas.intrinsics;
+    let horizon = (cy_px.ceil().max(0.0) as usize).min(canvas.height);
+    for column in 0..canvas.width {
+        let azimuth = camera.yaw_rad - libm::atan2(column as f64 + 0.5 - cx_px, fx_px);
+        let cell = libm::floor(azimuth / 0.12);
+        let roof = 0.03 + 0.09 * grain(cell, 3.0, 1.0);
+        let tint = grain(cell, 7.0, 1.0);
+        for row in 0..horizon {
+            let elevation = (cy_px - row as f64 - 0.5) / canvas.intrinsics.fy_px;
+            let blue = mixed([190.0, 205.0, 225.0], [95.0, 140.0, 205.0], ramp(elevation, 0.0, 0.5));
+            let house = mixed([95.0, 85.0, 80.0], [150.0, 135.0, 120.0], tint);
+            let colour = mixed(blue, house, ramp(roof - elevation, -0.009, 0.009));
+            canvas.blend(column, row, colour, 1.0);
+        }
+    }
+}
+
+fn ground(world: &World, canvas: &mut Canvas, camera: &Pose2) {
+    let Intrinsics { fx_px, fy_px, cx_px, cy_px } = canvas.intrinsics;
+    let (sin, cos) = libm::sincos(camera.yaw_rad);
+    let (s_m, _) = world.place();
+    let near = std::mem::take(&mut canvas.depth);
+    let lines: Vec<f64> = world
+        .road()
+        .fixtures()
+        .filter(|p| matches!(p.what, Fixture::Light { .. }) && p.s_m > s_m - 3.0)
+        .map(|p| p.s_m)
+        .collect();
+    let crosswalks: Vec<f64> = world
+        .road()
+        .fixtures()
+        .filter(|p| matches!(p.what, Fixture::Pedestrian { .. }) && p.s_m > s_m - 4.0)
+        .map(|p| p.s_m)
+        .collect();
+    let crossings: Vec<Pose2> = world.road().junctions().map(|j| j.centre.relative_to(camera)).collect();
+    for row in (cy_px.ceil().max(0.0) as usize)..canvas.height {
+        let below = (row as f64 + 0.5 - cy_px) / fy_px;
+        let x_m = CAMERA_HEIGHT_M / below.max(1e-3);
+        let haze = ramp(x_m, 30.0, FAR_M);
+        let (soft_side, soft_deep) = ((x_m / fx_px).max(0.02), (x_m * x_m / (CAMERA_HEIGHT_M * fy_px)).max(0.02));
+        let mut hint = 0;
+        for column in 0..canvas.width {
+            let y_m = -(column as f64 + 0.5 - cx_px) / fx_px * x_m;
+            let world_x = camera.x_m + cos * x_m - sin * y_m;
+            let world_y = camera.y_m + sin * x_m + cos * y_m;
+            let grass = mixed([70.0, 105.0, 55.0], [105.0, 140.0, 75.0], grain(world_x, world_y, 2.5));
+            let mut colour = grass;
+            let asphalt = mixed([88.0, 88.0, 92.0], [104.0, 104.0, 107.0], grain(world_x, world_y, 1.3));
+            for crossing in &crossings {
+                let (cross_sin, cross_cos) = libm::sincos(crossing.yaw_rad);
+                let (dx, dy) = (x_m - crossing.x_m, y_m - crossing.y_m);
+                let along = cross_cos * dx + cross_sin * dy;
+                let aside = cross_cos * dy - cross_sin * dx;
+                let square = stripe(along, 0.0, 5.5, soft_side) * ramp(45.0 - aside.abs(), -1.0, 1.0);
+                let through = stripe(aside, 1.6, 3.9, soft_side) * ramp(45.0 - along.abs(), -1.0, 1.0);
+                colour = mixed(colour, asphalt, square.max(through));
+            }
+            if x_m < FAR_M
+                && let Some((along_m, aside_m)) = nearest(&near, x_m, y_m, &mut hint)
+            {
+                let road = ramp(aside_m - RIGHT_EDGE_M, -0.5 * soft_side, 0.5 * soft_side)
+                    * ramp(LEFT_EDGE_M - aside_m, -0.5 * soft_side, 0.5 * soft_side);
+                colour = mixed(colour, asphalt, road);
+                let dash = ramp(0.5 - (libm::fmod(along_m, 6.0) / 6.0 - 0.5).abs(), 0.2, 0.3);
+                let edge = stripe(aside_m, RIGHT_EDGE_M + 0.25, 0.13, soft_side).max(stripe(aside_m, LEFT_EDGE_M - 0.25, 0.13, soft_side));
+                let in_junction = world.road().junctions().any(|j| along_m > j.s_m && along_m < j.end_m);
+                let paint = if in_junction { 0.0 } else { edge.max(dash * stripe(aside_m, 1.75, 0.13, soft_side)) };
+                colour = mixed(colour, WHITE, paint);
+                for &line in &lines {
+                    let cover = stripe(along_m, line, 0.35, soft_deep) * stripe(aside_m, -0.1, 1.85, soft_side);
+                    colour = mixed(colour, WHITE, cover);
+                }
+                for &line in &crosswalks {
+                    let bars = if libm::floor((aside_m + 20.0) / 0.6) % 2.0 == 0.0 { road } else { 0.0 };
+                    colour = mixed(colour, WHITE, bars * stripe(along_m, line, 1.3, soft_deep));
+                }
+            }
+            colour = mixed(colour, [165.0, 178.0, 185.0], 0.75 * haze);
+            canvas.blend(column, row, colour, 1.0);
+        }
+    }
+    canvas.depth = near;
+}
+
+/// Arc length and lateral offset of a ground point by the nearest centre-line sample, walking from the last one found.
+fn nearest(near: &[Near], x_m: f64, y_m: f64, hint: &mut usize) -> Option<(f64, f64)> {
+    let squared = |n: &Near| (n.x_m - x_m) * (n.x_m - x_m) + (n.y_m - y_m) * (n.y_m - y_m);
+    let mut best = (*hint, squared(near.get(*hint)?));
+    // Every fourth sample finds the right branch of the road, its neighbours the right sample.
+    for i in (0..near.len()).step_by(4) {
+        let distance = squared(&near[i]);
+        if distance < best.1 {
+            best = (i, distance);
+        }
+    }
+    for i in best.0.saturating_sub(3)..(best.0 + 4).min(near.len()) {
+        let distance = squared(&near[i]);
+        if distance < best.1 {
+            best = (i, distance);
+        }
+    }
+    *hint = best.0;
+    let n = &near[best.0];
+    let (dx, dy) = (x_m - n.x_m, y_m - n.y_m);
+    Some((n.s_m + n.cos * dx + n.sin * dy, n.cos * dy - n.sin * dx))
+}
+
+/// One upright thing: its parts in metres (left, bottom, right, top) around its foot, right positive.
+struct Upright {
+    forward_m: f64,
+    right_m: f64,
+    parts: Vec<([f64; 4], Rgb)>,
+}
+
+fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
+    let road = world.road();
+    let (s_m, _) = world.place();
+    let mut things: Vec<Upright> = Vec::with_capacity(48);
+    let mut add = |at: Pose2, parts: Vec<([f64; 4], Rgb)>| {
+        let local = at.relative_to(camera);
+        if local.x_m > NEAR_M && local.x_m < FAR_M + 10.0 {
+            things.push(Upright { forward_m: local.x_m, right_m: -local.y_m, parts });
+        }
+    };
+    for (at_m, sample) in road.between(s_m - 1.0, s_m + FAR_M) {
+        let index = libm::floor(at_m) as i64;
+        if index % 9 != 0 {
+            continue;
+        }
+        for (side, d_m) in [(1u64, -4.2), (2, 7.4)] {
+            let hue = mix(index as u64 ^ (side << 40));
+            let height = 0.8 + 1.6 * ((hue >> 8) & 255) as f64 / 255.0;
+            let colour = [60.0 + (hue & 63) as f64, 70.0 + ((hue >> 16) & 63) as f64, 40.0 + ((hue >> 24) & 31) as f64];
+            let at = sample.pose.compose(&Pose2::new(0.0, d_m, 0.0));
+            if !road.junctions().any(|j| at_m > j.s_m - 6.0 && at_m < j.end_m + 6.0) {
+                add(at, vec![([-0.3, 0.0, 0.3, height], colour)]);
+            }
+        }
+    }
+    for placed in road.fixtures().filter(|p| p.s_m > s_m && p.s_m < s_m + AHEAD_M.min(FAR_M)) {
+        match placed.what {
+            Fixture::Sign { limit, reveal_m } if placed.s_m - s_m < reveal_m => {
+                let at = road.at(placed.s_m).pose.compose(&Pose2::new(0.0, -3.6, 0.0));
+                let face = SIGN_COLOURS[limit % 3];
+                // The class shows in the colour and in the number of dark bars.
+                let mut parts = vec![([-0.1, 0.0, 0.1, 1.4], [90.0; 3]), ([-1.1, 1.2, 1.1, 3.4], WHITE), ([-0.95, 1.35, 0.95, 3.25], face)];
+                for bar in 0..=limit {
+                    let bottom = 1.6 + 0.55 * bar as f64;
+                    parts.push(([-0.6, bottom, 0.6, bottom + 0.25], [20.0; 3]));
+                }
+                add(at, parts);
+            }
+            Fixture::Light { .. } => {
+                let at = road.at(placed.s_m + 1.0).pose.compose(&Pose2::new(0.0, -3.1, 0.0));
+                let state = world.scene().light(placed, world.time_s());
+                let mut parts = vec![([-0.1, 0.0, 0.1, 2.0], [70.0; 3]), ([-0.75, 1.9, 0.75, 4.7], [25.0; 3])];
+                let (bottom, colour) = match state {
+                    Light::Red => (3.75, [255.0, 30.0, 20.0]),
+                    Light::Amber => (2.9, [255.0, 180.0, 0.0]),
+                    Light::Green => (2.0, [30.0, 255.0, 90.0]),
+                };
+                parts.push(([-0.55, bottom, 0.55, bottom + 0.85], colour));
+                add(at, parts);
+            }
+            _ => {}
+        }
+    }
+    for walker in &world.scene().pedestrians {
+        let at = road.at(walker.s_m).pose.compose(&Pose2::new(0.0, walker.d_m, 0.0));
+        add(at, vec![([-0.4, 0.0, 0.4, 0.9], [35.0, 35.0, 110.0]), ([-0.45, 0.9, 0.45, 1.6], [255.0, 120.0, 200.0]), ([-0.25, 1.6, 0.25, 2.0], [225.0, 180.0, 150.0])]);
+    }
+    if let (Some(at), Some(lead)) = (world.scene().lead_pose(road), &world.scene().lead) {
+        let rear = at.compose(&Pose2::new(-crate::scene::LEAD_REAR_M, 0.0, 0.0));
+        let brake = if lead.acceleration_mps2 < -0.4 || lead.speed_mps < 0.2 { [255.0, 20.0, 20.0] } else { [110.0, 15.0, 15.0] };
+        add(
+            rear,
+            vec![
+                ([-0.95, 0.25, 0.95, 1.0], [60.0, 60.0, 150.0]),
+                ([-0.8, 1.0, 0.8, 1.6], [25.0, 30.0, 45.0]),
+                ([-0.95, 0.65, -0.45, 0.95], brake),
+                ([0.45, 0.65, 0.95, 0.95], brake),
+                ([-0.95, 0.0, 0.95, 0.25], [15.0; 3]),
+            ],
+        );
+    }
+    things.sort_by(|a, b| b.forward_m.total_cmp(&a.forward_m));
+    let Intrinsics { fx_px, fy_px, cx_px, cy_px } = canvas.intrinsics;
+    for thing in &things {
+        let (wide, high) = (fx_px / thing.forward_m, fy_px / thing.forward_m);
+        for &([left, bottom, right, top], colour) in &thing.parts {
+            let haze = ramp(thing.forward_m, 35.0, 90.0);
+            canvas.rectangle(
+                cx_px + (thing.right_m + left) * wide,
+                cy_px + (CAMERA_HEIGHT_M - top) * high,
+                cx_px + (thing.right_m + right) * wide,
+                cy_px + (CAMERA_HEIGHT_M - bottom) * high,
+                mixed(colour, [165.0, 178.0, 185.0], 0.6 * haze),
+            );
+        }
+    }
+}

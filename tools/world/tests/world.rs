@@ -1,0 +1,156 @@
+//! What the world promises: a safe expert, memory that is really needed, the same bits for the same seed, folders that are whole.
+
+use drivewam_core::dims::Intrinsics;
+use drivewam_world::{Canvas, FrameFormat, Kind, Options, WriteOptions, World, write_seeds};
+use std::sync::atomic::AtomicBool;
+
+const CAMERA: Intrinsics = Intrinsics { fx_px: 56.0, fy_px: 56.0, cx_px: 56.0, cy_px: 32.0 };
+
+fn ride(seed: u64, options: Options, ticks: usize, mut see: impl FnMut(&World)) -> World {
+    let mut world = World::new(seed, options);
+    for _ in 0..ticks {
+        see(&world);
+        world.step(world.expert());
+    }
+    world
+}
+
+/// Breaks when the expert creeps over a red line, follows too close, or cuts a curve.
+#[test]
+fn the_expert_never_collides_leaves_the_road_or_runs_a_red_light() {
+    let mut failures = Vec::new();
+    for seed in 0..48 {
+        for (kind, disturb) in [(Kind::Ordinary, false), (Kind::Memory, false), (Kind::Mixed, true)] {
+            let world = ride(seed, Options { kind, disturb }, 1200, |_| {});
+            if world.violations() != Default::default() {
+                failures.push((seed, kind, disturb, world.violations()));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Breaks when lights or leads no longer stop the car, or when it never gets going.
+#[test]
+fn the_expert_stops_where_it_must_and_reaches_the_limits_where_it_may() {
+    let (mut stopped, mut fast, mut ticks) = (0, 0, 0);
+    for seed in 0..24 {
+        ride(seed, Options { kind: Kind::Mixed, disturb: false }, 1200, |world| {
+            stopped += usize::from(world.ego().speed_mps < 0.1);
+            fast += usize::from(world.ego().speed_mps > 0.93 * world.labels().limit_mps);
+            ticks += 1;
+        });
+    }
+    let (stopped, fast) = (stopped as f64 / ticks as f64, fast as f64 / ticks as f64);
+    println!("stopped {stopped:.3}, at the limit {fast:.3}");
+    assert!((0.03..0.4).contains(&stopped), "stopped fraction {stopped}");
+    assert!(fast > 0.15, "fraction at the limit {fast}");
+}
+
+/// Breaks when holds end at random phases, or a sign is seen too late to be forgotten.
+#[test]
+fn memory_worlds_need_memory_in_at_least_eight_percent_of_their_chunks() {
+    let (mut needed, mut chunks) = (0, 0);
+    for seed in 0..24 {
+        let mut tick = 0;
+        ride(seed, Options { kind: Kind::Memory, disturb: false }, 3000, |world| {
+            if tick % 40 == 0 {
+                chunks += 1;
+                needed += usize::from(world.labels().memory_needed);
+                if world.labels().memory_needed {
+                    assert!(world.ego().speed_mps < 5.0);
+                }
+            }
+            tick += 1;
+        });
+    }
+    let share = needed as f64 / f64::from(chunks);
+    println!("memory needed in {share:.3} of {chunks} chunks");
+    assert!(share >= 0.08, "share {share}");
+}
+
+fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Breaks when a seed draws another world: then raise `WORLD_VERSION` and renew the hash, for trained weights belong to a version.
+#[test]
+fn a_seed_draws_the_same_world_to_the_bit() {
+    let mut canvas = Canvas::new(112, 64, CAMERA);
+    let mut bits = 0u64;
+    let world = ride(7, Options { kind: Kind::Mixed, disturb: true }, 600, |world| {
+        if world.time_s() as u64 % 10 == 0 {
+            world.render(&mut canvas);
+            bits ^= hash(canvas.rgb.iter().copied()).rotate_left((world.time_s() * 10.0) as u32 % 64);
+        }
+    });
+    let pose = world.ego().pose;
+    bits ^= hash(pose.x_m.to_bits().to_le_bytes().into_iter().chain(pose.y_m.to_bits().to_le_bytes()));
+    assert_eq!(bits, PINNED, "0x{bits:016x}");
+}
+
+const PINNED: u64 = 0x20e3_cbd9_48c2_e32a;
+
+/// Breaks when signs, leads or lights are drawn too small or not at all: removing the thing must change the pixels where it is.
+#[test]
+fn a_visible_sign_changes_the_picture() {
+    let (mut seen, mut coloured) = (0, 0);
+    let mut canvas = Canvas::new(112, 64, CAMERA);
+    for seed in 0..8 {
+        ride(seed, Options { kind: Kind::Memory, disturb: false }, 1200, |world| {
+            if world.labels().sign_visible {
+                seen += 1;
+                world.render(&mut canvas);
+                let vivid = canvas.rgb.chunks_exact(3).filter(|p| {
+                    let (high, low) = (p.iter().max().copied().unwrap_or(0), p.iter().min().copied().unwrap_or(0));
+                    high > 180 && high - low > 120
+                });
+                coloured += usize::from(vivid.count() >= 4);
+            }
+        });
+    }
+    println!("sign pixels in {coloured} of {seen} pictures");
+    assert!(seen > 100 && coloured as f64 > 0.9 * f64::from(seen));
+}
+
+/// Breaks when memory grows with the length of the ride, or the route runs out.
+#[test]
+fn four_hours_need_no_more_road_than_four_minutes() {
+    let world = ride(3, Options::default(), 4 * 3600 * 10, |_| {});
+    assert!(world.place().0 > 20_000.0, "{:?}", world.place());
+    assert_eq!(world.violations(), Default::default());
+}
+
+fn options() -> WriteOptions {
+    WriteOptions {
+        world: Options::default(),
+        seconds: 8.0,
+        camera_hz: 2,
+        width: 112,
+        height: 64,
+        intrinsics: CAMERA,
+        format: FrameFormat::Rgb8,
+        threads: 2,
+    }
+}
+
+#[test]
+fn a_written_folder_is_whole_and_a_cancelled_one_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = write_seeds(0..3, &options(), dir.path(), &|_| {}, &AtomicBool::new(false)).unwrap();
+    assert_eq!((written.drives, written.frames), (3, 3 * 17));
+    let raw = std::fs::metadata(dir.path().join("000001/frames.rgb")).unwrap();
+    assert_eq!(raw.len(), 17 * 64 * 112 * 3);
+    let poses = std::fs::read_to_string(dir.path().join("000001/poses.csv")).unwrap();
+    assert_eq!(poses.lines().count(), 1 + 81);
+    let cancelled = dir.path().join("cancelled");
+    write_seeds(0..3, &options(), &cancelled, &|_| {}, &AtomicBool::new(true)).unwrap();
+    assert_eq!(std::fs::read_dir(cancelled).unwrap().count(), 0);
+}
+
+#[test]
+fn a_camera_rate_that_does_not_divide_the_ticks_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = write_seeds(0..1, &WriteOptions { camera_hz: 3, ..options() }, dir.path(), &|_| {}, &AtomicBool::new(false)).unwrap_err();
+    assert!(error.to_string().contains("camera_hz") && error.to_string().contains("got 3"), "{error}");
+}
