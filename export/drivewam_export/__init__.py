@@ -1,0 +1,1 @@
+"""The Python side of DriveWAM Edge: reference model, training of the small policy, ONNX export. The vehicle needs none of it."""

@@ -1,0 +1,64 @@
+"""The joint flow-matching loss, the noise levels it is drawn at, and noisy-history augmentation (paper 3.1; spec section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .packed import Layout
+
+
+def shifted(u: torch.Tensor, shift: float) -> torch.Tensor:
+    """sigma = s u / (1 + (s - 1) u)."""
+    return shift * u / (1 + (shift - 1) * u)
+
+
+@dataclass(frozen=True)
+class NoiseLevels:
+    """How flow times are drawn. LingBot-VA's values: shifts 5 and 1 (or 0.05), history p 0.5, history u in [0.5, 1) shifted.
+
+    `history_max` set: a history level is uniform in [0, history_max], drawn per chunk; otherwise u uniform in [0.5, 1) of the path to data,
+    shifted by the video shift, drawn per row.
+    """
+
+    video_shift: float = 5.0
+    action_shift: float = 1.0
+    history_probability: float = 0.5
+    history_max: float | None = None
+
+    def draw(self, layout: Layout, rows: int, generator: torch.Generator) -> torch.Tensor:
+        """Flow times [rows, G] of the layout's groups."""
+        times = torch.zeros(rows, len(layout.groups))
+        per_row = torch.rand(rows, generator=generator)
+        for i, group in enumerate(layout.groups):
+            u = torch.rand(rows, generator=generator)
+            if group.noisy:
+                times[:, i] = shifted(u, self.action_shift if group.is_action else self.video_shift)
+            elif not group.is_action:
+                if self.history_max is None:
+                    noisy, level = per_row < self.history_probability, shifted(0.5 * u, self.video_shift)
+                else:
+                    noisy = torch.rand(rows, generator=generator) < self.history_probability
+                    level = u * self.history_max
+                times[:, i] = torch.where(noisy, level, torch.zeros(()))
+        return times
+
+
+def interpolate(clean: torch.Tensor, noise: torch.Tensor, flow_time: torch.Tensor) -> torch.Tensor:
+    """x_tau = (1 - tau) x + tau eps."""
+    return (1 - flow_time) * clean + flow_time * noise
+
+
+def flow_matching_loss(layout: Layout, velocity, clean, noise, *, beta_action: float = 1.0, weight_video: float = 1.0):
+    """L = weight_video * E|v_z - (eps - x)|^2 + beta_a * E|v_a - (eps - a)|^2, over noisy tokens and used channels.
+
+    Tensors [B, N, W]. Returns (loss, video part, action part).
+    """
+    config = layout.config
+    error = (velocity - (noise - clean)).square()
+    noisy = torch.tensor([g.noisy for g in layout.groups], device=velocity.device)[layout.group]
+    is_action = layout.is_action.bool()
+    video = error[:, noisy & ~is_action, : config.video_channels].mean()
+    action = error[:, noisy & is_action][..., list(config.action.used_channels)].mean()
+    return weight_video * video + beta_action * action, video, action

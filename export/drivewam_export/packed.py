@@ -1,0 +1,146 @@
+"""The packed teacher-forced training sequence: `[noisy video | clean video | noisy action (copies) | clean action]`, its mask and its positions.
+
+A token has a chunk c, a parity g = 2c (video) or 2c+1 (action), and a copy: noisy or clean. Who may see whom (spec section 4, LingBot-VA
+`FlexAttnFunc`):
+
+| query | key | condition |
+|---|---|---|
+| clean | clean | g_k <= g_q |
+| noisy | clean | g_k < g_q |
+| noisy | noisy | g_k = g_q, and the same copy |
+| clean | noisy | never |
+
+Several noisy action copies of a chunk, each with a flow time of its own, share one sequence: a copy sees itself and clean tokens only.
+Tokens of chunk c read the guidance and ego of chunk c; those of chunk 0 read chunk 1's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from .config import ModelConfig
+from .rope import action_positions, table, video_positions
+from .model.transformer import MASKED
+
+
+def self_scale(visible: torch.Tensor) -> torch.Tensor:
+    """Scale of self-attention logits for n visible keys: ln(n + 8) / ln(200)."""
+    return torch.log(visible.float() + 8.0) / math.log(200.0)
+
+
+@dataclass
+class Group:
+    """Tokens that share chunk, stream, copy and flow time."""
+
+    chunk: int
+    is_action: bool
+    noisy: bool
+    copy: int
+    start: int
+    size: int
+
+    @property
+    def parity(self) -> int:
+        return 2 * self.chunk + int(self.is_action)
+
+    @property
+    def span(self) -> slice:
+        return slice(self.start, self.start + self.size)
+
+
+class Layout:
+    """Positions, mask and groups of a sequence of `chunks` chunks, the noisy ones from chunk 1 on.
+
+    `frames` gives each chunk its absolute index (gaps are allowed), by default 0, 1, 2, ...; `window` limits |g_q - g_k|.
+    """
+
+    def __init__(self, config: ModelConfig, chunks: int, copies: int = 1, frames=None, window: int | None = None, noisy_from: int = 1):
+        self.config, self.chunks, self.copies = config, chunks, copies
+        frames = list(range(chunks)) if frames is None else list(frames)
+        self.groups: list[Group] = []
+        start = 0
+
+        def add(chunk, is_action, noisy, copy=0):
+            nonlocal start
+            size = config.na if is_action else config.nv
+            self.groups.append(Group(chunk, is_action, noisy, copy, start, size))
+            start += size
+
+        for chunk in range(noisy_from, chunks):
+            add(chunk, False, True)
+        for chunk in range(chunks):
+            add(chunk, False, False)
+        for copy in range(copies):
+            for chunk in range(noisy_from, chunks):
+                add(chunk, True, True, copy)
+        for chunk in range(chunks):
+            add(chunk, True, False)
+        self.length = start
+        self.group = torch.cat([torch.full((g.size,), i) for i, g in enumerate(self.groups)])
+        self.group_is_action = torch.tensor([g.is_action for g in self.groups])
+        self.is_action = self.group_is_action[self.group].float()
+        positions = [(action_positions if g.is_action else video_positions)(config, frames[g.chunk]) for g in self.groups]
+        self.rope = table(config, torch.cat(positions))
+        self.visible = self._visible(window)
+        # Of the guidance and ego rows of chunk c, the tokens of chunk c see all; chunk 0's see those of chunk 1.
+        reads = torch.tensor([max(g.chunk, 1) if chunks > 1 else 0 for g in self.groups])[self.group]
+        self.reads = reads
+        self.ego_bias = self.context_bias(config.ego.tokens)
+
+    def _visible(self, window):
+        n = len(self.groups)
+        seen = torch.zeros(n, n, dtype=torch.bool)
+        for i, q in enumerate(self.groups):
+            for j, k in enumerate(self.groups):
+                if q.noisy and k.noisy:
+                    see = q.parity == k.parity and q.copy == k.copy
+                elif q.noisy:
+                    see = k.parity < q.parity
+                else:
+                    see = not k.noisy and k.parity <= q.parity
+                seen[i, j] = see and (window is None or abs(q.parity - k.parity) <= window)
+        return seen[self.group][:, self.group]
+
+    def context_bias(self, rows: int) -> torch.Tensor:
+        """[1, 1, N, chunks*rows]: each token sees its own chunk's rows."""
+        owner = torch.arange(self.chunks).repeat_interleave(rows)
+        return torch.where(self.reads[:, None] == owner[None, :], 0.0, MASKED)[None, None]
+
+    def find(self, chunk: int, is_action: bool, noisy: bool, copy: int = 0) -> tuple[int, Group]:
+        """The index and the group of a chunk's stream."""
+        for i, g in enumerate(self.groups):
+            if (g.chunk, g.is_action, g.noisy, g.copy) == (chunk, is_action, noisy, copy):
+                return i, g
+        raise KeyError((chunk, is_action, noisy, copy))
+
+    def self_bias(self, visible=None) -> torch.Tensor:
+        """[.., 1, N, N] additive, of `visible` [.., N, N] (default: the layout's own)."""
+        visible = self.visible[None] if visible is None else visible
+        return torch.where(visible, 0.0, MASKED)[:, None]
+
+    def to(self, device) -> "Layout":
+        for name in ("group", "group_is_action", "is_action", "rope", "visible", "reads", "ego_bias"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+
+def patchify(config: ModelConfig, latent: torch.Tensor) -> torch.Tensor:
+    """[..., Cz, Hz, Wz] to token rows [..., Nv, W]: each row a patch as (channel, row, column), padded to W."""
+    _, ph, pw = config.patch
+    x = latent.unflatten(-1, (-1, pw)).unflatten(-3, (-1, ph))  # [..., C, h, ph, w, pw]
+    x = x.movedim(-5, -3)  # [..., h, ph, C, w, pw]
+    x = x.movedim(-4, -3).movedim(-2, -4)  # [..., h, w, C, ph, pw]
+    rows = x.flatten(-3).flatten(-3, -2)
+    return torch.nn.functional.pad(rows, (0, config.token_width - config.video_channels))
+
+
+def unpatchify(config: ModelConfig, rows: torch.Tensor) -> torch.Tensor:
+    """The inverse of `patchify`."""
+    _, ph, pw = config.patch
+    h, w = config.latent.height // ph, config.latent.width // pw
+    x = rows[..., : config.video_channels].unflatten(-1, (config.latent.channels, ph, pw)).unflatten(-4, (h, w))
+    x = x.movedim(-3, -5)  # [..., C, h, w, ph, pw]
+    return x.transpose(-3, -2).flatten(-2).flatten(-3, -2)

@@ -1,0 +1,137 @@
+"""The training mask and what follows from it: leakage, and packed training against the step-by-step forward with external memory."""
+
+import math
+
+import pytest
+import torch
+
+from drivewam_export.model import DriveWam
+from drivewam_export.packed import MASKED, Layout, self_scale
+from drivewam_export.rope import action_positions, table, video_positions
+from conftest import closeness
+
+
+def setup(config, chunks, copies, seed=0):
+    torch.manual_seed(seed)
+    model = DriveWam(config).eval()
+    layout = Layout(config, chunks, copies)
+    g = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(1, layout.length, config.token_width, generator=g)
+    tokens[..., config.action.channels :] *= 1 - layout.is_action[:, None]
+    times = torch.rand(1, len(layout.groups), generator=g)
+    text = torch.randn(1, chunks, 5, config.text.dim, generator=g)
+    ego = torch.randn(1, chunks, 3, generator=g)
+    return model, layout, tokens, times, text, ego
+
+
+def run(model, layout, tokens, times, text, ego):
+    rows = text.shape[2]
+    flat = lambda x: x.transpose(1, 2).flatten(2, 3)
+    text_kv = [(flat(k), flat(v)) for k, v in model.context_text(text)]
+    ego_kv = [(flat(k), flat(v)) for k, v in model.context_ego(ego)]
+    scale = self_scale(layout.visible.sum(-1))[None] if model.config.self_scale == "log" else None
+    return model.packed(layout, tokens, times, layout.self_bias(), scale, text_kv, layout.context_bias(rows), ego_kv)
+
+
+def test_the_mask_is_the_table_of_the_paper_s_code(tiny):
+    """Breaks when any of the four rules, or the rule that copies do not see one another, changes."""
+    layout = Layout(tiny, 3, copies=2)
+    for q in layout.groups:
+        for k in layout.groups:
+            g_q, g_k = 2 * q.chunk + q.is_action, 2 * k.chunk + k.is_action
+            if not q.noisy and not k.noisy:
+                expected = g_k <= g_q
+            elif q.noisy and not k.noisy:
+                expected = g_k < g_q
+            elif q.noisy and k.noisy:
+                expected = g_k == g_q and q.copy == k.copy
+            else:
+                expected = False
+            assert layout.visible[q.start, k.start].item() == expected, (q, k)
+
+
+def test_changing_an_unseen_token_moves_no_bit_and_a_seen_one_moves_the_output(tiny):
+    """Breaks when attention, time, text or ego leak between tokens that the mask keeps apart. One layer shows direct sight; all layers show that
+    nothing reaches a query through a third token (the mask is transitive)."""
+    model, layout, tokens, times, text, ego = setup(tiny, 3, 2)
+    with torch.no_grad():
+        base = run(model, layout, tokens, times, text, ego)
+        for j, key in enumerate(layout.groups):
+            changed = tokens.clone()
+            changed[:, key.start, : tiny.action.channels] += 1.0
+            out = run(model, layout, changed, times, text, ego)
+            later = times.clone()
+            later[:, j] = 0.5 * later[:, j] + 0.25
+            timed = run(model, layout, tokens, later, text, ego)
+            for i, query in enumerate(layout.groups):
+                sees = layout.visible[query.start, key.start].item()
+                same = torch.equal(out[:, query.span], base[:, query.span])
+                assert same != sees, f"{query} {'sees' if sees else 'does not see'} {key}, but its output {'stayed' if same else 'moved'}"
+                assert torch.equal(timed[:, query.span], base[:, query.span]) != sees, (query, key, "flow time")
+        for chunk in range(3):
+            other_text, other_ego = text.clone(), ego.clone()
+            other_text[:, chunk] += 1.0
+            other_ego[:, chunk] += 1.0
+            for out in (run(model, layout, tokens, times, other_text, ego), run(model, layout, tokens, times, text, other_ego)):
+                for query in layout.groups:
+                    readers = {max(k.chunk, 1) for k in layout.groups if layout.visible[query.start, k.start]}
+                    same = torch.equal(out[:, query.span], base[:, query.span])
+                    assert same != (chunk in readers), (query, chunk)
+
+
+def test_packed_training_equals_the_step_by_step_forward_with_external_memory(tiny):
+    """Breaks when RoPE, self_scale, the memory's bias, the in-pass mask or the flow times of the `dit` graph differ from training's."""
+    model, layout, tokens, times, text, ego = setup(tiny, 3, 1)
+    c = tiny
+    # One flow time per modality in a pass; the observed commit is clean, at times of its own.
+    with torch.no_grad():
+        packed = run(model, layout, tokens, times, text, ego)
+        scale_of = lambda n: self_scale(torch.tensor([n]))[0] if c.self_scale == "log" else None
+        memory = [[], []]  # per pool: list over chunks of per-layer (k, v)
+
+        def one(rows, is_action, time, positions, chunk):
+            kv = [[torch.cat([e[layer][i] for e in memory[0] + memory[1]], -2) if memory[0] + memory[1] else torch.zeros(c.heads, 0, c.head_dim) for i in (0, 1)] for layer in range(c.layers)]
+            slots = kv[0][0].shape[-2]
+            empty = 3  # masked slots must not matter
+            kv = [[torch.cat([x, torch.full((c.heads, empty, c.head_dim), 7.0)], -2) for x in layer] for layer in kv]
+            bias = torch.cat([torch.zeros(slots), torch.full((empty,), MASKED)])
+            flags = torch.tensor(is_action)
+            n_video = int((1 - flags).sum())
+            visible = torch.where(flags > 0, slots + len(flags), slots + n_video)
+            text_kv = [(k[0], v[0]) for k, v in model.context_text(text[:, max(chunk, 1)])]
+            ego_kv = [(k[0], v[0]) for k, v in model.context_ego(ego[:, max(chunk, 1)])]
+            return model.dit(rows, flags, torch.stack(time), table(c, positions), bias, torch.zeros(text.shape[2]), self_scale(visible) if c.self_scale == "log" else None, kv, text_kv, ego_kv)
+
+        worst = 0.0
+        for chunk in range(3):
+            iv, v = layout.find(chunk, False, False)
+            ia, a = layout.find(chunk, True, False)
+            if chunk >= 1:
+                inv, nv = layout.find(chunk, False, True)
+                velocity, _ = one(tokens[0, nv.span], [0.0] * c.nv, [times[0, inv], torch.tensor(0.3)], video_positions(c, chunk), chunk)
+                worst = max(worst, closeness(velocity, packed[0, nv.span]))
+                # Packed pass: the clean video commit rides with the noisy action.
+                ina, na = layout.find(chunk, True, True)
+                both = torch.cat([tokens[0, v.span], tokens[0, na.span]])
+                velocity, _ = one(both, [0.0] * c.nv + [1.0] * c.na, [times[0, iv], times[0, ina]], torch.cat([video_positions(c, chunk), action_positions(c, chunk)]), chunk)
+                worst = max(worst, closeness(velocity[c.nv :, : c.action.channels], packed[0, na.span, : c.action.channels]))
+                worst = max(worst, closeness(velocity[: c.nv], packed[0, v.span]))
+            both = torch.cat([tokens[0, v.span], tokens[0, a.span]])
+            velocity, outputs = one(both, [0.0] * c.nv + [1.0] * c.na, [times[0, iv], times[0, ia]], torch.cat([video_positions(c, chunk), action_positions(c, chunk)]), chunk)
+            worst = max(worst, closeness(velocity[c.nv :, : c.action.channels], packed[0, a.span, : c.action.channels]))
+            memory[0].append([(k[:, : c.nv], v[:, : c.nv]) for k, v, _ in outputs])
+            memory[1].append([(k[:, c.nv :], v[:, c.nv :]) for k, v, _ in outputs])
+    print(f"largest relative difference {worst:.1e}")
+    assert worst <= 1e-5
+
+
+def test_rope_of_video_tokens_is_diffusers(tiny):
+    from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
+
+    for config in (tiny,):
+        rope = WanRotaryPosEmbed(config.head_dim, config.patch, 64)
+        latent = torch.zeros(1, config.latent.channels, 3, config.latent.height, config.latent.width)
+        cos, sin = rope(latent)
+        ours = torch.cat([table(config, video_positions(config, t)) for t in range(3)])
+        assert torch.allclose(cos[0, :, 0, 0::2], ours[..., 0], atol=1e-6)
+        assert torch.allclose(sin[0, :, 0, 1::2], ours[..., 1], atol=1e-6)
