@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ..config import load
 from ..codec import Codec
@@ -43,6 +43,8 @@ def train(args) -> None:
     rng = np.random.default_rng(args.seed)
     config = load(args.config)
     codec = Codec(config).to(args.device)
+    if args.start:
+        codec.load_state_dict(load_file(args.start))
     drives = open_all(args.data)
     per_second = round(1.0 / (drives[0].frame_s[1] - drives[0].frame_s[0]))
     mean = torch.stack([to_frames(drives[i].frames[:: 7 * per_second]).mean(0) for i in range(0, len(drives), 9)]).mean(0).to(args.device)
@@ -66,7 +68,8 @@ def train(args) -> None:
         spread = latent.std(dim=(0, 2, 3), keepdim=True).detach()
         noisy = latent + LATENT_NOISE * spread * torch.randn_like(latent)
         error = (codec.decoder(noisy) - target).abs()
-        unusual = 1.0 + 3.0 * (target - mean).abs().amax(2, keepdim=True)
+        distance = (target - mean).abs().amax(2, keepdim=True)
+        unusual = 1.0 + 2.0 * distance + 16.0 * distance.square()
         loss = (error * unusual * weights).mean() + 1e-4 * latent.square().mean()
         optimiser.zero_grad()
         loss.backward()
@@ -97,6 +100,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/model/tiny.yaml"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="a codec.safetensors to start from")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)

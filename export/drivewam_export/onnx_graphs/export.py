@@ -1,0 +1,217 @@
+"""`python -m drivewam_export.onnx_graphs.export --config configs/model/tiny.yaml --checkpoint DIR|random:SEED --out engines/tiny`
+
+Exports all graphs to a folder written aside and renamed, checks each against PyTorch in ONNX Runtime, and writes `manifest.yaml` last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from ..codec import Codec
+from ..config import ModelConfig, load
+from ..model import DriveWam
+from . import weights
+from .graphs import Graph, codec_graphs, policy_graphs
+
+OPSET = 18
+TOLERANCE = 1e-5
+POLICY_FILES = ("dit.safetensors", "context.safetensors")
+CODEC_FILES = ("vae_encode.safetensors", "vae_decode.safetensors")
+
+
+class ExportError(RuntimeError):
+    """What could not be exported, and why."""
+
+
+def read_state(folder: Path, whole: str, parts: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """The state dict of a checkpoint folder: one file, or the parts of an exported folder."""
+    if (folder / whole).exists():
+        return load_file(folder / whole)
+    missing = [p for p in parts if not (folder / p).exists()]
+    if missing:
+        raise ExportError(f"{folder}: neither {whole} nor {', '.join(missing)}")
+    state = {}
+    for part in parts:
+        state |= load_file(folder / part)
+    return state
+
+
+def load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], what: str) -> None:
+    wanted = module.state_dict()
+    problems = [f"missing {k}" for k in wanted if k not in state] + [f"not known {k}" for k in state if k not in wanted]
+    problems += [f"{k}: shape {tuple(state[k].shape)}, wanted {tuple(wanted[k].shape)}" for k in wanted if k in state and state[k].shape != wanted[k].shape]
+    if problems:
+        raise ExportError(f"{what}: " + "; ".join(problems))
+    module.load_state_dict(state)
+
+
+def trace(graph: Graph, path: Path) -> onnx.ModelProto:
+    """The graph as a model with named inputs, outputs and axes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            graph.module, tuple(graph.inputs.values()), str(path), dynamo=False, opset_version=OPSET, do_constant_folding=False,
+            input_names=list(graph.inputs), output_names=graph.outputs, dynamic_axes=graph.dynamic,
+        )
+    return onnx.load(path)
+
+
+def table(values, dynamic) -> list[dict]:
+    """Border tensors for the manifest."""
+    rows = []
+    for value in values:
+        dims = [dynamic.get(value.name, {}).get(i, d.dim_value or None) for i, d in enumerate(value.type.tensor_type.shape.dim)]
+        rows.append({"name": value.name, "dtype": "f32", "shape": dims})
+    return rows
+
+
+def close(got: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.abs(got - wanted).max() / max(float(np.abs(wanted).max()), 1e-12))
+
+
+def verify(graph: Graph, path: Path, examples: list[dict[str, torch.Tensor]]) -> float:
+    """Largest relative difference of ONNX Runtime to PyTorch over `examples`."""
+    onnx.checker.check_model(str(path), full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for example in examples:
+        with torch.no_grad():
+            wanted = graph.module(*example.values())
+        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+        got = session.run(graph.outputs, {k: v.numpy() for k, v in example.items()})
+        worst = max(worst, *(close(g, w.numpy()) for g, w in zip(got, wanted)))
+    if worst > TOLERANCE:
+        raise ExportError(f"{graph.name}: ONNX Runtime differs from PyTorch by {worst:.1e} (wanted at most {TOLERANCE:.0e})")
+    return worst
+
+
+def export_graphs(graphs: list[Graph], states: dict[str, dict[str, torch.Tensor]], out: Path, examples=None) -> dict:
+    """Writes the graphs and the weight files that they read. Returns the manifest's `graphs:` section.
+
+    `states`: per prefix ("model.", "codec.") the state dict. A weight file holds the union of what its graphs read.
+    """
+    traced, entries = {}, {}
+    for graph in graphs:
+        print(f"tracing {graph.name}", file=sys.stderr, flush=True)
+        path = out / f"{graph.name}.onnx"
+        traced[graph.name] = trace(graph, path)
+    for file in dict.fromkeys(g.weights for g in graphs):
+        readers = [g for g in graphs if g.weights == file]
+        state = states[readers[0].prefix]
+        names = set().union(*(weights.used(traced[g.name], state, g.prefix) for g in readers))
+        places = weights.write(out / file, {name: state[name] for name in names})
+        for graph in readers:
+            weights.point_into(traced[graph.name], file, places, graph.prefix)
+    for graph in graphs:
+        model, path = traced[graph.name], out / f"{graph.name}.onnx"
+        model.producer_name, model.producer_version = "drivewam-export", ""
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        worst = verify(graph, path, (examples or {}).get(graph.name, [graph.inputs]))
+        print(f"{graph.name}: ONNX Runtime equals PyTorch to {worst:.1e}", file=sys.stderr, flush=True)
+        entry = {"file": path.name, "weights": [graph.weights], "opset": OPSET, "precision": "f32"}
+        if graph.attention:
+            entry["attention"] = graph.attention
+        entries[graph.name] = entry | {"inputs": table(model.graph.input, graph.dynamic), "outputs": table_of_outputs(graph)}
+    return entries
+
+
+def table_of_outputs(graph: Graph) -> list[dict]:
+    with torch.no_grad():
+        values = graph.module(*graph.inputs.values())
+    values = values if isinstance(values, tuple) else (values,)
+    return [
+        {"name": name, "dtype": "f32", "shape": [graph.dynamic.get(name, {}).get(i, d) for i, d in enumerate(value.shape)]}
+        for name, value in zip(graph.outputs, values)
+    ]
+
+
+def vouch(folder: Path) -> dict:
+    """The manifest's `files:` section: hash and length of every file of the folder."""
+    entries = {}
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        entries[path.name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    return entries
+
+
+def export(config: ModelConfig, checkpoint: str, out: Path, target: str) -> None:
+    torch.set_num_threads(1)
+    model, codec = DriveWam(config).eval(), Codec(config).eval()
+    record, normalisation = {"weights": checkpoint}, {"action": {"q01": [0.0, -0.02, -0.02], "q99": [1.5, 0.02, 0.02], "epsilon": 1e-6}}
+    rows = {}
+    if checkpoint.startswith("random:"):
+        torch.manual_seed(int(checkpoint.removeprefix("random:")))
+        model, codec = DriveWam(config).eval(), Codec(config).eval()
+        rows = {name: torch.randn(4, config.text.dim) for name in config.text.commands}
+    else:
+        folder = Path(checkpoint)
+        load_strictly(model, read_state(folder, "policy.safetensors", POLICY_FILES), f"{folder}: policy")
+        load_strictly(codec, read_state(folder, "codec.safetensors", CODEC_FILES), f"{folder}: codec")
+        with safe_open(folder / "commands.safetensors", "pt") as file:
+            rows = {name: file.get_tensor(name) for name in config.text.commands}
+        if (folder / "manifest.yaml").exists():
+            manifest = yaml.safe_load((folder / "manifest.yaml").read_text())
+            record, normalisation = manifest["training"], manifest["normalisation"]
+        else:
+            record = yaml.safe_load((folder / "training.yaml").read_text())
+            normalisation = yaml.safe_load((folder / "normalisation.yaml").read_text())
+    graphs = codec_graphs(codec) + policy_graphs(model)
+    from .graphs import dit_inputs
+
+    c = config
+    examples = {"dit": [dit_inputs(c, v, a, s, seed) for seed, (v, a, s) in enumerate([(c.nv, 0, 40), (0, c.na, 172), (c.nv, c.na, 172)])]}
+    aside = out.with_name(out.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        entries = export_graphs(graphs, {"model.": model.state_dict(), "codec.": codec.state_dict()}, aside, examples)
+        weights.write(aside / "commands.safetensors", rows)
+        manifest = {
+            "schema": 1, "name": config.name, "target": target, "flow_direction": "tau_1_is_noise", "model": config.to_dict(),
+            "normalisation": normalisation, "schedule": {"video": {"shift": 2.0}, "action": {"shift": 1.0}},
+            "commands": {"file": "commands.safetensors", "rows": {k: v.shape[0] for k, v in rows.items()}},
+            "graphs": entries, "files": vouch(aside), "training": record,
+        }
+        (aside / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None))
+        old = out.with_name(out.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if out.exists():
+            os.rename(out, old)
+        os.rename(aside, out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    print(f"{out}: {len(entries)} graphs, {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB", file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, default=Path("configs/model/tiny.yaml"))
+    parser.add_argument("--checkpoint", required=True, help="a checkpoint folder, an exported folder, or random:SEED")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--target", default="portable-f32")
+    args = parser.parse_args()
+    try:
+        export(load(args.config), args.checkpoint, args.out, args.target)
+    except ExportError as error:
+        sys.exit(f"export: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Each graph as a module with flat, named inputs and outputs, and an example to trace it with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from ..codec import Codec, Decode, Encode, EncodeFirst
+from ..config import ModelConfig
+from ..model import DriveWam
+
+
+@dataclass
+class Graph:
+    """What the exporter needs to know of one graph. Dynamic axes are letters at their place: {"tokens": {0: "N"}}."""
+
+    name: str
+    module: nn.Module
+    prefix: str  # of the weights' names inside the traced module
+    weights: str  # the safetensors file that it reads
+    inputs: dict[str, torch.Tensor]
+    outputs: list[str]
+    dynamic: dict[str, dict[int, str]] = field(default_factory=dict)
+    attention: str | None = None
+
+
+def layered(stems, layers: int) -> list[str]:
+    return [f"{stem}.{layer}" for layer in range(layers) for stem in stems]
+
+
+class ContextText(nn.Module):
+    def __init__(self, model: DriveWam):
+        super().__init__()
+        self.model = model
+
+    def forward(self, text):
+        return tuple(x for kv in self.model.context_text(text) for x in kv)
+
+
+class ContextEgo(nn.Module):
+    def __init__(self, model: DriveWam):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ego):
+        return tuple(x for kv in self.model.context_ego(ego) for x in kv)
+
+
+class Dit(nn.Module):
+    def __init__(self, model: DriveWam):
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens, is_action, flow_time, rope, mem_bias, text_bias, *rest):
+        rest = list(rest)
+        self_scale = rest.pop(0) if self.model.config.self_scale == "log" else None
+        layers = self.model.config.layers
+        pairs = [(rest[2 * i], rest[2 * i + 1]) for i in range(3 * layers)]
+        mem, text, ego = pairs[:layers], pairs[layers : 2 * layers], pairs[2 * layers :]
+        velocity, outputs = self.model.dit(tokens, is_action, flow_time, rope, mem_bias, text_bias, self_scale, mem, text, ego)
+        return (velocity, *(x for kvq in outputs for x in kvq))
+
+
+def dit_inputs(c: ModelConfig, n_video: int, n_action: int, slots: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random inputs of the `dit` graph."""
+    g = torch.Generator().manual_seed(seed)
+    rand = lambda *shape: torch.randn(*shape, generator=g)
+    n = n_video + n_action
+    angles = torch.rand(n, c.head_dim // 2, generator=g) * 6
+    out = {
+        "tokens": rand(n, c.token_width),
+        "is_action": torch.cat([torch.zeros(n_video), torch.ones(n_action)]),
+        "flow_time": torch.tensor([0.6, 0.9]),
+        "rope": torch.stack([angles.cos(), angles.sin()], -1),
+        "mem_bias": torch.zeros(slots),
+        "text_bias": torch.zeros(c.text_rows),
+    }
+    if c.self_scale == "log":
+        out["self_scale"] = torch.rand(n, generator=g) + 0.5
+    for stem, rows in (("mem", slots), ("text", c.text_rows), ("ego", c.ego.tokens)):
+        for layer in range(c.layers):
+            out[f"{stem}_k.{layer}"] = rand(c.heads, rows, c.head_dim)
+            out[f"{stem}_v.{layer}"] = rand(c.heads, rows, c.head_dim)
+    return out
+
+
+def policy_graphs(model: DriveWam) -> list[Graph]:
+    """`context_text`, `context_ego`, `dit`."""
+    c = model.config
+    dynamic = {name: {0: "N"} for name in ("tokens", "is_action", "rope", "self_scale", "velocity")}
+    dynamic["mem_bias"] = {0: "S"}
+    dynamic |= {name: {1: "S"} for name in layered(["mem_k", "mem_v"], c.layers)}
+    dynamic |= {name: {1: "N"} for name in layered(["k", "v", "q"], c.layers)}
+    if c.self_scale != "log":
+        del dynamic["self_scale"]
+    return [
+        Graph("context_text", ContextText(model), "model.", "context.safetensors", {"text": torch.randn(c.text_rows, c.text.dim)}, layered(["text_k", "text_v"], c.layers)),
+        Graph("context_ego", ContextEgo(model), "model.", "context.safetensors", {"ego": torch.ones(len(c.ego.features))}, layered(["ego_k", "ego_v"], c.layers)),
+        Graph(
+            "dit", Dit(model), "model.", "dit.safetensors", dit_inputs(c, c.nv, c.na, 4 * (c.nv + c.na)),
+            ["velocity", *layered(["k", "v", "q"], c.layers)], dynamic, "scores_concatenated",
+        ),
+    ]
+
+
+def codec_graphs(codec: Codec) -> list[Graph]:
+    """`vae_encode_first`, `vae_encode`, `vae_decode` of the small codec."""
+    c = codec.config
+    frames = torch.rand(c.image.frames_per_latent, 3, c.image.height, c.image.width) * 2 - 1
+    _, cache = EncodeFirst(codec)(frames[:1])
+    latent = torch.randn(c.latent.channels, c.latent.height, c.latent.width)
+    return [
+        Graph("vae_encode_first", EncodeFirst(codec), "codec.", "vae_encode.safetensors", {"frames": frames[:1]}, ["latent", "cache_out.0"]),
+        Graph("vae_encode", Encode(codec), "codec.", "vae_encode.safetensors", {"frames": frames, "cache_in.0": cache.detach()}, ["latent", "cache_out.0"]),
+        Graph("vae_decode", Decode(codec), "codec.", "vae_decode.safetensors", {"latent": latent}, ["frames"]),
+    ]

@@ -1,0 +1,64 @@
+"""Safetensors files that ONNX files point into: the weights exist once, under their state-dict names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Iterable
+
+import onnx
+import torch
+
+DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+INLINE_LIMIT = 16 * 1024
+
+
+def write(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, int]]:
+    """Writes `tensors` in order of name, one at a time. Returns name -> (offset in the file, length in bytes)."""
+    header, at = {}, 0
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        size = tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    places = {}
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for name in sorted(tensors):
+            start = file.tell()
+            tensor = tensors[name].detach().cpu().contiguous()
+            file.write(tensor.view(torch.uint8).numpy().tobytes() if tensor.dim() else tensor.reshape(1).view(torch.uint8).numpy().tobytes())
+            places[name] = (start, file.tell() - start)
+    return places
+
+
+def point_into(model: onnx.ModelProto, location: str, places: dict[str, tuple[int, int]], prefix: str) -> None:
+    """Makes every initializer named `prefix + state-dict name` external data of `location`. No weight stays inline.
+
+    Raises ValueError for a large initializer that is not a weight of the file: it would be a second copy.
+    """
+    for tensor in model.graph.initializer:
+        name = tensor.name.removeprefix(prefix)
+        if name in places:
+            offset, length = places[name]
+            tensor.ClearField("raw_data")
+            tensor.ClearField("float_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            del tensor.external_data[:]
+            for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
+                entry = tensor.external_data.add()
+                entry.key, entry.value = key, value
+        elif len(tensor.raw_data) > INLINE_LIMIT:
+            raise ValueError(f"initializer {tensor.name!r} ({len(tensor.raw_data)} bytes) is no weight of {location}")
+    inline = (a.t for n in model.graph.node for a in n.attribute if a.HasField("t"))
+    for tensor in inline:
+        if len(tensor.raw_data) > INLINE_LIMIT:
+            raise ValueError(f"an inline constant of {len(tensor.raw_data)} bytes would be a copy of a weight")
+
+
+def used(model: onnx.ModelProto, names: Iterable[str], prefix: str) -> set[str]:
+    """The state-dict names that the graph reads."""
+    return {t.name.removeprefix(prefix) for t in model.graph.initializer} & set(names)
