@@ -25,7 +25,7 @@ from ..codec import Codec
 from ..config import ModelConfig, load
 from ..model import DriveWam
 from . import weights
-from .graphs import Graph, codec_graphs, policy_graphs
+from .graphs import Graph, belongs, codec_graphs, dit_inputs, policy_graphs
 
 OPSET = 18
 TOLERANCE = 1e-5
@@ -114,8 +114,8 @@ def export_graphs(graphs: list[Graph], states: dict[str, dict[str, torch.Tensor]
     for file in dict.fromkeys(g.weights for g in graphs):
         readers = [g for g in graphs if g.weights == file]
         state = states[readers[0].prefix]
-        names = set().union(*(weights.used(traced[g.name], state, g.prefix) for g in readers))
-        places = weights.write(out / file, {name: state[name] for name in names})
+        # By ownership, not by use: the tracer merges equal tensors, and a folder must be a whole checkpoint.
+        places = weights.write(out / file, {name: value for name, value in state.items() if belongs(name, file)})
         for graph in readers:
             weights.point_into(traced[graph.name], file, places, graph.prefix)
     for graph in graphs:
@@ -172,8 +172,6 @@ def export(config: ModelConfig, checkpoint: str, out: Path, target: str) -> None
             record = yaml.safe_load((folder / "training.yaml").read_text())
             normalisation = yaml.safe_load((folder / "normalisation.yaml").read_text())
     graphs = codec_graphs(codec) + policy_graphs(model)
-    from .graphs import dit_inputs
-
     c = config
     examples = {"dit": [dit_inputs(c, v, a, s, seed) for seed, (v, a, s) in enumerate([(c.nv, 0, 40), (0, c.na, 172), (c.nv, c.na, 172)])]}
     aside = out.with_name(out.name + ".partial")

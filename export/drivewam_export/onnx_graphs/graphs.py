@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import torch
@@ -24,6 +25,19 @@ class Graph:
     outputs: list[str]
     dynamic: dict[str, dict[int, str]] = field(default_factory=dict)
     attention: str | None = None
+
+
+CONTEXT = re.compile(r"condition_embedder\.text_embedder\.|ego_embedder\.|blocks\.\d+\.attn(2|_ego)\.(to_k|to_v|norm_k)\.")
+
+
+def belongs(name: str, file: str) -> bool:
+    """Whether the weight `name` of its state dict is kept in the safetensors file `file`."""
+    return {
+        "context.safetensors": bool(CONTEXT.match(name)),
+        "dit.safetensors": not CONTEXT.match(name),
+        "vae_encode.safetensors": not name.startswith("decoder."),
+        "vae_decode.safetensors": not name.startswith("encoder."),
+    }[file]
 
 
 def layered(stems, layers: int) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Iterable
 
 import onnx
 import torch
@@ -58,7 +57,3 @@ def point_into(model: onnx.ModelProto, location: str, places: dict[str, tuple[in
         if len(tensor.raw_data) > INLINE_LIMIT:
             raise ValueError(f"an inline constant of {len(tensor.raw_data)} bytes would be a copy of a weight")
 
-
-def used(model: onnx.ModelProto, names: Iterable[str], prefix: str) -> set[str]:
-    """The state-dict names that the graph reads."""
-    return {t.name.removeprefix(prefix) for t in model.graph.initializer} & set(names)

@@ -50,9 +50,7 @@ impl Region {
     /// `Usage` when they are not all inside.
     pub fn part(&self, start: usize, len: usize) -> Result<Self> {
         match start.checked_add(len) {
-            Some(end) if end <= self.len => {
-                Ok(Self { offset: self.offset + start * self.dtype.bytes(), len, dtype: self.dtype })
-            }
+            Some(end) if end <= self.len => Ok(Self { offset: self.offset + start * self.dtype.bytes(), len, dtype: self.dtype }),
             _ => Err(Error::new(ErrorKind::Usage, "a part reaches outside its region")
                 .got(format!("{start} + {len}"))
                 .wanted(format!("within {} elements", self.len))),
@@ -98,7 +96,9 @@ impl Planner {
     pub fn add(&mut self, owner: &'static str, name: impl Into<String>, dtype: DType, shape: &[usize]) -> Result<Region> {
         let name = name.into();
         let too_large = || {
-            Error::new(ErrorKind::Capacity, "a region is larger than an address space").at(format!("arena: {owner}: {name}")).got(format!("{shape:?} {dtype}"))
+            Error::new(ErrorKind::Capacity, "a region is larger than an address space")
+                .at(format!("arena: {owner}: {name}"))
+                .got(format!("{shape:?} {dtype}"))
         };
         let len = shape.iter().try_fold(1usize, |len, &axis| len.checked_mul(axis)).ok_or_else(too_large)?;
         let end = len

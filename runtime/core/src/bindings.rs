@@ -138,8 +138,7 @@ pub enum Graph {
 
 impl Graph {
     /// All graphs, in the order in which they first run.
-    pub const ALL: [Self; 6] =
-        [Self::VaeEncodeFirst, Self::VaeEncode, Self::ContextText, Self::ContextEgo, Self::Dit, Self::VaeDecode];
+    pub const ALL: [Self; 6] = [Self::VaeEncodeFirst, Self::VaeEncode, Self::ContextText, Self::ContextEgo, Self::Dit, Self::VaeDecode];
 
     /// The name in the manifest.
     pub fn as_str(self) -> &'static str {
@@ -162,27 +161,21 @@ impl Graph {
         let (n, s) = (Dynamic(Letter::N), Dynamic(Letter::S));
         let (h, d) = (Fixed(model.heads), Fixed(model.head_dim));
         let (t, e, w) = (Fixed(model.text_rows()), Fixed(model.ego.tokens), Fixed(model.token_width()));
-        let frames = |count: usize| {
-            TensorSpec::f32(FRAMES, &[Fixed(count), Fixed(3), Fixed(model.image.height), Fixed(model.image.width)])
-        };
-        let latent = TensorSpec::f32(
-            LATENT,
-            &[Fixed(model.latent.channels), Fixed(model.latent.height), Fixed(model.latent.width)],
-        );
+        let frames = |count: usize| TensorSpec::f32(FRAMES, &[Fixed(count), Fixed(3), Fixed(model.image.height), Fixed(model.image.width)]);
+        let latent = TensorSpec::f32(LATENT, &[Fixed(model.latent.channels), Fixed(model.latent.height), Fixed(model.latent.width)]);
         let cache = |stem: &'static str| {
-            caches.iter().enumerate().map(move |(i, shape)| {
-                TensorSpec::f32(layered(stem, i), &shape.iter().map(|&len| Fixed(len)).collect::<Vec<_>>())
-            })
+            caches
+                .iter()
+                .enumerate()
+                .map(move |(i, shape)| TensorSpec::f32(layered(stem, i), &shape.iter().map(|&len| Fixed(len)).collect::<Vec<_>>()))
         };
         let per_layer = |stems: [&'static str; 2], rows: Axis| {
-            (0..model.layers)
-                .flat_map(move |l| stems.map(|stem| TensorSpec::f32(layered(stem, l), &[h, rows, d])))
+            (0..model.layers).flat_map(move |l| stems.map(|stem| TensorSpec::f32(layered(stem, l), &[h, rows, d])))
         };
         match self {
-            Self::VaeEncodeFirst => Signature {
-                inputs: vec![frames(1)],
-                outputs: std::iter::once(latent).chain(cache("cache_out")).collect(),
-            },
+            Self::VaeEncodeFirst => {
+                Signature { inputs: vec![frames(1)], outputs: std::iter::once(latent).chain(cache("cache_out")).collect() }
+            }
             Self::VaeEncode => Signature {
                 inputs: std::iter::once(frames(model.image.frames_per_latent)).chain(cache("cache_in")).collect(),
                 outputs: std::iter::once(latent).chain(cache("cache_out")).collect(),
@@ -215,9 +208,7 @@ impl Graph {
                 inputs.extend(per_layer(["text_k", "text_v"], t));
                 inputs.extend(per_layer(["ego_k", "ego_v"], e));
                 let mut outputs = vec![TensorSpec::f32(VELOCITY, &[n, w])];
-                outputs.extend((0..model.layers).flat_map(|l| {
-                    ["k", "v", "q"].map(|stem| TensorSpec::f32(layered(stem, l), &[h, n, d]))
-                }));
+                outputs.extend((0..model.layers).flat_map(|l| ["k", "v", "q"].map(|stem| TensorSpec::f32(layered(stem, l), &[h, n, d]))));
                 Signature { inputs, outputs }
             }
         }

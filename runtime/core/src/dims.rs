@@ -329,10 +329,7 @@ impl Model {
         if !(self.eps > 0.0 && self.eps < 1.0) {
             return bad("eps", "out of range", self.eps.to_string(), "a number between 0 and 1".into());
         }
-        if self.patch[0] != 1
-            || !self.latent.height.is_multiple_of(self.patch[1])
-            || !self.latent.width.is_multiple_of(self.patch[2])
-        {
+        if self.patch[0] != 1 || !self.latent.height.is_multiple_of(self.patch[1]) || !self.latent.width.is_multiple_of(self.patch[2]) {
             return bad(
                 "patch",
                 "does not tile the latent",
@@ -355,11 +352,7 @@ impl Model {
                 "action.used_channels",
                 "must name three channels for each step of a token, in rising order",
                 format!("{used:?}"),
-                format!(
-                    "{} channels below {}",
-                    INCREMENT_CHANNELS * self.action.steps_per_token,
-                    self.action.channels
-                ),
+                format!("{} channels below {}", INCREMENT_CHANNELS * self.action.steps_per_token, self.action.channels),
             );
         }
         let chunk_ns = self.chunk_ns();

@@ -145,15 +145,8 @@ mod tests {
 
     #[test]
     fn a_message_says_kind_place_what_got_and_wanted_in_that_order() {
-        let e = Error::new(ErrorKind::Manifest, "wrong shape")
-            .at("tensor \"tokens\"")
-            .at("graph \"dit\"")
-            .got("[N, 95]")
-            .wanted("[N, 96]");
-        assert_eq!(
-            e.to_string(),
-            "manifest error at graph \"dit\": tensor \"tokens\": wrong shape (got [N, 95], wanted [N, 96])"
-        );
+        let e = Error::new(ErrorKind::Manifest, "wrong shape").at("tensor \"tokens\"").at("graph \"dit\"").got("[N, 95]").wanted("[N, 96]");
+        assert_eq!(e.to_string(), "manifest error at graph \"dit\": tensor \"tokens\": wrong shape (got [N, 95], wanted [N, 96])");
         assert_eq!(e.kind(), ErrorKind::Manifest);
     }
 }

@@ -155,8 +155,7 @@ impl Manifest {
     /// `Manifest`: not YAML, an unknown or missing key, another schema, a file name that leaves the folder, a file that nothing vouches for,
     /// a malformed hash, a tensor whose name, type or shape differs from [`Graph::signature`].
     pub fn parse(text: &str) -> Result<Self> {
-        let manifest: Self = serde_saphyr::from_str(text)
-            .map_err(|e| Error::new(ErrorKind::Manifest, "cannot be read").caused_by(e))?;
+        let manifest: Self = serde_saphyr::from_str(text).map_err(|e| Error::new(ErrorKind::Manifest, "cannot be read").caused_by(e))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -177,7 +176,10 @@ impl Manifest {
             check_file_name(name)?;
             let hex = entry.sha256.len() == 64 && entry.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
             if !hex {
-                return Err(bad("not a SHA-256").at(format!("files.{name:?}")).got(format!("{:?}", entry.sha256)).wanted("64 lower-case hexadecimal digits"));
+                return Err(bad("not a SHA-256")
+                    .at(format!("files.{name:?}"))
+                    .got(format!("{:?}", entry.sha256))
+                    .wanted("64 lower-case hexadecimal digits"));
             }
         }
         self.vouched(&self.commands.file, "commands.file")?;
@@ -214,9 +216,7 @@ impl Manifest {
     /// # Errors
     /// `Manifest` when the folder has no such graph.
     pub fn graph(&self, graph: Graph) -> Result<&GraphEntry> {
-        self.graphs.get(&graph).ok_or_else(|| {
-            Error::new(ErrorKind::Manifest, "the folder has no such graph").at(format!("graphs.{graph}"))
-        })
+        self.graphs.get(&graph).ok_or_else(|| Error::new(ErrorKind::Manifest, "the folder has no such graph").at(format!("graphs.{graph}")))
     }
 
     /// Shapes of the causal cache of a codec graph, in order; empty for other graphs and for a codec without one.
@@ -262,7 +262,10 @@ fn check_file_name(name: &str) -> Result<()> {
     if plain {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Manifest, "not a plain file name of this folder").at("files").got(format!("{name:?}")).wanted("letters, digits, '.', '_' and '-'"))
+    Err(Error::new(ErrorKind::Manifest, "not a plain file name of this folder")
+        .at("files")
+        .got(format!("{name:?}"))
+        .wanted("letters, digits, '.', '_' and '-'"))
 }
 
 fn compare(graph: Graph, side: &str, got: &[TensorSpec], wanted: &[TensorSpec]) -> Result<()> {

@@ -30,7 +30,8 @@ pub(crate) fn control(world: &World) -> Control {
         wanted = wanted.min(libm::sqrt(curve * curve + 2.0 * 1.8 * ahead));
     }
     let ratio = speed / wanted.max(0.3);
-    let free = if ratio <= 1.0 { ACCELERATION_MPS2 * (1.0 - ratio * ratio * ratio * ratio) } else { (-2.0 * (speed - wanted)).max(-COMFORT_MPS2) };
+    let free =
+        if ratio <= 1.0 { ACCELERATION_MPS2 * (1.0 - ratio * ratio * ratio * ratio) } else { (-2.0 * (speed - wanted)).max(-COMFORT_MPS2) };
     let mut acceleration = free;
     if let Some(lead) = &world.scene().lead
         && lead.aside_m < 2.2
@@ -61,7 +62,11 @@ fn halt(speed: f64, left_m: f64) -> f64 {
         return -HARDEST_MPS2;
     }
     let allowed = libm::sqrt(2.0 * 1.8 * left_m);
-    if speed < 0.8 * allowed { ACCELERATION_MPS2 } else { (-speed * speed / (2.0 * left_m)).max(-HARDEST_MPS2) + 0.4 * (0.9 * allowed - speed).min(0.0) }
+    if speed < 0.8 * allowed {
+        ACCELERATION_MPS2
+    } else {
+        (-speed * speed / (2.0 * left_m)).max(-HARDEST_MPS2) + 0.4 * (0.9 * allowed - speed).min(0.0)
+    }
 }
 
 /// The nearest line or pedestrian to stop for.

@@ -4,8 +4,8 @@
 //! [`CAMERA_HEIGHT_M`] above the road.
 
 use crate::World;
-use crate::road::{AHEAD_M, Fixture, Sample};
 use crate::rng::mix;
+use crate::road::{AHEAD_M, Fixture, Sample};
 use crate::scene::Light;
 use drivewam_core::dims::Intrinsics;
 use drivewam_core::pose::Pose2;
@@ -132,18 +132,10 @@ fn ground(world: &World, canvas: &mut Canvas, camera: &Pose2) {
     let (sin, cos) = libm::sincos(camera.yaw_rad);
     let (s_m, _) = world.place();
     let near = std::mem::take(&mut canvas.depth);
-    let lines: Vec<f64> = world
-        .road()
-        .fixtures()
-        .filter(|p| matches!(p.what, Fixture::Light { .. }) && p.s_m > s_m - 3.0)
-        .map(|p| p.s_m)
-        .collect();
-    let crosswalks: Vec<f64> = world
-        .road()
-        .fixtures()
-        .filter(|p| matches!(p.what, Fixture::Pedestrian { .. }) && p.s_m > s_m - 4.0)
-        .map(|p| p.s_m)
-        .collect();
+    let lines: Vec<f64> =
+        world.road().fixtures().filter(|p| matches!(p.what, Fixture::Light { .. }) && p.s_m > s_m - 3.0).map(|p| p.s_m).collect();
+    let crosswalks: Vec<f64> =
+        world.road().fixtures().filter(|p| matches!(p.what, Fixture::Pedestrian { .. }) && p.s_m > s_m - 4.0).map(|p| p.s_m).collect();
     let crossings: Vec<Pose2> = world.road().junctions().map(|j| j.centre.relative_to(camera)).collect();
     for row in (cy_px.ceil().max(0.0) as usize)..canvas.height {
         let below = (row as f64 + 0.5 - cy_px) / fy_px;
@@ -205,8 +197,9 @@ fn nearest(near: &[Near], x_m: f64, y_m: f64, hint: &mut usize) -> Option<(f64, 
             best = (i, distance);
         }
     }
-    for i in best.0.saturating_sub(3)..(best.0 + 4).min(near.len()) {
-        let distance = squared(&near[i]);
+    let low = best.0.saturating_sub(3);
+    for (i, sample) in near.iter().enumerate().take(best.0 + 4).skip(low) {
+        let distance = squared(sample);
         if distance < best.1 {
             best = (i, distance);
         }
@@ -279,7 +272,14 @@ fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
     }
     for walker in &world.scene().pedestrians {
         let at = road.at(walker.s_m).pose.compose(&Pose2::new(0.0, walker.d_m, 0.0));
-        add(at, vec![([-0.4, 0.0, 0.4, 0.9], [35.0, 35.0, 110.0]), ([-0.45, 0.9, 0.45, 1.6], [255.0, 120.0, 200.0]), ([-0.25, 1.6, 0.25, 2.0], [225.0, 180.0, 150.0])]);
+        add(
+            at,
+            vec![
+                ([-0.4, 0.0, 0.4, 0.9], [35.0, 35.0, 110.0]),
+                ([-0.45, 0.9, 0.45, 1.6], [255.0, 120.0, 200.0]),
+                ([-0.25, 1.6, 0.25, 2.0], [225.0, 180.0, 150.0]),
+            ],
+        );
     }
     if let (Some(at), Some(lead)) = (world.scene().lead_pose(road), &world.scene().lead) {
         let rear = at.compose(&Pose2::new(-crate::scene::LEAD_REAR_M, 0.0, 0.0));

@@ -312,11 +312,7 @@ impl Road {
 
     /// What the route does at the next junction, if it has been announced.
     pub(crate) fn command(&self, s_m: f64) -> Command {
-        self.junctions
-            .iter()
-            .find(|j| s_m < j.end_m)
-            .filter(|j| j.s_m - s_m < ANNOUNCE_M)
-            .map_or(Command::Straight, |j| j.command)
+        self.junctions.iter().find(|j| s_m < j.end_m).filter(|j| j.s_m - s_m < ANNOUNCE_M).map_or(Command::Straight, |j| j.command)
     }
 }
 

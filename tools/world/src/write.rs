@@ -171,7 +171,11 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
     };
     let mut world = World::new(seed, options.world);
     let mut canvas = Canvas::new(options.width, options.height, options.intrinsics);
-    let (mut frames, mut poses, mut ego) = ("stamp_ns,file\n".to_owned(), "stamp_ns,x_m,y_m,yaw_rad\n".to_owned(), "stamp_ns,speed_mps,acceleration_mps2,curvature_1pm\n".to_owned());
+    let (mut frames, mut poses, mut ego) = (
+        "stamp_ns,file\n".to_owned(),
+        "stamp_ns,x_m,y_m,yaw_rad\n".to_owned(),
+        "stamp_ns,speed_mps,acceleration_mps2,curvature_1pm\n".to_owned(),
+    );
     let (mut commands, mut labels) = ("stamp_ns,command\n".to_owned(), Labels::CSV_HEADER.to_owned());
     let mut last_command = None;
     let every = u64::from(10 / options.camera_hz);
@@ -228,7 +232,14 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
         },
     };
     let header = serde_saphyr::to_string(&header).map_err(|e| Error::new(ErrorKind::Io, "the header cannot be formatted").caused_by(e))?;
-    for (name, text) in [("frames.csv", frames), ("poses.csv", poses), ("ego.csv", ego), ("commands.csv", commands), ("labels.csv", labels), ("input.yaml", header)] {
+    for (name, text) in [
+        ("frames.csv", frames),
+        ("poses.csv", poses),
+        ("ego.csv", ego),
+        ("commands.csv", commands),
+        ("labels.csv", labels),
+        ("input.yaml", header),
+    ] {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|e| io(e, &path))?;
     }

@@ -1,7 +1,7 @@
 //! What the world promises: a safe expert, memory that is really needed, the same bits for the same seed, folders that are whole.
 
 use drivewam_core::dims::Intrinsics;
-use drivewam_world::{Canvas, FrameFormat, Kind, Options, WriteOptions, World, write_seeds};
+use drivewam_world::{Canvas, FrameFormat, Kind, Options, World, WriteOptions, write_seeds};
 use std::sync::atomic::AtomicBool;
 
 const CAMERA: Intrinsics = Intrinsics { fx_px: 56.0, fy_px: 56.0, cx_px: 56.0, cy_px: 32.0 };
@@ -79,7 +79,7 @@ fn a_seed_draws_the_same_world_to_the_bit() {
     let mut canvas = Canvas::new(112, 64, CAMERA);
     let mut bits = 0u64;
     let world = ride(7, Options { kind: Kind::Mixed, disturb: true }, 600, |world| {
-        if world.time_s() as u64 % 10 == 0 {
+        if (world.time_s() as u64).is_multiple_of(10) {
             world.render(&mut canvas);
             bits ^= hash(canvas.rgb.iter().copied()).rotate_left((world.time_s() * 10.0) as u32 % 64);
         }
