@@ -66,24 +66,34 @@ class Windows:
         self.needed = [(d, int(t) // self.tick) for d, drive in enumerate(drives) for t in np.flatnonzero(drive.needed[: -41])[:: self.tick]]
 
     def draw(self, chunks: int, rows: int, rng: np.random.Generator, needed_share: float = 0.0):
-        """Clean tokens by (chunk, stream), commands and ego states, as tensors [rows, chunks, ...]."""
-        c = self.config
-        latent = np.empty((rows, chunks, c.latent.channels, c.latent.height, c.latent.width), np.float32)
-        action = np.empty((rows, chunks, c.poses, 3))
-        ego = np.empty((rows, chunks, 3), np.float32)
-        command = np.empty((rows, chunks), np.int64)
-        for r in range(rows):
+        """Clean tokens by (chunk, stream), commands and ego states of random windows, as tensors [rows, chunks, ...]."""
+        picks = []
+        for _ in range(rows):
             if self.needed and rng.random() < needed_share:
                 d, last = self.needed[rng.integers(len(self.needed))]
                 start = last - (chunks - 2) * self.per_chunk
             else:
-                d = rng.integers(len(self.drives))
-                start = -1
-            drive, latents = self.drives[d], self.latents[d]
-            high = len(drive.frames) - (chunks - 1) * self.per_chunk - 1
+                d, start = int(rng.integers(len(self.drives))), -1
+            high = len(self.drives[d].frames) - (chunks - 1) * self.per_chunk - 1
             if not 0 <= start < high:
                 start = int(rng.integers(0, high))
-            whole = start >= self.per_chunk and rng.random() < 0.5
+            picks.append((d, start, start >= self.per_chunk and rng.random() < 0.5))
+        return self.gather(picks, chunks)
+
+    def history(self, drives, chunk: int, chunks: int):
+        """The `chunks` chunks that end with chunk `chunk` of each of `drives`; the first chunk of a drive is its first frame alone."""
+        start = (chunk - chunks + 1) * self.per_chunk
+        return self.gather([(int(d), start, start > 0) for d in drives], chunks)
+
+    def gather(self, picks: list[tuple[int, int, bool]], chunks: int):
+        """Windows of (drive, frame at which chunk 1 begins, whether chunk 0 is a whole chunk and not a first frame)."""
+        c, rows = self.config, len(picks)
+        latent = np.empty((rows, chunks, c.latent.channels, c.latent.height, c.latent.width), np.float32)
+        action = np.empty((rows, chunks, c.poses, 3))
+        ego = np.empty((rows, chunks, 3), np.float32)
+        command = np.empty((rows, chunks), np.int64)
+        for r, (d, start, whole) in enumerate(picks):
+            drive, latents = self.drives[d], self.latents[d]
             for k in range(chunks):
                 at = start + (k - 1) * self.per_chunk  # the frame at which chunk k begins
                 if k == 0 and not whole:

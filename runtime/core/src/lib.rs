@@ -10,7 +10,12 @@ pub mod bindings;
 pub mod dims;
 pub mod dtype;
 pub mod error;
+pub mod flow;
 pub mod manifest;
 pub mod pose;
+pub mod rope;
 
 pub use error::{Error, ErrorKind, Result};
+
+#[cfg(test)]
+mod tests;

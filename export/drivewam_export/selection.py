@@ -1,0 +1,67 @@
+"""Scores of the KV memory, transcribed from the paper (Eq. 6-7) and FlowCache; the runtime's oracle is core/selection.
+
+s_j = lambda rho_j - (1 - lambda) eta_j over the tokens of one pool; the top B - |new| old tokens stay. f64 throughout."""
+
+from __future__ import annotations
+
+import torch
+
+
+def relevance(keys: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+    """rho [n]: mean over queries of softmax(q.k / sqrt(d)); keys [n, d], queries [N, d]."""
+    return (queries @ keys.T / keys.shape[1] ** 0.5).softmax(-1).mean(0)
+
+
+def redundancy(keys: torch.Tensor) -> torch.Tensor:
+    """eta [n]: mean cosine to every other key; 0 for a zero key or a lone one."""
+    norm = keys.norm(dim=-1, keepdim=True)
+    unit = torch.where(norm > 0, keys / norm, torch.zeros_like(keys))
+    cosine = (unit @ unit.T).fill_diagonal_(0.0)
+    return cosine.sum(-1) / max(len(keys) - 1, 1)
+
+
+def pooled(rho: torch.Tensor, chunk: torch.Tensor, token: torch.Tensor, kernel: int) -> torch.Tensor:
+    """Maximum of rho over tokens of the same chunk at most kernel // 2 token indices away."""
+    near = (chunk[:, None] == chunk) & ((token[:, None] - token).abs() <= kernel // 2)
+    return torch.where(near, rho, -torch.inf).amax(-1)
+
+
+def scores(
+    keys: torch.Tensor,
+    queries: torch.Tensor,
+    new: torch.Tensor,
+    chunk: torch.Tensor,
+    token: torch.Tensor,
+    *,
+    lam: float = 0.07,
+    heads: str = "shared",
+    normalise: str = "literal",
+    max_pool: int = 0,
+    scored: str = "pool",
+) -> torch.Tensor:
+    """[sets, n] f32 scores of the valid old tokens: keys [H, n, D], queries [H, N, D], new [H, M, D], chunk and token [n]."""
+    n = keys.shape[1]
+    if scored == "pool_and_new":
+        keys = torch.cat([keys, new], 1)
+        chunk = torch.cat([chunk, torch.full((new.shape[1],), -1)])
+        token = torch.cat([token, torch.arange(new.shape[1])])
+
+    def sets(x: torch.Tensor) -> torch.Tensor:
+        x = x.double()
+        return x if heads == "per_head" else x.transpose(0, 1).flatten(1)[None]
+
+    rows = []
+    for k, q in zip(sets(keys), sets(queries)):
+        rho, eta = relevance(k, q), redundancy(k)
+        if max_pool > 1:
+            rho = pooled(rho, chunk, token, max_pool)
+        if normalise == "softmax":
+            rho, eta = rho.softmax(0), eta.softmax(0)
+        rows.append((lam * rho - (1 - lam) * eta)[:n])
+    return torch.stack(rows).float()
+
+
+def kept(score: torch.Tensor, chunk: torch.Tensor, token: torch.Tensor, count: int) -> list[int]:
+    """Positions of the `count` best, ascending; a tie keeps the older chunk, then the lower token index."""
+    best_first = sorted(range(len(score)), key=lambda j: (-score[j].item(), chunk[j].item(), token[j].item()))
+    return sorted(best_first[:count])

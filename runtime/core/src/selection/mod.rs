@@ -1,0 +1,127 @@
+//! Which tokens of a full pool are forgotten when a new chunk arrives: the oracle that every faster backend is held to.
+//!
+//! Per layer and pool m (video, action), with old keys `H_k` (ours: the valid slots), queries `Q_k` and budget B (ours: the slots
+//! of the pool), the paper keeps `H_{k+1} = Top_{B - |new|}(H_k) ∪ new` by the score `s_j = λ ρ_j - (1 - λ) η_j`.
+//! Enters: keys, queries, a slot table. Leaves: scores and the slots that the new tokens are written over. The new chunk is always
+//! kept whole. A *set* is one run of the selection: the whole layer under `heads: shared`, one head under `heads: per_head`.
+
+pub mod policy;
+pub mod score;
+pub mod slots;
+
+pub use policy::{Policy, destinations};
+pub use score::{Inputs, Rows, score, scratch_len};
+pub use slots::{Provenance, Slot, SlotTable};
+
+use crate::error::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+
+/// `memory.scoring:` how `selective` scores. The default is the paper's literal reading.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scoring {
+    /// λ, the weight of relevance against redundancy. Default 0.07, 0 to 1.
+    pub lambda: f32,
+    /// Whether the heads of a layer forget together. Default `shared`.
+    pub heads: HeadSets,
+    /// What is done to each term before they are combined. Default `literal`.
+    pub normalise: Normalise,
+    /// Which keys and queries the caller passes. Default `post_rope`.
+    pub keys: Keys,
+    /// Kernel of the maximum over neighbouring tokens of one chunk, taken of ρ; odd, or 0 for none. Default 0; FlowCache's 7.
+    pub max_pool: u32,
+    /// Which tokens the softmax of ρ and the mean of η run over. Default `pool`.
+    pub scored: Scored,
+}
+
+/// Whether the heads of a layer forget together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadSets {
+    /// One score per token: dot products over the whole hidden width, d = H·D.
+    #[default]
+    Shared,
+    /// One score per token and head: d = D; each head has its own slots.
+    PerHead,
+}
+
+/// What is done to each term before they are combined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalise {
+    /// Nothing.
+    #[default]
+    Literal,
+    /// A softmax over tokens of ρ and one of η, as FlowCache does.
+    Softmax,
+}
+
+/// Which keys and queries are scored. The arithmetic is the same: the caller passes the ones that are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keys {
+    /// As the cache holds them, rotated.
+    #[default]
+    PostRope,
+    /// Before the rotation.
+    PreRope,
+}
+
+/// Which tokens the softmax of ρ and the mean of η run over. Only old tokens compete, either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scored {
+    /// The valid slots of the old pool.
+    #[default]
+    Pool,
+    /// Those and the new chunk.
+    PoolAndNew,
+}
+
+impl Default for Scoring {
+    fn default() -> Self {
+        Self {
+            lambda: 0.07,
+            heads: HeadSets::Shared,
+            normalise: Normalise::Literal,
+            keys: Keys::PostRope,
+            max_pool: 0,
+            scored: Scored::Pool,
+        }
+    }
+}
+
+impl Scoring {
+    /// Proves that the numbers are in range.
+    ///
+    /// # Errors
+    /// `Config`, naming the key.
+    pub fn check(&self) -> Result<()> {
+        if !(0.0..=1.0).contains(&self.lambda) {
+            return Err(Error::new(ErrorKind::Config, "out of range").at("lambda").got(self.lambda).wanted("0 to 1"));
+        }
+        if self.max_pool != 0 && self.max_pool.is_multiple_of(2) {
+            return Err(Error::new(ErrorKind::Config, "not a kernel").at("max_pool").got(self.max_pool).wanted("0 or an odd number"));
+        }
+        Ok(())
+    }
+
+    /// Hs, the sets of a layer with `heads` heads: 1 or H.
+    pub fn sets(&self, heads: usize) -> usize {
+        match self.heads {
+            HeadSets::Shared => 1,
+            HeadSets::PerHead => heads,
+        }
+    }
+
+    /// The heads of set `set`.
+    pub fn heads_of(&self, set: usize, heads: usize) -> std::ops::Range<usize> {
+        match self.heads {
+            HeadSets::Shared => 0..heads,
+            HeadSets::PerHead => set..set + 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! Scores of the old tokens of one head set: relevance, redundancy, and their combination.
+//!
+//! Sums run in f64 and the score is rounded to f32 once, so that this is the yardstick for backends that sum in f32.
+
+use super::slots::{Provenance, Slot};
+use super::{Normalise, Scored, Scoring};
+use crate::error::{Error, ErrorKind, Result};
+use std::ops::Range;
+
+/// Some consecutive rows of a `[H, rows, D]` array.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    data: &'a [f32],
+    heads: usize,
+    stride: usize,
+    width: usize,
+    first: usize,
+    len: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// All rows of `data`, whose shape is `[heads, rows, width]`.
+    ///
+    /// # Errors
+    /// `Usage` when the shape has no width, or is not that of `data`.
+    pub fn new(data: &'a [f32], [heads, rows, width]: [usize; 3]) -> Result<Self> {
+        if heads == 0 || width == 0 || heads.checked_mul(rows).and_then(|n| n.checked_mul(width)) != Some(data.len()) {
+            return Err(Error::new(ErrorKind::Usage, "rows of the wrong shape")
+                .got(format!("{} numbers", data.len()))
+                .wanted(format!("[{heads}, {rows}, {width}]")));
+        }
+        Ok(Self { data, heads, stride: rows, width, first: 0, len: rows })
+    }
+
+    /// The rows `range` of these: a pool of the memory, a modality of a pass.
+    ///
+    /// # Errors
+    /// `Usage` outside of these.
+    pub fn slice(self, range: Range<usize>) -> Result<Self> {
+        if range.start > range.end || range.end > self.len {
+            return Err(Error::new(ErrorKind::Usage, "rows out of range").got(format!("{range:?}")).wanted(format!("within 0..{}", self.len)));
+        }
+        Ok(Self { first: self.first + range.start, len: range.end - range.start, ..self })
+    }
+
+    fn row(&self, head: usize, row: usize) -> &'a [f32] {
+        let start = (head * self.stride + self.first + row) * self.width;
+        &self.data[start..start + self.width]
+    }
+}
+
+/// What a set's scores are made of. All three have the same heads and head width.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// K of the pool, a row per slot.
+    pub keys: Rows<'a>,
+    /// Q of the observed commit, of the pool's modality.
+    pub queries: Rows<'a>,
+    /// K of the new chunk; read under `scored: pool_and_new` alone.
+    pub new: Rows<'a>,
+}
+
+impl Inputs<'_> {
+    fn scored(&self, scoring: &Scoring) -> usize {
+        match scoring.scored {
+            Scored::Pool => self.keys.len,
+            Scored::PoolAndNew => self.keys.len + self.new.len,
+        }
+    }
+}
+
+/// Numbers of scratch that [`score`] needs for `inputs`.
+pub fn scratch_len(scoring: &Scoring, inputs: &Inputs<'_>) -> usize {
+    3 * inputs.scored(scoring) + scoring.heads_of(0, inputs.keys.heads).len() * inputs.keys.width
+}
+
+/// The tokens that a set's sums run over: the pool's slots, then the new chunk's tokens if they are scored.
+struct Tokens<'a> {
+    inputs: &'a Inputs<'a>,
+    slots: &'a [Slot],
+    heads: Range<usize>,
+    len: usize,
+}
+
+impl<'a> Tokens<'a> {
+    /// Those that hold a token.
+    fn present(&self) -> impl Iterator<Item = usize> + use<'a> {
+        let slots = self.slots;
+        (0..self.len).filter(move |i| slots.get(*i).is_none_or(|slot| slot.valid))
+    }
+
+    fn key(&self, head: usize, i: usize) -> &'a [f32] {
+        match i.checked_sub(self.slots.len()) {
+            None => self.inputs.keys.row(head, i),
+            Some(new) => self.inputs.new.row(head, new),
+        }
+    }
+
+    /// Chunk (none: the new one) and token index.
+    fn place(&self, i: usize) -> (Option<u32>, usize) {
+        match self.slots.get(i) {
+            Some(slot) => (Some(slot.chunk), slot.token as usize),
+            None => (None, i - self.slots.len()),
+        }
+    }
+}
+
+/// Writes `s_j = λ ρ_j - (1 - λ) η_j` of every valid slot of set `set` into `out`; a slot that holds nothing gets -∞.
+///
+/// Under `normalise: softmax` each term first goes through a softmax over the scored tokens. `out` and `slots` have a place per
+/// slot of the pool. `scratch` holds at least [`scratch_len`] numbers, whose values do not matter. Does not allocate.
+///
+/// # Errors
+/// `Usage` when shapes disagree, when there is no query, or when a predicted token is in the pool. `Output` for a key of a scored
+/// token, or a query, that is not finite.
+pub fn score(scoring: &Scoring, set: usize, inputs: &Inputs<'_>, slots: &[Slot], scratch: &mut [f64], out: &mut [f32]) -> Result<()> {
+    check(scoring, set, inputs, slots, scratch.len(), out.len())?;
+    let heads = scoring.heads_of(set, inputs.keys.heads);
+    let tokens = Tokens { inputs, slots, heads, len: inputs.scored(scoring) };
+    let (rho, rest) = scratch.split_at_mut(tokens.len);
+    let (eta, rest) = rest.split_at_mut(tokens.len);
+    let (work, sum) = rest.split_at_mut(tokens.len);
+    redundancy(&tokens, eta, &mut sum[..tokens.heads.len() * inputs.keys.width])?;
+    relevance(&tokens, rho, work);
+    if scoring.max_pool > 1 {
+        work.copy_from_slice(rho);
+        max_pool(&tokens, scoring.max_pool as usize / 2, work, rho);
+    }
+    if scoring.normalise == Normalise::Softmax {
+        softmax(&tokens, rho);
+        softmax(&tokens, eta);
+    }
+    let lambda = f64::from(scoring.lambda);
+    for (j, out) in out.iter_mut().enumerate() {
+        *out = if slots[j].valid { (lambda * rho[j] - (1.0 - lambda) * eta[j]) as f32 } else { f32::NEG_INFINITY };
+    }
+    Ok(())
+}
+
+fn check(scoring: &Scoring, set: usize, inputs: &Inputs<'_>, slots: &[Slot], scratch: usize, out: usize) -> Result<()> {
+    let Inputs { keys, queries, new } = inputs;
+    let usage = |what: &str, got: String, wanted: String| Err(Error::new(ErrorKind::Usage, what).got(got).wanted(wanted));
+    for (name, rows) in [("queries", queries), ("new keys", new)] {
+        if (rows.heads, rows.width) != (keys.heads, keys.width) {
+            return usage(
+                "heads and head width differ from the keys'",
+                format!("{name} [{}, _, {}]", rows.heads, rows.width),
+                format!("[{}, _, {}]", keys.heads, keys.width),
+            );
+        }
+    }
+    if set >= scoring.sets(keys.heads) {
+        return usage("no such head set", set.to_string(), format!("below {}", scoring.sets(keys.heads)));
+    }
+    if slots.len() != keys.len || out != keys.len {
+        return usage("one slot and one score per key", format!("{} and {out}", slots.len()), keys.len.to_string());
+    }
+    if scratch < scratch_len(scoring, inputs) {
+        return usage("scratch is too short", scratch.to_string(), scratch_len(scoring, inputs).to_string());
+    }
+    if queries.len == 0 {
+        return usage("no query", "0".into(), "at least 1".into());
+    }
+    if let Some(i) = slots.iter().position(|s| s.valid && s.provenance == Provenance::Predicted) {
+        return usage("a predicted token is never scored", format!("slot {i}"), "observed tokens alone".into());
+    }
+    for head in scoring.heads_of(set, keys.heads) {
+        if let Some(i) = (0..queries.len).find(|i| !queries.row(head, *i).iter().all(|x| x.is_finite())) {
+            return Err(not_finite("query", head, i));
+        }
+    }
+    Ok(())
+}
+
+fn not_finite(what: &str, head: usize, row: usize) -> Error {
+    Error::new(ErrorKind::Output, format!("a {what} is not finite")).at(format!("head {head}, row {row}"))
+}
+
+/// `ρ_j = (1/|Q|) Σ_q [softmax_l(q·k_l / √d)]_j`.
+fn relevance(tokens: &Tokens<'_>, rho: &mut [f64], work: &mut [f64]) {
+    let queries = &tokens.inputs.queries;
+    let scale = 1.0 / ((tokens.heads.len() * queries.width) as f64).sqrt();
+    rho.fill(0.0);
+    for q in 0..queries.len {
+        for l in tokens.present() {
+            work[l] = scale * tokens.heads.clone().map(|h| dot(queries.row(h, q), tokens.key(h, l))).sum::<f64>();
+        }
+        softmax(tokens, work);
+        for l in tokens.present() {
+            rho[l] += work[l] / queries.len as f64;
+        }
+    }
+}
+
+/// `η_j = mean_{l ≠ j} cos(k_j, k_l)`, as `(k̂_j·Σk̂ - |k̂_j|²) / (n - 1)` with k̂ the unit key; `sum` holds Σk̂.
+///
+/// A zero key has no direction: its η is 0, and it adds nothing to others' sums but counts in n. With n ≤ 1 there is no other: 0.
+fn redundancy(tokens: &Tokens<'_>, eta: &mut [f64], sum: &mut [f64]) -> Result<()> {
+    let width = tokens.inputs.keys.width;
+    sum.fill(0.0);
+    let mut present = 0usize;
+    for j in tokens.present() {
+        let mut square = 0.0;
+        for head in tokens.heads.clone() {
+            let key = tokens.key(head, j);
+            let part = dot(key, key);
+            if !part.is_finite() {
+                return Err(not_finite("key", head, j));
+            }
+            square += part;
+        }
+        present += 1;
+        eta[j] = square.sqrt();
+        if eta[j] > 0.0 {
+            for (head, sum) in tokens.heads.clone().zip(sum.chunks_exact_mut(width)) {
+                for (sum, x) in sum.iter_mut().zip(tokens.key(head, j)) {
+                    *sum += f64::from(*x) / eta[j];
+                }
+            }
+        }
+    }
+    for j in tokens.present() {
+        let norm = eta[j];
+        eta[j] = 0.0;
+        if norm > 0.0 && present > 1 {
+            let along: f64 = tokens
+                .heads
+                .clone()
+                .zip(sum.chunks_exact(width))
+                .map(|(head, sum)| tokens.key(head, j).iter().zip(sum).map(|(x, s)| f64::from(*x) * s).sum::<f64>())
+                .sum();
+            eta[j] = (along / norm - 1.0) / (present - 1) as f64;
+        }
+    }
+    Ok(())
+}
+
+/// `to_j = max from_i` over the tokens of j's chunk whose index lies within `reach` of j's. A forgotten neighbour does not count.
+fn max_pool(tokens: &Tokens<'_>, reach: usize, from: &[f64], to: &mut [f64]) {
+    for j in tokens.present() {
+        let (chunk, index) = tokens.place(j);
+        let near = |i: &usize| {
+            let (c, t) = tokens.place(*i);
+            c == chunk && t.abs_diff(index) <= reach
+        };
+        to[j] = tokens.present().filter(near).map(|i| from[i]).fold(f64::NEG_INFINITY, f64::max);
+    }
+}
+
+/// In place, over the tokens that are there.
+fn softmax(tokens: &Tokens<'_>, x: &mut [f64]) {
+    let largest = tokens.present().map(|i| x[i]).fold(f64::NEG_INFINITY, f64::max);
+    let mut total = 0.0;
+    for i in tokens.present() {
+        x[i] = libm::exp(x[i] - largest);
+        total += x[i];
+    }
+    for i in tokens.present() {
+        x[i] /= total;
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}

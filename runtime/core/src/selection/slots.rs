@@ -1,0 +1,113 @@
+//! The slot table: what each slot of the memory holds, for each head set of one layer.
+
+use crate::error::{Error, ErrorKind, Result};
+use std::ops::Range;
+
+/// Where a token's key and value come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provenance {
+    /// From a partly denoised latent: lives until the observed commit and is never scored.
+    Predicted,
+    /// From what the vehicle saw and did.
+    Observed,
+}
+
+/// One slot.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slot {
+    /// Whether the slot holds a token; the other fields mean nothing otherwise.
+    pub valid: bool,
+    /// The token's chunk.
+    pub chunk: u32,
+    /// The token's index in its chunk and modality, raster order.
+    pub token: u32,
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// Its score at the last selection; 0 until then.
+    pub score: f32,
+}
+
+impl Slot {
+    /// A slot that holds nothing.
+    pub const FREE: Self = Self { valid: false, chunk: 0, token: 0, provenance: Provenance::Observed, score: 0.0 };
+}
+
+/// `[Hs, S]` slots of one layer. Allocates when made and never again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SlotTable {
+    sets: usize,
+    slots: usize,
+    rows: Vec<Slot>,
+}
+
+impl SlotTable {
+    /// A table of free slots.
+    pub fn new(sets: usize, slots: usize) -> Self {
+        Self { sets, slots, rows: vec![Slot::FREE; sets * slots] }
+    }
+
+    /// Hs.
+    pub fn sets(&self) -> usize {
+        self.sets
+    }
+
+    /// The slots `pool` of set `set`.
+    ///
+    /// # Errors
+    /// `Usage` outside the table.
+    pub fn pool(&self, set: usize, pool: Range<usize>) -> Result<&[Slot]> {
+        let range = self.range(set, pool)?;
+        Ok(&self.rows[range])
+    }
+
+    /// The same, to change.
+    ///
+    /// # Errors
+    /// `Usage` outside the table.
+    pub fn pool_mut(&mut self, set: usize, pool: Range<usize>) -> Result<&mut [Slot]> {
+        let range = self.range(set, pool)?;
+        Ok(&mut self.rows[range])
+    }
+
+    fn range(&self, set: usize, pool: Range<usize>) -> Result<Range<usize>> {
+        if set >= self.sets || pool.start > pool.end || pool.end > self.slots {
+            return Err(Error::new(ErrorKind::Usage, "outside the slot table")
+                .got(format!("set {set}, slots {pool:?}"))
+                .wanted(format!("{} sets of {} slots", self.sets, self.slots)));
+        }
+        Ok(set * self.slots + pool.start..set * self.slots + pool.end)
+    }
+}
+
+/// Slots that hold nothing.
+pub fn free(slots: &[Slot]) -> usize {
+    slots.iter().filter(|s| !s.valid).count()
+}
+
+/// Writes the scores of a selection into the valid slots.
+///
+/// # Errors
+/// `Usage` when the lengths differ.
+pub fn record(slots: &mut [Slot], scores: &[f32]) -> Result<()> {
+    if slots.len() != scores.len() {
+        return Err(Error::new(ErrorKind::Usage, "one score per slot").got(scores.len()).wanted(slots.len()));
+    }
+    for (slot, score) in slots.iter_mut().zip(scores).filter(|(slot, _)| slot.valid) {
+        slot.score = *score;
+    }
+    Ok(())
+}
+
+/// Puts the tokens of `chunk` into `destinations`: token i into the i-th. What those slots held is forgotten.
+///
+/// # Errors
+/// `Usage`, with nothing changed, when a destination lies outside the pool.
+pub fn commit(slots: &mut [Slot], destinations: &[u32], chunk: u32, provenance: Provenance) -> Result<()> {
+    if let Some(outside) = destinations.iter().find(|d| **d as usize >= slots.len()) {
+        return Err(Error::new(ErrorKind::Usage, "destination outside the pool").got(outside).wanted(format!("below {}", slots.len())));
+    }
+    for (token, destination) in (0u32..).zip(destinations) {
+        slots[*destination as usize] = Slot { valid: true, chunk, token, provenance, score: 0.0 };
+    }
+    Ok(())
+}

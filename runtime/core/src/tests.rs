@@ -1,0 +1,127 @@
+//! What tests of several modules need: the shipped models, and the manifest's refusals.
+
+use crate::bindings::Graph;
+use crate::dims::Model;
+use crate::error::ErrorKind;
+use crate::manifest::Manifest;
+
+fn model_of(yaml: &str) -> Model {
+    #[derive(serde::Deserialize)]
+    struct File {
+        model: Model,
+    }
+    let file: File = serde_saphyr::from_str(yaml).unwrap();
+    file.model.check().unwrap();
+    file.model
+}
+
+pub(crate) fn tiny() -> Model {
+    model_of(include_str!("../../../configs/model/tiny.yaml"))
+}
+
+#[test]
+fn both_shipped_models_check_and_have_the_paper_s_token_counts() {
+    let paper = model_of(include_str!("../../../configs/model/drivewam-5b.yaml"));
+    assert_eq!((paper.video_tokens(), paper.action_tokens(), paper.token_width(), paper.poses()), (112, 40, 192, 40));
+    let tiny = tiny();
+    assert_eq!((tiny.video_tokens(), tiny.action_tokens(), tiny.token_width(), tiny.poses()), (28, 8, 96, 40));
+    assert_eq!(tiny.chunk_ns(), 4_000_000_000);
+}
+
+/// A manifest of the tiny model with all its graphs, as the exporter writes it, made from the contract itself.
+fn manifest() -> serde_json::Value {
+    let model = tiny();
+    let caches = vec![vec![1, 24, 8, 14]];
+    let graphs: serde_json::Map<String, serde_json::Value> = Graph::ALL
+        .into_iter()
+        .map(|graph| {
+            let signature = graph.signature(&model, if graph == Graph::VaeDecode { &[] } else { &caches });
+            let entry = serde_json::json!({
+                "file": "g.onnx", "weights": ["w.safetensors"], "opset": 18, "precision": "f32",
+                "inputs": signature.inputs, "outputs": signature.outputs,
+            });
+            (graph.as_str().to_owned(), entry)
+        })
+        .collect();
+    let file = serde_json::json!({"sha256": "0".repeat(64), "bytes": 1});
+    serde_json::json!({
+        "schema": 1, "name": "tiny", "target": "portable-f32", "flow_direction": "tau_1_is_noise", "model": model,
+        "normalisation": {"action": {"q01": [0.0, -0.1, -0.1], "q99": [1.5, 0.1, 0.1], "epsilon": 1e-6}},
+        "schedule": {"video": {"shift": 2.0}, "action": {"shift": 1.0}},
+        "commands": {"file": "c.safetensors", "rows": {"left": 4, "straight": 4, "right": 4, "unknown": 4}},
+        "graphs": graphs,
+        "files": {"g.onnx": file, "w.safetensors": file, "c.safetensors": file},
+    })
+}
+
+#[test]
+fn a_manifest_made_from_the_contract_is_accepted() {
+    let parsed = Manifest::parse(&manifest().to_string()).unwrap();
+    assert_eq!(parsed.caches(Graph::VaeEncode), vec![vec![1, 24, 8, 14]]);
+    assert!(parsed.caches(Graph::VaeDecode).is_empty());
+}
+
+#[test]
+fn a_manifest_that_contradicts_itself_is_refused_with_the_key_got_and_wanted() {
+    struct Case {
+        pointer: &'static str,
+        value: serde_json::Value,
+        words: &'static [&'static str],
+    }
+    let cases = [
+        Case { pointer: "/schema", value: 2.into(), words: &["schema", "got 2", "wanted 1"] },
+        Case { pointer: "/flow_direction", value: "tau_0_is_noise".into(), words: &["tau_0_is_noise"] },
+        Case { pointer: "/model/dim", value: 127.into(), words: &["model.dim", "127", "128"] },
+        Case { pointer: "/graphs/dit/file", value: "other.onnx".into(), words: &["graphs.dit.file", "other.onnx"] },
+        Case { pointer: "/graphs/dit/inputs/0/name", value: "token".into(), words: &["graphs.dit", "tokens", "missing"] },
+        Case { pointer: "/graphs/dit/inputs/0/dtype", value: "f16".into(), words: &["tokens", "got f16", "wanted f32"] },
+        Case { pointer: "/graphs/dit/inputs/0/shape/1", value: 95.into(), words: &["tokens", "[N, 95]", "[N, 96]"] },
+        Case { pointer: "/graphs/vae_encode/inputs/1/shape/1", value: 23.into(), words: &["cache_in.0", "23", "24"] },
+        Case { pointer: "/files/g.onnx/sha256", value: "ABC".into(), words: &["g.onnx", "SHA-256"] },
+        Case { pointer: "/commands/rows/left", value: 17.into(), words: &["commands.rows.left", "17", "16"] },
+        Case { pointer: "/schedule/video/shift", value: 0.into(), words: &["schedule.video.shift"] },
+        Case { pointer: "/normalisation/action/q99/0", value: (-9).into(), words: &["normalisation.action"] },
+    ];
+    let mut failures = Vec::new();
+    for case in cases {
+        let mut tree = manifest();
+        *tree.pointer_mut(case.pointer).unwrap() = case.value;
+        match Manifest::parse(&tree.to_string()) {
+            Ok(_) => failures.push(format!("{}: accepted", case.pointer)),
+            Err(error) => {
+                let text = error.to_string();
+                if !case.words.iter().all(|w| text.contains(w)) || !matches!(error.kind(), ErrorKind::Manifest | ErrorKind::Config) {
+                    failures.push(format!("{}: {text}", case.pointer));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn a_file_name_that_leaves_the_folder_is_refused() {
+    for name in ["../g.onnx", "/etc/passwd", "a/b", ".hidden", ""] {
+        let mut tree = manifest();
+        let file = tree["files"]["g.onnx"].clone();
+        tree["files"][name] = file;
+        let error = Manifest::parse(&tree.to_string()).unwrap_err().to_string();
+        assert!(error.contains("not a plain file name"), "{name:?}: {error}");
+    }
+}
+
+#[test]
+fn an_unknown_key_of_a_manifest_is_refused() {
+    let mut tree = manifest();
+    tree["grahps"] = serde_json::json!({});
+    assert!(Manifest::parse(&tree.to_string()).unwrap_err().to_string().contains("grahps"));
+}
+
+#[test]
+fn a_configuration_of_another_model_is_refused_by_the_key_that_differs() {
+    let parsed = Manifest::parse(&manifest().to_string()).unwrap();
+    let mut other = tiny();
+    other.ffn_dim = 512;
+    let error = parsed.check_model(&other).unwrap_err().to_string();
+    assert!(error.contains("model.ffn_dim") && error.contains("384") && error.contains("512"), "{error}");
+}
