@@ -14,6 +14,7 @@ pub mod flow;
 pub mod manifest;
 pub mod pose;
 pub mod rope;
+pub mod selection;
 
 pub use error::{Error, ErrorKind, Result};
 

@@ -38,7 +38,9 @@ impl<'a> Rows<'a> {
     /// `Usage` outside of these.
     pub fn slice(self, range: Range<usize>) -> Result<Self> {
         if range.start > range.end || range.end > self.len {
-            return Err(Error::new(ErrorKind::Usage, "rows out of range").got(format!("{range:?}")).wanted(format!("within 0..{}", self.len)));
+            return Err(Error::new(ErrorKind::Usage, "rows out of range")
+                .got(format!("{range:?}"))
+                .wanted(format!("within 0..{}", self.len)));
         }
         Ok(Self { first: self.first + range.start, len: range.end - range.start, ..self })
     }
