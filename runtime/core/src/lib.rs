@@ -7,6 +7,7 @@
 
 pub mod arena;
 pub mod bindings;
+pub mod config;
 pub mod dims;
 pub mod dtype;
 pub mod error;

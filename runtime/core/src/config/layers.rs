@@ -52,8 +52,12 @@ pub(super) fn merge(layers: &[Layer]) -> Result<Merged> {
     Ok(merged)
 }
 
+/// Keys whose map is one choice among several: a later layer replaces it whole.
+const CHOICES: [&str; 2] = ["flow.video.end", "flow.action.start"];
+
 fn overlay(base: &mut Value, over: Value, path: &str, layer: &str, origin: &mut BTreeMap<String, String>) {
     match (base, over) {
+        (base, over) if CHOICES.contains(&path) => *base = over,
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };

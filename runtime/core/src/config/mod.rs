@@ -10,8 +10,8 @@ mod tests;
 
 pub use layers::Layer;
 pub use sections::{
-    ActionFlow, ActionStart, Camera, CameraFit, Engine, EngineKind, Flow, GapPolicy, Guard, Ingest, Memory, MemoryPolicy,
-    Passes, SolverKind, Target, Vehicle, VideoCommit, VideoFlow,
+    ActionFlow, ActionStart, Camera, CameraFit, Engine, EngineKind, Flow, GapPolicy, Guard, Ingest, Memory, MemoryPolicy, Passes,
+    SolverKind, Target, Vehicle, VideoCommit, VideoFlow,
 };
 
 use crate::dims::Model;

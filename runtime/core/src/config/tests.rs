@@ -1,0 +1,81 @@
+//! The shipped configuration is whole; a wrong key is refused with its name, its layer, what was got and what was wanted.
+
+use super::{Config, Layer, MemoryPolicy};
+use crate::error::ErrorKind;
+use crate::flow::schedule::VideoEnd;
+
+fn shipped() -> Vec<Layer> {
+    [
+        ("model/tiny.yaml", include_str!("../../../../configs/model/tiny.yaml")),
+        ("target/host-cpu.yaml", include_str!("../../../../configs/target/host-cpu.yaml")),
+        ("vehicle/world.yaml", include_str!("../../../../configs/vehicle/world.yaml")),
+        ("tiny.yaml", include_str!("../../../../configs/tiny.yaml")),
+    ]
+    .map(|(name, text)| Layer { name: name.into(), text: text.into() })
+    .into()
+}
+
+#[test]
+fn the_shipped_configuration_is_whole_and_survives_its_own_printing() {
+    let config = Config::from_layers(&shipped()).unwrap();
+    assert_eq!(config.slots(), (112, 32, 28));
+    assert_eq!(config.memory.policy, MemoryPolicy::Selective);
+    let printed = Layer { name: "printed".into(), text: config.to_yaml().unwrap() };
+    assert_eq!(Config::from_layers(&[printed]).unwrap(), config);
+}
+
+#[test]
+fn a_later_layer_overrides_an_earlier_one_key_by_key() {
+    let mut layers = shipped();
+    layers.push(Layer { name: "mine.yaml".into(), text: "memory: {policy: full, max_chunks: 10}".into() });
+    let config = Config::from_layers(&layers).unwrap();
+    assert_eq!(config.slots(), (280, 80, 28));
+    layers.push(Layer { name: "end.yaml".into(), text: "flow: {video: {end: {exec_steps: {of: 5}}}, action: {start: {mean: 4}}}".into() });
+    let config = Config::from_layers(&layers).unwrap();
+    assert_eq!(config.flow.video.end, VideoEnd::ExecSteps { of: 5 }, "a choice is replaced whole");
+    assert_eq!(config.memory.video_slots, 112, "keys that a layer does not name stay");
+}
+
+#[test]
+fn a_wrong_key_is_refused_with_its_name_and_its_layer() {
+    struct Case {
+        text: &'static str,
+        words: &'static [&'static str],
+    }
+    let cases = [
+        Case { text: "memory: {video_slot: 3}", words: &["mine.yaml", "memory", "video_slot"] },
+        Case { text: "memory: {video_slots: 3}", words: &["mine.yaml", "memory.video_slots", "got 3", "28"] },
+        Case { text: "memory: {policy: lru}", words: &["mine.yaml", "memory.policy", "lru", "selective"] },
+        Case { text: "memory: {scoring: {max_pool: 4}}", words: &["mine.yaml", "memory.scoring", "4"] },
+        Case { text: "flow: {video: {end: {tau: 1.5}}}", words: &["mine.yaml", "flow.video.end", "1.5"] },
+        Case { text: "flow: {video: {end: {sigma: 0.5}}}", words: &["flow.video.end", "sigma"] },
+        Case { text: "flow: {action: {steps: 0}}", words: &["mine.yaml", "flow.action.steps", "got 0"] },
+        Case { text: "guard: {deadline: 5}", words: &["guard", "deadline"] },
+        Case { text: "target: {arena_bytes: 256 MB}", words: &["target.arena_bytes", "256 MB"] },
+        Case { text: "vehicle: {max_speed_mps: -1}", words: &["mine.yaml", "vehicle.max_speed_mps", "got -1"] },
+        Case { text: "engines: {}", words: &["engines", "unknown field"] },
+        Case { text: "memory: {policy: full, policy: fifo}", words: &["mine.yaml", "policy"] },
+        Case { text: "- a list", words: &["mine.yaml", "a list"] },
+    ];
+    let mut failures = Vec::new();
+    for Case { text, words } in cases {
+        let mut layers = shipped();
+        layers.push(Layer { name: "mine.yaml".into(), text: text.into() });
+        match Config::from_layers(&layers) {
+            Ok(_) => failures.push(format!("{text}: accepted")),
+            Err(error) => {
+                let said = error.to_string();
+                if error.kind() != ErrorKind::Config || !words.iter().all(|w| said.contains(w)) {
+                    failures.push(format!("{text}: {said}"));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn a_missing_section_is_named() {
+    let error = Config::from_layers(&shipped()[..1]).unwrap_err().to_string();
+    assert!(error.contains("missing field `target`"), "{error}");
+}
