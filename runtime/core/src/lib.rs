@@ -13,6 +13,7 @@ pub mod dtype;
 pub mod error;
 pub mod flow;
 pub mod manifest;
+pub mod noise;
 pub mod pose;
 pub mod rope;
 pub mod selection;
