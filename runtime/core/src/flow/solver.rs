@@ -1,30 +1,186 @@
 //! How a step is taken: a solver turns velocities into the next sample, in place.
+//!
+//! [`plan`] computes the constants of every step once, in f64 (Warm); [`apply`] is the same few multiplications for every row (Run), and the
+//! oracle of a device's own kernel. A step knows nothing of the steps around it beyond what lies in the history.
+//!
+//! UniPC is the second-order multistep predictor and corrector of Zhao et al. 2023 with B(h) = e^h − 1 on the prediction of the data, as
+//! diffusers' `UniPCMultistepScheduler` has it (`flow_prediction`, `use_flow_sigmas`, order 2, `bh2`). With α = 1 − σ, λ = ln(α/σ),
+//! h = λ' − λ and E = e^(−h) − 1, a predictor step from σ to σ' is x' = (σ'/σ)·x − α'·E·(m0 + (m1 − m0)/(2r)), r the earlier step's −h over
+//! this one's; every step is thus a linear combination of the sample and the last predictions of the data.
 
 use super::schedule::Step;
+use crate::config::SolverKind;
 use crate::error::{Error, ErrorKind, Result};
 
-/// One Euler step: x ← x + (τ' − τ)·v (paper section 4.2). `channels` masks each row of `width` numbers: the others are held at zero.
+/// The level that stands for pure noise in UniPC's logarithms, as in diffusers: at exactly 1 the data's share is 0 and λ has no value. The
+/// engine is still told the schedule's own flow time.
+const NOISIEST: f64 = 1.0 - 1e-6;
+
+/// The constants of one step, in the precision of the samples. A coefficient of zero takes no part, whatever its buffer holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SolverStep {
+    /// x ← x + span·v (paper section 4.2).
+    Euler {
+        /// τ' − τ.
+        span: f32,
+    },
+    /// m0 = x − sigma·v; x_c = the corrector over (last, m1, m2, m0), or x without one; x' = the predictor over (x_c, m0, m1). Then
+    /// last ← x_c, m2 ← m1, m1 ← m0, x ← x'. The history is (last, m1, m2).
+    Unipc {
+        /// σ at which the velocity was asked for.
+        sigma: f32,
+        /// Of last, m1, m2, m0; `None` in the first step.
+        corrector: Option<[f32; 4]>,
+        /// Of x_c, m0, m1.
+        predictor: [f32; 3],
+    },
+}
+
+impl SolverStep {
+    /// Buffers of the sample's length that the step reads and writes beside the sample.
+    pub fn history_len(&self) -> usize {
+        match self {
+            Self::Euler { .. } => 0,
+            Self::Unipc { .. } => 3,
+        }
+    }
+}
+
+/// Buffers of the sample's length that `kind` keeps between steps. What they hold before the first step of a plan is never read.
+pub fn history_len(kind: SolverKind) -> usize {
+    match kind {
+        SolverKind::Euler => 0,
+        SolverKind::Unipc => 3,
+    }
+}
+
+/// The constants of `steps` under `kind`. UniPC's last step is of first order, wherever it ends.
 ///
 /// # Errors
-/// `Output`, with the index, when a velocity is not finite; `x` is then unspecified and must be dropped. `Usage` when lengths differ or are no
-/// multiple of the width.
-pub fn euler(step: Step, x: &mut [f32], velocity: &[f32], width: usize, channels: &[usize]) -> Result<()> {
-    if x.len() != velocity.len() || width == 0 || !x.len().is_multiple_of(width) || channels.iter().any(|&c| c >= width) {
-        return Err(Error::new(ErrorKind::Usage, "sample and velocity do not fit")
-            .got(format!("{} and {} numbers, rows of {width}", x.len(), velocity.len()))
-            .wanted("equal lengths of whole rows, channels inside a row"));
+/// `Config` when levels do not fall strictly, or a UniPC step begins so near to pure noise (within 1e-6) that it has no length.
+pub fn plan(kind: SolverKind, steps: &[Step]) -> Result<Vec<SolverStep>> {
+    if let Some((i, step)) = steps.iter().enumerate().find(|(i, s)| {
+        let follows = i.checked_sub(1).and_then(|before| steps.get(before)).is_none_or(|before| before.tau_next == s.tau);
+        let start = if kind == SolverKind::Unipc { s.tau.min(NOISIEST) } else { s.tau };
+        !(follows && s.tau_next >= 0.0 && s.tau_next < start && s.tau <= 1.0)
+    }) {
+        return Err(Error::new(ErrorKind::Config, "not a step of a schedule")
+            .at(format!("step {i}"))
+            .got(format!("{} to {}", step.tau, step.tau_next))
+            .wanted("levels that fall from at most 1 to at least 0, each step from where the last one ended"));
     }
-    let span = (step.tau_next - step.tau) as f32;
-    for (row, (x, velocity)) in x.chunks_exact_mut(width).zip(velocity.chunks_exact(width)).enumerate() {
+    Ok(match kind {
+        SolverKind::Euler => steps.iter().map(|s| SolverStep::Euler { span: (s.tau_next - s.tau) as f32 }).collect(),
+        SolverKind::Unipc => unipc(steps),
+    })
+}
+
+/// What the step from one level to the next has in common for predictor and corrector.
+struct Span {
+    /// σ'/σ.
+    keep: f64,
+    /// −α'·E, the weight of the data.
+    gain: f64,
+    /// h.
+    h: f64,
+}
+
+impl Span {
+    fn new(from: f64, to: f64) -> Self {
+        let lambda = |sigma: f64| libm::log(1.0 - sigma) - libm::log(sigma);
+        let h = lambda(to) - lambda(from);
+        Self { keep: to / from, gain: -(1.0 - to) * libm::expm1(-h), h }
+    }
+
+    /// The predictor over (x, m0, m1); `before` is the step before, if its data take part.
+    fn predictor(&self, before: Option<&Self>) -> [f64; 3] {
+        // r = −h_before / h; the published simplification takes 1/2 for the weight of the second-order term.
+        let slope = before.map_or(0.0, |b| -0.5 * self.h / b.h);
+        [self.keep, self.gain * (1.0 - slope), self.gain * slope]
+    }
+
+    /// The corrector over (last, m1, m2, m0): the same step again, now that the data at its end are known.
+    fn corrector(&self, before: Option<&Self>) -> [f64; 4] {
+        let Some(before) = before else {
+            return [self.keep, 0.5 * self.gain, 0.0, 0.5 * self.gain];
+        };
+        let (r, hh) = (-before.h / self.h, -self.h);
+        let e = libm::expm1(hh);
+        let phi = e / hh - 1.0;
+        // The two conditions of order: ρ0 + ρ1 = b0 and r·ρ0 + ρ1 = b1.
+        let (b0, b1) = (phi / e, 2.0 * (phi / hh - 0.5) / e);
+        let rho = (b1 - b0) / (r - 1.0);
+        let (older, newest) = (rho / r, b0 - rho);
+        [self.keep, self.gain * (1.0 - older - newest), self.gain * older, self.gain * newest]
+    }
+}
+
+fn unipc(steps: &[Step]) -> Vec<SolverStep> {
+    let spans: Vec<Span> = steps.iter().map(|s| Span::new(s.tau.min(NOISIEST), s.tau_next)).collect();
+    let span = |i: Option<usize>| i.and_then(|i| spans.get(i));
+    (spans.iter().zip(steps).enumerate())
+        .map(|(i, (this, step))| {
+            let one = i.checked_sub(1);
+            // A step is of second order when there is a step before it and it is not the last: the corrector repeats the order of the step
+            // that it corrects, which is never the last.
+            let corrector = span(one).map(|last| last.corrector(span(i.checked_sub(2))));
+            let predictor = this.predictor(if i + 1 < steps.len() { span(one) } else { None });
+            SolverStep::Unipc {
+                sigma: step.tau.min(NOISIEST) as f32,
+                corrector: corrector.map(|c| c.map(|c| c as f32)),
+                predictor: predictor.map(|p| p as f32),
+            }
+        })
+        .collect()
+}
+
+/// One step of `x`, in place. `channels` are stepped in each row of `width` numbers, the others stay as they are, in `x` and in `history`.
+///
+/// # Errors
+/// `Output`, with the place, when a velocity is not finite; `x` and `history` are then unspecified and must be dropped. `Usage` when lengths
+/// differ, are no multiple of the width, or the history has another length than [`SolverStep::history_len`].
+pub fn apply(
+    step: &SolverStep,
+    x: &mut [f32],
+    velocity: &[f32],
+    history: &mut [&mut [f32]],
+    width: usize,
+    channels: &[usize],
+) -> Result<()> {
+    let rows = width != 0 && x.len().is_multiple_of(width) && channels.iter().all(|&c| c < width);
+    if !rows || velocity.len() != x.len() || history.len() != step.history_len() || history.iter().any(|h| h.len() != x.len()) {
+        return Err(Error::new(ErrorKind::Usage, "sample, velocity and history do not fit")
+            .got(format!("{} and {} numbers, {} buffers, rows of {width}", x.len(), velocity.len(), history.len()))
+            .wanted(format!("equal lengths of whole rows, channels inside a row, {} buffers", step.history_len())));
+    }
+    for row in 0..x.len() / width {
         for &channel in channels {
-            let v = velocity[channel];
+            let at = row * width + channel;
+            let v = velocity[at];
             if !v.is_finite() {
                 return Err(Error::new(ErrorKind::Output, "a velocity is not finite").at(format!("row {row}, channel {channel}")).got(v));
             }
-            x[channel] += span * v;
+            match (step, &mut *history) {
+                (&SolverStep::Euler { span }, _) => x[at] += span * v,
+                (SolverStep::Unipc { sigma, corrector, predictor }, [last, m1, m2]) => {
+                    let m0 = x[at] - sigma * v;
+                    let corrected = match corrector {
+                        Some(c) => c[0] * last[at] + c[1] * m1[at] + unless_zero(c[2], m2[at]) + c[3] * m0,
+                        None => x[at],
+                    };
+                    x[at] = predictor[0] * corrected + predictor[1] * m0 + unless_zero(predictor[2], m1[at]);
+                    (last[at], m2[at], m1[at]) = (corrected, m1[at], m0);
+                }
+                // The history's length was proved above.
+                (SolverStep::Unipc { .. }, _) => {}
+            }
         }
     }
     Ok(())
+}
+
+fn unless_zero(coefficient: f32, value: f32) -> f32 {
+    if coefficient == 0.0 { 0.0 } else { coefficient * value }
 }
 
 #[cfg(test)]
@@ -32,33 +188,83 @@ mod tests {
     use super::super::schedule::{VideoEnd, action_steps, video_steps};
     use super::*;
 
+    const KINDS: [SolverKind; 2] = [SolverKind::Euler, SolverKind::Unipc];
+
+    /// Steps `x` along a plan; what the history holds at first is poison that must not be read.
+    fn run(kind: SolverKind, path: &[Step], x: &mut [f32], velocity: impl Fn(f64, &[f32]) -> Vec<f32>, width: usize, channels: &[usize]) {
+        let mut buffers = vec![vec![f32::NAN; x.len()]; history_len(kind)];
+        for (step, constants) in path.iter().zip(plan(kind, path).unwrap()) {
+            let v = velocity(step.tau, x);
+            let mut history: Vec<&mut [f32]> = buffers.iter_mut().map(Vec::as_mut_slice).collect();
+            apply(&constants, x, &v, &mut history, width, channels).unwrap();
+        }
+    }
+
+    fn one(tau: f64, tau_next: f64) -> SolverStep {
+        plan(SolverKind::Euler, &[Step { tau, tau_next }]).unwrap()[0]
+    }
+
     #[test]
-    fn euler_is_exact_on_a_straight_path() {
+    fn every_solver_is_exact_on_a_straight_path() {
         let (data, noise) = ([0.5f32, -2.0, 3.0], [1.0f32, 0.25, -1.5]);
         let velocity: Vec<f32> = data.iter().zip(&noise).map(|(x, e)| e - x).collect();
-        for (path, end) in [(action_steps(10, 1.0), 0.0f32), (video_steps(3, 5.0, VideoEnd::Tau(0.6)), 0.6)] {
-            let mut x = noise;
-            for step in path {
-                euler(step, &mut x, &velocity, 3, &[0, 1, 2]).unwrap();
-            }
-            for i in 0..3 {
-                assert!((x[i] - ((1.0 - end) * data[i] + end * noise[i])).abs() < 1e-6);
+        for kind in KINDS {
+            for (path, end) in [
+                (action_steps(10, 1.0), 0.0f32),
+                (action_steps(1, 3.0), 0.0),
+                (action_steps(2, 3.0), 0.0),
+                (video_steps(3, 5.0, VideoEnd::Tau(0.6)), 0.6),
+                (video_steps(1, 5.0, VideoEnd::Tau(0.6)), 0.6),
+            ] {
+                let mut x = noise;
+                run(kind, &path, &mut x, |_, _| velocity.clone(), 3, &[0, 1, 2]);
+                for i in 0..3 {
+                    let wanted = (1.0 - end) * data[i] + end * noise[i];
+                    // UniPC starts a millionth below pure noise, as diffusers does.
+                    assert!((x[i] - wanted).abs() < 5e-6, "{kind:?}, {} steps: {} for {wanted}", path.len(), x[i]);
+                }
             }
         }
     }
 
     #[test]
     fn masked_channels_stay_as_they_were() {
-        let mut x = [0.0f32; 6];
-        euler(Step { tau: 1.0, tau_next: 0.0 }, &mut x, &[1.0; 6], 3, &[1]).unwrap();
-        assert_eq!(x, [0.0, -1.0, 0.0, 0.0, -1.0, 0.0]);
+        for kind in KINDS {
+            let mut x = [0.0f32; 6];
+            run(kind, &action_steps(3, 1.0), &mut x, |_, _| vec![1.0; 6], 3, &[1]);
+            assert!((x[1] + 1.0).abs() < 5e-6 && x[1] == x[4], "{kind:?}: {x:?}");
+            assert_eq!([x[0], x[2], x[3], x[5]], [0.0; 4]);
+        }
     }
 
     #[test]
     fn a_velocity_that_is_not_finite_is_an_error_with_its_place() {
         let mut x = [0.0f32; 4];
-        let error = euler(Step { tau: 1.0, tau_next: 0.5 }, &mut x, &[0.0, 0.0, f32::NAN, 0.0], 2, &[0, 1]).unwrap_err();
+        let error = apply(&one(1.0, 0.5), &mut x, &[0.0, 0.0, f32::NAN, 0.0], &mut [], 2, &[0, 1]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Output);
         assert!(error.to_string().contains("row 1, channel 0"), "{error}");
+        assert!(apply(&one(1.0, 0.5), &mut x, &[0.0, 0.0, f32::NAN, 0.0], &mut [], 2, &[1]).is_ok(), "a masked channel is not looked at");
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        let unipc = plan(SolverKind::Unipc, &action_steps(1, 1.0)).unwrap()[0];
+        let (mut x, mut a, mut b, mut short) = ([0.0f32; 4], [0.0f32; 4], [0.0f32; 4], [0.0f32; 3]);
+        assert!(apply(&unipc, &mut x, &[0.0; 4], &mut [], 2, &[0]).unwrap_err().to_string().contains("3 buffers"));
+        assert!(apply(&unipc, &mut x, &[0.0; 4], &mut [&mut a, &mut b, &mut short], 2, &[0]).is_err());
+        for (velocity, width, channel) in [(3, 2, 0), (4, 0, 0), (4, 3, 0), (4, 2, 2)] {
+            assert!(apply(&one(1.0, 0.0), &mut x, &vec![0.0; velocity], &mut [], width, &[channel]).is_err());
+        }
+    }
+
+    #[test]
+    fn levels_that_do_not_fall_are_refused() {
+        let step = |tau, tau_next| Step { tau, tau_next };
+        for kind in KINDS {
+            for path in [vec![step(0.5, 0.5)], vec![step(0.5, -0.1)], vec![step(1.0, 0.5), step(0.4, 0.0)], vec![step(f64::NAN, 0.0)]] {
+                assert!(plan(kind, &path).is_err(), "{kind:?} {path:?}");
+            }
+        }
+        assert!(plan(SolverKind::Unipc, &[step(1.0, 1.0 - 1e-7)]).is_err());
     }
 }
