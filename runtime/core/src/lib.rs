@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod action;
 pub mod arena;
 pub mod bindings;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod noise;
 pub mod pose;
 pub mod rope;
 pub mod selection;
+pub mod trajectory;
 
 pub use error::{Error, ErrorKind, Result};
 

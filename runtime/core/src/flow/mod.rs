@@ -5,3 +5,6 @@
 
 pub mod schedule;
 pub mod solver;
+
+#[cfg(test)]
+mod tests;
