@@ -18,45 +18,14 @@ import onnx
 import onnxruntime
 import torch
 import yaml
-from safetensors import safe_open
-from safetensors.torch import load_file
 
-from ..codec import Codec
 from ..config import ModelConfig, load
-from ..model import DriveWam
+from ..folder import ExportError, open_checkpoint
 from . import weights
 from .graphs import Graph, belongs, codec_graphs, dit_inputs, policy_graphs
 
 OPSET = 18
 TOLERANCE = 1e-5
-POLICY_FILES = ("dit.safetensors", "context.safetensors")
-CODEC_FILES = ("vae_encode.safetensors", "vae_decode.safetensors")
-
-
-class ExportError(RuntimeError):
-    """What could not be exported, and why."""
-
-
-def read_state(folder: Path, whole: str, parts: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """The state dict of a checkpoint folder: one file, or the parts of an exported folder."""
-    if (folder / whole).exists():
-        return load_file(folder / whole)
-    missing = [p for p in parts if not (folder / p).exists()]
-    if missing:
-        raise ExportError(f"{folder}: neither {whole} nor {', '.join(missing)}")
-    state = {}
-    for part in parts:
-        state |= load_file(folder / part)
-    return state
-
-
-def load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], what: str) -> None:
-    wanted = module.state_dict()
-    problems = [f"missing {k}" for k in wanted if k not in state] + [f"not known {k}" for k in state if k not in wanted]
-    problems += [f"{k}: shape {tuple(state[k].shape)}, wanted {tuple(wanted[k].shape)}" for k in wanted if k in state and state[k].shape != wanted[k].shape]
-    if problems:
-        raise ExportError(f"{what}: " + "; ".join(problems))
-    module.load_state_dict(state)
 
 
 def trace(graph: Graph, path: Path) -> onnx.ModelProto:
@@ -152,25 +121,8 @@ def vouch(folder: Path) -> dict:
 
 def export(config: ModelConfig, checkpoint: str, out: Path, target: str) -> None:
     torch.set_num_threads(1)
-    model, codec = DriveWam(config).eval(), Codec(config).eval()
-    record, normalisation = {"weights": checkpoint}, {"action": {"q01": [0.0, -0.02, -0.02], "q99": [1.5, 0.02, 0.02], "epsilon": 1e-6}}
-    rows = {}
-    if checkpoint.startswith("random:"):
-        torch.manual_seed(int(checkpoint.removeprefix("random:")))
-        model, codec = DriveWam(config).eval(), Codec(config).eval()
-        rows = {name: torch.randn(4, config.text.dim) for name in config.text.commands}
-    else:
-        folder = Path(checkpoint)
-        load_strictly(model, read_state(folder, "policy.safetensors", POLICY_FILES), f"{folder}: policy")
-        load_strictly(codec, read_state(folder, "codec.safetensors", CODEC_FILES), f"{folder}: codec")
-        with safe_open(folder / "commands.safetensors", "pt") as file:
-            rows = {name: file.get_tensor(name) for name in config.text.commands}
-        if (folder / "manifest.yaml").exists():
-            manifest = yaml.safe_load((folder / "manifest.yaml").read_text())
-            record, normalisation = manifest["training"], manifest["normalisation"]
-        else:
-            record = yaml.safe_load((folder / "training.yaml").read_text())
-            normalisation = yaml.safe_load((folder / "normalisation.yaml").read_text())
+    source = open_checkpoint(checkpoint, config)
+    model, codec, rows = source.model, source.codec, source.rows
     graphs = codec_graphs(codec) + policy_graphs(model)
     c = config
     examples = {"dit": [dit_inputs(c, v, a, s, seed) for seed, (v, a, s) in enumerate([(c.nv, 0, 40), (0, c.na, 172), (c.nv, c.na, 172)])]}
@@ -182,9 +134,9 @@ def export(config: ModelConfig, checkpoint: str, out: Path, target: str) -> None
         weights.write(aside / "commands.safetensors", rows)
         manifest = {
             "schema": 1, "name": config.name, "target": target, "flow_direction": "tau_1_is_noise", "model": config.to_dict(),
-            "normalisation": normalisation, "schedule": {"video": {"shift": 2.0}, "action": {"shift": 1.0}},
+            "normalisation": source.normalisation, "schedule": {"video": {"shift": 2.0}, "action": {"shift": 1.0}},
             "commands": {"file": "commands.safetensors", "rows": {k: v.shape[0] for k, v in rows.items()}},
-            "graphs": entries, "files": vouch(aside), "training": record,
+            "graphs": entries, "files": vouch(aside), "training": source.record,
         }
         (aside / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None))
         old = out.with_name(out.name + ".old")
