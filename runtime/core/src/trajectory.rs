@@ -63,6 +63,11 @@ impl Trajectory {
         &self.points
     }
 
+    /// The same, to change: for whoever makes a trajectory by other means than increments.
+    pub fn points_mut(&mut self) -> &mut [Point] {
+        &mut self.points
+    }
+
     /// Time between two points, seconds.
     pub fn step_s(&self) -> f64 {
         self.step_s
