@@ -119,24 +119,19 @@ def vouch(folder: Path) -> dict:
     return entries
 
 
-def export(config: ModelConfig, checkpoint: str, out: Path, target: str) -> None:
-    torch.set_num_threads(1)
-    source = open_checkpoint(checkpoint, config)
-    model, codec, rows = source.model, source.codec, source.rows
-    graphs = codec_graphs(codec) + policy_graphs(model)
-    c = config
-    examples = {"dit": [dit_inputs(c, v, a, s, seed) for seed, (v, a, s) in enumerate([(c.nv, 0, 40), (0, c.na, 172), (c.nv, c.na, 172)])]}
+def write_folder(config: ModelConfig, out: Path, target: str, graphs: list[Graph], states: dict, rows: dict, normalisation: dict, record: dict, examples=None) -> None:
+    """Writes the graphs, the commands' text rows and the manifest to a folder aside, then renames it to `out`."""
     aside = out.with_name(out.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        entries = export_graphs(graphs, {"model.": model.state_dict(), "codec.": codec.state_dict()}, aside, examples)
+        entries = export_graphs(graphs, states, aside, examples)
         weights.write(aside / "commands.safetensors", rows)
         manifest = {
             "schema": 1, "name": config.name, "target": target, "flow_direction": "tau_1_is_noise", "model": config.to_dict(),
-            "normalisation": source.normalisation, "schedule": {"video": {"shift": 2.0}, "action": {"shift": 1.0}},
+            "normalisation": normalisation, "schedule": {"video": {"shift": 2.0}, "action": {"shift": 1.0}},
             "commands": {"file": "commands.safetensors", "rows": {k: v.shape[0] for k, v in rows.items()}},
-            "graphs": entries, "files": vouch(aside), "training": source.record,
+            "graphs": entries, "files": vouch(aside), "training": record,
         }
         (aside / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None))
         old = out.with_name(out.name + ".old")
@@ -148,6 +143,19 @@ def export(config: ModelConfig, checkpoint: str, out: Path, target: str) -> None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     print(f"{out}: {len(entries)} graphs, {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB", file=sys.stderr)
+
+
+def dit_examples(c: ModelConfig) -> list[dict[str, torch.Tensor]]:
+    """Inputs that `dit` is checked with: a video step, an action step and a packed pass."""
+    return [dit_inputs(c, v, a, s, seed) for seed, (v, a, s) in enumerate([(c.nv, 0, 40), (0, c.na, 172), (c.nv, c.na, 172)])]
+
+
+def export(config: ModelConfig, checkpoint: str, out: Path, target: str) -> None:
+    torch.set_num_threads(1)
+    source = open_checkpoint(checkpoint, config)
+    graphs = codec_graphs(source.codec) + policy_graphs(source.model)
+    states = {"model.": source.model.state_dict(), "codec.": source.codec.state_dict()}
+    write_folder(config, out, target, graphs, states, source.rows, source.normalisation, source.record, {"dit": dit_examples(config)})
 
 
 def main() -> None:
