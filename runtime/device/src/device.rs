@@ -1,0 +1,213 @@
+//! What every device must do; `tests/conformance` holds each implementation to it.
+//!
+//! All operations run in order on one stream. Regions come from the plan that the device was made with; a region of another plan is `Usage`.
+//! Nothing here allocates after [`Device::kv_open`], and nothing returns indices of a selection to the caller: on an accelerator they never
+//! visit the host.
+
+use crate::host::HostArena;
+use drivewam_core::Result;
+use drivewam_core::arena::{ArenaPlan, Region};
+use drivewam_core::flow::solver::SolverStep;
+use drivewam_core::rope::RopeTable;
+use drivewam_core::selection::{Policy, Scoring, SlotTable};
+use std::fmt;
+use std::ops::Range;
+
+/// One of the two pools of the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool {
+    /// Video tokens.
+    Video,
+    /// Action tokens.
+    Action,
+}
+
+/// The shape of the KV memory: slots ordered video pool, action pool, in-flight tail.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KvLayout {
+    /// L.
+    pub layers: usize,
+    /// H.
+    pub heads: usize,
+    /// D.
+    pub head_dim: usize,
+    /// Slots of the video pool.
+    pub video_slots: usize,
+    /// Slots of the action pool.
+    pub action_slots: usize,
+    /// Slots of the in-flight tail, where predicted video lives until the observed commit.
+    pub tail_slots: usize,
+    /// Most tokens of one pass (Nv + Na).
+    pub pass_tokens: usize,
+    /// How `selective` scores.
+    pub scoring: Scoring,
+    /// Turns a token's place into its rotation: what `keys: pre_rope` undoes.
+    pub rope: RopeTable,
+}
+
+impl KvLayout {
+    /// S.
+    pub fn slots(&self) -> usize {
+        self.video_slots + self.action_slots + self.tail_slots
+    }
+
+    /// The slots of `pool`.
+    pub fn pool(&self, pool: Pool) -> Range<usize> {
+        match pool {
+            Pool::Video => 0..self.video_slots,
+            Pool::Action => self.video_slots..self.video_slots + self.action_slots,
+        }
+    }
+
+    /// The in-flight tail.
+    pub fn tail(&self) -> Range<usize> {
+        self.video_slots + self.action_slots..self.slots()
+    }
+}
+
+/// Where the memory lies in the arena.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvRegions {
+    /// `[H, S, D]` f32 per layer.
+    pub k: Vec<Region>,
+    /// `[H, S, D]` f32 per layer.
+    pub v: Vec<Region>,
+    /// `[S]` f32: 0 for a filled slot, [`drivewam_core::bindings::MASKED`] for an empty one; kept by the device.
+    pub bias: Region,
+}
+
+/// What a pass of the transformer put out, `[H, N, D]` per layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassKv {
+    /// N of the pass.
+    pub tokens: usize,
+    /// Keys after the rotation.
+    pub k: Vec<Region>,
+    /// Values.
+    pub v: Vec<Region>,
+    /// Queries after the rotation.
+    pub q: Vec<Region>,
+}
+
+/// Slots that hold a token. Known by arithmetic: the same for every layer and head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KvCounts {
+    /// In the video pool.
+    pub video: usize,
+    /// In the action pool.
+    pub action: usize,
+    /// In the tail.
+    pub tail: usize,
+}
+
+impl KvCounts {
+    /// All of them: the memory keys that a row sees.
+    pub fn total(&self) -> usize {
+        self.video + self.action + self.tail
+    }
+}
+
+/// How one axis of a picture is resampled: output i is the sum over `j < count[i]` of `weight[i * most + j]` times input `first[i] + j`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Taps {
+    /// First input of each output.
+    pub first: Vec<u32>,
+    /// Inputs of each output.
+    pub count: Vec<u32>,
+    /// Weights, `most` to an output.
+    pub weight: Vec<f32>,
+    /// Room for inputs of one output.
+    pub most: usize,
+}
+
+/// Memory and the operations between engine calls. See the module's doc.
+pub trait Device: Send + fmt::Debug {
+    /// The machine in words, for reports.
+    fn describe(&self) -> String;
+
+    /// The plan that its one allocation follows.
+    fn plan(&self) -> &ArenaPlan;
+
+    /// Memory that the host can address; `None` on a device with memory of its own.
+    fn host(&mut self) -> Option<&mut HostArena>;
+
+    /// Copies `data` to the start of the f32 region `to`.
+    ///
+    /// # Errors
+    /// `Usage` when the region is not f32 or too short.
+    fn upload(&mut self, to: Region, data: &[f32]) -> Result<()>;
+
+    /// Copies the start of the f32 region `from` to `out`, after everything before it is done.
+    ///
+    /// # Errors
+    /// `Usage` when the region is not f32 or too short.
+    fn download(&mut self, from: Region, out: &mut [f32]) -> Result<()>;
+
+    /// Copies a whole f32 region onto another of the same length.
+    ///
+    /// # Errors
+    /// `Usage` when lengths differ or the regions overlap.
+    fn copy(&mut self, from: Region, to: Region) -> Result<()>;
+
+    /// Sets every element of an f32 region.
+    ///
+    /// # Errors
+    /// `Usage` when the region is not f32.
+    fn fill(&mut self, region: Region, value: f32) -> Result<()>;
+
+    /// Resamples packed RGB `[height, width, 3]` u8 to `[3, rows.out, columns.out]` f32 in [-1, 1] by separable `rows` and `columns`; the
+    /// columns first. Work space was made in Warm for pictures of at most `rows.input * columns.out`.
+    ///
+    /// # Errors
+    /// `Usage` when sizes disagree.
+    fn resample(&mut self, picture: &[u8], width: usize, height: usize, columns: &Taps, rows: &Taps, to: Region) -> Result<()>;
+
+    /// One solver step on `x` `[rows, width]` (see [`drivewam_core::flow::solver`]); `channels` are stepped, the others stay as they are.
+    /// `history` has the length that the solver asks for, each region as long as `x`.
+    ///
+    /// # Errors
+    /// `Usage` when shapes disagree; `Output` for a velocity that is not finite, with its place.
+    fn solve(&mut self, step: &SolverStep, x: Region, velocity: Region, history: &[Region], width: usize, channels: &[usize])
+    -> Result<()>;
+
+    /// Takes over the memory's regions: checks them, empties every slot, makes all work space. Warm; called once.
+    ///
+    /// # Errors
+    /// `Usage` when a region's shape or dtype is not the layout's; `Capacity` when work space is not to be had.
+    fn kv_open(&mut self, layout: KvLayout, regions: KvRegions) -> Result<()>;
+
+    /// Empties every slot. The values that were there are unreachable: their bias masks them.
+    ///
+    /// # Errors
+    /// `Usage` before `kv_open`.
+    fn kv_clear(&mut self) -> Result<()>;
+
+    /// Writes rows `rows` of a pass into the tail as predicted tokens of `chunk`, replacing what was there.
+    ///
+    /// # Errors
+    /// `Usage` when the rows are not in the pass or do not fit the tail.
+    fn kv_commit_predicted(&mut self, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()>;
+
+    /// Empties the tail.
+    ///
+    /// # Errors
+    /// `Usage` before `kv_open`.
+    fn kv_drop_predicted(&mut self) -> Result<()>;
+
+    /// Commits rows `rows` of a pass as the observed tokens of `chunk`: while free slots suffice, into the lowest of them; else, in every layer and
+    /// head set, over the slots that `policy` forgets. Under [`Policy::Selective`] the device computes the scores itself (the slice that the
+    /// variant carries is ignored and may be empty) and keeps them in the slot table. The rows' queries are the relevance's.
+    ///
+    /// # Errors
+    /// `Capacity` under `full` without a free slot; `Output` for a key, query or score that is not finite; the memory is then unchanged.
+    fn kv_commit_observed(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()>;
+
+    /// Slots that hold a token.
+    fn kv_counts(&self) -> KvCounts;
+
+    /// The slot table of one layer, for people and tests: allocates, and waits for the device.
+    ///
+    /// # Errors
+    /// `Usage` before `kv_open` or beyond the last layer.
+    fn kv_table(&mut self, layer: usize) -> Result<SlotTable>;
+}
