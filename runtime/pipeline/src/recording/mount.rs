@@ -1,0 +1,38 @@
+//! Where a camera sits on the car, for those who draw a trajectory over its picture.
+
+/// A camera's place and axes in the car's frame: x forward, y left, z up, the origin on the road below the car's reference point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mount {
+    /// Of the optical centre, metres.
+    pub position_m: [f64; 3],
+    /// The camera's right, down and forward axes, each a unit vector of the car's frame.
+    pub axes: [[f64; 3]; 3],
+    /// Whether somebody measured it; otherwise it is [`Mount::default`]'s guess.
+    pub is_measured: bool,
+}
+
+impl Default for Mount {
+    /// 1.5 m above the road, 1.5 m before the reference point, level.
+    fn default() -> Self {
+        Self { is_measured: false, ..Self::on_centre_line(1.5, 1.5, 0.0) }
+    }
+}
+
+impl Mount {
+    /// On the car's centre line, looking straight ahead and `pitch_rad` down.
+    pub fn on_centre_line(ahead_m: f64, height_m: f64, pitch_rad: f64) -> Self {
+        let (sin, cos) = pitch_rad.sin_cos();
+        Self {
+            position_m: [ahead_m, 0.0, height_m],
+            axes: [[0.0, -1.0, 0.0], [-sin, 0.0, -cos], [cos, 0.0, -sin]],
+            is_measured: true,
+        }
+    }
+
+    /// A point of the car's frame in the camera's: right, down, forward, metres.
+    pub fn to_camera(&self, point_m: [f64; 3]) -> [f64; 3] {
+        let [x, y, z] = self.position_m;
+        let from = [point_m[0] - x, point_m[1] - y, point_m[2] - z];
+        self.axes.map(|axis| axis[0] * from[0] + axis[1] * from[1] + axis[2] * from[2])
+    }
+}
