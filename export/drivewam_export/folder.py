@@ -1,11 +1,12 @@
-"""Opens a checkpoint: a folder from training, an exported folder, or `random:SEED`.
+"""Opens a checkpoint: a folder from training, an exported folder, `random:SEED`, or `lingbot:PATH` and `wan:PATH` (checkpoint.py).
 
-Nothing is guessed: a missing, unknown or wrongly shaped weight is an error that names it.
+Nothing is guessed: a missing, unknown or wrongly shaped weight is an error that names it; a weight that was initialised is listed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from .checkpoint import KINDS, CheckpointError, Names, load_mapped
 from .codec import Codec
 from .config import ModelConfig, from_dict
 from .model import DriveWam
@@ -33,7 +35,7 @@ class Checkpoint:
 
     config: ModelConfig
     model: DriveWam
-    codec: Codec
+    codec: Codec | None  # None for a mapped checkpoint, whose codec is a Wan VAE of its own
     rows: dict[str, torch.Tensor]  # text rows [R, Dt] of each route command
     normalisation: dict
     record: dict
@@ -63,11 +65,55 @@ def load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], what:
 
 
 def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_checkpoint(spec: str, config: ModelConfig | None) -> Checkpoint:
+@dataclass(frozen=True)
+class Mapping:
+    """How a checkpoint under other names is opened. `beside`: a folder with what it does not hold, `commands.safetensors` (text rows of each route
+    command) and `normalisation.yaml`."""
+
+    beside: Path | None = None
+    names: Names = Names()
+    missing: str = "error"
+
+
+def read_rows(path: Path, config: ModelConfig) -> dict[str, torch.Tensor]:
+    """Text rows of every route command."""
+    with safe_open(path, "pt") as file:
+        absent = [name for name in config.text.commands if name not in file.keys()]
+        if absent:
+            raise ExportError(f"{path}: missing {', '.join(absent)}")
+        rows = {name: file.get_tensor(name) for name in config.text.commands}
+    for name, value in rows.items():
+        if value.dim() != 2 or value.shape[1] != config.text.dim or not 1 <= value.shape[0] <= config.text.max_rows:
+            raise ExportError(f"{path}: {name}: shape {tuple(value.shape)}, wanted 1 to {config.text.max_rows} rows of {config.text.dim}")
+    return rows
+
+
+def open_mapped(kind: str, path: Path, config: ModelConfig, mapping: Mapping) -> Checkpoint:
+    if mapping.beside is None:
+        raise ExportError(f"{kind}:{path}: holds neither texts nor normalisation: name a folder with commands.safetensors and normalisation.yaml (--beside)")
+    rows = read_rows(mapping.beside / "commands.safetensors", config)
+    normalisation = yaml.safe_load((mapping.beside / "normalisation.yaml").read_text())
+    try:
+        loaded = load_mapped(config, kind, path, mapping.names, mapping.missing)
+    except CheckpointError as error:
+        raise ExportError(str(error)) from error
+    for what, names in (("INITIALISED, not from the checkpoint", loaded.initialised), ("not used", loaded.unused)):
+        for name in names:
+            print(f"{path}: {what}: {name}", file=sys.stderr)
+    weights = {file.name: sha256(file) for file in loaded.files}
+    record = {"weights": {"kind": kind, "files": weights}, "initialised": loaded.initialised, "unused": loaded.unused}
+    return Checkpoint(config, loaded.model, None, rows, normalisation, record, weights)
+
+
+def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Mapping()) -> Checkpoint:
     """`config` may be None for an exported folder: its manifest knows."""
+    kind, _, path = spec.partition(":")
+    if kind in KINDS:
+        return open_mapped(kind, Path(path), config, mapping)
     if spec.startswith("random:"):
         torch.manual_seed(int(spec.removeprefix("random:")))
         model, codec = DriveWam(config).eval(), Codec(config).eval()
@@ -84,8 +130,7 @@ def open_checkpoint(spec: str, config: ModelConfig | None) -> Checkpoint:
     load_strictly(model, policy, f"{folder}: policy")
     state, codec_files = read_state(folder, "codec.safetensors", CODEC_FILES)
     load_strictly(codec, state, f"{folder}: codec")
-    with safe_open(folder / "commands.safetensors", "pt") as file:
-        rows = {name: file.get_tensor(name) for name in config.text.commands}
+    rows = read_rows(folder / "commands.safetensors", config)
     if manifest is not None:
         record, normalisation = manifest["training"], manifest["normalisation"]
     else:

@@ -38,7 +38,7 @@ class ConditionEmbedder(nn.Module):
     def __init__(self, config: ModelConfig, with_text: bool):
         super().__init__()
         half = config.freq_dim // 2
-        frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32) / half)
+        frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32, device="cpu") / half)
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.time_embedder = TimestepEmbedding(config.freq_dim, config.dim)
         self.time_proj = nn.Linear(config.dim, 6 * config.dim)
@@ -66,7 +66,8 @@ class DriveWam(nn.Module):
         self.proj_out = nn.Linear(config.dim, config.video_channels)
         self.action_proj_out = Mlp((config.dim, config.action_hidden_dim, config.action.channels))
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
-        self.register_buffer("ego_scale", torch.tensor(config.ego.scale), persistent=False)
+        # On the CPU even when the weights are made on `meta`, to be assigned: no checkpoint holds these buffers.
+        self.register_buffer("ego_scale", torch.tensor(config.ego.scale, device="cpu"), persistent=False)
 
     # Context: once per guidance, once per chunk.
 

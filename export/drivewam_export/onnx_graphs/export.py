@@ -1,12 +1,12 @@
 """`python -m drivewam_export.onnx_graphs.export --config configs/model/tiny.yaml --checkpoint DIR|random:SEED --out engines/tiny`
 
-Exports all graphs to a folder written aside and renamed, checks each against PyTorch in ONNX Runtime, and writes `manifest.yaml` last.
+Exports all graphs to a folder written aside and renamed, checks each against PyTorch in ONNX Runtime, and writes `manifest.yaml` last. Also
+`--checkpoint lingbot:PATH` and `wan:PATH` for weights under other names (checkpoint.py), with `--beside DIR` and, for a codec, `--vae DIR`.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import shutil
 import sys
@@ -19,8 +19,10 @@ import onnxruntime
 import torch
 import yaml
 
+from ..checkpoint import CheckpointError, Names
 from ..config import ModelConfig, load
-from ..folder import ExportError, open_checkpoint
+from ..folder import ExportError, Mapping, open_checkpoint, sha256
+from ..wan_vae import WanEncoder, encoder_graphs, open_vae
 from . import weights
 from .graphs import Graph, belongs, codec_graphs, dit_inputs, policy_graphs
 
@@ -114,8 +116,7 @@ def vouch(folder: Path) -> dict:
     """The manifest's `files:` section: hash and length of every file of the folder."""
     entries = {}
     for path in sorted(folder.iterdir()):
-        data = path.read_bytes()
-        entries[path.name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        entries[path.name] = {"sha256": sha256(path), "bytes": path.stat().st_size}
     return entries
 
 
@@ -150,24 +151,36 @@ def dit_examples(c: ModelConfig) -> list[dict[str, torch.Tensor]]:
     return [dit_inputs(c, v, a, s, seed) for seed, (v, a, s) in enumerate([(c.nv, 0, 40), (0, c.na, 172), (c.nv, c.na, 172)])]
 
 
-def export(config: ModelConfig, checkpoint: str, out: Path, target: str) -> None:
+def export(config: ModelConfig, checkpoint: str, out: Path, target: str, mapping: Mapping = Mapping(), vae: str | None = None) -> None:
     torch.set_num_threads(1)
-    source = open_checkpoint(checkpoint, config)
-    graphs = codec_graphs(source.codec) + policy_graphs(source.model)
-    states = {"model.": source.model.state_dict(), "codec.": source.codec.state_dict()}
+    source = open_checkpoint(checkpoint, config, mapping)
+    graphs, states = [], {"model.": source.model.state_dict()}
+    if source.codec is not None and vae is not None:
+        raise ExportError(f"{checkpoint}: has a codec of its own, got --vae {vae}")
+    if source.codec is not None:
+        graphs, states["codec."] = codec_graphs(source.codec), source.codec.state_dict()
+    elif vae is not None:
+        codec = WanEncoder(open_vae(vae)).eval()
+        graphs, states["codec."] = encoder_graphs(codec, config), codec.state_dict()
+    graphs += policy_graphs(source.model)
     write_folder(config, out, target, graphs, states, source.rows, source.normalisation, source.record, {"dit": dit_examples(config)})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, default=Path("configs/model/tiny.yaml"))
-    parser.add_argument("--checkpoint", required=True, help="a checkpoint folder, an exported folder, or random:SEED")
+    parser.add_argument("--checkpoint", required=True, help="a checkpoint folder, an exported folder, random:SEED, lingbot:PATH or wan:PATH")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--target", default="portable-f32")
+    parser.add_argument("--beside", type=Path, help="lingbot:, wan: a folder with commands.safetensors and normalisation.yaml")
+    parser.add_argument("--names", default="", help="lingbot: names of DriveWAM's own modules, for example ego_attention=attn3,mlp=0/2")
+    parser.add_argument("--missing", choices=("error", "init"), default="error", help="wan:, lingbot: init makes what a backbone without actions lacks, and lists it")
+    parser.add_argument("--vae", help="lingbot:, wan: a diffusers folder of AutoencoderKLWan, or random:SEED")
     args = parser.parse_args()
     try:
-        export(load(args.config), args.checkpoint, args.out, args.target)
-    except ExportError as error:
+        mapping = Mapping(args.beside, Names.parse(args.names), args.missing)
+        export(load(args.config), args.checkpoint, args.out, args.target, mapping, args.vae)
+    except (ExportError, CheckpointError) as error:
         sys.exit(f"export: {error}")
 
 
