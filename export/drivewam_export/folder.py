@@ -22,6 +22,9 @@ from .model import DriveWam
 
 POLICY_FILES = ("dit.safetensors", "context.safetensors")
 CODEC_FILES = ("vae_encode.safetensors", "vae_decode.safetensors")
+# Shifts that the weights were trained with: train/policy.py's; LingBot-VA's for mapped checkpoints (DriveWAM's are not known).
+TRAINED_SHIFTS = {"video": {"shift": 2.0}, "action": {"shift": 1.0}}
+LINGBOT_SHIFTS = {"video": {"shift": 5.0}, "action": {"shift": 1.0}}
 RANDOM_NORMALISATION = {"action": {"q01": [0.0, -0.02, -0.02], "q99": [1.5, 0.02, 0.02], "epsilon": 1e-6}}
 
 
@@ -34,12 +37,13 @@ class Checkpoint:
     """Everything that an export or a golden run needs. `weights`: SHA-256 by file name, empty for random weights."""
 
     config: ModelConfig
-    model: DriveWam
+    model: DriveWam | None  # None for a codec alone
     codec: Codec | None  # None for a mapped checkpoint, whose codec is a Wan VAE of its own
     rows: dict[str, torch.Tensor]  # text rows [R, Dt] of each route command
     normalisation: dict
     record: dict
     weights: dict[str, str] = field(default_factory=dict)
+    schedule: dict = field(default_factory=lambda: TRAINED_SHIFTS)
 
 
 def read_state(folder: Path, whole: str, parts: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -106,7 +110,7 @@ def open_mapped(kind: str, path: Path, config: ModelConfig, mapping: Mapping) ->
             print(f"{path}: {what}: {name}", file=sys.stderr)
     weights = {file.name: sha256(file) for file in loaded.files}
     record = {"weights": {"kind": kind, "files": weights}, "initialised": loaded.initialised, "unused": loaded.unused}
-    return Checkpoint(config, loaded.model, None, rows, normalisation, record, weights)
+    return Checkpoint(config, loaded.model, None, rows, normalisation, record, weights, LINGBOT_SHIFTS)
 
 
 def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Mapping()) -> Checkpoint:
@@ -132,9 +136,10 @@ def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Ma
     load_strictly(codec, state, f"{folder}: codec")
     rows = read_rows(folder / "commands.safetensors", config)
     if manifest is not None:
-        record, normalisation = manifest["training"], manifest["normalisation"]
+        record, normalisation, schedule = manifest["training"], manifest["normalisation"], manifest["schedule"]
     else:
+        schedule = TRAINED_SHIFTS
         record = yaml.safe_load((folder / "training.yaml").read_text())
         normalisation = yaml.safe_load((folder / "normalisation.yaml").read_text())
     files = sorted({*policy_files, *codec_files, "commands.safetensors"})
-    return Checkpoint(config, model, codec, rows, normalisation, record, {name: sha256(folder / name) for name in files})
+    return Checkpoint(config, model, codec, rows, normalisation, record, {name: sha256(folder / name) for name in files}, schedule)

@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .config import ModelConfig, load
-from .folder import RANDOM_NORMALISATION, ExportError
+from .folder import RANDOM_NORMALISATION, Checkpoint, ExportError
 from .onnx_graphs.graphs import Graph
 
 
@@ -293,6 +293,12 @@ def small_model(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(config, name="wan-vae-small", image=image, latent=dataclasses.replace(config.latent, channels=48, height=4, width=6))
 
 
+def alone(config: ModelConfig) -> Checkpoint:
+    """What a manifest wants beside the codec, with nothing in it: such a folder encodes and cannot drive."""
+    rows = {name: torch.zeros(1, config.text.dim) for name in config.text.commands}
+    return Checkpoint(config, None, None, rows, RANDOM_NORMALISATION, {"weights": "a codec alone"})
+
+
 def main() -> None:
     from .onnx_graphs.export import write_folder
 
@@ -306,9 +312,7 @@ def main() -> None:
     try:
         config = load(args.config) if args.config else small_model(load(root / "configs/model/tiny.yaml"))
         codec = WanEncoder(open_vae(args.vae)).eval()
-        rows = {name: torch.zeros(1, config.text.dim) for name in config.text.commands}
-        graphs = encoder_graphs(codec, config)
-        write_folder(config, args.out, "portable-f32", graphs, {"codec.": codec.state_dict()}, rows, RANDOM_NORMALISATION, {"weights": args.vae})
+        write_folder(alone(config), args.out, "portable-f32", encoder_graphs(codec, config), {"codec.": codec.state_dict()})
     except ExportError as error:
         sys.exit(f"wan_vae: {error}")
 

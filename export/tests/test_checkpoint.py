@@ -193,6 +193,7 @@ def test_an_export_from_lingbot_names_needs_what_the_checkpoint_lacks_and_holds_
     manifest = yaml.safe_load((tmp_path / "out/manifest.yaml").read_text())
     assert set(manifest["graphs"]) == {"vae_encode_first", "vae_encode", "context_text", "context_ego", "dit"}
     assert manifest["training"]["weights"] == {"kind": "lingbot", "files": {"x.safetensors": sha256(tmp_path / "x.safetensors")}}
+    assert manifest["schedule"]["video"]["shift"] == 5.0
     assert manifest["training"]["initialised"] == [] and len(manifest["training"]["unused"]) == 4
     exported = load_file(tmp_path / "out/dit.safetensors") | load_file(tmp_path / "out/context.safetensors")
     assert all(torch.equal(exported[name], value) for name, value in model.state_dict().items())

@@ -21,7 +21,7 @@ import yaml
 
 from ..checkpoint import CheckpointError, Names
 from ..config import ModelConfig, load
-from ..folder import ExportError, Mapping, open_checkpoint, sha256
+from ..folder import Checkpoint, ExportError, Mapping, open_checkpoint, sha256
 from ..wan_vae import WanEncoder, encoder_graphs, open_vae
 from . import weights
 from .graphs import Graph, belongs, codec_graphs, dit_inputs, policy_graphs
@@ -31,14 +31,23 @@ TOLERANCE = 1e-5
 
 
 def trace(graph: Graph, path: Path) -> onnx.ModelProto:
-    """The graph as a model with named inputs, outputs and axes."""
+    """The graph as a model with named inputs, outputs and axes. Its weights are initializers without data, so that no size is too large; buffers
+    that no checkpoint holds stand inline."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph.module, tuple(graph.inputs.values()), str(path), dynamo=False, opset_version=OPSET, do_constant_folding=False,
-            input_names=list(graph.inputs), output_names=graph.outputs, dynamic_axes=graph.dynamic,
+            input_names=list(graph.inputs), output_names=graph.outputs, dynamic_axes=graph.dynamic, export_params=False,
         )
-    return onnx.load(path)
+    model, kept, buffers = onnx.load(path), graph.module.state_dict(), dict(graph.module.named_buffers())
+    for value in [v for v in model.graph.input if v.name not in graph.inputs]:
+        kind = value.type.tensor_type
+        tensor = onnx.TensorProto(name=value.name, data_type=kind.elem_type, dims=[d.dim_value for d in kind.shape.dim])
+        if value.name not in kept:
+            tensor.raw_data = buffers[value.name].numpy().tobytes()
+        model.graph.initializer.append(tensor)
+        model.graph.input.remove(value)
+    return model
 
 
 def table(values, dynamic) -> list[dict]:
@@ -120,19 +129,21 @@ def vouch(folder: Path) -> dict:
     return entries
 
 
-def write_folder(config: ModelConfig, out: Path, target: str, graphs: list[Graph], states: dict, rows: dict, normalisation: dict, record: dict, examples=None) -> None:
-    """Writes the graphs, the commands' text rows and the manifest to a folder aside, then renames it to `out`."""
+def write_folder(source: Checkpoint, out: Path, target: str, graphs: list[Graph], states: dict, examples=None) -> None:
+    """Writes the graphs, the commands' text rows and the manifest to a folder aside, then renames it to `out`. Of `source` the weights are not
+    read: `states` has them."""
+    config = source.config
     aside = out.with_name(out.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
         entries = export_graphs(graphs, states, aside, examples)
-        weights.write(aside / "commands.safetensors", rows)
+        weights.write(aside / "commands.safetensors", source.rows)
         manifest = {
             "schema": 1, "name": config.name, "target": target, "flow_direction": "tau_1_is_noise", "model": config.to_dict(),
-            "normalisation": normalisation, "schedule": {"video": {"shift": 2.0}, "action": {"shift": 1.0}},
-            "commands": {"file": "commands.safetensors", "rows": {k: v.shape[0] for k, v in rows.items()}},
-            "graphs": entries, "files": vouch(aside), "training": record,
+            "normalisation": source.normalisation, "schedule": source.schedule,
+            "commands": {"file": "commands.safetensors", "rows": {k: v.shape[0] for k, v in source.rows.items()}},
+            "graphs": entries, "files": vouch(aside), "training": source.record,
         }
         (aside / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None))
         old = out.with_name(out.name + ".old")
@@ -163,7 +174,7 @@ def export(config: ModelConfig, checkpoint: str, out: Path, target: str, mapping
         codec = WanEncoder(open_vae(vae)).eval()
         graphs, states["codec."] = encoder_graphs(codec, config), codec.state_dict()
     graphs += policy_graphs(source.model)
-    write_folder(config, out, target, graphs, states, source.rows, source.normalisation, source.record, {"dit": dit_examples(config)})
+    write_folder(source, out, target, graphs, states, {"dit": dit_examples(config)})
 
 
 def main() -> None:

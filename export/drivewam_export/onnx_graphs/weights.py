@@ -37,20 +37,18 @@ def write(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, 
 def point_into(model: onnx.ModelProto, location: str, places: dict[str, tuple[int, int]], prefix: str) -> None:
     """Makes every initializer named `prefix + state-dict name` external data of `location`. No weight stays inline.
 
-    Raises ValueError for a large initializer that is not a weight of the file: it would be a second copy.
+    Raises ValueError for an initializer that is not a weight of the file and has no data, or so much that it would be a second copy.
     """
     for tensor in model.graph.initializer:
         name = tensor.name.removeprefix(prefix)
         if name in places:
             offset, length = places[name]
-            tensor.ClearField("raw_data")
-            tensor.ClearField("float_data")
             tensor.data_location = onnx.TensorProto.EXTERNAL
             del tensor.external_data[:]
             for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
                 entry = tensor.external_data.add()
                 entry.key, entry.value = key, value
-        elif len(tensor.raw_data) > INLINE_LIMIT:
+        elif not tensor.raw_data or len(tensor.raw_data) > INLINE_LIMIT:
             raise ValueError(f"initializer {tensor.name!r} ({len(tensor.raw_data)} bytes) is no weight of {location}")
     inline = (a.t for n in model.graph.node for a in n.attribute if a.HasField("t"))
     for tensor in inline:
