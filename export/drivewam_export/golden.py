@@ -1,7 +1,7 @@
 """Golden chunks for the runtime: `python -m drivewam_export.golden --input DIR [--checkpoint DIR|random:SEED] [--config FILE] [--out DIR]`.
 
 One rollout of the reference ride over an input folder (docs/input.md; the camera at 1 Hz or a multiple), written as `golden.safetensors` and
-`golden.yaml`, which holds the seed, the SHA-256 of the checkpoint's weights, stamps, commands and the `flow:` and `memory:` options. The same
+`golden.yaml`, which holds the seed, the SHA-256 of the checkpoint's weights, stamps, commands, the `flow:` and `memory:` options, and `cut_margin`. The same
 inputs give the same bytes on one machine. Chunks 1 .. C are predicted; chunk 0 is the first frame alone, chunk C is never observed.
 L layers, H heads, D head width, Nv and Na tokens, W token width, A action channels, B slots of a pool, Hs head sets (1 or H); f32 unless said.
 
@@ -111,6 +111,17 @@ def record(tensors: dict, config, options: Options, chunk: Chunk, normalisation:
     tensors[f"{now}.trajectory.increments"] = torch.from_numpy(moved.astype(np.float32))
 
 
+def cut_margin(tensors: dict) -> float:
+    """The smallest distance, over all selections, between the lowest score that stays and the highest that goes: how sure the kept sets are."""
+    smallest = float("inf")
+    for name, scores in tensors.items():
+        if ".scores." in name:
+            gone = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, tensors[name.replace(".scores.", ".destinations.")].long(), True)
+            margin = scores.masked_fill(gone, torch.inf).amin(-1) - scores.masked_fill(~gone, -torch.inf).amax(-1)
+            smallest = min(smallest, margin.min().item())
+    return smallest
+
+
 def ride(checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, seed: int) -> tuple[dict, dict]:
     """Tensors by name, and what the index says of them."""
     c, source = checkpoint.config, Source(checkpoint, drive)
@@ -144,7 +155,7 @@ def ride(checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, se
     if bad:
         raise ExportError(f"not finite: {', '.join(bad)}")
     first = int((drive.path / "poses.csv").read_text().splitlines()[1].split(",")[0])
-    index = {"chunks": chunks, "seed": seed, "first_stamp_ns": first, "chunk_s": c.chunk_s, "commands": commands}
+    index = {"chunks": chunks, "seed": seed, "first_stamp_ns": first, "chunk_s": c.chunk_s, "commands": commands, "cut_margin": cut_margin(tensors)}
     return {name: value.detach().contiguous().clone() for name, value in tensors.items()}, index
 
 

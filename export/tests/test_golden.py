@@ -42,6 +42,7 @@ def test_the_same_inputs_give_the_same_bytes(golden, folder, tmp_path):
         assert (out / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     assert sum(p.stat().st_size for p in out.iterdir()) <= LARGEST_BYTES
     assert yaml.safe_load((out / "golden.yaml").read_text()) == index
+    assert 0 <= index["cut_margin"] < 1
     assert index["commands"] == ["straight"] * 3 + ["left"] * 5 and index["first_stamp_ns"] == 5_000_000_000
 
 
