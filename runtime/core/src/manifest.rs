@@ -155,7 +155,10 @@ impl Manifest {
     /// `Manifest`: not YAML, an unknown or missing key, another schema, a file name that leaves the folder, a file that nothing vouches for,
     /// a malformed hash, a tensor whose name, type or shape differs from [`Graph::signature`].
     pub fn parse(text: &str) -> Result<Self> {
-        let manifest: Self = serde_saphyr::from_str(text).map_err(|e| Error::new(ErrorKind::Manifest, "cannot be read").caused_by(e))?;
+        // YAML 1.2: only true and false are booleans. The axis letter N is none.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let manifest: Self =
+            serde_saphyr::from_str_with_options(text, options).map_err(|e| Error::new(ErrorKind::Manifest, "cannot be read").caused_by(e))?;
         manifest.check()?;
         Ok(manifest)
     }

@@ -61,6 +61,14 @@ fn a_manifest_made_from_the_contract_is_accepted() {
     assert!(parsed.caches(Graph::VaeDecode).is_empty());
 }
 
+/// As the exporter writes it: plain, which a YAML 1.1 reader takes for "no".
+#[test]
+fn the_axis_letter_n_is_no_boolean() {
+    let text = manifest().to_string().replace("\"N\"", "N");
+    assert!(text.contains("[N,"), "{text}");
+    Manifest::parse(&text).unwrap();
+}
+
 #[test]
 fn a_manifest_that_contradicts_itself_is_refused_with_the_key_got_and_wanted() {
     struct Case {

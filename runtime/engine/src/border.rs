@@ -1,0 +1,154 @@
+//! Holds what an engine is given against the contract, once, so that every engine refuses the same things in the same words.
+//!
+//! At load: what a graph's file says of its tensors against the manifest's table ([`agrees`]). At bind: names, shapes, types and regions against
+//! the same table ([`check`]).
+
+use crate::engine::{Binding, Bound, Io};
+use drivewam_core::arena::Region;
+use drivewam_core::bindings::{Axis, Graph, Letter, TensorSpec};
+use drivewam_core::dtype::DType;
+use drivewam_core::manifest::GraphEntry;
+use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::{Device, HostArena};
+
+/// What a graph's file says of one tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Reported {
+    pub name: String,
+    /// `Err` holds the file's word for a type that the contract does not know.
+    pub dtype: std::result::Result<DType, String>,
+    /// `None` for an axis without a fixed length; the whole is `None` where the file gives no shape.
+    pub shape: Option<Vec<Option<usize>>>,
+}
+
+/// Proves that the tensors of a graph's file are those of the manifest's table.
+pub(crate) fn agrees(graph: Graph, side: &str, reported: &[Reported], specs: &[TensorSpec]) -> Result<()> {
+    let bad = |what: &str, name: &str| Error::new(ErrorKind::Manifest, what).at(format!("graph {graph}: {side} {name:?}"));
+    for spec in specs {
+        let Some(have) = reported.iter().find(|r| r.name == spec.name) else {
+            return Err(bad("the manifest names a tensor that the graph's file does not have", &spec.name).wanted(spec));
+        };
+        match &have.dtype {
+            Ok(dtype) if *dtype == spec.dtype => {}
+            Ok(dtype) => return Err(bad("the graph's file has another element type", &spec.name).got(dtype).wanted(spec.dtype)),
+            Err(word) => return Err(bad("the graph's file has another element type", &spec.name).got(word).wanted(spec.dtype)),
+        }
+        let Some(shape) = &have.shape else { continue };
+        let same = shape.len() == spec.shape.len()
+            && shape.iter().zip(&spec.shape).all(|(have, want)| match (have, want) {
+                (Some(have), Axis::Fixed(want)) => have == want,
+                (Some(_), Axis::Dynamic(_)) => false,
+                (None, _) => true,
+            });
+        if !same {
+            let axes: Vec<String> = shape.iter().map(|axis| axis.map_or_else(|| "?".into(), |len| len.to_string())).collect();
+            return Err(bad("the graph's file has another shape", &spec.name).got(format!("[{}]", axes.join(", "))).wanted(spec));
+        }
+    }
+    match reported.iter().find(|r| specs.iter().all(|spec| spec.name != r.name)) {
+        Some(extra) => Err(bad("the graph's file has a tensor that the manifest does not name", &extra.name)),
+        None => Ok(()),
+    }
+}
+
+/// Proves that `io` binds every input of the graph and only tensors that it has, each with its type and shape, one N and one S throughout, to regions
+/// that are long enough; and that nothing is written over what is read or written elsewhere.
+pub(crate) fn check(graph: Graph, entry: &GraphEntry, io: &Io) -> Result<()> {
+    let mut letters = [None; 2];
+    check_side(graph, "input", &entry.inputs, &io.inputs, &mut letters)?;
+    check_side(graph, "output", &entry.outputs, &io.outputs, &mut letters)?;
+    for spec in &entry.inputs {
+        if io.inputs.iter().all(|bound| bound.name != spec.name) {
+            return Err(Error::new(ErrorKind::Manifest, "an input is not bound").at(place(graph, "input", &spec.name)).wanted(spec));
+        }
+    }
+    for (i, output) in io.outputs.iter().enumerate() {
+        let others = io.inputs.iter().chain(io.outputs.iter().take(i));
+        if let Some(other) = others.into_iter().find(|other| other.region.overlaps(&output.region)) {
+            return Err(Error::new(ErrorKind::Usage, "an output lies over another tensor")
+                .at(place(graph, "output", &output.name))
+                .got(format!("bytes {} to {}", output.region.offset(), output.region.offset() + output.region.bytes()))
+                .wanted(format!("apart from {:?}", other.name)));
+        }
+    }
+    Ok(())
+}
+
+fn place(graph: Graph, side: &str, name: &str) -> String {
+    format!("graph {graph}: {side} {name:?}")
+}
+
+fn check_side(graph: Graph, side: &str, specs: &[TensorSpec], bound: &[Bound], letters: &mut [Option<usize>; 2]) -> Result<()> {
+    for (i, tensor) in bound.iter().enumerate() {
+        let bad = |kind: ErrorKind, what: &str| Error::new(kind, what).at(place(graph, side, &tensor.name));
+        let Some(spec) = specs.iter().find(|spec| spec.name == tensor.name) else {
+            return Err(bad(ErrorKind::Manifest, "not a tensor of this graph"));
+        };
+        if bound.iter().take(i).any(|other| other.name == tensor.name) {
+            return Err(bad(ErrorKind::Usage, "bound twice"));
+        }
+        if tensor.region.dtype() != spec.dtype {
+            return Err(bad(ErrorKind::Manifest, "wrong element type").got(tensor.region.dtype()).wanted(spec.dtype));
+        }
+        let wrong_shape = || bad(ErrorKind::Manifest, "wrong shape").got(format!("{:?}", tensor.shape)).wanted(spec);
+        if tensor.shape.len() != spec.shape.len() {
+            return Err(wrong_shape());
+        }
+        for (&len, axis) in tensor.shape.iter().zip(&spec.shape) {
+            let wanted = match axis {
+                Axis::Fixed(wanted) => *wanted,
+                Axis::Dynamic(Letter::N) => *letters[0].get_or_insert(len),
+                Axis::Dynamic(Letter::S) => *letters[1].get_or_insert(len),
+            };
+            if len != wanted || len == 0 {
+                return Err(match axis {
+                    Axis::Fixed(_) => wrong_shape(),
+                    Axis::Dynamic(letter) => wrong_shape().at(format!("with {letter:?} = {wanted}")),
+                });
+            }
+        }
+        let len = tensor.shape.iter().try_fold(1usize, |len, &axis| len.checked_mul(axis));
+        if len.is_none_or(|len| len > tensor.region.len()) {
+            return Err(bad(ErrorKind::Usage, "the region is too short")
+                .got(format!("{} elements", tensor.region.len()))
+                .wanted(format!("{:?}", tensor.shape)));
+        }
+    }
+    Ok(())
+}
+
+/// N and S of a checked `io`; 0 where the graph has no such axis.
+pub(crate) fn letters(entry: &GraphEntry, io: &Io) -> (usize, usize) {
+    let mut found = (0, 0);
+    for (spec, bound) in entry.inputs.iter().filter_map(|spec| Some((spec, io.inputs.iter().find(|bound| bound.name == spec.name)?))) {
+        for (axis, &len) in spec.shape.iter().zip(&bound.shape) {
+            match axis {
+                Axis::Dynamic(Letter::N) => found.0 = len,
+                Axis::Dynamic(Letter::S) => found.1 = len,
+                Axis::Fixed(_) => {}
+            }
+        }
+    }
+    found
+}
+
+/// The error for a binding that another engine made.
+pub(crate) fn foreign(graph: Graph, binding: Binding) -> Error {
+    Error::new(ErrorKind::Usage, "a binding that this engine did not make").at(format!("graph {graph}")).got(format!("{binding:?}"))
+}
+
+/// The arena of a device whose memory the host can address. Allocates only on the way to an error.
+pub(crate) fn host(device: &mut dyn Device, graph: Graph) -> Result<&mut HostArena> {
+    if device.host().is_none() {
+        return Err(Error::new(ErrorKind::Device, "this engine computes on the host and cannot reach the device's memory")
+            .at(format!("graph {graph}"))
+            .got(device.describe()));
+    }
+    device.host().ok_or_else(|| Error::new(ErrorKind::Device, "the device's memory is gone").at(format!("graph {graph}")))
+}
+
+/// The regions of a checked `io`, inputs and outputs, cut to the lengths of their shapes.
+pub(crate) fn exact(io: &Io) -> Result<(Vec<Region>, Vec<Region>)> {
+    let cut = |bound: &[Bound]| bound.iter().map(|t| t.region.part(0, t.shape.iter().product())).collect::<Result<Vec<_>>>();
+    Ok((cut(&io.inputs)?, cut(&io.outputs)?))
+}

@@ -1,0 +1,94 @@
+//! A folder for the closed-form engine: a manifest with all graphs and four-row command texts, in memory.
+
+use crate::bytes::Bytes;
+use crate::folder::Folder;
+use drivewam_core::bindings::Graph;
+use drivewam_core::dims::Model;
+use drivewam_core::manifest::{
+    ActionNormalisation, CommandTexts, FileEntry, FlowDirection, GraphEntry, Manifest, Normalisations, SCHEMA, TrainedSchedule,
+    TrainedShift,
+};
+use drivewam_core::{Error, ErrorKind, Result};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+const GRAPH_FILE: &str = "closed_form.txt";
+const TEXTS_FILE: &str = "commands.safetensors";
+/// Rows of each command's text, where the model has room for them.
+const TEXT_ROWS: usize = 4;
+
+/// What a manifest says of a file with this content.
+pub fn vouch(content: &[u8]) -> FileEntry {
+    let sha256 = Sha256::digest(content).as_slice().iter().map(|byte| format!("{byte:02x}")).collect();
+    FileEntry { sha256, bytes: content.len() as u64 }
+}
+
+/// A folder of `model` with every graph. The codec has one cache, `[3, Hz, Wz]`, and its decoder has none. The number at row r, channel c of the text
+/// of the i-th command is ((7·i + 3·r + c) mod 11 − 5) / 5.
+///
+/// # Errors
+/// `Config` for a model that contradicts itself.
+pub fn folder(model: &Model) -> Result<Folder> {
+    model.check()?;
+    let caches = [vec![3, model.latent.height, model.latent.width]];
+    let graphs = Graph::ALL
+        .into_iter()
+        .map(|graph| {
+            let signature = graph.signature(model, if graph == Graph::VaeDecode { &[] } else { &caches });
+            let entry = GraphEntry {
+                file: GRAPH_FILE.into(),
+                weights: Vec::new(),
+                opset: 0,
+                precision: "f32".into(),
+                attention: None,
+                inputs: signature.inputs,
+                outputs: signature.outputs,
+            };
+            (graph, entry)
+        })
+        .collect();
+    let rows = TEXT_ROWS.min(model.text.max_rows);
+    let shift = || TrainedShift { shift: 1.0 };
+    let contents = BTreeMap::from([
+        (GRAPH_FILE.to_owned(), b"The arithmetic of these graphs is written in runtime/engine/src/closed_form.\n".to_vec()),
+        (TEXTS_FILE.to_owned(), texts(model, rows)?),
+    ]);
+    let manifest = Manifest {
+        schema: SCHEMA,
+        name: model.name.clone(),
+        target: "closed-form".into(),
+        flow_direction: FlowDirection::Tau1IsNoise,
+        model: model.clone(),
+        normalisation: Normalisations { action: ActionNormalisation { q01: [0.0, -0.02, -0.02], q99: [1.5, 0.02, 0.02], epsilon: 1e-6 } },
+        schedule: TrainedSchedule { video: shift(), action: shift() },
+        commands: CommandTexts { file: TEXTS_FILE.into(), rows: model.text.commands.iter().map(|&command| (command, rows)).collect() },
+        graphs,
+        files: contents.iter().map(|(name, content)| (name.clone(), vouch(content))).collect(),
+        training: serde_json::Value::Null,
+    };
+    let files = contents.into_iter().map(|(name, content)| Ok((name, Bytes::copy_of(&content)?))).collect::<Result<_>>()?;
+    Folder::in_memory(manifest, files)
+}
+
+fn texts(model: &Model, rows: usize) -> Result<Vec<u8>> {
+    let cannot = |e: safetensors::SafeTensorError| Error::new(ErrorKind::Usage, "command texts cannot be written").caused_by(e);
+    let dim = model.text.dim;
+    let contents: Vec<(&str, Vec<u8>)> = model
+        .text
+        .commands
+        .iter()
+        .enumerate()
+        .map(|(i, command)| {
+            let number = |at: usize| ((7 * i + 3 * (at / dim) + at % dim) % 11) as f32 / 5.0 - 1.0;
+            (command.as_str(), (0..rows * dim).flat_map(|at| number(at).to_le_bytes()).collect())
+        })
+        .collect();
+    let views = contents
+        .iter()
+        .map(|(name, content)| Ok((*name, TensorView::new(Dtype::F32, vec![rows, dim], content)?)))
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(cannot)?;
+    serialize(views, None).map_err(cannot)
+}

@@ -1,0 +1,194 @@
+//! An engine for tests of everything around an engine: the graphs' borders are real, the arithmetic is a page long and its flow is known.
+//!
+//! `dit` moves along straight paths to known data, with a real dependence on whatever its rows may see (see [`dit`](self) below), so that a wrong
+//! mask, slot, rotation or order of passes changes its numbers; the codec is an average and its inverse. No weights, no files: [`folder`] makes the
+//! manifest. Not a model of driving: only for tests, and for a configuration that says `closed_form` by name.
+//!
+//! Of `dit`: a row's velocity is (x − data) / τ + [`Options::coupling`] · s, and zero data part at τ = 0, where x is the row and τ its flow time. Data
+//! are `((w mod 5) − 2) / 4` at channel w of a video row, and driving on at the ego's speed, straight, in an action row. Without coupling, any solver
+//! that is exact on straight paths ends on the data. s, within ±1, comes from the row, its memory, the text, the ego state and the rows of its pass
+//! that the mask lets it see, layer after layer.
+
+mod codec;
+mod context;
+mod dit;
+mod folder;
+
+pub use folder::{folder, vouch};
+
+use crate::border;
+use crate::engine::{Binding, Engine, Io};
+use crate::folder::Folder;
+use drivewam_core::arena::Region;
+use drivewam_core::bindings::Graph;
+use drivewam_core::dims::Model;
+use drivewam_core::dtype::DType;
+use drivewam_core::manifest::{ActionNormalisation, GraphEntry};
+use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::Device;
+
+/// What a test may choose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Weight of the part of the velocity that depends on what a row sees. 0 gives the exact flow.
+    pub coupling: f32,
+    /// A fault to be found by whatever is around the engine.
+    pub fault: Option<Fault>,
+}
+
+impl Default for Options {
+    /// Coupled, by 0.25, and without a fault.
+    fn default() -> Self {
+        Self { coupling: 0.25, fault: None }
+    }
+}
+
+/// A fault of the engine. Runs are counted from 1, over all bindings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Video rows see the action rows of their pass.
+    LeakyMask,
+    /// One element of the first output is NaN in this run and in all later ones.
+    NanAt(u64),
+    /// This run, and no other, is an error, and writes nothing.
+    ErrorAt(u64),
+}
+
+/// The closed-form engine of one graph.
+#[derive(Debug)]
+pub struct ClosedForm {
+    graph: Graph,
+    entry: GraphEntry,
+    model: Model,
+    action: ActionNormalisation,
+    options: Options,
+    runs: u64,
+    bindings: Vec<Shape>,
+}
+
+/// Work space of one bound shape: made in Warm, so that `run` allocates nothing.
+#[derive(Debug)]
+struct Shape {
+    inputs: Vec<Slot>,
+    outputs: Vec<Slot>,
+    scratch: Vec<f64>,
+}
+
+/// A tensor of the graph, in the contract's order; outputs that nobody bound have no region.
+#[derive(Debug)]
+struct Slot {
+    region: Option<Region>,
+    shape: Vec<usize>,
+    data: Vec<f32>,
+}
+
+impl ClosedForm {
+    /// The engine of `graph`; `folder` gives the model and the shapes.
+    ///
+    /// # Errors
+    /// `Manifest` when the folder has no such graph; `Engine` when a tensor of it is not f32.
+    pub fn open(folder: &Folder, graph: Graph, options: Options) -> Result<Self> {
+        let entry = folder.manifest().graph(graph)?.clone();
+        if let Some(tensor) = entry.inputs.iter().chain(&entry.outputs).find(|t| t.dtype != DType::F32) {
+            return Err(Error::new(ErrorKind::Engine, "the closed-form engine computes in f32")
+                .at(format!("graph {graph}: {:?}", tensor.name))
+                .got(tensor.dtype));
+        }
+        // The contract's own order, which the arithmetic indexes by; the manifest's order carries no meaning.
+        let signature = graph.signature(&folder.manifest().model, &folder.manifest().caches(graph));
+        let entry = GraphEntry { inputs: signature.inputs, outputs: signature.outputs, ..entry };
+        Ok(Self {
+            graph,
+            entry,
+            model: folder.manifest().model.clone(),
+            action: folder.manifest().normalisation.action,
+            options,
+            runs: 0,
+            bindings: Vec::new(),
+        })
+    }
+
+    /// Runs so far, failed ones included.
+    pub fn runs(&self) -> u64 {
+        self.runs
+    }
+}
+
+impl Engine for ClosedForm {
+    fn graph(&self) -> Graph {
+        self.graph
+    }
+
+    fn describe(&self) -> String {
+        match self.options.fault {
+            None => format!("closed form, coupling {}", self.options.coupling),
+            Some(fault) => format!("closed form, coupling {}, with the fault {fault:?}", self.options.coupling),
+        }
+    }
+
+    fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
+        border::check(self.graph, &self.entry, io)?;
+        let letters = border::letters(&self.entry, io);
+        let slot = |spec: &drivewam_core::bindings::TensorSpec, bound: &[crate::engine::Bound]| -> Result<Slot> {
+            let shape = spec.resolve(letters.0, letters.1);
+            let len = shape.iter().product();
+            let region = match bound.iter().find(|bound| bound.name == spec.name) {
+                Some(bound) => Some(bound.region.part(0, len)?),
+                None => None,
+            };
+            Ok(Slot { region, shape, data: vec![0.0; len] })
+        };
+        let inputs = self.entry.inputs.iter().map(|spec| slot(spec, &io.inputs)).collect::<Result<Vec<_>>>()?;
+        let outputs = self.entry.outputs.iter().map(|spec| slot(spec, &io.outputs)).collect::<Result<Vec<_>>>()?;
+        let scratch = vec![0.0; if self.graph == Graph::Dit { dit::scratch(&self.model, letters.0) } else { 0 }];
+        let mut shape = Shape { inputs, outputs, scratch };
+        shape.fetch(device)?;
+        self.bindings.push(shape);
+        Ok(Binding(self.bindings.len() - 1))
+    }
+
+    fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
+        self.runs += 1;
+        let Some(shape) = self.bindings.get_mut(binding.0) else { return Err(border::foreign(self.graph, binding)) };
+        if self.options.fault == Some(Fault::ErrorAt(self.runs)) {
+            return Err(Error::new(ErrorKind::Engine, "the fault that was asked for").at(format!("graph {}", self.graph)).got(self.runs));
+        }
+        shape.fetch(device)?;
+        let Shape { inputs, outputs, scratch } = shape;
+        match self.graph {
+            Graph::Dit => dit::run(&self.model, &self.action, self.options, inputs, outputs, scratch),
+            Graph::ContextText | Graph::ContextEgo => context::run(&self.model, self.graph, inputs, outputs),
+            Graph::VaeEncodeFirst | Graph::VaeEncode => codec::encode(&self.model, inputs, outputs),
+            Graph::VaeDecode => codec::decode(&self.model, inputs, outputs),
+        }
+        if matches!(self.options.fault, Some(Fault::NanAt(first)) if self.runs >= first)
+            && let Some(first) = outputs.first_mut().and_then(|output| output.data.first_mut())
+        {
+            *first = f32::NAN;
+        }
+        shape.store(device)
+    }
+}
+
+impl Shape {
+    fn fetch(&mut self, device: &mut dyn Device) -> Result<()> {
+        for slot in &mut self.inputs {
+            if let Some(region) = slot.region {
+                device.download(region, &mut slot.data)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&self, device: &mut dyn Device) -> Result<()> {
+        for slot in &self.outputs {
+            if let Some(region) = slot.region {
+                device.upload(region, &slot.data)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

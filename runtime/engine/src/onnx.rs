@@ -1,0 +1,91 @@
+//! Holds an ONNX file against its manifest before any engine sees it, so that every engine refuses the same files in the same words.
+//!
+//! Engines forgive: `rten` reads an f16 border as f32, ONNX Runtime takes any file beside the graph for weights. Here the file's own tables are read:
+//! names, element types and shapes of what crosses the border, operator set, and where each weight is said to lie.
+
+use crate::border::{Reported, agrees};
+use crate::folder::Parts;
+use drivewam_core::bindings::Graph;
+use drivewam_core::dtype::DType;
+use drivewam_core::{Error, ErrorKind, Result};
+use rten_onnx::onnx::{DataLocation, DataType, GraphProto, ModelProto, TensorProto, ValueInfoProto};
+
+/// Proves that the file of `graph` is an ONNX model with the manifest's tensors and operator set, whose weights lie inside the files that the manifest
+/// names for it.
+///
+/// # Errors
+/// `Manifest`, with the file, and the tensor where it is about one.
+pub(crate) fn check(graph: Graph, parts: &Parts<'_>) -> Result<()> {
+    let named = |e: Error| e.at(format!("{:?}", parts.entry.file));
+    let not_onnx = || named(Error::new(ErrorKind::Manifest, "not an ONNX model"));
+    let parsed = std::panic::catch_unwind(|| ModelProto::parse_buf(parts.onnx.as_slice()));
+    let model = match parsed {
+        Ok(Ok(model)) => model,
+        Ok(Err(e)) => return Err(not_onnx().caused_by(e)),
+        Err(_panic) => return Err(not_onnx().got("a file that its parser cannot survive")),
+    };
+    let onnx_graph = model.graph.as_ref().ok_or_else(|| not_onnx().got("a file without a graph"))?;
+    let opset =
+        model.opset_import.iter().find(|set| matches!(set.domain.as_deref(), None | Some("" | "ai.onnx"))).and_then(|set| set.version);
+    if opset != Some(i64::from(parts.entry.opset)) {
+        return Err(named(Error::new(ErrorKind::Manifest, "another operator set"))
+            .got(opset.map_or_else(|| "none".to_owned(), |v| v.to_string()))
+            .wanted(parts.entry.opset));
+    }
+    agrees(graph, "input", &inputs(onnx_graph), &parts.entry.inputs).map_err(named)?;
+    agrees(graph, "output", &onnx_graph.output.iter().map(report).collect::<Vec<_>>(), &parts.entry.outputs).map_err(named)?;
+    onnx_graph.initializer.iter().try_for_each(|tensor| weight(tensor, parts)).map_err(named)
+}
+
+/// What must be fed; older files list their weights among the inputs.
+fn inputs(graph: &GraphProto) -> Vec<Reported> {
+    let is_weight = |value: &&ValueInfoProto| graph.initializer.iter().any(|weight| weight.name == value.name);
+    graph.input.iter().filter(|value| !is_weight(value)).map(report).collect()
+}
+
+fn report(value: &ValueInfoProto) -> Reported {
+    let tensor = value.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref());
+    let dtype = match tensor.and_then(|tensor| tensor.elem_type) {
+        Some(DataType::FLOAT) => Ok(DType::F32),
+        Some(DataType::FLOAT16) => Ok(DType::F16),
+        Some(DataType::BFLOAT16) => Ok(DType::Bf16),
+        Some(DataType::INT32) => Ok(DType::I32),
+        Some(DataType::INT64) => Ok(DType::I64),
+        Some(DataType::UINT8) => Ok(DType::U8),
+        Some(other) => Err(format!("ONNX type {}", other.0)),
+        None => Err("no tensor".to_owned()),
+    };
+    let shape = tensor.and_then(|tensor| tensor.shape.as_ref()).map(|shape| {
+        let fixed = |value: i64| usize::try_from(value).ok();
+        shape.dim.iter().map(|axis| axis.dim_value.and_then(fixed)).collect()
+    });
+    Reported { name: value.name.clone().unwrap_or_default(), dtype, shape }
+}
+
+/// Proves that a weight which lies outside of the file lies inside one that was checked.
+fn weight(tensor: &TensorProto, parts: &Parts<'_>) -> Result<()> {
+    if tensor.data_location != Some(DataLocation::EXTERNAL) {
+        return Ok(());
+    }
+    let name = tensor.name.as_deref().unwrap_or_default();
+    let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at(format!("weight {name:?}"));
+    let value =
+        |key: &str| tensor.external_data.iter().find(|entry| entry.key.as_deref() == Some(key)).and_then(|entry| entry.value.as_deref());
+    let number = |key: &str| value(key).and_then(|text| text.parse::<u64>().ok());
+    let file = value("location").unwrap_or_default();
+    let Some((_, content)) = parts.weights.iter().find(|(name, _)| *name == file) else {
+        let known: Vec<_> = parts.weights.iter().map(|(name, _)| *name).collect();
+        return Err(bad("lies in a file that the manifest does not name for this graph")
+            .got(format!("{file:?}"))
+            .wanted(format!("one of {known:?}")));
+    };
+    let len = content.as_slice().len() as u64;
+    let place =
+        number("offset").unwrap_or(0).checked_add(number("length").ok_or_else(|| bad("lies in a file, but its length is not said"))?);
+    match place {
+        Some(end) if end <= len => Ok(()),
+        _ => Err(bad("reaches beyond the end of its file")
+            .got(format!("offset {:?}, length {:?}", value("offset"), value("length")))
+            .wanted(format!("within the {len} bytes of {file:?}"))),
+    }
+}

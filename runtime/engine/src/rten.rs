@@ -1,0 +1,226 @@
+//! The embedded engine: `rten`, pure Rust, f32, nothing to install.
+//!
+//! Weights are read in place from the folder's checked bytes, which graphs share; inputs are lent to the library as views of the arena (the KV memory
+//! is never copied by us); outputs are made by the library and copied into their regions, because it cannot write where it is told. A panic inside the
+//! library becomes an error: what it was given is lent for the call only.
+
+#![expect(unsafe_code, reason = "rten wants weights that live for ever, or a second copy of them")]
+
+use crate::border;
+use crate::bytes::Bytes;
+use crate::engine::{Binding, Engine, Io};
+use crate::folder::{Folder, Parts};
+use crate::library;
+use crate::onnx;
+use drivewam_core::bindings::Graph;
+use drivewam_core::dtype::DType;
+use drivewam_core::manifest::GraphEntry;
+use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::host::{Lease, Lent};
+use drivewam_device::{Device, HostArena};
+use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value};
+use rten_tensor::{AsView, Layout, TensorView};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// A graph loaded into `rten`.
+#[derive(Debug)]
+pub struct Rten {
+    // Dropped before `weights`, whose bytes it reads in place: fields are dropped in the order of their declaration.
+    model: Model,
+    #[expect(dead_code, reason = "keeps the bytes alive that `model` reads in place")]
+    weights: Vec<Arc<Bytes>>,
+    graph: Graph,
+    entry: GraphEntry,
+    threads: usize,
+    pool: Arc<ThreadPool>,
+    bindings: Vec<Bindings>,
+}
+
+/// One bound shape.
+#[derive(Debug)]
+struct Bindings {
+    /// Inputs are its reads, outputs its writes, in this order.
+    lease: Lease,
+    inputs: Vec<(NodeId, Vec<usize>)>,
+    outputs: Vec<NodeId>,
+    /// Of each output: its name, for messages, and its shape.
+    shapes: Vec<(String, Vec<usize>)>,
+}
+
+impl Rten {
+    /// Loads `graph`, to run on `threads` threads. Warm.
+    ///
+    /// # Errors
+    /// `Manifest` when the folder has no such graph, or its file does not have the manifest's tensors; `Engine`, in the library's words, when it cannot
+    /// run the graph or does not get its threads.
+    pub fn open(folder: &Folder, graph: Graph, threads: usize) -> Result<Self> {
+        let at = |e: Error| e.at(format!("graph {graph}")).at("rten");
+        let parts = folder.parts(graph)?;
+        onnx::check(graph, &parts)?;
+        let borders = parts.entry.inputs.iter().chain(&parts.entry.outputs);
+        if let Some(tensor) = borders.into_iter().find(|t| t.dtype != DType::F32) {
+            return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at(format!("{:?}", tensor.name)).got(tensor.dtype)));
+        }
+        if parts.entry.precision != "f32" {
+            return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone")
+                .at("precision")
+                .got(format!("{:?}", parts.entry.precision))));
+        }
+        let pool = pool(threads).map_err(at)?;
+        let mut options = ModelOptions::with_all_ops();
+        options.prepack_weights(false);
+        let mut weights = Vec::new();
+        for (name, bytes) in &parts.weights {
+            weights.push(Arc::clone(bytes));
+            // SAFETY: the bytes are never written again and never move; `weights` keeps them in memory until `model` is dropped (see the order of the
+            // fields), and neither the model nor a view into it leaves this module: what a run gives out is owned.
+            let forever: &'static [u8] = unsafe { &*std::ptr::from_ref(bytes.as_slice()) };
+            options.external_data_static(&spelling(name), forever);
+        }
+        let content = respelt(&parts);
+        let loaded = call(|| options.load(content)).map_err(at)?;
+        let model = loaded.map_err(|e| at(Error::new(ErrorKind::Engine, "the library refuses the graph").caused_by(e)))?;
+        Ok(Self { model, weights, graph, entry: parts.entry.clone(), threads, pool, bindings: Vec::new() })
+    }
+
+    fn at(&self, e: Error) -> Error {
+        e.at(format!("graph {}", self.graph)).at("rten")
+    }
+
+    fn node(&self, name: &str) -> Result<NodeId> {
+        self.model.node_id(name).map_err(|e| self.at(Error::new(ErrorKind::Engine, "the loaded graph lost a tensor").caused_by(e)))
+    }
+}
+
+impl Engine for Rten {
+    fn graph(&self) -> Graph {
+        self.graph
+    }
+
+    fn describe(&self) -> String {
+        format!("rten 0.27, CPU, f32, {} threads", self.threads)
+    }
+
+    fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
+        border::check(self.graph, &self.entry, io)?;
+        let arena = border::host(device, self.graph)?;
+        let (reads, writes) = border::exact(io)?;
+        let lease = arena.lease(&reads, &writes).map_err(|e| self.at(e))?;
+        let inputs = io.inputs.iter().map(|t| Ok((self.node(&t.name)?, t.shape.clone()))).collect::<Result<_>>()?;
+        let outputs = io.outputs.iter().map(|t| self.node(&t.name)).collect::<Result<_>>()?;
+        let shapes = io.outputs.iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
+        self.bindings.push(Bindings { lease, inputs, outputs, shapes });
+        // A run proves the shapes of the outputs, and makes the library plan and allocate now.
+        let binding = Binding(self.bindings.len() - 1);
+        self.run(binding, device).inspect_err(|_| {
+            self.bindings.pop();
+        })?;
+        Ok(binding)
+    }
+
+    fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
+        let bound = self.bindings.get(binding.0).ok_or_else(|| border::foreign(self.graph, binding))?;
+        let arena: &mut HostArena = border::host(device, self.graph)?;
+        let mut lent = arena.lend(&bound.lease).map_err(|e| self.at(e))?;
+        call(|| step(&self.model, &self.pool, bound, &mut lent)).flatten().map_err(|e| self.at(e))
+    }
+}
+
+/// One run, all of it inside the library's account: the list of inputs is made because the library takes one, the outputs are its own.
+fn step(model: &Model, pool: &Arc<ThreadPool>, bound: &Bindings, lent: &mut Lent<'_>) -> Result<()> {
+    let (reads, mut writes) = lent.split();
+    let mut inputs = Vec::with_capacity(bound.inputs.len());
+    for ((node, shape), data) in bound.inputs.iter().zip(reads.iter()) {
+        inputs.push((*node, TensorView::from_data(shape.as_slice(), data).into()));
+    }
+    let options = RunOptions::default().with_thread_pool(Some(Arc::clone(pool)));
+    let values =
+        model.run(inputs, &bound.outputs, Some(options)).map_err(|e| Error::new(ErrorKind::Engine, "the run failed").caused_by(e))?;
+    for ((value, (name, shape)), to) in values.iter().zip(&bound.shapes).zip(writes.iter()) {
+        let Value::FloatTensor(tensor) = value else {
+            return Err(Error::new(ErrorKind::Manifest, "the graph gives another element type")
+                .at(format!("output {name:?}"))
+                .got(format!("{:?}", value.dtype()))
+                .wanted(DType::F32));
+        };
+        if tensor.shape() != shape.as_slice() {
+            return Err(Error::new(ErrorKind::Manifest, "the graph gives another shape")
+                .at(format!("output {name:?}"))
+                .got(format!("{:?}", tensor.shape()))
+                .wanted(format!("{shape:?}")));
+        }
+        match tensor.data() {
+            Some(data) => to.copy_from_slice(data),
+            None => to.iter_mut().zip(tensor.iter()).for_each(|(to, from)| *to = *from),
+        }
+    }
+    Ok(())
+}
+
+/// Calls the library: counted as its own, and a panic in it is an error.
+fn call<T>(f: impl FnOnce() -> T) -> Result<T> {
+    library::enter(|| catch_unwind(AssertUnwindSafe(f))).map_err(|panic| {
+        let words = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+        Error::new(ErrorKind::Engine, "the library panicked").got(format!("{:?}", words.unwrap_or_default()))
+    })
+}
+
+/// The pool of `threads` threads, shared by all graphs that ask for as many.
+fn pool(threads: usize) -> Result<Arc<ThreadPool>> {
+    static POOLS: Mutex<Vec<(usize, Weak<ThreadPool>)>> = Mutex::new(Vec::new());
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    pools.retain(|(_, pool)| pool.strong_count() > 0);
+    if let Some(pool) = pools.iter().find(|(n, _)| *n == threads).and_then(|(_, pool)| pool.upgrade()) {
+        return Ok(pool);
+    }
+    let pool = call(|| ThreadPool::with_num_threads(threads))?;
+    // The library runs on the caller's thread, and says nothing, where it got no threads.
+    if pool.run(|| std::thread::current().name().is_some_and(|name| name.starts_with("rten-"))) {
+        let pool = Arc::new(pool);
+        pools.push((threads, Arc::downgrade(&pool)));
+        return Ok(pool);
+    }
+    Err(Error::new(ErrorKind::Engine, "the library did not get its threads").wanted(format!("{threads} (engine.threads)")))
+}
+
+const OURS: &str = ".safetensors";
+const ALLOWED: &str = ".datatensors";
+
+/// The name under which the library is given a weight file: it takes only names whose extension begins with `data`.
+fn spelling(name: &str) -> String {
+    match name.strip_suffix(OURS) {
+        Some(stem) => format!("{stem}{ALLOWED}"),
+        None => name.to_owned(),
+    }
+}
+
+/// The graph's file with the weight files named by [`spelling`], which has the same length: protobuf's lengths stay right.
+fn respelt(parts: &Parts<'_>) -> Vec<u8> {
+    let mut content = parts.onnx.as_slice().to_vec();
+    for (name, _) in parts.weights.iter().filter(|(name, _)| name.ends_with(OURS)) {
+        let entry = |name: &str| {
+            let mut entry = b"\x0a\x08location\x12".to_vec();
+            // Names are at most 128 bytes: a varint of one byte, or of two.
+            match u8::try_from(name.len()) {
+                Ok(len) if len < 128 => entry.push(len),
+                _ => entry.extend([(name.len() & 0x7f | 0x80) as u8, (name.len() >> 7) as u8]),
+            }
+            entry.extend(name.as_bytes());
+            entry
+        };
+        let (ours, allowed) = (entry(name), entry(&spelling(name)));
+        let mut at = 0;
+        while let Some(rest) = content.get_mut(at..) {
+            let Some(found) = rest.windows(ours.len()).position(|window| window == ours) else { break };
+            if let Some(place) = rest.get_mut(found..found + ours.len()) {
+                place.copy_from_slice(&allowed);
+            }
+            at += found + ours.len();
+        }
+    }
+    content
+}
+
+#[cfg(test)]
+mod tests;

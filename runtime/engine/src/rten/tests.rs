@@ -1,0 +1,85 @@
+use super::*;
+use crate::tests::{Bench, shipped};
+use drivewam_core::bindings::VELOCITY;
+
+#[test]
+fn every_shipped_graph_loads_binds_and_runs_to_finite_numbers() {
+    let folder = shipped();
+    for graph in folder.manifest().graphs.keys().copied() {
+        let mut engine = Rten::open(&folder, graph, 2).unwrap();
+        assert!(engine.describe().contains("2 threads"));
+        let entry = folder.manifest().graph(graph).unwrap();
+        for n in if graph == Graph::Dit { &[8, 28, 36][..] } else { &[0] } {
+            let mut bench = Bench::new(entry, *n, 172);
+            let binding = bench.bind(&mut engine).unwrap();
+            bench.run(&mut engine, binding).unwrap();
+            for bound in bench.io.outputs.clone() {
+                let data = bench.get(bound.region);
+                assert!(data.iter().all(|x| x.is_finite()) && data.iter().any(|x| *x != 0.0), "{graph}: {}", bound.name);
+            }
+        }
+    }
+}
+
+/// Breaks when weights are read from memory that was freed, or when a folder must outlive its engines.
+#[test]
+fn an_engine_outlives_the_folder_it_was_loaded_from_and_gives_the_same_bits_again() {
+    let folder = shipped();
+    let mut engine = Rten::open(&folder, Graph::Dit, 1).unwrap();
+    let mut bench = Bench::new(folder.manifest().graph(Graph::Dit).unwrap(), 8, 40);
+    let binding = bench.bind(&mut engine).unwrap();
+    bench.run(&mut engine, binding).unwrap();
+    let first = bench.output(VELOCITY);
+    drop(folder);
+    let _elsewhere = vec![vec![f32::NAN; 1 << 20]; 4];
+    bench.run(&mut engine, binding).unwrap();
+    assert_eq!(bench.output(VELOCITY), first);
+}
+
+#[test]
+fn an_output_that_is_not_bound_is_dropped_and_the_others_are_the_same() {
+    let folder = shipped();
+    let mut engine = Rten::open(&folder, Graph::Dit, 1).unwrap();
+    let mut bench = Bench::new(folder.manifest().graph(Graph::Dit).unwrap(), 8, 40);
+    bench.bind(&mut engine).unwrap();
+    let whole = bench.output(VELOCITY);
+    bench.io.outputs.retain(|bound| bound.name == VELOCITY);
+    let region = bench.io.outputs[0].region;
+    bench.device.upload(region, &vec![0.0; region.len()]).unwrap();
+    bench.bind(&mut engine).unwrap();
+    assert_eq!(bench.output(VELOCITY), whole);
+}
+
+#[test]
+fn a_binding_is_good_for_one_arena() {
+    let folder = shipped();
+    let mut engine = Rten::open(&folder, Graph::ContextEgo, 1).unwrap();
+    let entry = folder.manifest().graph(Graph::ContextEgo).unwrap();
+    let (mut one, mut other) = (Bench::new(entry, 0, 0), Bench::new(entry, 0, 0));
+    let binding = one.bind(&mut engine).unwrap();
+    assert_eq!(other.run(&mut engine, binding).unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(one.run(&mut engine, Binding(1)).unwrap_err().kind(), ErrorKind::Usage);
+    one.run(&mut engine, binding).unwrap();
+}
+
+#[test]
+fn a_bad_graph_that_is_correctly_hashed_is_an_error_in_words() {
+    crate::tests::refuses_bad_graphs(|folder, graph, bench| bench.bind(&mut Rten::open(folder, graph, 1)?).map(|_| ()));
+}
+
+#[test]
+fn weight_files_are_respelt_only_where_a_weight_points() {
+    let folder = shipped();
+    let parts = folder.parts(Graph::Dit).unwrap();
+    let (before, after) = (parts.onnx.as_slice(), respelt(&parts));
+    assert_eq!(before.len(), after.len());
+    let count = |content: &[u8], word: &[u8]| content.windows(word.len()).filter(|w| w == &word).count();
+    assert_eq!(count(&after, b"dit.safetensors"), 0);
+    assert_eq!(count(&after, b"dit.datatensors"), count(before, b"dit.safetensors"));
+    let changed = before.iter().zip(&after).filter(|(a, b)| a != b).count();
+    assert_eq!(
+        changed,
+        4 * count(before, b"dit.safetensors") - count(before, b"dit.safetensors"),
+        "`safe` and `data` differ in three letters"
+    );
+}
