@@ -14,7 +14,7 @@ mod road;
 mod scene;
 mod write;
 
-pub use render::Canvas;
+pub use render::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas};
 pub use scene::Light;
 pub use write::{FrameFormat, WriteOptions, Written, write_seeds};
 

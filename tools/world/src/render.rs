@@ -10,9 +10,10 @@ use crate::scene::Light;
 use drivewam_core::dims::Intrinsics;
 use drivewam_core::pose::Pose2;
 
-const CAMERA_HEIGHT_M: f64 = 1.5;
-/// Of the camera before the car's reference point.
-const CAMERA_AHEAD_M: f64 = 1.5;
+/// Of the camera above the road, metres; it looks straight ahead and level.
+pub const CAMERA_HEIGHT_M: f64 = 1.5;
+/// Of the camera before the car's reference point, metres.
+pub const CAMERA_AHEAD_M: f64 = 1.5;
 /// The ground is drawn up to here.
 const FAR_M: f64 = 75.0;
 const NEAR_M: f64 = 0.6;

@@ -2,7 +2,7 @@
 //!
 //! One folder per seed, written aside and renamed when it is whole: a cancelled run leaves finished folders and nothing else.
 
-use crate::{Canvas, Labels, Light, Options, TICK_S, WORLD_VERSION, World};
+use crate::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Labels, Light, Options, TICK_S, WORLD_VERSION, World};
 use drivewam_core::dims::Intrinsics;
 use drivewam_core::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -75,6 +75,9 @@ struct CameraHeader {
     fy_px: f64,
     cx_px: f64,
     cy_px: f64,
+    ahead_m: f64,
+    height_m: f64,
+    pitch_rad: f64,
 }
 
 #[derive(Serialize)]
@@ -221,7 +224,17 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
     let Intrinsics { fx_px, fy_px, cx_px, cy_px } = options.intrinsics;
     let header = Header {
         schema: 1,
-        camera: CameraHeader { width: options.width, height: options.height, fx_px, fy_px, cx_px, cy_px },
+        camera: CameraHeader {
+            width: options.width,
+            height: options.height,
+            fx_px,
+            fy_px,
+            cx_px,
+            cy_px,
+            ahead_m: CAMERA_AHEAD_M,
+            height_m: CAMERA_HEIGHT_M,
+            pitch_rad: 0.0,
+        },
         frames: FramesHeader { format: options.format },
         source: Source {
             kind: "world",
