@@ -1,10 +1,11 @@
 //! What every device must do; `tests/conformance` holds each implementation to it.
 //!
 //! All operations run in order on one stream. Regions come from the plan that the device was made with; a region of another plan is `Usage`.
-//! Nothing here allocates after [`Device::kv_open`], and nothing returns indices of a selection to the caller: on an accelerator they never
+//! Nothing here allocates after [`Device::kv_open`] and [`Device::open_camera`], and nothing returns indices of a selection to the caller: on an accelerator they never
 //! visit the host.
 
 use crate::host::HostArena;
+use crate::taps::Taps;
 use drivewam_core::Result;
 use drivewam_core::arena::{ArenaPlan, Region};
 use drivewam_core::flow::solver::SolverStep;
@@ -107,19 +108,6 @@ impl KvCounts {
     }
 }
 
-/// How one axis of a picture is resampled: output i is the sum over `j < count[i]` of `weight[i * most + j]` times input `first[i] + j`.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Taps {
-    /// First input of each output.
-    pub first: Vec<u32>,
-    /// Inputs of each output.
-    pub count: Vec<u32>,
-    /// Weights, `most` to an output.
-    pub weight: Vec<f32>,
-    /// Room for inputs of one output.
-    pub most: usize,
-}
-
 /// Memory and the operations between engine calls. See the module's doc.
 pub trait Device: Send + fmt::Debug {
     /// The machine in words, for reports.
@@ -155,11 +143,18 @@ pub trait Device: Send + fmt::Debug {
     /// `Usage` when the region is not f32.
     fn fill(&mut self, region: Region, value: f32) -> Result<()>;
 
-    /// Resamples packed RGB `[height, width, 3]` u8 to `[3, rows.out, columns.out]` f32 in [-1, 1] by separable `rows` and `columns`; the
-    /// columns first. Work space was made in Warm for pictures of at most `rows.input * columns.out`.
+    /// Makes the work space of [`Device::resample`] for pictures of `width` by `height` under these taps. Warm; may be called again for another
+    /// camera.
     ///
     /// # Errors
-    /// `Usage` when sizes disagree.
+    /// `Usage` when taps reach outside the picture; `Capacity` when the space is not to be had.
+    fn open_camera(&mut self, width: usize, height: usize, columns: &Taps, rows: &Taps) -> Result<()>;
+
+    /// Resamples packed RGB `[height, width, 3]` u8 to `[3, rows, columns]` f32, v/127.5 − 1, by separable taps: the columns first, then the rows.
+    /// Without taps an output is black (−1).
+    ///
+    /// # Errors
+    /// `Usage` when sizes disagree, or are larger than those of [`Device::open_camera`].
     fn resample(&mut self, picture: &[u8], width: usize, height: usize, columns: &Taps, rows: &Taps, to: Region) -> Result<()>;
 
     /// One solver step on `x` `[rows, width]` (see [`drivewam_core::flow::solver`]); `channels` are stepped, the others stay as they are.
@@ -185,7 +180,8 @@ pub trait Device: Send + fmt::Debug {
     /// Writes rows `rows` of a pass into the tail as predicted tokens of `chunk`, replacing what was there.
     ///
     /// # Errors
-    /// `Usage` when the rows are not in the pass or do not fit the tail.
+    /// `Usage` when the rows are not in the pass or do not fit the tail; `Output` for a key or value that is not finite. The memory is then
+    /// unchanged.
     fn kv_commit_predicted(&mut self, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()>;
 
     /// Empties the tail.
@@ -199,7 +195,8 @@ pub trait Device: Send + fmt::Debug {
     /// variant carries is ignored and may be empty) and keeps them in the slot table. The rows' queries are the relevance's.
     ///
     /// # Errors
-    /// `Capacity` under `full` without a free slot; `Output` for a key, query or score that is not finite; the memory is then unchanged.
+    /// `Usage` when the rows are not in the pass; `Capacity` when they outnumber the pool, or under `full` without free slots; `Output` for a new key or
+    /// value, or a query or score of a selection, that is not finite. The memory is then unchanged: all layers choose before any is written.
     fn kv_commit_observed(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()>;
 
     /// Slots that hold a token.

@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The smallest page of the supported machines; touching each once makes the kernel back the whole arena.
 const PAGE: usize = 4096;
 
+/// What is read and what is written, borrowed together.
+pub type Borrowed<'a, const R: usize, const W: usize> = ([&'a [f32]; R], [&'a mut [f32]; W]);
+
 /// One aligned, zeroed, resident allocation that follows an [`ArenaPlan`].
 #[derive(Debug)]
 pub struct HostArena {
@@ -99,15 +102,7 @@ impl HostArena {
     /// # Errors
     /// `Usage` when a region is not f32 or not of this plan, or when a write overlaps a read or another write.
     pub fn lease(&self, reads: &[Region], writes: &[Region]) -> Result<Lease> {
-        for (i, write) in writes.iter().enumerate() {
-            let others = writes.iter().take(i).chain(reads);
-            if let Some(other) = others.into_iter().find(|other| other.overlaps(write)) {
-                return Err(Error::new(ErrorKind::Usage, "a region that is written overlaps another of the same lease")
-                    .at("arena")
-                    .got(format!("{write:?} and {other:?}"))
-                    .wanted("regions apart"));
-            }
-        }
+        apart(reads, writes)?;
         let spans = |regions: &[Region]| regions.iter().map(|&r| self.span(r)).collect::<Result<Box<[Span]>>>();
         Ok(Lease { arena: self.id, reads: spans(reads)?, writes: spans(writes)? })
     }
@@ -123,6 +118,25 @@ impl HostArena {
         Ok(Lent { base: self.base, lease, arena: PhantomData })
     }
 
+    /// Borrows a few regions at once, proved at every call: for the operations of a device. Does not allocate.
+    ///
+    /// # Errors
+    /// `Usage` when a region is not f32 or not of this plan, or when a write overlaps a read or another write.
+    pub fn disjoint<const R: usize, const W: usize>(&mut self, reads: [Region; R], writes: [Region; W]) -> Result<Borrowed<'_, R, W>> {
+        apart(&reads, &writes)?;
+        let (mut read, mut written) = ([Span::EMPTY; R], [Span::EMPTY; W]);
+        for (span, &region) in read.iter_mut().zip(&reads).chain(written.iter_mut().zip(&writes)) {
+            *span = self.span(region)?;
+        }
+        let base = self.base;
+        Ok((
+            // SAFETY: inside the allocation; `&mut self` keeps everybody else away as long as the slices live, and the writes lie elsewhere.
+            read.map(|span| unsafe { span.slice(base) }),
+            // SAFETY: inside the allocation, `&mut self` as above; no two of the writes overlap.
+            written.map(|span| unsafe { span.slice_mut(base) }),
+        ))
+    }
+
     /// Where `region` lies, once it is proved to be f32 and within one row of the plan.
     fn span(&self, region: Region) -> Result<Span> {
         let bad = |what: &str| Error::new(ErrorKind::Usage, what).at("arena").got(format!("{region:?}"));
@@ -130,7 +144,7 @@ impl HostArena {
             return Err(bad("a region of another type is read as f32").wanted(DType::F32));
         }
         if region.is_empty() {
-            return Ok(Span { offset: 0, len: 0 });
+            return Ok(Span::EMPTY);
         }
         let rows = self.plan.rows();
         let after = rows.partition_point(|row| row.region.offset() <= region.offset());
@@ -161,6 +175,8 @@ struct Span {
 }
 
 impl Span {
+    const EMPTY: Self = Self { offset: 0, len: 0 };
+
     fn pointer(self, base: NonNull<u8>) -> *mut f32 {
         base.as_ptr().wrapping_add(self.offset).cast()
     }
@@ -282,6 +298,20 @@ impl Writes<'_> {
         // SAFETY: proved by the lease; each span is yielded once and overlaps no other of the loan; `&mut self` keeps every other write away.
         self.spans.iter().map(move |span| unsafe { span.slice_mut(base) })
     }
+}
+
+/// Proves that no write touches a read or another write.
+fn apart(reads: &[Region], writes: &[Region]) -> Result<()> {
+    for (i, write) in writes.iter().enumerate() {
+        let others = writes.iter().take(i).chain(reads);
+        if let Some(other) = others.into_iter().find(|other| other.overlaps(write)) {
+            return Err(Error::new(ErrorKind::Usage, "a region that is written overlaps another that is borrowed with it")
+                .at("arena")
+                .got(format!("{write:?} and {other:?}"))
+                .wanted("regions apart"));
+        }
+    }
+    Ok(())
 }
 
 fn missing(i: usize, len: usize) -> Error {

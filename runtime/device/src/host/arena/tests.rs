@@ -67,12 +67,24 @@ fn a_lease_lends_reads_and_writes_together() {
 
 #[test]
 fn a_lease_whose_writes_overlap_is_refused() {
-    let (arena, [a, b, ..]) = arena();
+    let (mut arena, [a, b, ..]) = arena();
     let (left, right) = (a.part(0, 11).unwrap(), a.part(10, 5).unwrap());
     for (reads, writes) in [(&[a][..], &[a][..]), (&[right], &[left]), (&[b], &[left, right]), (&[], &[b, b])] {
         assert_eq!(arena.lease(reads, writes).unwrap_err().kind(), ErrorKind::Usage, "{reads:?} {writes:?}");
     }
+    assert!(arena.disjoint([a], [left]).is_err() && arena.disjoint([], [left, right]).is_err());
     assert!(arena.lease(&[left, right], &[b]).is_ok(), "two reads may overlap");
+}
+
+#[test]
+fn a_few_regions_are_borrowed_together_without_a_lease() {
+    let (mut arena, [a, b, _, c]) = arena();
+    arena.f32_mut(b).unwrap().fill(4.0);
+    let ([from, same], [to, more]) = arena.disjoint([b, b], [a.part(3, 7).unwrap(), c]).unwrap();
+    to.copy_from_slice(from);
+    more[0] = same[6];
+    assert_eq!(arena.f32(a.part(2, 9).unwrap()).unwrap(), [0.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 0.0]);
+    assert_eq!(arena.f32(c).unwrap()[..2], [4.0, 0.0]);
 }
 
 #[test]

@@ -1,0 +1,355 @@
+//! The KV memory on the host: slot tables, the bias, and who is written over.
+//!
+//! An observed commit falls apart into jobs, one per layer and head set: each looks at its new rows, scores its pool where something must be forgotten,
+//! and chooses its slots. Only when all have chosen is anything written, so an error leaves the memory as it was. Which slots hold a token is the same
+//! in every layer and set, because all begin empty and fill in the same order; what they hold differs.
+
+use super::arena::HostArena;
+use super::select::{Inputs, Rows, Workspace};
+use super::simd::Simd;
+use super::threads::Threads;
+use crate::device::{KvCounts, KvLayout, KvRegions, PassKv, Pool};
+use drivewam_core::bindings::MASKED;
+use drivewam_core::selection::policy::must_forget;
+use drivewam_core::selection::slots::{commit, record};
+use drivewam_core::selection::{Policy, Provenance, Slot, SlotTable, destinations};
+use drivewam_core::{Error, ErrorKind, Result};
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What of the device a commit is done with.
+#[derive(Debug)]
+pub(crate) struct Host<'a> {
+    pub(crate) arena: &'a mut HostArena,
+    pub(crate) threads: &'a mut Threads,
+    pub(crate) simd: Simd,
+}
+
+/// The memory of one ride.
+#[derive(Debug)]
+pub(crate) struct Kv {
+    place: Place,
+    /// One per layer.
+    tables: Vec<SlotTable>,
+    counts: KvCounts,
+    /// One per job: layer by layer, set by set.
+    choices: Vec<Mutex<Choice>>,
+    /// One per thread.
+    spaces: Vec<Mutex<Workspace>>,
+    /// 0, 1, 2, ...: where predicted tokens go within the tail.
+    in_order: Vec<u32>,
+}
+
+/// Where the memory lies, and its shape.
+#[derive(Debug)]
+struct Place {
+    layout: KvLayout,
+    regions: KvRegions,
+}
+
+/// What one job found.
+#[derive(Debug)]
+struct Choice {
+    scores: Vec<f32>,
+    scored: bool,
+    destinations: Vec<u32>,
+    failed: Option<Error>,
+}
+
+/// Rows of a pass on their way into the memory.
+#[derive(Debug, Clone, Copy)]
+struct New<'a> {
+    pool: Pool,
+    chunk: u32,
+    pass: &'a PassKv,
+    first: usize,
+    len: usize,
+}
+
+impl Kv {
+    /// Checks the regions, empties every slot, makes all work space. Warm.
+    pub(crate) fn open(layout: KvLayout, regions: KvRegions, arena: &mut HostArena, threads: usize) -> Result<Self> {
+        layout.scoring.check()?;
+        let usage = |what: &str, got: usize, wanted: usize| Err(Error::new(ErrorKind::Usage, what).at("memory").got(got).wanted(wanted));
+        if layout.rope.row_len() != layout.head_dim {
+            return usage("rotations of another head width", layout.rope.row_len(), layout.head_dim);
+        }
+        let row = layout.heads * layout.head_dim;
+        if row == 0 {
+            return usage("a memory without heads or head width", row, 1);
+        }
+        let layered = row * layout.slots();
+        for (name, list) in [("mem_k", &regions.k), ("mem_v", &regions.v)] {
+            if list.len() != layout.layers {
+                return usage(name, list.len(), layout.layers);
+            }
+            if let Some(wrong) = list.iter().find(|region| region.len() != layered) {
+                return usage(name, wrong.len(), layered);
+            }
+        }
+        if regions.bias.len() != layout.slots() {
+            return usage("mem_bias", regions.bias.len(), layout.slots());
+        }
+        // Proves that they are f32, of this plan, and apart.
+        let all: Vec<_> = regions.k.iter().chain(&regions.v).chain([&regions.bias]).copied().collect();
+        arena.lease(&[], &all)?;
+        let sets = layout.scoring.sets(layout.heads);
+        let most = layout.video_slots.max(layout.action_slots);
+        let choice =
+            || Mutex::new(Choice { scores: vec![0.0; most], scored: false, destinations: vec![0; layout.pass_tokens], failed: None });
+        let mut kv = Self {
+            tables: (0..layout.layers).map(|_| SlotTable::new(sets, layout.slots())).collect(),
+            counts: KvCounts::default(),
+            choices: (0..layout.layers * sets).map(|_| choice()).collect(),
+            spaces: (0..threads).map(|_| Mutex::new(Workspace::new(&layout))).collect(),
+            in_order: (0u32..).take(layout.tail_slots).collect(),
+            place: Place { layout, regions },
+        };
+        kv.clear(arena)?;
+        Ok(kv)
+    }
+
+    /// Empties every slot.
+    pub(crate) fn clear(&mut self, arena: &mut HostArena) -> Result<()> {
+        arena.f32_mut(self.place.regions.bias)?.fill(MASKED);
+        let all = 0..self.place.layout.slots();
+        self.each_set(all, |slots| {
+            slots.fill(Slot::FREE);
+            Ok(())
+        })?;
+        self.counts = KvCounts::default();
+        Ok(())
+    }
+
+    /// Empties the tail.
+    pub(crate) fn drop_predicted(&mut self, arena: &mut HostArena) -> Result<()> {
+        let tail = self.place.layout.tail();
+        arena.f32_mut(self.place.regions.bias)?[tail.clone()].fill(MASKED);
+        self.each_set(tail, |slots| {
+            slots.fill(Slot::FREE);
+            Ok(())
+        })?;
+        self.counts.tail = 0;
+        Ok(())
+    }
+
+    /// Slots that hold a token.
+    pub(crate) fn counts(&self) -> KvCounts {
+        self.counts
+    }
+
+    /// A copy of the slot table of one layer.
+    pub(crate) fn table(&self, layer: usize) -> Result<SlotTable> {
+        let wrong =
+            || Error::new(ErrorKind::Usage, "no such layer").at("memory").got(layer).wanted(format!("below {}", self.place.layout.layers));
+        self.tables.get(layer).cloned().ok_or_else(wrong)
+    }
+
+    /// Writes rows of a pass into the tail, in place of what was there.
+    pub(crate) fn commit_predicted(&mut self, host: Host<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
+        let Host { arena, simd, .. } = host;
+        self.place.check(arena, pass, &rows)?;
+        if rows.len() > self.place.layout.tail_slots {
+            return Err(Error::new(ErrorKind::Usage, "predicted tokens do not fit the tail")
+                .at("memory")
+                .got(rows.len())
+                .wanted(format!("at most {}", self.place.layout.tail_slots)));
+        }
+        let new = New { pool: Pool::Video, chunk, pass, first: rows.start, len: rows.len() };
+        for layer in 0..self.place.layout.layers {
+            self.place
+                .are_finite(simd, arena, &new, layer, 0..self.place.layout.heads)
+                .map_err(|e| e.at(format!("predicted video, layer {layer}")))?;
+        }
+        self.drop_predicted(arena)?;
+        let (tail, len) = (self.place.layout.tail(), rows.len());
+        for layer in 0..self.place.layout.layers {
+            self.place.scatter(arena, &new, layer, 0..self.place.layout.heads, tail.start, &self.in_order[..len])?;
+        }
+        for table in &mut self.tables {
+            for set in 0..table.sets() {
+                commit(table.pool_mut(set, tail.clone())?, &self.in_order[..len], chunk, Provenance::Predicted)?;
+            }
+        }
+        arena.f32_mut(self.place.regions.bias)?[tail][..len].fill(0.0);
+        self.counts.tail = len;
+        Ok(())
+    }
+
+    /// Commits rows of a pass as observed tokens. See [`crate::Device::kv_commit_observed`].
+    pub(crate) fn commit_observed(
+        &mut self,
+        host: Host<'_>,
+        pool: Pool,
+        policy: Policy<'_>,
+        chunk: u32,
+        pass: &PassKv,
+        rows: Range<usize>,
+    ) -> Result<()> {
+        let Host { arena, threads, simd } = host;
+        self.place.check(arena, pass, &rows)?;
+        let new = New { pool, chunk, pass, first: rows.start, len: rows.len() };
+        self.choose(arena, threads, simd, policy, &new)?;
+        let (slots, sets) = (self.place.layout.pool(pool), self.place.layout.scoring.sets(self.place.layout.heads));
+        for (job, choice) in self.choices.iter_mut().enumerate() {
+            let (layer, set) = (job / sets, job % sets);
+            let choice = choice.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let destinations = &choice.destinations[..new.len];
+            let heads = self.place.layout.scoring.heads_of(set, self.place.layout.heads);
+            self.place.scatter(arena, &new, layer, heads, slots.start, destinations)?;
+            let table = self.tables[layer].pool_mut(set, slots.clone())?;
+            if choice.scored {
+                record(table, &choice.scores[..slots.len()])?;
+            }
+            commit(table, destinations, chunk, Provenance::Observed)?;
+            let bias = &mut arena.f32_mut(self.place.regions.bias)?[slots.clone()];
+            for slot in destinations {
+                bias[*slot as usize] = 0.0;
+            }
+        }
+        let count = match pool {
+            Pool::Video => &mut self.counts.video,
+            Pool::Action => &mut self.counts.action,
+        };
+        *count = (*count + new.len).min(slots.len());
+        Ok(())
+    }
+
+    /// Fills every job's choice and changes nothing else.
+    fn choose(&self, arena: &HostArena, threads: &mut Threads, simd: Simd, policy: Policy<'_>, new: &New<'_>) -> Result<()> {
+        let sets = self.place.layout.scoring.sets(self.place.layout.heads);
+        threads.run(self.choices.len(), &|job, thread| {
+            let mut choice = lock(&self.choices[job]);
+            choice.failed = self.choose_one(arena, simd, policy, new, job, &mut choice, &mut lock(&self.spaces[thread])).err();
+        })?;
+        for (job, choice) in self.choices.iter().enumerate() {
+            if let Some(error) = lock(choice).failed.take() {
+                return Err(error.at(format!("memory: {:?} pool, layer {}, set {}", new.pool, job / sets, job % sets)));
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the commit, the job and its work space")]
+    fn choose_one(
+        &self,
+        arena: &HostArena,
+        simd: Simd,
+        policy: Policy<'_>,
+        new: &New<'_>,
+        job: usize,
+        choice: &mut Choice,
+        space: &mut Workspace,
+    ) -> Result<()> {
+        let layout = &self.place.layout;
+        let sets = layout.scoring.sets(layout.heads);
+        let (layer, set) = (job / sets, job % sets);
+        let (range, heads) = (layout.pool(new.pool), layout.scoring.heads_of(set, layout.heads));
+        self.place.are_finite(simd, arena, new, layer, heads.clone())?;
+        let slots = self.tables[layer].pool(set, range.clone())?;
+        let Choice { scores, scored, destinations: out, .. } = choice;
+        let scores = &mut scores[..slots.len()];
+        *scored = matches!(policy, Policy::Selective(_)) && must_forget(slots, new.len) && new.len <= slots.len();
+        let policy = if *scored {
+            let fresh = |region| Ok::<_, Error>(self.place.rows(arena.f32(region)?, heads.start, new));
+            let inputs = Inputs {
+                keys: Rows::new(arena.f32(self.place.regions.k[layer])?, heads.start, layout.slots(), layout.head_dim, range),
+                queries: fresh(new.pass.q[layer])?,
+                new: fresh(new.pass.k[layer])?,
+                slots,
+                chunk: new.chunk,
+                pool: new.pool,
+            };
+            space.score(simd, layout, &inputs, scores)?;
+            Policy::Selective(scores)
+        } else {
+            policy
+        };
+        destinations(policy, slots, space.order(), &mut out[..new.len])
+    }
+
+    fn each_set(&mut self, range: Range<usize>, mut with: impl FnMut(&mut [Slot]) -> Result<()>) -> Result<()> {
+        for table in &mut self.tables {
+            for set in 0..table.sets() {
+                with(table.pool_mut(set, range.clone())?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A job that panicked left no choice behind that is read.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Place {
+    /// Proves that the rows are in the pass, and the pass has the layout's shape and lies apart from the memory.
+    fn check(&self, arena: &HostArena, pass: &PassKv, rows: &Range<usize>) -> Result<()> {
+        let layout = &self.layout;
+        if rows.start > rows.end || rows.end > pass.tokens || pass.tokens > layout.pass_tokens {
+            return Err(Error::new(ErrorKind::Usage, "rows outside of their pass")
+                .at("memory")
+                .got(format!("{rows:?} of {}", pass.tokens))
+                .wanted(format!("rows of a pass of at most {}", layout.pass_tokens)));
+        }
+        let wanted = layout.heads * pass.tokens * layout.head_dim;
+        for (name, list) in [("k", &pass.k), ("v", &pass.v), ("q", &pass.q)] {
+            let wrong = |got: String| Error::new(ErrorKind::Usage, "a pass of another shape").at(format!("memory: {name}")).got(got);
+            if list.len() != layout.layers {
+                return Err(wrong(format!("{} layers", list.len())).wanted(layout.layers));
+            }
+            for region in list {
+                if arena.f32(*region)?.len() != wanted {
+                    return Err(wrong(format!("{} numbers", region.len())).wanted(wanted));
+                }
+                if self.regions.k.iter().chain(&self.regions.v).any(|memory| memory.overlaps(region)) {
+                    return Err(wrong("a region that overlaps the memory".to_owned()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses new keys and values of `heads` that would poison every later pass.
+    fn are_finite(&self, simd: Simd, arena: &HostArena, new: &New<'_>, layer: usize, heads: Range<usize>) -> Result<()> {
+        for (name, region) in [("key", new.pass.k[layer]), ("value", new.pass.v[layer])] {
+            let data = arena.f32(region)?;
+            for head in heads.clone() {
+                if !simd.are_finite(self.rows(data, head, new).head(0)) {
+                    return Err(Error::new(ErrorKind::Output, format!("a new {name} is not finite")).at(format!("head {head}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the new rows of `heads` over the slots `base + destinations`.
+    fn scatter(
+        &self,
+        arena: &mut HostArena,
+        new: &New<'_>,
+        layer: usize,
+        heads: Range<usize>,
+        base: usize,
+        destinations: &[u32],
+    ) -> Result<()> {
+        let width = self.layout.head_dim;
+        for (from, to) in [(new.pass.k[layer], self.regions.k[layer]), (new.pass.v[layer], self.regions.v[layer])] {
+            let ([from], [to]) = arena.disjoint([from], [to])?;
+            for head in heads.clone() {
+                let rows = self.rows(from, head, new).head(0);
+                for (row, slot) in rows.chunks_exact(width).zip(destinations) {
+                    let place = (head * self.layout.slots() + base + *slot as usize) * width;
+                    to[place..place + width].copy_from_slice(row);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The new rows, from head `head` on, of a tensor of the pass.
+    fn rows<'a>(&self, data: &'a [f32], head: usize, new: &New<'_>) -> Rows<'a> {
+        Rows::new(data, head, new.pass.tokens, self.layout.head_dim, new.first..new.first + new.len)
+    }
+}

@@ -1,0 +1,311 @@
+//! Scores of the old tokens of one head set in f32; [`drivewam_core::selection::score`] is the same in f64, and the oracle.
+//!
+//! Relevance is a product of matrices, head by head, then a softmax per query. Redundancy needs no product of all pairs:
+//! `η_j = (k̂_j·Σk̂ − 1)/(n − 1)`. Under `keys: pre_rope` keys and queries are turned back first, by the places in the slot table.
+
+use super::simd::Simd;
+use crate::device::{KvLayout, Pool};
+use drivewam_core::rope::{RopeTable, unrotate};
+use drivewam_core::selection::{Keys, Normalise, Scored, Slot};
+use drivewam_core::{Error, ErrorKind, Result};
+use std::ops::Range;
+
+/// Some consecutive rows of some heads of a `[H, rows, D]` array. Heads and rows are counted from the first of these.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    data: &'a [f32],
+    stride: usize,
+    first: usize,
+    len: usize,
+    width: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// `rows` of the heads from `head` on, of `data` `[_, stride, width]`.
+    pub(crate) fn new(data: &'a [f32], head: usize, stride: usize, width: usize, rows: Range<usize>) -> Self {
+        Self { data: &data[head * stride * width..], stride, first: rows.start, len: rows.len(), width }
+    }
+
+    /// All of one head, one after the other.
+    pub(crate) fn head(&self, head: usize) -> &'a [f32] {
+        let start = (head * self.stride + self.first) * self.width;
+        &self.data[start..start + self.len * self.width]
+    }
+
+    fn row(&self, head: usize, row: usize) -> &'a [f32] {
+        &self.head(head)[row * self.width..(row + 1) * self.width]
+    }
+}
+
+/// What a set's scores are made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    /// K of the pool, a row per slot.
+    pub(crate) keys: Rows<'a>,
+    /// Q of the new tokens.
+    pub(crate) queries: Rows<'a>,
+    /// K of the new tokens.
+    pub(crate) new: Rows<'a>,
+    /// What the pool's slots hold.
+    pub(crate) slots: &'a [Slot],
+    /// Of the new tokens.
+    pub(crate) chunk: u32,
+    pub(crate) pool: Pool,
+}
+
+/// Work space of one thread, for any set of a layout.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    /// `[Q, tokens]`.
+    logits: Vec<f32>,
+    rho: Vec<f32>,
+    eta: Vec<f32>,
+    /// 1/|k|, or 0 of a zero key.
+    inverse: Vec<f32>,
+    /// Σk̂, `[heads, D]`.
+    sum: Vec<f32>,
+    order: Vec<u32>,
+    /// A rotation per token, `[tokens, D]`; under `keys: pre_rope` alone, as are the two below.
+    turns: Vec<f32>,
+    /// `[heads, tokens, D]`.
+    keys: Vec<f32>,
+    /// `[heads, Q, D]`.
+    queries: Vec<f32>,
+}
+
+impl Workspace {
+    /// Space for any set of `layout`. Warm.
+    pub(crate) fn new(layout: &KvLayout) -> Self {
+        let pool = layout.video_slots.max(layout.action_slots);
+        let tokens = pool + layout.pass_tokens;
+        let heads = layout.scoring.heads_of(0, layout.heads).len();
+        let turned = if layout.scoring.keys == Keys::PreRope { layout.head_dim } else { 0 };
+        Self {
+            logits: vec![0.0; layout.pass_tokens * tokens],
+            rho: vec![0.0; tokens],
+            eta: vec![0.0; tokens],
+            inverse: vec![0.0; tokens],
+            sum: vec![0.0; heads * layout.head_dim],
+            order: vec![0; tokens],
+            turns: vec![0.0; tokens * turned],
+            keys: vec![0.0; heads * tokens * turned],
+            queries: vec![0.0; heads * layout.pass_tokens * turned],
+        }
+    }
+
+    /// Scratch for an order of the pool's slots.
+    pub(crate) fn order(&mut self) -> &mut [u32] {
+        &mut self.order
+    }
+
+    /// Writes `s_j = λ ρ_j − (1 − λ) η_j` of every valid slot into `out`; a slot that holds nothing gets −∞. Does not allocate.
+    ///
+    /// # Errors
+    /// `Output` for a key of a scored token, a query, or a product of both that is not finite.
+    pub(crate) fn score(&mut self, simd: Simd, layout: &KvLayout, inputs: &Inputs<'_>, out: &mut [f32]) -> Result<()> {
+        let Self { logits, rho, eta, inverse, sum, order, turns, keys, queries } = self;
+        let scoring = &layout.scoring;
+        let heads = scoring.heads_of(0, layout.heads).len();
+        let inputs = match scoring.keys {
+            Keys::PostRope => *inputs,
+            Keys::PreRope => turn_back(&layout.rope, heads, inputs, turns, keys, queries),
+        };
+        let len = inputs.slots.len() + if scoring.scored == Scored::PoolAndNew { inputs.new.len } else { 0 };
+        let tokens = Tokens { simd, inputs: &inputs, heads, len };
+        let (rho, eta) = (&mut rho[..len], &mut eta[..len]);
+        tokens.redundancy(eta, inverse, sum)?;
+        let spare = &mut inverse[..len];
+        tokens.relevance(rho, logits)?;
+        if scoring.max_pool > 1 {
+            spare.copy_from_slice(rho);
+            tokens.max_pool(scoring.max_pool as usize / 2, spare, order, rho);
+        }
+        if scoring.normalise == Normalise::Softmax {
+            for term in [&mut *rho, &mut *eta] {
+                spare.copy_from_slice(term);
+                tokens.mask(spare);
+                term.fill(0.0);
+                simd.add_softmax(term, spare, 1.0, 1.0);
+            }
+        }
+        let lambda = scoring.lambda;
+        for (j, (out, slot)) in out.iter_mut().zip(inputs.slots).enumerate() {
+            *out = if slot.valid { lambda * rho[j] - (1.0 - lambda) * eta[j] } else { f32::NEG_INFINITY };
+        }
+        Ok(())
+    }
+}
+
+/// The inputs as they were before the rotation; a slot that holds nothing is left out.
+fn turn_back<'a>(
+    rope: &RopeTable,
+    heads: usize,
+    inputs: &Inputs<'a>,
+    turns: &'a mut [f32],
+    keys: &'a mut [f32],
+    queries: &'a mut [f32],
+) -> Inputs<'a> {
+    let (pool, new, width) = (inputs.slots.len(), inputs.new.len, inputs.keys.width);
+    let all = pool + new;
+    let place = |i: usize| match inputs.slots.get(i) {
+        Some(slot) => slot.valid.then_some((slot.chunk, slot.token as usize)),
+        None => Some((inputs.chunk, i - pool)),
+    };
+    for (i, turn) in turns.chunks_exact_mut(width).take(all).enumerate() {
+        match (place(i), inputs.pool) {
+            (Some((chunk, token)), Pool::Video) => rope.video(u64::from(chunk), token, turn),
+            (Some((chunk, token)), Pool::Action) => rope.action(u64::from(chunk), token, turn),
+            (None, _) => {}
+        }
+    }
+    for head in 0..heads {
+        let turned = &mut keys[head * all * width..(head + 1) * all * width];
+        let (old, newest) = turned.split_at_mut(pool * width);
+        let asked = &mut queries[head * new * width..(head + 1) * new * width];
+        let (old_turns, new_turns) = turns.split_at(pool * width);
+        for (to, from, turns, first) in [
+            (old, inputs.keys.head(head), old_turns, 0),
+            (newest, inputs.new.head(head), new_turns, pool),
+            (asked, inputs.queries.head(head), new_turns, pool),
+        ] {
+            to.copy_from_slice(from);
+            for (i, (row, turn)) in to.chunks_exact_mut(width).zip(turns.chunks_exact(width)).enumerate() {
+                if place(first + i).is_some() {
+                    unrotate(turn, row);
+                }
+            }
+        }
+    }
+    Inputs {
+        keys: Rows::new(keys, 0, all, width, 0..pool),
+        new: Rows::new(keys, 0, all, width, pool..all),
+        queries: Rows::new(queries, 0, new, width, 0..new),
+        ..*inputs
+    }
+}
+
+/// The tokens that a set's sums run over: the pool's slots, then the new tokens if they are scored.
+struct Tokens<'a> {
+    simd: Simd,
+    inputs: &'a Inputs<'a>,
+    heads: usize,
+    len: usize,
+}
+
+impl<'a> Tokens<'a> {
+    /// Those that hold a token.
+    fn present(&self) -> impl Iterator<Item = usize> + use<'a> {
+        let slots = self.inputs.slots;
+        (0..self.len).filter(move |i| slots.get(*i).is_none_or(|slot| slot.valid))
+    }
+
+    fn key(&self, head: usize, i: usize) -> &'a [f32] {
+        match i.checked_sub(self.inputs.slots.len()) {
+            None => self.inputs.keys.row(head, i),
+            Some(new) => self.inputs.new.row(head, new),
+        }
+    }
+
+    /// Chunk (the new one counts as later than all) and token index.
+    fn place(&self, i: usize) -> (u64, usize) {
+        match self.inputs.slots.get(i) {
+            Some(slot) => (u64::from(slot.chunk), slot.token as usize),
+            None => (u64::MAX, i - self.inputs.slots.len()),
+        }
+    }
+
+    /// Takes the slots that hold nothing out of a softmax.
+    fn mask(&self, x: &mut [f32]) {
+        for (x, slot) in x.iter_mut().zip(self.inputs.slots) {
+            if !slot.valid {
+                *x = f32::NEG_INFINITY;
+            }
+        }
+    }
+
+    /// `ρ_j = (1/|Q|) Σ_q [softmax_l(q·k_l / √d)]_j`.
+    fn relevance(&self, rho: &mut [f32], logits: &mut [f32]) -> Result<()> {
+        let Inputs { keys, queries, new, slots, .. } = self.inputs;
+        let logits = &mut logits[..queries.len * self.len];
+        logits.fill(0.0);
+        for head in 0..self.heads {
+            let (old, newest) = (keys.head(head), new.head(head));
+            for (q, row) in logits.chunks_exact_mut(self.len).enumerate() {
+                let query = queries.row(head, q);
+                if !self.simd.are_finite(query) {
+                    return Err(not_finite("query", head, q));
+                }
+                let (pool, rest) = row.split_at_mut(slots.len());
+                self.simd.add_dots(pool, query, old);
+                self.simd.add_dots(rest, query, newest);
+            }
+        }
+        let scale = 1.0 / ((self.heads * queries.width) as f32).sqrt();
+        let weight = 1.0 / queries.len as f32;
+        rho.fill(0.0);
+        for (q, row) in logits.chunks_exact_mut(self.len).enumerate() {
+            self.mask(row);
+            if let Some(j) = self.present().find(|j| !row[*j].is_finite()) {
+                return Err(Error::new(ErrorKind::Output, "a product of query and key is not finite").at(format!("query {q}, key {j}")));
+            }
+            self.simd.add_softmax(rho, row, scale, weight);
+        }
+        Ok(())
+    }
+
+    /// `η_j = mean_{l ≠ j} cos(k_j, k_l)`; 0 of a zero key and of a lone one.
+    fn redundancy(&self, eta: &mut [f32], inverse: &mut [f32], sum: &mut [f32]) -> Result<()> {
+        let width = self.inputs.keys.width;
+        sum.fill(0.0);
+        let mut present = 0usize;
+        for j in self.present() {
+            let mut square = 0.0;
+            for head in 0..self.heads {
+                let part = self.simd.square(self.key(head, j));
+                if !part.is_finite() {
+                    return Err(not_finite("key", head, j));
+                }
+                square += part;
+            }
+            present += 1;
+            inverse[j] = if square > 0.0 { (1.0 / square.sqrt()) as f32 } else { 0.0 };
+            for (head, sum) in sum.chunks_exact_mut(width).enumerate() {
+                self.simd.add_scaled(sum, self.key(head, j), inverse[j]);
+            }
+        }
+        eta.fill(0.0);
+        if present < 2 {
+            return Ok(());
+        }
+        for j in self.present().filter(|j| inverse[*j] > 0.0) {
+            let along: f32 = sum.chunks_exact(width).enumerate().map(|(head, sum)| self.simd.dot(self.key(head, j), sum)).sum();
+            eta[j] = (along * inverse[j] - 1.0) / (present - 1) as f32;
+        }
+        Ok(())
+    }
+
+    /// `to_j = max from_i` over the tokens of j's chunk whose index lies within `reach` of j's. A forgotten neighbour does not count.
+    fn max_pool(&self, reach: usize, from: &[f32], order: &mut [u32], to: &mut [f32]) {
+        let mut count = 0;
+        for (place, i) in order.iter_mut().zip(self.present()) {
+            // A pool has far fewer slots than a u32 has numbers.
+            *place = i as u32;
+            count += 1;
+        }
+        let order = &mut order[..count];
+        order.sort_unstable_by_key(|i| self.place(*i as usize));
+        for (at, j) in order.iter().enumerate() {
+            let (chunk, token) = self.place(*j as usize);
+            let near = |i: &&u32| {
+                let (c, t) = self.place(**i as usize);
+                c == chunk && t.abs_diff(token) <= reach
+            };
+            let (before, after) = (order[..at].iter().rev().take_while(near), order[at..].iter().take_while(near));
+            to[*j as usize] = before.chain(after).map(|i| from[*i as usize]).fold(f32::NEG_INFINITY, f32::max);
+        }
+    }
+}
+
+fn not_finite(what: &str, head: usize, row: usize) -> Error {
+    Error::new(ErrorKind::Output, format!("a {what} is not finite")).at(format!("head {head} of its set, row {row}"))
+}

@@ -1,0 +1,216 @@
+//! A few named threads that wait for work, so that work that falls apart into equal jobs costs no thread and no allocation when it comes.
+//!
+//! The caller works too: with one thread there is no other. Which thread takes which job is left to chance; jobs must not care.
+
+#![expect(unsafe_code, reason = "a borrowed closure is handed to threads that outlive it, and waited for")]
+
+use drivewam_core::{Error, ErrorKind, Result};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+/// Called with the job and with the number of the thread that runs it.
+type Call<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+/// The threads. Dropping them waits for their end.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    shared: Arc<Shared>,
+    others: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    begin: Condvar,
+    end: Condvar,
+    /// The first job that nobody took.
+    next: AtomicUsize,
+}
+
+struct State {
+    /// Counts the calls of `run`.
+    round: u64,
+    /// The present call's work.
+    task: Option<(Call<'static>, usize)>,
+    /// Threads that have not finished with `task`.
+    busy: usize,
+    panicked: bool,
+    stop: bool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Threads {
+    /// `count` threads, the caller among them. Warm.
+    ///
+    /// # Errors
+    /// `Usage` for none; `Capacity` when the host gives no thread.
+    pub(crate) fn new(count: usize) -> Result<Self> {
+        if count == 0 {
+            return Err(Error::new(ErrorKind::Usage, "work needs a thread").at("threads").got(0).wanted("at least 1"));
+        }
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State { round: 0, task: None, busy: 0, panicked: false, stop: false }),
+            begin: Condvar::new(),
+            end: Condvar::new(),
+            next: AtomicUsize::new(0),
+        });
+        let mut threads = Self { shared, others: Vec::with_capacity(count - 1) };
+        for worker in 1..count {
+            let shared = Arc::clone(&threads.shared);
+            let thread = Builder::new().name(format!("drivewam-select-{worker}")).spawn(move || shared.serve(worker)).map_err(|e| {
+                Error::new(ErrorKind::Capacity, "the host gives no thread").at("threads").got(worker).wanted(count).caused_by(e)
+            })?;
+            threads.others.push(thread);
+        }
+        Ok(threads)
+    }
+
+    /// Threads, the caller among them.
+    pub(crate) fn count(&self) -> usize {
+        self.others.len() + 1
+    }
+
+    /// Calls `call(job, thread)` once for every job below `jobs`, and returns when all are done. Does not allocate.
+    ///
+    /// # Errors
+    /// `Device` when a job panicked; the other jobs are done all the same.
+    pub(crate) fn run(&mut self, jobs: usize, call: Call<'_>) -> Result<()> {
+        let shared = &*self.shared;
+        shared.next.store(0, Ordering::Relaxed);
+        if !self.others.is_empty() && jobs > 1 {
+            // SAFETY: only the lifetime changes. The longer one is not relied upon: below, `task` is taken back and every thread is waited for before
+            // `run` returns, and nothing in between returns or unwinds (`drain` catches what jobs throw).
+            let task = unsafe { std::mem::transmute::<Call<'_>, Call<'static>>(call) };
+            let mut state = shared.lock();
+            state.round += 1;
+            state.task = Some((task, jobs));
+            state.busy = self.others.len();
+            drop(state);
+            shared.begin.notify_all();
+        }
+        let done = shared.drain(call, jobs, 0);
+        let mut state = shared.lock();
+        while state.busy > 0 {
+            state = shared.end.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.task = None;
+        let panicked = std::mem::take(&mut state.panicked) || !done;
+        drop(state);
+        if panicked {
+            return Err(Error::new(ErrorKind::Device, "a job panicked").at("threads"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.begin.notify_all();
+        for thread in self.others.drain(..) {
+            // A thread catches what its jobs throw; it has nothing to say when it ends.
+            let _: std::result::Result<(), Box<dyn Any + Send>> = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Nothing panics while it holds the lock, so a poisoned one is as good.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A thread's life.
+    fn serve(&self, worker: usize) {
+        let mut seen = 0;
+        loop {
+            let mut state = self.lock();
+            while !state.stop && state.round == seen {
+                state = self.begin.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.stop {
+                return;
+            }
+            seen = state.round;
+            let task = state.task;
+            drop(state);
+            let done = task.is_none_or(|(call, jobs)| self.drain(call, jobs, worker));
+            let mut state = self.lock();
+            state.panicked |= !done;
+            state.busy -= 1;
+            if state.busy == 0 {
+                self.end.notify_one();
+            }
+        }
+    }
+
+    /// Takes jobs until none is left; false when one panicked.
+    fn drain(&self, call: Call<'_>, jobs: usize, worker: usize) -> bool {
+        let mut done = true;
+        loop {
+            let job = self.next.fetch_add(1, Ordering::Relaxed);
+            if job >= jobs {
+                return done;
+            }
+            done &= catch_unwind(AssertUnwindSafe(|| call(job, worker))).is_ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_runs_once_whatever_the_number_of_threads_and_rounds() {
+        for count in [1, 2, 5] {
+            let mut threads = Threads::new(count).unwrap();
+            for jobs in [0, 1, 2, 7, 100, 3] {
+                let calls: Vec<AtomicUsize> = (0..jobs).map(|_| AtomicUsize::new(0)).collect();
+                threads
+                    .run(jobs, &|job, worker| {
+                        assert!(worker < count);
+                        calls[job].fetch_add(1, Ordering::Relaxed);
+                    })
+                    .unwrap();
+                assert!(calls.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{count} threads, {jobs} jobs");
+            }
+        }
+        assert_eq!(Threads::new(0).unwrap_err().kind(), ErrorKind::Usage);
+    }
+
+    #[test]
+    fn no_two_threads_at_work_have_the_same_number() {
+        let mut threads = Threads::new(4).unwrap();
+        let held: Vec<Mutex<()>> = (0..4).map(|_| Mutex::new(())).collect();
+        threads
+            .run(64, &|_, worker| {
+                let guard = held[worker].try_lock().unwrap();
+                std::thread::yield_now();
+                drop(guard);
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn a_panic_in_a_job_is_an_error_and_the_threads_go_on() {
+        for count in [1, 3] {
+            let mut threads = Threads::new(count).unwrap();
+            let done = AtomicUsize::new(0);
+            let error = threads.run(20, &|job, _| {
+                assert!(job != 11, "on purpose");
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(error.unwrap_err().kind(), ErrorKind::Device);
+            assert_eq!(done.load(Ordering::Relaxed), 19);
+            assert!(threads.run(20, &|_, _| {}).is_ok());
+        }
+    }
+}
