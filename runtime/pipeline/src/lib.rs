@@ -1,1 +1,49 @@
-//! (room under construction)
+//! DriveWAM Edge: frame in, trajectory out.
+//!
+//! Enters: camera frames with capture stamps, ego poses, ego states, route commands. Leaves, per chunk of 4 s: an [`telemetry::Outcome`] with a
+//! trajectory of 40 poses, the guard's verdict on it, ages and latencies. Never: a clock of its own, an allocation after
+//! [`Plan::warm`], or a silent fallback.
+//!
+//! ```no_run
+//! use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
+//! use drivewam::ingest::EgoState;
+//! use drivewam_core::pose::Pose2;
+//! use drivewam_engine::Folder;
+//! # fn main() -> drivewam_core::Result<()> {
+//! let config = load_config("configs/tiny.yaml".as_ref(), &[])?;
+//! let folder = Folder::open(config.engine.folder.as_ref(), None)?;
+//! let camera = SourceCamera::of_model(&config.model);
+//! let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?;
+//! let picture = vec![0u8; camera.width * camera.height * 3];
+//! ride.push_ego(0, EgoState { speed_mps: 5.0, ..EgoState::default() })?;
+//! ride.push_pose(0, Pose2::default())?;
+//! ride.push_frame(0, &picture)?;
+//! if let Progress::Outcome(outcome) = ride.step(0)? {
+//!     println!("{:?}: {:?}", outcome.verdict, outcome.published.points().last());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod camera;
+mod codec;
+mod context;
+pub mod guard;
+pub mod ingest;
+mod load;
+mod memory;
+mod plan;
+pub mod probe;
+pub mod recording;
+mod regions;
+mod ride;
+mod sampler;
+pub mod telemetry;
+mod transformer;
+
+pub use camera::SourceCamera;
+pub use load::load_config;
+pub use plan::{Plan, RideOptions};
+pub use ride::{Progress, Ride};

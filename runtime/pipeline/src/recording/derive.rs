@@ -63,12 +63,8 @@ fn parabola(t: &[f64], y: &[f64]) -> Option<(f64, f64)> {
     let n = t.len() as f64;
     let mean = |f: &dyn Fn(f64, f64) -> f64| t.iter().zip(y).map(|(&t, &y)| f(t, y)).sum::<f64>() / n;
     let (t1, t2, my) = (mean(&|t, _| t), mean(&|t, _| t * t), mean(&|_, y| y));
-    
-    let (a, b, c) = (
-        mean(&|t, _| (t - t1) * (t - t1)),
-        mean(&|t, _| (t - t1) * (t * t - t2)),
-        mean(&|t, _| (t * t - t2) * (t * t - t2)),
-    );
+
+    let (a, b, c) = (mean(&|t, _| (t - t1) * (t - t1)), mean(&|t, _| (t - t1) * (t * t - t2)), mean(&|t, _| (t * t - t2) * (t * t - t2)));
     let (p, q) = (mean(&|t, y| (t - t1) * (y - my)), mean(&|t, y| (t * t - t2) * (y - my)));
     let det = a * c - b * b;
     (det > 0.0).then(|| ((p * c - q * b) / det, 2.0 * (a * q - b * p) / det))

@@ -70,14 +70,19 @@ impl Row<'_> {
     /// The text of `column`.
     pub(super) fn text(&self, column: &str) -> Result<&str> {
         let index = self.header.iter().position(|name| name == column);
-        index.and_then(|i| self.record.get(i)).ok_or_else(|| Error::new(ErrorKind::Input, "no such column").at(format!("column {column:?}")))
+        index
+            .and_then(|i| self.record.get(i))
+            .ok_or_else(|| Error::new(ErrorKind::Input, "no such column").at(format!("column {column:?}")))
     }
 
     /// The finite number of `column`.
     pub(super) fn number(&self, column: &str) -> Result<f64> {
         let text = self.text(column)?;
         text.parse::<f64>().ok().filter(|n| n.is_finite()).ok_or_else(|| {
-            Error::new(ErrorKind::Input, "not a finite number").at(format!("column {column:?}")).got(format!("{text:?}")).wanted("a finite number")
+            Error::new(ErrorKind::Input, "not a finite number")
+                .at(format!("column {column:?}"))
+                .got(format!("{text:?}"))
+                .wanted("a finite number")
         })
     }
 
@@ -85,7 +90,10 @@ impl Row<'_> {
     pub(super) fn whole<T: std::str::FromStr>(&self, column: &str) -> Result<T> {
         let text = self.text(column)?;
         text.parse::<T>().map_err(|_not_one| {
-            Error::new(ErrorKind::Input, "not a whole number").at(format!("column {column:?}")).got(format!("{text:?}")).wanted("a whole number")
+            Error::new(ErrorKind::Input, "not a whole number")
+                .at(format!("column {column:?}"))
+                .got(format!("{text:?}"))
+                .wanted("a whole number")
         })
     }
 }
@@ -99,9 +107,14 @@ pub(super) fn read_table<T>(path: &Path, columns: &[&str], mut parse: impl FnMut
     let exact = wanted.iter().all(|name| header.iter().any(|h| h == *name)) && header.len() == wanted.len();
     if !exact {
         let missing: Vec<&str> = wanted.iter().copied().filter(|name| header.iter().all(|h| h != *name)).collect();
-        let what = if missing.is_empty() { "a column too many".to_owned() } else { format!("the column {} is missing", missing.join(", ")) };
+        let what =
+            if missing.is_empty() { "a column too many".to_owned() } else { format!("the column {} is missing", missing.join(", ")) };
         let got = header.iter().collect::<Vec<_>>().join(",");
-        return Err(Error::new(ErrorKind::Input, what).at("line 1").at(format!("{path:?}")).got(format!("{got:?}")).wanted(format!("{:?}", wanted.join(","))));
+        return Err(Error::new(ErrorKind::Input, what)
+            .at("line 1")
+            .at(format!("{path:?}"))
+            .got(format!("{got:?}"))
+            .wanted(format!("{:?}", wanted.join(","))));
     }
     let mut rows: Vec<(i64, T)> = Vec::new();
     for record in reader.records() {

@@ -94,9 +94,11 @@ impl Recording {
         } else if dir.join(pandaset::CAMERA).is_dir() {
             pandaset::open(dir, limits)?
         } else {
-            return Err(Error::new(ErrorKind::Input, "not an input folder")
-                .at(format!("{dir:?}"))
-                .wanted(format!("a folder with {:?}, or PandaSet's with {:?}", folder::HEADER, pandaset::CAMERA)));
+            return Err(Error::new(ErrorKind::Input, "not an input folder").at(format!("{dir:?}")).wanted(format!(
+                "a folder with {:?}, or PandaSet's with {:?}",
+                folder::HEADER,
+                pandaset::CAMERA
+            )));
         };
         recording.poses.check_holes(limits.pose_hole_ns).map_err(|e| e.at(format!("{dir:?}")))?;
         recording.first_frame()?;
@@ -145,13 +147,13 @@ impl Recording {
     pub fn first_frame(&self) -> Result<usize> {
         let known = self.poses.first_ns().zip(self.ego.first().map(|e| e.0)).map(|(pose, ego)| pose.max(ego));
         let last = self.poses.last_ns();
-        known
-            .and_then(|from| self.frames.iter().position(|&stamp| stamp >= from && last.is_some_and(|last| stamp <= last)))
-            .ok_or_else(|| {
+        known.and_then(|from| self.frames.iter().position(|&stamp| stamp >= from && last.is_some_and(|last| stamp <= last))).ok_or_else(
+            || {
                 Error::new(ErrorKind::Input, "no frame at whose stamp a pose and an ego state are known")
                     .at(format!("{:?}", self.name))
                     .got(format!("{} frames, {} poses, {} ego states", self.frames.len(), self.poses.len(), self.ego.len()))
-            })
+            },
+        )
     }
 
     /// What came in, in order of stamp, for a ride whose first picture is `first_frame`: the command in force there, poses and ego states

@@ -22,11 +22,7 @@ impl Mount {
     /// On the car's centre line, looking straight ahead and `pitch_rad` down.
     pub fn on_centre_line(ahead_m: f64, height_m: f64, pitch_rad: f64) -> Self {
         let (sin, cos) = pitch_rad.sin_cos();
-        Self {
-            position_m: [ahead_m, 0.0, height_m],
-            axes: [[0.0, -1.0, 0.0], [-sin, 0.0, -cos], [cos, 0.0, -sin]],
-            is_measured: true,
-        }
+        Self { position_m: [ahead_m, 0.0, height_m], axes: [[0.0, -1.0, 0.0], [-sin, 0.0, -cos], [cos, 0.0, -sin]], is_measured: true }
     }
 
     /// A point of the car's frame in the camera's: right, down, forward, metres.

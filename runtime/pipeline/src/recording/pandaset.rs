@@ -113,7 +113,11 @@ pub(super) fn open(dir: &Path, limits: Limits) -> Result<Recording> {
         format: "pandaset",
         camera: SourceCamera { width, height, intrinsics },
         mount,
-        commands: frames.first().map(|&stamp| (stamp.min(stamps.first().copied().unwrap_or(stamp)), Command::Unknown)).into_iter().collect(),
+        commands: frames
+            .first()
+            .map(|&stamp| (stamp.min(stamps.first().copied().unwrap_or(stamp)), Command::Unknown))
+            .into_iter()
+            .collect(),
         frames,
         store: Store::Files(paths),
         ego: derive::ego_states(&poses, speed),
@@ -145,7 +149,10 @@ fn read_stamps(path: &Path) -> Result<Vec<i64>> {
 fn read_poses(path: &Path) -> Result<Vec<Pose>> {
     let poses: Vec<Pose> = read_json(path)?;
     match poses.iter().position(|p| !p.is_sound()) {
-        Some(i) => Err(Error::new(ErrorKind::Input, "not a pose").at(format!("entry {i}")).at(format!("{path:?}")).wanted("finite numbers, a unit quaternion")),
+        Some(i) => Err(Error::new(ErrorKind::Input, "not a pose")
+            .at(format!("entry {i}"))
+            .at(format!("{path:?}"))
+            .wanted("finite numbers, a unit quaternion")),
         None => Ok(poses),
     }
 }

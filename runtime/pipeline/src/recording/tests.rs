@@ -11,8 +11,7 @@ const LIMITS: Limits = Limits { max_image_pixels: 1 << 22, pose_hole_ns: 150_000
 /// 2 s at 10 Hz, a picture of 4 x 2 each second.
 fn write_folder(dir: &Path) {
     fs::create_dir_all(dir.join("frames")).unwrap();
-    let (mut poses, mut ego) =
-        ("stamp_ns,x_m,y_m,yaw_rad\n".to_owned(), "stamp_ns,speed_mps,acceleration_mps2,curvature_1pm\n".to_owned());
+    let (mut poses, mut ego) = ("stamp_ns,x_m,y_m,yaw_rad\n".to_owned(), "stamp_ns,speed_mps,acceleration_mps2,curvature_1pm\n".to_owned());
     for i in 0..=20 {
         let stamp = 1_000_000_000u64 + i * 100_000_000;
         poses += &format!("{stamp},{},0,0\n", i as f64 * 0.5);
@@ -90,7 +89,12 @@ fn a_folder_that_is_not_whole_is_refused_with_file_line_got_and_wanted() {
         Case { file: "input.yaml", from: "fx_px", to: "fx_mm", words: &["input.yaml", "fx_mm"] },
         Case { file: "input.yaml", from: "fx_px: 2.0", to: "fx_px: -2.0", words: &["camera.fx_px", "got -2", "positive"] },
         Case { file: "input.yaml", from: "width: 4", to: "width: 90000", words: &["camera.width", "got 90000"] },
-        Case { file: "input.yaml", from: "width: 4, height: 2", to: "width: 6000, height: 6000", words: &["6000x6000", "ingest.max_image_pixels"] },
+        Case {
+            file: "input.yaml",
+            from: "width: 4, height: 2",
+            to: "width: 6000, height: 6000",
+            words: &["6000x6000", "ingest.max_image_pixels"],
+        },
         Case { file: "input.yaml", from: "files", to: "video", words: &["input.yaml", "video"] },
         Case { file: "frames.csv", from: "stamp_ns,file", to: "stamp_ns,name", words: &["frames.csv", "line 1", "column file is missing"] },
         Case { file: "frames.csv", from: "1.png", to: "7.png", words: &["frames.csv", "line 3", "missing", "7.png"] },
@@ -100,7 +104,12 @@ fn a_folder_that_is_not_whole_is_refused_with_file_line_got_and_wanted() {
         Case { file: "frames.csv", from: "2000000000,1", to: ",1", words: &["line 3", "stamp_ns", "not a whole number"] },
         Case { file: "frames.csv", from: "2000000000,1", to: "-5,1", words: &["line 3", "out of range", "got -5"] },
         Case { file: "poses.csv", from: ",yaw_rad", to: ",yaw_deg", words: &["poses.csv", "line 1", "yaw_rad", "yaw_deg"] },
-        Case { file: "poses.csv", from: "1500000000,2.5,0,0\n", to: "", words: &["a hole in the poses", "1400000000 to 1600000000", "0.200 s", "0.150 s"] },
+        Case {
+            file: "poses.csv",
+            from: "1500000000,2.5,0,0\n",
+            to: "",
+            words: &["a hole in the poses", "1400000000 to 1600000000", "0.200 s", "0.150 s"],
+        },
         Case { file: "poses.csv", from: "1500000000,2.5,0,0", to: "1500000000,NaN,0,0", words: &["line 7", "x_m", "NaN", "finite"] },
         Case { file: "poses.csv", from: "1500000000,2.5,0,0", to: "1500000000,2.5,0", words: &["line 7", "got 3", "wanted 4"] },
         Case { file: "ego.csv", from: "1500000000,5,", to: "1500000000,NaN,", words: &["ego.csv", "line 7", "speed_mps", "NaN"] },
@@ -145,9 +154,9 @@ fn claims(side: u32) -> Vec<u8> {
     chunk.extend(side.to_be_bytes());
     chunk.extend(side.to_be_bytes());
     chunk.extend([8, 2, 0, 0, 0]);
-    let crc = chunk.iter().fold(!0u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |c, _| if c & 1 == 1 { 0xedb8_8320 ^ (c >> 1) } else { c >> 1 })
-    });
+    let crc = chunk
+        .iter()
+        .fold(!0u32, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |c, _| if c & 1 == 1 { 0xedb8_8320 ^ (c >> 1) } else { c >> 1 }));
     let mut png = vec![0x89, b'P', b'N', b'G', 13, 10, 26, 10, 0, 0, 0, 13];
     png.extend(chunk);
     png.extend((!crc).to_be_bytes());

@@ -1,0 +1,197 @@
+//! Room 2: frames to a latent and, when someone wants to look, a latent to frames.
+
+use crate::regions::{Regions, key};
+use drivewam_core::arena::Region;
+use drivewam_core::bindings::{self, Graph};
+use drivewam_core::config::Config;
+use drivewam_core::dims::Model;
+use drivewam_core::manifest::Manifest;
+use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::Device;
+use drivewam_engine::{Binding, Engine, Io};
+
+/// The streaming encoder. Its causal cache lies in two sets of regions that take turns: what a run reads is never what it writes.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    first: Box<dyn Engine>,
+    chunk: Box<dyn Engine>,
+    first_binding: Binding,
+    /// Reading cache 0 and writing cache 1, and the other way round.
+    bindings: [Binding; 2],
+    turn: usize,
+    latent: Region,
+    first_frame: Region,
+    frames: Vec<Region>,
+    values: Vec<f32>,
+}
+
+impl Encoder {
+    /// Binds both graphs. Warm.
+    pub(crate) fn new(
+        [mut first, mut chunk]: [Box<dyn Engine>; 2],
+        config: &Config,
+        manifest: &Manifest,
+        regions: &Regions,
+        device: &mut dyn Device,
+    ) -> Result<Self> {
+        let model = &config.model;
+        let cache = |name: &str, turn: usize| match name.rsplit_once('.') {
+            Some(("cache_in" | "cache_out", i)) => regions.get(&key::cache(turn, i.parse().unwrap_or(usize::MAX))),
+            _ => regions.get(name),
+        };
+        let signature = Graph::VaeEncodeFirst.signature(model, &manifest.caches(Graph::VaeEncodeFirst));
+        let io = Io {
+            inputs: regions.bind(&signature.inputs, 0, |_| regions.get(key::FIRST_FRAME))?,
+            outputs: regions.bind(&signature.outputs, 0, |name| cache(name, 0))?,
+        };
+        let first_binding = first.bind(device, &io)?;
+        let signature = Graph::VaeEncode.signature(model, &manifest.caches(Graph::VaeEncode));
+        let mut bind = |turn: usize| {
+            let io = Io {
+                inputs: regions.bind(&signature.inputs, 0, |name| cache(name, turn))?,
+                outputs: regions.bind(&signature.outputs, 0, |name| cache(name, 1 - turn))?,
+            };
+            chunk.bind(device, &io)
+        };
+        let bindings = [bind(0)?, bind(1)?];
+        let frames = regions.get(bindings::FRAMES)?;
+        let one = frames.len() / model.image.frames_per_latent;
+        Ok(Self {
+            first_binding,
+            bindings,
+            turn: 0,
+            latent: regions.get(bindings::LATENT)?,
+            first_frame: regions.get(key::FIRST_FRAME)?,
+            frames: (0..model.image.frames_per_latent).map(|i| frames.part(i * one, one)).collect::<Result<_>>()?,
+            values: vec![0.0; model.latent_len()],
+            first,
+            chunk,
+        })
+    }
+
+    /// Where a frame goes: the first of a rollout, or frame `slot` of a chunk.
+    pub(crate) fn frame(&self, slot: Option<usize>) -> Result<Region> {
+        match slot {
+            None => Ok(self.first_frame),
+            Some(slot) => self.frames.get(slot).copied().ok_or_else(|| Error::new(ErrorKind::Usage, "no such frame of a chunk").got(slot)),
+        }
+    }
+
+    /// Encodes the first frame of a rollout: the cache begins anew.
+    pub(crate) fn encode_first(&mut self, device: &mut dyn Device) -> Result<&[f32]> {
+        self.first.run(self.first_binding, device)?;
+        self.turn = 0;
+        self.read(device)
+    }
+
+    /// Encodes the frames of a chunk.
+    pub(crate) fn encode(&mut self, device: &mut dyn Device) -> Result<&[f32]> {
+        self.chunk.run(self.bindings[self.turn], device)?;
+        self.turn = 1 - self.turn;
+        self.read(device)
+    }
+
+    fn read(&mut self, device: &mut dyn Device) -> Result<&[f32]> {
+        device.download(self.latent, &mut self.values)?;
+        match self.values.iter().position(|x| !x.is_finite()) {
+            Some(i) => Err(Error::new(ErrorKind::Output, "a latent is not finite").at(format!("encode: number {i}")).got(self.values[i])),
+            None => Ok(&self.values),
+        }
+    }
+
+    /// Library and version, of both graphs.
+    pub(crate) fn describe(&self) -> [String; 2] {
+        [self.first.describe(), self.chunk.describe()]
+    }
+}
+
+/// The decoder: not part of the ride, for people who want to see what the model imagined.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    engine: Box<dyn Engine>,
+    binding: Binding,
+    latent: Region,
+    frames: Region,
+    values: Vec<f32>,
+}
+
+impl Decoder {
+    /// Binds the graph. Warm.
+    ///
+    /// # Errors
+    /// `Manifest` for a decoder with a causal cache: frames that were never shown would have to be decoded for it.
+    pub(crate) fn new(
+        mut engine: Box<dyn Engine>,
+        config: &Config,
+        manifest: &Manifest,
+        regions: &Regions,
+        device: &mut dyn Device,
+    ) -> Result<Self> {
+        let caches = manifest.caches(Graph::VaeDecode);
+        if !caches.is_empty() {
+            return Err(Error::new(ErrorKind::Manifest, "a decoder with a causal cache cannot decode a single chunk")
+                .at("graphs.vae_decode")
+                .got(format!("{} caches", caches.len()))
+                .wanted("none"));
+        }
+        let signature = Graph::VaeDecode.signature(&config.model, &[]);
+        let (latent, frames) = (regions.get(key::DECODE_LATENT)?, regions.get(key::DECODED)?);
+        let io = Io {
+            inputs: regions.bind(&signature.inputs, 0, |_| Ok(latent))?,
+            outputs: regions.bind(&signature.outputs, 0, |_| Ok(frames))?,
+        };
+        Ok(Self { binding: engine.bind(device, &io)?, engine, latent, frames, values: vec![0.0; frames.len()] })
+    }
+
+    /// Frames `[F, 3, H, W]` in [-1, 1] of a normalised latent.
+    pub(crate) fn decode(&mut self, device: &mut dyn Device, latent: &[f32]) -> Result<&[f32]> {
+        device.upload(self.latent, latent)?;
+        self.engine.run(self.binding, device)?;
+        device.download(self.frames, &mut self.values)?;
+        Ok(&self.values)
+    }
+}
+
+/// A latent `[Cz, Hz, Wz]` as token rows `[Nv, W]`: a row is a patch as (channel, row, column), padded with zeros.
+pub(crate) fn patchify(model: &Model, latent: &[f32], rows: &mut [f32]) {
+    each_place(model, |place, token| rows[token] = latent[place]);
+}
+
+/// The inverse of [`patchify`].
+pub(crate) fn unpatchify(model: &Model, rows: &[f32], latent: &mut [f32]) {
+    each_place(model, |place, token| latent[place] = rows[token]);
+}
+
+/// Calls `with` for every number of a latent: its index in the latent, and in the token rows.
+fn each_place(model: &Model, mut with: impl FnMut(usize, usize)) {
+    let ([_, ph, pw], (height, width)) = (model.patch, (model.latent.height, model.latent.width));
+    for channel in 0..model.latent.channels {
+        for y in 0..height {
+            for x in 0..width {
+                let token = (y / ph) * (width / pw) + x / pw;
+                let inside = (channel * ph + y % ph) * pw + x % pw;
+                with((channel * height + y) * width + x, token * model.token_width() + inside);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unpatchify_undoes_patchify_and_a_row_is_one_patch() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/tiny.yaml");
+        let model = crate::load_config(&path, &[]).unwrap().model;
+        let latent: Vec<f32> = (0..model.latent_len()).map(|i| i as f32).collect();
+        let mut rows = vec![0.0; model.video_tokens() * model.token_width()];
+        patchify(&model, &latent, &mut rows);
+        // Token 8 is row 1, column 1 of the grid of patches; channel 1 begins at number 4 of its row.
+        let corner = (model.latent.height + 2) * model.latent.width + 2;
+        assert_eq!(rows[8 * 96 + 4..8 * 96 + 8], [corner, corner + 1, corner + 14, corner + 15].map(|i| i as f32));
+        let mut back = vec![0.0; latent.len()];
+        unpatchify(&model, &rows, &mut back);
+        assert_eq!(back, latent);
+    }
+}

@@ -1,0 +1,168 @@
+//! Room 1: what the vehicle sends, checked when it enters.
+//!
+//! Frames fall on a grid of `image.frame_hz`, anchored at the newest frame of the previous chunk; poses, ego states and commands are kept for as
+//! long as a chunk may ask for them. Every refusal is an `Input` error that says what was got and wanted. Time is an input: nothing here reads a
+//! clock. All memory is made at the start.
+
+mod grid;
+mod track;
+
+pub(crate) use grid::{Grid, Place, Ready};
+pub(crate) use track::Track;
+
+use drivewam_core::config::Ingest as Settings;
+use drivewam_core::dims::{Command, EgoFeature, Model};
+use drivewam_core::pose::{Pose2, wrap};
+use drivewam_core::{Error, ErrorKind, Result};
+
+/// Poses that are kept: more than a minute at 100 Hz.
+const POSES: usize = 8192;
+/// Ego states that are kept.
+const EGO_STATES: usize = 8192;
+/// Commands that are kept.
+const COMMANDS: usize = 64;
+
+/// The ego's motion, as the vehicle measures it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct EgoState {
+    /// Forward, m/s.
+    pub speed_mps: f64,
+    /// Forward, m/s².
+    pub acceleration_mps2: f64,
+    /// Of the driven path, 1/m, left positive.
+    pub curvature_1pm: f64,
+}
+
+impl EgoState {
+    /// The number of one feature.
+    pub fn feature(&self, feature: EgoFeature) -> f64 {
+        match feature {
+            EgoFeature::SpeedMps => self.speed_mps,
+            EgoFeature::AccelerationMps2 => self.acceleration_mps2,
+            EgoFeature::Curvature1pm => self.curvature_1pm,
+        }
+    }
+}
+
+/// Poses, ego states and commands, by stamp.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    settings: Settings,
+    chunk_ns: i64,
+    pose_period_ns: i64,
+    poses: Track<Pose2>,
+    ego: Track<EgoState>,
+    commands: Track<Command>,
+}
+
+impl Ingest {
+    pub(crate) fn new(settings: Settings, model: &Model) -> Self {
+        Self {
+            settings,
+            chunk_ns: model.chunk_ns(),
+            pose_period_ns: model.pose_period_ns(),
+            poses: Track::new("pose", POSES),
+            ego: Track::new("ego state", EGO_STATES),
+            commands: Track::new("command", COMMANDS),
+        }
+    }
+
+    pub(crate) fn push_pose(&mut self, stamp_ns: i64, pose: Pose2) -> Result<()> {
+        if !pose.is_finite() {
+            return Err(not_finite("pose", stamp_ns, format!("{pose:?}")));
+        }
+        self.poses.push(stamp_ns, pose)
+    }
+
+    pub(crate) fn push_ego(&mut self, stamp_ns: i64, ego: EgoState) -> Result<()> {
+        if ![ego.speed_mps, ego.acceleration_mps2, ego.curvature_1pm].iter().all(|x| x.is_finite()) {
+            return Err(not_finite("ego state", stamp_ns, format!("{ego:?}")));
+        }
+        self.ego.push(stamp_ns, ego)
+    }
+
+    pub(crate) fn push_command(&mut self, stamp_ns: i64, command: Command) -> Result<()> {
+        self.commands.push(stamp_ns, command)
+    }
+
+    /// Whether poses and ego states reach far enough for a chunk whose predecessor began at `from_ns` and whose t0 is `t0_ns`.
+    pub(crate) fn covers(&self, from_ns: Option<i64>, t0_ns: i64) -> bool {
+        let last_ns = from_ns.map_or(t0_ns, |from| t0_ns.max(from + self.chunk_ns));
+        let hole_ns = i64::from(self.settings.pose_hole_ms) * 1_000_000;
+        let ego = self.ego.newest_ns().is_some_and(|newest| newest >= t0_ns - hole_ns);
+        self.poses.newest_ns().is_some_and(|newest| newest >= last_ns) && ego
+    }
+
+    /// The pose at `at_ns`, between its two neighbours.
+    ///
+    /// # Errors
+    /// `Input` for a hole longer than `ingest.pose_hole_ms`, or a time that the poses do not reach.
+    pub(crate) fn pose(&self, at_ns: i64) -> Result<Pose2> {
+        let hole = |from: String, to: String| {
+            Err(Error::new(ErrorKind::Input, "a hole in the poses")
+                .at(format!("{at_ns} ns"))
+                .got(format!("neighbours at {from} and {to}"))
+                .wanted(format!("at most {} ms between neighbours (ingest.pose_hole_ms)", self.settings.pose_hole_ms)))
+        };
+        let show = |entry: Option<(i64, Pose2)>| entry.map_or_else(|| "none".to_owned(), |(ns, _)| format!("{ns} ns"));
+        match self.poses.around(at_ns) {
+            (Some((ns, pose)), _) if ns == at_ns => Ok(pose),
+            (Some((before_ns, before)), Some((after_ns, after))) => {
+                if after_ns - before_ns > i64::from(self.settings.pose_hole_ms) * 1_000_000 {
+                    return hole(format!("{before_ns} ns"), format!("{after_ns} ns"));
+                }
+                Ok(before.interpolate(&after, (at_ns - before_ns) as f64 / (after_ns - before_ns) as f64))
+            }
+            (before, after) => hole(show(before), show(after)),
+        }
+    }
+
+    /// Writes the poses at `from_ns`, and at every step of the action after it, into `out`; the yaw runs on without a jump.
+    ///
+    /// # Errors
+    /// As [`Ingest::pose`].
+    pub(crate) fn poses(&self, from_ns: i64, out: &mut [Pose2]) -> Result<()> {
+        let mut last: Option<f64> = None;
+        for (i, place) in (0i64..).zip(out.iter_mut()) {
+            let mut pose = self.pose(from_ns + i * self.pose_period_ns)?;
+            if let Some(last) = last {
+                pose.yaw_rad = last + wrap(pose.yaw_rad - last);
+            }
+            last = Some(pose.yaw_rad);
+            *place = pose;
+        }
+        Ok(())
+    }
+
+    /// The newest ego state at or before `at_ns`, and its age in nanoseconds.
+    ///
+    /// # Errors
+    /// `Input` when there is none that is at most `ingest.pose_hole_ms` old.
+    pub(crate) fn ego(&self, at_ns: i64) -> Result<(EgoState, i64)> {
+        let found = self.ego.around(at_ns).0.map(|(ns, ego)| (ego, at_ns - ns));
+        match found {
+            Some((ego, age_ns)) if age_ns <= i64::from(self.settings.pose_hole_ms) * 1_000_000 => Ok((ego, age_ns)),
+            _ => Err(Error::new(ErrorKind::Input, "no fresh ego state")
+                .at(format!("{at_ns} ns"))
+                .got(found.map_or_else(|| "none".to_owned(), |(_, age)| format!("one that is {} ms old", age / 1_000_000)))
+                .wanted(format!("one at most {} ms old (ingest.pose_hole_ms)", self.settings.pose_hole_ms))),
+        }
+    }
+
+    /// The command in force at `at_ns` and its age in nanoseconds; `unknown`, of no age, where none was said.
+    pub(crate) fn command(&self, at_ns: i64) -> (Command, i64) {
+        self.commands.around(at_ns).0.map_or((Command::Unknown, 0), |(ns, command)| (command, at_ns - ns))
+    }
+
+    /// Age of the newest pose at or before `at_ns`, nanoseconds.
+    pub(crate) fn pose_age_ns(&self, at_ns: i64) -> i64 {
+        self.poses.around(at_ns).0.map_or(0, |(ns, _)| at_ns - ns)
+    }
+}
+
+fn not_finite(what: &str, stamp_ns: i64, got: String) -> Error {
+    Error::new(ErrorKind::Input, format!("a {what} is not finite")).at(format!("{stamp_ns} ns")).got(got).wanted("finite numbers")
+}
+
+#[cfg(test)]
+mod tests;

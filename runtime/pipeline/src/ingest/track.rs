@@ -1,0 +1,64 @@
+//! Stamped values in a ring: the newest are kept, the oldest go.
+
+use drivewam_core::{Error, ErrorKind, Result};
+
+/// A ring of stamped values. Stamps rise strictly. Allocates when made and never again.
+#[derive(Debug)]
+pub(crate) struct Track<T> {
+    what: &'static str,
+    entries: Vec<(i64, T)>,
+    capacity: usize,
+    /// Index of the oldest entry, once the ring is full.
+    head: usize,
+}
+
+impl<T: Copy> Track<T> {
+    pub(crate) fn new(what: &'static str, capacity: usize) -> Self {
+        Self { what, entries: Vec::with_capacity(capacity), capacity, head: 0 }
+    }
+
+    /// Appends a value.
+    ///
+    /// # Errors
+    /// `Input` for a stamp that does not come after the newest.
+    pub(crate) fn push(&mut self, stamp_ns: i64, value: T) -> Result<()> {
+        if let Some(newest) = self.newest_ns().filter(|newest| *newest >= stamp_ns) {
+            let what = if newest == stamp_ns { "a stamp comes twice" } else { "stamps go backwards" };
+            return Err(Error::new(ErrorKind::Input, what)
+                .at(self.what)
+                .got(format!("{stamp_ns} ns"))
+                .wanted(format!("after {newest} ns")));
+        }
+        if self.entries.len() < self.capacity {
+            self.entries.push((stamp_ns, value));
+        } else if let Some(oldest) = self.entries.get_mut(self.head) {
+            *oldest = (stamp_ns, value);
+            self.head = (self.head + 1) % self.capacity;
+        }
+        Ok(())
+    }
+
+    fn get(&self, i: usize) -> Option<(i64, T)> {
+        let place = self.head + i;
+        self.entries.get(if place < self.entries.len() { place } else { place - self.entries.len() }).copied()
+    }
+
+    pub(crate) fn newest_ns(&self) -> Option<i64> {
+        self.get(self.entries.len().checked_sub(1)?).map(|(ns, _)| ns)
+    }
+
+    /// The last entry at or before `at_ns`, and the first one after it.
+    pub(crate) fn around(&self, at_ns: i64) -> (Option<(i64, T)>, Option<(i64, T)>) {
+        let (mut low, mut high) = (0, self.entries.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.get(middle).is_some_and(|(ns, _)| ns <= at_ns) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let after = if low < self.entries.len() { self.get(low) } else { None };
+        (low.checked_sub(1).and_then(|i| self.get(i)), after)
+    }
+}

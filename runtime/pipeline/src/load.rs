@@ -1,0 +1,122 @@
+//! Configuration files: a YAML, the layers that it extends, and what the caller puts on top.
+
+use drivewam_core::config::{Config, Layer};
+use drivewam_core::{Error, ErrorKind, Result};
+use serde::Deserialize;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// A configuration file is refused above this many bytes.
+const MOST_BYTES: u64 = 1 << 20;
+/// Files that may extend one another in a row; a circle of `extends` ends here.
+const DEEPEST: usize = 8;
+
+#[derive(Deserialize)]
+struct Extends {
+    #[serde(default)]
+    extends: Vec<String>,
+}
+
+/// Reads `path` and the files of its `extends`, in order, each before the file that names it; `overrides` are further layers on top.
+///
+/// A layer named in `extends` is relative to the file that names it, and so is `engine.folder`, which comes back as a path that can be opened.
+///
+/// # Errors
+/// `Io` for a file that cannot be read; `Config` for everything that [`Config::from_layers`] refuses, a circle, or a file that is too large.
+pub fn load_config(path: &Path, overrides: &[Layer]) -> Result<Config> {
+    let mut layers = Vec::new();
+    collect(path, 0, &mut layers)?;
+    layers.extend_from_slice(overrides);
+    Config::from_layers(&layers)
+}
+
+fn collect(path: &Path, depth: usize, layers: &mut Vec<Layer>) -> Result<()> {
+    let text = read(path)?;
+    let name = path.display().to_string();
+    if depth >= DEEPEST {
+        return Err(Error::new(ErrorKind::Config, "too many layers on top of one another: does a file extend itself?")
+            .at(format!("{name:?}"))
+            .wanted(format!("at most {DEEPEST}")));
+    }
+    let head: Extends = serde_saphyr::from_str(&text)
+        .map_err(|e| Error::new(ErrorKind::Config, "not a YAML that can be read").at(format!("{name:?}")).caused_by(e))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for base in &head.extends {
+        collect(&folder.join(base), depth + 1, layers)?;
+    }
+    layers.push(Layer { name: name.clone(), text });
+    if let Some(layer) = absolute_folder(layers.last(), folder, &name)? {
+        layers.push(layer);
+    }
+    Ok(())
+}
+
+/// A layer that rewrites `engine.folder` of `layer`, if it has one, to a path that does not depend on the file's place.
+fn absolute_folder(layer: Option<&Layer>, folder: &Path, name: &str) -> Result<Option<Layer>> {
+    #[derive(Deserialize)]
+    struct File {
+        engine: Option<Engine>,
+    }
+    #[derive(Deserialize)]
+    struct Engine {
+        folder: Option<String>,
+    }
+    let Some(layer) = layer else { return Ok(None) };
+    // A layer whose engine section does not even have this shape is refused with better words by the merge.
+    let Ok(File { engine: Some(Engine { folder: Some(relative) }) }) = serde_saphyr::from_str::<File>(&layer.text) else { return Ok(None) };
+    let joined: PathBuf = folder.join(relative);
+    let text = serde_json::json!({"engine": {"folder": joined.display().to_string()}}).to_string();
+    Ok(Some(Layer { name: name.to_owned(), text }))
+}
+
+fn read(path: &Path) -> Result<String> {
+    let fail =
+        |e: std::io::Error| Error::new(ErrorKind::Io, "a configuration cannot be read").at(format!("{:?}", path.display())).caused_by(e);
+    let mut text = String::new();
+    let read = File::open(path).map_err(fail)?.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(fail)?;
+    if read as u64 > MOST_BYTES {
+        return Err(Error::new(ErrorKind::Config, "too large")
+            .at(format!("{:?}", path.display()))
+            .wanted(format!("at most {MOST_BYTES} bytes")));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shipped() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/tiny.yaml")
+    }
+
+    #[test]
+    fn the_shipped_configuration_loads_and_its_engine_folder_is_relative_to_the_file_that_names_it() {
+        let config = load_config(&shipped(), &[]).unwrap();
+        assert_eq!(config.model.name, "tiny");
+        assert!(config.engine.folder.ends_with("configs/../engines/tiny"), "{}", config.engine.folder);
+    }
+
+    #[test]
+    fn a_layer_on_top_overrides_and_its_name_is_in_the_message() {
+        let layer = |text: &str| Layer { name: "--set".to_owned(), text: text.to_owned() };
+        let config = load_config(&shipped(), &[layer("flow: {seed: 7}")]).unwrap();
+        assert_eq!(config.flow.seed, 7);
+        let error = load_config(&shipped(), &[layer("flow: {sede: 7}")]).unwrap_err().to_string();
+        assert!(error.contains("sede") && error.contains("--set"), "{error}");
+    }
+
+    #[test]
+    fn a_circle_a_missing_and_a_huge_file_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        std::fs::write(&path, "extends: [a.yaml]").unwrap();
+        assert!(load_config(&path, &[]).unwrap_err().to_string().contains("extend itself"));
+        std::fs::write(&path, "extends: [b.yaml]").unwrap();
+        let error = load_config(&path, &[]).unwrap_err();
+        assert!(error.kind() == ErrorKind::Io && error.to_string().contains("b.yaml"), "{error}");
+        std::fs::write(&path, " ".repeat(MOST_BYTES as usize + 1)).unwrap();
+        assert!(load_config(&path, &[]).unwrap_err().to_string().contains("too large"));
+    }
+}

@@ -1,0 +1,48 @@
+//! Room 4: who decides what the memory forgets. The device scores, selects and overwrites; this is the choice of the policy.
+
+use crate::regions::Regions;
+use drivewam_core::Result;
+use drivewam_core::bindings;
+use drivewam_core::config::{Config, MemoryPolicy};
+use drivewam_core::rope::RopeTable;
+use drivewam_core::selection::Policy;
+use drivewam_device::{Device, KvLayout, KvRegions, PassKv, Pool};
+use std::ops::Range;
+
+/// The memory of one ride.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    policy: MemoryPolicy,
+}
+
+impl Memory {
+    /// Hands the memory's regions to the device. Warm.
+    pub(crate) fn new(config: &Config, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
+        let model = &config.model;
+        let (video_slots, action_slots, tail_slots) = config.slots();
+        let layered = |stem: &str| (0..model.layers).map(|l| regions.get(&bindings::layered(stem, l))).collect::<Result<Vec<_>>>();
+        let layout = KvLayout {
+            layers: model.layers,
+            heads: model.heads,
+            head_dim: model.head_dim,
+            video_slots,
+            action_slots,
+            tail_slots,
+            pass_tokens: model.packed_tokens(),
+            scoring: config.memory.scoring,
+            rope: RopeTable::new(model),
+        };
+        device.kv_open(layout, KvRegions { k: layered("mem_k")?, v: layered("mem_v")?, bias: regions.get(bindings::MEM_BIAS)? })?;
+        Ok(Self { policy: config.memory.policy })
+    }
+
+    /// Commits rows of a pass as the observed tokens of `chunk`.
+    pub(crate) fn commit(&mut self, device: &mut dyn Device, pool: Pool, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
+        let policy = match self.policy {
+            MemoryPolicy::Full => Policy::Full,
+            MemoryPolicy::Fifo => Policy::Fifo,
+            MemoryPolicy::Selective => Policy::Selective(&[]),
+        };
+        device.kv_commit_observed(pool, policy, chunk, pass, rows)
+    }
+}

@@ -1,0 +1,98 @@
+//! Plan, Warm, Run as three steps: [`Plan`] is arithmetic, [`Plan::warm`] allocates, loads, binds and runs every graph once, and the
+//! [`Ride`](crate::Ride) that comes out only uses what is there.
+
+use crate::camera::{Fit, SourceCamera};
+use crate::codec::{Decoder, Encoder};
+use crate::context::Context;
+use crate::memory::Memory;
+use crate::regions::Regions;
+use crate::ride::{Parts, Ride};
+use crate::sampler::Sampler;
+use crate::transformer::Transformer;
+use drivewam_core::Result;
+use drivewam_core::arena::ArenaPlan;
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::Config;
+use drivewam_core::manifest::Manifest;
+use drivewam_device::{Device, HostDevice};
+use drivewam_engine::{Engine, Folder, load};
+
+/// What differs between a vehicle, an evaluation and a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RideOptions {
+    /// Stamps are those of a running clock: the deadline is judged.
+    pub realtime: bool,
+    /// The car follows the published plan: its continuity is judged.
+    pub closed_loop: bool,
+    /// The imagined video can be decoded ([`Ride::future`](crate::Ride::future)).
+    pub decoder: bool,
+}
+
+/// A ride by arithmetic: everything that can be refused without a device has been.
+#[derive(Debug)]
+pub struct Plan {
+    config: Config,
+    options: RideOptions,
+    regions: Regions,
+    arena: ArenaPlan,
+    fit: Fit,
+}
+
+impl Plan {
+    /// Plans a ride of `config` with the engines that `manifest` speaks of, behind `camera`.
+    ///
+    /// # Errors
+    /// `Manifest` when the engines were made for another model; `Input` for a camera that cannot be used; `Capacity`, naming the keys to raise,
+    /// when the plan does not fit `target.arena_bytes`.
+    pub fn new(config: Config, manifest: &Manifest, camera: SourceCamera, options: RideOptions) -> Result<Self> {
+        manifest.check_model(&config.model)?;
+        let fit = Fit::plan(&config.camera, &config.model, camera, config.ingest.max_image_pixels)?;
+        let (regions, arena) = Regions::plan(&config, manifest, options.decoder)?;
+        Ok(Self { config, options, regions, arena, fit })
+    }
+
+    /// The arena's plan; its `Display` is a table.
+    pub fn arena(&self) -> &ArenaPlan {
+        &self.arena
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Allocates the arena, loads the engines of `folder`, binds them, runs every graph once.
+    ///
+    /// # Errors
+    /// `Capacity` when the memory is not to be had; `Manifest` when `folder` lacks a graph or a graph is not what its manifest says; `Engine` when
+    /// the engine library is missing, of the wrong version, or fails.
+    pub fn warm(self, folder: &Folder) -> Result<Ride> {
+        let engine = self.config.engine.clone();
+        self.warm_with(folder, |graph| load(&engine, folder, graph))
+    }
+
+    /// The same with engines of the caller's, one call for each graph; `folder` still gives the manifest and the command texts.
+    ///
+    /// # Errors
+    /// As [`Plan::warm`], and whatever `open` says.
+    pub fn warm_with(self, folder: &Folder, open: impl Fn(Graph) -> Result<Box<dyn Engine>>) -> Result<Ride> {
+        let Self { config, options, regions, arena, fit } = self;
+        let manifest = folder.manifest();
+        manifest.check_model(&config.model)?;
+        let mut device: Box<dyn Device> = Box::new(HostDevice::new(arena, config.target.threads)?);
+        device.open_camera(fit.camera.width, fit.camera.height, &fit.columns, &fit.rows)?;
+        let device_ref = device.as_mut();
+        let encoder = Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, device_ref)?;
+        let context = Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, folder, &regions, device_ref)?;
+        let transformer = Transformer::new(open(Graph::Dit)?, &config, &regions, device_ref)?;
+        let memory = Memory::new(&config, &regions, device_ref)?;
+        let decoder = if options.decoder {
+            let engine: Box<dyn Engine> = open(Graph::VaeDecode)?;
+            Some(Decoder::new(engine, &config, manifest, &regions, device_ref)?)
+        } else {
+            None
+        };
+        let sampler = Sampler::new(&config, &regions)?;
+        Ride::warm(Parts { config, options, fit, device, encoder, context, transformer, memory, sampler, decoder }, manifest)
+    }
+}

@@ -1,0 +1,180 @@
+//! Where every tensor of a ride lies: the arena's plan, made by arithmetic from the contract of each graph.
+
+use drivewam_core::Result;
+use drivewam_core::arena::{ArenaPlan, Planner, Region};
+use drivewam_core::bindings::{self, Graph, TensorSpec};
+use drivewam_core::config::{Config, SolverKind};
+use drivewam_core::flow::solver::history_len;
+use drivewam_core::manifest::Manifest;
+use drivewam_engine::{Bound, Io};
+
+/// Regions of a ride, by what they are. Shapes as in [`drivewam_core::bindings`].
+#[derive(Debug, Clone)]
+pub(crate) struct Regions {
+    /// Tensors of the whole ride: the key is the tensor's name, or another where several graphs call theirs alike.
+    named: Vec<(String, Region)>,
+    /// Past velocities of the solver, video then action.
+    pub(crate) video_history: Vec<Region>,
+    pub(crate) action_history: Vec<Region>,
+    pub(crate) n_video: usize,
+    pub(crate) n_action: usize,
+    pub(crate) slots: usize,
+}
+
+/// Whose rows a pass has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rows {
+    Video,
+    Action,
+    Both,
+}
+
+/// Keys of regions that are not a graph's tensor name.
+pub(crate) mod key {
+    pub(crate) const FIRST_FRAME: &str = "first_frame";
+    pub(crate) const DECODE_LATENT: &str = "decode_latent";
+    pub(crate) const DECODED: &str = "decoded_frames";
+
+    /// One of the two causal caches that take turns.
+    pub(crate) fn cache(turn: usize, i: usize) -> String {
+        format!("cache.{turn}.{i}")
+    }
+
+    /// A small per-pass constant.
+    pub(crate) fn of_pass(name: &str, rows: super::Rows) -> String {
+        format!(
+            "{name}.{}",
+            match rows {
+                super::Rows::Video => "video",
+                super::Rows::Action => "action",
+                super::Rows::Both => "both",
+            }
+        )
+    }
+}
+
+impl Regions {
+    /// Plans the arena of a ride.
+    ///
+    /// # Errors
+    /// `Capacity`, naming the keys to raise, when the plan does not fit `target.arena_bytes`.
+    pub(crate) fn plan(config: &Config, manifest: &Manifest, with_decoder: bool) -> Result<(Self, ArenaPlan)> {
+        let model = &config.model;
+        let (video_slots, action_slots, tail) = config.slots();
+        let (n_video, n_action, slots) = (model.video_tokens(), model.action_tokens(), video_slots + action_slots + tail);
+        let mut planner = Planner::new();
+        let mut named = Vec::new();
+        let mut add = |planner: &mut Planner, owner: &'static str, name: String, spec: &TensorSpec, n: usize| -> Result<()> {
+            let region = planner.add(owner, name.clone(), spec.dtype, &spec.resolve(n, slots))?;
+            named.push((name, region));
+            Ok(())
+        };
+        let signature = |graph: Graph| graph.signature(model, &manifest.caches(graph));
+        let first = signature(Graph::VaeEncodeFirst);
+        let encode = signature(Graph::VaeEncode);
+        for spec in &first.inputs {
+            add(&mut planner, "codec", key::FIRST_FRAME.to_owned(), spec, 0)?;
+        }
+        for spec in encode.inputs.iter().filter(|s| s.name == bindings::FRAMES) {
+            add(&mut planner, "codec", spec.name.clone(), spec, 0)?;
+        }
+        for spec in &encode.outputs {
+            if spec.name == bindings::LATENT {
+                add(&mut planner, "codec", spec.name.clone(), spec, 0)?;
+            } else {
+                let i = spec.name.rsplit('.').next().and_then(|i| i.parse().ok()).unwrap_or(0);
+                add(&mut planner, "codec", key::cache(0, i), spec, 0)?;
+                add(&mut planner, "codec", key::cache(1, i), spec, 0)?;
+            }
+        }
+        if with_decoder {
+            let decode = signature(Graph::VaeDecode);
+            for spec in decode.inputs.iter().filter(|s| s.name == bindings::LATENT) {
+                add(&mut planner, "codec", key::DECODE_LATENT.to_owned(), spec, 0)?;
+            }
+            for spec in decode.outputs.iter().filter(|s| s.name == bindings::FRAMES) {
+                add(&mut planner, "codec", key::DECODED.to_owned(), spec, 0)?;
+            }
+        }
+        for graph in [Graph::ContextText, Graph::ContextEgo] {
+            let signature = signature(graph);
+            for spec in signature.inputs.iter().chain(&signature.outputs) {
+                add(&mut planner, "context", spec.name.clone(), spec, 0)?;
+            }
+        }
+        let dit = signature(Graph::Dit);
+        for spec in &dit.inputs {
+            let of_memory = spec.name.starts_with("mem_");
+            let of_context = spec.name.starts_with("text_k.") || spec.name.starts_with("text_v.") || spec.name.starts_with("ego_");
+            if spec.name == bindings::IS_ACTION || spec.name == bindings::SELF_SCALE {
+                for (rows, n) in [(Rows::Video, n_video), (Rows::Action, n_action), (Rows::Both, n_video + n_action)] {
+                    add(&mut planner, "sampler", key::of_pass(&spec.name, rows), spec, n)?;
+                }
+            } else if !of_context {
+                add(&mut planner, if of_memory { "memory" } else { "sampler" }, spec.name.clone(), spec, n_video + n_action)?;
+            }
+        }
+        for spec in &dit.outputs {
+            add(&mut planner, "sampler", spec.name.clone(), spec, n_video + n_action)?;
+        }
+        let history = |planner: &mut Planner, stem: &str, n: usize, kind: SolverKind| -> Result<Vec<Region>> {
+            (0..history_len(kind))
+                .map(|i| planner.add("sampler", format!("{stem}_history.{i}"), drivewam_core::dtype::DType::F32, &[n, model.token_width()]))
+                .collect()
+        };
+        let video_history = history(&mut planner, "video", n_video, config.flow.solver)?;
+        let action_history = history(&mut planner, "action", n_action, config.flow.solver)?;
+        let regions = Self { named, video_history, action_history, n_video, n_action, slots };
+        Ok((regions, planner.finish(config.target.arena_bytes)?))
+    }
+
+    /// The region called `name`.
+    ///
+    /// # Errors
+    /// `Usage` when the plan has none.
+    pub(crate) fn get(&self, name: &str) -> Result<Region> {
+        self.named.iter().find(|(n, _)| n == name).map(|(_, region)| *region).ok_or_else(|| {
+            drivewam_core::Error::new(drivewam_core::ErrorKind::Usage, "the plan has no such region").at("arena").got(format!("{name:?}"))
+        })
+    }
+
+    /// Tokens of a pass.
+    pub(crate) fn n(&self, rows: Rows) -> usize {
+        match rows {
+            Rows::Video => self.n_video,
+            Rows::Action => self.n_action,
+            Rows::Both => self.n_video + self.n_action,
+        }
+    }
+
+    /// The rows of a pass in a region that holds a row per token, video first.
+    ///
+    /// # Errors
+    /// `Usage` when the region is too short.
+    pub(crate) fn rows_of(&self, region: Region, rows: Rows) -> Result<Region> {
+        let width = region.len() / (self.n_video + self.n_action);
+        match rows {
+            Rows::Video => region.part(0, self.n_video * width),
+            Rows::Action => region.part(self.n_video * width, self.n_action * width),
+            Rows::Both => Ok(region),
+        }
+    }
+
+    /// Binds the tensors `specs`, each to the region that `place` gives for it, cut to its shape.
+    pub(crate) fn bind(&self, specs: &[TensorSpec], n: usize, place: impl Fn(&str) -> Result<Region>) -> Result<Vec<Bound>> {
+        specs
+            .iter()
+            .map(|spec| {
+                let shape = spec.resolve(n, self.slots);
+                let region = place(&spec.name)?.part(0, shape.iter().product())?;
+                Ok(Bound { name: spec.name.clone(), region, shape })
+            })
+            .collect()
+    }
+
+    /// Inputs and outputs of a graph whose tensors lie where they are named.
+    pub(crate) fn io(&self, config: &Config, graph: Graph) -> Result<Io> {
+        let signature = graph.signature(&config.model, &[]);
+        Ok(Io { inputs: self.bind(&signature.inputs, 0, |n| self.get(n))?, outputs: self.bind(&signature.outputs, 0, |n| self.get(n))? })
+    }
+}

@@ -1,0 +1,425 @@
+//! The ride: frames, poses, ego states and commands go in; an outcome per chunk comes out.
+//!
+//! One thread owns a ride. Nothing here reads a clock but to measure how long a stage took: time comes in with every call. After
+//! [`Plan::warm`](crate::Plan::warm) a ride neither allocates nor compiles nor rebinds, until an error is made.
+
+use crate::camera::Fit;
+use crate::codec::{Decoder, Encoder, patchify, unpatchify};
+use crate::context::Context;
+use crate::guard::{Guard, Reason, Verdict};
+use crate::ingest::{EgoState, Grid, Ingest, Place, Ready};
+use crate::memory::Memory;
+use crate::plan::RideOptions;
+use crate::probe::Probe;
+use crate::sampler::{Sampler, Work};
+use crate::telemetry::{Ages, Degraded, Outcome, Restart, Stage, StageTimes};
+use crate::transformer::Transformer;
+use drivewam_core::action::{ActionRows, Increment, increments};
+use drivewam_core::arena::ArenaPlan;
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::Config;
+use drivewam_core::dims::Command;
+use drivewam_core::manifest::Manifest;
+use drivewam_core::pose::Pose2;
+use drivewam_core::trajectory::Trajectory;
+use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::{Device, KvCounts};
+use std::time::Instant;
+
+/// What a ride is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) options: RideOptions,
+    pub(crate) fit: Fit,
+    pub(crate) device: Box<dyn Device>,
+    pub(crate) encoder: Encoder,
+    pub(crate) context: Context,
+    pub(crate) transformer: Transformer,
+    pub(crate) memory: Memory,
+    pub(crate) sampler: Sampler,
+    pub(crate) decoder: Option<Decoder>,
+}
+
+/// What [`Ride::step`] came to.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// No chunk is complete: frames, or poses and ego states up to the newest frame, are still to come.
+    Waiting,
+    /// A chunk was computed.
+    Outcome(&'a Outcome),
+}
+
+/// A ride under way. See the module's doc.
+#[derive(Debug)]
+pub struct Ride {
+    config: Config,
+    options: RideOptions,
+    fit: Fit,
+    device: Box<dyn Device>,
+    encoder: Encoder,
+    context: Context,
+    transformer: Transformer,
+    memory: Memory,
+    sampler: Sampler,
+    decoder: Option<Decoder>,
+    probe: Option<Box<dyn Probe>>,
+    ingest: Ingest,
+    grid: Grid,
+    guard: Guard,
+    rows: ActionRows,
+    outcome: Outcome,
+    has_outcome: bool,
+    /// Chunk that the next step predicts; 1 at the start of a rollout.
+    next_chunk: u64,
+    restarted: Option<Restart>,
+    stages: StageTimes,
+    refused: u32,
+    /// Where the previous plan ended, in the frame of the poses.
+    plan_end: Option<Pose2>,
+    plan_end_ns: Option<i64>,
+    poses: Vec<Pose2>,
+    increments: Vec<Increment>,
+    video: Vec<f32>,
+    action: Vec<f32>,
+    latent: Vec<f32>,
+}
+
+impl Ride {
+    /// Makes all memory and runs two chunks of a grey picture through every graph and stage, so that the first real chunk meets no first time.
+    pub(crate) fn warm(parts: Parts, manifest: &Manifest) -> Result<Self> {
+        let Parts { config, options, fit, device, encoder, context, transformer, memory, sampler, decoder } = parts;
+        let model = &config.model;
+        let rows = ActionRows::new(model, manifest.normalisation.action);
+        let trajectory = Trajectory::new(model.poses(), model.pose_period_ns())?;
+        let outcome = Outcome {
+            chunk: 0,
+            rollout: 0,
+            t0_ns: 0,
+            published_ns: 0,
+            valid_until_ns: 0,
+            uncovered_ms: 0.0,
+            pose: Pose2::default(),
+            trajectory: trajectory.clone(),
+            published: trajectory,
+            verdict: Verdict::MinimalRisk,
+            reason: None,
+            continuity_m: None,
+            command: Command::Unknown,
+            ages: Ages::default(),
+            degraded: Degraded::default(),
+            restarted: None,
+            memory: KvCounts::default(),
+            stages: StageTimes::default(),
+        };
+        let mut ride = Self {
+            ingest: Ingest::new(config.ingest.clone(), model),
+            grid: Grid::new(model, config.ingest.frame_tolerance_ms),
+            guard: Guard::new(config.guard.clone(), config.vehicle.clone(), model.pose_period_ns() as f64 * 1e-9),
+            poses: vec![Pose2::default(); model.poses() + 1],
+            increments: vec![Increment::default(); model.poses()],
+            video: vec![0.0; model.video_tokens() * model.token_width()],
+            action: vec![0.0; rows.rows_len()],
+            latent: vec![0.0; model.latent_len()],
+            config,
+            options,
+            fit,
+            device,
+            encoder,
+            context,
+            transformer,
+            memory,
+            sampler,
+            decoder,
+            probe: None,
+            rows,
+            outcome,
+            has_outcome: false,
+            next_chunk: 1,
+            restarted: None,
+            stages: StageTimes::default(),
+            refused: 0,
+            plan_end: None,
+            plan_end_ns: None,
+        };
+        ride.rehearse()?;
+        Ok(ride)
+    }
+
+    /// A picture of the vehicle's camera, packed RGB `[height, width, 3]`, captured at `stamp_ns`. Frames off the model's grid are left out.
+    ///
+    /// # Errors
+    /// `Input`: another size than the camera's; a stamp that does not come after the newest; a frame for a chunk whose predecessor still waits for
+    /// poses. The frame is then refused and counted, and nothing else changes.
+    pub fn push_frame(&mut self, stamp_ns: i64, rgb: &[u8]) -> Result<()> {
+        let from = Instant::now();
+        let (width, height) = (self.fit.camera.width, self.fit.camera.height);
+        if rgb.len() != width * height * 3 {
+            self.refused += 1;
+            return Err(Error::new(ErrorKind::Input, "a picture of another size than the camera's")
+                .at(format!("frame at {stamp_ns} ns"))
+                .got(format!("{} bytes", rgb.len()))
+                .wanted(format!("{width} x {height} x 3")));
+        }
+        let place = self.grid.place(stamp_ns).inspect_err(|_| self.refused += 1)?;
+        let slot = match place {
+            Place::Between => return Ok(()),
+            Place::Slot(slot) => Some(slot),
+            Place::First { missed_ns } => {
+                if let Some(expected_ns) = missed_ns {
+                    self.restarted = Some(Restart::MissingFrame { expected_ns, got_ns: stamp_ns });
+                }
+                None
+            }
+        };
+        self.device.resample(rgb, width, height, &self.fit.columns, &self.fit.rows, self.encoder.frame(slot)?)?;
+        self.stages.add(Stage::Ingest, from);
+        Ok(())
+    }
+
+    /// The ego's pose: x and y in metres, yaw in radians, in one continuous frame of the caller's.
+    ///
+    /// # Errors
+    /// `Input`: not finite, or a stamp that does not come after the newest. It is then refused and counted.
+    pub fn push_pose(&mut self, stamp_ns: i64, pose: Pose2) -> Result<()> {
+        self.ingest.push_pose(stamp_ns, pose).inspect_err(|_| self.refused += 1)
+    }
+
+    /// The ego's motion.
+    ///
+    /// # Errors
+    /// As [`Ride::push_pose`].
+    pub fn push_ego(&mut self, stamp_ns: i64, ego: EgoState) -> Result<()> {
+        self.ingest.push_ego(stamp_ns, ego).inspect_err(|_| self.refused += 1)
+    }
+
+    /// A route command; it holds until the next.
+    ///
+    /// # Errors
+    /// `Input` for a stamp that does not come after the newest. It is then refused and counted.
+    pub fn push_command(&mut self, stamp_ns: i64, command: Command) -> Result<()> {
+        self.ingest.push_command(stamp_ns, command).inspect_err(|_| self.refused += 1)
+    }
+
+    /// Computes the chunk whose frames are complete, if there is one and the poses and ego states reach it. `now_ns` is the time of the call, on
+    /// the clock of the stamps.
+    ///
+    /// # Errors
+    /// `Input` for a hole in poses or ego states, `Output` for numbers that are not finite, `Engine` and `Device` for their faults. The rollout then
+    /// ends, [`Ride::outcome`] holds the guard's answer, and the next frame begins a new rollout.
+    pub fn step(&mut self, now_ns: i64) -> Result<Progress<'_>> {
+        let Some(ready) = self.grid.ready().filter(|ready| self.ingest.covers(ready.from_ns, ready.t0_ns)) else {
+            return Ok(Progress::Waiting);
+        };
+        self.grid.taken();
+        let begun = Instant::now();
+        let done = self.chunk(ready);
+        let latency_ns = i64::try_from(begun.elapsed().as_nanos()).unwrap_or(i64::MAX);
+        self.outcome.published_ns = if self.options.realtime { now_ns.saturating_add(latency_ns) } else { now_ns };
+        if let Err(error) = done {
+            self.fault(ready, &error);
+            self.finish();
+            return Err(error);
+        }
+        self.judge(ready);
+        self.finish();
+        Ok(Progress::Outcome(&self.outcome))
+    }
+
+    /// The last outcome; after an error of [`Ride::step`] the guard's answer to it.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.has_outcome.then_some(&self.outcome)
+    }
+
+    /// The video that the last chunk imagined, decoded: `[F, 3, H, W]` in [-1, 1]. For people: not part of the ride.
+    ///
+    /// # Errors
+    /// `Usage` without [`RideOptions::decoder`]; `Engine` when the decoder fails.
+    pub fn future(&mut self) -> Result<&[f32]> {
+        let Some(decoder) = &mut self.decoder else {
+            return Err(Error::new(ErrorKind::Usage, "the ride was warmed without a decoder")
+                .at("future")
+                .wanted("RideOptions { decoder: true, .. }"));
+        };
+        unpatchify(&self.config.model, self.sampler.imagined(), &mut self.latent);
+        decoder.decode(self.device.as_mut(), &self.latent)
+    }
+
+    /// Noise for the next chunk, in place of the seed's: token rows `[Nv, W]` and `[Na, W]`. Allocates.
+    ///
+    /// # Errors
+    /// `Usage` for other lengths.
+    pub fn give_noise(&mut self, video: &[f32], action: &[f32]) -> Result<()> {
+        self.sampler.give_noise(video, action)
+    }
+
+    /// Shows tensors to `probe` from now on, or to nobody. A ride with a probe allocates and copies.
+    pub fn set_probe(&mut self, probe: Option<Box<dyn Probe>>) {
+        self.probe = probe;
+    }
+
+    /// The plan of its memory.
+    pub fn arena(&self) -> &ArenaPlan {
+        self.device.plan()
+    }
+
+    /// The memory's slot tables and other state of the device, for people and tests.
+    pub fn device(&mut self) -> &mut dyn Device {
+        self.device.as_mut()
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Which engine runs each graph, in words.
+    pub fn engines(&self) -> Vec<(Graph, String)> {
+        let [first, chunk] = self.encoder.describe();
+        let [text, ego] = self.context.describe();
+        vec![
+            (Graph::VaeEncodeFirst, first),
+            (Graph::VaeEncode, chunk),
+            (Graph::ContextText, text),
+            (Graph::ContextEgo, ego),
+            (Graph::Dit, self.transformer.describe()),
+        ]
+    }
+
+    /// From frames to a trajectory.
+    fn chunk(&mut self, ready: Ready) -> Result<()> {
+        let (chunk, device) = (if ready.from_ns.is_none() { 1 } else { self.next_chunk }, self.device.as_mut());
+        let (ego, ego_age_ns) = self.ingest.ego(ready.t0_ns)?;
+        let (command, command_age_ns) = self.ingest.command(ready.t0_ns);
+        let begins = ready.from_ns.is_none();
+        if begins {
+            device.kv_clear()?;
+            self.outcome.rollout += u64::from(self.has_outcome);
+        }
+        self.next_chunk = chunk + 1;
+        self.outcome.chunk = chunk;
+        self.outcome.pose = self.ingest.pose(ready.t0_ns)?;
+        self.outcome.command = command;
+        let pose_age_ns = self.ingest.pose_age_ns(ready.t0_ns);
+        self.outcome.ages = Ages { ego_ms: ms(ego_age_ns), pose_ms: ms(pose_age_ns), command_ms: ms(command_age_ns) };
+
+        let from = Instant::now();
+        let latent = if begins { self.encoder.encode_first(device)? } else { self.encoder.encode(device)? };
+        patchify(&self.config.model, latent, &mut self.video);
+        self.stages.add(Stage::Encode, from);
+        match ready.from_ns {
+            None => self.rows.physical_zero(&mut self.action)?,
+            Some(from_ns) => {
+                self.ingest.poses(from_ns, &mut self.poses)?;
+                if let Some((start, rest)) = self.poses.split_first() {
+                    increments(start, rest, &mut self.increments)?;
+                }
+                self.rows.observe(&self.increments, &mut self.action)?;
+            }
+        }
+        if begins {
+            // Chunk 0 is committed with what chunk 1 reads: there was nothing before.
+            let from = Instant::now();
+            self.context.set(device, command, ego)?;
+            self.stages.add(Stage::Context, from);
+        }
+        let (memory, transformer) = (&mut self.memory, &mut self.transformer);
+        let mut work = Work { device, transformer, memory, times: &mut self.stages, probe: &mut self.probe };
+        self.sampler.observe(&mut work, chunk - 1, &self.video, &self.action)?;
+        self.outcome.memory = work.device.kv_counts();
+        if !begins {
+            let from = Instant::now();
+            self.context.set(work.device, command, ego)?;
+            work.times.add(Stage::Context, from);
+        }
+        let rows = self.sampler.predict(&mut work, chunk)?;
+        let from = Instant::now();
+        self.rows.decode(rows, &mut self.increments)?;
+        self.outcome.trajectory.set_increments(&self.increments)?;
+        self.stages.add(Stage::Decode, from);
+        Ok(())
+    }
+
+    /// The guard's verdict on a plan.
+    fn judge(&mut self, ready: Ready) {
+        let from = Instant::now();
+        let speed_mps = self.ingest.ego(ready.t0_ns).map_or(f64::NAN, |(ego, _)| ego.speed_mps);
+        let continuity_m = self.plan_end.map(|end| end.distance_m(&self.outcome.pose));
+        let judged_m = continuity_m.filter(|_| self.options.closed_loop && ready.from_ns.is_some());
+        let (verdict, reason) = self.guard.judge(&self.outcome.trajectory, speed_mps, judged_m, &mut self.outcome.published);
+        self.outcome.continuity_m = continuity_m;
+        self.settle(ready, verdict, reason, from);
+    }
+
+    /// The guard's answer to a chunk that ended in `error`.
+    fn fault(&mut self, ready: Ready, error: &Error) {
+        let from = Instant::now();
+        let speed_mps = self.ingest.ego(ready.t0_ns).map_or(f64::NAN, |(ego, _)| ego.speed_mps);
+        for point in self.outcome.trajectory.points_mut() {
+            *point = drivewam_core::trajectory::Point { x_m: f64::NAN, y_m: f64::NAN, yaw_rad: f64::NAN, v_mps: f64::NAN };
+        }
+        let (verdict, reason) = self.guard.refuse(Reason::Fault(error.kind()), speed_mps, &mut self.outcome.published);
+        self.outcome.continuity_m = None;
+        self.settle(ready, verdict, reason, from);
+        self.grid.end_rollout();
+        self.restarted = Some(Restart::Fault(error.kind()));
+    }
+
+    fn settle(&mut self, ready: Ready, verdict: Verdict, reason: Option<Reason>, from: Instant) {
+        let outcome = &mut self.outcome;
+        outcome.verdict = verdict;
+        outcome.reason = reason;
+        outcome.t0_ns = ready.t0_ns;
+        outcome.valid_until_ns = ready.t0_ns + self.config.model.chunk_ns();
+        outcome.uncovered_ms = self.plan_end_ns.map_or(0.0, |end| ms((outcome.published_ns - end).max(0)));
+        let late_ms = ms(outcome.published_ns - ready.t0_ns) - f64::from(self.config.guard.deadline_ms);
+        outcome.degraded = Degraded {
+            fov: self.fit.fov,
+            uncovered_picture: self.fit.uncovered,
+            frame_jitter_ms: ms(ready.jitter_ns),
+            refused_inputs: std::mem::take(&mut self.refused),
+            late_ms: (self.options.realtime && late_ms > 0.0).then_some(late_ms),
+        };
+        outcome.restarted = self.restarted.take();
+        self.plan_end_ns = Some(outcome.valid_until_ns);
+        self.plan_end = outcome.published.points().last().map(|last| outcome.pose.compose(&last.pose()));
+        self.stages.add(Stage::Guard, from);
+    }
+
+    fn finish(&mut self) {
+        self.outcome.stages = std::mem::take(&mut self.stages);
+        self.has_outcome = true;
+    }
+
+    /// Two chunks of a grey picture and a standing car, then as if nothing had been.
+    fn rehearse(&mut self) -> Result<()> {
+        let model = &self.config.model;
+        let (period, frames, pose_ns) = (model.frame_period_ns(), model.image.frames_per_latent as i64, model.pose_period_ns());
+        let grey = vec![128u8; self.fit.camera.width * self.fit.camera.height * 3];
+        let command = model.text.commands.first().copied().unwrap_or(Command::Unknown);
+        for i in 0..=frames * period / pose_ns {
+            self.push_pose(i * pose_ns, Pose2::default())?;
+            self.push_ego(i * pose_ns, EgoState::default())?;
+        }
+        self.push_command(0, command)?;
+        for i in 0..=frames {
+            self.push_frame(i * period, &grey)?;
+            self.step(i * period).map_err(|e| e.at("warm"))?;
+        }
+        if self.decoder.is_some() {
+            self.future()?;
+        }
+        let model = &self.config.model;
+        self.ingest = Ingest::new(self.config.ingest.clone(), model);
+        self.grid = Grid::new(model, self.config.ingest.frame_tolerance_ms);
+        self.guard = Guard::new(self.config.guard.clone(), self.config.vehicle.clone(), model.pose_period_ns() as f64 * 1e-9);
+        self.device.kv_clear()?;
+        (self.has_outcome, self.outcome.rollout, self.next_chunk, self.refused) = (false, 0, 1, 0);
+        (self.restarted, self.plan_end, self.plan_end_ns) = (None, None, None);
+        self.stages = StageTimes::default();
+        Ok(())
+    }
+}
+
+fn ms(ns: i64) -> f64 {
+    ns as f64 * 1e-6
+}

@@ -1,0 +1,238 @@
+//! Room 5: the flow-matching sampler. It drives the passes of a chunk; the solver's arithmetic is the device's.
+//!
+//! At T_c: the observed chunk c−1 is committed at flow time 0, then the video of chunk c is denoised part of the way, then its actions all the way,
+//! which see the imagined video. `packed` needs 14 passes for the paper's 3 + 10 steps: both observed commits share one, and the predicted video's
+//! commit rides with the first action step. `unpacked` is the published loop: a pass of its own for each commit (its seventeenth, which writes
+//! the predicted action's keys and values, is left out: nothing reads them).
+
+use crate::memory::Memory;
+use crate::probe::{Probe, probe};
+use crate::regions::{Regions, Rows};
+use crate::telemetry::{Stage, StageTimes};
+use crate::transformer::Transformer;
+use drivewam_core::arena::Region;
+use drivewam_core::bindings;
+use drivewam_core::config::{ActionStart, Config, Flow, Passes, VideoCommit};
+use drivewam_core::flow::schedule::{Step, action_steps, video_steps};
+use drivewam_core::flow::solver::{SolverStep, plan};
+use drivewam_core::noise::{Stream, standard_normal};
+use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::{Device, Pool};
+use std::time::Instant;
+
+/// One stream's way from noise.
+#[derive(Debug)]
+struct Path {
+    steps: Vec<(Step, SolverStep)>,
+    history: Vec<Region>,
+    channels: Vec<usize>,
+    /// The sample `[n, W]`, denoised in place.
+    sample: Region,
+}
+
+impl Path {
+    fn new(config: &Config, steps: Vec<Step>, history: &[Region], channels: Vec<usize>, sample: Region) -> Result<Self> {
+        let constants = plan(config.flow.solver, &steps)?;
+        Ok(Self { steps: steps.into_iter().zip(constants).collect(), history: history.to_vec(), channels, sample })
+    }
+}
+
+/// What a chunk's passes work with. Borrowed from the ride for one call.
+pub(crate) struct Work<'a> {
+    pub(crate) device: &'a mut dyn Device,
+    pub(crate) transformer: &'a mut Transformer,
+    pub(crate) memory: &'a mut Memory,
+    pub(crate) times: &'a mut StageTimes,
+    pub(crate) probe: &'a mut Option<Box<dyn Probe>>,
+}
+
+impl Work<'_> {
+    fn pass(&mut self, stage: Stage, rows: Rows, video_time: f64, action_time: f64) -> Result<()> {
+        let from = Instant::now();
+        self.transformer.run(self.device, rows, video_time, action_time)?;
+        self.times.add(stage, from);
+        Ok(())
+    }
+
+    fn solve(&mut self, path: &Path, step: &SolverStep, velocity: Region, width: usize) -> Result<()> {
+        let from = Instant::now();
+        self.device.solve(step, path.sample, velocity, &path.history, width, &path.channels)?;
+        self.times.add(Stage::Solver, from);
+        Ok(())
+    }
+}
+
+/// The sampler of one ride.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    flow: Flow,
+    width: usize,
+    n_video: usize,
+    video: Path,
+    action: Path,
+    /// Scratch of one stream's noise, and where a given noise waits for the next chunk.
+    noise: Vec<f32>,
+    given: Option<Given>,
+    video_rows: Vec<f32>,
+    action_rows: Vec<f32>,
+}
+
+/// Noise from outside, for the next chunk alone.
+#[derive(Debug)]
+struct Given {
+    video: Vec<f32>,
+    action: Vec<f32>,
+}
+
+impl Sampler {
+    /// Plans every step. Warm.
+    pub(crate) fn new(config: &Config, regions: &Regions) -> Result<Self> {
+        let (model, flow) = (&config.model, &config.flow);
+        let tokens = regions.get(bindings::TOKENS)?;
+        let (video, action) = (regions.rows_of(tokens, Rows::Video)?, regions.rows_of(tokens, Rows::Action)?);
+        let video_path = video_steps(flow.video.steps, flow.video.shift, flow.video.end);
+        let action_path = action_steps(flow.action.steps, flow.action.shift);
+        Ok(Self {
+            flow: flow.clone(),
+            width: model.token_width(),
+            n_video: regions.n_video,
+            video: Path::new(config, video_path, &regions.video_history, (0..model.video_channels()).collect(), video)?,
+            action: Path::new(config, action_path, &regions.action_history, model.action.used_channels.clone(), action)?,
+            noise: vec![0.0; tokens.len()],
+            given: None,
+            video_rows: vec![0.0; video.len()],
+            action_rows: vec![0.0; action.len()],
+        })
+    }
+
+    /// Noise for the next chunk in place of the seed's: token rows `[Nv, W]` and `[Na, W]`. The second is not read where actions start from zero.
+    ///
+    /// # Errors
+    /// `Usage` for other lengths.
+    pub(crate) fn give_noise(&mut self, video: &[f32], action: &[f32]) -> Result<()> {
+        if (video.len(), action.len()) != (self.video_rows.len(), self.action_rows.len()) {
+            return Err(Error::new(ErrorKind::Usage, "noise of another length")
+                .got(format!("{} and {}", video.len(), action.len()))
+                .wanted(format!("{} and {}", self.video_rows.len(), self.action_rows.len())));
+        }
+        self.given = Some(Given { video: video.to_vec(), action: action.to_vec() });
+        Ok(())
+    }
+
+    /// Commits the observed chunk: its clean tokens `[Nv, W]` and `[Na, W]` at flow time 0, in place of what was predicted.
+    pub(crate) fn observe(&mut self, work: &mut Work<'_>, chunk: u64, video: &[f32], action: &[f32]) -> Result<()> {
+        work.device.kv_drop_predicted()?;
+        work.transformer.at_chunk(work.device, chunk)?;
+        work.device.upload(self.video.sample, video)?;
+        work.device.upload(self.action.sample, action)?;
+        let (n_video, all) = (self.n_video, work.transformer.tokens(Rows::Both));
+        let (video_pass, action_pass) = match self.flow.passes {
+            Passes::Packed => {
+                work.pass(Stage::Observe, Rows::Both, 0.0, 0.0)?;
+                ((Rows::Both, 0..n_video), (Rows::Both, n_video..all))
+            }
+            Passes::Unpacked => {
+                work.pass(Stage::Observe, Rows::Video, 0.0, 0.0)?;
+                // The action's pass sees the old pools and the new video, as in the packed pass: the tail lends the place.
+                work.device.kv_commit_predicted(index(chunk), work.transformer.kv(Rows::Video), 0..n_video)?;
+                work.pass(Stage::Observe, Rows::Action, 0.0, 0.0)?;
+                work.device.kv_drop_predicted()?;
+                ((Rows::Video, 0..n_video), (Rows::Action, 0..all - n_video))
+            }
+        };
+        let from = Instant::now();
+        for (pool, (rows, range)) in [(Pool::Video, video_pass), (Pool::Action, action_pass)] {
+            work.memory.commit(work.device, pool, index(chunk), work.transformer.kv(rows), range)?;
+        }
+        work.times.add(Stage::Select, from);
+        probe(work.probe, work.device, chunk, "observed.k", &work.transformer.kv(Rows::Both).k)?;
+        probe(work.probe, work.device, chunk, "observed.v", &work.transformer.kv(Rows::Both).v)
+    }
+
+    /// Predicts chunk `chunk`. Leaves the imagined video in [`Sampler::imagined`] and returns the action rows `[Na, W]`, normalised.
+    pub(crate) fn predict(&mut self, work: &mut Work<'_>, chunk: u64) -> Result<&[f32]> {
+        let given = self.given.take();
+        work.transformer.at_chunk(work.device, chunk)?;
+        self.start(work.device, chunk, Stream::Video, given.as_ref().map(|g| g.video.as_slice()))?;
+        let last = self.video.steps.len().saturating_sub(1);
+        for (i, (step, constants)) in self.video.steps.iter().enumerate() {
+            work.pass(Stage::Video, Rows::Video, step.tau, 0.0)?;
+            if i == last && self.flow.video_commit == VideoCommit::LastStep {
+                work.device.kv_commit_predicted(index(chunk), work.transformer.kv(Rows::Video), 0..self.n_video)?;
+            }
+            let velocity = work.transformer.velocity(Rows::Video);
+            work.solve(&self.video, constants, velocity, self.width).map_err(|e| e.at(format!("chunk {chunk}: video step {i}")))?;
+            probe(work.probe, work.device, chunk, "video.velocity", &[velocity])?;
+        }
+        work.device.download(self.video.sample, &mut self.video_rows)?;
+        let end = self.video.steps.last().map_or(1.0, |(step, _)| step.tau_next);
+        let commit_time = if self.flow.video_commit == VideoCommit::ZeroTime { 0.0 } else { end };
+        let mut pending = self.flow.video_commit != VideoCommit::LastStep;
+        if pending && self.flow.passes == Passes::Unpacked {
+            work.pass(Stage::Video, Rows::Video, commit_time, 0.0)?;
+            work.device.kv_commit_predicted(index(chunk), work.transformer.kv(Rows::Video), 0..self.n_video)?;
+            pending = false;
+        }
+        let samples = if let ActionStart::Mean(n) = self.flow.action.start { n } else { 1 };
+        self.action_rows.fill(0.0);
+        for sample in 0..samples {
+            let stream = Stream::Action { sample: u16::try_from(sample).unwrap_or(u16::MAX) };
+            self.start(work.device, chunk, stream, given.as_ref().map(|g| g.action.as_slice()))?;
+            for (i, (step, constants)) in self.action.steps.iter().enumerate() {
+                let rows = if pending { Rows::Both } else { Rows::Action };
+                work.pass(Stage::Action, rows, commit_time, step.tau)?;
+                if pending {
+                    work.device.kv_commit_predicted(index(chunk), work.transformer.kv(Rows::Both), 0..self.n_video)?;
+                    pending = false;
+                }
+                let velocity = self.action_rows_of(work.transformer.velocity(rows))?;
+                work.solve(&self.action, constants, velocity, self.width).map_err(|e| e.at(format!("chunk {chunk}: action step {i}")))?;
+                probe(work.probe, work.device, chunk, "action.velocity", &[velocity])?;
+            }
+            let noise = &mut self.noise[..self.action_rows.len()];
+            work.device.download(self.action.sample, noise)?;
+            for (sum, x) in self.action_rows.iter_mut().zip(noise) {
+                *sum += *x / samples as f32;
+            }
+        }
+        Ok(&self.action_rows)
+    }
+
+    /// Token rows `[Nv, W]` of the last predicted video, at its end noise.
+    pub(crate) fn imagined(&self) -> &[f32] {
+        &self.video_rows
+    }
+
+    /// The last action rows of a pass's velocities.
+    fn action_rows_of(&self, velocity: Region) -> Result<Region> {
+        let len = self.action.sample.len();
+        velocity.part(velocity.len() - len, len)
+    }
+
+    /// Puts the start of a stream in its place: noise in its channels, zero elsewhere.
+    fn start(&mut self, device: &mut dyn Device, chunk: u64, stream: Stream, given: Option<&[f32]>) -> Result<()> {
+        let path = if stream == Stream::Video { &self.video } else { &self.action };
+        if stream != Stream::Video && self.flow.action.start == ActionStart::Zero {
+            return device.fill(path.sample, 0.0);
+        }
+        let noise = &mut self.noise[..path.sample.len()];
+        match given {
+            Some(given) => noise.copy_from_slice(given),
+            None => standard_normal(self.flow.seed, chunk, stream, noise),
+        }
+        for row in noise.chunks_exact_mut(self.width) {
+            let mut used = path.channels.iter().copied().peekable();
+            for (channel, value) in row.iter_mut().enumerate() {
+                if used.next_if_eq(&channel).is_none() {
+                    *value = 0.0;
+                }
+            }
+        }
+        device.upload(path.sample, noise)
+    }
+}
+
+/// A chunk's number in the slot tables: four bytes last 500 years of chunks.
+fn index(chunk: u64) -> u32 {
+    u32::try_from(chunk).unwrap_or(u32::MAX)
+}

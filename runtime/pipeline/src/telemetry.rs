@@ -1,0 +1,181 @@
+//! What a chunk came to: the trajectory, the guard's verdict, ages, latencies. Plain data that never blocks the ride.
+
+use crate::guard::{Reason, Verdict};
+use drivewam_core::dims::Command;
+use drivewam_core::pose::Pose2;
+use drivewam_core::trajectory::Trajectory;
+use drivewam_device::KvCounts;
+use std::time::Instant;
+
+/// A part of a chunk's work, in the order in which they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Pictures fitted to the model; poses and stamps checked.
+    Ingest,
+    /// Frames to a latent.
+    Encode,
+    /// The pass that commits the observed chunk.
+    Observe,
+    /// Scores, selection, and the new tokens over the forgotten ones.
+    Select,
+    /// Ego state (and a new command) to keys and values.
+    Context,
+    /// Video passes.
+    Video,
+    /// Action passes.
+    Action,
+    /// Solver steps.
+    Solver,
+    /// Actions to a trajectory.
+    Decode,
+    /// The guard.
+    Guard,
+}
+
+impl Stage {
+    /// All stages.
+    pub const ALL: [Self; 10] = [
+        Self::Ingest,
+        Self::Encode,
+        Self::Observe,
+        Self::Select,
+        Self::Context,
+        Self::Video,
+        Self::Action,
+        Self::Solver,
+        Self::Decode,
+        Self::Guard,
+    ];
+
+    /// The word that reports use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Encode => "encode",
+            Self::Observe => "observe",
+            Self::Select => "select",
+            Self::Context => "context",
+            Self::Video => "video",
+            Self::Action => "action",
+            Self::Solver => "solver",
+            Self::Decode => "decode",
+            Self::Guard => "guard",
+        }
+    }
+}
+
+/// Nanoseconds and runs of each stage of one chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StageTimes {
+    ns: [u64; Stage::ALL.len()],
+    runs: [u32; Stage::ALL.len()],
+}
+
+impl StageTimes {
+    /// Adds the time since `from`, which one run of `stage` took.
+    pub fn add(&mut self, stage: Stage, from: Instant) {
+        self.ns[stage as usize] += u64::try_from(from.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.runs[stage as usize] += 1;
+    }
+
+    /// Nanoseconds of `stage`, all its runs.
+    pub fn ns(&self, stage: Stage) -> u64 {
+        self.ns[stage as usize]
+    }
+
+    /// Runs of `stage`: for `observe`, `video` and `action` the passes of the transformer.
+    pub fn runs(&self, stage: Stage) -> u32 {
+        self.runs[stage as usize]
+    }
+
+    /// Passes of the transformer in this chunk.
+    pub fn passes(&self) -> u32 {
+        self.runs(Stage::Observe) + self.runs(Stage::Video) + self.runs(Stage::Action)
+    }
+
+    /// All stages together: the chunk's latency.
+    pub fn total_ns(&self) -> u64 {
+        self.ns.iter().sum()
+    }
+}
+
+/// Why a rollout ended and a new one began: memory and codec cache were cleared, and the frame at hand became chunk 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Restart {
+    /// No frame came within the tolerance of a place on the grid.
+    MissingFrame {
+        /// The place on the grid, capture time.
+        expected_ns: i64,
+        /// The frame that came instead, capture time.
+        got_ns: i64,
+    },
+    /// An error of this kind ended the previous chunk; it was returned by the step that met it.
+    Fault(drivewam_core::ErrorKind),
+}
+
+/// How old, at t0, what the chunk rests on is. Milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Ages {
+    /// The ego state.
+    pub ego_ms: f64,
+    /// The last pose at or before t0.
+    pub pose_ms: f64,
+    /// The route command, since its stamp.
+    pub command_ms: f64,
+}
+
+/// What was not as it should be, and was accepted all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Degraded {
+    /// Share by which the camera's horizontal field of view differs from the model's, where it exceeds the tolerance.
+    pub fov: Option<f64>,
+    /// Share of the model's picture that the camera does not cover (`fit: reproject`), where it is not zero.
+    pub uncovered_picture: Option<f64>,
+    /// Largest distance of a frame of this chunk from its place on the grid, ms.
+    pub frame_jitter_ms: f64,
+    /// Inputs (frames, poses, ego states) refused since the previous outcome.
+    pub refused_inputs: u32,
+    /// The plan came later than the deadline (judged in real time alone), ms late.
+    pub late_ms: Option<f64>,
+}
+
+/// What a chunk came to. Frame of reference of the trajectories: ego at t0, x forward, y left.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Chunk of its rollout; the first with a trajectory is 1.
+    pub chunk: u64,
+    /// Rollout of the ride, from 0.
+    pub rollout: u64,
+    /// Capture time of the newest frame: the trajectory's zero.
+    pub t0_ns: i64,
+    /// When the trajectory was handed out, on the clock of `step`'s `now_ns`.
+    pub published_ns: i64,
+    /// The trajectory's last pose.
+    pub valid_until_ns: i64,
+    /// Time between the previous plan's end and this one's publication, where the gap policy had to hold.
+    pub uncovered_ms: f64,
+    /// The ego's pose at t0, in the frame of the poses that came in.
+    pub pose: Pose2,
+    /// What the policy said.
+    pub trajectory: Trajectory,
+    /// What the guard lets through: the same when accepted.
+    pub published: Trajectory,
+    /// The guard's verdict.
+    pub verdict: Verdict,
+    /// Why it is not `accepted`.
+    pub reason: Option<Reason>,
+    /// Distance from the previous plan's end to where the car is now, m, where there was a previous plan.
+    pub continuity_m: Option<f64>,
+    /// The route command that was read.
+    pub command: Command,
+    /// Ages at t0.
+    pub ages: Ages,
+    /// What was degraded.
+    pub degraded: Degraded,
+    /// Set in the first outcome of a rollout that follows another.
+    pub restarted: Option<Restart>,
+    /// Filled slots after the observed commit.
+    pub memory: KvCounts,
+    /// Latency by stage.
+    pub stages: StageTimes,
+}

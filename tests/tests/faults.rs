@@ -1,0 +1,157 @@
+//! Faults of an engine and of the inputs: each is an error of its kind, the guard answers all the same, and the ride goes on with a new rollout.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use drivewam::guard::{Reason, Verdict};
+use drivewam::ingest::EgoState;
+use drivewam::telemetry::Restart;
+use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::Layer;
+use drivewam_core::pose::Pose2;
+use drivewam_core::{Error, ErrorKind};
+use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
+use std::path::Path;
+
+const SECOND: i64 = 1_000_000_000;
+
+fn ride(set: &str, faulty: Graph, fault: Option<Fault>) -> Ride {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
+    let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
+    let folder = closed_form::folder(&config.model).unwrap();
+    let camera = SourceCamera::of_model(&config.model);
+    let plan = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap();
+    plan.warm_with(&folder, |graph| {
+        let options = Options { fault: fault.filter(|_| graph == faulty), ..Options::default() };
+        Ok(Box::new(ClosedForm::open(&folder, graph, options)?))
+    })
+    .unwrap()
+}
+
+/// Pushes everything for the second `s` of a car at 6 m/s and steps.
+fn second(ride: &mut Ride, s: i64) -> Result<Option<u64>, Error> {
+    for tick in (s * 10 - 9).max(0)..=s * 10 {
+        let stamp = tick * SECOND / 10;
+        ride.push_ego(stamp, EgoState { speed_mps: 6.0, ..EgoState::default() })?;
+        ride.push_pose(stamp, Pose2::new(0.6 * tick as f64, 0.0, 0.0))?;
+    }
+    frame(ride, s)
+}
+
+fn frame(ride: &mut Ride, s: i64) -> Result<Option<u64>, Error> {
+    ride.push_frame(s * SECOND, &vec![90u8; 64 * 112 * 3])?;
+    Ok(match ride.step(s * SECOND)? {
+        Progress::Outcome(outcome) => Some(outcome.chunk),
+        Progress::Waiting => None,
+    })
+}
+
+/// Warm runs two chunks, so faults are counted from the passes after those.
+const WARM_DIT: u64 = 28;
+
+#[test]
+fn a_fault_of_the_transformer_is_an_error_the_guard_holds_the_plan_and_a_new_rollout_begins() {
+    struct Case {
+        fault: Fault,
+        kind: ErrorKind,
+        word: &'static str,
+    }
+    for case in [
+        Case { fault: Fault::NanAt(WARM_DIT + 16), kind: ErrorKind::Output, word: "video step" },
+        Case { fault: Fault::ErrorAt(WARM_DIT + 20), kind: ErrorKind::Engine, word: "dit" },
+    ] {
+        let mut ride = ride("{}", Graph::Dit, Some(case.fault));
+        assert_eq!(second(&mut ride, 0).unwrap(), Some(1));
+        assert_eq!(ride.outcome().unwrap().verdict, Verdict::Accepted);
+        for s in 1..4 {
+            assert_eq!(second(&mut ride, s).unwrap(), None);
+        }
+        let error = second(&mut ride, 4).unwrap_err();
+        assert!(error.kind() == case.kind && error.to_string().contains(case.word), "{error}");
+        let outcome = ride.outcome().unwrap();
+        assert_eq!((outcome.verdict, outcome.reason), (Verdict::Held, Some(Reason::Fault(case.kind))));
+        assert!(outcome.published.points().iter().all(|p| p.x_m.is_finite()), "what is held must be drivable");
+        assert!(outcome.trajectory.points().iter().all(|p| p.x_m.is_nan()), "there is no plan to mistake for one");
+        if matches!(case.fault, Fault::ErrorAt(_)) {
+            // The fault was one run alone: the next frame begins anew.
+            assert_eq!(second(&mut ride, 5).unwrap(), Some(1));
+            let outcome = ride.outcome().unwrap();
+            assert_eq!((outcome.rollout, outcome.restarted), (1, Some(Restart::Fault(case.kind))));
+            assert_eq!(outcome.verdict, Verdict::Accepted);
+        } else {
+            // The engine stays broken: held once, then the vehicle is asked for minimal risk.
+            assert!(second(&mut ride, 5).is_err());
+            assert_eq!(ride.outcome().unwrap().verdict, Verdict::MinimalRisk);
+            assert_eq!(ride.outcome().unwrap().published.points().last().unwrap().v_mps, 0.0);
+        }
+    }
+}
+
+#[test]
+fn a_latent_that_is_not_finite_is_an_error_of_the_encoder() {
+    let mut ride = ride("{}", Graph::VaeEncode, Some(Fault::NanAt(2)));
+    for s in 0..4 {
+        second(&mut ride, s).unwrap();
+    }
+    let error = second(&mut ride, 4).unwrap_err();
+    assert!(error.kind() == ErrorKind::Output && error.to_string().contains("encode"), "{error}");
+}
+
+#[test]
+fn a_missing_frame_ends_the_rollout_and_says_which() {
+    let mut ride = ride("{}", Graph::Dit, None);
+    for s in [0, 1, 2] {
+        second(&mut ride, s).unwrap();
+    }
+    for tick in 21..=40 {
+        ride.push_ego(tick * SECOND / 10, EgoState { speed_mps: 6.0, ..EgoState::default() }).unwrap();
+        ride.push_pose(tick * SECOND / 10, Pose2::new(0.6 * tick as f64, 0.0, 0.0)).unwrap();
+    }
+    assert_eq!(frame(&mut ride, 4).unwrap(), Some(1), "the frame at 3 s never came: this one is chunk 0 of the next rollout");
+    let outcome = ride.outcome().unwrap();
+    assert_eq!(outcome.restarted, Some(Restart::MissingFrame { expected_ns: 3 * SECOND, got_ns: 4 * SECOND }));
+    assert_eq!((outcome.rollout, outcome.memory.video, outcome.memory.action), (1, 28, 8), "the memory holds the new first frame alone");
+}
+
+#[test]
+fn a_hole_in_the_poses_is_an_input_error_and_refused_inputs_are_counted() {
+    let mut ride = ride("{}", Graph::Dit, None);
+    second(&mut ride, 0).unwrap();
+    assert!(ride.push_pose(SECOND / 10, Pose2::new(f64::NAN, 0.0, 0.0)).is_err());
+    assert!(ride.push_ego(0, EgoState::default()).is_err());
+    let error = ride.push_frame(SECOND, &[0; 5]).unwrap_err().to_string();
+    assert!(error.contains("got 5 bytes") && error.contains("112 x 64 x 3"), "{error}");
+    for s in 1..=4 {
+        ride.push_frame(s * SECOND, &vec![90u8; 64 * 112 * 3]).unwrap();
+        // The poses between 1 and 2 s are missing.
+        for tick in (s * 10 - 9..=s * 10).filter(|_| s != 2) {
+            ride.push_ego(tick * SECOND / 10, EgoState { speed_mps: 6.0, ..EgoState::default() }).unwrap();
+            ride.push_pose(tick * SECOND / 10, Pose2::new(0.6 * tick as f64, 0.0, 0.0)).unwrap();
+        }
+        if s < 4 {
+            assert!(matches!(ride.step(s * SECOND).unwrap(), Progress::Waiting));
+        }
+    }
+    let error = ride.step(4 * SECOND).unwrap_err();
+    assert!(error.kind() == ErrorKind::Input && error.to_string().contains("a hole in the poses"), "{error}");
+    assert_eq!(ride.outcome().unwrap().degraded.refused_inputs, 3);
+}
+
+#[test]
+fn a_chunk_waits_for_the_poses_up_to_its_newest_frame() {
+    let mut ride = ride("{}", Graph::Dit, None);
+    ride.push_frame(0, &vec![90u8; 64 * 112 * 3]).unwrap();
+    assert!(matches!(ride.step(0).unwrap(), Progress::Waiting));
+    ride.push_ego(0, EgoState::default()).unwrap();
+    assert!(matches!(ride.step(0).unwrap(), Progress::Waiting));
+    ride.push_pose(0, Pose2::default()).unwrap();
+    assert!(matches!(ride.step(0).unwrap(), Progress::Outcome(_)));
+    assert!(matches!(ride.step(0).unwrap(), Progress::Waiting), "a chunk is computed once");
+}
+
+#[test]
+fn a_full_memory_under_policy_full_is_an_error_that_names_the_key() {
+    let mut ride = ride("{memory: {policy: full, max_chunks: 2}}", Graph::Dit, None);
+    let error = (0..20).find_map(|s| second(&mut ride, s).err()).unwrap();
+    assert!(error.kind() == ErrorKind::Capacity && error.to_string().contains("memory.max_chunks"), "{error}");
+}

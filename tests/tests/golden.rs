@@ -1,0 +1,181 @@
+//! Golden chunks of the reference ride (`export/drivewam_export/golden.py`): the runtime, fed the same frames, poses, ego states and noise, computes
+//! the same latents, keys, velocities, kept slots and trajectories.
+//!
+//! Breaks when anything between a frame and a trajectory differs from the reference: picture, codec, normalisation, rotary table, masks, flow
+//! times, solver, slots, selection.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use drivewam::ingest::EgoState;
+use drivewam::probe::Probe;
+use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
+use drivewam_core::dims::Command;
+use drivewam_core::pose::Pose2;
+use drivewam_device::Pool;
+use drivewam_engine::Folder;
+use safetensors::SafeTensors;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+const SECOND: i64 = 1_000_000_000;
+/// Largest difference, relative to the largest number of the tensor: f32 sums in another order, through fourteen passes.
+const TOLERANCE: f32 = 2e-4;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+struct Golden {
+    bytes: Vec<u8>,
+}
+
+impl Golden {
+    fn tensor(&self, name: &str) -> Option<Vec<f32>> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let view = file.tensor(name).ok()?;
+        Some(view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
+    }
+
+    fn integers(&self, name: &str) -> Option<Vec<i32>> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let view = file.tensor(name).ok()?;
+        Some(view.data().chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect())
+    }
+
+    fn frames(&self, chunk: u64) -> Option<Vec<u8>> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        file.tensor(&format!("chunk.{chunk}.frames")).ok().map(|view| view.data().to_vec())
+    }
+}
+
+/// Everything that the ride showed, by (chunk, name, layer), in order.
+type Seen = Arc<Mutex<BTreeMap<(u64, &'static str, usize), Vec<Vec<f32>>>>>;
+
+#[derive(Debug, Clone, Default)]
+struct Recorder(Seen);
+
+impl Probe for Recorder {
+    fn tensor(&mut self, chunk: u64, name: &'static str, layer: usize, values: &[f32]) {
+        self.0.lock().unwrap().entry((chunk, name, layer)).or_default().push(values.to_vec());
+    }
+}
+
+/// The worst difference of a kind of tensor.
+#[derive(Default)]
+struct Worst(BTreeMap<&'static str, (f32, usize)>);
+
+impl Worst {
+    fn compare(&mut self, kind: &'static str, got: &[f32], wanted: &[f32]) {
+        assert_eq!(got.len(), wanted.len(), "{kind}");
+        let scale = wanted.iter().fold(1e-6f32, |m, x| m.max(x.abs()));
+        let worst = got.iter().zip(wanted).map(|(g, w)| (g - w).abs() / scale).fold(0.0, f32::max);
+        let entry = self.0.entry(kind).or_default();
+        *entry = (entry.0.max(worst), entry.1 + 1);
+    }
+}
+
+fn commands(golden: &serde_json::Value) -> Vec<Command> {
+    golden["commands"].as_array().unwrap().iter().map(|c| Command::parse(c.as_str().unwrap()).unwrap()).collect()
+}
+
+fn drive(ride: &mut Ride, golden: &Golden, words: &[Command], mut each: impl FnMut(&mut Ride, u64)) -> u64 {
+    let (mut origin, mut t_ns) = (Pose2::default(), 0i64);
+    let last = (1u64..).take_while(|c| golden.tensor(&format!("chunk.{c}.trajectory.increments")).is_some()).last().unwrap();
+    ride.push_pose(0, origin).unwrap();
+    for chunk in 1..=last {
+        // At T_chunk: what was observed since the chunk before, then this chunk's ego and command.
+        if chunk > 1 {
+            let steps = golden.tensor(&format!("chunk.{}.observed.increments", chunk - 1)).unwrap();
+            let mut local = Pose2::default();
+            for (i, step) in (1i64..).zip(steps.chunks_exact(3)) {
+                local.x_m += f64::from(step[0]);
+                local.y_m += f64::from(step[1]);
+                local.yaw_rad += f64::from(step[2]);
+                ride.push_pose(t_ns + i * SECOND / 10, origin.compose(&local)).unwrap();
+            }
+            origin = origin.compose(&local);
+        }
+        let frames = golden.frames(chunk - 1).unwrap();
+        let size = 64 * 112 * 3;
+        let count = (frames.len() / size) as i64;
+        if chunk > 1 {
+            t_ns += count * SECOND;
+        }
+        let ego = golden.tensor(&format!("chunk.{chunk}.ego")).unwrap();
+        let [speed_mps, acceleration_mps2, curvature_1pm] = [ego[0], ego[1], ego[2]].map(f64::from);
+        ride.push_command(t_ns, words[chunk as usize - 1]).unwrap();
+        ride.push_ego(t_ns, EgoState { speed_mps, acceleration_mps2, curvature_1pm }).unwrap();
+        let noise = golden.tensor(&format!("chunk.{chunk}.video.noise")).unwrap();
+        ride.give_noise(&noise, &vec![0.0; 8 * 96]).unwrap();
+        let mut outcome = None;
+        for (i, frame) in (1 - count..).zip(frames.chunks_exact(size)) {
+            let stamp_ns = t_ns + i * SECOND;
+            ride.push_frame(stamp_ns, frame).unwrap();
+            if let Progress::Outcome(o) = ride.step(stamp_ns).unwrap() {
+                outcome = Some(o.chunk);
+            }
+        }
+        assert_eq!(outcome, Some(chunk));
+        each(ride, chunk);
+    }
+    last
+}
+
+#[test]
+fn the_ride_equals_the_reference_chunk_by_chunk() {
+    let folder = root().join("tests/golden/tiny");
+    let golden = Golden { bytes: std::fs::read(folder.join("golden.safetensors")).unwrap() };
+    let index: serde_json::Value = serde_saphyr::from_str(&std::fs::read_to_string(folder.join("golden.yaml")).unwrap()).unwrap();
+    let config = load_config(&root().join("configs/tiny.yaml"), &[]).unwrap();
+    let model = config.model.clone();
+    let engines = Folder::open(config.engine.folder.as_ref(), None).unwrap();
+    let camera = SourceCamera::of_model(&model);
+    let mut ride = Plan::new(config, engines.manifest(), camera, RideOptions::default()).unwrap().warm(&engines).unwrap();
+    let recorder = Recorder::default();
+    ride.set_probe(Some(Box::new(recorder.clone())));
+    let (mut worst, mut kept, mut forgotten) = (Worst::default(), 0, 0);
+    let chunks = drive(&mut ride, &golden, &commands(&index), |ride, chunk| {
+        let observed = chunk - 1;
+        for (pool, first, name) in [(Pool::Video, 0, "video"), (Pool::Action, 112, "action")] {
+            let wanted = golden.integers(&format!("chunk.{observed}.observed.destinations.{name}")).unwrap();
+            let tokens = wanted.len() / model.layers;
+            for layer in 0..model.layers {
+                let table = ride.device().kv_table(layer).unwrap();
+                let size = if pool == Pool::Video { 112 } else { 32 };
+                let slots = table.pool(0, first..first + size).unwrap();
+                for (token, slot) in wanted[layer * tokens..(layer + 1) * tokens].iter().enumerate() {
+                    let slot = slots[*slot as usize];
+                    assert_eq!((slot.chunk, slot.token), (observed as u32, token as u32), "chunk {observed}, layer {layer}, {name} pool");
+                    kept += 1;
+                }
+            }
+            forgotten += usize::from(golden.tensor(&format!("chunk.{observed}.observed.scores.{name}")).is_some());
+        }
+        let seen = std::mem::take(&mut *recorder.0.lock().unwrap());
+        for layer in [0, model.layers - 1] {
+            for (kind, name) in [("observed k", "observed.k"), ("observed v", "observed.v")] {
+                let wanted = golden.tensor(&format!("chunk.{observed}.{name}.{layer}")).unwrap();
+                worst.compare(kind, &seen[&(observed, name, layer)][0], &wanted);
+            }
+        }
+        for (kind, name, width) in [("video velocity", "video.velocity", 96), ("action velocity", "action.velocity", 15)] {
+            for (i, rows) in seen[&(chunk, name, 0)].iter().enumerate() {
+                let wanted = golden.tensor(&format!("chunk.{chunk}.{name}.{i}")).unwrap();
+                let got: Vec<f32> = rows.chunks_exact(96).flat_map(|row| row[..width].to_vec()).collect();
+                worst.compare(kind, &got, &wanted);
+            }
+        }
+        let wanted = golden.tensor(&format!("chunk.{chunk}.trajectory.increments")).unwrap();
+        let mut got = vec![drivewam_core::action::Increment::default(); wanted.len() / 3];
+        ride.outcome().unwrap().trajectory.increments(&mut got).unwrap();
+        let got: Vec<f32> = got.iter().flat_map(|i| [i.dx_m as f32, i.dy_m as f32, i.dyaw_rad as f32]).collect();
+        worst.compare("trajectory", &got, &wanted);
+    });
+    for (kind, (difference, count)) in &worst.0 {
+        println!("{kind}: {count} tensors, largest relative difference {difference:.1e}");
+    }
+    println!("{chunks} chunks, {kept} tokens in the same slots, {forgotten} selections that forgot");
+    assert!(chunks >= 7 && forgotten >= 4, "the goldens are too short to test forgetting");
+    assert!(worst.0.values().all(|(difference, _)| *difference <= TOLERANCE));
+}

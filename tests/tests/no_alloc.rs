@@ -1,0 +1,110 @@
+//! The ride allocates nothing in our code: every allocation of the process, on any thread, is counted while 20 chunks are driven.
+//!
+//! What an engine library allocates inside its own call is counted apart and shown (`drivewam_engine::library`). Minor page faults are counted
+//! too: memory that was made but never touched would show as faults in the ride.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(unsafe_code, reason = "a counting allocator has to be a global allocator")]
+
+use drivewam::ingest::EgoState;
+use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
+use drivewam_core::config::Layer;
+use drivewam_core::dims::Command;
+use drivewam_core::pose::Pose2;
+use drivewam_engine::{Folder, library};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+struct Counting;
+
+static OURS: AtomicU64 = AtomicU64::new(0);
+static LIBRARY: AtomicU64 = AtomicU64::new(0);
+
+fn count() {
+    let counter = if library::inside() { &LIBRARY } else { &OURS };
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+// SAFETY: every call is passed on unchanged to the system's allocator, whose contract is this one's; counting touches two atomics alone.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps `GlobalAlloc::alloc`'s contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `System`, through `alloc` or `realloc` above, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as for `dealloc`; the caller keeps the rest of the contract.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Minor page faults of this process so far.
+fn minor_faults() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    // The second field is the name in brackets; faults are the tenth.
+    stat.rsplit(") ").next().unwrap().split(' ').nth(7).unwrap().parse().unwrap()
+}
+
+const MS: i64 = 1_000_000;
+
+fn ride(set: &str) -> Ride {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
+    let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
+    let folder = Folder::open(config.engine.folder.as_ref(), None).unwrap();
+    let camera = SourceCamera::of_model(&config.model);
+    Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap()
+}
+
+/// Drives `chunks` chunks from `from_ms` on, with a command that changes; returns outcomes.
+fn drive(ride: &mut Ride, picture: &mut [u8], from_ms: i64, chunks: i64) -> u64 {
+    let commands = [Command::Straight, Command::Left, Command::Unknown, Command::Right];
+    let mut outcomes = 0;
+    for tick in 0..chunks * 40 {
+        let (ms, x_m) = (from_ms + tick * 100, 0.7 * (from_ms / 100 + tick) as f64);
+        if tick % 120 == 0 {
+            ride.push_command(ms * MS, commands[(tick / 120) as usize % 4]).unwrap();
+        }
+        ride.push_ego(ms * MS, EgoState { speed_mps: 7.0, ..EgoState::default() }).unwrap();
+        ride.push_pose(ms * MS, Pose2::new(x_m, 0.0, 0.0)).unwrap();
+        for (i, byte) in picture.iter_mut().enumerate() {
+            *byte = ((i as i64 * 31 + ms) % 251) as u8;
+        }
+        ride.push_frame(ms * MS, picture).unwrap();
+        if let Progress::Outcome(outcome) = ride.step(ms * MS).unwrap() {
+            outcomes += 1;
+            assert!(outcome.trajectory.points().iter().all(|p| p.x_m.is_finite()));
+        }
+    }
+    outcomes
+}
+
+#[test]
+fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
+    for set in ["{}", "{memory: {policy: fifo}, flow: {solver: unipc, action: {start: {mean: 2}}}}", "{memory: {scoring: {heads: per_head, keys: pre_rope, normalise: softmax, max_pool: 7}}}"] {
+        let mut ride = ride(set);
+        let mut picture = vec![0u8; 64 * 112 * 3];
+        // Four chunks fill the memory: from the fifth on it forgets, which is what the count has to cover. The library settles its pools here too.
+        drive(&mut ride, &mut picture, 0, 6);
+        let faults = minor_faults();
+        let (ours, theirs) = (OURS.load(Ordering::Relaxed), LIBRARY.load(Ordering::Relaxed));
+        let outcomes = drive(&mut ride, &mut picture, 24_000, 20);
+        let (ours, theirs) = (OURS.load(Ordering::Relaxed) - ours, LIBRARY.load(Ordering::Relaxed) - theirs);
+        let faults = minor_faults() - faults;
+        println!("{set}: {outcomes} chunks, allocations of ours {ours}, of the engine library {theirs}, minor page faults {faults}");
+        assert_eq!(outcomes, 20);
+        assert!(theirs > 0, "the engine library is known to allocate in its calls: the count does not see it");
+        assert!(faults < 2000, "{faults} minor page faults in 20 chunks: memory is touched for the first time in the ride");
+        assert_eq!(ours, 0, "allocations in the ride: {set}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Packing passes changes nothing: 14 passes of a chunk give what the published loop's 16 give, with the same slots kept, and a mask that leaks is
+//! found out.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use drivewam::ingest::EgoState;
+use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
+use drivewam_core::config::{Config, Layer};
+use drivewam_core::dims::Command;
+use drivewam_core::pose::Pose2;
+use drivewam_engine::Folder;
+use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
+use drivewam_world::{Canvas, World};
+use std::path::Path;
+
+const TICK_NS: i64 = 100_000_000;
+
+fn config(set: &str) -> Config {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
+    load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap()
+}
+
+fn plan(config: &Config, folder: &Folder) -> Plan {
+    let camera = SourceCamera::of_model(&config.model);
+    Plan::new(config.clone(), folder.manifest(), camera, RideOptions::default()).unwrap()
+}
+
+fn trained(set: &str) -> Ride {
+    let config = config(set);
+    let folder = Folder::open(config.engine.folder.as_ref(), None).unwrap();
+    plan(&config, &folder).warm(&folder).unwrap()
+}
+
+fn closed_form(set: &str, fault: Option<Fault>) -> Ride {
+    let config = config(set);
+    let folder = closed_form::folder(&config.model).unwrap();
+    let options = Options { fault, ..Options::default() };
+    plan(&config, &folder).warm_with(&folder, |graph| Ok(Box::new(ClosedForm::open(&folder, graph, options)?))).unwrap()
+}
+
+/// Drives a drawn world and returns all numbers of all trajectories, and the passes of the last chunk.
+fn drive(mut ride: Ride, chunks: usize) -> (Vec<f64>, u32) {
+    let model = ride.config().model.clone();
+    let mut world = World::new(5, drivewam_world::Options::default());
+    let mut canvas = Canvas::new(model.image.width, model.image.height, model.camera);
+    let (mut numbers, mut passes) = (Vec::new(), 0);
+    for tick in 0..=(chunks as i64 - 1) * 40 {
+        let (stamp, ego) = (tick * TICK_NS, world.ego());
+        ride.push_ego(stamp, EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm }).unwrap();
+        ride.push_pose(stamp, Pose2::new(ego.pose.x_m, ego.pose.y_m, ego.pose.yaw_rad)).unwrap();
+        if tick == 0 {
+            ride.push_command(0, Command::Straight).unwrap();
+        }
+        if tick % 10 == 0 {
+            world.render(&mut canvas);
+            ride.push_frame(stamp, &canvas.rgb).unwrap();
+            if let Progress::Outcome(outcome) = ride.step(stamp).unwrap() {
+                passes = outcome.stages.passes();
+                numbers.extend(outcome.trajectory.points().iter().flat_map(|p| [p.x_m, p.y_m, p.yaw_rad]));
+            }
+        }
+        world.step(world.expert());
+    }
+    assert_eq!(numbers.len(), chunks * 40 * 3);
+    (numbers, passes)
+}
+
+/// Largest difference relative to the largest number.
+fn difference(a: &[f64], b: &[f64]) -> f64 {
+    let scale = b.iter().fold(1e-9f64, |m, x| m.max(x.abs()));
+    a.iter().zip(b).map(|(a, b)| (a - b).abs() / scale).fold(0.0, f64::max)
+}
+
+fn with(passes: &str, policy: &str, more: &str) -> String {
+    format!("{{memory: {{policy: {policy}}}, flow: {{passes: {passes}{more}}}}}")
+}
+
+/// Breaks when a flow time, a self-attention scale, a slot of the tail or a mask differs between the packed passes and one forward for each.
+#[test]
+fn packed_passes_equal_the_unpacked_loop() {
+    for (name, make) in [("tiny", &trained as &dyn Fn(&str) -> Ride), ("closed form", &|set| closed_form(set, None))] {
+        for (policy, more) in [("fifo", ""), ("selective", ""), ("fifo", ", video_commit: zero_time"), ("fifo", ", video_commit: last_step"), ("fifo", ", solver: unipc")] {
+            let (packed, fewer) = drive(make(&with("packed", policy, more)), 8);
+            let (unpacked, more_passes) = drive(make(&with("unpacked", policy, more)), 8);
+            let worst = difference(&packed, &unpacked);
+            println!("{name}, {policy}{more}: {fewer} passes against {more_passes}, largest relative difference {worst:.1e}");
+            let wanted = if more.contains("last_step") { (14, 15) } else { (14, 16) };
+            assert_eq!((fewer, more_passes), wanted);
+            assert!(worst <= 1e-5, "{name}, {policy}{more}: {worst:.1e}");
+        }
+    }
+}
+
+/// The proof that the test above can fail: video rows that see the action rows of their pass change what is committed.
+#[test]
+fn a_mask_that_leaks_makes_packed_passes_differ() {
+    let (packed, _) = drive(closed_form(&with("packed", "fifo", ""), Some(Fault::LeakyMask)), 8);
+    let (unpacked, _) = drive(closed_form(&with("unpacked", "fifo", ""), Some(Fault::LeakyMask)), 8);
+    let worst = difference(&packed, &unpacked);
+    println!("leaky mask: largest relative difference {worst:.1e}");
+    assert!(worst > 1e-3, "{worst:.1e}");
+}
+
+/// Breaks when anything of a ride depends on the machine's threads, on time, or on what was computed before it.
+#[test]
+fn the_same_inputs_give_the_same_bits() {
+    let (first, _) = drive(trained("{}"), 6);
+    let (second, _) = drive(trained("{target: {threads: 1}}"), 6);
+    assert!(first.iter().zip(&second).all(|(a, b)| a.to_bits() == b.to_bits()));
+    let (other, _) = drive(trained("{flow: {seed: 1}}"), 6);
+    assert!(difference(&first, &other) > 1e-6, "the seed of the noise is not read");
+}
