@@ -91,7 +91,11 @@ fn drive(ride: &mut Ride, picture: &mut [u8], from_ms: i64, chunks: i64) -> u64 
 
 #[test]
 fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
-    for set in ["{}", "{memory: {policy: fifo}, flow: {solver: unipc, action: {start: {mean: 2}}}}", "{memory: {scoring: {heads: per_head, keys: pre_rope, normalise: softmax, max_pool: 7}}}"] {
+    for set in [
+        "{}",
+        "{memory: {policy: fifo}, flow: {solver: unipc, action: {start: {mean: 2}}}}",
+        "{memory: {scoring: {heads: per_head, keys: pre_rope, normalise: softmax, max_pool: 7}}}",
+    ] {
         let mut ride = ride(set);
         let mut picture = vec![0u8; 64 * 112 * 3];
         // Four chunks fill the memory: from the fifth on it forgets, which is what the count has to cover. The library settles its pools here too.

@@ -46,7 +46,11 @@ fn drive(mut ride: Ride, chunks: usize) -> (Vec<f64>, u32) {
     let (mut numbers, mut passes) = (Vec::new(), 0);
     for tick in 0..=(chunks as i64 - 1) * 40 {
         let (stamp, ego) = (tick * TICK_NS, world.ego());
-        ride.push_ego(stamp, EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm }).unwrap();
+        ride.push_ego(
+            stamp,
+            EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm },
+        )
+        .unwrap();
         ride.push_pose(stamp, Pose2::new(ego.pose.x_m, ego.pose.y_m, ego.pose.yaw_rad)).unwrap();
         if tick == 0 {
             ride.push_command(0, Command::Straight).unwrap();
@@ -79,7 +83,13 @@ fn with(passes: &str, policy: &str, more: &str) -> String {
 #[test]
 fn packed_passes_equal_the_unpacked_loop() {
     for (name, make) in [("tiny", &trained as &dyn Fn(&str) -> Ride), ("closed form", &|set| closed_form(set, None))] {
-        for (policy, more) in [("fifo", ""), ("selective", ""), ("fifo", ", video_commit: zero_time"), ("fifo", ", video_commit: last_step"), ("fifo", ", solver: unipc")] {
+        for (policy, more) in [
+            ("fifo", ""),
+            ("selective", ""),
+            ("fifo", ", video_commit: zero_time"),
+            ("fifo", ", video_commit: last_step"),
+            ("fifo", ", solver: unipc"),
+        ] {
             let (packed, fewer) = drive(make(&with("packed", policy, more)), 8);
             let (unpacked, more_passes) = drive(make(&with("unpacked", policy, more)), 8);
             let worst = difference(&packed, &unpacked);

@@ -93,6 +93,9 @@ fn the_shipped_policy_is_at_least_35_percent_better_than_constant_velocity_and_y
     }
     let better: Vec<f64> = of_worlds(&|row| row[1][1].mean_m - row[0][1].mean_m);
     let (gain, error) = mean_and_error(&better);
-    println!("{worlds} worlds x {CHUNKS} chunks: {:.1} % below, paired difference {gain:.3} ± {error:.3} m", 100.0 * (1.0 - ade[0] / ade[1]));
+    println!(
+        "{worlds} worlds x {CHUNKS} chunks: {:.1} % below, paired difference {gain:.3} ± {error:.3} m",
+        100.0 * (1.0 - ade[0] / ade[1])
+    );
     assert!(ade[0] <= 0.65 * ade[1], "ADE@4s {:.3} m against {:.3} m", ade[0], ade[1]);
 }

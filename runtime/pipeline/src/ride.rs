@@ -3,6 +3,10 @@
 //! One thread owns a ride. Nothing here reads a clock but to measure how long a stage took: time comes in with every call. After
 //! [`Plan::warm`](crate::Plan::warm) a ride neither allocates nor compiles nor rebinds, until an error is made.
 
+mod warm;
+
+pub(crate) use warm::Parts;
+
 use crate::camera::Fit;
 use crate::codec::{Decoder, Encoder, patchify, unpatchify};
 use crate::context::Context;
@@ -19,26 +23,10 @@ use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Config;
 use drivewam_core::dims::Command;
-use drivewam_core::manifest::Manifest;
 use drivewam_core::pose::Pose2;
-use drivewam_core::trajectory::Trajectory;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::{Device, KvCounts};
+use drivewam_device::Device;
 use std::time::Instant;
-
-/// What a ride is made of.
-pub(crate) struct Parts {
-    pub(crate) config: Config,
-    pub(crate) options: RideOptions,
-    pub(crate) fit: Fit,
-    pub(crate) device: Box<dyn Device>,
-    pub(crate) encoder: Encoder,
-    pub(crate) context: Context,
-    pub(crate) transformer: Transformer,
-    pub(crate) memory: Memory,
-    pub(crate) sampler: Sampler,
-    pub(crate) decoder: Option<Decoder>,
-}
 
 /// What [`Ride::step`] came to.
 #[derive(Debug)]
@@ -85,66 +73,6 @@ pub struct Ride {
 }
 
 impl Ride {
-    /// Makes all memory and runs two chunks of a grey picture through every graph and stage, so that the first real chunk meets no first time.
-    pub(crate) fn warm(parts: Parts, manifest: &Manifest) -> Result<Self> {
-        let Parts { config, options, fit, device, encoder, context, transformer, memory, sampler, decoder } = parts;
-        let model = &config.model;
-        let rows = ActionRows::new(model, manifest.normalisation.action);
-        let trajectory = Trajectory::new(model.poses(), model.pose_period_ns())?;
-        let outcome = Outcome {
-            chunk: 0,
-            rollout: 0,
-            t0_ns: 0,
-            published_ns: 0,
-            valid_until_ns: 0,
-            uncovered_ms: 0.0,
-            pose: Pose2::default(),
-            trajectory: trajectory.clone(),
-            published: trajectory,
-            verdict: Verdict::MinimalRisk,
-            reason: None,
-            continuity_m: None,
-            command: Command::Unknown,
-            ages: Ages::default(),
-            degraded: Degraded::default(),
-            restarted: None,
-            memory: KvCounts::default(),
-            stages: StageTimes::default(),
-        };
-        let mut ride = Self {
-            ingest: Ingest::new(config.ingest.clone(), model),
-            grid: Grid::new(model, config.ingest.frame_tolerance_ms),
-            guard: Guard::new(config.guard.clone(), config.vehicle.clone(), model.pose_period_ns() as f64 * 1e-9),
-            poses: vec![Pose2::default(); model.poses() + 1],
-            increments: vec![Increment::default(); model.poses()],
-            video: vec![0.0; model.video_tokens() * model.token_width()],
-            action: vec![0.0; rows.rows_len()],
-            latent: vec![0.0; model.latent_len()],
-            config,
-            options,
-            fit,
-            device,
-            encoder,
-            context,
-            transformer,
-            memory,
-            sampler,
-            decoder,
-            probe: None,
-            rows,
-            outcome,
-            has_outcome: false,
-            next_chunk: 1,
-            restarted: None,
-            stages: StageTimes::default(),
-            refused: 0,
-            plan_end: None,
-            plan_end_ns: None,
-        };
-        ride.rehearse()?;
-        Ok(ride)
-    }
-
     /// A picture of the vehicle's camera, packed RGB `[height, width, 3]`, captured at `stamp_ns`. Frames off the model's grid are left out.
     ///
     /// # Errors
@@ -388,35 +316,6 @@ impl Ride {
     fn finish(&mut self) {
         self.outcome.stages = std::mem::take(&mut self.stages);
         self.has_outcome = true;
-    }
-
-    /// Two chunks of a grey picture and a standing car, then as if nothing had been.
-    fn rehearse(&mut self) -> Result<()> {
-        let model = &self.config.model;
-        let (period, frames, pose_ns) = (model.frame_period_ns(), model.image.frames_per_latent as i64, model.pose_period_ns());
-        let grey = vec![128u8; self.fit.camera.width * self.fit.camera.height * 3];
-        let command = model.text.commands.first().copied().unwrap_or(Command::Unknown);
-        for i in 0..=frames * period / pose_ns {
-            self.push_pose(i * pose_ns, Pose2::default())?;
-            self.push_ego(i * pose_ns, EgoState::default())?;
-        }
-        self.push_command(0, command)?;
-        for i in 0..=frames {
-            self.push_frame(i * period, &grey)?;
-            self.step(i * period).map_err(|e| e.at("warm"))?;
-        }
-        if self.decoder.is_some() {
-            self.future()?;
-        }
-        let model = &self.config.model;
-        self.ingest = Ingest::new(self.config.ingest.clone(), model);
-        self.grid = Grid::new(model, self.config.ingest.frame_tolerance_ms);
-        self.guard = Guard::new(self.config.guard.clone(), self.config.vehicle.clone(), model.pose_period_ns() as f64 * 1e-9);
-        self.device.kv_clear()?;
-        (self.has_outcome, self.outcome.rollout, self.next_chunk, self.refused) = (false, 0, 1, 0);
-        (self.restarted, self.plan_end, self.plan_end_ns) = (None, None, None);
-        self.stages = StageTimes::default();
-        Ok(())
     }
 }
 
