@@ -1,15 +1,16 @@
 # What a person runs. `make test` sets up all it needs: a Python environment for the export, and nothing outside this folder.
 PYTHON ?= python3
 VENV := .venv
+WAN := target/wan_vae
 
-.PHONY: test rust python setup lint
+.PHONY: test rust python setup lint fixtures
 
 test: lint rust python
 
 # The library that tests of `engine.kind: ort` open; the vehicle names its own in the configuration.
 ORT = $$(ls $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)
 
-rust: setup $(WAN)/manifest.yaml
+rust: setup fixtures
 	ORT_DYLIB_PATH=$(ORT) cargo test --release --workspace --no-fail-fast
 
 lint:
@@ -22,6 +23,13 @@ $(VENV)/ready: export/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check torch==2.11.0 diffusers==0.42.1 onnx==1.23.2 onnxruntime==1.32.0 "numpy>=1.26,<3" "safetensors>=0.5,<1" "pyyaml>=6,<7" "pytest>=8,<10"
 	touch $@
+
+# The paper's codec class with random weights, which a test runs in the embedded engine.
+fixtures: $(WAN)/manifest.yaml
+
+$(WAN)/manifest.yaml: $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/onnx_graphs/*.py)
+	mkdir -p target
+	cd export && PYTHONPATH=. ../$(VENV)/bin/python -m drivewam_export.wan_vae --vae random:0 --out ../$(WAN)
 
 python: setup
 	cd export && PYTHONPATH=. ../$(VENV)/bin/python -m pytest -q

@@ -1,1 +1,5 @@
-//! (room under construction)
+//! Suites that cross crates. Those that another crate may want to run on its own device or engine are here; the others stand in `tests/tests`.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+pub mod conformance;

@@ -1,0 +1,109 @@
+//! Pictures against a plain loop in f64.
+
+use super::Make;
+use drivewam_core::ErrorKind;
+use drivewam_core::arena::{Planner, Region};
+use drivewam_core::dtype::DType;
+use drivewam_device::{Device, Taps};
+
+/// Numbers are in [-1, 1]; sums of a few dozen f32 products.
+const CLOSE: f64 = 2e-6;
+
+fn picture(width: usize, height: usize) -> Vec<u8> {
+    (0..width * height * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+fn camera(make: Make, width: usize, height: usize) -> (Box<dyn Device>, Region) {
+    let mut planner = Planner::new();
+    let to = planner.add("codec", "frames", DType::F32, &[3, height, width]).unwrap();
+    (make(planner.finish(1 << 24).unwrap()).unwrap(), to)
+}
+
+fn resampled(make: Make, bytes: &[u8], from: [usize; 2], columns: &Taps, rows: &Taps) -> Vec<f32> {
+    let (mut device, to) = camera(make, columns.outputs(), rows.outputs());
+    device.open_camera(from[0], from[1], columns, rows).unwrap();
+    device.resample(bytes, from[0], from[1], columns, rows, to).unwrap();
+    let mut out = vec![f32::NAN; to.len()];
+    device.download(to, &mut out).unwrap();
+    out
+}
+
+/// Inputs and weights of one output of Pillow's `BILINEAR`.
+fn pillow(input: usize, output: usize, i: usize) -> Vec<(usize, f64)> {
+    let scale = input as f64 / output as f64;
+    let (reach, centre) = (scale.max(1.0), (i as f64 + 0.5) * scale);
+    let first = (centre - reach + 0.5).max(0.0) as usize;
+    let end = ((centre + reach + 0.5) as usize).min(input);
+    let weights: Vec<f64> = (first..end).map(|j| (1.0 - ((j as f64 - centre + 0.5) / reach).abs()).max(0.0)).collect();
+    let sum: f64 = weights.iter().sum();
+    (first..end).zip(weights.into_iter().map(|w| w / sum)).collect()
+}
+
+/// Breaks if the filter is not widened where a picture shrinks, an axis is swapped, or a channel lands in another's plane.
+pub fn a_picture_is_resampled_as_pillow_does_without_its_rounding(make: Make) {
+    for ([width, height], [columns, rows]) in
+        [([8, 6], [4, 3]), ([5, 7], [9, 4]), ([64, 48], [11, 7]), ([10, 3], [3, 10]), ([1, 1], [4, 2])]
+    {
+        let bytes = picture(width, height);
+        let got = resampled(make, &bytes, [width, height], &Taps::triangle(width, columns), &Taps::triangle(height, rows));
+        for channel in 0..3 {
+            for y in 0..rows {
+                for x in 0..columns {
+                    let wanted: f64 = pillow(height, rows, y)
+                        .iter()
+                        .flat_map(|(j, down)| pillow(width, columns, x).into_iter().map(move |(i, across)| (i, *j, across * down)))
+                        .map(|(i, j, weight)| weight * f64::from(bytes[(j * width + i) * 3 + channel]))
+                        .sum();
+                    let got = f64::from(got[(channel * rows + y) * columns + x]);
+                    let wanted = wanted / 127.5 - 1.0;
+                    assert!(
+                        (got - wanted).abs() <= CLOSE,
+                        "{width}x{height} to {columns}x{rows} at {x}, {y}, {channel}: {got} for {wanted}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Breaks if a picture of the model's own size is blurred or shifted.
+pub fn equal_sizes_give_every_byte_exactly(make: Make) {
+    let (width, height) = (16, 16);
+    let bytes = picture(width, height);
+    let got = resampled(make, &bytes, [width, height], &Taps::triangle(width, width), &Taps::triangle(height, height));
+    for (i, byte) in bytes.iter().enumerate() {
+        let (pixel, channel) = (i / 3, i % 3);
+        assert_eq!(got[channel * width * height + pixel], f32::from(*byte) / 127.5 - 1.0, "pixel {pixel}, channel {channel}");
+    }
+}
+
+/// Breaks if a reprojection repeats the picture's border where the camera sees nothing.
+pub fn what_the_camera_does_not_cover_is_black(make: Make) {
+    let bytes = vec![255u8; 6 * 4 * 3];
+    // The model sees one and a half times as far to each side: the outer columns are not covered.
+    let columns = Taps::linear(6, 9, 1.0, -1.5);
+    let got = resampled(make, &bytes, [6, 4], &columns, &Taps::triangle(4, 4));
+    for row in got.chunks(9) {
+        assert_eq!((row[0], row[8]), (-1.0, -1.0), "{row:?}");
+        assert!(row[2..7].iter().all(|x| (x - 1.0).abs() < 1e-6), "{row:?}");
+    }
+}
+
+/// Breaks if a picture of another size is read past its end, or space is made in Run.
+pub fn sizes_that_disagree_are_refused(make: Make) {
+    let (mut device, to) = camera(make, 4, 3);
+    let (columns, rows) = (Taps::triangle(8, 4), Taps::triangle(6, 3));
+    let bytes = picture(8, 6);
+    let usage = |result: drivewam_core::Result<()>, what: &str| assert_eq!(result.unwrap_err().kind(), ErrorKind::Usage, "{what}");
+    usage(device.resample(&bytes, 8, 6, &columns, &rows, to), "before open_camera");
+    usage(device.open_camera(7, 6, &columns, &rows), "taps beyond the width");
+    usage(device.open_camera(8, 5, &columns, &rows), "taps beyond the height");
+    device.open_camera(8, 6, &columns, &rows).unwrap();
+    device.resample(&bytes, 8, 6, &columns, &rows, to).unwrap();
+    usage(device.resample(&bytes[3..], 8, 6, &columns, &rows, to), "a truncated picture");
+    usage(device.resample(&bytes, 6, 8, &columns, &rows, to), "a turned picture");
+    usage(device.resample(&bytes, 8, 6, &columns, &rows, to.part(0, 35).unwrap()), "a short region");
+    usage(device.resample(&picture(8, 9), 8, 9, &columns, &rows, to), "a larger picture than the camera was opened for");
+    let torn = Taps { count: vec![3; 3], ..columns.clone() };
+    usage(device.resample(&bytes, 8, 6, &torn, &rows, to), "taps whose fields do not fit");
+}

@@ -1,0 +1,69 @@
+//! What every device must do, as tests of a function that makes one.
+//!
+//! [`conformance_suite!`](crate::conformance_suite) turns them into `#[test]` functions for a device. They use nothing but the trait, so they run on a
+//! device whose memory the host cannot address. Every function here panics where the device fails.
+
+pub mod camera;
+pub mod memory;
+pub mod properties;
+pub mod regions;
+pub mod rig;
+pub mod selection;
+pub mod steps;
+
+use drivewam_core::Result;
+use drivewam_core::arena::ArenaPlan;
+use drivewam_device::Device;
+
+/// Makes the device under test.
+pub type Make = fn(ArenaPlan) -> Result<Box<dyn Device>>;
+
+/// The whole suite for one device: `conformance_suite!(name, make)`, `make` a [`Make`](crate::conformance::Make) in scope.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($device:ident, $make:expr) => {
+        mod $device {
+            use super::*;
+            $crate::conformance_suite! { @tests $make;
+                regions:
+                    what_is_uploaded_comes_back_and_its_neighbours_stay
+                    a_region_of_another_plan_is_refused_by_every_operation
+                    a_copy_of_another_length_or_onto_itself_is_refused;
+                steps:
+                    a_step_of_every_solver_is_the_step_of_core
+                    a_velocity_that_is_not_finite_is_an_output_error;
+                camera:
+                    a_picture_is_resampled_as_pillow_does_without_its_rounding
+                    equal_sizes_give_every_byte_exactly
+                    what_the_camera_does_not_cover_is_black
+                    sizes_that_disagree_are_refused;
+                memory:
+                    a_memory_begins_empty_and_is_used_only_when_open
+                    a_memory_of_another_shape_is_refused
+                    free_slots_are_filled_in_order_before_anything_is_forgotten
+                    policies_without_scores_keep_what_core_keeps
+                    the_full_policy_ends_in_an_error_that_names_the_key
+                    predicted_tokens_live_in_the_tail_until_they_are_dropped
+                    a_clear_empties_every_slot
+                    an_error_leaves_the_memory_as_it_was
+                    passes_of_another_shape_are_refused;
+                selection:
+                    every_option_scores_and_keeps_as_the_oracle_does
+                    tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index
+                    predicted_tokens_neither_score_nor_change_a_score
+                    a_query_that_is_not_finite_leaves_the_memory_as_it_was
+                    a_zero_key_has_no_redundancy;
+                properties:
+                    any_sequence_of_commits_keeps_the_budget_and_the_new_chunk_whole;
+            }
+        }
+    };
+    (@tests $make:expr; $($room:ident: $($test:ident)*;)*) => {
+        $($(
+            #[test]
+            fn $test() {
+                $crate::conformance::$room::$test($make);
+            }
+        )*)*
+    };
+}

@@ -1,0 +1,91 @@
+//! Regions: copies in, out and across.
+
+use super::Make;
+use super::rig::{Offer, Rig};
+use drivewam_core::ErrorKind;
+use drivewam_core::arena::{Planner, Region};
+use drivewam_core::dtype::DType;
+use drivewam_core::flow::solver::SolverStep;
+use drivewam_core::selection::{Policy, Scoring};
+use drivewam_device::{Device, Pool, Taps};
+
+fn three(make: Make) -> (Box<dyn Device>, [Region; 3]) {
+    let mut planner = Planner::new();
+    let regions = ["a", "b", "c"].map(|name| planner.add("test", name, DType::F32, &[3, 7]).unwrap());
+    (make(planner.finish(1 << 20).unwrap()).unwrap(), regions)
+}
+
+fn read(device: &mut dyn Device, region: Region) -> Vec<f32> {
+    let mut out = vec![f32::NAN; region.len()];
+    device.download(region, &mut out).unwrap();
+    out
+}
+
+/// Breaks if a region begins at the wrong place or an operation writes too far.
+pub fn what_is_uploaded_comes_back_and_its_neighbours_stay(make: Make) {
+    let (mut device, [a, b, c]) = three(make);
+    assert!([a, b, c].iter().all(|r| read(&mut *device, *r) == [0.0; 21]), "memory begins zeroed");
+    let data: Vec<f32> = (0..21).map(|i| i as f32 - 7.5).collect();
+    device.upload(b, &data).unwrap();
+    assert_eq!((read(&mut *device, a), read(&mut *device, b), read(&mut *device, c)), (vec![0.0; 21], data.clone(), vec![0.0; 21]));
+    device.upload(b, &[1.0, 2.0]).unwrap();
+    assert_eq!(read(&mut *device, b)[..3], [1.0, 2.0, data[2]], "a shorter upload writes the start alone");
+    device.copy(b, c).unwrap();
+    device.fill(a.part(20, 1).unwrap(), 9.0).unwrap();
+    assert_eq!(read(&mut *device, c), read(&mut *device, b));
+    assert_eq!(read(&mut *device, a)[19..], [0.0, 9.0]);
+    assert_eq!(read(&mut *device, b.part(1, 2).unwrap()), [2.0, data[2]]);
+    assert_eq!(device.upload(a, &[0.0; 22]).unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(device.download(a, &mut [0.0; 22]).unwrap_err().kind(), ErrorKind::Usage);
+    assert!(!device.describe().is_empty() && device.plan().rows().len() == 3);
+}
+
+/// Breaks if an operation trusts a region that the plan does not hold.
+pub fn a_region_of_another_plan_is_refused_by_every_operation(make: Make) {
+    let (mut device, [a, ..]) = three(make);
+    let mut other = Planner::new();
+    let bytes = other.add("test", "bytes", DType::U8, &[21]).unwrap();
+    let longer = other.add("test", "longer", DType::F32, &[500]).unwrap();
+    other.add("test", "gap", DType::F32, &[10_000]).unwrap();
+    let beyond = other.add("test", "beyond", DType::F32, &[21]).unwrap();
+    let taps = Taps::triangle(1, 1);
+    device.open_camera(1, 1, &taps, &taps).unwrap();
+    for bad in [bytes, longer, beyond] {
+        let euler = SolverStep::Euler { span: 1.0 };
+        let results = [
+            device.upload(bad, &[0.0]),
+            device.download(bad, &mut [0.0]),
+            device.copy(bad, a),
+            device.copy(a, bad),
+            device.fill(bad, 0.0),
+            device.resample(&[0, 0, 0], 1, 1, &taps, &taps, bad),
+            device.solve(&euler, bad, a, &[], 7, &[0]),
+            device.solve(&euler, a, bad, &[], 7, &[0]),
+        ];
+        for (i, result) in results.into_iter().enumerate() {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Usage, "operation {i} on {bad:?}");
+        }
+    }
+    let mut rig = Rig::new(make, Scoring::default());
+    let offer = Offer::random(&rig.layout, 6, 1);
+    let good = rig.put(&offer);
+    let before = rig.check();
+    let (len, mut planner) = (good.k[0].len(), Planner::new());
+    planner.add("test", "gap", DType::F32, &[1 << 20]).unwrap();
+    let foreign = planner.add("test", "foreign", DType::F32, &[len]).unwrap();
+    let mut passes = [good.clone(), good.clone(), good];
+    (passes[0].k[1], passes[1].v[1], passes[2].q[1]) = (foreign, foreign, foreign);
+    for pass in passes {
+        assert_eq!(rig.device.kv_commit_observed(Pool::Video, Policy::Fifo, 0, &pass, 0..6).unwrap_err().kind(), ErrorKind::Usage);
+        assert_eq!(rig.device.kv_commit_predicted(0, &pass, 0..6).unwrap_err().kind(), ErrorKind::Usage);
+    }
+    assert_eq!(rig.check(), before);
+}
+
+/// Breaks if a copy writes half a region, or reads what it writes.
+pub fn a_copy_of_another_length_or_onto_itself_is_refused(make: Make) {
+    let (mut device, [a, b, _]) = three(make);
+    for (from, to) in [(a, b.part(0, 20).unwrap()), (a, a), (a.part(0, 10).unwrap(), a.part(5, 10).unwrap())] {
+        assert_eq!(device.copy(from, to).unwrap_err().kind(), ErrorKind::Usage, "{from:?} to {to:?}");
+    }
+}

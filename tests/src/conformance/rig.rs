@@ -1,0 +1,260 @@
+//! A device with a small memory, and a notebook of every key and value that was ever committed to it.
+
+use super::Make;
+use drivewam_core::Result;
+use drivewam_core::arena::{Planner, Region};
+use drivewam_core::bindings::MASKED;
+use drivewam_core::config::{Config, Layer};
+use drivewam_core::dims::Model;
+use drivewam_core::dtype::DType;
+use drivewam_core::noise::{Stream, standard_normal};
+use drivewam_core::rope::RopeTable;
+use drivewam_core::selection::{Policy, Provenance, Scoring, SlotTable};
+use drivewam_device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// The shipped small model: its rotations are those of the suite.
+pub fn model() -> Model {
+    let layer = |name: &str, text: &str| Layer { name: name.to_owned(), text: text.to_owned() };
+    let layers = [
+        layer("model", include_str!("../../../configs/model/tiny.yaml")),
+        layer("target", include_str!("../../../configs/target/host-cpu.yaml")),
+        layer("vehicle", include_str!("../../../configs/vehicle/world.yaml")),
+        layer("tiny", include_str!("../../../configs/tiny.yaml")),
+    ];
+    Config::from_layers(&layers).unwrap().model
+}
+
+/// A memory whose pools are no multiple of a chunk, so that the first selection meets free slots.
+pub fn layout(scoring: Scoring) -> KvLayout {
+    let model = model();
+    KvLayout {
+        layers: 2,
+        heads: 3,
+        head_dim: model.head_dim,
+        video_slots: 20,
+        action_slots: 10,
+        tail_slots: 8,
+        pass_tokens: 14,
+        scoring,
+        rope: RopeTable::new(&model),
+    }
+}
+
+/// What a pass put out: K, V and Q, `[L][H, tokens, D]`.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// N.
+    pub tokens: usize,
+    /// Keys.
+    pub k: Vec<Vec<f32>>,
+    /// Values.
+    pub v: Vec<Vec<f32>>,
+    /// Queries.
+    pub q: Vec<Vec<f32>>,
+}
+
+impl Offer {
+    /// Standard normals that depend on the seed alone.
+    pub fn random(layout: &KvLayout, tokens: usize, seed: u64) -> Self {
+        let mut chunk = 0;
+        let mut tensor = || {
+            (0..layout.layers)
+                .map(|_| {
+                    let mut data = vec![0.0; layout.heads * tokens * layout.head_dim];
+                    chunk += 1;
+                    standard_normal(seed, chunk, Stream::Video, &mut data);
+                    data
+                })
+                .collect::<Vec<_>>()
+        };
+        Self { tokens, k: tensor(), v: tensor(), q: tensor() }
+    }
+}
+
+/// Everything that a commit can change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Per layer.
+    pub tables: Vec<SlotTable>,
+    /// `[L][H, S, D]`.
+    pub k: Vec<Vec<f32>>,
+    /// `[L][H, S, D]`.
+    pub v: Vec<Vec<f32>>,
+    /// `[S]`.
+    pub bias: Vec<f32>,
+    /// As the device says.
+    pub counts: KvCounts,
+}
+
+/// Whose token: a pool's, or the tail's (`None`); its chunk; its index.
+type Token = (Option<bool>, u32, u32);
+
+/// Key and value of a token, `[L, H, D]` each.
+type Pair = [Vec<f32>; 2];
+
+/// The device, its memory, and what must be in it.
+#[derive(Debug)]
+pub struct Rig {
+    /// Under test.
+    pub device: Box<dyn Device>,
+    /// Of its memory.
+    pub layout: KvLayout,
+    /// Of its memory.
+    pub regions: KvRegions,
+    /// Room for K, V and Q of the longest pass.
+    room: PassKv,
+    /// Every token that was ever committed.
+    notebook: BTreeMap<Token, Pair>,
+    /// What the device must say.
+    counts: KvCounts,
+}
+
+impl Rig {
+    /// A device whose memory is not open yet.
+    pub fn closed(make: Make, scoring: Scoring) -> Self {
+        let layout = layout(scoring);
+        let mut planner = Planner::new();
+        let mut per_layer = |name: &str, rows: usize| -> Vec<Region> {
+            let shape = [layout.heads, rows, layout.head_dim];
+            (0..layout.layers).map(|l| planner.add("memory", format!("{name}.{l}"), DType::F32, &shape).unwrap()).collect()
+        };
+        let (k, v) = (per_layer("mem_k", layout.slots()), per_layer("mem_v", layout.slots()));
+        let room = PassKv {
+            tokens: layout.pass_tokens,
+            k: per_layer("k", layout.pass_tokens),
+            v: per_layer("v", layout.pass_tokens),
+            q: per_layer("q", layout.pass_tokens),
+        };
+        let bias = planner.add("memory", "mem_bias", DType::F32, &[layout.slots()]).unwrap();
+        let device = make(planner.finish(1 << 24).unwrap()).unwrap();
+        let regions = KvRegions { k, v, bias };
+        Self { device, layout, regions, room, notebook: BTreeMap::new(), counts: KvCounts::default() }
+    }
+
+    /// A device with an open, empty memory.
+    pub fn new(make: Make, scoring: Scoring) -> Self {
+        let mut rig = Self::closed(make, scoring);
+        rig.device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap();
+        rig
+    }
+
+    /// Uploads what a pass puts out.
+    pub fn put(&mut self, offer: &Offer) -> PassKv {
+        let len = self.layout.heads * offer.tokens * self.layout.head_dim;
+        let cut = |regions: &[Region]| regions.iter().map(|r| r.part(0, len).unwrap()).collect::<Vec<_>>();
+        let pass = PassKv { tokens: offer.tokens, k: cut(&self.room.k), v: cut(&self.room.v), q: cut(&self.room.q) };
+        for (regions, data) in [(&pass.k, &offer.k), (&pass.v, &offer.v), (&pass.q, &offer.q)] {
+            for (region, data) in regions.iter().zip(data) {
+                self.device.upload(*region, data).unwrap();
+            }
+        }
+        pass
+    }
+
+    /// Commits rows of a pass as observed and, where the device took them, writes them down.
+    pub fn observe(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, offer: &Offer, rows: Range<usize>) -> Result<()> {
+        let pass = self.put(offer);
+        self.device.kv_commit_observed(pool, policy, chunk, &pass, rows.clone())?;
+        self.note(Some(pool == Pool::Video), chunk, offer, &rows);
+        let slots = self.layout.pool(pool).len();
+        let count = if pool == Pool::Video { &mut self.counts.video } else { &mut self.counts.action };
+        *count = (*count + rows.len()).min(slots);
+        Ok(())
+    }
+
+    /// Commits rows of a pass as predicted and, where the device took them, writes them down.
+    pub fn predict(&mut self, chunk: u32, offer: &Offer, rows: Range<usize>) -> Result<()> {
+        let pass = self.put(offer);
+        self.device.kv_commit_predicted(chunk, &pass, rows.clone())?;
+        self.note(None, chunk, offer, &rows);
+        self.counts.tail = rows.len();
+        Ok(())
+    }
+
+    /// Empties the tail.
+    pub fn drop_predicted(&mut self) {
+        self.device.kv_drop_predicted().unwrap();
+        self.counts.tail = 0;
+    }
+
+    /// Empties the memory.
+    pub fn clear(&mut self) {
+        self.device.kv_clear().unwrap();
+        self.counts = KvCounts::default();
+    }
+
+    fn note(&mut self, whose: Option<bool>, chunk: u32, offer: &Offer, rows: &Range<usize>) {
+        let width = self.layout.head_dim;
+        for (token, row) in (0u32..).zip(rows.clone()) {
+            let gather = |tensor: &[Vec<f32>]| {
+                let heads = |layer: &Vec<f32>| {
+                    layer.chunks(offer.tokens * width).flat_map(|head| head[row * width..(row + 1) * width].to_vec()).collect::<Vec<f32>>()
+                };
+                tensor.iter().flat_map(heads).collect::<Vec<f32>>()
+            };
+            self.notebook.insert((whose, chunk, token), [gather(&offer.k), gather(&offer.v)]);
+        }
+    }
+
+    /// Reads everything that a commit can change.
+    pub fn snapshot(&mut self) -> Snapshot {
+        let len = self.layout.heads * self.layout.slots() * self.layout.head_dim;
+        let mut download = |region: Region, len: usize| {
+            let mut out = vec![f32::NAN; len];
+            self.device.download(region, &mut out).unwrap();
+            out
+        };
+        let k = self.regions.k.iter().map(|r| download(*r, len)).collect();
+        let v = self.regions.v.iter().map(|r| download(*r, len)).collect();
+        let bias = download(self.regions.bias, self.layout.slots());
+        let tables = (0..self.layout.layers).map(|l| self.device.kv_table(l).unwrap()).collect();
+        Snapshot { tables, k, v, bias, counts: self.device.kv_counts() }
+    }
+
+    /// Proves that counts, bias and tables agree, that pools hold observed and the tail predicted tokens, and that every slot holds, bit for bit, the key
+    /// and value of the token that its table names, in every head of its set.
+    pub fn check(&mut self) -> Snapshot {
+        let now = self.snapshot();
+        let layout = &self.layout;
+        assert_eq!(now.counts, self.counts);
+        let width = layout.head_dim;
+        for (layer, table) in now.tables.iter().enumerate() {
+            for set in 0..table.sets() {
+                let slots = table.pool(set, 0..layout.slots()).unwrap();
+                for (range, count) in [
+                    (layout.pool(Pool::Video), self.counts.video),
+                    (layout.pool(Pool::Action), self.counts.action),
+                    (layout.tail(), self.counts.tail),
+                ] {
+                    assert_eq!(slots[range].iter().filter(|s| s.valid).count(), count, "layer {layer}, set {set}");
+                }
+                for (i, slot) in slots.iter().enumerate() {
+                    assert_eq!(now.bias[i], if slot.valid { 0.0 } else { MASKED }, "bias of slot {i}, layer {layer}, set {set}");
+                    if !slot.valid {
+                        continue;
+                    }
+                    let in_tail = layout.tail().contains(&i);
+                    assert_eq!(slot.provenance, if in_tail { Provenance::Predicted } else { Provenance::Observed }, "slot {i}");
+                    let whose = (!in_tail).then(|| layout.pool(Pool::Video).contains(&i));
+                    let [key, value] = &self.notebook[&(whose, slot.chunk, slot.token)];
+                    for head in layout.scoring.heads_of(set, layout.heads) {
+                        let (place, note) = ((head * layout.slots() + i) * width, (layer * layout.heads + head) * width);
+                        let at = format!("layer {layer}, head {head}, slot {i}: {slot:?}");
+                        assert_eq!(now.k[layer][place..place + width], key[note..note + width], "key of {at}");
+                        assert_eq!(now.v[layer][place..place + width], value[note..note + width], "value of {at}");
+                    }
+                }
+            }
+        }
+        now
+    }
+}
+
+/// Chunk and token of every valid slot of a pool, in order.
+pub fn held(table: &SlotTable, set: usize, pool: Range<usize>) -> Vec<(u32, u32)> {
+    let mut held: Vec<_> = table.pool(set, pool).unwrap().iter().filter(|s| s.valid).map(|s| (s.chunk, s.token)).collect();
+    held.sort_unstable();
+    held
+}

@@ -1,0 +1,224 @@
+//! Scores and kept sets against the oracle in core.
+
+use super::Make;
+use super::rig::{Offer, Rig, Snapshot, held};
+use drivewam_core::ErrorKind;
+use drivewam_core::rope::unrotate;
+use drivewam_core::selection::{HeadSets, Inputs, Keys, Normalise, Policy, Rows, Scored, Scoring, Slot, destinations, score, scratch_len};
+use drivewam_device::{KvLayout, Pool};
+use std::ops::Range;
+
+/// A device sums in f32: a score may be this far from the oracle's, and a token this near the cut may fall on either side.
+const CLOSE: f32 = 1e-5;
+
+/// Every combination of the named options; the weight of relevance takes turns.
+fn options() -> Vec<Scoring> {
+    let mut all = Vec::new();
+    for heads in [HeadSets::Shared, HeadSets::PerHead] {
+        for normalise in [Normalise::Literal, Normalise::Softmax] {
+            for keys in [Keys::PostRope, Keys::PreRope] {
+                for max_pool in [0, 3, 7] {
+                    for scored in [Scored::Pool, Scored::PoolAndNew] {
+                        let lambda = [0.07, 0.5, 0.0, 1.0][all.len() % 4];
+                        all.push(Scoring { lambda, heads, normalise, keys, max_pool, scored });
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// The oracle's scores of one layer and set, of the pool as it was before the commit.
+fn oracle(
+    layout: &KvLayout,
+    was: &Snapshot,
+    pool: Pool,
+    layer: usize,
+    set: usize,
+    chunk: u32,
+    offer: &Offer,
+    rows: &Range<usize>,
+) -> Vec<f32> {
+    let width = layout.head_dim;
+    let range = layout.pool(pool);
+    let slots = was.tables[layer].pool(set, range.clone()).unwrap();
+    let (mut keys, mut queries, mut new) = (was.k[layer].clone(), offer.q[layer].clone(), offer.k[layer].clone());
+    if layout.scoring.keys == Keys::PreRope {
+        let mut turn = vec![0.0; width];
+        let mut turn_back = |chunk: u32, token: usize, row: &mut [f32]| {
+            match pool {
+                Pool::Video => layout.rope.video(u64::from(chunk), token, &mut turn),
+                Pool::Action => layout.rope.action(u64::from(chunk), token, &mut turn),
+            }
+            unrotate(&turn, row);
+        };
+        for head in 0..layout.heads {
+            for (i, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.valid) {
+                let at = (head * layout.slots() + range.start + i) * width;
+                turn_back(slot.chunk, slot.token as usize, &mut keys[at..at + width]);
+            }
+            for (token, row) in rows.clone().enumerate() {
+                let at = (head * offer.tokens + row) * width;
+                turn_back(chunk, token, &mut queries[at..at + width]);
+                turn_back(chunk, token, &mut new[at..at + width]);
+            }
+        }
+    }
+    let of = |data, count, rows: &Range<usize>| Rows::new(data, [layout.heads, count, width]).unwrap().slice(rows.clone()).unwrap();
+    let inputs =
+        Inputs { keys: of(&keys, layout.slots(), &range), queries: of(&queries, offer.tokens, rows), new: of(&new, offer.tokens, rows) };
+    let mut out = vec![0.0; slots.len()];
+    score(&layout.scoring, set, &inputs, slots, &mut vec![0.0; scratch_len(&layout.scoring, &inputs)], &mut out).unwrap();
+    out
+}
+
+/// Commits under `selective` and holds every layer and set to the oracle. Returns how many tokens were compared, and how many were excused.
+fn observe(rig: &mut Rig, pool: Pool, chunk: u32, offer: &Offer, rows: Range<usize>) -> [usize; 2] {
+    let before = rig.snapshot();
+    rig.observe(pool, Policy::Selective(&[]), chunk, offer, rows.clone()).unwrap();
+    let after = rig.check();
+    let (layout, range) = (rig.layout.clone(), rig.layout.pool(pool));
+    let mut seen = [0, 0];
+    for layer in 0..layout.layers {
+        for set in 0..layout.scoring.sets(layout.heads) {
+            let slots = before.tables[layer].pool(set, range.clone()).unwrap();
+            let now = after.tables[layer].pool(set, range.clone()).unwrap();
+            let fresh = now.iter().filter(|s| s.valid && s.chunk == chunk).count();
+            assert_eq!(fresh, rows.len(), "the new chunk is kept whole");
+            if slots.iter().filter(|s| !s.valid).count() >= rows.len() {
+                continue;
+            }
+            let at = format!("{:?}, {pool:?}, chunk {chunk}, layer {layer}, set {set}", layout.scoring);
+            let scores = oracle(&layout, &before, pool, layer, set, chunk, offer, &rows);
+            let mut gone = vec![0; rows.len()];
+            destinations(Policy::Selective(&scores), slots, &mut vec![0; slots.len()], &mut gone).unwrap();
+            let stays = |i: usize| !gone.contains(&(i as u32));
+            let valid = || slots.iter().enumerate().filter(|(_, slot)| slot.valid).map(|(i, _)| i);
+            let lowest_kept = valid().filter(|i| stays(*i)).map(|i| scores[i]).fold(f32::INFINITY, f32::min);
+            let highest_gone = valid().filter(|i| !stays(*i)).map(|i| scores[i]).fold(f32::NEG_INFINITY, f32::max);
+            for i in valid() {
+                let stayed = now[i].chunk != chunk;
+                seen[0] += 1;
+                if stayed {
+                    assert_eq!(Slot { score: 0.0, ..now[i] }, Slot { score: 0.0, ..slots[i] }, "{at}, slot {i}");
+                    assert!((now[i].score - scores[i]).abs() <= CLOSE, "{at}, slot {i}: score {} for {}", now[i].score, scores[i]);
+                }
+                if stayed != stays(i) {
+                    let across = if stayed { lowest_kept - scores[i] } else { scores[i] - highest_gone };
+                    assert!(across <= CLOSE, "{at}, slot {i} {}: {across} from the cut", if stayed { "stayed" } else { "went" });
+                    seen[1] += 1;
+                }
+            }
+        }
+    }
+    seen
+}
+
+/// Breaks if any term, option, mask or rotation of the score is another one than the oracle's, in any layer, head or pool.
+pub fn every_option_scores_and_keeps_as_the_oracle_does(make: Make) {
+    let mut seen = [0, 0];
+    for (case, scoring) in (0u64..).zip(options()) {
+        let mut rig = Rig::new(make, scoring);
+        for chunk in 0..7u32 {
+            let seed = 1000 * case + u64::from(chunk);
+            let mut offer = Offer::random(&rig.layout, 12, seed);
+            if chunk == 1 {
+                // One token without a direction.
+                for layer in &mut offer.k {
+                    for head in layer.chunks_mut(12 * rig.layout.head_dim) {
+                        head[3 * rig.layout.head_dim..4 * rig.layout.head_dim].fill(0.0);
+                    }
+                }
+            }
+            for (pool, rows) in [(Pool::Video, 1..7), (Pool::Action, 7..11)] {
+                let [compared, excused] = observe(&mut rig, pool, chunk, &offer, rows);
+                seen = [seen[0] + compared, seen[1] + excused];
+            }
+        }
+    }
+    assert!(seen[0] > 10_000, "only {} tokens were compared", seen[0]);
+    assert!(seen[1] * 1000 <= seen[0], "{} of {} tokens needed the tolerance of the cut", seen[1], seen[0]);
+}
+
+/// Breaks if equal scores fall apart by slot order, by thread, or by the place of a row in a loop.
+pub fn tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index(make: Make) {
+    for heads in [HeadSets::Shared, HeadSets::PerHead] {
+        let mut rig = Rig::new(make, Scoring { heads, ..Scoring::default() });
+        let width = rig.layout.head_dim;
+        let mut offer = Offer::random(&rig.layout, 6, 3);
+        for layer in &mut offer.k {
+            for head in layer.chunks_mut(6 * width) {
+                let (first, rest) = head.split_at_mut(width);
+                rest.chunks_mut(width).for_each(|row| row.copy_from_slice(first));
+            }
+        }
+        for chunk in 0..6 {
+            rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &offer, 0..6).unwrap();
+        }
+        let now = rig.check();
+        // Fourteen old ones stay: the two oldest chunks, and two of the third.
+        let mut wanted: Vec<(u32, u32)> = (0..2).flat_map(|chunk| (0..6).map(move |token| (chunk, token))).collect();
+        wanted.extend([(2, 0), (2, 1)]);
+        wanted.extend((0..6).map(|token| (5, token)));
+        for table in &now.tables {
+            for set in 0..table.sets() {
+                assert_eq!(held(table, set, 0..20), wanted, "{heads:?}, set {set}");
+            }
+        }
+    }
+}
+
+/// Breaks if the tail is read by a selection.
+pub fn predicted_tokens_neither_score_nor_change_a_score(make: Make) {
+    let scoring = Scoring { heads: HeadSets::PerHead, ..Scoring::default() };
+    let [mut with, mut without] = [(); 2].map(|()| Rig::new(make, scoring));
+    for chunk in 0..6 {
+        let offer = Offer::random(&with.layout, 6, 50 + u64::from(chunk));
+        with.predict(chunk, &Offer::random(&with.layout, 8, 90 + u64::from(chunk)), 0..8).unwrap();
+        for rig in [&mut with, &mut without] {
+            rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &offer, 0..6).unwrap();
+        }
+        let (a, b) = (with.check(), without.check());
+        for (a, b) in a.tables.iter().zip(&b.tables) {
+            for set in 0..a.sets() {
+                assert_eq!(a.pool(set, 0..30).unwrap(), b.pool(set, 0..30).unwrap(), "chunk {chunk}, set {set}");
+            }
+        }
+    }
+}
+
+/// Breaks if a broken query decides what is forgotten.
+pub fn a_query_that_is_not_finite_leaves_the_memory_as_it_was(make: Make) {
+    for heads in [HeadSets::Shared, HeadSets::PerHead] {
+        let mut rig = Rig::new(make, Scoring { heads, ..Scoring::default() });
+        for chunk in 0..4 {
+            rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &Offer::random(&rig.layout, 6, u64::from(chunk)), 0..6).unwrap();
+        }
+        let before = rig.check();
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut offer = Offer::random(&rig.layout, 6, 9);
+            *offer.q[1].last_mut().unwrap() = bad;
+            let error = rig.observe(Pool::Video, Policy::Selective(&[]), 4, &offer, 0..6).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Output, "{error}");
+            assert_eq!(rig.check(), before);
+        }
+        rig.observe(Pool::Video, Policy::Selective(&[]), 4, &Offer::random(&rig.layout, 6, 9), 0..6).unwrap();
+        rig.check();
+    }
+}
+
+/// Breaks if a key without a direction is taken for a copy or an opposite of the others.
+pub fn a_zero_key_has_no_redundancy(make: Make) {
+    let mut rig = Rig::new(make, Scoring { lambda: 0.0, ..Scoring::default() });
+    let mut offer = Offer::random(&rig.layout, 6, 1);
+    for layer in &mut offer.k {
+        layer.fill(0.0);
+    }
+    for chunk in 0..4 {
+        rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &offer, 0..6).unwrap();
+    }
+    let now = rig.check();
+    let scores: Vec<f32> = now.tables[0].pool(0, 0..20).unwrap().iter().map(|s| s.score).collect();
+    assert_eq!(scores, [0.0; 20]);
+}
