@@ -27,6 +27,8 @@ pub mod folder;
 pub mod library;
 mod load;
 mod onnx;
+#[cfg(feature = "ort")]
+pub mod onnxruntime;
 pub mod rten;
 
 pub use engine::{Binding, Bound, Engine, Io};

@@ -34,7 +34,17 @@ pub(crate) fn check(graph: Graph, parts: &Parts<'_>) -> Result<()> {
     }
     agrees(graph, "input", &inputs(onnx_graph), &parts.entry.inputs).map_err(named)?;
     agrees(graph, "output", &onnx_graph.output.iter().map(report).collect::<Vec<_>>(), &parts.entry.outputs).map_err(named)?;
-    onnx_graph.initializer.iter().try_for_each(|tensor| weight(tensor, parts)).map_err(named)
+    weights(onnx_graph, parts).map_err(named)
+}
+
+/// Every weight of a graph and of the graphs inside its nodes; a node's own constants lie in the file.
+fn weights(graph: &GraphProto, parts: &Parts<'_>) -> Result<()> {
+    graph.initializer.iter().try_for_each(|tensor| weight(tensor, parts))?;
+    for attribute in graph.node.iter().flat_map(|node| &node.attribute) {
+        attribute.t.as_ref().map_or(Ok(()), |tensor| weight(tensor, parts))?;
+        attribute.g.as_ref().map_or(Ok(()), |inner| weights(inner, parts))?;
+    }
+    Ok(())
 }
 
 /// What must be fed; older files list their weights among the inputs.

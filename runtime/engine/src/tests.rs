@@ -1,4 +1,4 @@
-//! What tests of several modules need: the shipped model, a device with nothing but memory, and tensors bound to it.
+//! What tests of several modules need: the shipped model and engines, spoilt ones, and tensors of a graph in an arena.
 
 use crate::bytes::Bytes;
 use crate::closed_form;
@@ -10,7 +10,7 @@ use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{GraphEntry, Manifest};
 use drivewam_core::{ErrorKind, Result};
-use drivewam_device::{Device, HostArena};
+use drivewam_device::{Device, HostDevice};
 use std::collections::BTreeMap;
 
 pub(crate) fn tiny() -> Model {
@@ -166,7 +166,7 @@ pub(crate) fn refuses_bad_graphs(open_and_bind: impl Fn(&Folder, Graph, &mut Ben
 /// Tensors of one graph, each in a region of its own.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    pub device: memory::Memory,
+    pub device: HostDevice,
     pub io: Io,
 }
 
@@ -185,7 +185,7 @@ impl Bench {
                 .collect()
         };
         let io = Io { inputs: plan(&entry.inputs), outputs: plan(&entry.outputs) };
-        let device = memory::Memory::new(HostArena::new(planner.finish(1 << 30).unwrap()).unwrap());
+        let device = HostDevice::new(planner.finish(1 << 30).unwrap(), 1).unwrap();
         let mut bench = Self { device, io };
         let mut state = 1u64;
         for bound in bench.io.inputs.clone() {
@@ -234,76 +234,5 @@ impl Bench {
 
     pub fn run(&mut self, engine: &mut dyn Engine, binding: Binding) -> Result<()> {
         engine.run(binding, &mut self.device)
-    }
-}
-
-/// A device with nothing but memory: an engine asks for no more.
-mod memory {
-    use drivewam_core::Result;
-    use drivewam_core::arena::{ArenaPlan, Region};
-    use drivewam_core::flow::solver::SolverStep;
-    use drivewam_core::selection::{Policy, SlotTable};
-    use drivewam_device::{Device, HostArena, KvCounts, KvLayout, KvRegions, PassKv, Pool, Taps};
-    use std::ops::Range;
-
-    #[derive(Debug)]
-    pub(crate) struct Memory(HostArena);
-
-    impl Memory {
-        pub(crate) fn new(arena: HostArena) -> Self {
-            Self(arena)
-        }
-    }
-    impl Device for Memory {
-        fn describe(&self) -> String {
-            "memory".into()
-        }
-        fn plan(&self) -> &ArenaPlan {
-            self.0.plan()
-        }
-        fn host(&mut self) -> Option<&mut HostArena> {
-            Some(&mut self.0)
-        }
-        fn upload(&mut self, to: Region, data: &[f32]) -> Result<()> {
-            self.0.f32_mut(to)?.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
-            Ok(())
-        }
-        fn download(&mut self, from: Region, out: &mut [f32]) -> Result<()> {
-            out.copy_from_slice(self.0.f32(from)?.get(..out.len()).unwrap());
-            Ok(())
-        }
-        fn copy(&mut self, _: Region, _: Region) -> Result<()> {
-            unreachable!()
-        }
-        fn fill(&mut self, _: Region, _: f32) -> Result<()> {
-            unreachable!()
-        }
-        fn resample(&mut self, _: &[u8], _: usize, _: usize, _: &Taps, _: &Taps, _: Region) -> Result<()> {
-            unreachable!()
-        }
-        fn solve(&mut self, _: &SolverStep, _: Region, _: Region, _: &[Region], _: usize, _: &[usize]) -> Result<()> {
-            unreachable!()
-        }
-        fn kv_open(&mut self, _: KvLayout, _: KvRegions) -> Result<()> {
-            unreachable!()
-        }
-        fn kv_clear(&mut self) -> Result<()> {
-            unreachable!()
-        }
-        fn kv_commit_predicted(&mut self, _: u32, _: &PassKv, _: Range<usize>) -> Result<()> {
-            unreachable!()
-        }
-        fn kv_drop_predicted(&mut self) -> Result<()> {
-            unreachable!()
-        }
-        fn kv_commit_observed(&mut self, _: Pool, _: Policy<'_>, _: u32, _: &PassKv, _: Range<usize>) -> Result<()> {
-            unreachable!()
-        }
-        fn kv_counts(&self) -> KvCounts {
-            unreachable!()
-        }
-        fn kv_table(&mut self, _: usize) -> Result<SlotTable> {
-            unreachable!()
-        }
     }
 }
