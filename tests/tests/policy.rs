@@ -1,11 +1,13 @@
 //! The shipped policy on held-out worlds, through the whole runtime: observed history, ten chunks a world, beside constant velocity and yaw rate.
 //!
-//! Seeds 0 to 9999 are never trained on. Runs 24 worlds; `DRIVEWAM_WORLDS=200` runs the number that the README reports.
+//! Seeds 0 to 9999 are never trained on. Runs 24 worlds; `DRIVEWAM_WORLDS=200` runs the number that the README reports, and
+//! `DRIVEWAM_SET='memory: {policy: fifo}'` puts a layer on top of the shipped configuration.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam::ingest::EgoState;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
+use drivewam_core::config::Layer;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
 use drivewam_engine::Folder;
@@ -70,7 +72,9 @@ fn mean_and_error(values: &[f64]) -> (f64, f64) {
 #[test]
 fn the_shipped_policy_is_at_least_35_percent_better_than_constant_velocity_and_yaw_rate() {
     let worlds: u64 = std::env::var("DRIVEWAM_WORLDS").map_or(24, |n| n.parse().unwrap());
-    let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &[]).unwrap();
+    let layer = |text| Layer { name: "DRIVEWAM_SET".to_owned(), text };
+    let layers: Vec<Layer> = std::env::var("DRIVEWAM_SET").ok().map(layer).into_iter().collect();
+    let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &layers).unwrap();
     let folder = Folder::open(config.engine.folder.as_ref(), None).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap();

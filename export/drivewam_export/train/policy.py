@@ -1,7 +1,7 @@
 """Trains the small policy on latents: `python -m drivewam_export.train.policy --data DIR --codec DIR --out DIR --minutes M`.
 
 Two phases share one script. Phase A: short windows (K = 4), several noisy action copies. Phase B (`--long`): long windows, keys older than
-three chunks dropped at random, the last chunk's clean video replaced by the model's own prediction, windows where memory is needed drawn more
+the newest chunk dropped at random, the last chunk's clean video replaced by the model's own prediction, windows where memory is needed drawn more
 often. A checkpoint holds everything to go on; it is written aside and renamed.
 """
 
@@ -118,14 +118,15 @@ def arrange(layout: Layout, tokens_v, tokens_a):
 
 
 def drop_old_keys(layout: Layout, rows: int, generator, share: float):
-    """Visibility [rows, N, N] in which, for `share` of the rows, clean keys older than three chunks are dropped at random."""
+    """Visibility [rows, N, N] in which, for `share` of the rows, clean keys older than the newest chunk are dropped at random: a bounded memory
+    keeps the newest chunk whole and thins all others."""
     chunk = torch.tensor([g.chunk for g in layout.groups])[layout.group]
     clean = torch.tensor([not g.noisy for g in layout.groups])[layout.group]
     age = chunk[:, None] - chunk[None, :]
     rate = torch.rand(rows, 1, generator=generator) * 0.95
     rate = torch.where(torch.rand(rows, 1, generator=generator) < share, rate, torch.zeros(()))
     dropped = torch.rand(rows, layout.length, generator=generator) < rate
-    old = (age > 3) & clean[None, :]
+    old = (age > 1) & clean[None, :]
     return layout.visible[None] & ~(old[None] & dropped[:, None, :])
 
 
@@ -198,7 +199,7 @@ class Trainer:
         ego = ego_dropout(ego, generator, a.ego_dropout)
         if chunks > 1:  # chunk 0 reads chunk 1's guidance and ego
             ego[:, 0], command[:, 0] = ego[:, 1], command[:, 1]
-        visible = drop_old_keys(layout, a.batch, generator, 0.4) if a.long else layout.visible[None]
+        visible = drop_old_keys(layout, a.batch, generator, 0.6) if a.long else layout.visible[None]
         bias, scale = layout.self_bias(visible), self_scale(visible.sum(-1)) if self.config.self_scale == "log" else None
         times = self.levels.draw(layout, a.batch, generator)
         noise = torch.randn(clean.shape, generator=generator)
