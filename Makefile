@@ -11,11 +11,11 @@ test: lint rust python
 ORT = $$(ls $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)
 
 rust: setup fixtures
-	ORT_DYLIB_PATH=$(ORT) cargo test --release --workspace --no-fail-fast
+	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --no-fail-fast
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --profile ci --workspace --all-targets -- -D warnings
 
 setup: $(VENV)/ready
 

@@ -2,6 +2,9 @@
 
 use drivewam_core::{Error, ErrorKind, Result};
 
+/// A value and its stamp, if there is one.
+pub(crate) type Found<T> = Option<(i64, T)>;
+
 /// A ring of stamped values. Stamps rise strictly. Allocates when made and never again.
 #[derive(Debug)]
 pub(crate) struct Track<T> {
@@ -38,7 +41,7 @@ impl<T: Copy> Track<T> {
         Ok(())
     }
 
-    fn get(&self, i: usize) -> Option<(i64, T)> {
+    fn get(&self, i: usize) -> Found<T> {
         let place = self.head + i;
         self.entries.get(if place < self.entries.len() { place } else { place - self.entries.len() }).copied()
     }
@@ -48,7 +51,7 @@ impl<T: Copy> Track<T> {
     }
 
     /// The last entry at or before `at_ns`, and the first one after it.
-    pub(crate) fn around(&self, at_ns: i64) -> (Option<(i64, T)>, Option<(i64, T)>) {
+    pub(crate) fn around(&self, at_ns: i64) -> (Found<T>, Found<T>) {
         let (mut low, mut high) = (0, self.entries.len());
         while low < high {
             let middle = usize::midpoint(low, high);
