@@ -152,3 +152,119 @@ pub(crate) fn exact(io: &Io) -> Result<(Vec<Region>, Vec<Region>)> {
     let cut = |bound: &[Bound]| bound.iter().map(|t| t.region.part(0, t.shape.iter().product())).collect::<Result<Vec<_>>>();
     Ok((cut(&io.inputs)?, cut(&io.outputs)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::closed_form::{ClosedForm, Options, folder};
+    use crate::tests::{Bench, tiny};
+    use drivewam_core::arena::Planner;
+
+    fn bound<'a>(io: &'a mut Io, name: &str) -> &'a mut Bound {
+        io.inputs.iter_mut().chain(&mut io.outputs).find(|b| b.name == name).unwrap()
+    }
+
+    #[test]
+    fn a_tensor_that_does_not_fit_the_graph_is_refused_by_name_and_leaves_no_binding() {
+        struct Case {
+            name: &'static str,
+            spoil: fn(&mut Io),
+            kind: ErrorKind,
+            words: &'static [&'static str],
+        }
+        use ErrorKind::{Manifest, Usage};
+        let cases = [
+            Case {
+                name: "unknown input",
+                spoil: |io| bound(io, "tokens").name = "token".into(),
+                kind: Manifest,
+                words: &["\"token\"", "not a tensor"],
+            },
+            Case {
+                name: "unknown output",
+                spoil: |io| bound(io, "k.5").name = "k.6".into(),
+                kind: Manifest,
+                words: &["\"k.6\"", "not a tensor"],
+            },
+            Case {
+                name: "missing input",
+                spoil: |io| io.inputs.retain(|b| b.name != "mem_k.3"),
+                kind: Manifest,
+                words: &["\"mem_k.3\"", "not bound"],
+            },
+            Case {
+                name: "bound twice",
+                spoil: |io| {
+                    let again = bound(io, "tokens").clone();
+                    io.inputs.push(again);
+                },
+                kind: Usage,
+                words: &["\"tokens\"", "twice"],
+            },
+            Case {
+                name: "rank",
+                spoil: |io| bound(io, "rope").shape = vec![8, 32],
+                kind: Manifest,
+                words: &["\"rope\"", "[8, 32]", "[N, 16, 2]"],
+            },
+            Case {
+                name: "fixed axis",
+                spoil: |io| bound(io, "tokens").shape[1] = 95,
+                kind: Manifest,
+                words: &["\"tokens\"", "[8, 95]", "[N, 96]"],
+            },
+            Case {
+                name: "two N",
+                spoil: |io| bound(io, "velocity").shape[0] = 7,
+                kind: Manifest,
+                words: &["\"velocity\"", "N = 8", "[7, 96]"],
+            },
+            Case { name: "two S", spoil: |io| bound(io, "mem_v.0").shape[1] = 39, kind: Manifest, words: &["\"mem_v.0\"", "S = 40"] },
+            Case {
+                name: "element type",
+                spoil: |io| bound(io, "tokens").region = Planner::new().add("x", "x", DType::F16, &[8, 96]).unwrap(),
+                kind: Manifest,
+                words: &["\"tokens\"", "element type", "got f16, wanted f32"],
+            },
+            Case {
+                name: "short region",
+                spoil: |io| {
+                    let tokens = bound(io, "tokens");
+                    tokens.region = tokens.region.part(0, 8 * 96 - 1).unwrap();
+                },
+                kind: Usage,
+                words: &["\"tokens\"", "too short", "767"],
+            },
+            Case {
+                name: "output over an input",
+                spoil: |io| bound(io, "velocity").region = bound(io, "tokens").region,
+                kind: Usage,
+                words: &["\"velocity\"", "\"tokens\""],
+            },
+            Case {
+                name: "output over an output",
+                spoil: |io| bound(io, "k.1").region = bound(io, "k.0").region,
+                kind: Usage,
+                words: &["\"k.1\"", "\"k.0\""],
+            },
+        ];
+        let folder = folder(&tiny()).unwrap();
+        let mut failed = Vec::new();
+        for case in &cases {
+            let mut engine = ClosedForm::open(&folder, Graph::Dit, Options::default()).unwrap();
+            let mut bench = Bench::new(folder.manifest().graph(Graph::Dit).unwrap(), 8, 40);
+            (case.spoil)(&mut bench.io);
+            match bench.bind(&mut engine) {
+                Ok(_) => failed.push(format!("{}: taken", case.name)),
+                Err(e) => {
+                    let text = e.to_string();
+                    if e.kind() != case.kind || !case.words.iter().all(|word| text.contains(word)) || !text.contains("dit") {
+                        failed.push(format!("{}: {text}", case.name));
+                    }
+                }
+            }
+            assert_eq!(bench.run(&mut engine, Binding(0)).unwrap_err().kind(), Usage, "{}", case.name);
+        }
+        assert!(failed.is_empty(), "{failed:#?}");
+    }
+}

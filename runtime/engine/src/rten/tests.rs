@@ -21,6 +21,12 @@ fn every_shipped_graph_loads_binds_and_runs_to_finite_numbers() {
     }
 }
 
+#[test]
+fn the_version_in_reports_is_the_pinned_one() {
+    let pins = include_str!("../../../../Cargo.toml");
+    assert!(pins.contains(&format!("\nrten = \"{VERSION}\"\n")));
+}
+
 /// Breaks when weights are read from memory that was freed, or when a folder must outlive its engines.
 #[test]
 fn an_engine_outlives_the_folder_it_was_loaded_from_and_gives_the_same_bits_again() {
