@@ -1,7 +1,5 @@
 //! The host device, by one thread, by three, and on its portable loops, is held to the suite that every device must pass.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use drivewam_core::Result;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::selection::{HeadSets, Keys, Normalise, Policy, Scored, Scoring};

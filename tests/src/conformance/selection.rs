@@ -29,17 +29,17 @@ fn options() -> Vec<Scoring> {
     all
 }
 
-/// The oracle's scores of one layer and set, of the pool as it was before the commit.
-fn oracle(
-    layout: &KvLayout,
-    was: &Snapshot,
+/// What was committed.
+struct Commit<'a> {
     pool: Pool,
-    layer: usize,
-    set: usize,
     chunk: u32,
-    offer: &Offer,
-    rows: &Range<usize>,
-) -> Vec<f32> {
+    offer: &'a Offer,
+    rows: Range<usize>,
+}
+
+/// The oracle's scores of one layer and set, of the pool as it was before the commit.
+fn oracle(layout: &KvLayout, was: &Snapshot, layer: usize, set: usize, commit: &Commit<'_>) -> Vec<f32> {
+    let Commit { pool, chunk, offer, ref rows } = *commit;
     let width = layout.head_dim;
     let range = layout.pool(pool);
     let slots = was.tables[layer].pool(set, range.clone()).unwrap();
@@ -79,6 +79,7 @@ fn observe(rig: &mut Rig, pool: Pool, chunk: u32, offer: &Offer, rows: Range<usi
     rig.observe(pool, Policy::Selective(&[]), chunk, offer, rows.clone()).unwrap();
     let after = rig.check();
     let (layout, range) = (rig.layout.clone(), rig.layout.pool(pool));
+    let commit = Commit { pool, chunk, offer, rows: rows.clone() };
     let mut seen = [0, 0];
     for layer in 0..layout.layers {
         for set in 0..layout.scoring.sets(layout.heads) {
@@ -90,7 +91,7 @@ fn observe(rig: &mut Rig, pool: Pool, chunk: u32, offer: &Offer, rows: Range<usi
                 continue;
             }
             let at = format!("{:?}, {pool:?}, chunk {chunk}, layer {layer}, set {set}", layout.scoring);
-            let scores = oracle(&layout, &before, pool, layer, set, chunk, offer, &rows);
+            let scores = oracle(&layout, &before, layer, set, &commit);
             let mut gone = vec![0; rows.len()];
             destinations(Policy::Selective(&scores), slots, &mut vec![0; slots.len()], &mut gone).unwrap();
             let stays = |i: usize| !gone.contains(&(i as u32));

@@ -80,16 +80,18 @@ impl Workspace {
         let tokens = pool + layout.pass_tokens;
         let heads = layout.scoring.heads_of(0, layout.heads).len();
         let turned = if layout.scoring.keys == Keys::PreRope { layout.head_dim } else { 0 };
+        // Not zeros: those may come from pages that the host backs only when they are first used, which would be in Run.
+        let touched = |len: usize| vec![f32::NAN; len];
         Self {
-            logits: vec![0.0; layout.pass_tokens * tokens],
-            rho: vec![0.0; tokens],
-            eta: vec![0.0; tokens],
-            inverse: vec![0.0; tokens],
-            sum: vec![0.0; heads * layout.head_dim],
-            order: vec![0; tokens],
-            turns: vec![0.0; tokens * turned],
-            keys: vec![0.0; heads * tokens * turned],
-            queries: vec![0.0; heads * layout.pass_tokens * turned],
+            logits: touched(layout.pass_tokens * tokens),
+            rho: touched(tokens),
+            eta: touched(tokens),
+            inverse: touched(tokens),
+            sum: touched(heads * layout.head_dim),
+            order: vec![u32::MAX; tokens],
+            turns: touched(tokens * turned),
+            keys: touched(heads * tokens * turned),
+            queries: touched(heads * layout.pass_tokens * turned),
         }
     }
 
