@@ -2,6 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod drive;
+mod inspect;
+mod plan;
+mod sheet;
+mod shipped;
 mod world;
 
 use clap::{Parser, Subcommand};
@@ -17,16 +22,25 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Drive an input folder, or a world drawn on the way, and write trajectories, pictures and figures.
+    Drive(drive::Args),
+    /// Print the plan of the one memory allocation, or say why it does not fit.
+    Plan(plan::Args),
+    /// Print the manifest of a folder of engines and check the hash of every file.
+    Inspect(inspect::Args),
     /// Write drawn worlds as input folders, one per seed.
     World(world::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
-        Verb::World(args) => world::run(&args),
+        Verb::Drive(args) => drive::run(&args),
+        Verb::Plan(args) => plan::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Inspect(args) => inspect::run(&args),
+        Verb::World(args) => world::run(&args).map(|()| ExitCode::SUCCESS),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("drivewam: {error:#}");
             ExitCode::FAILURE

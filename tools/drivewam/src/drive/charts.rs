@@ -1,0 +1,210 @@
+//! `path.png`: the drive from above. `latency.png`: what each chunk cost, by stage.
+
+use super::overlay::colour_of;
+use super::row::Row;
+use crate::sheet::{Area, DRIVEN, GREY, INK, SMOOTH, Sheet, drawing, fill, text, width_of, write};
+use anyhow::Result;
+use drivewam::telemetry::Stage;
+use drivewam_core::pose::Pose2;
+use plotters::prelude::*;
+use std::path::Path;
+
+const WIDTH: usize = 1200;
+const HEIGHT: usize = 760;
+/// Labels of the axes, written pixels.
+const SMALL: usize = 13;
+/// Most chunks whose numbers are written into the path.
+const MOST_LABELS: usize = 24;
+/// One colour for each stage, told apart by people who see few.
+const STAGES: [RGBColor; Stage::ALL.len()] = [
+    RGBColor(150, 156, 164),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 158, 115),
+    RGBColor(240, 228, 66),
+    RGBColor(204, 121, 167),
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(90, 60, 120),
+    RGBColor(60, 64, 70),
+    RGBColor(230, 159, 0),
+];
+
+/// Draws the drive from above: where the car was at each t0, what was then driven, each plan.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn path(rows: &[Row], title: &str, file: &Path) -> Result<()> {
+    let mut sheet = Sheet::new(WIDTH, HEIGHT);
+    let plans: Vec<Vec<(f64, f64)>> = rows.iter().map(|row| place(row, row.outcome.published.points().iter().map(|p| p.pose()))).collect();
+    let truths: Vec<Vec<(f64, f64)>> =
+        rows.iter().map(|row| row.truth.as_ref().map(|t| place(row, t.iter().copied())).unwrap_or_default()).collect();
+    let all = plans.iter().chain(&truths).flatten().copied();
+    let (x, y) = square(all, (WIDTH - 110) as f64 / (HEIGHT - 130) as f64);
+    sheet.draw(|area| {
+        head(area, title)?;
+        let smooth = SMOOTH as i32;
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(58 * smooth)
+            .margin_right(24 * smooth)
+            .margin_bottom(8 * smooth)
+            .margin_left(8 * smooth)
+            .x_label_area_size(44 * smooth)
+            .y_label_area_size(64 * smooth)
+            .build_cartesian_2d(x.0..x.1, y.0..y.1)
+            .map_err(drawing)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GREY.mix(0.25))
+            .axis_style(GREY)
+            .label_style(text(SMALL, &INK))
+            .x_desc("x, m")
+            .y_desc("y, m")
+            .x_label_formatter(&|v| format!("{v:.0}"))
+            .y_label_formatter(&|v| format!("{v:.0}"))
+            .draw()
+            .map_err(drawing)?;
+        for truth in truths.iter().filter(|t| t.len() > 1) {
+            chart.draw_series(LineSeries::new(truth.iter().copied(), DRIVEN.mix(0.9).stroke_width(6 * SMOOTH as u32))).map_err(drawing)?;
+        }
+        for (row, plan) in rows.iter().zip(&plans) {
+            let colour = colour_of(row.outcome.verdict);
+            chart.draw_series(LineSeries::new(plan.iter().copied(), colour.stroke_width(2 * SMOOTH as u32))).map_err(drawing)?;
+        }
+        let every = rows.len().div_ceil(MOST_LABELS).max(1);
+        for (i, row) in rows.iter().enumerate() {
+            let at = (row.outcome.pose.x_m, row.outcome.pose.y_m);
+            let colour = colour_of(row.outcome.verdict);
+            chart.draw_series(std::iter::once(Circle::new(at, 4 * smooth, colour.filled()))).map_err(drawing)?;
+            chart.draw_series(std::iter::once(Circle::new(at, 4 * smooth, INK.stroke_width(SMOOTH as u32)))).map_err(drawing)?;
+            if i % every == 0 {
+                let label = EmptyElement::at(at) + Text::new(row.outcome.chunk.to_string(), (7 * smooth, -16 * smooth), text(11, &INK));
+                chart.draw_series(std::iter::once(label)).map_err(drawing)?;
+            }
+        }
+        let mut entries = vec![(INK, "t0 of a chunk".to_owned())];
+        for verdict in ["accepted", "held", "minimal_risk"] {
+            let count = rows.iter().filter(|r| r.outcome.verdict.as_str() == verdict).count();
+            if let Some(row) = rows.iter().find(|r| r.outcome.verdict.as_str() == verdict) {
+                entries.push((colour_of(row.outcome.verdict), format!("plan, {} ({count})", verdict.replace('_', " "))));
+            }
+        }
+        if truths.iter().any(|t| !t.is_empty()) {
+            entries.push((DRIVEN, "driven".to_owned()));
+        }
+        legend(area, &entries)
+    })?;
+    sheet.save(file)
+}
+
+/// Poses of the ego frame at t0 in the frame of the poses, the car's own place first.
+fn place(row: &Row, poses: impl Iterator<Item = Pose2>) -> Vec<(f64, f64)> {
+    let origin = row.outcome.pose;
+    std::iter::once(origin)
+        .chain(poses.map(|p| origin.compose(&p)))
+        .map(|p| (p.x_m, p.y_m))
+        .filter(|p| p.0.is_finite() && p.1.is_finite())
+        .collect()
+}
+
+/// Ranges of both axes that hold all points, with a metre as long on one as on the other.
+fn square(points: impl Iterator<Item = (f64, f64)>, aspect: f64) -> ((f64, f64), (f64, f64)) {
+    let (mut low, mut high) = ((f64::MAX, f64::MAX), (f64::MIN, f64::MIN));
+    for (x, y) in points {
+        low = (low.0.min(x), low.1.min(y));
+        high = (high.0.max(x), high.1.max(y));
+    }
+    if low.0 > high.0 {
+        return ((-10.0 * aspect, 10.0 * aspect), (-10.0, 10.0));
+    }
+    let centre = (0.5 * (low.0 + high.0), 0.5 * (low.1 + high.1));
+    let half_y = (0.5 * (high.1 - low.1)).max(0.5 * (high.0 - low.0) / aspect).max(3.0) * 1.08;
+    ((centre.0 - half_y * aspect, centre.0 + half_y * aspect), (centre.1 - half_y, centre.1 + half_y))
+}
+
+/// Draws the stages of each chunk on top of one another, and the percentiles of their sum.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn latency(rows: &[Row], title: &str, file: &Path) -> Result<()> {
+    let mut sheet = Sheet::new(WIDTH, HEIGHT);
+    let ms = |ns: u64| ns as f64 * 1e-6;
+    let mut totals: Vec<f64> = rows.iter().map(|r| ms(r.outcome.stages.total_ns())).collect();
+    totals.sort_by(f64::total_cmp);
+    let most = totals.last().copied().unwrap_or(1.0).max(1e-3) * 1.12;
+    sheet.draw(|area| {
+        head(area, title)?;
+        let smooth = SMOOTH as i32;
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(58 * smooth)
+            .margin_right(200 * smooth)
+            .margin_bottom(8 * smooth)
+            .margin_left(8 * smooth)
+            .x_label_area_size(44 * smooth)
+            .y_label_area_size(64 * smooth)
+            .build_cartesian_2d(0.0..rows.len().max(1) as f64, 0.0..most)
+            .map_err(drawing)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GREY.mix(0.25))
+            .axis_style(GREY)
+            .label_style(text(SMALL, &INK))
+            .x_desc("chunk, by its line in trajectories.jsonl")
+            .y_desc("latency, ms")
+            .x_label_formatter(&|v| format!("{v:.0}"))
+            .y_label_formatter(&|v| if most < 10.0 { format!("{v:.2}") } else { format!("{v:.0}") })
+            .draw()
+            .map_err(drawing)?;
+        for (i, row) in rows.iter().enumerate() {
+            let mut floor = 0.0;
+            for (stage, colour) in Stage::ALL.iter().zip(STAGES) {
+                let top = floor + ms(row.outcome.stages.ns(*stage));
+                let (left, right) = (i as f64 + 0.1, i as f64 + 0.9);
+                chart.draw_series(std::iter::once(Rectangle::new([(left, floor), (right, top)], colour.filled()))).map_err(drawing)?;
+                floor = top;
+            }
+        }
+        for (share, name) in [(0.5, "p50"), (0.99, "p99")] {
+            let Some(value) = super::report::percentile(&totals, share) else { continue };
+            let line = PathElement::new(vec![(0.0, value), (rows.len() as f64, value)], INK.stroke_width(SMOOTH as u32));
+            chart.draw_series(std::iter::once(line)).map_err(drawing)?;
+            let label = EmptyElement::at((rows.len() as f64, value))
+                + Text::new(format!("{name} {value:.1} ms"), (6 * smooth, -8 * smooth), text(SMALL, &INK));
+            chart.draw_series(std::iter::once(label)).map_err(drawing)?;
+        }
+        let entries: Vec<(RGBColor, String)> = Stage::ALL
+            .iter()
+            .zip(STAGES)
+            .rev()
+            .filter(|(stage, _)| rows.iter().any(|r| r.outcome.stages.ns(**stage) * 200 > r.outcome.stages.total_ns()))
+            .map(|(stage, colour)| (colour, stage.as_str().to_owned()))
+            .collect();
+        legend_at(area, &entries, WIDTH as i32 - 92, 66)
+    })?;
+    sheet.save(file)
+}
+
+fn head(area: &Area<'_>, title: &str) -> Result<()> {
+    write(area, title, 16, &INK, 16, 12)
+}
+
+fn legend(area: &Area<'_>, entries: &[(RGBColor, String)]) -> Result<()> {
+    let mut left = 16;
+    for (colour, words) in entries {
+        fill(area, (left, 40), (left + 18, 46), colour.to_rgba())?;
+        write(area, words, 12, &INK, left + 24, 37)?;
+        left += 24 + width_of(words, 12) + 24;
+    }
+    Ok(())
+}
+
+fn legend_at(area: &Area<'_>, entries: &[(RGBColor, String)], left: i32, top: i32) -> Result<()> {
+    for (i, (colour, words)) in entries.iter().enumerate() {
+        let y = top + 20 * i as i32;
+        fill(area, (left, y + 2), (left + 14, y + 12), colour.to_rgba())?;
+        write(area, words, 12, &INK, left + 22, y)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! What a drive came to: one JSON object, and the same as tables for people.
+
+use super::row::{Errors, HORIZONS_S, Row, degraded, named};
+use anyhow::Result;
+use drivewam::guard::Verdict;
+use drivewam::telemetry::Stage;
+use drivewam_core::arena::ArenaPlan;
+use drivewam_core::trajectory::Displacement;
+use drivewam_world::Violations;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// All that the summary is made of.
+pub(super) struct Facts<'a> {
+    pub(super) interrupted: bool,
+    pub(super) input: Value,
+    pub(super) configuration: Value,
+    pub(super) engine: Value,
+    pub(super) frames: u64,
+    pub(super) driven_m: f64,
+    pub(super) wall_s: f64,
+    pub(super) realtime: bool,
+    pub(super) rows: &'a [Row],
+    pub(super) arena: &'a ArenaPlan,
+    pub(super) violations: Option<Violations>,
+}
+
+/// The value that `share` of the sorted values do not exceed.
+pub(super) fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied()
+}
+
+fn distribution(mut values: Vec<f64>) -> Value {
+    values.sort_by(f64::total_cmp);
+    let at = |share| percentile(&values, share);
+    json!({"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": values.last(), "count": values.len()})
+}
+
+/// `summary.json`.
+///
+/// # Errors
+/// A trajectory is shorter than a horizon of the errors.
+pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
+    let rows = facts.rows;
+    let mut latency = Map::new();
+    for stage in Stage::ALL {
+        let ran = rows.iter().map(|r| &r.outcome.stages).filter(|s| s.ns(stage) > 0);
+        latency.insert(stage.as_str().to_owned(), distribution(ran.map(|s| s.ns(stage) as f64 * 1e-6).collect()));
+    }
+    latency.insert("total".to_owned(), distribution(rows.iter().map(|r| r.outcome.stages.total_ns() as f64 * 1e-6).collect()));
+    let count = |verdict: Verdict| rows.iter().filter(|r| r.outcome.verdict == verdict).count();
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    let mut degradations: BTreeMap<String, u64> = BTreeMap::new();
+    for row in rows {
+        if let Some(reason) = row.outcome.reason {
+            let word = format!("{reason:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
+            *reasons.entry(word).or_default() += 1;
+        }
+        for name in degraded(&row.outcome).as_object().into_iter().flat_map(Map::keys) {
+            *degradations.entry(name.clone()).or_default() += 1;
+        }
+    }
+    let owners: Map<String, Value> = facts.arena.owners().into_iter().map(|(owner, bytes)| (owner.to_owned(), json!(bytes))).collect();
+    Ok(json!({
+        "schema": 1,
+        "version": env!("CARGO_PKG_VERSION"),
+        "interrupted": facts.interrupted,
+        "realtime": facts.realtime,
+        "input": facts.input,
+        "configuration": facts.configuration,
+        "engine": facts.engine,
+        "frames": facts.frames,
+        "driven_m": facts.driven_m,
+        "wall_s": facts.wall_s,
+        "chunks": rows.len(),
+        "rollouts": rows.last().map_or(0, |r| r.rollout + 1),
+        "passes_per_chunk": rows.last().map(|r| r.outcome.stages.passes()),
+        "verdicts": {
+            "accepted": count(Verdict::Accepted),
+            "held": count(Verdict::Held),
+            "minimal_risk": count(Verdict::MinimalRisk),
+        },
+        "reasons": reasons,
+        "restarts": rows.iter().filter(|r| r.outcome.restarted.is_some()).count(),
+        "degraded_chunks": degradations,
+        "latency_ms": latency,
+        "memory_bytes": {"arena": facts.arena.bytes(), "capacity": facts.arena.capacity_bytes(), "by_owner": owners},
+        "errors_m": errors(rows)?,
+        "closed_loop": facts.violations.map(|v| json!({"collisions": v.collisions, "off_road": v.off_road, "red_lights": v.red_lights})),
+    }))
+}
+
+/// Mean errors over the chunks after which enough was driven.
+fn errors(rows: &[Row]) -> Result<Value> {
+    let mut sums: [Errors; 2] = [[Displacement { mean_m: 0.0, last_m: 0.0 }; HORIZONS_S.len()]; 2];
+    let mut windows = 0usize;
+    for row in rows {
+        if let Some((policy, constant)) = row.errors()? {
+            windows += 1;
+            for (sum, errors) in sums.iter_mut().zip([policy, constant]) {
+                for (sum, error) in sum.iter_mut().zip(errors) {
+                    sum.mean_m += error.mean_m;
+                    sum.last_m += error.last_m;
+                }
+            }
+        }
+    }
+    if windows == 0 {
+        return Ok(json!({"windows": 0}));
+    }
+    let mean = |sum: Errors| named(&sum.map(|e| Displacement { mean_m: e.mean_m / windows as f64, last_m: e.last_m / windows as f64 }));
+    let [policy, constant] = sums;
+    Ok(json!({"windows": windows, "policy": mean(policy), "constant_velocity_and_yaw_rate": mean(constant)}))
+}
+
+/// The summary for people.
+pub(super) fn table(summary: &Value) -> String {
+    let mut t = String::new();
+    let number = |value: &Value| value.as_f64().map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"));
+    let whole = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |v| v.to_string());
+    let mut say = |line: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(t, "{line}");
+    };
+    say(format!("{:<10} {:>9} {:>9} {:>9} {:>9} {:>6}", "stage, ms", "p50", "p90", "p99", "max", "count"));
+    for name in Stage::ALL.iter().map(|s| s.as_str()).chain(["total"]) {
+        let row = &summary["latency_ms"][name];
+        let figures = ["p50", "p90", "p99", "max"].map(|k| number(&row[k]));
+        let [p50, p90, p99, max] = figures;
+        say(format!("{name:<10} {p50:>9} {p90:>9} {p99:>9} {max:>9} {:>6}", whole(&row["count"])));
+    }
+    say(String::new());
+    let memory = &summary["memory_bytes"];
+    say(format!("{:<10} {:>12}", "memory", "bytes"));
+    for (owner, bytes) in memory["by_owner"].as_object().into_iter().flatten() {
+        say(format!("{owner:<10} {:>12}", whole(bytes)));
+    }
+    say(format!("{:<10} {:>12}  of {}", "arena", whole(&memory["arena"]), whole(&memory["capacity"])));
+    say(String::new());
+    let errors = &summary["errors_m"];
+    let windows = errors["windows"].as_u64().unwrap_or(0);
+    if windows > 0 {
+        say(format!("{:<32} {:>8} {:>8} {:>8} {:>8}   n", "error, m", "ADE@3s", "FDE@3s", "ADE@4s", "FDE@4s"));
+        for (name, key) in [("policy", "policy"), ("constant velocity and yaw rate", "constant_velocity_and_yaw_rate")] {
+            let [a, b, c, d] = ["ade_3s", "fde_3s", "ade_4s", "fde_4s"].map(|k| number(&errors[key][k]));
+            say(format!("{name:<32} {a:>8} {b:>8} {c:>8} {d:>8}   {windows}"));
+        }
+    } else {
+        say("error      nothing to measure against: no 4 s were driven after a plan by someone else".to_owned());
+    }
+    say(String::new());
+    let verdicts = &summary["verdicts"];
+    let [accepted, held, risk] = ["accepted", "held", "minimal_risk"].map(|k| whole(&verdicts[k]));
+    say(format!(
+        "chunks     {}: {accepted} accepted, {held} held, {risk} minimal risk; {} restarts",
+        whole(&summary["chunks"]),
+        whole(&summary["restarts"])
+    ));
+    for (reason, count) in summary["reasons"].as_object().into_iter().flatten() {
+        say(format!("reason     {reason}: {count} chunks"));
+    }
+    for (name, count) in summary["degraded_chunks"].as_object().into_iter().flatten() {
+        say(format!("degraded   {name}: {count} chunks"));
+    }
+    let violations = &summary["closed_loop"];
+    if violations.is_object() {
+        let [collisions, off_road, red] = ["collisions", "off_road", "red_lights"].map(|k| whole(&violations[k]));
+        say(format!(
+            "violations {collisions} collisions, {off_road} times off the road, {red} red lights in {} m",
+            number(&summary["driven_m"])
+        ));
+    }
+    t
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percentile;
+
+    #[test]
+    fn a_percentile_is_a_value_that_was_measured() {
+        let values: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!([0.5, 0.9, 0.99, 1.0].map(|share| percentile(&values, share)), [Some(50.0), Some(90.0), Some(99.0), Some(100.0)]);
+        assert_eq!(percentile(&[7.0], 0.5), Some(7.0));
+        assert_eq!(percentile(&[], 0.5), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! One chunk of a drive: its outcome, what was then driven, and its line in `trajectories.jsonl`.
+
+use anyhow::Result;
+use drivewam::guard::Verdict;
+use drivewam::telemetry::{Outcome, Restart, Stage};
+use drivewam_core::pose::Pose2;
+use drivewam_core::trajectory::{Displacement, Trajectory};
+use serde_json::{Value, json};
+
+/// The horizons of the errors, seconds.
+pub(super) const HORIZONS_S: [f64; 2] = [3.0, 4.0];
+
+/// Errors at [`HORIZONS_S`].
+pub(super) type Errors = [Displacement; HORIZONS_S.len()];
+
+/// See the module's doc.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) outcome: Outcome,
+    /// Of the whole drive, from 0.
+    pub(super) rollout: u64,
+    /// Speed at t0, m/s.
+    pub(super) speed_mps: f64,
+    /// Constant velocity and yaw rate.
+    pub(super) constant: Trajectory,
+    /// What was driven from t0 on, in the ego frame at t0, where all of it is known and it is what a plan is measured against.
+    pub(super) truth: Option<Vec<Pose2>>,
+}
+
+impl Row {
+    /// Errors of the policy and of constant motion.
+    ///
+    /// # Errors
+    /// The trajectory is shorter than a horizon.
+    pub(super) fn errors(&self) -> Result<Option<(Errors, Errors)>> {
+        let Some(truth) = &self.truth else { return Ok(None) };
+        let of = |trajectory: &Trajectory| -> Result<Errors> {
+            let [a, b] = HORIZONS_S.map(|horizon| trajectory.displacement(truth, horizon));
+            Ok([a?, b?])
+        };
+        Ok(Some((of(&self.outcome.trajectory)?, of(&self.constant)?)))
+    }
+
+    /// The line of `trajectories.jsonl`.
+    ///
+    /// # Errors
+    /// As [`Row::errors`].
+    pub(super) fn json(&self) -> Result<Value> {
+        let o = &self.outcome;
+        let mut line = json!({
+            "chunk": o.chunk,
+            "rollout": self.rollout,
+            "t0_ns": o.t0_ns,
+            "published_ns": o.published_ns,
+            "valid_until_ns": o.valid_until_ns,
+            "uncovered_ms": o.uncovered_ms,
+            "pose": [o.pose.x_m, o.pose.y_m, o.pose.yaw_rad],
+            "speed_mps": self.speed_mps,
+            "command": o.command.as_str(),
+            "verdict": o.verdict.as_str(),
+            "reason": o.reason.map(|reason| reason.to_string()),
+            "continuity_m": o.continuity_m,
+            "ages_ms": {"ego": o.ages.ego_ms, "pose": o.ages.pose_ms, "command": o.ages.command_ms},
+            "degraded": degraded(o),
+            "restarted": restarted(o.restarted),
+            "memory": {"video": o.memory.video, "action": o.memory.action, "tail": o.memory.tail},
+            "passes": o.stages.passes(),
+            "latency_ms": o.stages.total_ns() as f64 * 1e-6,
+            "stages_ms": Stage::ALL.map(|stage| (stage.as_str(), json!(o.stages.ns(stage) as f64 * 1e-6))).into_iter()
+                .map(|(name, ms)| (name.to_owned(), ms)).collect::<serde_json::Map<_, _>>(),
+            "poses": poses(&o.published),
+        });
+        if let Some(line) = line.as_object_mut() {
+            if o.verdict != Verdict::Accepted {
+                line.insert("policy_poses".into(), poses(&o.trajectory));
+            }
+            if let Some((policy, constant)) = self.errors()? {
+                line.insert("errors_m".into(), json!({"policy": named(&policy), "constant": named(&constant)}));
+            }
+        }
+        Ok(line)
+    }
+}
+
+/// Errors by the names that the field uses.
+pub(super) fn named(errors: &Errors) -> Value {
+    let mut map = serde_json::Map::new();
+    for (horizon, error) in HORIZONS_S.iter().zip(errors) {
+        map.insert(format!("ade_{horizon:.0}s"), json!(error.mean_m));
+        map.insert(format!("fde_{horizon:.0}s"), json!(error.last_m));
+    }
+    Value::Object(map)
+}
+
+fn poses(trajectory: &Trajectory) -> Value {
+    trajectory.points().iter().map(|p| json!([p.x_m, p.y_m, p.yaw_rad, p.v_mps])).collect()
+}
+
+/// What was degraded, by name; an empty map when nothing was.
+pub(super) fn degraded(outcome: &Outcome) -> Value {
+    let d = &outcome.degraded;
+    let mut map = serde_json::Map::new();
+    let mut put = |name: &str, value: Option<f64>| {
+        if let Some(value) = value {
+            map.insert(name.to_owned(), json!(value));
+        }
+    };
+    put("fov_share", d.fov);
+    put("uncovered_picture_share", d.uncovered_picture);
+    put("late_ms", d.late_ms);
+    put("frame_jitter_ms", (d.frame_jitter_ms > 0.0).then_some(d.frame_jitter_ms));
+    put("refused_inputs", (d.refused_inputs > 0).then_some(f64::from(d.refused_inputs)));
+    Value::Object(map)
+}
+
+fn restarted(restart: Option<Restart>) -> Value {
+    match restart {
+        None => Value::Null,
+        Some(Restart::MissingFrame { expected_ns, got_ns }) => {
+            json!({"why": "missing_frame", "expected_ns": expected_ns, "got_ns": got_ns})
+        }
+        Some(Restart::Fault(kind)) => json!({"why": "fault", "kind": kind.as_str()}),
+    }
+}

@@ -1,0 +1,220 @@
+//! A drive: the source feeds the ride, the ride's outcomes become rows, rows become files as soon as what was driven after them is known.
+
+use super::args::Args;
+use super::future::Imagined;
+use super::out::Out;
+use super::overlay;
+use super::row::Row;
+use super::source::{Input, Picture, Source};
+use anyhow::{Context, Result};
+use drivewam::recording::Track;
+use drivewam::telemetry::Outcome;
+use drivewam::{Progress, Ride};
+use drivewam_core::pose::wrap;
+use drivewam_core::trajectory::Trajectory;
+use indicatif::ProgressBar;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A chunk that waits for what is driven after it.
+struct Pending {
+    row: Row,
+    picture: Option<Picture>,
+    imagined: Option<Imagined>,
+}
+
+/// A drive under way.
+pub(super) struct Drive<'a> {
+    pub(super) args: &'a Args,
+    pub(super) out: Out,
+    pub(super) bar: ProgressBar,
+    pub(super) rows: Vec<Row>,
+    pub(super) frames: u64,
+    pub(super) driven_m: f64,
+    /// Wall time inside [`Drive::roll`].
+    pub(super) wall: Duration,
+    lines: BufWriter<File>,
+    overlays: usize,
+    rollouts: u64,
+    asked_to_stop: &'a AtomicBool,
+}
+
+impl<'a> Drive<'a> {
+    /// A drive that writes into `out`.
+    ///
+    /// # Errors
+    /// A file cannot be made.
+    pub(super) fn new(args: &'a Args, mut out: Out, bar: ProgressBar, asked_to_stop: &'a AtomicBool) -> Result<Self> {
+        let path = out.path("trajectories.jsonl");
+        let lines = BufWriter::new(File::create(&path).with_context(|| format!("{path:?} cannot be written"))?);
+        if args.future {
+            out.folder("future")?;
+        }
+        Ok(Self {
+            args,
+            out,
+            bar,
+            rows: Vec::new(),
+            frames: 0,
+            driven_m: 0.0,
+            wall: Duration::ZERO,
+            lines,
+            overlays: 0,
+            rollouts: 0,
+            asked_to_stop,
+        })
+    }
+
+    /// Whether someone pressed Ctrl-C.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.asked_to_stop.load(Ordering::Relaxed)
+    }
+
+    /// Rides through `source` to its end, to the limit of chunks, or until Ctrl-C; the chunk under way is finished. Frames after `last_frame_ns`
+    /// are left out: what is driven after them is still looked at.
+    ///
+    /// # Errors
+    /// Of the source, of the ride, or of a file that cannot be written.
+    pub(super) fn roll(&mut self, source: &mut dyn Source, ride: &mut Ride, last_frame_ns: i64) -> Result<()> {
+        let begun = Instant::now();
+        let mut pace = Pace { first_ns: source.span_ns().0, begun, is_real: self.args.realtime };
+        let (mut track, mut speeds) = (Track::default(), Vec::new());
+        let mut pending: VecDeque<Pending> = VecDeque::new();
+        let mut chunks = 0;
+        while !self.is_interrupted() {
+            let Some((stamp_ns, input)) = source.next()? else { break };
+            pace.wait_for(stamp_ns);
+            match input {
+                Input::Command(command) => ride.push_command(stamp_ns, command)?,
+                Input::Ego(ego) => {
+                    speeds.push((stamp_ns, ego.speed_mps));
+                    ride.push_ego(stamp_ns, ego)?;
+                }
+                Input::Pose(pose) => {
+                    if let Some(&(_, last)) = track.as_slice().last() {
+                        self.driven_m += last.distance_m(&pose);
+                    }
+                    track.push(stamp_ns, pose)?;
+                    ride.push_pose(stamp_ns, pose)?;
+                }
+                Input::Frame => {
+                    let is_wanted = stamp_ns <= last_frame_ns && self.args.chunks.is_none_or(|most| chunks < most);
+                    if !is_wanted && pending.iter().all(|p| p.imagined.is_none()) {
+                        continue;
+                    }
+                    source.load()?;
+                    self.frames += 1;
+                    for waiting in &mut pending {
+                        if let Some(imagined) = &mut waiting.imagined {
+                            imagined.came(stamp_ns, source.picture())?;
+                        }
+                    }
+                    if is_wanted {
+                        ride.push_frame(stamp_ns, source.picture())?;
+                    }
+                }
+            }
+            let progress = ride.step(pace.now_ns(stamp_ns)).with_context(|| format!("at stamp {stamp_ns} ns"))?;
+            if let Progress::Outcome(outcome) = progress {
+                let outcome = outcome.clone();
+                source.steer(&outcome);
+                let imagined = if self.args.future { Some(Imagined::new(ride, source, &outcome)?) } else { None };
+                let picture = (self.overlays + pending.iter().filter(|p| p.picture.is_some()).count() < self.args.overlays)
+                    .then(|| source.large_picture());
+                let row = self.row(ride, outcome, &track, &speeds)?;
+                pending.push_back(Pending { row, picture, imagined });
+                chunks += 1;
+                self.bar.set_message(format!("chunk {}", self.rows.len() + pending.len()));
+            }
+            self.bar.set_position(u64::try_from((stamp_ns - pace.first_ns) / 1_000_000).unwrap_or(0));
+            self.settle(source, &track, &mut pending, false)?;
+            if self.args.chunks.is_some_and(|most| chunks >= most) && pending.is_empty() {
+                break;
+            }
+        }
+        self.settle(source, &track, &mut pending, true)?;
+        self.rollouts = self.rows.last().map_or(0, |row| row.rollout + 1);
+        self.wall += begun.elapsed();
+        Ok(())
+    }
+
+    fn row(&self, ride: &Ride, outcome: Outcome, track: &Track, speeds: &[(i64, f64)]) -> Result<Row> {
+        let model = &ride.config().model;
+        let t0_ns = outcome.t0_ns;
+        let newest = speeds.partition_point(|s| s.0 <= t0_ns).checked_sub(1).and_then(|i| speeds.get(i));
+        let speed_mps = newest.map_or(0.0, |s| s.1);
+        let period_ns = model.pose_period_ns();
+        let before = track.at(t0_ns - period_ns);
+        let yaw_rate = before.map_or(0.0, |before| wrap(outcome.pose.yaw_rad - before.yaw_rad) / (period_ns as f64 * 1e-9));
+        let mut constant = Trajectory::new(model.poses(), period_ns)?;
+        constant.set_constant(speed_mps, yaw_rate);
+        Ok(Row { rollout: self.rollouts + outcome.rollout, speed_mps, constant, truth: None, outcome })
+    }
+
+    /// Writes the chunks after which enough was driven; all of them `at_end`.
+    fn settle(&mut self, source: &dyn Source, track: &Track, pending: &mut VecDeque<Pending>, at_end: bool) -> Result<()> {
+        while let Some(first) = pending.front() {
+            let known = |last_ns: i64| {
+                let seen = first.imagined.as_ref().is_none_or(|imagined| imagined.is_complete(last_ns));
+                seen && last_ns >= first.row.outcome.valid_until_ns
+            };
+            if !(at_end || track.last_ns().is_some_and(known)) {
+                break;
+            }
+            let Some(Pending { mut row, picture, imagined }) = pending.pop_front() else { break };
+            let points = row.outcome.trajectory.points().len();
+            let period_ns = (row.outcome.trajectory.step_s() * 1e9).round() as i64;
+            if source.is_truth() {
+                row.truth = track.driven_from(row.outcome.t0_ns, period_ns, points);
+            }
+            let index = self.rows.len();
+            writeln!(self.lines, "{}", row.json()?).context("\"trajectories.jsonl\" cannot be written")?;
+            if let Some(picture) = picture {
+                let elapsed_s = (row.outcome.t0_ns - source.span_ns().0) as f64 * 1e-9;
+                overlay::draw(&row, elapsed_s, &picture, &source.mount(), &self.out.path(&format!("overlay/{index:06}.png")))?;
+                self.overlays += 1;
+            }
+            if let Some(imagined) = imagined {
+                imagined.save(&self.out.path(&format!("future/{index:06}.png")))?;
+            }
+            self.rows.push(row);
+        }
+        Ok(())
+    }
+
+    /// Writes what is still in memory, and hands back the folder and the rows.
+    ///
+    /// # Errors
+    /// The lines cannot be written.
+    pub(super) fn close(&mut self) -> Result<()> {
+        self.lines.flush().context("\"trajectories.jsonl\" cannot be written")
+    }
+}
+
+/// The clock of a drive: the stamps themselves, or wall time since the first of them.
+struct Pace {
+    first_ns: i64,
+    begun: Instant,
+    is_real: bool,
+}
+
+impl Pace {
+    fn since_ns(&self) -> i64 {
+        i64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    /// Sleeps until `stamp_ns` is due.
+    fn wait_for(&mut self, stamp_ns: i64) {
+        if self.is_real {
+            let due_ns = (stamp_ns - self.first_ns).saturating_sub(self.since_ns());
+            std::thread::sleep(Duration::from_nanos(u64::try_from(due_ns).unwrap_or(0)));
+        }
+    }
+
+    fn now_ns(&self, stamp_ns: i64) -> i64 {
+        if self.is_real { self.first_ns.saturating_add(self.since_ns()) } else { stamp_ns }
+    }
+}

@@ -1,0 +1,116 @@
+//! Pictures and figures of made chunks: what is drawn lies where the camera sees it, and what is counted adds up.
+
+use super::row::Row;
+use super::source::Source;
+use super::world_input::WorldSource;
+use super::{charts, overlay};
+use drivewam::guard::{Reason, Verdict};
+use drivewam::telemetry::{Ages, Degraded, Outcome, Stage, StageTimes};
+use drivewam_core::config::{Config, Layer};
+use drivewam_core::dims::Command;
+use drivewam_core::pose::Pose2;
+use drivewam_core::trajectory::Trajectory;
+use drivewam_world::Options;
+use std::time::Instant;
+
+/// A chunk at `pose` whose plan keeps `speed_mps` on a curve, with `verdict`; what was driven goes straight on.
+pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdict: Verdict) -> Row {
+    let mut trajectory = Trajectory::new(40, 100_000_000).unwrap();
+    trajectory.set_constant(speed_mps, yaw_rate);
+    let mut constant = trajectory.clone();
+    constant.set_constant(speed_mps, 0.0);
+    let mut stages = StageTimes::default();
+    for stage in Stage::ALL {
+        stages.add(stage, Instant::now());
+    }
+    let t0_ns = 1_000_000_000 + chunk as i64 * 4_000_000_000;
+    let outcome = Outcome {
+        chunk,
+        rollout: 0,
+        t0_ns,
+        published_ns: t0_ns,
+        valid_until_ns: t0_ns + 4_000_000_000,
+        uncovered_ms: 0.0,
+        pose,
+        published: trajectory.clone(),
+        trajectory,
+        verdict,
+        reason: (verdict != Verdict::Accepted).then_some(Reason::NotFinite { pose: 3 }),
+        continuity_m: None,
+        command: Command::Straight,
+        ages: Ages::default(),
+        degraded: Degraded::default(),
+        restarted: None,
+        memory: Default::default(),
+        stages,
+    };
+    let truth = (1..=40).map(|i| Pose2::new(f64::from(i) * 0.1 * speed_mps, 0.0, 0.0)).collect();
+    Row { outcome, rollout: 0, speed_mps, constant, truth: Some(truth) }
+}
+
+pub(super) fn tiny() -> Config {
+    let layers = [
+        include_str!("../../../../configs/model/tiny.yaml"),
+        include_str!("../../../../configs/target/host-cpu.yaml"),
+        include_str!("../../../../configs/vehicle/world.yaml"),
+        include_str!("../../../../configs/tiny.yaml"),
+    ];
+    Config::from_layers(&layers.map(|text| Layer { name: "shipped".into(), text: text.into() })).unwrap()
+}
+
+/// Breaks when the projection, the mount or the strip above the picture shifts what is drawn.
+#[test]
+fn a_plan_is_drawn_where_the_camera_sees_the_road() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = WorldSource::new(&tiny().model, 2, Options::default(), 10.0, false).unwrap();
+    while world.next().unwrap().is_some_and(|(stamp, _)| stamp < 3_000_000_000) {}
+    let (picture, mount) = (world.large_picture(), world.mount());
+    let row = row(1, Pose2::default(), 6.0, 0.0, Verdict::Accepted);
+    let path = dir.path().join("overlay.png");
+    overlay::draw(&row, 2.0, &picture, &mount, &path).unwrap();
+    let drawn = image::open(&path).unwrap().into_rgb8();
+    let scale = f64::from(drawn.width()) / picture.camera.width as f64;
+    // A metre beside the centre line, so that the line of what was driven is not in the way.
+    for (x_m, y_m, is_covered) in [(10.0, 0.6, true), (15.0, -0.6, true), (10.0, 1.6, false), (15.0, -1.6, false), (27.0, 0.6, false)] {
+        let ahead = x_m - 1.5;
+        let camera = picture.camera.intrinsics;
+        let (u, v) = (camera.cx_px - camera.fx_px * y_m / ahead, camera.cy_px + camera.fy_px * 1.5 / ahead);
+        let at = (v as usize * picture.camera.width + u as usize) * 3;
+        let before = [picture.rgb[at], picture.rgb[at + 1], picture.rgb[at + 2]];
+        let after = drawn.get_pixel((u * scale) as u32, (v * scale + 44.0) as u32).0;
+        let greener = i32::from(after[1]) - i32::from(after[0]) - i32::from(before[1]) + i32::from(before[0]);
+        assert_eq!(greener > 25, is_covered, "at {x_m}, {y_m}: {before:?} became {after:?}");
+    }
+}
+
+#[test]
+fn charts_are_drawn_for_any_number_of_chunks() {
+    let dir = tempfile::tempdir().unwrap();
+    for count in [0u64, 1, 40] {
+        let rows: Vec<Row> = (0..count)
+            .map(|i| {
+                let verdict = [Verdict::Accepted, Verdict::Held, Verdict::MinimalRisk][i as usize % 3];
+                row(i + 1, Pose2::new(20.0 * i as f64, 3.0 * (i as f64).sin(), 0.0), 5.0, 0.1, verdict)
+            })
+            .collect();
+        for (name, draw) in
+            [("path", charts::path as fn(&[Row], &str, &std::path::Path) -> anyhow::Result<()>), ("latency", charts::latency)]
+        {
+            let file = dir.path().join(format!("{name}{count}.png"));
+            draw(&rows, "a title", &file).unwrap();
+            let picture = image::open(&file).unwrap().into_rgb8();
+            let inked = picture.pixels().filter(|p| p.0 != [255; 3]).count();
+            assert!(inked > 2000, "{name} of {count} chunks has {inked} pixels");
+        }
+    }
+}
+
+#[test]
+fn a_line_says_what_the_policy_said_only_where_something_else_went_out() {
+    let accepted = row(1, Pose2::default(), 5.0, 0.0, Verdict::Accepted).json().unwrap();
+    let held = row(2, Pose2::default(), 5.0, 0.1, Verdict::Held).json().unwrap();
+    assert!(accepted.get("policy_poses").is_none() && held["policy_poses"].as_array().unwrap().len() == 40);
+    assert!(held["reason"].as_str().unwrap().contains("not finite"));
+    assert!(accepted["errors_m"]["policy"]["ade_4s"].as_f64().unwrap() < 1e-9);
+    assert!(held["errors_m"]["policy"]["fde_4s"].as_f64().unwrap() > 1.0);
+}

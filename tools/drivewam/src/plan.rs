@@ -1,0 +1,108 @@
+//! `drivewam plan`: the arena's table, or why it does not fit.
+
+use crate::shipped::ConfigArgs;
+use anyhow::Result;
+use clap::Args as ClapArgs;
+use drivewam::{Plan, RideOptions, SourceCamera};
+use drivewam_core::bindings::Graph;
+use drivewam_core::dims::Model;
+use drivewam_core::manifest::{
+    ActionNormalisation, CommandTexts, FILE_NAME, FlowDirection, GraphEntry, Manifest, Normalisations, SCHEMA, TrainedSchedule,
+    TrainedShift,
+};
+use drivewam_core::{Error, ErrorKind};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Options of `drivewam plan`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Plan for decoding the imagined frames too, as `drive --future` does.
+    #[arg(long)]
+    future: bool,
+    /// Plan without an engine folder: graphs as the contract has them, the codec's causal cache unknown and left out.
+    #[arg(long)]
+    no_engines: bool,
+    /// Print the plan as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Plans and prints. Reads the engines' manifest, and none of their files.
+///
+/// # Errors
+/// Of the configuration or the manifest; a plan that does not fit.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let named = args.config.load()?;
+    let manifest = if args.no_engines { by_contract(&named.config.model) } else { read_manifest(Path::new(&named.config.engine.folder))? };
+    let camera = SourceCamera::of_model(&named.config.model);
+    let options = RideOptions { decoder: args.future, ..RideOptions::default() };
+    let plan = Plan::new(named.config.clone(), &manifest, camera, options)?;
+    let arena = plan.arena();
+    if !args.json {
+        println!("configuration {:?} {}", named.path, named.sha256);
+        println!("{arena}");
+        if args.no_engines {
+            println!("without the codec's causal cache: its size is the codec's affair, and no engine folder was read");
+        }
+        return Ok(());
+    }
+    let regions: Vec<Value> = arena
+        .rows()
+        .iter()
+        .map(|row| {
+            let region = row.region;
+            json!({"name": row.name, "owner": row.owner, "shape": row.shape, "dtype": region.dtype().to_string(), "bytes": region.bytes(),
+                "offset": region.offset()})
+        })
+        .collect();
+    let owners: Map<String, Value> = arena.owners().into_iter().map(|(owner, bytes)| (owner.to_owned(), json!(bytes))).collect();
+    let (video, action, tail) = named.config.slots();
+    println!(
+        "{}",
+        json!({"configuration_sha256": named.sha256, "bytes": arena.bytes(), "capacity_bytes": arena.capacity_bytes(),
+            "slots": {"video": video, "action": action, "tail": tail}, "by_owner": owners, "regions": regions})
+    );
+    Ok(())
+}
+
+/// A manifest that vouches for nothing and has every graph of the contract, for a codec without a cache.
+fn by_contract(model: &Model) -> Manifest {
+    let graph = |graph: Graph| {
+        let signature = graph.signature(model, &[]);
+        let entry = GraphEntry {
+            file: String::new(),
+            weights: Vec::new(),
+            opset: 0,
+            precision: String::new(),
+            attention: None,
+            inputs: signature.inputs,
+            outputs: signature.outputs,
+        };
+        (graph, entry)
+    };
+    Manifest {
+        schema: SCHEMA,
+        name: model.name.clone(),
+        target: String::new(),
+        flow_direction: FlowDirection::Tau1IsNoise,
+        model: model.clone(),
+        normalisation: Normalisations { action: ActionNormalisation { q01: [0.0; 3], q99: [0.0; 3], epsilon: 1.0 } },
+        schedule: TrainedSchedule { video: TrainedShift { shift: 1.0 }, action: TrainedShift { shift: 1.0 } },
+        commands: CommandTexts { file: String::new(), rows: BTreeMap::new() },
+        graphs: Graph::ALL.map(graph).into(),
+        files: BTreeMap::new(),
+        training: Value::Null,
+    }
+}
+
+/// The manifest of a folder, whose files are not looked at.
+fn read_manifest(folder: &Path) -> drivewam_core::Result<Manifest> {
+    let path = folder.join(FILE_NAME);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| Error::new(ErrorKind::Manifest, "the engines' manifest cannot be read").at(format!("{path:?}")).caused_by(e))?;
+    Manifest::parse(&text).map_err(|e| e.at(format!("{path:?}")))
+}

@@ -1,0 +1,96 @@
+//! Which configuration a verb works with: the one it was given, else the shipped small one; `--set` on top.
+
+use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
+use drivewam::load_config;
+use drivewam_core::config::{Config, Layer};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The shipped configuration, relative to the workspace.
+const SHIPPED: &str = "configs/tiny.yaml";
+
+/// The configuration that a verb works with.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(crate) struct ConfigArgs {
+    /// Configuration; without it the shipped small policy's.
+    #[arg(value_name = "CONFIG")]
+    config: Option<PathBuf>,
+    /// Overrides one key, for example --set flow.seed=7; may be given again. The value is YAML.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// A configuration and the names by which reports call it.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) config: Config,
+    pub(crate) path: PathBuf,
+    /// SHA-256 of the whole configuration as YAML. The engine folder counts by its own name: where it lies is the machine's affair.
+    pub(crate) sha256: String,
+}
+
+impl ConfigArgs {
+    /// Loads it.
+    ///
+    /// # Errors
+    /// No configuration at hand, or one that is refused.
+    pub(crate) fn load(&self) -> Result<Named> {
+        let path = match &self.config {
+            Some(path) => path.clone(),
+            None => shipped()?,
+        };
+        let layers: Vec<Layer> = self.set.iter().map(|text| layer(text)).collect::<Result<_>>()?;
+        let mut config = load_config(&path, &layers)?;
+        // Without "..", so that messages name it plainly.
+        if let Ok(plain) = Path::new(&config.engine.folder).canonicalize() {
+            config.engine.folder = plain.display().to_string();
+        }
+        let mut portable = config.clone();
+        portable.engine.folder = Path::new(&config.engine.folder).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let sha256 = sha256(portable.to_yaml()?.as_bytes());
+        Ok(Named { config, path, sha256 })
+    }
+}
+
+/// The shipped configuration: of the workspace that this program was built in, else of the current folder.
+fn shipped() -> Result<PathBuf> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(SHIPPED);
+    let here = PathBuf::from(SHIPPED);
+    for path in [&built, &here] {
+        if path.is_file() {
+            return Ok(path.canonicalize().unwrap_or_else(|_| path.clone()));
+        }
+    }
+    bail!("no CONFIG was given, and the shipped one is neither at {built:?} nor at {here:?}")
+}
+
+/// `a.b=value` as a layer `{a: {b: value}}`.
+fn layer(text: &str) -> Result<Layer> {
+    let (key, value) = text.split_once('=').with_context(|| format!("--set {text:?}: wanted KEY=VALUE, for example flow.seed=7"))?;
+    let mut yaml = value.to_owned();
+    for part in key.rsplit('.') {
+        if part.is_empty() || !part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            bail!("--set {text:?}: not a key (got {key:?}, wanted names joined by dots)");
+        }
+        yaml = format!("{{{part}: {yaml}}}");
+    }
+    Ok(Layer { name: format!("--set {text}"), text: yaml })
+}
+
+/// SHA-256 in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_override_becomes_a_layer_and_a_wrong_one_is_refused() {
+        assert_eq!(layer("flow.video.steps=4").unwrap().text, "{flow: {video: {steps: 4}}}");
+        assert!(layer("flow.seed").unwrap_err().to_string().contains("KEY=VALUE"));
+        assert!(layer("flow..seed=1").is_err() && layer("a: {b=1").is_err());
+    }
+}

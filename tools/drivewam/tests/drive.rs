@@ -1,0 +1,177 @@
+//! Whole drives, as a person starts them.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod lab;
+
+use lab::{Lab, drivewam, said, workspace};
+use serde_json::Value;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+fn lines(out: &Path) -> Vec<Value> {
+    fs::read_to_string(out.join("trajectories.jsonl")).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn count(dir: &Path) -> usize {
+    fs::read_dir(dir).unwrap().count()
+}
+
+fn drive_world(out: &Path, more: &[&str]) -> Value {
+    let mut args = vec!["drive", "--out", out.to_str().unwrap(), "--json"];
+    args.extend_from_slice(more);
+    let done = drivewam(&args);
+    assert!(done.status.success(), "{}", said(&done));
+    let printed = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(printed, fs::read_to_string(out.join("summary.json")).unwrap(), "the summary is exactly what is printed");
+    serde_json::from_str(&printed).unwrap()
+}
+
+/// Breaks when a file of the output is missing, a chunk is lost, or the same seeds give another drive.
+#[test]
+fn a_world_drive_writes_all_that_it_promises_and_the_same_again_for_the_same_seed() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("a/drive");
+    let summary = drive_world(&out, &["--seconds", "12", "--seed", "3", "--future"]);
+    assert_eq!(summary["chunks"], 3);
+    assert_eq!(summary["interrupted"], false);
+    assert_eq!(summary["errors_m"]["windows"], 3);
+    assert_eq!(summary["passes_per_chunk"], 14);
+    assert_eq!(summary["latency_ms"]["total"]["count"], 3);
+    assert_eq!(summary["verdicts"].as_object().unwrap().values().map(|v| v.as_u64().unwrap()).sum::<u64>(), 3);
+    assert!(summary["memory_bytes"]["arena"].as_u64().unwrap() <= summary["memory_bytes"]["capacity"].as_u64().unwrap());
+    let lines = lines(&out);
+    assert_eq!(lines.len(), 3);
+    for (i, line) in lines.iter().enumerate() {
+        assert_eq!(line["chunk"], i + 1);
+        assert_eq!(line["t0_ns"], 1_000_000_000 + 4_000_000_000i64 * i as i64);
+        let poses = line["poses"].as_array().unwrap();
+        assert!(poses.len() == 40 && poses.iter().all(|p| p.as_array().unwrap().iter().all(|v| v.as_f64().is_some())));
+        assert!(line["errors_m"]["policy"]["ade_4s"].as_f64().is_some() && line["errors_m"]["constant"]["fde_3s"].as_f64().is_some());
+    }
+    for folder in ["overlay", "future"] {
+        assert_eq!(count(&out.join(folder)), 3, "{folder}");
+    }
+    for picture in ["path.png", "latency.png", "overlay/000002.png", "future/000002.png"] {
+        let picture = image::open(out.join(picture)).unwrap().into_rgb8();
+        let first = picture.get_pixel(0, 0);
+        assert!(picture.pixels().filter(|p| *p != first).count() > 1000, "the picture is not empty");
+    }
+    let again = dir.path().join("b");
+    drive_world(&again, &["--seconds", "12", "--seed", "3", "--overlays", "0"]);
+    let poses = |lines: &[Value]| lines.iter().map(|l| l["poses"].clone()).collect::<Vec<_>>();
+    assert_eq!(poses(&lines), poses(&self::lines(&again)));
+    assert_eq!(count(&again.join("overlay")), 0);
+    let other = drive_world(&again, &["--seconds", "12", "--seed", "4", "--overlays", "0"]);
+    assert_eq!(other["chunks"], 3, "a former drive is replaced");
+    assert_ne!(poses(&lines), poses(&self::lines(&again)));
+    assert_eq!(count(dir.path()), 2, "nothing is left beside the folders");
+}
+
+/// Breaks when the closed loop drives as the expert does, or measures a plan against itself.
+#[test]
+fn in_the_closed_loop_the_plan_moves_the_car_and_violations_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (open, closed) = (dir.path().join("open"), dir.path().join("closed"));
+    drive_world(&open, &["--seconds", "12", "--overlays", "0"]);
+    let summary = drive_world(&closed, &["--seconds", "12", "--overlays", "0", "--closed-loop"]);
+    assert_eq!(summary["errors_m"]["windows"], 0);
+    assert!(summary["closed_loop"]["collisions"].as_u64().is_some(), "{summary}");
+    assert_ne!(lines(&open)[2]["pose"], lines(&closed)[2]["pose"]);
+    assert!(lines(&closed)[1]["continuity_m"].as_f64().unwrap() < 3.0, "the car is where the plan ended: {}", lines(&closed)[1]);
+}
+
+#[test]
+fn in_real_time_a_plan_is_published_after_its_frame_and_the_drive_takes_as_long_as_its_stamps() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("drive");
+    let begun = std::time::Instant::now();
+    let summary = drive_world(&out, &["--seconds", "5", "--overlays", "0", "--realtime"]);
+    assert!(begun.elapsed().as_secs_f64() > 4.9);
+    assert_eq!(summary["chunks"], 2);
+    for line in lines(&out) {
+        assert!(line["published_ns"].as_i64().unwrap() > line["t0_ns"].as_i64().unwrap(), "{line}");
+    }
+}
+
+#[test]
+fn a_recorded_world_gives_the_plans_of_the_same_world_drawn_on_the_way() {
+    let lab = Lab::new();
+    let done = lab.drive(&["--quiet"]);
+    assert!(done.status.success() && done.stdout.is_empty(), "{done:?}");
+    let drawn = lab.path("drawn");
+    let config = lab.path("config.yaml");
+    let args = ["drive", config.to_str().unwrap(), "--seed", "5", "--seconds", "6", "--quiet", "--out", drawn.to_str().unwrap()];
+    assert!(drivewam(&args).status.success());
+    let (recorded, drawn) = (lines(&lab.path("out")), lines(&drawn));
+    assert_eq!((recorded.len(), drawn.len()), (2, 2));
+    for (a, b) in recorded.iter().zip(&drawn) {
+        assert_eq!((&a["t0_ns"], &a["poses"]), (&b["t0_ns"], &b["poses"]));
+    }
+}
+
+#[test]
+fn a_limit_of_chunks_ends_the_drive_once_they_are_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let summary = drive_world(&dir.path().join("drive"), &["--seconds", "60", "--chunks", "2", "--overlays", "1"]);
+    assert_eq!((&summary["chunks"], &summary["errors_m"]["windows"]), (&Value::from(2), &Value::from(2)));
+}
+
+/// Breaks when Ctrl-C kills the process in the middle of a file, or leaves the folder aside.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_finishes_the_chunk_writes_a_whole_folder_and_exits_with_130() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("drive");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_drivewam"))
+        .args(["drive", "--seconds", "86400", "--overlays", "1", "--json", "--out", out.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let overlay = dir.path().join("drive.partial/overlay/000000.png");
+    for _ in 0..600 {
+        if overlay.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let code = child.wait().unwrap().code();
+    let (mut printed, mut errors) = (String::new(), String::new());
+    child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert_eq!(code, Some(130), "{errors}");
+    let summary: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(summary["interrupted"], true);
+    assert_eq!(lines(&out).len() as u64, summary["chunks"].as_u64().unwrap());
+    assert!(out.join("path.png").exists() && errors.contains("interrupted"), "{errors}");
+    assert_eq!(count(dir.path()), 1);
+}
+
+/// The real front camera. The small policy has never seen a real street: its error is reported as it is, beside constant motion.
+#[test]
+fn every_window_of_the_real_clip_is_driven_and_measured() {
+    let clip = workspace().join("../shared/data/pandaset_002");
+    if !clip.is_dir() {
+        println!("skipped: {clip:?} is not there");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("drive");
+    let summary = drive_world(&out, &["--input", clip.to_str().unwrap(), "--phases", "--overlays", "2"]);
+    let errors = &summary["errors_m"];
+    println!(
+        "n = {}, policy {}, constant velocity and yaw rate {}",
+        errors["windows"], errors["policy"], errors["constant_velocity_and_yaw_rate"]
+    );
+    assert_eq!((&errors["windows"], &summary["rollouts"]), (&Value::from(39), &Value::from(39)));
+    assert_eq!(summary["degraded_chunks"]["fov_share"], 39, "52 degrees against the model's 90 are a published degradation");
+    let baseline = errors["constant_velocity_and_yaw_rate"]["ade_4s"].as_f64().unwrap();
+    assert!((0.5..4.0).contains(&baseline), "the car speeds up to 5.6 m/s, so constant motion is metres off: {baseline}");
+    assert!(errors["policy"]["ade_4s"].as_f64().unwrap().is_finite());
+    let picture = image::open(out.join("overlay/000001.png")).unwrap();
+    assert_eq!(picture.width(), 1280);
+}

@@ -1,0 +1,80 @@
+//! `plan` and `inspect`, and the words of `--help`.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod lab;
+
+use lab::{Lab, drivewam, said};
+use serde_json::Value;
+
+#[test]
+fn the_plan_is_a_table_of_regions_and_the_same_as_json() {
+    let table = drivewam(&["plan"]);
+    let text = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.status.success() && text.contains("mem_k.0") && text.contains("total"), "{text}{}", said(&table));
+    let json: Value = serde_json::from_slice(&drivewam(&["plan", "--json"]).stdout).unwrap();
+    let owners: u64 = json["by_owner"].as_object().unwrap().values().map(|v| v.as_u64().unwrap()).sum();
+    assert_eq!(owners, json["bytes"].as_u64().unwrap(), "every byte has an owner");
+    assert!(text.contains(&json["bytes"].to_string()));
+}
+
+#[test]
+fn a_plan_that_does_not_fit_is_refused_with_need_capacity_and_keys() {
+    let done = drivewam(&["plan", "--set", "target.arena_bytes=4096"]);
+    let text = said(&done);
+    assert_eq!(done.status.code(), Some(1));
+    for word in ["capacity error", "a need of", "4096", "target.arena_bytes", "memory.video_slots", "memory.max_chunks"] {
+        assert!(text.contains(word), "{word:?} is missing in {text}");
+    }
+}
+
+#[test]
+fn a_plan_without_engines_differs_from_the_whole_one_by_the_codecs_cache_alone() {
+    let bytes = |args: &[&str]| -> Value { serde_json::from_slice(&drivewam(args).stdout).unwrap() };
+    let (whole, without) = (bytes(&["plan", "--json"]), bytes(&["plan", "--json", "--no-engines"]));
+    let mut owners = whole["by_owner"].as_object().unwrap().clone();
+    owners.insert("codec".into(), without["by_owner"]["codec"].clone());
+    assert_eq!(&owners, without["by_owner"].as_object().unwrap());
+    assert!(whole["bytes"].as_u64() >= without["bytes"].as_u64());
+}
+
+#[test]
+fn inspect_shows_the_manifest_and_every_file_and_fails_when_one_is_not_what_it_was() {
+    let lab = Lab::new();
+    let dir = lab.path("engines");
+    let done = drivewam(&["inspect", dir.to_str().unwrap(), "--tensors"]);
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{}", said(&done));
+    for word in ["vae_encode_first", "context_ego", "velocity f32", "dit.onnx", " ok ", "video, 8 action"] {
+        assert!(text.contains(word), "{word:?} is missing in {text}");
+    }
+    let mut bytes = std::fs::read(lab.path("engines/dit.onnx")).unwrap();
+    bytes[100] ^= 4;
+    lab.write("engines/dit.onnx", bytes);
+    std::fs::remove_file(lab.path("engines/context_ego.onnx")).unwrap();
+    lab.write("engines/note.txt", "nobody vouches for me");
+    let done = drivewam(&["inspect", dir.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(1));
+    assert!(text.contains("unvouched") && text.matches("FAULT").count() == 2, "{text}");
+    assert!(said(&done).contains("context_ego.onnx") && said(&done).contains("1 more"), "{}", said(&done));
+    let json: Value = serde_json::from_slice(&drivewam(&["inspect", dir.to_str().unwrap(), "--json"]).stdout).unwrap();
+    assert_eq!(json["whole"], false);
+    let states: Vec<&str> = json["files"].as_array().unwrap().iter().map(|f| f["status"].as_str().unwrap()).collect();
+    assert_eq!(states.iter().filter(|s| **s == "fault").count(), 2);
+    assert_eq!(drivewam(&["inspect", lab.path("nowhere").to_str().unwrap()]).status.code(), Some(1));
+}
+
+#[test]
+fn every_verb_explains_itself() {
+    for verb in ["drive", "plan", "inspect", "world"] {
+        let done = drivewam(&[verb, "--help"]);
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success() && text.contains("Usage: drivewam") && text.contains("--json"), "{text}");
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        // A long help stands below its option, a short one beside it.
+        let bare = |pair: &&[&str]| pair[0].starts_with("--") && pair[0].split_whitespace().count() < 3 && pair[1].is_empty();
+        let undocumented: Vec<&[&str]> = lines.windows(2).filter(bare).collect();
+        assert!(undocumented.is_empty(), "{verb}: {undocumented:?}");
+    }
+}
