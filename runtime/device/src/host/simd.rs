@@ -1,7 +1,7 @@
 //! The inner loops of the selection, written once: eight sums side by side, which a compiler turns into vectors.
 //!
-//! Each loop is compiled twice: portably, and for AVX2 with fused multiplication and addition, which is chosen once where the machine has it. The
-//! two round differently, so they agree closely but not in every bit; one path gives the same bits for the same input, on every thread.
+//! Each loop is compiled twice: portably, and for AVX2 with fused multiplication and addition, which is chosen once where the machine has it. Only the
+//! dot products, where the time goes, are written a second time, with the instructions named: a compiler finds but half of them. The two round differently, so they agree closely but not in every bit; one path gives the same bits for the same input, on every thread.
 
 #![expect(unsafe_code, reason = "code for AVX2 and FMA may be called only where they were detected")]
 
@@ -110,24 +110,31 @@ mod body {
     /// `N` products with one query: the query's numbers are loaded once, and the chains of additions overlap.
     #[inline(always)]
     fn dots<const FUSED: bool, const N: usize>(query: &[f32], rows: [&[f32]; N]) -> [f32; N] {
+        #[cfg(target_arch = "x86_64")]
+        if FUSED {
+            // SAFETY: the fused loops are called from those compiled for AVX2 and FMA alone, which the machine has.
+            return unsafe { super::vectors::dots(query, rows) };
+        }
         let len = rows.iter().fold(query.len(), |len, row| len.min(row.len()));
-        let whole = len - len % LANES;
-        let mut sums = [[0.0f32; LANES]; N];
-        for at in (0..whole).step_by(LANES) {
-            let q = &query[at..at + LANES];
-            for (sums, row) in sums.iter_mut().zip(&rows) {
-                let row = &row[at..at + LANES];
+        let (chunks, rest) = query[..len].as_chunks::<LANES>();
+        let mut out = [0.0; N];
+        for (out, row) in out.iter_mut().zip(rows) {
+            let (row_chunks, row_rest) = row[..len].as_chunks::<LANES>();
+            let mut sums = [0.0f32; LANES];
+            for (q, row) in chunks.iter().zip(row_chunks) {
                 for lane in 0..LANES {
                     sums[lane] = mul_add::<FUSED>(q[lane], row[lane], sums[lane]);
                 }
             }
-        }
-        let mut out = [0.0; N];
-        for ((out, sums), row) in out.iter_mut().zip(sums).zip(&rows) {
-            let rest = query[whole..len].iter().zip(&row[whole..len]);
-            *out = rest.fold(total(sums), |sum, (a, b)| mul_add::<FUSED>(*a, *b, sum));
+            *out = with_rest::<FUSED>(sums, rest, row_rest);
         }
         out
+    }
+
+    /// The eight sums and the products that fill no eight.
+    #[inline(always)]
+    pub(super) fn with_rest<const FUSED: bool>(sums: [f32; LANES], query: &[f32], row: &[f32]) -> f32 {
+        query.iter().zip(row).fold(total(sums), |sum, (a, b)| mul_add::<FUSED>(*a, *b, sum))
     }
 
     #[inline(always)]
@@ -216,6 +223,42 @@ mod body {
         let power = series.into_iter().fold(0.0, |sum, c| mul_add::<FUSED>(sum, r, c));
         let exponent = shifted.to_bits().wrapping_sub(ROUNDER.to_bits()).wrapping_add(127) << 23;
         if x > LOWEST { power * f32::from_bits(exponent) } else { 0.0 }
+    }
+}
+
+/// The dot products of [`body`] with AVX2 and FMA named: the same sums in the same order.
+#[cfg(target_arch = "x86_64")]
+mod vectors {
+    use super::{LANES, body};
+    use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_setzero_ps};
+    use std::mem::transmute;
+
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    pub(super) fn dots<const N: usize>(query: &[f32], rows: [&[f32]; N]) -> [f32; N] {
+        let len = rows.iter().fold(query.len(), |len, row| len.min(row.len()));
+        let (chunks, rest) = query[..len].as_chunks::<LANES>();
+        let rows = rows.map(|row| row[..len].as_chunks::<LANES>());
+        let mut sums = [_mm256_setzero_ps(); N];
+        for (i, q) in chunks.iter().enumerate() {
+            let q = load(q);
+            for (sum, (row, _)) in sums.iter_mut().zip(&rows) {
+                *sum = _mm256_fmadd_ps(q, load(&row[i]), *sum);
+            }
+        }
+        let mut out = [0.0; N];
+        for ((out, sum), (_, row_rest)) in out.iter_mut().zip(sums).zip(rows) {
+            // SAFETY: both are eight f32, and every pattern of bits is one.
+            let sums = unsafe { transmute::<__m256, [f32; LANES]>(sum) };
+            *out = body::with_rest::<true>(sums, rest, row_rest);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn load(x: &[f32; LANES]) -> __m256 {
+        // SAFETY: both are eight f32, and every pattern of bits is one.
+        unsafe { transmute::<[f32; LANES], __m256>(*x) }
     }
 }
 

@@ -34,7 +34,7 @@ struct State {
     round: u64,
     /// The present call's work.
     task: Option<(Call<'static>, usize)>,
-    /// Threads that have not finished with `task`.
+    /// Threads that have not finished with `task`; at first, those that have not started.
     busy: usize,
     panicked: bool,
     stop: bool,
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Threads {
-    /// `count` threads, the caller among them. Warm.
+    /// `count` threads, the caller among them, all started when it returns. Warm.
     ///
     /// # Errors
     /// `Usage` for none; `Capacity` when the host gives no thread.
@@ -56,7 +56,7 @@ impl Threads {
             return Err(Error::new(ErrorKind::Usage, "work needs a thread").at("threads").got(0).wanted("at least 1"));
         }
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { round: 0, task: None, busy: 0, panicked: false, stop: false }),
+            state: Mutex::new(State { round: 0, task: None, busy: count - 1, panicked: false, stop: false }),
             begin: Condvar::new(),
             end: Condvar::new(),
             next: AtomicUsize::new(0),
@@ -69,6 +69,8 @@ impl Threads {
             })?;
             threads.others.push(thread);
         }
+        // A thread allocates while it starts; it must have started before the ride does.
+        drop(threads.shared.idle());
         Ok(threads)
     }
 
@@ -96,10 +98,7 @@ impl Threads {
             shared.begin.notify_all();
         }
         let done = shared.drain(call, jobs, 0);
-        let mut state = shared.lock();
-        while state.busy > 0 {
-            state = shared.end.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut state = shared.idle();
         state.task = None;
         let panicked = std::mem::take(&mut state.panicked) || !done;
         drop(state);
@@ -127,8 +126,28 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The state once no other thread is busy.
+    fn idle(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        while state.busy > 0 {
+            state = self.end.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    /// Says that a thread is not busy any more, and whether all its jobs were done.
+    fn rest(&self, done: bool) {
+        let mut state = self.lock();
+        state.panicked |= !done;
+        state.busy -= 1;
+        if state.busy == 0 {
+            self.end.notify_one();
+        }
+    }
+
     /// A thread's life.
     fn serve(&self, worker: usize) {
+        self.rest(true);
         let mut seen = 0;
         loop {
             let mut state = self.lock();
@@ -141,13 +160,7 @@ impl Shared {
             seen = state.round;
             let task = state.task;
             drop(state);
-            let done = task.is_none_or(|(call, jobs)| self.drain(call, jobs, worker));
-            let mut state = self.lock();
-            state.panicked |= !done;
-            state.busy -= 1;
-            if state.busy == 0 {
-                self.end.notify_one();
-            }
+            self.rest(task.is_none_or(|(call, jobs)| self.drain(call, jobs, worker)));
         }
     }
 
