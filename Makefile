@@ -11,6 +11,7 @@ test: lint rust python
 ORT = $$(ls $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)
 
 rust: setup fixtures
+	test -f $(ORT)
 	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --no-fail-fast
 
 lint:

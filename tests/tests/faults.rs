@@ -155,3 +155,69 @@ fn a_full_memory_under_policy_full_is_an_error_that_names_the_key() {
     let error = (0..20).find_map(|s| second(&mut ride, s).err()).unwrap();
     assert!(error.kind() == ErrorKind::Capacity && error.to_string().contains("memory.max_chunks"), "{error}");
 }
+
+/// The stamps are those of a running clock here.
+fn realtime(set: &str) -> Ride {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
+    let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
+    let folder = closed_form::folder(&config.model).unwrap();
+    let camera = SourceCamera::of_model(&config.model);
+    let options = RideOptions { realtime: true, ..RideOptions::default() };
+    let plan = Plan::new(config, folder.manifest(), camera, options).unwrap();
+    plan.warm_with(&folder, |graph| Ok(Box::new(ClosedForm::open(&folder, graph, Options::default())?))).unwrap()
+}
+
+#[test]
+fn a_camera_that_falls_silent_is_answered_when_the_plan_has_ended() {
+    let mut ride = realtime("{}");
+    second(&mut ride, 0).unwrap();
+    assert!(matches!(ride.step(4 * SECOND + SECOND / 2).unwrap(), Progress::Waiting), "the next chunk has until its deadline");
+    let Progress::Outcome(outcome) = ride.step(5 * SECOND + 1).unwrap() else { panic!("nobody answers") };
+    assert_eq!((outcome.verdict, outcome.reason), (Verdict::Held, Some(Reason::Expired)));
+    assert!(matches!(ride.step(6 * SECOND).unwrap(), Progress::Waiting), "once for each plan");
+    let Progress::Outcome(outcome) = ride.step(11 * SECOND).unwrap() else { panic!("nobody answers") };
+    assert_eq!((outcome.verdict, outcome.reason), (Verdict::MinimalRisk, Some(Reason::Expired)));
+    assert_eq!(outcome.published.points().last().unwrap().v_mps, 0.0);
+}
+
+#[test]
+fn a_plan_that_is_computed_after_its_own_end_does_not_go_out() {
+    let mut ride = realtime("{}");
+    ride.push_ego(0, EgoState { speed_mps: 6.0, ..EgoState::default() }).unwrap();
+    ride.push_pose(0, Pose2::default()).unwrap();
+    ride.push_frame(0, &vec![90u8; 64 * 112 * 3]).unwrap();
+    let Progress::Outcome(outcome) = ride.step(4 * SECOND).unwrap() else { panic!("the frame is there") };
+    assert!(matches!(outcome.reason, Some(Reason::Late { .. })) && outcome.verdict == Verdict::MinimalRisk, "{:?}", outcome.reason);
+    assert!(outcome.degraded.late_ms.is_some_and(|ms| ms >= 3000.0));
+}
+
+#[test]
+fn after_a_jump_of_the_clock_a_restart_hears_true_stamps_again() {
+    let mut ride = ride("{}", Graph::Dit, None);
+    second(&mut ride, 0).unwrap();
+    ride.push_pose(1_000_000 * SECOND, Pose2::default()).unwrap();
+    assert!(ride.push_pose(SECOND / 10, Pose2::default()).is_err(), "one stamp of the future makes all true ones late");
+    ride.restart();
+    assert_eq!(second(&mut ride, 1).unwrap(), Some(1));
+    assert_eq!(ride.outcome().unwrap().restarted, Some(Restart::Asked));
+}
+
+#[test]
+fn a_fault_s_outcome_says_nothing_of_the_chunk_before() {
+    let mut ride = ride("{}", Graph::Dit, None);
+    second(&mut ride, 0).unwrap();
+    for s in 1..4 {
+        second(&mut ride, s).unwrap();
+    }
+    // The pose at t0 lies in a hole; everything before it is there.
+    for tick in 31..39 {
+        ride.push_pose(tick * SECOND / 10, Pose2::new(0.6 * tick as f64, 0.0, 0.0)).unwrap();
+    }
+    ride.push_pose(41 * SECOND / 10, Pose2::new(24.6, 0.0, 0.0)).unwrap();
+    ride.push_ego(4 * SECOND, EgoState { speed_mps: 6.0, ..EgoState::default() }).unwrap();
+    let error = frame(&mut ride, 4).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Input);
+    let outcome = ride.outcome().unwrap();
+    assert_eq!((outcome.t0_ns, outcome.chunk, outcome.pose, outcome.continuity_m), (4 * SECOND, 2, None, None));
+    assert_eq!(outcome.memory.total(), 0);
+}

@@ -188,5 +188,10 @@ fn the_ride_equals_the_reference_chunk_by_chunk() {
     }
     println!("{chunks} chunks, {kept} tokens in the same slots, {forgotten} selections that forgot");
     assert!(chunks >= 7 && forgotten >= 4, "the goldens are too short to test forgetting");
+    let words = commands(&index);
+    assert!(words.windows(2).filter(|w| w[0] != w[1]).count() >= 2, "the route command has to change, or nothing shows that it is read");
+    let counts: Vec<usize> = worst.0.values().map(|(_, count)| *count).collect();
+    let chunks = chunks as usize;
+    assert_eq!(counts, [10 * chunks, 2 * chunks, 2 * chunks, chunks, 3 * chunks], "a pass was not seen");
     assert!(worst.0.values().all(|(difference, _)| *difference <= TOLERANCE));
 }

@@ -157,8 +157,8 @@ impl Manifest {
     pub fn parse(text: &str) -> Result<Self> {
         // YAML 1.2: only true and false are booleans. The axis letter N is none.
         let options = serde_saphyr::options! { strict_booleans: true };
-        let manifest: Self =
-            serde_saphyr::from_str_with_options(text, options).map_err(|e| Error::new(ErrorKind::Manifest, "cannot be read").caused_by(e))?;
+        let manifest: Self = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|e| Error::new(ErrorKind::Manifest, "cannot be read").caused_by(e))?;
         manifest.check()?;
         Ok(manifest)
     }

@@ -22,10 +22,11 @@ impl SourceCamera {
         Self { width: model.image.width, height: model.image.height, intrinsics: model.camera }
     }
 
-    /// Horizontal field of view, radians.
-    pub fn fov_rad(&self) -> f64 {
-        let Intrinsics { fx_px, cx_px, .. } = self.intrinsics;
-        libm::atan(cx_px / fx_px) + libm::atan((self.width as f64 - cx_px) / fx_px)
+    /// Horizontal and vertical field of view, radians.
+    pub fn fov_rad(&self) -> [f64; 2] {
+        let Intrinsics { fx_px, fy_px, cx_px, cy_px } = self.intrinsics;
+        let angle = |size: usize, f: f64, c: f64| libm::atan(c / f) + libm::atan((size as f64 - c) / f);
+        [angle(self.width, fx_px, cx_px), angle(self.height, fy_px, cy_px)]
     }
 
     fn check(&self, most_pixels: u64) -> Result<()> {
@@ -53,7 +54,7 @@ pub(crate) struct Fit {
     pub(crate) camera: SourceCamera,
     pub(crate) columns: Taps,
     pub(crate) rows: Taps,
-    /// Share by which the horizontal field of view differs from the model's, where it exceeds the tolerance and nothing corrects it.
+    /// Share by which a field of view, the worse of both axes, differs from the model's, where it exceeds the tolerance and nothing corrects it.
     pub(crate) fov: Option<f64>,
     /// Share of the model's picture that the camera does not cover, where it is not zero.
     pub(crate) uncovered: Option<f64>,
@@ -69,7 +70,8 @@ impl Fit {
         let (width, height, own) = (model.image.width, model.image.height, model.camera);
         match settings.fit {
             CameraFit::Resize => {
-                let differs = (camera.fov_rad() / SourceCamera::of_model(model).fov_rad() - 1.0).abs();
+                let (theirs, ours) = (camera.fov_rad(), SourceCamera::of_model(model).fov_rad());
+                let differs = theirs.iter().zip(ours).map(|(theirs, ours)| (theirs / ours - 1.0).abs()).fold(0.0, f64::max);
                 let fov = (differs > settings.fov_tolerance).then_some(differs);
                 Ok(Self {
                     columns: Taps::triangle(camera.width, width),
@@ -90,6 +92,12 @@ impl Fit {
                     covered as f64 / output as f64
                 };
                 let covered = inside(x_scale, x_shift, width, camera.width) * inside(y_scale, y_shift, height, camera.height);
+                if covered == 0.0 {
+                    return Err(Error::new(ErrorKind::Input, "the camera sees nothing of the model's picture")
+                        .at("camera")
+                        .got(format!("{theirs:?}"))
+                        .wanted("intrinsics in pixels of the camera's own picture"));
+                }
                 Ok(Self {
                     columns: Taps::linear(camera.width, width, x_scale, x_shift),
                     rows: Taps::linear(camera.height, height, y_scale, y_shift),

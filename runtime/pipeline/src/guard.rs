@@ -1,14 +1,20 @@
 //! The guard: what the vehicle is handed. It always answers: the plan, a held plan, or a request for minimal risk, with the reason.
 //!
-//! Accelerations are judged over half a second and curvatures over half a metre: increments of a tenth of a second are too short for either.
+//! Accelerations and side-slip are judged over half a second, curvatures over half a metre: increments of a tenth of a second are too short for
+//! either. A held plan is judged like any other before it goes out.
 
 use drivewam_core::ErrorKind;
 use drivewam_core::config::{GapPolicy, Guard as Settings, Vehicle};
 use drivewam_core::trajectory::{Point, Trajectory};
 use std::fmt;
 
-/// Time over which an acceleration is taken, in poses.
-const ACCELERATION_WINDOW: usize = 5;
+/// Time over which accelerations and side-slip are taken, in poses.
+const WINDOW: usize = 5;
+/// Way across the heading within the window that is taken for noise, m, and the share of the way along it that a slipping car may add.
+const SIDE_SLIP_M: f64 = 0.5;
+const SIDE_SLIP_SHARE: f64 = 0.2;
+/// Turn within the window, rad, that is taken for noise where the car hardly moves.
+const TURN_ON_THE_SPOT_RAD: f64 = 0.15;
 /// Way over which a curvature is taken, m; slower parts of a plan turn on the spot within the noise of a pose.
 const CURVATURE_WAY_M: f64 = 0.5;
 /// Share of the vehicle's deceleration that a minimal-risk plan brakes with.
@@ -62,6 +68,18 @@ pub enum Reason {
         /// The limit, m.
         limit_m: f64,
     },
+    /// The plan moves the car across its heading, or turns it on the spot.
+    SideSlip {
+        /// Which pose.
+        pose: usize,
+    },
+    /// The plan was ready after its own end.
+    Late {
+        /// Time after its end, ms.
+        by_ms: f64,
+    },
+    /// The previous plan ended and no other came: frames, poses or ego states stay out.
+    Expired,
     /// There is no plan: the chunk ended in an error of this kind.
     Fault(ErrorKind),
 }
@@ -72,6 +90,9 @@ impl fmt::Display for Reason {
             Self::NotFinite { pose } => write!(f, "pose {pose} is not finite"),
             Self::Limit { key, pose, got, limit } => write!(f, "pose {pose} breaks {key} (got {got:.2}, limit {limit})"),
             Self::Discontinuous { got_m, limit_m } => write!(f, "the previous plan ended elsewhere (got {got_m:.2} m, limit {limit_m} m)"),
+            Self::SideSlip { pose } => write!(f, "pose {pose} moves across the heading, or turns on the spot"),
+            Self::Late { by_ms } => write!(f, "the plan was ready {by_ms:.0} ms after its own end"),
+            Self::Expired => write!(f, "the previous plan ended and no other came"),
             Self::Fault(kind) => write!(f, "no plan: {} error", kind.as_str()),
         }
     }
@@ -84,50 +105,57 @@ pub(crate) struct Guard {
     vehicle: Vehicle,
     step_s: f64,
     held: u32,
+    /// The ego's speed, when it was last known.
+    speed_mps: f64,
     /// Curvature, 1/m, and speed, m/s, at the end of what went out last.
     last: Option<(f64, f64)>,
 }
 
 impl Guard {
     pub(crate) fn new(settings: Settings, vehicle: Vehicle, step_s: f64) -> Self {
-        Self { settings, vehicle, step_s, held: 0, last: None }
+        Self { settings, vehicle, step_s, held: 0, speed_mps: 0.0, last: None }
     }
 
     /// Writes what goes out into `published`. `speed_mps` is the ego's now; `continuity_m`, where it is judged, the distance from the previous
-    /// plan's end to where the car is.
+    /// plan's end to where the car is; `late_ms`, where it is judged, the time since the plan's own end.
     pub(crate) fn judge(
         &mut self,
         plan: &Trajectory,
         speed_mps: f64,
         continuity_m: Option<f64>,
+        late_ms: Option<f64>,
         published: &mut Trajectory,
     ) -> (Verdict, Option<Reason>) {
-        match self.reason(plan.points(), speed_mps, continuity_m) {
+        self.speed_mps = speed_mps;
+        let late = late_ms.filter(|ms| *ms >= 0.0).map(|by_ms| Reason::Late { by_ms });
+        match late.or_else(|| self.reason(plan.points(), speed_mps, continuity_m)) {
             None => {
                 published.points_mut().copy_from_slice(plan.points());
                 self.held = 0;
                 self.last = Some(end_of(published.points()));
                 (Verdict::Accepted, None)
             }
-            Some(reason) => self.refuse(reason, speed_mps, published),
+            Some(reason) => self.refuse(reason, Some(speed_mps), published),
         }
     }
 
-    /// Answers where there is no plan, or one that must not go out.
-    pub(crate) fn refuse(&mut self, reason: Reason, speed_mps: f64, published: &mut Trajectory) -> (Verdict, Option<Reason>) {
-        let speed = if speed_mps.is_finite() { speed_mps.max(0.0) } else { 0.0 };
-        let hold = self.settings.gap_policy == GapPolicy::HoldCurvature && self.held < self.settings.max_held;
-        let verdict = match self.last {
-            Some((curvature, speed)) if hold => {
-                self.held += 1;
-                arc(published, self.step_s, curvature, speed, 0.0);
-                Verdict::Held
-            }
-            last => {
-                let braking = MINIMAL_RISK_BRAKING * self.vehicle.max_deceleration_mps2;
-                arc(published, self.step_s, last.map_or(0.0, |(curvature, _)| curvature), speed, braking);
-                Verdict::MinimalRisk
-            }
+    /// Answers where there is no plan, or one that must not go out. Without an ego speed the last known one counts.
+    pub(crate) fn refuse(&mut self, reason: Reason, speed_mps: Option<f64>, published: &mut Trajectory) -> (Verdict, Option<Reason>) {
+        self.speed_mps = speed_mps.unwrap_or(self.speed_mps).max(0.0);
+        let may_hold = self.settings.gap_policy == GapPolicy::HoldCurvature && self.held < self.settings.max_held;
+        let held = self.last.filter(|_| may_hold).is_some_and(|(curvature, speed)| {
+            arc(published, self.step_s, curvature, speed, 0.0);
+            // A car that was stopped by somebody else must not be told to be fast at once.
+            self.reason(published.points(), self.speed_mps, None).is_none()
+        });
+        let verdict = if held {
+            self.held += 1;
+            Verdict::Held
+        } else {
+            let most = self.vehicle.max_lateral_acceleration_mps2 / self.speed_mps.powi(2).max(1e-6);
+            let curvature = self.last.map_or(0.0, |(curvature, _)| curvature).clamp(-most, most);
+            arc(published, self.step_s, curvature, self.speed_mps, MINIMAL_RISK_BRAKING * self.vehicle.max_deceleration_mps2);
+            Verdict::MinimalRisk
         };
         self.last = Some(end_of(published.points()));
         (verdict, Some(reason))
@@ -139,25 +167,32 @@ impl Guard {
         }
         let over = |key, pose, got: f64, limit: f64| (got.abs() > limit).then_some(Reason::Limit { key, pose, got, limit });
         let vehicle = &self.vehicle;
+        let mut before = Point::default();
         for (pose, point) in points.iter().enumerate() {
-            let speed = over("vehicle.max_speed_mps", pose, point.v_mps, vehicle.max_speed_mps);
-            if speed.is_some() {
-                return speed;
+            let speed = (point.x_m - before.x_m).hypot(point.y_m - before.y_m) / self.step_s;
+            let broken = over("vehicle.max_speed_mps", pose, speed, vehicle.max_speed_mps);
+            if broken.is_some() {
+                return broken;
             }
-            let (from_mps, poses) = match pose.checked_sub(ACCELERATION_WINDOW) {
-                Some(from) => (points[from].v_mps, ACCELERATION_WINDOW),
-                None => (speed_mps, pose + 1),
+            before = *point;
+            let Some(from) = (pose + 1).checked_sub(WINDOW) else { continue };
+            let start = from.checked_sub(1).map_or(Point { v_mps: speed_mps, ..Point::default() }, |i| points[i]);
+            let acceleration = (point.v_mps - start.v_mps) / (WINDOW as f64 * self.step_s);
+            let broken = if acceleration > 0.0 {
+                over("vehicle.max_acceleration_mps2", pose, acceleration, vehicle.max_acceleration_mps2)
+            } else {
+                over("vehicle.max_deceleration_mps2", pose, acceleration, vehicle.max_deceleration_mps2)
             };
-            if poses == ACCELERATION_WINDOW {
-                let acceleration = (point.v_mps - from_mps) / (poses as f64 * self.step_s);
-                let broken = if acceleration > 0.0 {
-                    over("vehicle.max_acceleration_mps2", pose, acceleration, vehicle.max_acceleration_mps2)
-                } else {
-                    over("vehicle.max_deceleration_mps2", pose, acceleration, vehicle.max_deceleration_mps2)
-                };
-                if broken.is_some() {
-                    return broken;
-                }
+            if broken.is_some() {
+                return broken;
+            }
+            let (dx, dy, turn) = (point.x_m - start.x_m, point.y_m - start.y_m, point.yaw_rad - start.yaw_rad);
+            let (sin, cos) = libm::sincos(start.yaw_rad + 0.5 * turn);
+            let (along, across) = ((dx * cos + dy * sin).abs(), (dy * cos - dx * sin).abs());
+            if across > SIDE_SLIP_M + SIDE_SLIP_SHARE * along
+                || turn.abs() > TURN_ON_THE_SPOT_RAD + vehicle.max_curvature_1pm * dx.hypot(dy)
+            {
+                return Some(Reason::SideSlip { pose });
             }
         }
         let bends = bends(points);

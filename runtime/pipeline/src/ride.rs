@@ -10,8 +10,8 @@ pub(crate) use warm::Parts;
 use crate::camera::Fit;
 use crate::codec::{Decoder, Encoder, patchify, unpatchify};
 use crate::context::Context;
-use crate::guard::{Guard, Reason, Verdict};
-use crate::ingest::{EgoState, Grid, Ingest, Place, Ready};
+use crate::guard::{Guard, Reason};
+use crate::ingest::{EgoState, Grid, Ingest, Place, Ready, check_stamp};
 use crate::memory::Memory;
 use crate::plan::RideOptions;
 use crate::probe::Probe;
@@ -24,8 +24,9 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::config::Config;
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
+use drivewam_core::trajectory::Point;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::Device;
+use drivewam_device::{Device, KvCounts};
 use std::time::Instant;
 
 /// What [`Ride::step`] came to.
@@ -57,6 +58,8 @@ pub struct Ride {
     rows: ActionRows,
     outcome: Outcome,
     has_outcome: bool,
+    /// Whether the last chunk came to a plan.
+    has_plan: bool,
     /// Chunk that the next step predicts; 1 at the start of a rollout.
     next_chunk: u64,
     restarted: Option<Restart>,
@@ -88,7 +91,7 @@ impl Ride {
                 .got(format!("{} bytes", rgb.len()))
                 .wanted(format!("{width} x {height} x 3")));
         }
-        let place = self.grid.place(stamp_ns).inspect_err(|_| self.refused += 1)?;
+        let place = check_stamp(stamp_ns).and_then(|()| self.grid.place(stamp_ns)).inspect_err(|_| self.refused += 1)?;
         let slot = match place {
             Place::Between => return Ok(()),
             Place::Slot(slot) => Some(slot),
@@ -129,28 +132,42 @@ impl Ride {
     }
 
     /// Computes the chunk whose frames are complete, if there is one and the poses and ego states reach it. `now_ns` is the time of the call, on
-    /// the clock of the stamps.
+    /// the clock of the stamps. In real time, an outcome of reason `expired` comes instead when the previous plan has ended for longer than the
+    /// deadline and there is nothing to compute; call `step` at least as often as that must be known.
     ///
     /// # Errors
-    /// `Input` for a hole in poses or ego states, `Output` for numbers that are not finite, `Engine` and `Device` for their faults. The rollout then
-    /// ends, [`Ride::outcome`] holds the guard's answer, and the next frame begins a new rollout.
+    /// `Input` for a hole in poses or ego states, or a time out of range; `Output` for numbers that are not finite, `Engine` and `Device` for their
+    /// faults. The rollout then ends, [`Ride::outcome`] holds the guard's answer, and the next frame begins a new rollout.
     pub fn step(&mut self, now_ns: i64) -> Result<Progress<'_>> {
+        check_stamp(now_ns).map_err(|e| e.at("step"))?;
         let Some(ready) = self.grid.ready().filter(|ready| self.ingest.covers(ready.from_ns, ready.t0_ns)) else {
-            return Ok(Progress::Waiting);
+            return Ok(if self.expire(now_ns) { Progress::Outcome(&self.outcome) } else { Progress::Waiting });
         };
         self.grid.taken();
         let begun = Instant::now();
+        self.enter(ready);
         let done = self.chunk(ready);
         let latency_ns = i64::try_from(begun.elapsed().as_nanos()).unwrap_or(i64::MAX);
         self.outcome.published_ns = if self.options.realtime { now_ns.saturating_add(latency_ns) } else { now_ns };
+        let from = Instant::now();
         if let Err(error) = done {
-            self.fault(ready, &error);
-            self.finish();
+            let speed = self.ingest.ego(ready.t0_ns).ok().map(|(ego, _)| ego.speed_mps);
+            self.refuse(Reason::Fault(error.kind()), speed);
+            self.settle(ready.jitter_ns, from);
+            self.end_rollout(Restart::Fault(error.kind()));
             return Err(error);
         }
         self.judge(ready);
-        self.finish();
+        self.settle(ready.jitter_ns, from);
         Ok(Progress::Outcome(&self.outcome))
+    }
+
+    /// Begins anew, as after a jump of the vehicle's clock: forgets stamps, poses, ego states, commands and the rollout.
+    pub fn restart(&mut self) {
+        self.ingest.clear();
+        self.grid = Grid::new(&self.config.model, self.config.ingest.frame_tolerance_ms);
+        (self.plan_end, self.plan_end_ns) = (None, None);
+        self.end_rollout(Restart::Asked);
     }
 
     /// The last outcome; after an error of [`Ride::step`] the guard's answer to it.
@@ -161,7 +178,7 @@ impl Ride {
     /// The video that the last chunk imagined, decoded: `[F, 3, H, W]` in [-1, 1]. For people: not part of the ride.
     ///
     /// # Errors
-    /// `Usage` without [`RideOptions::decoder`]; `Engine` when the decoder fails.
+    /// `Usage` without [`RideOptions::decoder`], and before the first chunk or after a fault; `Engine` when the decoder fails.
     pub fn future(&mut self) -> Result<&[f32]> {
         let Some(decoder) = &mut self.decoder else {
             return Err(Error::new(ErrorKind::Usage, "the ride was warmed without a decoder")
@@ -213,20 +230,36 @@ impl Ride {
         ]
     }
 
+    /// What is known of a chunk before anything of it can fail.
+    fn enter(&mut self, ready: Ready) {
+        let begins = ready.from_ns.is_none();
+        let chunk = if begins { 1 } else { self.next_chunk };
+        self.next_chunk = chunk + 1;
+        self.has_plan = false;
+        let outcome = &mut self.outcome;
+        outcome.rollout += u64::from(begins && self.has_outcome);
+        self.has_outcome = true;
+        outcome.chunk = chunk;
+        outcome.t0_ns = ready.t0_ns;
+        outcome.valid_until_ns = ready.t0_ns + self.config.model.chunk_ns();
+        outcome.pose = None;
+        outcome.ages = Ages::default();
+        outcome.continuity_m = None;
+        outcome.memory = KvCounts::default();
+        outcome.restarted = self.restarted.take();
+        outcome.trajectory.points_mut().fill(NO_POINT);
+    }
+
     /// From frames to a trajectory.
     fn chunk(&mut self, ready: Ready) -> Result<()> {
-        let (chunk, device) = (if ready.from_ns.is_none() { 1 } else { self.next_chunk }, self.device.as_mut());
-        let (ego, ego_age_ns) = self.ingest.ego(ready.t0_ns)?;
-        let (command, command_age_ns) = self.ingest.command(ready.t0_ns);
-        let begins = ready.from_ns.is_none();
+        let (chunk, begins, device) = (self.outcome.chunk, ready.from_ns.is_none(), self.device.as_mut());
         if begins {
             device.kv_clear()?;
-            self.outcome.rollout += u64::from(self.has_outcome);
         }
-        self.next_chunk = chunk + 1;
-        self.outcome.chunk = chunk;
-        self.outcome.pose = self.ingest.pose(ready.t0_ns)?;
+        let (ego, ego_age_ns) = self.ingest.ego(ready.t0_ns)?;
+        let (command, command_age_ns) = self.ingest.command(ready.t0_ns);
         self.outcome.command = command;
+        self.outcome.pose = Some(self.ingest.pose(ready.t0_ns)?);
         let pose_age_ns = self.ingest.pose_age_ns(ready.t0_ns);
         self.outcome.ages = Ages { ego_ms: ms(ego_age_ns), pose_ms: ms(pose_age_ns), command_ms: ms(command_age_ns) };
 
@@ -264,60 +297,70 @@ impl Ride {
         self.rows.decode(rows, &mut self.increments)?;
         self.outcome.trajectory.set_increments(&self.increments)?;
         self.stages.add(Stage::Decode, from);
+        self.has_plan = true;
         Ok(())
     }
 
     /// The guard's verdict on a plan.
     fn judge(&mut self, ready: Ready) {
-        let from = Instant::now();
         let speed_mps = self.ingest.ego(ready.t0_ns).map_or(f64::NAN, |(ego, _)| ego.speed_mps);
-        let continuity_m = self.plan_end.map(|end| end.distance_m(&self.outcome.pose));
-        let judged_m = continuity_m.filter(|_| self.options.closed_loop && ready.from_ns.is_some());
-        let (verdict, reason) = self.guard.judge(&self.outcome.trajectory, speed_mps, judged_m, &mut self.outcome.published);
-        self.outcome.continuity_m = continuity_m;
-        self.settle(ready, verdict, reason, from);
-    }
-
-    /// The guard's answer to a chunk that ended in `error`.
-    fn fault(&mut self, ready: Ready, error: &Error) {
-        let from = Instant::now();
-        let speed_mps = self.ingest.ego(ready.t0_ns).map_or(f64::NAN, |(ego, _)| ego.speed_mps);
-        for point in self.outcome.trajectory.points_mut() {
-            *point = drivewam_core::trajectory::Point { x_m: f64::NAN, y_m: f64::NAN, yaw_rad: f64::NAN, v_mps: f64::NAN };
-        }
-        let (verdict, reason) = self.guard.refuse(Reason::Fault(error.kind()), speed_mps, &mut self.outcome.published);
-        self.outcome.continuity_m = None;
-        self.settle(ready, verdict, reason, from);
-        self.grid.end_rollout();
-        self.restarted = Some(Restart::Fault(error.kind()));
-    }
-
-    fn settle(&mut self, ready: Ready, verdict: Verdict, reason: Option<Reason>, from: Instant) {
         let outcome = &mut self.outcome;
-        outcome.verdict = verdict;
-        outcome.reason = reason;
-        outcome.t0_ns = ready.t0_ns;
-        outcome.valid_until_ns = ready.t0_ns + self.config.model.chunk_ns();
+        outcome.continuity_m = self.plan_end.zip(outcome.pose).map(|(end, pose)| end.distance_m(&pose));
+        let judged_m = outcome.continuity_m.filter(|_| self.options.closed_loop && ready.from_ns.is_some());
+        let late_ms = self.options.realtime.then(|| ms(outcome.published_ns - outcome.valid_until_ns));
+        (outcome.verdict, outcome.reason) = self.guard.judge(&outcome.trajectory, speed_mps, judged_m, late_ms, &mut outcome.published);
+    }
+
+    /// The guard's answer where there is no plan.
+    fn refuse(&mut self, reason: Reason, speed_mps: Option<f64>) {
+        let outcome = &mut self.outcome;
+        (outcome.verdict, outcome.reason) = self.guard.refuse(reason, speed_mps, &mut outcome.published);
+    }
+
+    /// In real time, once the previous plan has ended for longer than the deadline: an outcome that says so, from where the car was last seen.
+    fn expire(&mut self, now_ns: i64) -> bool {
+        let patience_ns = i64::from(self.config.guard.deadline_ms) * 1_000_000;
+        if !self.options.realtime || self.plan_end_ns.is_none_or(|end| now_ns <= end + patience_ns) {
+            return false;
+        }
+        let from = Instant::now();
+        self.has_plan = false;
+        let outcome = &mut self.outcome;
+        (outcome.t0_ns, outcome.published_ns, outcome.valid_until_ns) = (now_ns, now_ns, now_ns + self.config.model.chunk_ns());
+        (outcome.pose, outcome.continuity_m, outcome.restarted) = (self.ingest.newest_pose(), None, None);
+        outcome.trajectory.points_mut().fill(NO_POINT);
+        let speed = self.ingest.newest_ego().map(|ego| ego.speed_mps);
+        self.refuse(Reason::Expired, speed);
+        self.settle(0, from);
+        true
+    }
+
+    fn settle(&mut self, jitter_ns: i64, from: Instant) {
+        let outcome = &mut self.outcome;
         outcome.uncovered_ms = self.plan_end_ns.map_or(0.0, |end| ms((outcome.published_ns - end).max(0)));
-        let late_ms = ms(outcome.published_ns - ready.t0_ns) - f64::from(self.config.guard.deadline_ms);
+        let late_ms = ms(outcome.published_ns - outcome.t0_ns) - f64::from(self.config.guard.deadline_ms);
         outcome.degraded = Degraded {
             fov: self.fit.fov,
             uncovered_picture: self.fit.uncovered,
-            frame_jitter_ms: ms(ready.jitter_ns),
+            frame_jitter_ms: ms(jitter_ns),
             refused_inputs: std::mem::take(&mut self.refused),
             late_ms: (self.options.realtime && late_ms > 0.0).then_some(late_ms),
         };
-        outcome.restarted = self.restarted.take();
         self.plan_end_ns = Some(outcome.valid_until_ns);
-        self.plan_end = outcome.published.points().last().map(|last| outcome.pose.compose(&last.pose()));
+        self.plan_end = outcome.pose.zip(outcome.published.points().last()).map(|(pose, last)| pose.compose(&last.pose()));
         self.stages.add(Stage::Guard, from);
+        outcome.stages = std::mem::take(&mut self.stages);
     }
 
-    fn finish(&mut self) {
-        self.outcome.stages = std::mem::take(&mut self.stages);
-        self.has_outcome = true;
+    fn end_rollout(&mut self, why: Restart) {
+        self.grid.end_rollout();
+        self.sampler.drop_noise();
+        self.restarted = Some(why);
     }
 }
+
+/// A point of a plan that does not exist.
+const NO_POINT: Point = Point { x_m: f64::NAN, y_m: f64::NAN, yaw_rad: f64::NAN, v_mps: f64::NAN };
 
 fn ms(ns: i64) -> f64 {
     ns as f64 * 1e-6

@@ -108,15 +108,23 @@ impl Sampler {
     /// Noise for the next chunk in place of the seed's: token rows `[Nv, W]` and `[Na, W]`. The second is not read where actions start from zero.
     ///
     /// # Errors
-    /// `Usage` for other lengths.
+    /// `Usage` for other lengths, and under `start: mean`, whose samples would all be the same.
     pub(crate) fn give_noise(&mut self, video: &[f32], action: &[f32]) -> Result<()> {
         if (video.len(), action.len()) != (self.video_rows.len(), self.action_rows.len()) {
             return Err(Error::new(ErrorKind::Usage, "noise of another length")
                 .got(format!("{} and {}", video.len(), action.len()))
                 .wanted(format!("{} and {}", self.video_rows.len(), self.action_rows.len())));
         }
+        if matches!(self.flow.action.start, ActionStart::Mean(_)) {
+            return Err(Error::new(ErrorKind::Usage, "the mean of samples needs a noise for each").at("flow.action.start").got("mean"));
+        }
         self.given = Some(Given { video: video.to_vec(), action: action.to_vec() });
         Ok(())
+    }
+
+    /// Forgets noise that was given for a chunk that will not come.
+    pub(crate) fn drop_noise(&mut self) {
+        self.given = None;
     }
 
     /// Commits the observed chunk: its clean tokens `[Nv, W]` and `[Na, W]` at flow time 0, in place of what was predicted.

@@ -111,6 +111,8 @@ pub enum Restart {
     },
     /// An error of this kind ended the previous chunk; it was returned by the step that met it.
     Fault(drivewam_core::ErrorKind),
+    /// [`Ride::restart`](crate::Ride::restart) was called.
+    Asked,
 }
 
 /// How old, at t0, what the chunk rests on is. Milliseconds.
@@ -127,7 +129,7 @@ pub struct Ages {
 /// What was not as it should be, and was accepted all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Degraded {
-    /// Share by which the camera's horizontal field of view differs from the model's, where it exceeds the tolerance.
+    /// Share by which the camera's field of view, the worse of both axes, differs from the model's, where it exceeds the tolerance.
     pub fov: Option<f64>,
     /// Share of the model's picture that the camera does not cover (`fit: reproject`), where it is not zero.
     pub uncovered_picture: Option<f64>,
@@ -154,9 +156,9 @@ pub struct Outcome {
     pub valid_until_ns: i64,
     /// Time between the previous plan's end and this one's publication, where the gap policy had to hold.
     pub uncovered_ms: f64,
-    /// The ego's pose at t0, in the frame of the poses that came in.
-    pub pose: Pose2,
-    /// What the policy said.
+    /// The ego's pose at t0, in the frame of the poses that came in; none where the poses failed.
+    pub pose: Option<Pose2>,
+    /// What the policy said; not a number where it said nothing.
     pub trajectory: Trajectory,
     /// What the guard lets through: the same when accepted.
     pub published: Trajectory,
@@ -174,7 +176,7 @@ pub struct Outcome {
     pub degraded: Degraded,
     /// Set in the first outcome of a rollout that follows another.
     pub restarted: Option<Restart>,
-    /// Filled slots after the observed commit.
+    /// Filled slots after the observed commit; none after a fault before it.
     pub memory: KvCounts,
     /// Latency by stage.
     pub stages: StageTimes,

@@ -1,3 +1,5 @@
+//! The closed-form engine keeps to its own formulas, masks included.
+
 use super::*;
 use crate::tests::{Bench, tiny};
 use drivewam_core::bindings::{EGO, FLOW_TIME, IS_ACTION, LATENT, TOKENS, VELOCITY};

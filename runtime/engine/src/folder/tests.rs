@@ -1,3 +1,5 @@
+//! A folder is refused for every way in which its files can differ from the manifest.
+
 use super::*;
 use drivewam_core::manifest::FILE_NAME;
 use std::fs;

@@ -1,3 +1,5 @@
+//! ONNX Runtime bound to the arena: what it computes, and what it refuses.
+
 use super::*;
 use crate::tests::{Bench, shipped};
 use drivewam_core::bindings::VELOCITY;

@@ -65,19 +65,16 @@ impl Grid {
             return Err(Error::new(ErrorKind::Input, what).at("frame").got(format!("{stamp_ns} ns")).wanted(format!("after {newest} ns")));
         }
         let camera_ns = self.newest_ns.map_or(self.period_ns, |newest| stamp_ns - newest);
-        self.newest_ns = Some(stamp_ns);
         let Some(anchor) = self.anchor_ns else {
+            self.newest_ns = Some(stamp_ns);
             self.begin(stamp_ns);
             return Ok(Place::First { missed_ns: None });
         };
         let expected_ns = anchor + (self.taken as i64 + 1) * self.period_ns;
         let off_ns = stamp_ns - expected_ns;
         if off_ns < -self.tolerance_ns.min(camera_ns / 2) {
+            self.newest_ns = Some(stamp_ns);
             return Ok(Place::Between);
-        }
-        if off_ns > self.tolerance_ns {
-            self.begin(stamp_ns);
-            return Ok(Place::First { missed_ns: Some(expected_ns) });
         }
         if let Some(ready) = self.ready {
             return Err(Error::new(
@@ -87,6 +84,11 @@ impl Grid {
             .at("frame")
             .got(format!("{stamp_ns} ns"))
             .wanted(format!("poses up to {} ns", ready.t0_ns)));
+        }
+        self.newest_ns = Some(stamp_ns);
+        if off_ns > self.tolerance_ns {
+            self.begin(stamp_ns);
+            return Ok(Place::First { missed_ns: Some(expected_ns) });
         }
         let slot = self.taken;
         self.taken += 1;

@@ -21,6 +21,8 @@ const POSES: usize = 8192;
 const EGO_STATES: usize = 8192;
 /// Commands that are kept.
 const COMMANDS: usize = 64;
+/// Largest stamp that is taken: the year 2043 of the Unix epoch, and far enough from an overflow to add chunks to.
+pub(crate) const LAST_STAMP_NS: i64 = i64::MAX / 4;
 
 /// The ego's motion, as the vehicle measures it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -61,28 +63,48 @@ impl Ingest {
             settings,
             chunk_ns: model.chunk_ns(),
             pose_period_ns: model.pose_period_ns(),
-            poses: Track::new("pose", POSES),
-            ego: Track::new("ego state", EGO_STATES),
-            commands: Track::new("command", COMMANDS),
+            poses: Track::new("pose", POSES, Pose2::default()),
+            ego: Track::new("ego state", EGO_STATES, EgoState::default()),
+            commands: Track::new("command", COMMANDS, Command::Unknown),
         }
     }
 
     pub(crate) fn push_pose(&mut self, stamp_ns: i64, pose: Pose2) -> Result<()> {
-        if !pose.is_finite() {
-            return Err(not_finite("pose", stamp_ns, format!("{pose:?}")));
-        }
+        check_stamp(stamp_ns)?;
+        let numbers = [("x_m", pose.x_m, 1e9), ("y_m", pose.y_m, 1e9), ("yaw_rad", pose.yaw_rad, 1e6)];
+        plausible("pose", stamp_ns, numbers)?;
         self.poses.push(stamp_ns, pose)
     }
 
     pub(crate) fn push_ego(&mut self, stamp_ns: i64, ego: EgoState) -> Result<()> {
-        if ![ego.speed_mps, ego.acceleration_mps2, ego.curvature_1pm].iter().all(|x| x.is_finite()) {
-            return Err(not_finite("ego state", stamp_ns, format!("{ego:?}")));
-        }
+        check_stamp(stamp_ns)?;
+        let EgoState { speed_mps, acceleration_mps2, curvature_1pm } = ego;
+        let numbers =
+            [("speed_mps", speed_mps, 150.0), ("acceleration_mps2", acceleration_mps2, 100.0), ("curvature_1pm", curvature_1pm, 10.0)];
+        plausible("ego state", stamp_ns, numbers)?;
         self.ego.push(stamp_ns, ego)
     }
 
     pub(crate) fn push_command(&mut self, stamp_ns: i64, command: Command) -> Result<()> {
+        check_stamp(stamp_ns)?;
         self.commands.push(stamp_ns, command)
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.poses.clear();
+        self.ego.clear();
+        self.commands.clear();
+    }
+
+    /// The newest pose.
+    pub(crate) fn newest_pose(&self) -> Option<Pose2> {
+        self.poses.around(LAST_STAMP_NS).0.map(|(_, pose)| pose)
+    }
+
+    /// The newest ego state.
+    pub(crate) fn newest_ego(&self) -> Option<EgoState> {
+        self.ego.around(LAST_STAMP_NS).0.map(|(_, ego)| ego)
     }
 
     /// Whether poses and ego states reach far enough for a chunk whose predecessor began at `from_ns` and whose t0 is `t0_ns`.
@@ -160,8 +182,23 @@ impl Ingest {
     }
 }
 
-fn not_finite(what: &str, stamp_ns: i64, got: String) -> Error {
-    Error::new(ErrorKind::Input, format!("a {what} is not finite")).at(format!("{stamp_ns} ns")).got(got).wanted("finite numbers")
+/// Refuses a stamp that arithmetic on times could overflow with.
+pub(crate) fn check_stamp(stamp_ns: i64) -> Result<()> {
+    if (0..=LAST_STAMP_NS).contains(&stamp_ns) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Input, "a stamp is out of range").got(format!("{stamp_ns} ns")).wanted(format!("0 to {LAST_STAMP_NS} ns")))
+}
+
+/// Refuses numbers that are not finite or that no car has.
+fn plausible(what: &str, stamp_ns: i64, numbers: [(&str, f64, f64); 3]) -> Result<()> {
+    match numbers.into_iter().find(|(_, value, most)| !(value.abs() <= *most)) {
+        None => Ok(()),
+        Some((name, value, most)) => Err(Error::new(ErrorKind::Input, "a number that no car has")
+            .at(format!("{what} at {stamp_ns} ns: {name}"))
+            .got(value)
+            .wanted(format!("a finite number within ±{most}"))),
+    }
 }
 
 #[cfg(test)]

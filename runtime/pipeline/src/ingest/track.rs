@@ -16,8 +16,11 @@ pub(crate) struct Track<T> {
 }
 
 impl<T: Copy> Track<T> {
-    pub(crate) fn new(what: &'static str, capacity: usize) -> Self {
-        Self { what, entries: Vec::with_capacity(capacity), capacity, head: 0 }
+    /// Room for `capacity` values, every page of it touched by writing `blank` once.
+    pub(crate) fn new(what: &'static str, capacity: usize, blank: T) -> Self {
+        let mut entries = vec![(0, blank); capacity];
+        entries.clear();
+        Self { what, entries, capacity, head: 0 }
     }
 
     /// Appends a value.
@@ -39,6 +42,12 @@ impl<T: Copy> Track<T> {
             self.head = (self.head + 1) % self.capacity;
         }
         Ok(())
+    }
+
+    /// Forgets everything; the memory stays.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.head = 0;
     }
 
     fn get(&self, i: usize) -> Found<T> {

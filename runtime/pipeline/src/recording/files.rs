@@ -1,5 +1,6 @@
 //! Files of a recording: bounded reading, tables of stamped rows, JSON.
 
+use crate::ingest::check_stamp;
 use drivewam_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use std::fs::File;
@@ -10,8 +11,6 @@ use std::path::Path;
 pub(super) const MAX_TEXT_BYTES: u64 = 1 << 30;
 /// Longest header.
 pub(super) const MAX_HEADER_BYTES: u64 = 1 << 20;
-/// Largest stamp: far beyond every clock, and far from overflow in sums.
-const MAX_STAMP_NS: i64 = i64::MAX / 4;
 
 /// An `Input` error about a file.
 pub(super) fn bad(path: &Path, what: impl Into<String>) -> Error {
@@ -37,14 +36,6 @@ pub(super) fn read_bounded(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = read_bounded(path, MAX_TEXT_BYTES)?;
     serde_json::from_slice(&bytes).map_err(|e| bad(path, "not the JSON that was expected").caused_by(e))
-}
-
-/// A stamp that may be worked with.
-pub(super) fn check_stamp(stamp_ns: i64) -> Result<i64> {
-    if (0..=MAX_STAMP_NS).contains(&stamp_ns) {
-        return Ok(stamp_ns);
-    }
-    Err(Error::new(ErrorKind::Input, "a stamp out of range").got(stamp_ns).wanted(format!("0 to {MAX_STAMP_NS} ns")))
 }
 
 /// Proves that `stamp_ns` is later than the one before.
@@ -122,7 +113,7 @@ pub(super) fn read_table<T>(path: &Path, columns: &[&str], mut parse: impl FnMut
         let line = record.position().map_or(0, csv::Position::line);
         let row = Row { record: &record, header: &header };
         let place = |e: Error| e.at(format!("line {line}")).at(format!("{path:?}"));
-        let stamp_ns = row.whole::<i64>("stamp_ns").and_then(check_stamp).map_err(place)?;
+        let stamp_ns = row.whole::<i64>("stamp_ns").and_then(|ns| check_stamp(ns).map(|()| ns)).map_err(place)?;
         check_rising(rows.last().map(|r| r.0), stamp_ns).map_err(place)?;
         rows.push((stamp_ns, parse(&row).map_err(place)?));
     }

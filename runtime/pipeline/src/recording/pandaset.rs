@@ -4,9 +4,10 @@
 //! sensor's, not the rear axle. Ego states come from the poses ([`super::derive`]); the speed at the first pose, before which nothing is known,
 //! is the GPS's. PandaSet has no route, so the command is `unknown` throughout.
 
-use super::files::{bad, check_rising, check_stamp, read_json};
+use super::files::{bad, check_rising, read_json};
 use super::{Limits, Mount, Recording, Store, Track, derive, picture};
 use crate::camera::SourceCamera;
+use crate::ingest::check_stamp;
 use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_core::pose::Pose2;
 use drivewam_core::{Error, ErrorKind, Result};
@@ -139,7 +140,8 @@ fn read_stamps(path: &Path) -> Result<Vec<i64>> {
         if !(0.0..4e9).contains(&second) {
             return Err(place(Error::new(ErrorKind::Input, "a stamp out of range").got(second).wanted("unix seconds")));
         }
-        let stamp_ns = check_stamp((second * 1e9).round() as i64).map_err(place)?;
+        let stamp_ns = (second * 1e9).round() as i64;
+        check_stamp(stamp_ns).map_err(place)?;
         check_rising(stamps.last().copied(), stamp_ns).map_err(place)?;
         stamps.push(stamp_ns);
     }

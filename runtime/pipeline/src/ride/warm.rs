@@ -48,7 +48,7 @@ impl Ride {
             published_ns: 0,
             valid_until_ns: 0,
             uncovered_ms: 0.0,
-            pose: Pose2::default(),
+            pose: None,
             trajectory: trajectory.clone(),
             published: trajectory,
             verdict: Verdict::MinimalRisk,
@@ -84,6 +84,7 @@ impl Ride {
             rows,
             outcome,
             has_outcome: false,
+            has_plan: false,
             next_chunk: 1,
             restarted: None,
             stages: StageTimes::default(),
@@ -118,7 +119,7 @@ impl Ride {
         self.grid = Grid::new(model, self.config.ingest.frame_tolerance_ms);
         self.guard = Guard::new(self.config.guard.clone(), self.config.vehicle.clone(), model.pose_period_ns() as f64 * 1e-9);
         self.device.kv_clear()?;
-        (self.has_outcome, self.outcome.rollout, self.next_chunk, self.refused) = (false, 0, 1, 0);
+        (self.has_outcome, self.has_plan, self.outcome.rollout, self.next_chunk, self.refused) = (false, false, 0, 1, 0);
         (self.restarted, self.plan_end, self.plan_end_ns) = (None, None, None);
         self.stages = StageTimes::default();
         Ok(())

@@ -73,7 +73,7 @@ pub(super) fn path(rows: &[Row], title: &str, file: &Path) -> Result<()> {
         }
         let every = rows.len().div_ceil(MOST_LABELS).max(1);
         for (i, row) in rows.iter().enumerate() {
-            let at = (row.outcome.pose.x_m, row.outcome.pose.y_m);
+            let Some(at) = row.outcome.pose.map(|pose| (pose.x_m, pose.y_m)) else { continue };
             let colour = colour_of(row.outcome.verdict);
             chart.draw_series(std::iter::once(Circle::new(at, 4 * smooth, colour.filled()))).map_err(drawing)?;
             chart.draw_series(std::iter::once(Circle::new(at, 4 * smooth, INK.stroke_width(SMOOTH as u32)))).map_err(drawing)?;
@@ -99,7 +99,7 @@ pub(super) fn path(rows: &[Row], title: &str, file: &Path) -> Result<()> {
 
 /// Poses of the ego frame at t0 in the frame of the poses, the car's own place first.
 fn place(row: &Row, poses: impl Iterator<Item = Pose2>) -> Vec<(f64, f64)> {
-    let origin = row.outcome.pose;
+    let Some(origin) = row.outcome.pose else { return Vec::new() };
     std::iter::once(origin)
         .chain(poses.map(|p| origin.compose(&p)))
         .map(|p| (p.x_m, p.y_m))

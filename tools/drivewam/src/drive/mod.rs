@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             let ride = ride_recording(args, &mut drive, recording, config.model.chunk_ns(), &warm)?;
             let seconds = recording.frames().last().zip(recording.frames().first()).map_or(0.0, |(b, a)| (b - a) as f64 * 1e-9);
             let input = json!({"format": recording.format(), "name": recording.name(), "seconds": seconds, "phases": args.phases,
-                "camera": {"width": camera.width, "height": camera.height, "fov_deg": camera.fov_rad().to_degrees()}});
+                "camera": {"width": camera.width, "height": camera.height, "fov_deg": camera.fov_rad().map(f64::to_degrees)}});
             (ride, None, input)
         }
     };

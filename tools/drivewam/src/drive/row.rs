@@ -54,7 +54,7 @@ impl Row {
             "published_ns": o.published_ns,
             "valid_until_ns": o.valid_until_ns,
             "uncovered_ms": o.uncovered_ms,
-            "pose": [o.pose.x_m, o.pose.y_m, o.pose.yaw_rad],
+            "pose": o.pose.map(|p| [p.x_m, p.y_m, p.yaw_rad]),
             "speed_mps": self.speed_mps,
             "command": o.command.as_str(),
             "verdict": o.verdict.as_str(),
@@ -119,6 +119,7 @@ fn restarted(restart: Option<Restart>) -> Value {
         Some(Restart::MissingFrame { expected_ns, got_ns }) => {
             json!({"why": "missing_frame", "expected_ns": expected_ns, "got_ns": got_ns})
         }
+        Some(Restart::Asked) => json!({"why": "asked"}),
         Some(Restart::Fault(kind)) => json!({"why": "fault", "kind": kind.as_str()}),
     }
 }

@@ -130,7 +130,10 @@ impl<'a> Drive<'a> {
                 self.bar.set_message(format!("chunk {}", self.rows.len() + pending.len()));
             }
             self.bar.set_position(u64::try_from((stamp_ns - pace.first_ns) / 1_000_000).unwrap_or(0));
-            self.settle(source, &track, &mut pending, false)?;
+            // Drawing takes its time: in real time it waits until the drive is over, or it would make plans late.
+            if !self.args.realtime {
+                self.settle(source, &track, &mut pending, false)?;
+            }
             if self.args.chunks.is_some_and(|most| chunks >= most) && pending.is_empty() {
                 break;
             }
@@ -148,7 +151,8 @@ impl<'a> Drive<'a> {
         let speed_mps = newest.map_or(0.0, |s| s.1);
         let period_ns = model.pose_period_ns();
         let before = track.at(t0_ns - period_ns);
-        let yaw_rate = before.map_or(0.0, |before| wrap(outcome.pose.yaw_rad - before.yaw_rad) / (period_ns as f64 * 1e-9));
+        let turn = before.zip(outcome.pose).map_or(0.0, |(before, now)| wrap(now.yaw_rad - before.yaw_rad));
+        let yaw_rate = turn / (period_ns as f64 * 1e-9);
         let mut constant = Trajectory::new(model.poses(), period_ns)?;
         constant.set_constant(speed_mps, yaw_rate);
         Ok(Row { rollout: self.rollouts + outcome.rollout, speed_mps, constant, truth: None, outcome })

@@ -31,7 +31,7 @@ pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdic
         published_ns: t0_ns,
         valid_until_ns: t0_ns + 4_000_000_000,
         uncovered_ms: 0.0,
-        pose,
+        pose: Some(pose),
         published: trajectory.clone(),
         trajectory,
         verdict,

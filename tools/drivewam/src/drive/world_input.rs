@@ -195,8 +195,8 @@ impl Source for WorldSource {
     }
 
     fn steer(&mut self, outcome: &Outcome) {
-        if self.closed_loop {
-            self.plan = Some(Plan { t0_ns: outcome.t0_ns, origin: outcome.pose, trajectory: outcome.published.clone() });
+        if let Some(origin) = outcome.pose.filter(|_| self.closed_loop) {
+            self.plan = Some(Plan { t0_ns: outcome.t0_ns, origin, trajectory: outcome.published.clone() });
         }
     }
 
