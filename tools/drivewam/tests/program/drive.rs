@@ -1,10 +1,6 @@
 //! Whole drives, as a person starts them.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-mod lab;
-
-use lab::{Lab, drivewam, said, workspace};
+use super::lab::{Lab, drivewam, said, workspace};
 use serde_json::Value;
 use std::fs;
 use std::io::Read;

@@ -36,7 +36,7 @@ impl Lab {
             fs::copy(&path, lab.path("engines").join(path.file_name().unwrap())).unwrap();
         }
         let shipped = workspace().join("configs/tiny.yaml");
-        lab.write("config.yaml", &format!("extends: [{}]\nengine: {{folder: engines}}\n", shipped.display()));
+        lab.write("config.yaml", format!("extends: [{}]\nengine: {{folder: engines}}\n", shipped.display()));
         let worlds = lab.path("worlds");
         let world = drivewam(&["world", "--seeds", "5..6", "--seconds", "6", "--camera-hz", "2", "--out", worlds.to_str().unwrap()]);
         assert!(world.status.success(), "{world:?}");

@@ -1,11 +1,7 @@
 //! Whatever is wrong with engines, configuration, input or output: the program says what, where, got and wanted, exits with a code that is
 //! not 0, and leaves nothing half-written.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-mod lab;
-
-use lab::{Lab, said};
+use super::lab::{Lab, said};
 use std::fs;
 
 /// Something spoiled, how the program is then called, and what it must say.
@@ -279,7 +275,7 @@ fn an_output_folder_that_cannot_be_written_is_refused_before_the_drive_and_nothi
     assert!(done.status.code() == Some(1) && said(&done).contains("--force"), "{done:?}");
     assert_eq!(lab.read("out/letter"), "dear");
     let config = lab.path("config.yaml");
-    let done = lab::drivewam(&["drive", config.to_str().unwrap(), "--out", "/proc/nowhere/drive"]);
+    let done = super::lab::drivewam(&["drive", config.to_str().unwrap(), "--out", "/proc/nowhere/drive"]);
     assert!(done.status.code() == Some(1) && said(&done).contains("/proc/nowhere/drive"), "{done:?}");
     assert!(!lab.names().iter().any(|name| name.contains("partial")), "{:?}", lab.names());
 }

@@ -1,10 +1,6 @@
 //! `plan` and `inspect`, and the words of `--help`.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-mod lab;
-
-use lab::{Lab, drivewam, said};
+use super::lab::{Lab, drivewam, said};
 use serde_json::Value;
 
 #[test]

@@ -1,12 +1,6 @@
-//! The program as its user runs it.
+//! `world`.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-use std::process::{Command, Output};
-
-fn drivewam(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_drivewam")).args(args).output().unwrap()
-}
+use super::lab::drivewam;
 
 #[test]
 fn world_writes_folders_and_says_how_many() {

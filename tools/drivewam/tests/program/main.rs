@@ -1,0 +1,9 @@
+//! The program as its user runs it: one binary, so that it is linked once.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod bad_input;
+mod drive;
+mod inspect;
+mod lab;
+mod world;
