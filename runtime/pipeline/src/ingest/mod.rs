@@ -192,7 +192,7 @@ pub(crate) fn check_stamp(stamp_ns: i64) -> Result<()> {
 
 /// Refuses numbers that are not finite or that no car has.
 fn plausible(what: &str, stamp_ns: i64, numbers: [(&str, f64, f64); 3]) -> Result<()> {
-    match numbers.into_iter().find(|(_, value, most)| !(value.abs() <= *most)) {
+    match numbers.into_iter().find(|(_, value, most)| !(-most..=*most).contains(value)) {
         None => Ok(()),
         Some((name, value, most)) => Err(Error::new(ErrorKind::Input, "a number that no car has")
             .at(format!("{what} at {stamp_ns} ns: {name}"))
