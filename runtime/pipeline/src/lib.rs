@@ -4,6 +4,8 @@
 //! trajectory of 40 poses, the guard's verdict on it, ages and latencies. Never: a clock of its own, an allocation after
 //! [`Plan::warm`], or a silent fallback.
 //!
+//! A vehicle sets [`RideOptions::realtime`] and [`RideOptions::closed_loop`]: only then are deadline, silence and continuity judged.
+//!
 //! ```no_run
 //! use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
 //! use drivewam::ingest::EgoState;

@@ -227,15 +227,15 @@ pub enum MemoryPolicy {
 pub struct Guard {
     /// From the newest frame's capture to the published trajectory; judged only in real time. Default 1000.
     pub deadline_ms: u32,
-    /// Farthest, m, that a new plan may lie from the previous plan at the same time. Default 3.
+    /// Farthest, m, that the car may be from where the previous plan ended; judged where it follows the plans. Default 3.
     pub continuity_m: f64,
     /// Chunks that a previous plan may be held before minimal risk is asked for. Default 1.
     pub max_held: u32,
-    /// What holds between a plan's end and the next. Default `hold_curvature`.
+    /// What goes out when a plan has ended, or is refused, and no other came. Default `hold_curvature`.
     pub gap_policy: GapPolicy,
 }
 
-/// What holds between a plan's end and the next.
+/// What goes out when a plan has ended, or is refused, and no other came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapPolicy {

@@ -117,7 +117,12 @@ fn ride_recording(
     if !args.phases {
         let mut source = Recorded::new(recording, first);
         drive.bar.set_length(length_ms(source.span_ns()));
-        drive.roll(&mut source, &mut ride, i64::MAX)?;
+        let last_ns = recording.poses().last_ns().unwrap_or(i64::MAX);
+        let beyond = recording.frames().iter().filter(|stamp| **stamp > last_ns).count();
+        if beyond > 0 && !args.quiet {
+            eprintln!("drivewam: {beyond} frames after the last pose are left out: nothing tells what the car did then");
+        }
+        drive.roll(&mut source, &mut ride, last_ns)?;
         return Ok(ride);
     }
     let last_t0_ns = recording.poses().last_ns().unwrap_or(0).saturating_sub(chunk_ns);
