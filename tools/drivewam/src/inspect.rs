@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let report = Folder::verify(&dir, None);
     let whole = report.is_whole();
     if args.json {
-        println!("{}", as_json(&report)?);
+        say!("{}", as_json(&report)?);
     } else if let Ok(manifest) = &report.manifest {
         print_manifest(manifest, args.tensors);
         print_files(&report.files);
@@ -83,12 +83,12 @@ fn as_json(report: &Report) -> Result<Value> {
 
 fn print_manifest(manifest: &Manifest, tensors: bool) {
     let model = &manifest.model;
-    println!("{} for {}", manifest.name, manifest.target);
-    println!(
+    say!("{} for {}", manifest.name, manifest.target);
+    say!(
         "model      {} layers, {} heads of {}, width {}, feed-forward {}",
         model.layers, model.heads, model.head_dim, model.dim, model.ffn_dim
     );
-    println!(
+    say!(
         "picture    {} x {} at {} Hz, {} frames a chunk; latent {} x {} x {}",
         model.image.width,
         model.image.height,
@@ -98,7 +98,7 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
         model.latent.height,
         model.latent.width
     );
-    println!(
+    say!(
         "tokens     {} video, {} action ({} increments at {} Hz), {} text rows, {} ego",
         model.video_tokens(),
         model.action_tokens(),
@@ -107,32 +107,32 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
         model.text_rows(),
         model.ego.tokens
     );
-    println!(
+    say!(
         "flow       {:?}; trained with shift {} (video), {} (action)",
         manifest.flow_direction, manifest.schedule.video.shift, manifest.schedule.action.shift
     );
     let q = &manifest.normalisation.action;
-    println!("action     q01 {:?}, q99 {:?}", q.q01, q.q99);
+    say!("action     q01 {:?}, q99 {:?}", q.q01, q.q99);
     let commands: Vec<String> =
         manifest.commands.rows.iter().map(|(command, rows)| format!("{} ({rows} rows)", command.as_str())).collect();
-    println!("commands   {}", commands.join(", "));
-    println!();
-    println!("{:<18} {:<10} {:>5} {:>7} {:>8}  file", "graph", "precision", "opset", "inputs", "outputs");
+    say!("commands   {}", commands.join(", "));
+    say!("");
+    say!("{:<18} {:<10} {:>5} {:>7} {:>8}  file", "graph", "precision", "opset", "inputs", "outputs");
     for (graph, entry) in &manifest.graphs {
         print_graph(graph.as_str(), entry, tensors);
     }
     if let Some(training) = manifest.training.as_object().filter(|t| !t.is_empty()) {
-        println!();
-        println!("training");
+        say!("");
+        say!("training");
         for (key, value) in training {
-            println!("  {key}: {value}");
+            say!("  {key}: {value}");
         }
     }
-    println!();
+    say!("");
 }
 
 fn print_graph(name: &str, entry: &GraphEntry, tensors: bool) {
-    println!(
+    say!(
         "{name:<18} {:<10} {:>5} {:>7} {:>8}  {} + {}",
         entry.precision,
         entry.opset,
@@ -144,7 +144,7 @@ fn print_graph(name: &str, entry: &GraphEntry, tensors: bool) {
     if tensors {
         for (side, specs) in [("in ", &entry.inputs), ("out", &entry.outputs)] {
             for spec in specs {
-                println!("    {side} {spec}");
+                say!("    {side} {spec}");
             }
         }
     }
@@ -152,12 +152,12 @@ fn print_graph(name: &str, entry: &GraphEntry, tensors: bool) {
 
 fn print_files(files: &[FileReport]) {
     let width = files.iter().map(|f| f.name.len()).max().unwrap_or(4).max(4);
-    println!("{:<width$} {:>12}  {:<9} sha256", "file", "bytes", "state");
+    say!("{:<width$} {:>12}  {:<9} sha256", "file", "bytes", "state");
     for file in files {
         let (bytes, hash) = file.entry.as_ref().map_or((String::new(), ""), |e| (e.bytes.to_string(), e.sha256.as_str()));
-        println!("{:<width$} {bytes:>12}  {:<9} {hash}", file.name, word(&file.status));
+        say!("{:<width$} {bytes:>12}  {:<9} {hash}", file.name, word(&file.status));
         if let FileStatus::Fault(error) = &file.status {
-            println!("{:<width$} {:>12}  {error}", "", "");
+            say!("{:<width$} {:>12}  {error}", "", "");
         }
     }
 }

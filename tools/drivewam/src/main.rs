@@ -2,6 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+/// Prints a line. A reader that went away (`| head`) misses the rest, and nothing else happens: the work goes on and the exit code is its own.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod drive;
 mod inspect;
 mod plan;

@@ -43,10 +43,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let plan = Plan::new(named.config.clone(), &manifest, camera, options)?;
     let arena = plan.arena();
     if !args.json {
-        println!("configuration {:?} {}", named.path, named.sha256);
-        println!("{arena}");
+        say!("configuration {:?} {}", named.path, named.sha256);
+        say!("{arena}");
         if args.no_engines {
-            println!("without the codec's causal cache: its size is the codec's affair, and no engine folder was read");
+            say!("without the codec's causal cache: its size is the codec's affair, and no engine folder was read");
         }
         return Ok(());
     }
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .collect();
     let owners: Map<String, Value> = arena.owners().into_iter().map(|(owner, bytes)| (owner.to_owned(), json!(bytes))).collect();
     let (video, action, tail) = named.config.slots();
-    println!(
+    say!(
         "{}",
         json!({"configuration_sha256": named.sha256, "bytes": arena.bytes(), "capacity_bytes": arena.capacity_bytes(),
             "slots": {"video": video, "action": action, "tail": tail}, "by_owner": owners, "regions": regions})

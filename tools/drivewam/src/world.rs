@@ -104,12 +104,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     bar.finish_and_clear();
     let rate = written.frames as f64 / written.seconds.max(1e-9);
     if args.json {
-        println!(
+        say!(
             "{}",
             serde_json::json!({"drives": written.drives, "frames": written.frames, "seconds": written.seconds, "frames_per_second": rate})
         );
     } else {
-        println!("{} drives, {} frames in {:.1} s ({rate:.0} frames/s) in {:?}", written.drives, written.frames, written.seconds, args.out);
+        say!("{} drives, {} frames in {:.1} s ({rate:.0} frames/s) in {:?}", written.drives, written.frames, written.seconds, args.out);
     }
     if cancel.load(Ordering::Relaxed) {
         bail!("interrupted: whole drives were kept, the ones under way dropped");

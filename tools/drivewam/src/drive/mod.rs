@@ -51,8 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let recording = if args.is_world() { None } else { Some(Recording::open(&args.input, Limits::of(&config.ingest))?) };
     let folder = Folder::open(config.engine.folder.as_ref(), None)?;
     if !args.quiet && !args.json {
-        println!("configuration {:?} {}", named.path, named.sha256);
-        println!("engines       {:?} {}", folder.path(), folder.manifest().name);
+        say!("configuration {:?} {}", named.path, named.sha256);
+        say!("engines       {:?} {}", folder.path(), folder.manifest().name);
     }
     let out = Out::begin(&args.out, args.force)?;
     let bar = ProgressBar::new(0);
@@ -154,10 +154,10 @@ fn finish(args: &Args, drive: Drive<'_>, summary: &Value) -> Result<ExitCode> {
     drive.out.write(SUMMARY, &format!("{text}\n"))?;
     drive.out.finish()?;
     if args.json {
-        println!("{text}");
+        say!("{text}");
     } else if !args.quiet {
-        print!("{}", report::table(summary));
-        println!("written    {:?}", args.out);
+        say!("{}", report::table(summary).trim_end());
+        say!("written    {:?}", args.out);
     }
     if interrupted {
         eprintln!("drivewam: interrupted: the chunk under way was finished, and {:?} is whole", args.out);

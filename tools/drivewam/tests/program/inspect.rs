@@ -74,3 +74,19 @@ fn every_verb_explains_itself() {
         assert!(undocumented.is_empty(), "{verb}: {undocumented:?}");
     }
 }
+
+/// Breaks when a line is printed with `println!`, which panics when nobody reads.
+#[test]
+fn a_reader_that_goes_away_ends_nothing() {
+    for args in [vec!["plan"], vec!["inspect"]] {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_drivewam"))
+            .args(&args)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let done = child.wait_with_output().unwrap();
+        assert!(done.status.success() && done.stderr.is_empty(), "{args:?}: {}", said(&done));
+    }
+}
