@@ -86,7 +86,11 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
     say!("{} for {}", manifest.name, manifest.target);
     say!(
         "model      {} layers, {} heads of {}, width {}, feed-forward {}",
-        model.layers, model.heads, model.head_dim, model.dim, model.ffn_dim
+        model.layers,
+        model.heads,
+        model.head_dim,
+        model.dim,
+        model.ffn_dim
     );
     say!(
         "picture    {} x {} at {} Hz, {} frames a chunk; latent {} x {} x {}",
@@ -109,7 +113,9 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
     );
     say!(
         "flow       {:?}; trained with shift {} (video), {} (action)",
-        manifest.flow_direction, manifest.schedule.video.shift, manifest.schedule.action.shift
+        manifest.flow_direction,
+        manifest.schedule.video.shift,
+        manifest.schedule.action.shift
     );
     let q = &manifest.normalisation.action;
     say!("action     q01 {:?}, q99 {:?}", q.q01, q.q99);
