@@ -29,11 +29,11 @@ pub(super) struct Imagined {
 }
 
 impl Imagined {
-    /// Decodes what the chunk of `outcome` imagined.
+    /// Decodes what the chunk of `outcome` imagined; the title counts time from `origin_ns`.
     ///
     /// # Errors
     /// The decoder fails.
-    pub(super) fn new(ride: &mut Ride, source: &mut dyn Source, outcome: &Outcome) -> Result<Self> {
+    pub(super) fn new(ride: &mut Ride, source: &mut dyn Source, outcome: &Outcome, origin_ns: i64) -> Result<Self> {
         let model = &ride.config().model;
         let (width, height, period_ns) = (model.image.width, model.image.height, model.frame_period_ns());
         let tolerance_ns = i64::from(ride.config().ingest.frame_tolerance_ms) * 1_000_000;
@@ -48,12 +48,7 @@ impl Imagined {
         // The small picture has the large one's proportions.
         let scale = ((camera.width * camera.height) as f64 / pixels.max(1) as f64).sqrt().round().max(1.0) as usize;
         Ok(Self {
-            title: format!(
-                "chunk {} of rollout {}, t0 {:.1} s",
-                outcome.chunk,
-                outcome.rollout,
-                (outcome.t0_ns - source.span_ns().0) as f64 * 1e-9
-            ),
+            title: format!("chunk {} of rollout {}, t0 {:.1} s", outcome.chunk, outcome.rollout, (outcome.t0_ns - origin_ns) as f64 * 1e-9),
             source: (camera.width / scale, camera.height / scale),
             tile,
             came: vec![None; due_ns.len()],

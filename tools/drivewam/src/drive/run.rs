@@ -39,6 +39,8 @@ pub(super) struct Drive<'a> {
     lines: BufWriter<File>,
     overlays: usize,
     rollouts: u64,
+    /// First frame of the drive: the zero of the times that pictures show.
+    origin_ns: Option<i64>,
     asked_to_stop: &'a AtomicBool,
 }
 
@@ -64,6 +66,7 @@ impl<'a> Drive<'a> {
             lines,
             overlays: 0,
             rollouts: 0,
+            origin_ns: None,
             asked_to_stop,
         })
     }
@@ -80,6 +83,7 @@ impl<'a> Drive<'a> {
     /// Of the source, of the ride, or of a file that cannot be written.
     pub(super) fn roll(&mut self, source: &mut dyn Source, ride: &mut Ride, last_frame_ns: i64) -> Result<()> {
         let begun = Instant::now();
+        let origin_ns = *self.origin_ns.get_or_insert(source.span_ns().0);
         let mut pace = Pace { first_ns: source.span_ns().0, begun, is_real: self.args.realtime };
         let (mut track, mut speeds) = (Track::default(), Vec::new());
         let mut pending: VecDeque<Pending> = VecDeque::new();
@@ -121,7 +125,7 @@ impl<'a> Drive<'a> {
             if let Progress::Outcome(outcome) = progress {
                 let outcome = outcome.clone();
                 source.steer(&outcome);
-                let imagined = if self.args.future { Some(Imagined::new(ride, source, &outcome)?) } else { None };
+                let imagined = if self.args.future { Some(Imagined::new(ride, source, &outcome, origin_ns)?) } else { None };
                 let picture = (self.overlays + pending.iter().filter(|p| p.picture.is_some()).count() < self.args.overlays)
                     .then(|| source.large_picture());
                 let row = self.row(ride, outcome, &track, &speeds)?;
@@ -177,7 +181,7 @@ impl<'a> Drive<'a> {
             let index = self.rows.len();
             writeln!(self.lines, "{}", row.json()?).context("\"trajectories.jsonl\" cannot be written")?;
             if let Some(picture) = picture {
-                let elapsed_s = (row.outcome.t0_ns - source.span_ns().0) as f64 * 1e-9;
+                let elapsed_s = (row.outcome.t0_ns - self.origin_ns.unwrap_or(0)) as f64 * 1e-9;
                 overlay::draw(&row, elapsed_s, &picture, &source.mount(), &self.out.path(&format!("overlay/{index:06}.png")))?;
                 self.overlays += 1;
             }
