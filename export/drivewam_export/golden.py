@@ -190,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", default=str(root / "engines/tiny"), help="a checkpoint folder, an exported folder, or random:SEED")
     parser.add_argument("--model", type=Path, default=root / "configs/model/tiny.yaml", help="read where the checkpoint has no manifest")
-    parser.add_argument("--config", type=Path, default=root / "configs/tiny.yaml", help="its flow: and memory: sections are read")
+    parser.add_argument("--config", type=Path, default=root / "tests/golden/ride.yaml", help="its flow: and memory: sections are read")
     parser.add_argument("--input", type=Path, required=True, help="an input folder whose frames are rgb8")
     parser.add_argument("--out", type=Path, default=root / "tests/golden/tiny")
     parser.add_argument("--chunks", type=int, default=8)

@@ -11,7 +11,7 @@ from drivewam_export.golden import LARGEST_BYTES, write
 from drivewam_export.rollout import Options, Rollout
 from conftest import ROOT, closeness
 
-CONFIG, MODEL = ROOT / "configs/tiny.yaml", ROOT / "configs/model/tiny.yaml"
+CONFIG, MODEL = ROOT / "tests/golden/ride.yaml", ROOT / "configs/model/tiny.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -184,7 +184,7 @@ def test_options_are_read_from_the_configuration_file():
     import yaml
     from conftest import ROOT
 
-    got = Options.of(yaml.safe_load((ROOT / "configs/tiny.yaml").read_text()))
+    got = Options.of(yaml.safe_load((ROOT / "tests/golden/ride.yaml").read_text()))
     assert (got.video_steps, got.video_shift, got.video_end, got.action_steps, got.action_start) == (3, 2.0, {"tau": 0.6}, 10, "zero")
     assert (got.memory.policy, got.memory.video_slots, got.memory.action_slots) == ("selective", 112, 32)
     with pytest.raises(ValueError, match="video_commit"):
