@@ -19,7 +19,7 @@ fn shipped() -> Vec<Layer> {
 fn the_shipped_configuration_is_whole_and_survives_its_own_printing() {
     let config = Config::from_layers(&shipped()).unwrap();
     assert_eq!(config.slots(), (112, 32, 28));
-    assert_eq!(config.memory.policy, MemoryPolicy::Fifo);
+    assert_eq!(config.memory.policy, MemoryPolicy::Selective);
     let printed = Layer { name: "printed".into(), text: config.to_yaml().unwrap() };
     assert_eq!(Config::from_layers(&[printed]).unwrap(), config);
 }
