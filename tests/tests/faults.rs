@@ -16,11 +16,15 @@ use std::path::Path;
 const SECOND: i64 = 1_000_000_000;
 
 fn ride(set: &str, faulty: Graph, fault: Option<Fault>) -> Ride {
+    ride_with(RideOptions::default(), set, faulty, fault)
+}
+
+fn ride_with(options: RideOptions, set: &str, faulty: Graph, fault: Option<Fault>) -> Ride {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
     let folder = closed_form::folder(&config.model).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let plan = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap();
+    let plan = Plan::new(config, folder.manifest(), camera, options).unwrap();
     plan.warm_with(&folder, |graph| {
         let options = Options { fault: fault.filter(|_| graph == faulty), ..Options::default() };
         Ok(Box::new(ClosedForm::open(&folder, graph, options)?))
@@ -158,13 +162,19 @@ fn a_full_memory_under_policy_full_is_an_error_that_names_the_key() {
 
 /// The stamps are those of a running clock here.
 fn realtime(set: &str) -> Ride {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
-    let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
-    let folder = closed_form::folder(&config.model).unwrap();
-    let camera = SourceCamera::of_model(&config.model);
-    let options = RideOptions { realtime: true, ..RideOptions::default() };
-    let plan = Plan::new(config, folder.manifest(), camera, options).unwrap();
-    plan.warm_with(&folder, |graph| Ok(Box::new(ClosedForm::open(&folder, graph, Options::default())?))).unwrap()
+    ride_with(RideOptions { realtime: true, ..RideOptions::default() }, set, Graph::Dit, None)
+}
+
+#[test]
+fn nothing_is_shown_of_a_chunk_that_imagined_nothing() {
+    let options = RideOptions { decoder: true, ..RideOptions::default() };
+    let mut ride = ride_with(options, "{}", Graph::Dit, Some(Fault::ErrorAt(WARM_DIT + 20)));
+    assert_eq!(ride.future().unwrap_err().kind(), ErrorKind::Usage, "what Warm imagined is nobody's");
+    second(&mut ride, 0).unwrap();
+    assert_eq!(ride.future().unwrap().len(), 4 * 3 * 64 * 112);
+    let error = (1..=4).find_map(|s| second(&mut ride, s).err()).unwrap();
+    assert_eq!(error.kind(), ErrorKind::Engine);
+    assert_eq!(ride.future().unwrap_err().kind(), ErrorKind::Usage, "the last chunk's picture is not this one's");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! Parsing and every comparison of words live here; reading files and hashing them is the engine floor's work. A manifest that passed
 //! [`Manifest::parse`] is safe to act on: file names stay inside the folder, hashes are hashes, every graph has the tensors of the contract.
 
-use crate::bindings::{Axis, Graph, TensorSpec};
+use crate::bindings::{Axis, Graph, Signature, TensorSpec};
 use crate::dims::{Command, INCREMENT_CHANNELS, Model};
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -161,6 +161,33 @@ impl Manifest {
             .map_err(|e| Error::new(ErrorKind::Manifest, "cannot be read").caused_by(e))?;
         manifest.check()?;
         Ok(manifest)
+    }
+
+    /// A manifest of `model` with every graph of the contract, which vouches for no file: the start of one that does, and all that a plan needs.
+    /// `caches` are the shapes of the codec's causal cache; its decoder has none.
+    pub fn by_contract(model: &Model, caches: &[Vec<usize>]) -> Self {
+        let entry = |graph: Graph| {
+            let signature = graph.signature(model, if graph == Graph::VaeDecode { &[] } else { caches });
+            let Signature { inputs, outputs } = signature;
+            let (file, precision) = (String::new(), "f32".to_owned());
+            (graph, GraphEntry { file, weights: Vec::new(), opset: 0, precision, attention: None, inputs, outputs })
+        };
+        let shift = || TrainedShift { shift: 1.0 };
+        Self {
+            schema: SCHEMA,
+            name: model.name.clone(),
+            target: "contract".to_owned(),
+            flow_direction: FlowDirection::Tau1IsNoise,
+            model: model.clone(),
+            normalisation: Normalisations {
+                action: ActionNormalisation { q01: [0.0, -0.02, -0.02], q99: [1.5, 0.02, 0.02], epsilon: 1e-6 },
+            },
+            schedule: TrainedSchedule { video: shift(), action: shift() },
+            commands: CommandTexts { file: String::new(), rows: BTreeMap::new() },
+            graphs: Graph::ALL.map(entry).into(),
+            files: BTreeMap::new(),
+            training: serde_json::Value::Null,
+        }
     }
 
     fn check(&self) -> Result<()> {

@@ -30,28 +30,15 @@ fn both_shipped_models_check_and_have_the_paper_s_token_counts() {
 
 /// A manifest of the tiny model with all its graphs, as the exporter writes it, made from the contract itself.
 fn manifest() -> serde_json::Value {
-    let model = tiny();
-    let caches = vec![vec![1, 24, 8, 14]];
-    let graphs: serde_json::Map<String, serde_json::Value> = Graph::ALL
-        .into_iter()
-        .map(|graph| {
-            let signature = graph.signature(&model, if graph == Graph::VaeDecode { &[] } else { &caches });
-            let entry = serde_json::json!({
-                "file": "g.onnx", "weights": ["w.safetensors"], "opset": 18, "precision": "f32",
-                "inputs": signature.inputs, "outputs": signature.outputs,
-            });
-            (graph.as_str().to_owned(), entry)
-        })
-        .collect();
+    let mut tree = serde_json::to_value(Manifest::by_contract(&tiny(), &[vec![1, 24, 8, 14]])).unwrap();
+    for graph in tree["graphs"].as_object_mut().unwrap().values_mut() {
+        graph["file"] = "g.onnx".into();
+        graph["weights"] = serde_json::json!(["w.safetensors"]);
+    }
     let file = serde_json::json!({"sha256": "0".repeat(64), "bytes": 1});
-    serde_json::json!({
-        "schema": 1, "name": "tiny", "target": "portable-f32", "flow_direction": "tau_1_is_noise", "model": model,
-        "normalisation": {"action": {"q01": [0.0, -0.1, -0.1], "q99": [1.5, 0.1, 0.1], "epsilon": 1e-6}},
-        "schedule": {"video": {"shift": 2.0}, "action": {"shift": 1.0}},
-        "commands": {"file": "c.safetensors", "rows": {"left": 4, "straight": 4, "right": 4, "unknown": 4}},
-        "graphs": graphs,
-        "files": {"g.onnx": file, "w.safetensors": file, "c.safetensors": file},
-    })
+    tree["commands"] = serde_json::json!({"file": "c.safetensors", "rows": {"left": 4, "straight": 4, "right": 4, "unknown": 4}});
+    tree["files"] = serde_json::json!({"g.onnx": file, "w.safetensors": file, "c.safetensors": file});
+    tree
 }
 
 #[test]

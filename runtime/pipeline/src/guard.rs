@@ -27,7 +27,7 @@ pub enum Verdict {
     Accepted,
     /// The previous plan goes on by the gap policy.
     Held,
-    /// The vehicle is asked for its minimal-risk manoeuvre; the plan that goes out brakes to a standstill.
+    /// The vehicle is asked for its minimal-risk manoeuvre; the plan that goes out brakes, to a standstill if its length allows.
     MinimalRisk,
 }
 
@@ -84,6 +84,21 @@ pub enum Reason {
     Fault(ErrorKind),
 }
 
+impl Reason {
+    /// The word that reports count by.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotFinite { .. } => "not_finite",
+            Self::Limit { .. } => "limit",
+            Self::Discontinuous { .. } => "discontinuous",
+            Self::SideSlip { .. } => "side_slip",
+            Self::Late { .. } => "late",
+            Self::Expired => "expired",
+            Self::Fault(_) => "fault",
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -114,6 +129,11 @@ pub(crate) struct Guard {
 impl Guard {
     pub(crate) fn new(settings: Settings, vehicle: Vehicle, step_s: f64) -> Self {
         Self { settings, vehicle, step_s, held: 0, speed_mps: 0.0, last: None }
+    }
+
+    /// Forgets what went out, and the ego.
+    pub(crate) fn forget(&mut self) {
+        (self.held, self.speed_mps, self.last) = (0, 0.0, None);
     }
 
     /// Writes what goes out into `published`. `speed_mps` is the ego's now; `continuity_m`, where it is judged, the distance from the previous

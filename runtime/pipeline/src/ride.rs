@@ -58,10 +58,6 @@ pub struct Ride {
     rows: ActionRows,
     outcome: Outcome,
     has_outcome: bool,
-    /// Whether the last chunk came to a plan.
-    has_plan: bool,
-    /// Chunk that the next step predicts; 1 at the start of a rollout.
-    next_chunk: u64,
     restarted: Option<Restart>,
     stages: StageTimes,
     refused: u32,
@@ -150,21 +146,26 @@ impl Ride {
         let latency_ns = i64::try_from(begun.elapsed().as_nanos()).unwrap_or(i64::MAX);
         self.outcome.published_ns = if self.options.realtime { now_ns.saturating_add(latency_ns) } else { now_ns };
         let from = Instant::now();
-        if let Err(error) = done {
-            let speed = self.ingest.ego(ready.t0_ns).ok().map(|(ego, _)| ego.speed_mps);
-            self.refuse(Reason::Fault(error.kind()), speed);
-            self.settle(ready.jitter_ns, from);
-            self.end_rollout(Restart::Fault(error.kind()));
-            return Err(error);
+        match done {
+            Ok(ego) => {
+                self.judge(ready, ego.speed_mps);
+                self.settle(ready.jitter_ns, from);
+                Ok(Progress::Outcome(&self.outcome))
+            }
+            Err(error) => {
+                let speed_mps = self.ingest.newest_ego(ready.t0_ns).map(|(ego, _)| ego.speed_mps);
+                self.refuse(Reason::Fault(error.kind()), speed_mps);
+                self.settle(ready.jitter_ns, from);
+                self.end_rollout(Restart::Fault(error.kind()));
+                Err(error)
+            }
         }
-        self.judge(ready);
-        self.settle(ready.jitter_ns, from);
-        Ok(Progress::Outcome(&self.outcome))
     }
 
-    /// Begins anew, as after a jump of the vehicle's clock: forgets stamps, poses, ego states, commands and the rollout.
+    /// Begins anew, as after a jump of the vehicle's clock: forgets stamps, poses, ego states, commands, the rollout, and what went out last.
     pub fn restart(&mut self) {
         self.ingest.clear();
+        self.guard.forget();
         self.grid = Grid::new(&self.config.model, self.config.ingest.frame_tolerance_ms);
         (self.plan_end, self.plan_end_ns) = (None, None);
         self.end_rollout(Restart::Asked);
@@ -180,6 +181,11 @@ impl Ride {
     /// # Errors
     /// `Usage` without [`RideOptions::decoder`], and before the first chunk or after a fault; `Engine` when the decoder fails.
     pub fn future(&mut self) -> Result<&[f32]> {
+        if !self.has_outcome || matches!(self.outcome.reason, Some(Reason::Fault(_) | Reason::Expired)) {
+            return Err(
+                Error::new(ErrorKind::Usage, "the last chunk imagined nothing: there was none, or it ended in an error").at("future")
+            );
+        }
         let Some(decoder) = &mut self.decoder else {
             return Err(Error::new(ErrorKind::Usage, "the ride was warmed without a decoder")
                 .at("future")
@@ -233,13 +239,10 @@ impl Ride {
     /// What is known of a chunk before anything of it can fail.
     fn enter(&mut self, ready: Ready) {
         let begins = ready.from_ns.is_none();
-        let chunk = if begins { 1 } else { self.next_chunk };
-        self.next_chunk = chunk + 1;
-        self.has_plan = false;
         let outcome = &mut self.outcome;
         outcome.rollout += u64::from(begins && self.has_outcome);
         self.has_outcome = true;
-        outcome.chunk = chunk;
+        outcome.chunk = if begins { 1 } else { outcome.chunk + 1 };
         outcome.t0_ns = ready.t0_ns;
         outcome.valid_until_ns = ready.t0_ns + self.config.model.chunk_ns();
         outcome.pose = None;
@@ -250,8 +253,8 @@ impl Ride {
         outcome.trajectory.points_mut().fill(NO_POINT);
     }
 
-    /// From frames to a trajectory.
-    fn chunk(&mut self, ready: Ready) -> Result<()> {
+    /// From frames to a trajectory. Returns the ego state that conditioned it.
+    fn chunk(&mut self, ready: Ready) -> Result<EgoState> {
         let (chunk, begins, device) = (self.outcome.chunk, ready.from_ns.is_none(), self.device.as_mut());
         if begins {
             device.kv_clear()?;
@@ -260,7 +263,7 @@ impl Ride {
         let (command, command_age_ns) = self.ingest.command(ready.t0_ns);
         self.outcome.command = command;
         self.outcome.pose = Some(self.ingest.pose(ready.t0_ns)?);
-        let pose_age_ns = self.ingest.pose_age_ns(ready.t0_ns);
+        let pose_age_ns = self.ingest.newest_pose(ready.t0_ns).map_or(0, |(_, age)| age);
         self.outcome.ages = Ages { ego_ms: ms(ego_age_ns), pose_ms: ms(pose_age_ns), command_ms: ms(command_age_ns) };
 
         let from = Instant::now();
@@ -297,13 +300,11 @@ impl Ride {
         self.rows.decode(rows, &mut self.increments)?;
         self.outcome.trajectory.set_increments(&self.increments)?;
         self.stages.add(Stage::Decode, from);
-        self.has_plan = true;
-        Ok(())
+        Ok(ego)
     }
 
     /// The guard's verdict on a plan.
-    fn judge(&mut self, ready: Ready) {
-        let speed_mps = self.ingest.ego(ready.t0_ns).map_or(f64::NAN, |(ego, _)| ego.speed_mps);
+    fn judge(&mut self, ready: Ready, speed_mps: f64) {
         let outcome = &mut self.outcome;
         outcome.continuity_m = self.plan_end.zip(outcome.pose).map(|(end, pose)| end.distance_m(&pose));
         let judged_m = outcome.continuity_m.filter(|_| self.options.closed_loop && ready.from_ns.is_some());
@@ -324,13 +325,18 @@ impl Ride {
             return false;
         }
         let from = Instant::now();
-        self.has_plan = false;
+        let (ego, pose) = (self.ingest.newest_ego(now_ns), self.ingest.newest_pose(now_ns));
+        let age_ms = |age_ns: Option<i64>| ms(age_ns.unwrap_or(0));
         let outcome = &mut self.outcome;
         (outcome.t0_ns, outcome.published_ns, outcome.valid_until_ns) = (now_ns, now_ns, now_ns + self.config.model.chunk_ns());
-        (outcome.pose, outcome.continuity_m, outcome.restarted) = (self.ingest.newest_pose(), None, None);
+        (outcome.pose, outcome.continuity_m, outcome.restarted) = (pose.map(|(pose, _)| pose), None, None);
+        outcome.ages = Ages {
+            ego_ms: age_ms(ego.map(|(_, age)| age)),
+            pose_ms: age_ms(pose.map(|(_, age)| age)),
+            command_ms: ms(self.ingest.command(now_ns).1),
+        };
         outcome.trajectory.points_mut().fill(NO_POINT);
-        let speed = self.ingest.newest_ego().map(|ego| ego.speed_mps);
-        self.refuse(Reason::Expired, speed);
+        self.refuse(Reason::Expired, ego.map(|(ego, _)| ego.speed_mps));
         self.settle(0, from);
         true
     }

@@ -4,15 +4,9 @@ use crate::shipped::ConfigArgs;
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use drivewam::{Plan, RideOptions, SourceCamera};
-use drivewam_core::bindings::Graph;
-use drivewam_core::dims::Model;
-use drivewam_core::manifest::{
-    ActionNormalisation, CommandTexts, FILE_NAME, FlowDirection, GraphEntry, Manifest, Normalisations, SCHEMA, TrainedSchedule,
-    TrainedShift,
-};
+use drivewam_core::manifest::{FILE_NAME, Manifest};
 use drivewam_core::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Options of `drivewam plan`.
@@ -37,7 +31,11 @@ pub(crate) struct Args {
 /// Of the configuration or the manifest; a plan that does not fit.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let named = args.config.load()?;
-    let manifest = if args.no_engines { by_contract(&named.config.model) } else { read_manifest(Path::new(&named.config.engine.folder))? };
+    let manifest = if args.no_engines {
+        Manifest::by_contract(&named.config.model, &[])
+    } else {
+        read_manifest(Path::new(&named.config.engine.folder))?
+    };
     let camera = SourceCamera::of_model(&named.config.model);
     let options = RideOptions { decoder: args.future, ..RideOptions::default() };
     let plan = Plan::new(named.config.clone(), &manifest, camera, options)?;
@@ -67,36 +65,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             "slots": {"video": video, "action": action, "tail": tail}, "by_owner": owners, "regions": regions})
     );
     Ok(())
-}
-
-/// A manifest that vouches for nothing and has every graph of the contract, for a codec without a cache.
-fn by_contract(model: &Model) -> Manifest {
-    let graph = |graph: Graph| {
-        let signature = graph.signature(model, &[]);
-        let entry = GraphEntry {
-            file: String::new(),
-            weights: Vec::new(),
-            opset: 0,
-            precision: String::new(),
-            attention: None,
-            inputs: signature.inputs,
-            outputs: signature.outputs,
-        };
-        (graph, entry)
-    };
-    Manifest {
-        schema: SCHEMA,
-        name: model.name.clone(),
-        target: String::new(),
-        flow_direction: FlowDirection::Tau1IsNoise,
-        model: model.clone(),
-        normalisation: Normalisations { action: ActionNormalisation { q01: [0.0; 3], q99: [0.0; 3], epsilon: 1.0 } },
-        schedule: TrainedSchedule { video: TrainedShift { shift: 1.0 }, action: TrainedShift { shift: 1.0 } },
-        commands: CommandTexts { file: String::new(), rows: BTreeMap::new() },
-        graphs: Graph::ALL.map(graph).into(),
-        files: BTreeMap::new(),
-        training: Value::Null,
-    }
 }
 
 /// The manifest of a folder, whose files are not looked at.

@@ -2,12 +2,9 @@
 
 use crate::bytes::Bytes;
 use crate::folder::Folder;
-use drivewam_core::bindings::Graph;
+use crate::folder::read::hex;
 use drivewam_core::dims::Model;
-use drivewam_core::manifest::{
-    ActionNormalisation, CommandTexts, FileEntry, FlowDirection, GraphEntry, Manifest, Normalisations, SCHEMA, TrainedSchedule,
-    TrainedShift,
-};
+use drivewam_core::manifest::{CommandTexts, FileEntry, Manifest};
 use drivewam_core::{Error, ErrorKind, Result};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize};
@@ -21,8 +18,7 @@ const TEXT_ROWS: usize = 4;
 
 /// What a manifest says of a file with this content.
 pub fn vouch(content: &[u8]) -> FileEntry {
-    let sha256 = Sha256::digest(content).as_slice().iter().map(|byte| format!("{byte:02x}")).collect();
-    FileEntry { sha256, bytes: content.len() as u64 }
+    FileEntry { sha256: hex(&Sha256::digest(content)), bytes: content.len() as u64 }
 }
 
 /// A folder of `model` with every graph. The codec has one cache, `[3, Hz, Wz]`, and its decoder has none. The number at row r, channel c of the text
@@ -33,41 +29,19 @@ pub fn vouch(content: &[u8]) -> FileEntry {
 pub fn folder(model: &Model) -> Result<Folder> {
     model.check()?;
     let caches = [vec![3, model.latent.height, model.latent.width]];
-    let graphs = Graph::ALL
-        .into_iter()
-        .map(|graph| {
-            let signature = graph.signature(model, if graph == Graph::VaeDecode { &[] } else { &caches });
-            let entry = GraphEntry {
-                file: GRAPH_FILE.into(),
-                weights: Vec::new(),
-                opset: 0,
-                precision: "f32".into(),
-                attention: None,
-                inputs: signature.inputs,
-                outputs: signature.outputs,
-            };
-            (graph, entry)
-        })
-        .collect();
     let rows = TEXT_ROWS.min(model.text.max_rows);
-    let shift = || TrainedShift { shift: 1.0 };
     let contents = BTreeMap::from([
         (GRAPH_FILE.to_owned(), b"The arithmetic of these graphs is written in runtime/engine/src/closed_form.\n".to_vec()),
         (TEXTS_FILE.to_owned(), texts(model, rows)?),
     ]);
-    let manifest = Manifest {
-        schema: SCHEMA,
-        name: model.name.clone(),
-        target: "closed-form".into(),
-        flow_direction: FlowDirection::Tau1IsNoise,
-        model: model.clone(),
-        normalisation: Normalisations { action: ActionNormalisation { q01: [0.0, -0.02, -0.02], q99: [1.5, 0.02, 0.02], epsilon: 1e-6 } },
-        schedule: TrainedSchedule { video: shift(), action: shift() },
-        commands: CommandTexts { file: TEXTS_FILE.into(), rows: model.text.commands.iter().map(|&command| (command, rows)).collect() },
-        graphs,
-        files: contents.iter().map(|(name, content)| (name.clone(), vouch(content))).collect(),
-        training: serde_json::Value::Null,
-    };
+    let mut manifest = Manifest::by_contract(model, &caches);
+    manifest.target = "closed-form".into();
+    for entry in manifest.graphs.values_mut() {
+        entry.file = GRAPH_FILE.into();
+    }
+    manifest.commands =
+        CommandTexts { file: TEXTS_FILE.into(), rows: model.text.commands.iter().map(|&command| (command, rows)).collect() };
+    manifest.files = contents.iter().map(|(name, content)| (name.clone(), vouch(content))).collect();
     let files = contents.into_iter().map(|(name, content)| Ok((name, Bytes::copy_of(&content)?))).collect::<Result<_>>()?;
     Folder::in_memory(manifest, files)
 }

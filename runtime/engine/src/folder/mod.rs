@@ -4,7 +4,7 @@
 //! what an engine loads, whatever happens to the disk afterwards. Files that the manifest does not name are never opened. Dropping a [`Folder`] frees
 //! what no engine holds.
 
-mod read;
+pub(crate) mod read;
 mod report;
 mod texts;
 
@@ -16,6 +16,7 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::dims::Command;
 use drivewam_core::manifest::{FileEntry, GraphEntry, Manifest};
 use drivewam_core::{Error, ErrorKind, Result};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 pub struct Folder {
     path: PathBuf,
     manifest: Manifest,
+    manifest_sha256: String,
     files: BTreeMap<String, Arc<Bytes>>,
     texts: BTreeMap<Command, CommandText>,
 }
@@ -41,7 +43,7 @@ impl Folder {
     /// disk fails; `Capacity` when the content does not fit in memory.
     pub fn open(path: &Path, progress: Option<Progress<'_>>) -> Result<Self> {
         let named = |e: Error| e.at(path.display());
-        let manifest = read::manifest(path).map_err(named)?;
+        let (manifest, manifest_sha256) = read::manifest(path).map_err(named)?;
         let all = manifest.files.values().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
         let mut done = 0u64;
         let mut nothing = |_: u64, _: u64| {};
@@ -59,7 +61,7 @@ impl Folder {
             .map_err(|e| named(e.at(format!("{name:?}"))))?;
             files.insert(name.clone(), Arc::new(bytes));
         }
-        Self::of(path.to_owned(), manifest, files).map_err(named)
+        Self::of(path.to_owned(), manifest, manifest_sha256, files).map_err(named)
     }
 
     /// A folder that was never on a disk. `files` must be what `manifest.files` vouches for; the hashes are checked here too.
@@ -72,14 +74,16 @@ impl Folder {
             let Some(bytes) = files.get(name) else { return Err(read::missing().at(format!("{name:?}"))) };
             read::check(bytes.as_slice(), entry).map_err(|e| e.at(format!("{name:?}")))?;
         }
-        Self::of(PathBuf::from("(in memory)"), manifest, files)
+        let text =
+            serde_json::to_vec(&manifest).map_err(|e| Error::new(ErrorKind::Usage, "a manifest that cannot be written").caused_by(e))?;
+        Self::of(PathBuf::from("(in memory)"), manifest, read::hex(&Sha256::digest(text)), files)
     }
 
-    fn of(path: PathBuf, manifest: Manifest, files: BTreeMap<String, Arc<Bytes>>) -> Result<Self> {
+    fn of(path: PathBuf, manifest: Manifest, manifest_sha256: String, files: BTreeMap<String, Arc<Bytes>>) -> Result<Self> {
         let name = &manifest.commands.file;
         let bytes = files.get(name).ok_or_else(|| read::missing().at(format!("{name:?}")))?;
         let texts = texts::read(&manifest, bytes.as_slice()).map_err(|e| e.at(format!("{name:?}")))?;
-        Ok(Self { path, manifest, files, texts })
+        Ok(Self { path, manifest, manifest_sha256, files, texts })
     }
 
     /// Checks every file and goes on after a fault: what `drivewam inspect` shows. Keeps no content; slower disks are read once.
@@ -95,6 +99,11 @@ impl Folder {
     /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// SHA-256 of the manifest's text, which names everything that the folder holds; of its JSON where it never was a text.
+    pub fn manifest_sha256(&self) -> &str {
+        &self.manifest_sha256
     }
 
     /// Every file that the manifest vouches for, with its hash and length; all were checked.

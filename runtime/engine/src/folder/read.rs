@@ -18,8 +18,13 @@ pub(super) fn missing() -> Error {
     Error::new(ErrorKind::Manifest, "a file that the manifest vouches for is missing")
 }
 
-/// The parsed manifest of the folder `path`.
-pub(super) fn manifest(path: &Path) -> Result<Manifest> {
+/// A hash as the manifest writes it.
+pub(crate) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The parsed manifest of the folder `path`, and the SHA-256 of its text.
+pub(super) fn manifest(path: &Path) -> Result<(Manifest, String)> {
     let at = |e: Error| e.at(FILE_NAME);
     let Some((mut file, len)) = open(&path.join(FILE_NAME)).map_err(at)? else {
         return Err(at(Error::new(ErrorKind::Manifest, "not a folder of engines: it has no manifest")));
@@ -31,7 +36,7 @@ pub(super) fn manifest(path: &Path) -> Result<Manifest> {
     }
     let mut text = String::new();
     match file.by_ref().take(MANIFEST_LIMIT).read_to_string(&mut text) {
-        Ok(_) => Manifest::parse(&text).map_err(at),
+        Ok(_) => Ok((Manifest::parse(&text).map_err(at)?, hex(&Sha256::digest(text.as_bytes())))),
         Err(e) if e.kind() == IoKind::InvalidData => Err(at(Error::new(ErrorKind::Manifest, "not UTF-8 text"))),
         Err(e) => Err(at(io("cannot be read", e))),
     }
@@ -146,7 +151,7 @@ fn finish(file: &mut File, hash: Sha256, entry: &FileEntry) -> Result<()> {
 }
 
 fn compare(digest: &[u8], entry: &FileEntry) -> Result<()> {
-    let got: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let got = hex(digest);
     if got == entry.sha256 {
         return Ok(());
     }

@@ -60,7 +60,7 @@ impl Report {
 
 pub(super) fn verify(path: &Path, progress: Option<Progress<'_>>) -> Report {
     let mut files = Vec::new();
-    let manifest = read::manifest(path);
+    let manifest = read::manifest(path).map(|(manifest, _)| manifest);
     if let Ok(manifest) = &manifest {
         let mut nothing = |_: u64, _: u64| {};
         let progress: Progress<'_> = match progress {

@@ -97,14 +97,14 @@ impl Ingest {
         self.commands.clear();
     }
 
-    /// The newest pose.
-    pub(crate) fn newest_pose(&self) -> Option<Pose2> {
-        self.poses.around(LAST_STAMP_NS).0.map(|(_, pose)| pose)
+    /// The newest pose at or before `at_ns`, and its age in nanoseconds.
+    pub(crate) fn newest_pose(&self, at_ns: i64) -> Option<(Pose2, i64)> {
+        self.poses.around(at_ns).0.map(|(ns, pose)| (pose, at_ns - ns))
     }
 
-    /// The newest ego state.
-    pub(crate) fn newest_ego(&self) -> Option<EgoState> {
-        self.ego.around(LAST_STAMP_NS).0.map(|(_, ego)| ego)
+    /// The newest ego state at or before `at_ns`, however old, and its age in nanoseconds.
+    pub(crate) fn newest_ego(&self, at_ns: i64) -> Option<(EgoState, i64)> {
+        self.ego.around(at_ns).0.map(|(ns, ego)| (ego, at_ns - ns))
     }
 
     /// Whether poses and ego states reach far enough for a chunk whose predecessor began at `from_ns` and whose t0 is `t0_ns`.
@@ -161,7 +161,7 @@ impl Ingest {
     /// # Errors
     /// `Input` when there is none that is at most `ingest.pose_hole_ms` old.
     pub(crate) fn ego(&self, at_ns: i64) -> Result<(EgoState, i64)> {
-        let found = self.ego.around(at_ns).0.map(|(ns, ego)| (ego, at_ns - ns));
+        let found = self.newest_ego(at_ns);
         match found {
             Some((ego, age_ns)) if age_ns <= i64::from(self.settings.pose_hole_ms) * 1_000_000 => Ok((ego, age_ns)),
             _ => Err(Error::new(ErrorKind::Input, "no fresh ego state")
@@ -174,11 +174,6 @@ impl Ingest {
     /// The command in force at `at_ns` and its age in nanoseconds; `unknown`, of no age, where none was said.
     pub(crate) fn command(&self, at_ns: i64) -> (Command, i64) {
         self.commands.around(at_ns).0.map_or((Command::Unknown, 0), |(ns, command)| (command, at_ns - ns))
-    }
-
-    /// Age of the newest pose at or before `at_ns`, nanoseconds.
-    pub(crate) fn pose_age_ns(&self, at_ns: i64) -> i64 {
-        self.poses.around(at_ns).0.map_or(0, |(ns, _)| at_ns - ns)
     }
 }
 

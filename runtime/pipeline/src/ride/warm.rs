@@ -84,8 +84,6 @@ impl Ride {
             rows,
             outcome,
             has_outcome: false,
-            has_plan: false,
-            next_chunk: 1,
             restarted: None,
             stages: StageTimes::default(),
             refused: 0,
@@ -114,13 +112,8 @@ impl Ride {
         if self.decoder.is_some() {
             self.future()?;
         }
-        let model = &self.config.model;
-        self.ingest = Ingest::new(self.config.ingest.clone(), model);
-        self.grid = Grid::new(model, self.config.ingest.frame_tolerance_ms);
-        self.guard = Guard::new(self.config.guard.clone(), self.config.vehicle.clone(), model.pose_period_ns() as f64 * 1e-9);
-        self.device.kv_clear()?;
-        (self.has_outcome, self.has_plan, self.outcome.rollout, self.next_chunk, self.refused) = (false, false, 0, 1, 0);
-        (self.restarted, self.plan_end, self.plan_end_ns) = (None, None, None);
+        self.restart();
+        (self.restarted, self.has_outcome, self.outcome.rollout) = (None, false, 0);
         self.stages = StageTimes::default();
         Ok(())
     }

@@ -16,11 +16,10 @@ mod world_input;
 
 pub(crate) use args::Args;
 
-use crate::shipped::{Named, sha256};
+use crate::shipped::Named;
 use anyhow::{Context, Result};
 use drivewam::recording::{Limits, Recording};
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
-use drivewam_core::manifest::FILE_NAME;
 use drivewam_engine::Folder;
 use drivewam_world::Options;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -28,7 +27,6 @@ use out::{Out, SUMMARY};
 use run::Drive;
 use serde_json::{Map, Value, json};
 use source::{Recorded, Source};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,28 +60,25 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let mut drive = Drive::new(args, out, bar, &asked)?;
     let camera = recording.as_ref().map_or_else(|| SourceCamera::of_model(&config.model), Recording::camera);
-    let warm = || -> Result<Ride> {
-        let options = RideOptions { realtime: args.realtime, closed_loop: args.closed_loop, decoder: args.future };
-        Ok(Plan::new(config.clone(), folder.manifest(), camera, options)?.warm(&folder)?)
-    };
-    let (ride, violations, input) = match &recording {
+    let options = RideOptions { realtime: args.realtime, closed_loop: args.closed_loop, decoder: args.future };
+    let mut ride = Plan::new(config.clone(), folder.manifest(), camera, options)?.warm(&folder)?;
+    let (violations, input) = match &recording {
         None => {
             let options = Options { kind: args.kind.kind(), disturb: false };
             let mut world = WorldSource::new(&config.model, args.seed, options, args.seconds, args.closed_loop)?;
-            let mut ride = warm()?;
             let span = world.span_ns();
             drive.bar.set_length(length_ms(span));
             drive.roll(&mut world, &mut ride, span.1)?;
             let input = json!({"format": "world", "name": world.name(), "seed": args.seed, "stretches": options.kind.as_str(),
                 "seconds": args.seconds, "closed_loop": args.closed_loop});
-            (ride, world.violations(), input)
+            (world.violations(), input)
         }
         Some(recording) => {
-            let ride = ride_recording(args, &mut drive, recording, config.model.chunk_ns(), &warm)?;
+            ride_recording(args, &mut drive, recording, &mut ride)?;
             let seconds = recording.frames().last().zip(recording.frames().first()).map_or(0.0, |(b, a)| (b - a) as f64 * 1e-9);
             let input = json!({"format": recording.format(), "name": recording.name(), "seconds": seconds, "phases": args.phases,
                 "camera": {"width": camera.width, "height": camera.height, "fov_deg": camera.fov_rad().map(f64::to_degrees)}});
-            (ride, None, input)
+            (None, input)
         }
     };
     drive.bar.finish_and_clear();
@@ -92,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         interrupted: drive.is_interrupted(),
         input,
         configuration: configuration(&named),
-        engine: engine(&folder, &ride)?,
+        engine: engine(&folder, &ride),
         frames: drive.frames,
         driven_m: drive.driven_m,
         wall_s: drive.wall.as_secs_f64(),
@@ -105,15 +100,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Rides a recording once, or from each phase.
-fn ride_recording(
-    args: &Args,
-    drive: &mut Drive<'_>,
-    recording: &Recording,
-    chunk_ns: i64,
-    warm: &dyn Fn() -> Result<Ride>,
-) -> Result<Ride> {
+fn ride_recording(args: &Args, drive: &mut Drive<'_>, recording: &Recording, ride: &mut Ride) -> Result<()> {
     let first = recording.first_frame()?;
-    let mut ride = warm()?;
     if !args.phases {
         let mut source = Recorded::new(recording, first);
         drive.bar.set_length(length_ms(source.span_ns()));
@@ -122,9 +110,9 @@ fn ride_recording(
         if beyond > 0 && !args.quiet {
             eprintln!("drivewam: {beyond} frames after the last pose are left out: nothing tells what the car did then");
         }
-        drive.roll(&mut source, &mut ride, last_ns)?;
-        return Ok(ride);
+        return drive.roll(&mut source, ride, last_ns);
     }
+    let chunk_ns = ride.config().model.chunk_ns();
     let last_t0_ns = recording.poses().last_ns().unwrap_or(0).saturating_sub(chunk_ns);
     let begins = recording.frames().get(first).copied().unwrap_or(0);
     let starts = recording.frames().iter().enumerate().skip(first);
@@ -133,13 +121,13 @@ fn ride_recording(
             break;
         }
         if frame != first {
-            ride = warm()?;
+            ride.restart();
         }
         let mut source = Recorded::new(recording, frame);
         drive.bar.set_length(length_ms(source.span_ns()));
-        drive.roll(&mut source, &mut ride, last_t0_ns)?;
+        drive.roll(&mut source, ride, last_t0_ns)?;
     }
-    Ok(ride)
+    Ok(())
 }
 
 /// Writes what remains to be written, puts the folder in its place, and says what the drive came to.
@@ -177,9 +165,7 @@ fn configuration(named: &Named) -> Value {
         "seed": config.flow.seed})
 }
 
-fn engine(folder: &Folder, ride: &Ride) -> Result<Value> {
-    let path = Path::new(folder.path()).join(FILE_NAME);
-    let manifest = std::fs::read(&path).with_context(|| format!("{path:?} cannot be read again"))?;
+fn engine(folder: &Folder, ride: &Ride) -> Value {
     let graphs: Map<String, Value> = ride.engines().into_iter().map(|(graph, words)| (graph.as_str().to_owned(), json!(words))).collect();
-    Ok(json!({"manifest_sha256": sha256(&manifest), "name": folder.manifest().name, "target": folder.manifest().target, "graphs": graphs}))
+    json!({"manifest_sha256": folder.manifest_sha256(), "name": folder.manifest().name, "target": folder.manifest().target, "graphs": graphs})
 }

@@ -3,7 +3,7 @@
 use super::row::{Errors, HORIZONS_S, Row, degraded, named};
 use anyhow::Result;
 use drivewam::guard::Verdict;
-use drivewam::telemetry::Stage;
+use drivewam::telemetry::{Restart, Stage};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::trajectory::Displacement;
 use drivewam_world::Violations;
@@ -51,12 +51,11 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
     }
     latency.insert("total".to_owned(), distribution(rows.iter().map(|r| r.outcome.stages.total_ns() as f64 * 1e-6).collect()));
     let count = |verdict: Verdict| rows.iter().filter(|r| r.outcome.verdict == verdict).count();
-    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     let mut degradations: BTreeMap<String, u64> = BTreeMap::new();
     for row in rows {
         if let Some(reason) = row.outcome.reason {
-            let word = format!("{reason:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
-            *reasons.entry(word).or_default() += 1;
+            *reasons.entry(reason.as_str()).or_default() += 1;
         }
         for name in degraded(&row.outcome).as_object().into_iter().flat_map(Map::keys) {
             *degradations.entry(name.clone()).or_default() += 1;
@@ -75,7 +74,7 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
         "driven_m": facts.driven_m,
         "wall_s": facts.wall_s,
         "chunks": rows.len(),
-        "rollouts": rows.last().map_or(0, |r| r.rollout + 1),
+        "rollouts": rows.last().map_or(0, |r| r.outcome.rollout + 1),
         "passes_per_chunk": rows.last().map(|r| r.outcome.stages.passes()),
         "verdicts": {
             "accepted": count(Verdict::Accepted),
@@ -83,7 +82,7 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
             "minimal_risk": count(Verdict::MinimalRisk),
         },
         "reasons": reasons,
-        "restarts": rows.iter().filter(|r| r.outcome.restarted.is_some()).count(),
+        "restarts": rows.iter().filter(|r| r.outcome.restarted.is_some_and(|why| why != Restart::Asked)).count(),
         "degraded_chunks": degradations,
         "latency_ms": latency,
         "memory_bytes": {"arena": facts.arena.bytes(), "capacity": facts.arena.capacity_bytes(), "by_owner": owners},

@@ -17,8 +17,6 @@ pub(super) type Errors = [Displacement; HORIZONS_S.len()];
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) outcome: Outcome,
-    /// Of the whole drive, from 0.
-    pub(super) rollout: u64,
     /// Speed at t0, m/s.
     pub(super) speed_mps: f64,
     /// Constant velocity and yaw rate.
@@ -49,7 +47,7 @@ impl Row {
         let o = &self.outcome;
         let mut line = json!({
             "chunk": o.chunk,
-            "rollout": self.rollout,
+            "rollout": o.rollout,
             "t0_ns": o.t0_ns,
             "published_ns": o.published_ns,
             "valid_until_ns": o.valid_until_ns,

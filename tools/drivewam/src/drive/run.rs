@@ -38,7 +38,6 @@ pub(super) struct Drive<'a> {
     pub(super) wall: Duration,
     lines: BufWriter<File>,
     overlays: usize,
-    rollouts: u64,
     /// First frame of the drive: the zero of the times that pictures show.
     origin_ns: Option<i64>,
     asked_to_stop: &'a AtomicBool,
@@ -65,7 +64,6 @@ impl<'a> Drive<'a> {
             wall: Duration::ZERO,
             lines,
             overlays: 0,
-            rollouts: 0,
             origin_ns: None,
             asked_to_stop,
         })
@@ -128,7 +126,7 @@ impl<'a> Drive<'a> {
                 let imagined = if self.args.future { Some(Imagined::new(ride, source, &outcome, origin_ns)?) } else { None };
                 let picture = (self.overlays + pending.iter().filter(|p| p.picture.is_some()).count() < self.args.overlays)
                     .then(|| source.large_picture());
-                let row = self.row(ride, outcome, &track, &speeds)?;
+                let row = Self::row(ride, outcome, &track, &speeds)?;
                 pending.push_back(Pending { row, picture, imagined });
                 chunks += 1;
                 self.bar.set_message(format!("chunk {}", self.rows.len() + pending.len()));
@@ -143,12 +141,11 @@ impl<'a> Drive<'a> {
             }
         }
         self.settle(source, &track, &mut pending, true)?;
-        self.rollouts = self.rows.last().map_or(0, |row| row.rollout + 1);
         self.wall += begun.elapsed();
         Ok(())
     }
 
-    fn row(&self, ride: &Ride, outcome: Outcome, track: &Track, speeds: &[(i64, f64)]) -> Result<Row> {
+    fn row(ride: &Ride, outcome: Outcome, track: &Track, speeds: &[(i64, f64)]) -> Result<Row> {
         let model = &ride.config().model;
         let t0_ns = outcome.t0_ns;
         let newest = speeds.partition_point(|s| s.0 <= t0_ns).checked_sub(1).and_then(|i| speeds.get(i));
@@ -159,7 +156,7 @@ impl<'a> Drive<'a> {
         let yaw_rate = turn / (period_ns as f64 * 1e-9);
         let mut constant = Trajectory::new(model.poses(), period_ns)?;
         constant.set_constant(speed_mps, yaw_rate);
-        Ok(Row { rollout: self.rollouts + outcome.rollout, speed_mps, constant, truth: None, outcome })
+        Ok(Row { speed_mps, constant, truth: None, outcome })
     }
 
     /// Writes the chunks after which enough was driven; all of them `at_end`.

@@ -45,7 +45,7 @@ pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdic
         stages,
     };
     let truth = (1..=40).map(|i| Pose2::new(f64::from(i) * 0.1 * speed_mps, 0.0, 0.0)).collect();
-    Row { outcome, rollout: 0, speed_mps, constant, truth: Some(truth) }
+    Row { outcome, speed_mps, constant, truth: Some(truth) }
 }
 
 pub(super) fn tiny() -> Config {
