@@ -22,7 +22,7 @@ setup: $(VENV)/ready
 
 $(VENV)/ready: export/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check torch==2.11.0 diffusers==0.42.1 onnx==1.23.2 onnxruntime==1.32.0 "numpy>=1.26,<3" "safetensors>=0.5,<1" "pyyaml>=6,<7" "pytest>=8,<10"
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e export
 	touch $@
 
 # The paper's codec class with random weights, which a test runs in the embedded engine.
@@ -30,7 +30,7 @@ fixtures: $(WAN)/manifest.yaml
 
 $(WAN)/manifest.yaml: $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/onnx_graphs/*.py)
 	mkdir -p target
-	cd export && PYTHONPATH=. ../$(VENV)/bin/python -m drivewam_export.wan_vae --vae random:0 --out ../$(WAN)
+	cd export && ../$(VENV)/bin/python -m drivewam_export.wan_vae --vae random:0 --out ../$(WAN)
 
 python: setup
-	cd export && PYTHONPATH=. ../$(VENV)/bin/python -m pytest -q
+	cd export && ../$(VENV)/bin/python -m pytest -q

@@ -60,8 +60,7 @@ class Source:
     def __init__(self, checkpoint: Checkpoint, drive: Drive):
         c = checkpoint.config
         self.config, self.drive = c, drive
-        action = checkpoint.normalisation["action"]
-        self.normalisation = Normalisation(np.array(action["q01"]), np.array(action["q99"]), action["epsilon"])
+        self.normalisation = Normalisation.from_dict(checkpoint.normalisation["action"])
         period = drive.frame_s[1] - drive.frame_s[0]
         self.per_frame = round(1 / (c.image.frame_hz * period))
         if self.per_frame < 1 or abs(self.per_frame * period * c.image.frame_hz - 1) > 1e-6 or abs(drive.frame_s[0]) > 1e-6:

@@ -62,7 +62,9 @@ fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
                 }
                 Some(i) => {
                     let from = ios[usize::from(chunk > 1)].outputs.iter().find(|t| t.name == format!("cache_out.{i}")).unwrap();
-                    device.copy(from.region, tensor.region).unwrap();
+                    let mut cache = vec![0.0; from.region.len()];
+                    device.download(from.region, &mut cache).unwrap();
+                    device.upload(tensor.region, &cache).unwrap();
                     if mix_up_caches {
                         device.fill(tensor.region, 0.0).unwrap();
                     }

@@ -126,5 +126,9 @@ class Normalisation:
     def undo(self, normalised: np.ndarray) -> np.ndarray:
         return (normalised + 1) / 2 * (self.q99 - self.q01 + self.epsilon) + self.q01
 
+    @classmethod
+    def from_dict(cls, section: dict) -> "Normalisation":
+        return cls(np.array(section["q01"]), np.array(section["q99"]), section["epsilon"])
+
     def to_dict(self) -> dict:
         return {"q01": [float(v) for v in self.q01], "q99": [float(v) for v in self.q99], "epsilon": self.epsilon}

@@ -14,14 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
-from safetensors.torch import load_file
 
-from ..codec import Codec
 from ..config import load
-from ..loss import shifted
-from ..model import DriveWam
+from ..folder import open_checkpoint
 from ..packed import Layout, self_scale
+from ..schedule import action_steps, video_steps
 from .data import COMMANDS, Normalisation, increments, open_all, relative, unpack
 from .latents import encode_drive
 from .policy import CommandText, Windows, arrange, context
@@ -29,22 +26,15 @@ from .policy import CommandText, Windows, arrange, context
 VIDEO_END = 0.6
 
 
-def levels(steps: int, shift: float, end: float) -> list[float]:
-    """Flow times of a schedule from 1 to `end` (core/flow/schedule.rs)."""
-    last = end / (shift - (shift - 1) * end)
-    return [1.0] + [float(shifted(torch.tensor(1 + (last - 1) * i / steps), shift)) for i in range(1, steps)] + [end]
-
-
 class Evaluator:
     def __init__(self, config, checkpoint: Path, video_shift: float = 2.0):
-        self.config, self.shift = config, video_shift
-        self.model, self.codec, self.commands = DriveWam(config).eval(), Codec(config).eval(), CommandText(config)
-        self.model.load_state_dict(load_file(checkpoint / "policy.safetensors"))
-        self.codec.load_state_dict(load_file(checkpoint / "codec.safetensors"))
-        rows = load_file(checkpoint / "commands.safetensors")
-        self.commands.rows.data = torch.stack([rows[name] for name in COMMANDS])
-        action = yaml.safe_load((checkpoint / "normalisation.yaml").read_text())["action"]
-        self.normalisation = Normalisation(np.array(action["q01"]), np.array(action["q99"]), action["epsilon"])
+        opened = open_checkpoint(str(checkpoint), config)
+        self.config, self.model, self.codec = opened.config, opened.model.eval(), opened.codec.eval()
+        self.commands = CommandText(self.config)
+        self.commands.rows.data = torch.stack([opened.rows[name] for name in COMMANDS])
+        self.normalisation = Normalisation.from_dict(opened.normalisation["action"])
+        self.video_steps = video_steps(3, video_shift, {"tau": VIDEO_END})
+        self.action_steps = action_steps(10, 1.0)
 
     @torch.no_grad()
     def predict(self, tokens_v, tokens_a, command, ego, start: str, generator) -> np.ndarray:
@@ -63,16 +53,14 @@ class Evaluator:
         run = lambda: self.model.packed(layout, tokens, times, bias, scale, text, text_bias, ego_kv)
         tokens[:, v.span] = torch.randn(tokens[:, v.span].shape, generator=generator)
         tokens[:, v.span, c.video_channels :] = 0
-        steps = levels(3, self.shift, VIDEO_END)
-        for tau, after in zip(steps, steps[1:]):
+        for tau, after in self.video_steps:
             times[:, vi] = tau
             tokens[:, v.span] += run()[:, v.span] * (after - tau)
         tokens[:, clean.span], times[:, ci] = tokens[:, v.span], VIDEO_END
         noise = torch.zeros(tokens[:, a.span].shape) if start == "zero" else torch.randn(tokens[:, a.span].shape, generator=generator)
         noise[..., c.action.channels :] = 0
         tokens[:, a.span] = noise
-        steps = levels(10, 1.0, 0.0)
-        for tau, after in zip(steps, steps[1:]):
+        for tau, after in self.action_steps:
             times[:, ai] = tau
             tokens[:, a.span] += run()[:, a.span] * (after - tau)
         steps = self.normalisation.undo(unpack(c, tokens[:, a.span].numpy()))

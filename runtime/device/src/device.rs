@@ -131,31 +131,25 @@ pub trait Device: Send + fmt::Debug {
     /// `Usage` when the region is not f32 or too short.
     fn download(&mut self, from: Region, out: &mut [f32]) -> Result<()>;
 
-    /// Copies a whole f32 region onto another of the same length.
-    ///
-    /// # Errors
-    /// `Usage` when lengths differ or the regions overlap.
-    fn copy(&mut self, from: Region, to: Region) -> Result<()>;
-
     /// Sets every element of an f32 region.
     ///
     /// # Errors
     /// `Usage` when the region is not f32.
     fn fill(&mut self, region: Region, value: f32) -> Result<()>;
 
-    /// Makes the work space of [`Device::resample`] for pictures of `width` by `height` under these taps. Warm; may be called again for another
+    /// Takes the taps of [`Device::resample`] for pictures of `width` by `height`, and makes its work space. Warm; may be called again for another
     /// camera.
     ///
     /// # Errors
     /// `Usage` when taps reach outside the picture; `Capacity` when the space is not to be had.
-    fn open_camera(&mut self, width: usize, height: usize, columns: &Taps, rows: &Taps) -> Result<()>;
+    fn open_camera(&mut self, width: usize, height: usize, columns: Taps, rows: Taps) -> Result<()>;
 
-    /// Resamples packed RGB `[height, width, 3]` u8 to `[3, rows, columns]` f32, v/127.5 − 1, by separable taps: the columns first, then the rows.
-    /// Without taps an output is black (−1).
+    /// Resamples a picture of the open camera, packed RGB `[height, width, 3]` u8, to `[3, rows, columns]` f32, v/127.5 − 1: the columns first, then
+    /// the rows. Without taps an output is black (−1).
     ///
     /// # Errors
-    /// `Usage` when sizes disagree, or are larger than those of [`Device::open_camera`].
-    fn resample(&mut self, picture: &[u8], width: usize, height: usize, columns: &Taps, rows: &Taps, to: Region) -> Result<()>;
+    /// `Usage` before [`Device::open_camera`], or when the picture or the region has another size.
+    fn resample(&mut self, picture: &[u8], to: Region) -> Result<()>;
 
     /// One solver step on `x` `[rows, width]` (see [`drivewam_core::flow::solver`]); `channels` are stepped, the others stay as they are.
     /// `history` has the length that the solver asks for, each region as long as `x`.

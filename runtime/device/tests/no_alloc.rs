@@ -80,7 +80,7 @@ fn twelve_chunks_of_the_costliest_options_allocate_nothing() {
         let mut device = HostDevice::new(planner.finish(1 << 26).unwrap(), 3).unwrap();
         let (columns, rows) = (Taps::triangle(300, 112), Taps::triangle(200, 64));
         let picture = vec![90u8; 300 * 200 * 3];
-        device.open_camera(300, 200, &columns, &rows).unwrap();
+        device.open_camera(300, 200, columns, rows).unwrap();
         device.kv_open(layout.clone(), KvRegions { k, v, bias }).unwrap();
         let steps = plan(SolverKind::Unipc, &action_steps(12, 1.0)).unwrap();
         let channels: Vec<usize> = (0..15).collect();
@@ -92,13 +92,12 @@ fn twelve_chunks_of_the_costliest_options_allocate_nothing() {
                 standard_normal(u64::from(chunk), region.offset() as u64, Stream::Video, &mut row);
                 device.upload(*region, &row).unwrap();
             }
-            device.resample(&picture, 300, 200, &columns, &rows, frame).unwrap();
+            device.resample(&picture, frame).unwrap();
             device.kv_drop_predicted().unwrap();
             device.kv_commit_observed(Pool::Video, Policy::Selective(&[]), chunk, &pass, 0..28).unwrap();
             device.kv_commit_observed(Pool::Action, Policy::Selective(&[]), chunk, &pass, 28..36).unwrap();
             device.kv_commit_predicted(chunk, &pass, 0..28).unwrap();
             device.solve(step, x, velocity, &history, 96, &channels).unwrap();
-            device.copy(x, history[0]).unwrap();
             device.download(x, &mut row[..100]).unwrap();
         }
         let allocations = COUNT.load(Ordering::Relaxed) - before;

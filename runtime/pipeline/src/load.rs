@@ -5,17 +5,21 @@ use drivewam_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A configuration file is refused above this many bytes.
 const MOST_BYTES: u64 = 1 << 20;
 /// Files that may extend one another in a row; a circle of `extends` ends here.
 const DEEPEST: usize = 8;
 
+/// What the loader itself reads of a file; everything else is the merge's.
 #[derive(Deserialize)]
-struct Extends {
+struct Head {
     #[serde(default)]
     extends: Vec<String>,
+    /// Any shape: a wrong one is refused by the merge, in better words.
+    #[serde(default)]
+    engine: serde_json::Value,
 }
 
 /// Reads `path` and the files of its `extends`, in order, each before the file that names it; `overrides` are further layers on top.
@@ -39,35 +43,19 @@ fn collect(path: &Path, depth: usize, layers: &mut Vec<Layer>) -> Result<()> {
             .at(format!("{name:?}"))
             .wanted(format!("at most {DEEPEST}")));
     }
-    let head: Extends = serde_saphyr::from_str(&text)
+    let head: Head = serde_saphyr::from_str(&text)
         .map_err(|e| Error::new(ErrorKind::Config, "not a YAML that can be read").at(format!("{name:?}")).caused_by(e))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     for base in &head.extends {
         collect(&folder.join(base), depth + 1, layers)?;
     }
     layers.push(Layer { name: name.clone(), text });
-    if let Some(layer) = absolute_folder(layers.last(), folder, &name)? {
-        layers.push(layer);
+    if let Some(relative) = head.engine["folder"].as_str() {
+        // The folder is relative to the file that names it; on top of that file, a path that does not depend on its place.
+        let text = serde_json::json!({"engine": {"folder": folder.join(relative)}}).to_string();
+        layers.push(Layer { name, text });
     }
     Ok(())
-}
-
-/// A layer that rewrites `engine.folder` of `layer`, if it has one, to a path that does not depend on the file's place.
-fn absolute_folder(layer: Option<&Layer>, folder: &Path, name: &str) -> Result<Option<Layer>> {
-    #[derive(Deserialize)]
-    struct File {
-        engine: Option<Engine>,
-    }
-    #[derive(Deserialize)]
-    struct Engine {
-        folder: Option<String>,
-    }
-    let Some(layer) = layer else { return Ok(None) };
-    // A layer whose engine section does not even have this shape is refused with better words by the merge.
-    let Ok(File { engine: Some(Engine { folder: Some(relative) }) }) = serde_saphyr::from_str::<File>(&layer.text) else { return Ok(None) };
-    let joined: PathBuf = folder.join(relative);
-    let text = serde_json::json!({"engine": {"folder": joined.display().to_string()}}).to_string();
-    Ok(Some(Layer { name: name.to_owned(), text }))
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -86,6 +74,7 @@ fn read(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn shipped() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/tiny.yaml")

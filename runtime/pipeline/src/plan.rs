@@ -8,6 +8,7 @@ use crate::memory::Memory;
 use crate::regions::Regions;
 use crate::ride::{Parts, Ride};
 use crate::sampler::Sampler;
+use crate::telemetry::Degraded;
 use crate::transformer::Transformer;
 use drivewam_core::Result;
 use drivewam_core::arena::ArenaPlan;
@@ -80,7 +81,9 @@ impl Plan {
         let manifest = folder.manifest();
         manifest.check_model(&config.model)?;
         let mut device: Box<dyn Device> = Box::new(HostDevice::new(arena, config.target.threads)?);
-        device.open_camera(fit.camera.width, fit.camera.height, &fit.columns, &fit.rows)?;
+        let Fit { camera, columns, rows, fov, uncovered } = fit;
+        device.open_camera(camera.width, camera.height, columns, rows)?;
+        let fitted = Degraded { fov, uncovered_picture: uncovered, ..Degraded::default() };
         let device_ref = device.as_mut();
         let encoder = Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, device_ref)?;
         let context = Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, folder, &regions, device_ref)?;
@@ -93,6 +96,6 @@ impl Plan {
             None
         };
         let sampler = Sampler::new(&config, &regions)?;
-        Ride::warm(Parts { config, options, fit, device, encoder, context, transformer, memory, sampler, decoder }, manifest)
+        Ride::warm(Parts { config, options, camera, fitted, device, encoder, context, transformer, memory, sampler, decoder }, manifest)
     }
 }

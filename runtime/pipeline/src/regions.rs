@@ -13,7 +13,7 @@ use drivewam_engine::{Bound, Io};
 pub(crate) struct Regions {
     /// Tensors of the whole ride: the key is the tensor's name, or another where several graphs call theirs alike.
     named: Vec<(String, Region)>,
-    /// Past velocities of the solver, video then action.
+    /// What the solver keeps between steps, of the video and of the action.
     pub(crate) video_history: Vec<Region>,
     pub(crate) action_history: Vec<Region>,
     pub(crate) n_video: usize,
@@ -63,10 +63,13 @@ impl Regions {
         let (video_slots, action_slots, tail) = config.slots();
         let (n_video, n_action, slots) = (model.video_tokens(), model.action_tokens(), video_slots + action_slots + tail);
         let mut planner = Planner::new();
-        let mut named = Vec::new();
+        let mut named: Vec<(String, Region)> = Vec::new();
         let mut add = |planner: &mut Planner, owner: &'static str, name: String, spec: &TensorSpec, n: usize| -> Result<()> {
-            let region = planner.add(owner, name.clone(), spec.dtype, &spec.resolve(n, slots))?;
-            named.push((name, region));
+            // What one graph puts out and another takes in under the same name is one region.
+            if named.iter().all(|(known, _)| *known != name) {
+                let region = planner.add(owner, name.clone(), spec.dtype, &spec.resolve(n, slots))?;
+                named.push((name, region));
+            }
             Ok(())
         };
         let signature = |graph: Graph| graph.signature(model, &manifest.caches(graph));
@@ -104,14 +107,13 @@ impl Regions {
         }
         let dit = signature(Graph::Dit);
         for spec in &dit.inputs {
-            let of_memory = spec.name.starts_with("mem_");
-            let of_context = spec.name.starts_with("text_k.") || spec.name.starts_with("text_v.") || spec.name.starts_with("ego_");
             if spec.name == bindings::IS_ACTION || spec.name == bindings::SELF_SCALE {
                 for (rows, n) in [(Rows::Video, n_video), (Rows::Action, n_action), (Rows::Both, n_video + n_action)] {
                     add(&mut planner, "sampler", key::of_pass(&spec.name, rows), spec, n)?;
                 }
-            } else if !of_context {
-                add(&mut planner, if of_memory { "memory" } else { "sampler" }, spec.name.clone(), spec, n_video + n_action)?;
+            } else {
+                let owner = if spec.name.starts_with("mem_") { "memory" } else { "sampler" };
+                add(&mut planner, owner, spec.name.clone(), spec, n_video + n_action)?;
             }
         }
         for spec in &dit.outputs {

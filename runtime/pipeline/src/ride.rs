@@ -7,7 +7,7 @@ mod warm;
 
 pub(crate) use warm::Parts;
 
-use crate::camera::Fit;
+use crate::camera::SourceCamera;
 use crate::codec::{Decoder, Encoder, patchify, unpatchify};
 use crate::context::Context;
 use crate::guard::{Guard, Reason};
@@ -43,7 +43,9 @@ pub enum Progress<'a> {
 pub struct Ride {
     config: Config,
     options: RideOptions,
-    fit: Fit,
+    camera: SourceCamera,
+    /// What of the camera's fit is published with every outcome.
+    fitted: Degraded,
     device: Box<dyn Device>,
     encoder: Encoder,
     context: Context,
@@ -79,7 +81,7 @@ impl Ride {
     /// poses. The frame is then refused and counted, and nothing else changes.
     pub fn push_frame(&mut self, stamp_ns: i64, rgb: &[u8]) -> Result<()> {
         let from = Instant::now();
-        let (width, height) = (self.fit.camera.width, self.fit.camera.height);
+        let (width, height) = (self.camera.width, self.camera.height);
         if rgb.len() != width * height * 3 {
             self.refused += 1;
             return Err(Error::new(ErrorKind::Input, "a picture of another size than the camera's")
@@ -98,7 +100,7 @@ impl Ride {
                 None
             }
         };
-        self.device.resample(rgb, width, height, &self.fit.columns, &self.fit.rows, self.encoder.frame(slot)?)?;
+        self.device.resample(rgb, self.encoder.frame(slot)?)?;
         self.stages.add(Stage::Ingest, from);
         Ok(())
     }
@@ -346,11 +348,10 @@ impl Ride {
         outcome.uncovered_ms = self.plan_end_ns.map_or(0.0, |end| ms((outcome.published_ns - end).max(0)));
         let late_ms = ms(outcome.published_ns - outcome.t0_ns) - f64::from(self.config.guard.deadline_ms);
         outcome.degraded = Degraded {
-            fov: self.fit.fov,
-            uncovered_picture: self.fit.uncovered,
             frame_jitter_ms: ms(jitter_ns),
             refused_inputs: std::mem::take(&mut self.refused),
             late_ms: (self.options.realtime && late_ms > 0.0).then_some(late_ms),
+            ..self.fitted
         };
         self.plan_end_ns = Some(outcome.valid_until_ns);
         self.plan_end = outcome.pose.zip(outcome.published.points().last()).map(|(pose, last)| pose.compose(&last.pose()));

@@ -153,8 +153,13 @@ impl Sampler {
             work.memory.commit(work.device, pool, index(chunk), work.transformer.kv(rows), range)?;
         }
         work.times.add(Stage::Select, from);
-        probe(work.probe, work.device, chunk, "observed.k", &work.transformer.kv(Rows::Both).k)?;
-        probe(work.probe, work.device, chunk, "observed.v", &work.transformer.kv(Rows::Both).v)
+        let shown: &[Rows] = if self.flow.passes == Passes::Packed { &[Rows::Both] } else { &[Rows::Video, Rows::Action] };
+        for &rows in shown {
+            let kv = work.transformer.kv(rows);
+            probe(work.probe, work.device, chunk, "observed.k", &kv.k)?;
+            probe(work.probe, work.device, chunk, "observed.v", &kv.v)?;
+        }
+        Ok(())
     }
 
     /// Predicts chunk `chunk`. Leaves the imagined video in [`Sampler::imagined`] and returns the action rows `[Na, W]`, normalised.

@@ -21,8 +21,8 @@ fn camera(make: Make, width: usize, height: usize) -> (Box<dyn Device>, Region) 
 
 fn resampled(make: Make, bytes: &[u8], from: [usize; 2], columns: &Taps, rows: &Taps) -> Vec<f32> {
     let (mut device, to) = camera(make, columns.outputs(), rows.outputs());
-    device.open_camera(from[0], from[1], columns, rows).unwrap();
-    device.resample(bytes, from[0], from[1], columns, rows, to).unwrap();
+    device.open_camera(from[0], from[1], columns.clone(), rows.clone()).unwrap();
+    device.resample(bytes, to).unwrap();
     let mut out = vec![f32::NAN; to.len()];
     device.download(to, &mut out).unwrap();
     out
@@ -95,15 +95,14 @@ pub fn sizes_that_disagree_are_refused(make: Make) {
     let (columns, rows) = (Taps::triangle(8, 4), Taps::triangle(6, 3));
     let bytes = picture(8, 6);
     let usage = |result: drivewam_core::Result<()>, what: &str| assert_eq!(result.unwrap_err().kind(), ErrorKind::Usage, "{what}");
-    usage(device.resample(&bytes, 8, 6, &columns, &rows, to), "before open_camera");
-    usage(device.open_camera(7, 6, &columns, &rows), "taps beyond the width");
-    usage(device.open_camera(8, 5, &columns, &rows), "taps beyond the height");
-    device.open_camera(8, 6, &columns, &rows).unwrap();
-    device.resample(&bytes, 8, 6, &columns, &rows, to).unwrap();
-    usage(device.resample(&bytes[3..], 8, 6, &columns, &rows, to), "a truncated picture");
-    usage(device.resample(&bytes, 6, 8, &columns, &rows, to), "a turned picture");
-    usage(device.resample(&bytes, 8, 6, &columns, &rows, to.part(0, 35).unwrap()), "a short region");
-    usage(device.resample(&picture(8, 9), 8, 9, &columns, &rows, to), "a larger picture than the camera was opened for");
+    usage(device.resample(&bytes, to), "before open_camera");
+    usage(device.open_camera(7, 6, columns.clone(), rows.clone()), "taps beyond the width");
+    usage(device.open_camera(8, 5, columns.clone(), rows.clone()), "taps beyond the height");
     let torn = Taps { count: vec![3; 3], ..columns.clone() };
-    usage(device.resample(&bytes, 8, 6, &torn, &rows, to), "taps whose fields do not fit");
+    usage(device.open_camera(8, 6, torn, rows.clone()), "taps whose fields do not fit");
+    device.open_camera(8, 6, columns, rows).unwrap();
+    device.resample(&bytes, to).unwrap();
+    usage(device.resample(&bytes[3..], to), "a truncated picture");
+    usage(device.resample(&picture(8, 9), to), "a larger picture than the camera was opened for");
+    usage(device.resample(&bytes, to.part(0, 35).unwrap()), "a short region");
 }

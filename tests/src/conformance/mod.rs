@@ -27,8 +27,7 @@ macro_rules! conformance_suite {
             $crate::conformance_suite! { @tests $make;
                 regions:
                     what_is_uploaded_comes_back_and_its_neighbours_stay
-                    a_region_of_another_plan_is_refused_by_every_operation
-                    a_copy_of_another_length_or_onto_itself_is_refused;
+                    a_region_of_another_plan_is_refused_by_every_operation;
                 steps:
                     a_step_of_every_solver_is_the_step_of_core
                     a_velocity_that_is_not_finite_is_an_output_error;

@@ -7,9 +7,13 @@ use drivewam_core::{Error, ErrorKind, Result};
 /// Red, green, blue.
 const CHANNELS: usize = 3;
 
-/// Work space for one camera.
+/// One camera's taps and work space.
 #[derive(Debug, Default)]
 pub(crate) struct Camera {
+    /// Width and height of its pictures; zero until one is opened.
+    size: [usize; 2],
+    columns: Taps,
+    rows: Taps,
     /// `[height, columns, 3]`: every row of the picture at its final width.
     narrowed: Vec<f32>,
     /// `[columns, 3]`: one output row.
@@ -17,15 +21,21 @@ pub(crate) struct Camera {
 }
 
 impl Camera {
-    /// Space for pictures of `width` by `height`. Warm.
-    pub(crate) fn open(width: usize, height: usize, columns: &Taps, rows: &Taps) -> Result<Self> {
-        reach(width, height, columns, rows)?;
+    /// For pictures of `width` by `height`. Warm.
+    pub(crate) fn open(width: usize, height: usize, columns: Taps, rows: Taps) -> Result<Self> {
+        if !columns.fit() || !rows.fit() || columns.inputs() > width || rows.inputs() > height {
+            return Err(wrong(
+                "taps reach outside of the picture",
+                format!("{} x {} pixels", columns.inputs(), rows.inputs()),
+                format!("within {width} x {height}"),
+            ));
+        }
         let row = columns.outputs().checked_mul(CHANNELS);
         let narrowed = row.and_then(|row| row.checked_mul(height));
         let (Some(row), Some(narrowed)) = (row, narrowed) else {
             return Err(space(width, height));
         };
-        let mut camera = Self::default();
+        let mut camera = Self { size: [width, height], columns, rows, ..Self::default() };
         for (buffer, len) in [(&mut camera.narrowed, narrowed), (&mut camera.row, row)] {
             buffer.try_reserve_exact(len).map_err(|e| space(width, height).caused_by(e))?;
             buffer.resize(len, 0.0);
@@ -34,32 +44,16 @@ impl Camera {
     }
 
     /// See [`crate::Device::resample`].
-    pub(crate) fn resample(
-        &mut self,
-        simd: Simd,
-        picture: &[u8],
-        size: [usize; 2],
-        columns: &Taps,
-        rows: &Taps,
-        to: &mut [f32],
-    ) -> Result<()> {
-        let [width, height] = size;
-        reach(width, height, columns, rows)?;
+    pub(crate) fn resample(&mut self, simd: Simd, picture: &[u8], to: &mut [f32]) -> Result<()> {
+        let Self { size: [width, height], columns, rows, narrowed, row } = self;
+        let (width, height) = (*width, *height);
         let stride = columns.outputs() * CHANNELS;
         let plane = columns.outputs() * rows.outputs();
-        let narrowed = self.narrowed.get_mut(..height * stride);
-        let (Some(narrowed), Some(row)) = (narrowed, self.row.get_mut(..stride)) else {
-            return Err(wrong(
-                "a larger picture than the camera was opened for",
-                format!("{width} x {height} to {}", columns.outputs()),
-                "at most that",
-            ));
-        };
         if Some(picture.len()) != width.checked_mul(height).and_then(|n| n.checked_mul(CHANNELS)) || to.len() != CHANNELS * plane {
             return Err(wrong(
                 "a picture or its region of the wrong size",
                 format!("{} bytes to {} numbers", picture.len(), to.len()),
-                format!("[{height}, {width}, 3] to [3, {}, {}]", rows.outputs(), columns.outputs()),
+                format!("[{height}, {width}, 3] to [3, {}, {}] of the open camera", rows.outputs(), columns.outputs()),
             ));
         }
         if plane == 0 {
@@ -91,17 +85,6 @@ impl Camera {
         }
         Ok(())
     }
-}
-
-fn reach(width: usize, height: usize, columns: &Taps, rows: &Taps) -> Result<()> {
-    if !columns.fit() || !rows.fit() || columns.inputs() > width || rows.inputs() > height {
-        return Err(wrong(
-            "taps reach outside of the picture",
-            format!("{} x {} pixels", columns.inputs(), rows.inputs()),
-            format!("within {width} x {height}"),
-        ));
-    }
-    Ok(())
 }
 
 fn space(width: usize, height: usize) -> Error {

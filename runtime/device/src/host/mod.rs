@@ -96,27 +96,18 @@ impl Device for HostDevice {
         Ok(())
     }
 
-    fn copy(&mut self, from: Region, to: Region) -> Result<()> {
-        if from.len() != to.len() {
-            return Err(length(to.len(), from.len()));
-        }
-        let ([from], [to]) = self.arena.disjoint([from], [to])?;
-        to.copy_from_slice(from);
-        Ok(())
-    }
-
     fn fill(&mut self, region: Region, value: f32) -> Result<()> {
         self.arena.f32_mut(region)?.fill(value);
         Ok(())
     }
 
-    fn open_camera(&mut self, width: usize, height: usize, columns: &Taps, rows: &Taps) -> Result<()> {
+    fn open_camera(&mut self, width: usize, height: usize, columns: Taps, rows: Taps) -> Result<()> {
         self.camera = Camera::open(width, height, columns, rows)?;
         Ok(())
     }
 
-    fn resample(&mut self, picture: &[u8], width: usize, height: usize, columns: &Taps, rows: &Taps, to: Region) -> Result<()> {
-        self.camera.resample(self.simd, picture, [width, height], columns, rows, self.arena.f32_mut(to)?)
+    fn resample(&mut self, picture: &[u8], to: Region) -> Result<()> {
+        self.camera.resample(self.simd, picture, self.arena.f32_mut(to)?)
     }
 
     fn solve(

@@ -1,7 +1,7 @@
 //! Warm: all memory of a ride, and a rehearsal of every graph and stage.
 
 use super::Ride;
-use crate::camera::Fit;
+use crate::camera::SourceCamera;
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
 use crate::guard::{Guard, Verdict};
@@ -24,7 +24,8 @@ use drivewam_device::{Device, KvCounts};
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) options: RideOptions,
-    pub(crate) fit: Fit,
+    pub(crate) camera: SourceCamera,
+    pub(crate) fitted: Degraded,
     pub(crate) device: Box<dyn Device>,
     pub(crate) encoder: Encoder,
     pub(crate) context: Context,
@@ -37,7 +38,7 @@ pub(crate) struct Parts {
 impl Ride {
     /// Makes all memory and runs two chunks of a grey picture through every graph and stage, so that the first real chunk meets no first time.
     pub(crate) fn warm(parts: Parts, manifest: &Manifest) -> Result<Self> {
-        let Parts { config, options, fit, device, encoder, context, transformer, memory, sampler, decoder } = parts;
+        let Parts { config, options, camera, fitted, device, encoder, context, transformer, memory, sampler, decoder } = parts;
         let model = &config.model;
         let rows = ActionRows::new(model, manifest.normalisation.action);
         let trajectory = Trajectory::new(model.poses(), model.pose_period_ns())?;
@@ -72,7 +73,8 @@ impl Ride {
             latent: vec![0.0; model.latent_len()],
             config,
             options,
-            fit,
+            camera,
+            fitted,
             device,
             encoder,
             context,
@@ -98,7 +100,7 @@ impl Ride {
     fn rehearse(&mut self) -> Result<()> {
         let model = &self.config.model;
         let (period, frames, pose_ns) = (model.frame_period_ns(), model.image.frames_per_latent as i64, model.pose_period_ns());
-        let grey = vec![128u8; self.fit.camera.width * self.fit.camera.height * 3];
+        let grey = vec![128u8; self.camera.width * self.camera.height * 3];
         let command = model.text.commands.first().copied().unwrap_or(Command::Unknown);
         for i in 0..=frames * period / pose_ns {
             self.push_pose(i * pose_ns, Pose2::default())?;
