@@ -57,8 +57,19 @@ def flow_matching_loss(layout: Layout, velocity, clean, noise, *, beta_action: f
     """
     config = layout.config
     error = (velocity - (noise - clean)).square()
-    noisy = torch.tensor([g.noisy for g in layout.groups], device=velocity.device)[layout.group]
+    noisy = torch.tensor([g.noisy and not g.imagined for g in layout.groups], device=velocity.device)[layout.group]
     is_action = layout.is_action.bool()
     video = error[:, noisy & ~is_action, : config.video_channels].mean()
     action = error[:, noisy & is_action][..., list(config.action.used_channels)].mean()
     return weight_video * video + beta_action * action, video, action
+
+
+def displacement_loss(config, tokens, truth, metres):
+    """Mean distance in metres of positions that are sums of increments, between normalised action tokens [..., Na, W]; smooth below 0.1 m.
+
+    `metres` [3]: of one unit of a normalised increment. What ADE measures, for a trajectory that is denoised from zero in one step.
+    """
+    error = (tokens - truth)[..., list(config.action.used_channels)]
+    steps = error.reshape(*error.shape[:-2], config.poses, 3) * metres
+    square = steps[..., :2].cumsum(-2).square().sum(-1)
+    return ((square + 0.01).sqrt() - 0.1).mean()

@@ -11,6 +11,8 @@ A token has a chunk c, a parity g = 2c (video) or 2c+1 (action), and a copy: noi
 | clean | noisy | never |
 
 Several noisy action copies of a chunk, each with a flow time of its own, share one sequence: a copy sees itself and clean tokens only.
+With `imagined`, a second noisy video copy holds what the model itself predicts of a chunk, and the chunk's noisy actions see it in place of the
+clean video: what they meet in a ride.
 Tokens of chunk c read the guidance and ego of chunk c; those of chunk 0 read chunk 1's.
 """
 
@@ -39,6 +41,7 @@ class Group:
     is_action: bool
     noisy: bool
     copy: int
+    imagined: bool
     start: int
     size: int
 
@@ -54,23 +57,35 @@ class Group:
 class Layout:
     """Positions, mask and groups of a sequence of `chunks` chunks, the noisy ones from chunk 1 on.
 
-    `frames` gives each chunk its absolute index (gaps are allowed), by default 0, 1, 2, ...; `window` limits |g_q - g_k|.
+    `frames` gives each chunk its absolute index (gaps are allowed), by default 0, 1, 2, ...; `window` limits |g_q - g_k|; `copies` are of
+    noisy actions.
     """
 
-    def __init__(self, config: ModelConfig, chunks: int, copies: int = 1, frames=None, window: int | None = None, noisy_from: int = 1):
-        self.config, self.chunks, self.copies = config, chunks, copies
+    def __init__(
+        self,
+        config: ModelConfig,
+        chunks: int,
+        copies: int = 1,
+        frames=None,
+        window: int | None = None,
+        noisy_from: int = 1,
+        imagined: bool = False,
+    ):
+        self.config, self.chunks, self.copies, self.imagined = config, chunks, copies, imagined
         frames = list(range(chunks)) if frames is None else list(frames)
         self.groups: list[Group] = []
         start = 0
 
-        def add(chunk, is_action, noisy, copy=0):
+        def add(chunk, is_action, noisy, copy=0, imagined=False):
             nonlocal start
             size = config.na if is_action else config.nv
-            self.groups.append(Group(chunk, is_action, noisy, copy, start, size))
+            self.groups.append(Group(chunk, is_action, noisy, copy, imagined, start, size))
             start += size
 
         for chunk in range(noisy_from, chunks):
             add(chunk, False, True)
+        for chunk in range(noisy_from, chunks if imagined else 0):
+            add(chunk, False, True, 1, True)
         for chunk in range(chunks):
             add(chunk, False, False)
         for copy in range(copies):
@@ -82,8 +97,10 @@ class Layout:
         self.group = torch.cat([torch.full((g.size,), i) for i, g in enumerate(self.groups)])
         self.group_is_action = torch.tensor([g.is_action for g in self.groups])
         self.is_action = self.group_is_action[self.group].float()
-        positions = [(action_positions if g.is_action else video_positions)(config, frames[g.chunk]) for g in self.groups]
-        self.rope = table(config, torch.cat(positions))
+        self.chunk = torch.tensor([g.chunk for g in self.groups])[self.group]
+        within = [(action_positions if g.is_action else video_positions)(config, 0) for g in self.groups]
+        self.within = torch.cat(within)
+        self.rope = self.rope_at(torch.tensor(frames))
         self.visible = self._visible(window)
         # Of the guidance and ego rows of chunk c, the tokens of chunk c see all; chunk 0's see those of chunk 1.
         reads = torch.tensor([max(g.chunk, 1) if chunks > 1 else 0 for g in self.groups])[self.group]
@@ -95,7 +112,9 @@ class Layout:
         seen = torch.zeros(n, n, dtype=torch.bool)
         for i, q in enumerate(self.groups):
             for j, k in enumerate(self.groups):
-                if q.noisy and k.noisy:
+                if q.noisy and q.is_action and self.imagined and not k.is_action and k.chunk == q.chunk:
+                    see = k.imagined
+                elif q.noisy and k.noisy:
                     see = q.parity == k.parity and q.copy == k.copy
                 elif q.noisy:
                     see = k.parity < q.parity
@@ -103,6 +122,11 @@ class Layout:
                     see = not k.noisy and k.parity <= q.parity
                 seen[i, j] = see and (window is None or abs(q.parity - k.parity) <= window)
         return seen[self.group][:, self.group]
+
+    def rope_at(self, frames: torch.Tensor) -> torch.Tensor:
+        """The rotary table [..., N, D/2, 2] for chunks of the absolute indices `frames` [..., chunks]."""
+        shift = frames[..., self.chunk].double()
+        return table(self.config, self.within + torch.nn.functional.pad(shift[..., None], (0, 2)))
 
     def context_bias(self, rows: int) -> torch.Tensor:
         """[1, 1, N, chunks*rows]: each token sees its own chunk's rows."""
@@ -122,7 +146,7 @@ class Layout:
         return torch.where(visible, 0.0, MASKED)[:, None]
 
     def to(self, device) -> "Layout":
-        for name in ("group", "group_is_action", "is_action", "rope", "visible", "reads", "ego_bias"):
+        for name in ("group", "group_is_action", "is_action", "chunk", "within", "rope", "visible", "reads", "ego_bias"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 

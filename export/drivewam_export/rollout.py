@@ -137,7 +137,7 @@ class Rollout:
         chunk to come; `noise` [Nv, W]; `action_noise` [Na, W] under `action_start: noise`; `forced`: destinations by pool, [L, Hs, n].
         """
         index, self.passes = self.next, 0
-        now = context(self.model, rows, ego)
+        now = self._context(rows, ego)
         self.memory.drop_tail()
         observed = self._observe(index - 1, patchify(self.config, latent), action, self.before or now, forced or {})
         self.before, self.next = now, index + 1
@@ -171,6 +171,9 @@ class Rollout:
         if self.options.passes == "unpacked":
             self._pass(index, now, None, sample, 0.0, 0.0)  # the published loop commits it; the observed one replaces it unread
         return Chunk(index, observed, video_velocity, video, predicted, action_velocity, sample, self.passes)
+
+    def _context(self, rows, ego) -> Context:
+        return context(self.model, rows, ego)
 
     def _observe(self, chunk: int, video, action, then: Context, forced: dict) -> Commit:
         nv = self.config.nv

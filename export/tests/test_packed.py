@@ -11,10 +11,10 @@ from drivewam_export.rope import action_positions, table, video_positions
 from conftest import closeness
 
 
-def setup(config, chunks, copies, seed=0):
+def setup(config, chunks, copies, seed=0, imagined=False):
     torch.manual_seed(seed)
     model = DriveWam(config).eval()
-    layout = Layout(config, chunks, copies)
+    layout = Layout(config, chunks, copies, imagined=imagined)
     g = torch.Generator().manual_seed(seed)
     tokens = torch.randn(1, layout.length, config.token_width, generator=g)
     tokens[..., config.action.channels :] *= 1 - layout.is_action[:, None]
@@ -50,10 +50,30 @@ def test_the_mask_is_the_table_of_the_paper_s_code(tiny):
             assert layout.visible[q.start, k.start].item() == expected, (q, k)
 
 
-def test_changing_an_unseen_token_moves_no_bit_and_a_seen_one_moves_the_output(tiny):
+def test_noisy_actions_see_the_imagined_video_in_place_of_the_clean_one(tiny):
+    """Breaks when a chunk's true video reaches its own actions, when another chunk's imagined video does, or when anything else of the mask moves."""
+    layout, plain = Layout(tiny, 3, copies=2, imagined=True), Layout(tiny, 3, copies=2)
+    sees = lambda l, q, k: l.visible[l.find(*q)[1].start, l.find(*k)[1].start].item()
+    keys = [(g.chunk, g.is_action, g.noisy, g.copy) for g in layout.groups]
+    for q in keys:
+        for k in keys:
+            q_video, k_video = (*q[:3], 0) if not q[1] else q, (*k[:3], 0) if not k[1] else k
+            if q[1] and q[2] and q[0] == k[0] and not k[1]:
+                expected = k[3] == 1
+            elif (q[3] != k[3]) and not q[1] and not k[1] and q[2] and k[2]:
+                expected = False
+            elif q[1] != k[1] and q[2] and k[2]:
+                expected = False
+            else:
+                expected = sees(plain, q_video, k_video)
+            assert sees(layout, q, k) == expected, (q, k)
+
+
+@pytest.mark.parametrize("imagined", [False, True])
+def test_changing_an_unseen_token_moves_no_bit_and_a_seen_one_moves_the_output(tiny, imagined):
     """Breaks when attention, time, text or ego leak between tokens that the mask keeps apart. One layer shows direct sight; all layers show that
     nothing reaches a query through a third token (the mask is transitive)."""
-    model, layout, tokens, times, text, ego = setup(tiny, 3, 2)
+    model, layout, tokens, times, text, ego = setup(tiny, 3, 2, imagined=imagined)
     with torch.no_grad():
         base = run(model, layout, tokens, times, text, ego)
         for j, key in enumerate(layout.groups):

@@ -10,6 +10,7 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
 use drivewam_core::pose::Pose2;
 use drivewam_core::{Error, ErrorKind};
+use drivewam_device::HostDevice;
 use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
 use std::path::Path;
 
@@ -25,7 +26,8 @@ fn ride_with(options: RideOptions, set: &str, faulty: Graph, fault: Option<Fault
     let folder = closed_form::folder(&config.model).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let plan = Plan::new(config, folder.manifest(), camera, options).unwrap();
-    plan.warm_with(&folder, |graph| {
+    let device = |arena| Ok(Box::new(HostDevice::new(arena, 1)?) as Box<_>);
+    plan.warm_with(&folder, device, |graph| {
         let options = Options { fault: fault.filter(|_| graph == faulty), ..Options::default() };
         Ok(Box::new(ClosedForm::open(&folder, graph, options)?))
     })

@@ -8,6 +8,7 @@ use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::{Config, Layer};
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
+use drivewam_device::HostDevice;
 use drivewam_engine::Folder;
 use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
 use drivewam_world::{Canvas, World};
@@ -35,7 +36,8 @@ fn closed_form(set: &str, fault: Option<Fault>) -> Ride {
     let config = config(set);
     let folder = closed_form::folder(&config.model).unwrap();
     let options = Options { fault, ..Options::default() };
-    plan(&config, &folder).warm_with(&folder, |graph| Ok(Box::new(ClosedForm::open(&folder, graph, options)?))).unwrap()
+    let device = |arena| Ok(Box::new(HostDevice::new(arena, 1)?) as Box<_>);
+    plan(&config, &folder).warm_with(&folder, device, |graph| Ok(Box::new(ClosedForm::open(&folder, graph, options)?))).unwrap()
 }
 
 /// Drives a drawn world and returns all numbers of all trajectories, and the passes of the last chunk.

@@ -142,19 +142,19 @@ class DriveWam(nn.Module):
         scale = video_scale + blend * (action_scale - video_scale)
         return self.head(x, shift, scale, is_action), outputs
 
-    def packed(self, layout, tokens, flow_time, self_bias, self_scale, text, text_bias, ego):
+    def packed(self, layout, tokens, flow_time, self_bias, self_scale, text, text_bias, ego, rope=None):
         """The whole teacher-forced sequence of `layout` (packed.Layout).
 
         `tokens` [B, N, W]; `flow_time` [B, G] of the layout's groups; `self_bias` [1 or B, 1, N, N]; `self_scale` [1 or B, N] or None;
         `text`, `ego`: per-layer (k, v) of every chunk, [B, H, chunks*rows, D]; `text_bias` [B, 1, N, chunks*rows] masks other chunks' rows (the
-        ego mask is the layout's own). Returns velocity [B, N, W].
+        ego mask is the layout's own); `rope` [B, N, D/2, 2] where rows have positions of their own. Returns velocity [B, N, W].
         """
         video_time, video_proj = self.condition_embedder.time(flow_time)
         action_time, action_proj = self.condition_embedder_action.time(flow_time)
         which = layout.group_is_action[None, :, None]
         time = torch.where(which, action_time, video_time)
         proj = torch.where(which[..., None], action_proj, video_proj)
-        rope = layout.rope[:, None].transpose(0, 1)
+        rope = (layout.rope if rope is None else rope).unsqueeze(-4)
 
         def modulation(table):
             rows = (table + proj).index_select(1, layout.group)

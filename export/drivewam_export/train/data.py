@@ -12,6 +12,7 @@ import yaml
 from ..config import ModelConfig
 
 COMMANDS = ("left", "straight", "right", "unknown")
+LIMITS_MPS = (5.0, 9.0, 14.0)
 
 
 def _table(path: Path) -> dict[str, list[str]]:
@@ -32,6 +33,9 @@ class Drive:
     ego: np.ndarray  # [m, 3] speed, acceleration, curvature
     command: np.ndarray  # [m] index into COMMANDS
     needed: np.ndarray  # [m] 1 where only memory tells the limit
+    limit: np.ndarray  # [m] index of the limit in force among LIMITS_MPS, -1 where unknown
+    sign: np.ndarray  # [m] 1 where a limit sign is in the picture
+    plans: np.ndarray | None  # [n, 40, 3] f32: what the expert would do from each frame on, in the frame of the pose there
 
     @classmethod
     def open(cls, path: Path) -> "Drive":
@@ -51,9 +55,12 @@ class Drive:
         stamps_c = np.array(commands["stamp_ns"], np.int64)
         at = np.searchsorted(stamps_c, np.array(poses["stamp_ns"], np.int64), side="right") - 1
         command = np.array([COMMANDS.index(c) for c in commands["command"]])[np.maximum(at, 0)]
-        needed = np.zeros(len(pose_s), np.int64)
+        needed, sign, limit = np.zeros(len(pose_s), np.int64), np.zeros(len(pose_s), np.int64), np.full(len(pose_s), -1)
         if (path / "labels.csv").exists():
-            needed = np.array(_table(path / "labels.csv")["memory_needed"], np.int64)
+            labels = _table(path / "labels.csv")
+            needed, sign = (np.array(labels[name], np.int64) for name in ("memory_needed", "sign_visible"))
+            limit = np.array([LIMITS_MPS.index(float(v)) for v in labels["limit_mps"]])
+        plans = path / "plans.f32"
         columns = lambda table, names: np.stack([np.array(table[n], np.float64) for n in names], 1)
         return cls(
             path,
@@ -63,6 +70,9 @@ class Drive:
             columns(ego, ("speed_mps", "acceleration_mps2", "curvature_1pm")),
             command,
             needed,
+            limit,
+            sign,
+            np.memmap(plans, "<f4", "r").reshape(len(frames), -1, 3) if plans.exists() else None,
         )
 
 

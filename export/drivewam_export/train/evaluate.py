@@ -21,7 +21,8 @@ from ..packed import Layout, self_scale
 from ..schedule import action_steps, video_steps
 from .data import COMMANDS, Normalisation, increments, open_all, relative, unpack
 from .latents import encode_drive
-from .policy import CommandText, Windows, arrange, context
+from .policy import CommandText, context
+from .windows import Window, Windows, arrange
 
 VIDEO_END = 0.6
 
@@ -37,16 +38,16 @@ class Evaluator:
         self.action_steps = action_steps(10, 1.0)
 
     @torch.no_grad()
-    def predict(self, tokens_v, tokens_a, command, ego, start: str, generator) -> np.ndarray:
+    def predict(self, window: Window, start: str, generator) -> np.ndarray:
         """Trajectories [B, poses, 2] of the last chunk, whose own tokens are not looked at."""
-        c, chunks = self.config, tokens_v.shape[1]
+        c, chunks = self.config, window.video.shape[1]
         layout = Layout(c, chunks, 1, noisy_from=chunks - 1)
         last = chunks - 1
-        tokens = arrange(layout, tokens_v, tokens_a)
+        tokens = arrange(layout, window)
         vi, v = layout.find(last, False, True)
         ci, clean = layout.find(last, False, False)
         ai, a = layout.find(last, True, True)
-        text, text_bias, ego_kv = context(self.model, self.commands, layout, command, ego)
+        text, text_bias, ego_kv = context(self.model, self.commands, layout, window.command, window.ego)
         bias = layout.self_bias()
         scale = self_scale(layout.visible.sum(-1))[None] if c.self_scale == "log" else None
         times = torch.zeros(len(tokens), len(layout.groups))
@@ -106,7 +107,7 @@ def main() -> None:
             generator = torch.Generator().manual_seed(chunk)
             parts = []
             for rows in np.array_split(np.arange(len(drives)), max(1, len(drives) // 25)):
-                parts.append(judge.predict(*source.history(rows, chunk, min(chunk + 1, args.history)), start, generator))
+                parts.append(judge.predict(source.history(rows, chunk, min(chunk + 1, args.history)), start, generator))
             answers[name] = np.concatenate(parts)
         for name, answer in answers.items():
             errors.setdefault(name, []).append(np.linalg.norm(answer - truth, axis=-1))

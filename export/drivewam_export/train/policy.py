@@ -1,8 +1,9 @@
 """Trains the small policy on latents: `python -m drivewam_export.train.policy --data DIR --codec DIR --out DIR --minutes M`.
 
-Two phases share one script. Phase A: short windows (K = 4), several noisy action copies. Phase B (`--long`): long windows, keys older than
-the newest chunk dropped at random, the last chunk's clean video replaced by the model's own prediction, windows where memory is needed drawn more
-often. A checkpoint holds everything to go on; it is written aside and renamed.
+One phase. A step has short windows or, in a share of steps, long ones, among them many where memory is needed. Keys older than the newest chunk
+are dropped at random, as a bounded memory drops them. Noisy actions see the video that the model itself imagined, never the true one. One of the
+action copies starts from zero instead of noise, and its mean displacement in metres is part of the loss: it is what a ride with
+`flow.action.start: zero` does first. A checkpoint holds everything to go on; it is written aside and renamed.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from torch import nn
 
 from ..codec import Codec
 from ..config import ModelConfig, load
-from ..loss import NoiseLevels, flow_matching_loss, interpolate
+from ..loss import NoiseLevels, displacement_loss, flow_matching_loss, interpolate
 from ..model import DriveWam
-from ..packed import Layout, patchify, self_scale
-from .data import COMMANDS, Drive, Normalisation, increments, open_all, pack
-from .latents import Latents, encode_all
+from ..packed import Layout, self_scale
+from .data import COMMANDS, LIMITS_MPS, Normalisation, open_all
+from .latents import encode_all
+from .windows import Windows, arrange
 
 COMMAND_ROWS = 4
 
@@ -53,68 +55,6 @@ def context(model: DriveWam, commands: CommandText, layout: Layout, command, ego
     bias[..., rows - 1 :: rows] += pad
     flat = lambda x: x.transpose(1, 2).flatten(2, 3)  # [B, K, H, E, D] -> [B, H, K*E, D]
     return text, bias, [(flat(k), flat(v)) for k, v in model.context_ego(ego)]
-
-
-class Windows:
-    """Random windows of K chunks from all drives."""
-
-    def __init__(self, config, drives: list[Drive], latents: list[Latents], normalisation: Normalisation, per_second: int):
-        self.config, self.drives, self.latents, self.normalisation = config, drives, latents, normalisation
-        self.per_chunk = 4 * per_second
-        self.tick = 10 // per_second
-        # Frames at which a chunk begins whose answer only memory knows.
-        self.needed = [(d, int(t) // self.tick) for d, drive in enumerate(drives) for t in np.flatnonzero(drive.needed[: -41])[:: self.tick]]
-
-    def draw(self, chunks: int, rows: int, rng: np.random.Generator, needed_share: float = 0.0):
-        """Clean tokens by (chunk, stream), commands and ego states of random windows, as tensors [rows, chunks, ...]."""
-        picks = []
-        for _ in range(rows):
-            if self.needed and rng.random() < needed_share:
-                d, last = self.needed[rng.integers(len(self.needed))]
-                start = last - (chunks - 2) * self.per_chunk
-            else:
-                d, start = int(rng.integers(len(self.drives))), -1
-            high = len(self.drives[d].frames) - (chunks - 1) * self.per_chunk - 1
-            if not 0 <= start < high:
-                start = int(rng.integers(0, high))
-            picks.append((d, start, start >= self.per_chunk and rng.random() < 0.5))
-        return self.gather(picks, chunks)
-
-    def history(self, drives, chunk: int, chunks: int):
-        """The `chunks` chunks that end with chunk `chunk` of each of `drives`; the first chunk of a drive is its first frame alone."""
-        start = (chunk - chunks + 1) * self.per_chunk
-        return self.gather([(int(d), start, start > 0) for d in drives], chunks)
-
-    def gather(self, picks: list[tuple[int, int, bool]], chunks: int):
-        """Windows of (drive, frame at which chunk 1 begins, whether chunk 0 is a whole chunk and not a first frame)."""
-        c, rows = self.config, len(picks)
-        latent = np.empty((rows, chunks, c.latent.channels, c.latent.height, c.latent.width), np.float32)
-        action = np.empty((rows, chunks, c.poses, 3))
-        ego = np.empty((rows, chunks, 3), np.float32)
-        command = np.empty((rows, chunks), np.int64)
-        for r, (d, start, whole) in enumerate(picks):
-            drive, latents = self.drives[d], self.latents[d]
-            for k in range(chunks):
-                at = start + (k - 1) * self.per_chunk  # the frame at which chunk k begins
-                if k == 0 and not whole:
-                    latent[r, k] = latents.first[start]
-                    action[r, k] = 0.0
-                else:
-                    latent[r, k] = latents.chunk[at]
-                    action[r, k] = increments(drive.poses, at * self.tick, c.poses)
-                tick = max(at, start if k == 0 else 0) * self.tick
-                ego[r, k] = drive.ego[tick]
-                command[r, k] = drive.command[tick]
-        tokens_v = patchify(c, torch.from_numpy(latent))
-        packed = pack(c, self.normalisation.apply(action)).astype(np.float32).clip(-4, 4)
-        tokens_a = torch.nn.functional.pad(torch.from_numpy(packed), (0, c.token_width - c.action.channels))
-        return tokens_v, tokens_a, torch.from_numpy(command), torch.from_numpy(ego)
-
-
-def arrange(layout: Layout, tokens_v, tokens_a):
-    """Clean tokens [B, N, W] in the layout's order."""
-    parts = [(tokens_a if g.is_action else tokens_v)[:, g.chunk] for g in layout.groups]
-    return torch.cat(parts, 1)
 
 
 def drop_old_keys(layout: Layout, rows: int, generator, share: float):
@@ -146,7 +86,8 @@ class Trainer:
         self.config = load(args.config)
         self.model = DriveWam(self.config)
         self.commands = CommandText(self.config)
-        self.modules = nn.ModuleDict({"policy": self.model, "commands": self.commands})
+        self.modules = nn.ModuleDict({"policy": self.model, "commands": self.commands, "limit": nn.Linear(self.config.dim, len(LIMITS_MPS))})
+        self.model.norm_out.register_forward_hook(lambda _module, _inputs, rows: setattr(self, "hidden", rows))
         self.ema = {k: v.detach().clone() for k, v in self.modules.state_dict().items()}
         self.optimiser = torch.optim.AdamW(self.modules.parameters(), lr=args.rate, betas=(0.9, 0.95), weight_decay=0.02)
         self.step, self.spent = 0, 0.0
@@ -160,8 +101,8 @@ class Trainer:
 
     def load(self, folder: Path):
         state = torch.load(folder / "training.pt", weights_only=True)
-        self.modules.load_state_dict(state["modules"])
-        self.ema = state["ema"]
+        self.modules.load_state_dict(state["modules"], strict=False)
+        self.ema.update(state["ema"])
         if self.args.resume:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.spent = state["step"], state["spent"]
@@ -185,48 +126,71 @@ class Trainer:
         state = {"modules": self.modules.state_dict(), "ema": self.ema, "optimiser": self.optimiser.state_dict(), "step": self.step, "spent": self.spent}
         write("training.pt", lambda p: torch.save(state, p))
 
-    def layout(self, chunks, copies):
-        if (chunks, copies) not in self.layouts:
-            self.layouts[chunks, copies] = Layout(self.config, chunks, copies)
-        return self.layouts[chunks, copies]
+    def layout(self, chunks: int, imagined: bool) -> Layout:
+        """The last three chunks are noisy; without `imagined`, it is the sequence that imagines their video."""
+        if (chunks, imagined) not in self.layouts:
+            copies = self.args.copies if imagined else 0
+            self.layouts[chunks, imagined] = Layout(self.config, chunks, copies, noisy_from=max(1, chunks - 3), imagined=imagined)
+        return self.layouts[chunks, imagined]
 
     def loss(self, windows: Windows, rng, generator):
-        a = self.args
-        chunks = a.chunks if not a.long else int(rng.integers(max(4, a.chunks - 4), a.chunks + 1))
-        layout = self.layout(chunks, a.copies)
-        tokens_v, tokens_a, command, ego = windows.draw(chunks, a.batch, rng, 0.3 if a.long else 0.05)
-        clean = arrange(layout, tokens_v, tokens_a)
-        ego = ego_dropout(ego, generator, a.ego_dropout)
-        if chunks > 1:  # chunk 0 reads chunk 1's guidance and ego
-            ego[:, 0], command[:, 0] = ego[:, 1], command[:, 1]
-        visible = drop_old_keys(layout, a.batch, generator, 0.6) if a.long else layout.visible[None]
-        bias, scale = layout.self_bias(visible), self_scale(visible.sum(-1)) if self.config.self_scale == "log" else None
+        """(what is minimised, video part, action part, displacement in metres) of one batch."""
+        a, c = self.args, self.config
+        long = rng.random() < a.long_share
+        chunks = int(rng.integers(6, a.long_chunks + 1)) if long else a.chunks
+        layout = self.layout(chunks, True)
+        window = windows.draw(chunks, a.batch, rng, *((0.5, 0.7) if long else (0.05, 0.0)))
+        clean = arrange(layout, window)
+        ego, command = ego_dropout(window.ego, generator, a.ego_dropout), window.command
+        ego[:, 0], command[:, 0] = ego[:, 1], command[:, 1]  # chunk 0 reads chunk 1's guidance and ego
+        given = (command, ego, window.frames)
         times = self.levels.draw(layout, a.batch, generator)
         noise = torch.randn(clean.shape, generator=generator)
+        zero = [i for i, g in enumerate(layout.groups) if g.is_action and g.noisy and g.copy == 0]
+        times[:, zero] = torch.where(torch.rand(a.batch, len(zero), generator=generator) < 0.8, 1.0, times[:, zero])
+        from_zero = torch.tensor([i in zero for i in range(len(layout.groups))])[layout.group]
+        noise[:, from_zero] = 0.0
         mixed = interpolate(clean, noise, times[:, layout.group, None])
+        mixed, times = self.imagine(layout, mixed, times, given, generator)
+        velocity = self.run(layout, mixed, times, given, drop_old_keys(layout, a.batch, generator, 0.6))
+        loss, video, action = flow_matching_loss(layout, velocity, clean, noise, weight_video=a.video_weight)
+        grouped = lambda x: x[:, from_zero].unflatten(1, (len(zero), c.na))
+        answer = grouped(mixed) - times[:, zero, None, None] * grouped(velocity)
+        displacement = displacement_loss(c, answer, grouped(clean), self.metres)
+        limit = self.limit_loss(layout, window.limit)
+        return loss + a.displacement_weight * displacement + a.limit_weight * limit, video, action, displacement, limit
+
+    def limit_loss(self, layout: Layout, limit):
+        """Cross-entropy of the limit in force, read from the last rows of the noisy actions: what they must remember of the signs. The reader
+        is thrown away after training."""
+        noisy = torch.tensor([g.is_action and g.noisy for g in layout.groups])[layout.group]
+        logits = self.modules["limit"](self.hidden[:, noisy])
+        return nn.functional.cross_entropy(logits.flatten(0, 1), limit[:, layout.chunk[noisy]].flatten(), ignore_index=-1)
+
+    def run(self, layout: Layout, tokens, times, given, visible):
+        scale = self_scale(visible.sum(-1)) if self.config.self_scale == "log" else None
+        command, ego, frames = given
         text, text_bias, ego_kv = context(self.model, self.commands, layout, command, ego)
-        run = lambda tokens, times: self.model.packed(layout, tokens, times, bias, scale, text, text_bias, ego_kv)
-        if a.long:
-            mixed, times = self.own_video(layout, run, mixed, noise, times, generator)
-        return flow_matching_loss(layout, run(mixed, times), clean, noise, weight_video=a.video_weight)
+        return self.model.packed(layout, tokens, times, layout.self_bias(visible), scale, text, text_bias, ego_kv, layout.rope_at(frames))
 
     @torch.no_grad()
-    def own_video(self, layout: Layout, run, mixed, noise, times, generator):
-        """For 60 % of the rows the last chunk's clean video becomes the model's own: one Euler step from noise to a level that it is told."""
-        last = layout.chunks - 1
-        noisy_i, noisy = layout.find(last, False, True)
-        clean_i, clean = layout.find(last, False, False)
-        tokens, pure = mixed.clone(), times.clone()
-        tokens[:, noisy.span], pure[:, noisy_i] = noise[:, noisy.span], 1.0
-        velocity = run(tokens, pure)[:, noisy.span]
-        end = 0.4 + 0.4 * torch.rand(len(mixed), 1, 1, generator=generator)
-        predicted = noise[:, noisy.span] + velocity * (end - 1.0)
-        use = torch.rand(len(mixed), 1, 1, generator=generator) < 0.6
-        tokens = mixed.clone()
-        tokens[:, clean.span] = torch.where(use, predicted, mixed[:, clean.span])
-        times = times.clone()
-        times[:, clean_i] = torch.where(use[:, 0, 0], end[:, 0, 0], times[:, clean_i])
-        return tokens, times
+    def imagine(self, layout: Layout, mixed, times, given, generator):
+        """Fills the imagined video copies: one Euler step from noise to a flow time that the network is told, 0.6 being what the ride stops at."""
+        short = self.layout(layout.chunks, False)
+        same = lambda g: layout.find(g.chunk, g.is_action, g.noisy)
+        tokens = torch.cat([mixed[:, same(g)[1].span] for g in short.groups], 1)
+        levels = torch.stack([times[:, same(g)[0]] for g in short.groups], 1)
+        noisy = torch.tensor([g.noisy for g in short.groups])
+        span = noisy[short.group]
+        noise = torch.randn(tokens[:, span].shape, generator=generator)
+        tokens[:, span], levels[:, noisy] = noise, 1.0
+        velocity = self.run(short, tokens, levels, given, drop_old_keys(short, len(mixed), generator, 0.6))[:, span]
+        end = 0.5 + 0.2 * torch.rand(len(mixed), 1, 1, generator=generator)
+        imagined = torch.tensor([g.imagined for g in layout.groups])
+        mixed, times = mixed.clone(), times.clone()
+        mixed[:, imagined[layout.group]] = noise + velocity * (end - 1.0)
+        times[:, imagined] = end[:, :, 0]
+        return mixed, times
 
     def train(self):
         a = self.args
@@ -237,6 +201,7 @@ class Trainer:
         per_second = round(1.0 / (drives[0].frame_s[1] - drives[0].frame_s[0]))
         latents = encode_all(codec, drives, per_second)
         normalisation = Normalisation.of(drives)
+        self.metres = torch.tensor(normalisation.q99 - normalisation.q01, dtype=torch.float32) / 2
         windows = Windows(self.config, drives, latents, normalisation, per_second)
         rng = np.random.default_rng(a.seed + self.step)
         generator = torch.Generator().manual_seed(a.seed + self.step)
@@ -247,7 +212,7 @@ class Trainer:
             share = self.spent / (a.minutes * 60)
             for group in self.optimiser.param_groups:
                 group["lr"] = a.rate * min(1.0, (self.step + 1) / a.warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-            loss, video, action = self.loss(windows, rng, generator)
+            loss, *parts = self.loss(windows, rng, generator)
             self.optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
@@ -256,13 +221,13 @@ class Trainer:
             decay = min(a.ema, (1 + self.step) / (10 + self.step))
             for name, value in self.modules.state_dict().items():
                 self.ema[name].lerp_(value, 1 - decay)
-            logged.append((video.item(), action.item()))
+            logged.append([part.item() for part in parts])
             self.spent = base + time.time() - begun
             if self.step % 100 == 0:
                 mean = np.mean(logged, 0)
                 logged = []
                 rate = self.step * a.batch / max(self.spent, 1e-9)
-                print(f"policy step {self.step} {self.spent:.0f} s video {mean[0]:.4f} action {mean[1]:.4f} {rate:.1f} windows/s", flush=True)
+                print(f"policy step {self.step} {self.spent:.0f} s video {mean[0]:.4f} action {mean[1]:.4f} displacement {mean[2]:.3f} m limit {mean[3]:.3f} {rate:.1f} windows/s", flush=True)
             if time.time() - saved > 240:
                 self.save(normalisation, self.record(len(drives)))
                 saved = time.time()
@@ -285,13 +250,16 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="with --start: go on with its optimiser and its clock")
     parser.add_argument("--minutes", type=float, default=28)
     parser.add_argument("--batch", type=int, default=12)
-    parser.add_argument("--chunks", type=int, default=4)
-    parser.add_argument("--copies", type=int, default=3)
-    parser.add_argument("--long", action="store_true", help="phase B")
+    parser.add_argument("--chunks", type=int, default=4, help="of a short window")
+    parser.add_argument("--long-chunks", type=int, default=10, help="of the longest window")
+    parser.add_argument("--long-share", type=float, default=0.5, help="of the steps")
+    parser.add_argument("--copies", type=int, default=3, help="of noisy actions; the first one starts from zero")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--ema", type=float, default=0.998)
     parser.add_argument("--video-weight", type=float, default=0.5)
+    parser.add_argument("--displacement-weight", type=float, default=0.25)
+    parser.add_argument("--limit-weight", type=float, default=0.1)
     parser.add_argument("--ego-dropout", type=float, default=0.15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)

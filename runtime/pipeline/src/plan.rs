@@ -68,19 +68,25 @@ impl Plan {
     /// `Capacity` when the memory is not to be had; `Manifest` when `folder` lacks a graph or a graph is not what its manifest says; `Engine` when
     /// the engine library is missing, of the wrong version, or fails.
     pub fn warm(self, folder: &Folder) -> Result<Ride> {
-        let engine = self.config.engine.clone();
-        self.warm_with(folder, |graph| load(&engine, folder, graph))
+        let (engine, threads) = (self.config.engine.clone(), self.config.target.threads);
+        self.warm_with(folder, |arena| Ok(Box::new(HostDevice::new(arena, threads)?)), |graph| load(&engine, folder, graph))
     }
 
-    /// The same with engines of the caller's, one call for each graph; `folder` still gives the manifest and the command texts.
+    /// The same on a device of the caller's, made for the plan's arena, with engines of the caller's, one call for each graph; `folder` still gives
+    /// the manifest and the command texts.
     ///
     /// # Errors
-    /// As [`Plan::warm`], and whatever `open` says.
-    pub fn warm_with(self, folder: &Folder, open: impl Fn(Graph) -> Result<Box<dyn Engine>>) -> Result<Ride> {
+    /// As [`Plan::warm`], and whatever `make` and `open` say.
+    pub fn warm_with(
+        self,
+        folder: &Folder,
+        make: impl FnOnce(ArenaPlan) -> Result<Box<dyn Device>>,
+        open: impl Fn(Graph) -> Result<Box<dyn Engine>>,
+    ) -> Result<Ride> {
         let Self { config, options, regions, arena, fit } = self;
         let manifest = folder.manifest();
         manifest.check_model(&config.model)?;
-        let mut device: Box<dyn Device> = Box::new(HostDevice::new(arena, config.target.threads)?);
+        let mut device = make(arena)?;
         let Fit { camera, columns, rows, fov, uncovered } = fit;
         device.open_camera(camera.width, camera.height, columns, rows)?;
         let fitted = Degraded { fov, uncovered_picture: uncovered, ..Degraded::default() };

@@ -10,11 +10,13 @@ macro_rules! say {
     }};
 }
 
+mod bench;
 mod drive;
 mod inspect;
 mod plan;
 mod sheet;
 mod shipped;
+mod study;
 mod world;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +38,10 @@ enum Verb {
     Plan(plan::Args),
     /// Print the manifest of a folder of engines and check the hash of every file.
     Inspect(inspect::Args),
+    /// Drive as many chunks as standard input asks for, line by line, and print what each took.
+    Bench(bench::Args),
+    /// Measure what a policy is worth: its sight, its memory, the closed loop, hours.
+    Study(study::Args),
     /// Write drawn worlds as input folders, one per seed.
     World(world::Args),
 }
@@ -45,6 +51,8 @@ fn main() -> ExitCode {
         Verb::Drive(args) => drive::run(&args),
         Verb::Plan(args) => plan::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Study(args) => study::run(&args),
         Verb::World(args) => world::run(&args).map(|()| ExitCode::SUCCESS),
     };
     match done {

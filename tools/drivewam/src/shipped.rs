@@ -36,11 +36,21 @@ impl ConfigArgs {
     /// # Errors
     /// No configuration at hand, or one that is refused.
     pub(crate) fn load(&self) -> Result<Named> {
+        self.load_with(&[])
+    }
+
+    /// The same with layers of YAML on top.
+    ///
+    /// # Errors
+    /// As [`ConfigArgs::load`].
+    pub(crate) fn load_with(&self, layers: &[&str]) -> Result<Named> {
         let path = match &self.config {
             Some(path) => path.clone(),
             None => shipped()?,
         };
-        let layers: Vec<Layer> = self.set.iter().map(|text| layer(text)).collect::<Result<_>>()?;
+        let on_top = layers.iter().filter(|text| !text.is_empty()).map(|text| Layer { name: (*text).to_owned(), text: (*text).to_owned() });
+        let mut layers: Vec<Layer> = self.set.iter().map(|text| layer(text)).collect::<Result<_>>()?;
+        layers.extend(on_top);
         let mut config = load_config(&path, &layers)?;
         // Without "..", so that messages name it plainly.
         if let Ok(plain) = Path::new(&config.engine.folder).canonicalize() {

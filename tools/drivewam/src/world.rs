@@ -28,9 +28,12 @@ pub(crate) struct Args {
     /// Kind of stretches.
     #[arg(long, value_enum, default_value_t = Stretches::Mixed)]
     kind: Stretches,
-    /// Push the car now and then, so that the expert shows how to recover.
+    /// Let the car drift off now and then, so that the expert shows how to recover.
     #[arg(long)]
     disturb: bool,
+    /// Write the expert's plan beside each frame, as training wants it (docs/training.md).
+    #[arg(long)]
+    plans: bool,
     /// Storage of the frames.
     #[arg(long, value_enum, default_value_t = Frames::Png)]
     frames: Frames,
@@ -93,6 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Frames::Png => FrameFormat::Files,
             Frames::Rgb8 => FrameFormat::Rgb8,
         },
+        plans: args.plans,
         threads: args.threads.clamp(1, 64),
     };
     let cancel = Arc::new(AtomicBool::new(false));

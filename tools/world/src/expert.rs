@@ -6,6 +6,7 @@
 use crate::road::{Fixture, HALF_LANE_M};
 use crate::scene::{LEAD_REAR_M, Light};
 use crate::{Control, World};
+use drivewam_core::pose::Pose2;
 
 /// From the reference point to the front bumper, metres.
 pub(crate) const FRONT_M: f64 = 3.5;
@@ -42,7 +43,7 @@ pub(crate) fn control(world: &World) -> Control {
     if let Some(stop_m) = stopping_point(world, s_m, speed) {
         acceleration = acceleration.min(halt(speed, stop_m - s_m - FRONT_M - LINE_MARGIN_M));
     }
-    Control { acceleration_mps2: acceleration.clamp(-HARDEST_MPS2, ACCELERATION_MPS2), curvature_1pm: pursue(world, s_m, speed) }
+    Control { acceleration_mps2: acceleration.clamp(-HARDEST_MPS2, ACCELERATION_MPS2), curvature_1pm: pursue(world, 0.0) }
 }
 
 /// Intelligent driver model towards a lead `gap_m` ahead.
@@ -104,9 +105,11 @@ impl crate::scene::Pedestrian {
     }
 }
 
-fn pursue(world: &World, s_m: f64, speed: f64) -> f64 {
-    let ahead_m = (0.9 * speed).clamp(4.5, 11.0);
-    let target = world.road().at(s_m + ahead_m).pose.relative_to(&world.ego().pose);
+/// Curvature towards a point ahead, `aside_m` left of the lane's centre line.
+pub(crate) fn pursue(world: &World, aside_m: f64) -> f64 {
+    let ahead_m = (0.9 * world.ego().speed_mps).clamp(4.5, 11.0);
+    let (s_m, _) = world.place();
+    let target = world.road().at(s_m + ahead_m).pose.compose(&Pose2::new(0.0, aside_m, 0.0)).relative_to(&world.ego().pose);
     let squared = target.x_m * target.x_m + target.y_m * target.y_m;
     2.0 * target.y_m / squared.max(1.0)
 }

@@ -8,12 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod expert;
+mod follow;
 mod render;
 mod rng;
 mod road;
 mod scene;
 mod write;
 
+pub use follow::Follower;
 pub use render::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas};
 pub use scene::Light;
 pub use write::{FrameFormat, WriteOptions, Written, write_seeds};
@@ -26,7 +28,7 @@ use road::{Fixture, HALF_LANE_M, Road, limit_mps};
 use scene::Scene;
 
 /// Changes whenever a seed would draw another world.
-pub const WORLD_VERSION: u32 = 1;
+pub const WORLD_VERSION: u32 = 2;
 /// The limits of the three signs, m/s.
 pub const SPEED_LIMITS_MPS: [f64; 3] = [5.0, 9.0, 14.0];
 /// One tick of the world, seconds.
@@ -67,7 +69,7 @@ impl Kind {
 pub struct Options {
     /// Kind of stretches.
     pub kind: Kind,
-    /// Whether the car is pushed now and then, so that the expert shows how to recover.
+    /// Whether the car drifts off now and then, so that the expert shows how to recover.
     pub disturb: bool,
 }
 
@@ -116,6 +118,15 @@ pub struct Labels {
     pub memory_needed: bool,
 }
 
+/// A limit sign in a picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SignView {
+    /// Names the sign among those of its world.
+    pub id: u64,
+    /// Left, top, right, bottom of its face, pixels with fractions, within the picture.
+    pub face: [f64; 4],
+}
+
 /// What went wrong so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Violations {
@@ -127,8 +138,8 @@ pub struct Violations {
     pub red_lights: u32,
 }
 
-/// A world with a car in it.
-#[derive(Debug)]
+/// A world with a car in it. A clone goes on by itself, bit for bit as this one would.
+#[derive(Debug, Clone)]
 pub struct World {
     seed: u64,
     options: Options,
@@ -143,19 +154,20 @@ pub struct World {
     fast_s: f64,
     freed_s: f64,
     is_free: bool,
-    push: Push,
+    drift: Drift,
     violations: Violations,
     in_contact: bool,
     is_off_road: bool,
 }
 
-/// A disturbance under way.
-#[derive(Debug)]
-struct Push {
+/// A disturbance: for a while the driver means to go `aside_m` beside the lane's centre, and harder or softer than is right.
+#[derive(Debug, Clone)]
+struct Drift {
     rng: Rng,
     next_s: f64,
     until_s: f64,
-    curvature_1pm: f64,
+    aside_m: f64,
+    acceleration_mps2: f64,
 }
 
 impl World {
@@ -167,7 +179,7 @@ impl World {
         let limit = (rng.next() % 3) as usize;
         let next_s = rng.range(4.0, 15.0);
         let ego = Ego { pose: road.at(4.0).pose, speed_mps, acceleration_mps2: 0.0, curvature_1pm: 0.0 };
-        let push = Push { rng, next_s, until_s: 0.0, curvature_1pm: 0.0 };
+        let drift = Drift { rng, next_s, until_s: 0.0, aside_m: 0.0, acceleration_mps2: 0.0 };
         Self {
             seed,
             options,
@@ -182,7 +194,7 @@ impl World {
             fast_s: 0.0,
             freed_s: f64::NEG_INFINITY,
             is_free: true,
-            push,
+            drift,
             violations: Violations::default(),
             in_contact: false,
             is_off_road: false,
@@ -229,15 +241,20 @@ impl World {
         render::draw(self, canvas);
     }
 
+    /// Where in the picture of `canvas` the nearest limit sign in view is drawn.
+    pub fn sign_in(&self, canvas: &Canvas) -> Option<SignView> {
+        render::sign(self, canvas)
+    }
+
     /// Moves the world by one tick, the car by `control`.
     pub fn step(&mut self, control: Control) {
         let dt_s = TICK_S / SUBSTEPS as f64;
         let (before, before_m) = (self.ego, self.s_m);
-        let push = self.push();
+        let control = self.drift(control);
         for _ in 0..SUBSTEPS {
             let speed = (self.ego.speed_mps + control.acceleration_mps2 * dt_s).max(0.0);
             let way = 0.5 * (self.ego.speed_mps + speed) * dt_s;
-            let turn = (control.curvature_1pm + push).clamp(-0.25, 0.25) * way;
+            let turn = control.curvature_1pm.clamp(-0.25, 0.25) * way;
             let (sin, cos) = libm::sincos(self.ego.pose.yaw_rad + 0.5 * turn);
             self.ego.pose.x_m += way * cos;
             self.ego.pose.y_m += way * sin;
@@ -257,15 +274,44 @@ impl World {
         self.remember();
     }
 
-    fn push(&mut self) -> f64 {
-        let time_s = self.time_s();
-        let push = &mut self.push;
-        if self.options.disturb && time_s >= push.next_s {
-            push.until_s = time_s + push.rng.range(0.5, 1.2);
-            push.curvature_1pm = push.rng.sign() * push.rng.range(0.02, 0.06);
-            push.next_s = time_s + push.rng.range(7.0, 20.0);
+    /// This world as it goes on without any disturbance.
+    pub fn undisturbed(&self) -> Self {
+        let mut twin = self.clone();
+        twin.options.disturb = false;
+        twin
+    }
+
+    /// What the expert would do from here without any disturbance: poses of the next `ticks` ticks in the frame of the car now.
+    pub fn plan(&self, ticks: usize) -> Vec<Pose2> {
+        let mut twin = self.undisturbed();
+        let mut plan = Vec::with_capacity(ticks);
+        for _ in 0..ticks {
+            twin.step(twin.expert());
+            plan.push(twin.ego.pose.relative_to(&self.ego.pose));
         }
-        if time_s < push.until_s { push.curvature_1pm } else { 0.0 }
+        plan
+    }
+
+    /// `control`, or what becomes of it while the driver drifts off.
+    fn drift(&mut self, control: Control) -> Control {
+        let time_s = self.time_s();
+        if !self.options.disturb {
+            return control;
+        }
+        let drift = &mut self.drift;
+        if time_s >= drift.next_s {
+            drift.until_s = time_s + drift.rng.range(1.0, 4.0);
+            drift.aside_m = drift.rng.sign() * drift.rng.range(0.4, 1.8);
+            drift.acceleration_mps2 = drift.rng.range(-1.5, 1.0);
+            drift.next_s = drift.until_s + drift.rng.range(3.0, 10.0);
+        }
+        if time_s >= drift.until_s {
+            return control;
+        }
+        // Never harder where the expert brakes: a drift is no accident.
+        let harder = if control.acceleration_mps2 < -0.5 { 0.0 } else { drift.acceleration_mps2 };
+        let aside_m = drift.aside_m;
+        Control { acceleration_mps2: control.acceleration_mps2 + harder, curvature_1pm: expert::pursue(self, aside_m) }
     }
 
     fn judge(&mut self, before_m: f64) {

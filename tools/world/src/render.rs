@@ -3,10 +3,10 @@
 //! Edges are softened by the footprint of a pixel, so that far markings fade instead of flickering. A pinhole looking straight ahead,
 //! [`CAMERA_HEIGHT_M`] above the road.
 
-use crate::World;
 use crate::rng::mix;
 use crate::road::{AHEAD_M, Fixture, Sample};
 use crate::scene::Light;
+use crate::{SignView, World};
 use drivewam_core::dims::Intrinsics;
 use drivewam_core::pose::Pose2;
 
@@ -211,6 +211,37 @@ fn nearest(near: &[Near], x_m: f64, y_m: f64, hint: &mut usize) -> Option<(f64, 
     Some((n.s_m + n.cos * dx + n.sin * dy, n.cos * dy - n.sin * dx))
 }
 
+/// Of a sign's foot beside the centre line, left positive, and its face around the foot: left, bottom, right, top, metres.
+const SIGN_ASIDE_M: f64 = -3.6;
+const SIGN_FACE_M: [f64; 4] = [-1.1, 1.2, 1.1, 3.4];
+
+/// The picture's rectangle of a part `[left, bottom, right, top]` of a thing: left, top, right, bottom, pixels.
+fn project(intrinsics: &Intrinsics, forward_m: f64, right_m: f64, [left, bottom, right, top]: [f64; 4]) -> [f64; 4] {
+    let (wide, high) = (intrinsics.fx_px / forward_m, intrinsics.fy_px / forward_m);
+    [
+        intrinsics.cx_px + (right_m + left) * wide,
+        intrinsics.cy_px + (CAMERA_HEIGHT_M - top) * high,
+        intrinsics.cx_px + (right_m + right) * wide,
+        intrinsics.cy_px + (CAMERA_HEIGHT_M - bottom) * high,
+    ]
+}
+
+pub(crate) fn sign(world: &World, canvas: &Canvas) -> Option<SignView> {
+    let camera = world.ego().pose.compose(&Pose2::new(CAMERA_AHEAD_M, 0.0, 0.0));
+    let (s_m, _) = world.place();
+    world.road().fixtures().filter(|p| p.s_m > s_m).find_map(|placed| {
+        let Fixture::Sign { reveal_m, .. } = placed.what else { return None };
+        let foot = world.road().at(placed.s_m).pose.compose(&Pose2::new(0.0, SIGN_ASIDE_M, 0.0)).relative_to(&camera);
+        if placed.s_m - s_m >= reveal_m || foot.x_m <= NEAR_M {
+            return None;
+        }
+        let [left, top, right, bottom] = project(&canvas.intrinsics, foot.x_m, -foot.y_m, SIGN_FACE_M);
+        let (width, height) = (canvas.width as f64, canvas.height as f64);
+        let face = [left.clamp(0.0, width), top.clamp(0.0, height), right.clamp(0.0, width), bottom.clamp(0.0, height)];
+        (face[0] < face[2] && face[1] < face[3]).then_some(SignView { id: placed.id, face })
+    })
+}
+
 /// One upright thing: its parts in metres (left, bottom, right, top) around its foot, right positive.
 struct Upright {
     forward_m: f64,
@@ -246,10 +277,10 @@ fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
     for placed in road.fixtures().filter(|p| p.s_m > s_m && p.s_m < s_m + AHEAD_M.min(FAR_M)) {
         match placed.what {
             Fixture::Sign { limit, reveal_m } if placed.s_m - s_m < reveal_m => {
-                let at = road.at(placed.s_m).pose.compose(&Pose2::new(0.0, -3.6, 0.0));
+                let at = road.at(placed.s_m).pose.compose(&Pose2::new(0.0, SIGN_ASIDE_M, 0.0));
                 let face = SIGN_COLOURS[limit % 3];
                 // The class shows in the colour and in the number of dark bars.
-                let mut parts = vec![([-0.1, 0.0, 0.1, 1.4], [90.0; 3]), ([-1.1, 1.2, 1.1, 3.4], WHITE), ([-0.95, 1.35, 0.95, 3.25], face)];
+                let mut parts = vec![([-0.1, 0.0, 0.1, 1.4], [90.0; 3]), (SIGN_FACE_M, WHITE), ([-0.95, 1.35, 0.95, 3.25], face)];
                 for bar in 0..=limit {
                     let bottom = 1.6 + 0.55 * bar as f64;
                     parts.push(([-0.6, bottom, 0.6, bottom + 0.25], [20.0; 3]));
@@ -297,18 +328,11 @@ fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
         );
     }
     things.sort_by(|a, b| b.forward_m.total_cmp(&a.forward_m));
-    let Intrinsics { fx_px, fy_px, cx_px, cy_px } = canvas.intrinsics;
     for thing in &things {
-        let (wide, high) = (fx_px / thing.forward_m, fy_px / thing.forward_m);
-        for &([left, bottom, right, top], colour) in &thing.parts {
+        for &(part, colour) in &thing.parts {
             let haze = ramp(thing.forward_m, 35.0, 90.0);
-            canvas.rectangle(
-                cx_px + (thing.right_m + left) * wide,
-                cy_px + (CAMERA_HEIGHT_M - top) * high,
-                cx_px + (thing.right_m + right) * wide,
-                cy_px + (CAMERA_HEIGHT_M - bottom) * high,
-                mixed(colour, [165.0, 178.0, 185.0], 0.6 * haze),
-            );
+            let [left, top, right, bottom] = project(&canvas.intrinsics, thing.forward_m, thing.right_m, part);
+            canvas.rectangle(left, top, right, bottom, mixed(colour, [165.0, 178.0, 185.0], 0.6 * haze));
         }
     }
 }

@@ -61,7 +61,7 @@ pub(crate) struct Placed {
 }
 
 /// The route as far as it is known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Road {
     rng: Rng,
     kind: Kind,

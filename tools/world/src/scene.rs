@@ -68,7 +68,7 @@ struct Hold {
 }
 
 /// All that moves.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Scene {
     pub(crate) lead: Option<Lead>,
     pub(crate) pedestrians: Vec<Pedestrian>,

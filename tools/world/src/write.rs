@@ -14,6 +14,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
+/// Ticks of the expert's plan that is written beside each frame: the policy's 4 s.
+const PLAN_TICKS: usize = 40;
 /// The first stamp of a written drive, nanoseconds.
 const FIRST_STAMP_NS: i64 = 1_000_000_000;
 
@@ -44,6 +46,8 @@ pub struct WriteOptions {
     pub intrinsics: Intrinsics,
     /// Storage of the frames.
     pub format: FrameFormat,
+    /// Whether to write the expert's plan beside each frame (`plans.f32`), as training wants it.
+    pub plans: bool,
     /// Threads, each with worlds of its own.
     pub threads: usize,
 }
@@ -172,6 +176,8 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
         }
         FrameFormat::Files => None,
     };
+    let plans = folder.join("plans.f32");
+    let mut plans = if options.plans { Some(BufWriter::new(File::create(&plans).map_err(|e| io(e, &plans))?)) } else { None };
     let mut world = World::new(seed, options.world);
     let mut canvas = Canvas::new(options.width, options.height, options.intrinsics);
     let (mut frames, mut poses, mut ego) = (
@@ -201,6 +207,11 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
         }
         if tick % every == 0 {
             world.render(&mut canvas);
+            if let Some(file) = &mut plans {
+                for number in world.plan(PLAN_TICKS).iter().flat_map(|p| [p.x_m, p.y_m, p.yaw_rad]) {
+                    file.write_all(&(number as f32).to_le_bytes()).map_err(|e| io(e, folder))?;
+                }
+            }
             match &mut raw {
                 Some(file) => {
                     frames.push_str(&format!("{stamp},{count}\n"));
@@ -218,7 +229,7 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
         }
         world.step(world.expert());
     }
-    if let Some(mut file) = raw {
+    for mut file in raw.into_iter().chain(plans) {
         file.flush().map_err(|e| io(e, folder))?;
     }
     let Intrinsics { fx_px, fy_px, cx_px, cy_px } = options.intrinsics;

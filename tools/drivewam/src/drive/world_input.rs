@@ -7,9 +7,7 @@ use drivewam::ingest::EgoState;
 use drivewam::recording::Mount;
 use drivewam::telemetry::Outcome;
 use drivewam_core::dims::{Command, Intrinsics, Model};
-use drivewam_core::pose::Pose2;
-use drivewam_core::trajectory::{Point, Trajectory};
-use drivewam_world::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Control, Options, TICK_S, Violations, World};
+use drivewam_world::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Control, Follower, Options, TICK_S, Violations, World};
 use std::collections::VecDeque;
 
 /// The first stamp, as in the folders that `drivewam world` writes.
@@ -17,12 +15,6 @@ const FIRST_STAMP_NS: i64 = 1_000_000_000;
 const TICK_NS: i64 = 100_000_000;
 /// Width of the pictures for people, pixels: at least this.
 const LARGE_WIDTH: usize = 896;
-/// A tracker looks this far ahead in time, seconds, but never nearer than [`NEAREST_M`].
-const LOOK_AHEAD_S: f64 = 0.6;
-const NEAREST_M: f64 = 3.0;
-/// Time in which a speed is corrected, and in which a place along the plan is, seconds.
-const SPEED_TIME_S: f64 = 0.3;
-const PLACE_TIME_S: f64 = 1.2;
 
 /// See the module's doc.
 pub(super) struct WorldSource {
@@ -36,14 +28,7 @@ pub(super) struct WorldSource {
     canvas: Canvas,
     large: Canvas,
     closed_loop: bool,
-    plan: Option<Plan>,
-}
-
-/// The plan that moves the car.
-struct Plan {
-    t0_ns: i64,
-    origin: Pose2,
-    trajectory: Trajectory,
+    plan: Option<(i64, Follower)>,
 }
 
 impl WorldSource {
@@ -96,52 +81,8 @@ impl WorldSource {
 
     fn control(&self) -> Control {
         match &self.plan {
-            Some(plan) if self.closed_loop => track(plan, self.stamp_ns(), self.world.ego()),
+            Some((t0_ns, plan)) if self.closed_loop => plan.control((self.stamp_ns() - t0_ns) as f64 * 1e-9, &self.world.ego()),
             _ => self.world.expert(),
-        }
-    }
-}
-
-/// Follows a plan: the curve to a point ahead on it, its speed, and the place where the car should be along it.
-fn track(plan: &Plan, now_ns: i64, ego: drivewam_world::Ego) -> Control {
-    let since_s = (now_ns - plan.t0_ns) as f64 * 1e-9;
-    let here = ego.pose.relative_to(&plan.origin);
-    let due = at(&plan.trajectory, since_s);
-    let next = at(&plan.trajectory, since_s + TICK_S);
-    let behind_m = due.pose().relative_to(&here).x_m;
-    let wanted_mps = (next.v_mps + behind_m / PLACE_TIME_S).max(0.0);
-    let planned = (next.v_mps - due.v_mps) / TICK_S;
-    let acceleration_mps2 = (planned.clamp(-6.0, 3.0) + (wanted_mps - ego.speed_mps) / SPEED_TIME_S).clamp(-10.0, 4.0);
-    let mut ahead_s = since_s + LOOK_AHEAD_S;
-    let mut target = at(&plan.trajectory, ahead_s).pose().relative_to(&here);
-    while target.x_m.hypot(target.y_m) < NEAREST_M && ahead_s < since_s + 8.0 {
-        ahead_s += TICK_S;
-        target = at(&plan.trajectory, ahead_s).pose().relative_to(&here);
-    }
-    let squared = target.x_m * target.x_m + target.y_m * target.y_m;
-    let curvature_1pm = if squared < 1.0 { 0.0 } else { 2.0 * target.y_m / squared };
-    Control { acceleration_mps2, curvature_1pm }
-}
-
-/// A plan's point at a time after t0; beyond its end it goes straight on.
-fn at(trajectory: &Trajectory, time_s: f64) -> Point {
-    let points = trajectory.points();
-    let step_s = trajectory.step_s();
-    let start = Point { v_mps: points.first().map_or(0.0, |p| p.v_mps), ..Point::default() };
-    let place = (time_s / step_s).max(0.0);
-    let before = place.floor() as usize;
-    let get = |i: usize| if i == 0 { Some(start) } else { points.get(i - 1).copied() };
-    match (get(before), get(before + 1)) {
-        (Some(a), Some(b)) => {
-            let pose = a.pose().interpolate(&b.pose(), place - before as f64);
-            let v_mps = a.v_mps + (place - before as f64) * (b.v_mps - a.v_mps);
-            Point { x_m: pose.x_m, y_m: pose.y_m, yaw_rad: pose.yaw_rad, v_mps }
-        }
-        _ => {
-            let last = points.last().copied().unwrap_or_default();
-            let way = last.v_mps.max(0.0) * (time_s - points.len() as f64 * step_s).max(0.0);
-            let pose = last.pose().compose(&Pose2::new(way, 0.0, 0.0));
-            Point { x_m: pose.x_m, y_m: pose.y_m, ..last }
         }
     }
 }
@@ -196,40 +137,11 @@ impl Source for WorldSource {
 
     fn steer(&mut self, outcome: &Outcome) {
         if let Some(origin) = outcome.pose.filter(|_| self.closed_loop) {
-            self.plan = Some(Plan { t0_ns: outcome.t0_ns, origin, trajectory: outcome.published.clone() });
+            self.plan = Some((outcome.t0_ns, Follower::new(origin, outcome.published.clone())));
         }
     }
 
     fn violations(&self) -> Option<Violations> {
         self.closed_loop.then(|| self.world.violations())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Breaks when the tracker leaves a plan that a car can follow.
-    #[test]
-    fn a_plan_that_a_car_can_follow_is_followed() {
-        let mut trajectory = Trajectory::new(40, TICK_NS).unwrap();
-        trajectory.set_constant(6.0, 0.15);
-        let mut world = World::new(1, Options::default());
-        let plan = Plan { t0_ns: 0, origin: world.ego().pose, trajectory };
-        for tick in 0..39 {
-            world.step(track(&plan, tick * TICK_NS, world.ego()));
-        }
-        let due = plan.origin.compose(&at(&plan.trajectory, 3.9).pose());
-        let off_m = world.ego().pose.distance_m(&due);
-        assert!(off_m < 0.8, "{off_m} m from the plan's place, at {:?}", world.ego());
-        assert!((world.ego().speed_mps - 6.0).abs() < 0.5);
-    }
-
-    #[test]
-    fn a_plan_goes_straight_on_beyond_its_end() {
-        let mut trajectory = Trajectory::new(40, TICK_NS).unwrap();
-        trajectory.set_constant(5.0, 0.0);
-        assert!((at(&trajectory, 2.05).x_m - 10.25).abs() < 1e-9 && (at(&trajectory, 5.0).x_m - 25.0).abs() < 1e-9);
-        assert!(at(&trajectory, 0.0).x_m.abs() < 1e-12);
     }
 }

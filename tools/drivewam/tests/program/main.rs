@@ -6,4 +6,5 @@ mod bad_input;
 mod drive;
 mod inspect;
 mod lab;
+mod study;
 mod world;

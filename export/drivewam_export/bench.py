@@ -1,0 +1,206 @@
+"""The runtime beside the loops that people run today, taking turns: `python -m drivewam_export.bench --out FILE --program target/release/drivewam`.
+
+Every round each contender drives a few chunks, in an order drawn anew; a ratio is the median over rounds of (peer's time per chunk / ours), with the
+range that nine rounds of ten lie in. The noise floor is the same ratio of our program to a second copy of itself. Same machine, same cores, same
+number of threads. What a chunk is: four frames to a latent, the observed commit with selection, all passes, a trajectory; drawing frames is not.
+Also: the share of the chunk's time that its matrix products alone need in plain `torch.matmul`, and host selection at the paper's shape.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+import yaml
+
+from .config import ModelConfig, load
+from .folder import open_checkpoint
+from .peers import OnnxLoop, Published
+from .rollout import Options
+
+
+class Ours:
+    """Our program, which drives so many chunks as it is told."""
+
+    def __init__(self, program: Path, config: Path, threads: int, extra: list[str], env: dict):
+        sets = [f"engine.threads={threads}", f"target.threads={threads}", *extra]
+        command = [str(program), "bench", str(config), *(part for s in sets for part in ("--set", s))]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | env)
+        self.ready = self._line()
+
+    def _line(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"drivewam bench ended with {self.process.wait()}")
+        return json.loads(line)
+
+    def drive(self, chunks: int) -> list[float]:
+        self.process.stdin.write(f"{chunks}\n")
+        self.process.stdin.flush()
+        self.last = self._line()
+        return self.last["chunk_ms"]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Peer:
+    """A loop in Python, fed with random numbers of the right shapes: time does not depend on their values."""
+
+    def __init__(self, loop, config: ModelConfig, rows: torch.Tensor, warmup: int):
+        self.loop, self.config, self.rows = loop, config, rows
+        self.generator = torch.Generator().manual_seed(0)
+        for _ in range(warmup):
+            self.one()
+
+    def one(self) -> float:
+        c, rand = self.config, lambda *shape: torch.randn(*shape, generator=self.generator)
+        frames = rand(c.image.frames_per_latent, 3, c.image.height, c.image.width).clamp(-1, 1).numpy()
+        action, noise, action_noise = rand(c.na, c.token_width), rand(c.nv, c.token_width), rand(c.na, c.token_width)
+        ego = torch.tensor([5.0, 0.0, 0.01])
+        begun = time.perf_counter()
+        self.loop.chunk(frames, action, self.rows, ego, noise, action_noise)
+        return 1e3 * (time.perf_counter() - begun)
+
+    def drive(self, chunks: int) -> list[float]:
+        return [self.one() for _ in range(chunks)]
+
+    def close(self):
+        pass
+
+
+def products(c: ModelConfig, slots: int) -> list[tuple[int, int, int, int, int]]:
+    """The matrix products of a chunk's 14 passes: (how many, batch, m, k, n)."""
+    passes = [(3, c.nv), (9, c.na), (2, c.nv + c.na)]
+    out = []
+    for count, n in passes:
+        per_layer = [
+            (8, 1, n, c.dim, c.dim),  # q, k, v, o of self-attention; q, o of both cross-attentions
+            (1, 1, n, c.dim, c.ffn_dim), (1, 1, n, c.ffn_dim, c.dim),
+            (1, c.heads, n, c.head_dim, slots + n), (1, c.heads, n, slots + n, c.head_dim),
+            (1, c.heads, n, c.head_dim, c.text_rows), (1, c.heads, n, c.text_rows, c.head_dim),
+        ]
+        out += [(count * c.layers * times, b, m, k, w) for times, b, m, k, w in per_layer]
+    return out
+
+
+def products_ms(c: ModelConfig, slots: int) -> tuple[float, float]:
+    """Milliseconds that these products take by themselves, the best of five, and their GFLOP."""
+    total, flops = 0.0, 0.0
+    for count, batch, m, k, n in products(c, slots):
+        a, b = torch.randn(batch, m, k), torch.randn(batch, k, n)
+        best = min(_timed(lambda: a @ b, 8) for _ in range(5))
+        total += count * best
+        flops += 2.0 * count * batch * m * k * n
+    return 1e3 * total, flops * 1e-9
+
+
+def _timed(work, times: int) -> float:
+    work()
+    begun = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - begun) / times
+
+
+def spread(values) -> dict:
+    low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
+    return {"median": float(middle), "low": float(low), "high": float(high)}
+
+
+def compare(name: str, config_path: Path, folder: Path, args) -> dict:
+    """All contenders at one size."""
+    config = load(Path("configs/model") / f"{name}.yaml")
+    document = yaml.safe_load(config_path.read_text())
+    options = Options.of(document | {"flow": document["flow"] | {"passes": "unpacked"}})
+    opened = open_checkpoint(str(folder), config)
+    rows = next(iter(opened.rows.values()))
+    torch.set_num_threads(args.threads)
+    library = next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so*"))
+    ours = lambda *extra: Ours(args.program, config_path, args.threads, list(extra), {"ORT_DYLIB_PATH": str(library)})
+    contenders = {
+        "ours, rten": ours("engine.kind=rten"),
+        "ours, ort": ours("engine.kind=ort"),
+        "ours, ort, again": ours("engine.kind=ort"),
+        "published loop, PyTorch eager": Peer(Published(opened.model, opened.codec, options, False), config, rows, 7),
+        "published loop, torch.compile": Peer(Published(opened.model, opened.codec, options, True), config, rows, 7),
+        "Python + ONNX Runtime, 17 passes": Peer(OnnxLoop(folder, config, options, args.threads), config, rows, 7),
+    }
+    took: dict[str, list[list[float]]] = {who: [] for who in contenders}
+    order = random.Random(0)
+    for turn in range(args.rounds):
+        for who in order.sample(list(contenders), len(contenders)):
+            took[who].append(contenders[who].drive(args.chunks))
+        print(f"{name}: round {turn + 1} of {args.rounds}", file=sys.stderr, flush=True)
+    outside = {}
+    for who in ("ours, rten", "ours, ort"):
+        stages = contenders[who].last["stages_ms"]
+        total = sum(sum(ms) for ms in stages.values())
+        outside[who] = sum(sum(stages[s]) for s in ("ingest", "select", "solver", "decode", "guard")) / total
+    for contender in contenders.values():
+        contender.close()
+    per_chunk = {who: np.array([np.median(r) for r in rounds]) for who, rounds in took.items()}
+    slots = options.memory.video_slots + options.memory.action_slots
+    alone, gflop = products_ms(config, slots)
+    return {
+        "chunk_ms": {who: spread(values) for who, values in per_chunk.items()},
+        "times_ours_ort": {who: spread(values / per_chunk["ours, ort"]) for who, values in per_chunk.items()},
+        "times_ours_rten": {who: spread(values / per_chunk["ours, rten"]) for who, values in per_chunk.items()},
+        "outside_engines": outside,
+        "products": {"gflop": gflop, "alone_ms": alone, "share_of_ours_ort": alone / float(np.median(per_chunk["ours, ort"])), "share_of_ours_rten": alone / float(np.median(per_chunk["ours, rten"]))},
+    }
+
+
+def markdown(report: dict) -> str:
+    lines = ["# Bench", "", f"`make bench`: {report['rounds']} rounds of {report['chunks']} chunks, {report['threads']} threads; {report['machine']}.", ""]
+    for name, size in report["sizes"].items():
+        lines += [f"## {name}", "", "| who | ms a chunk | times ours on ort | times ours on rten |", "|---|---|---|---|"]
+        show = lambda s, digits: f"{s['median']:.{digits}f} [{s['low']:.{digits}f}, {s['high']:.{digits}f}]"
+        for who in size["chunk_ms"]:
+            lines.append(f"| {who} | {show(size['chunk_ms'][who], 1)} | {show(size['times_ours_ort'][who], 2)} | {show(size['times_ours_rten'][who], 2)} |")
+        products = size["products"]
+        lines += [
+            "", f"The chunk's matrix products alone ({products['gflop']:.2f} GFLOP) take {products['alone_ms']:.1f} ms in `torch.matmul`: "
+            f"{100 * products['share_of_ours_ort']:.0f} % of ours on ort, {100 * products['share_of_ours_rten']:.0f} % on rten. Outside of engines: "
+            + ", ".join(f"{100 * share:.2f} % ({who})" for who, share in size["outside_engines"].items()) + ".", "",
+        ]
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
+    return f"{model}, {os.cpu_count()} cores, PyTorch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for bench.json and bench.md")
+    parser.add_argument("--program", type=Path, default=Path("target/release/drivewam"))
+    parser.add_argument("--sizes", default="tiny,middle")
+    parser.add_argument("--folders", default="engines/tiny,target/bench/middle")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--chunks", type=int, default=4, help="of each contender in a round")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    sizes = {}
+    for name, folder in zip(args.sizes.split(","), args.folders.split(",")):
+        sizes[name] = compare(name, Path("configs") / f"{name}.yaml", Path(folder), args)
+    report = {"schema": 1, "machine": machine(), "rounds": args.rounds, "chunks": args.chunks, "threads": args.threads, "sizes": sizes}
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "bench.json").write_text(json.dumps(report, indent=1) + "\n")
+    (args.out / "bench.md").write_text(markdown(report))
+    print(markdown(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,285 @@
+//! `drivewam study`: what a policy is worth, on drawn worlds whose seeds were held out of training (0 to 9999).
+//!
+//! Four parts: `sight`, `memory`, `routes`, `hours`. Each writes `PART.json` and `PART.md`, and pictures where people would rather look.
+
+mod chosen;
+mod course;
+mod crew;
+mod hours;
+mod memory;
+mod pictures;
+mod routes;
+mod sight;
+mod stats;
+
+use crate::shipped::{ConfigArgs, Named};
+use anyhow::{Context, Result, bail};
+use chosen::{Choice, ChosenDevice};
+use clap::{Args as ClapArgs, ValueEnum};
+use crew::Crew;
+use drivewam::{Plan, Ride, RideOptions, SourceCamera};
+use drivewam_core::config::Config;
+use drivewam_engine::{Folder, load};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Seeds from here on are trained on.
+const HELD_OUT: usize = 5000;
+
+/// Options of `drivewam study`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// What is asked.
+    #[arg(value_enum)]
+    part: Part,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Worlds, from seed 0 on; for `hours` there is one. Without it: 200 for sight, 40 for memory, 100 for routes.
+    #[arg(long)]
+    worlds: Option<usize>,
+    /// Chunks of 4 s in each drive of memory (75 without it) and of hours (3600).
+    #[arg(long)]
+    chunks: Option<usize>,
+    /// Folder of engines trained without sight, for `sight`.
+    #[arg(long, value_name = "DIR")]
+    blind: Option<PathBuf>,
+    /// Folder to write into.
+    #[arg(long, default_value = "out/study")]
+    out: PathBuf,
+    /// Worlds at once, each on a thread of its own.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Print the figures as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A part of the study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// What the camera is worth: own, black, another world's; beside constant velocity and yaw rate.
+    Sight,
+    /// What each way of forgetting costs and keeps, over drives of 300 s.
+    Memory,
+    /// The closed loop: the policy moves the car along routes of 1 km.
+    Routes,
+    /// One ride of four hours.
+    Hours,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sight => "sight",
+            Self::Memory => "memory",
+            Self::Routes => "routes",
+            Self::Hours => "hours",
+        }
+    }
+}
+
+/// What all parts share.
+struct Study<'a> {
+    args: &'a Args,
+    folder: Folder,
+    worlds: usize,
+    chunks: usize,
+}
+
+impl Study<'_> {
+    /// The configuration with `layer` on top; each ride on one thread.
+    fn config(&self, layer: &str) -> Result<Config> {
+        let Named { mut config, .. } = self.args.config.load_with(&[layer])?;
+        (config.engine.threads, config.target.threads) = (1, 1);
+        Ok(config)
+    }
+
+    fn plan(&self, config: Config, folder: &Folder, closed_loop: bool) -> Result<Plan> {
+        let camera = SourceCamera::of_model(&config.model);
+        Ok(Plan::new(config, folder.manifest(), camera, RideOptions { closed_loop, ..RideOptions::default() })?)
+    }
+
+    fn ride(&self, config: Config) -> Result<Ride> {
+        let closed_loop = self.args.part == Part::Routes;
+        Ok(self.plan(config, &self.folder, closed_loop)?.warm(&self.folder)?)
+    }
+
+    /// A ride whose memory forgets what `choice` says.
+    fn chosen(&self, config: Config, choice: Choice) -> Result<Ride> {
+        let (engine, threads) = (config.engine.clone(), config.target.threads);
+        let plan = self.plan(config, &self.folder, false)?;
+        let device = |arena| Ok(Box::new(ChosenDevice::new(arena, threads, choice)?) as Box<_>);
+        Ok(plan.warm_with(&self.folder, device, |graph| load(&engine, &self.folder, graph))?)
+    }
+
+    /// A ride of the engines without sight, where there are some.
+    fn blind(&self) -> Result<Option<Ride>> {
+        let Some(path) = &self.args.blind else { return Ok(None) };
+        let folder = Folder::open(path, None)?;
+        let mut config = self.config("")?;
+        config.engine.folder = path.display().to_string();
+        Ok(Some(self.plan(config, &folder, false)?.warm(&folder)?))
+    }
+}
+
+/// A table of a report.
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn new(head: &[&str]) -> Self {
+        Self { rows: vec![head.iter().map(|h| (*h).to_owned()).collect()] }
+    }
+
+    fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// As Markdown, its columns aligned for those who read it as it is.
+    fn markdown(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |c: usize| self.rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0).max(3);
+        let mut text = String::new();
+        for (i, row) in self.rows.iter().enumerate() {
+            for (c, cell) in row.iter().enumerate() {
+                let _ = write!(text, "| {cell:<wide$} ", wide = width(c));
+            }
+            text.push_str("|\n");
+            if i == 0 {
+                (0..columns).for_each(|c| text.push_str(&format!("|{}", "-".repeat(width(c) + 2))));
+                text.push_str("|\n");
+            }
+        }
+        text
+    }
+}
+
+/// Runs one part.
+///
+/// # Errors
+/// Of the options, the engines, a ride or the output.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let worlds = args.worlds.unwrap_or(match args.part {
+        Part::Sight => 200,
+        Part::Memory => 40,
+        Part::Routes => 100,
+        Part::Hours => 1,
+    });
+    let chunks = args.chunks.unwrap_or(if args.part == Part::Hours { 4 * hours::HOUR } else { memory::CHUNKS });
+    if !(1..=HELD_OUT).contains(&worlds) {
+        bail!("--worlds: out of range (got {worlds}, wanted 1 to {HELD_OUT}: seeds further up stand in for another world's camera)");
+    }
+    if !(1..=100_000).contains(&chunks) {
+        bail!("--chunks: out of range (got {chunks}, wanted 1 to 100000)");
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be watched for")?;
+    let named = args.config.load()?;
+    let folder = Folder::open(named.config.engine.folder.as_ref(), None)?;
+    fs::create_dir_all(&args.out).with_context(|| format!("--out {:?} cannot be written", args.out))?;
+    let (manifest, hash) = (folder.manifest().name.clone(), folder.manifest_sha256().to_owned());
+    let study = Study { args, folder, worlds, chunks };
+    let rounds = if args.part == Part::Memory { memory::ways() } else { 1 };
+    let bar = ProgressBar::new((worlds * rounds) as u64);
+    bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} drives  {msg}  {elapsed} (left {eta})")?);
+    if args.json {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let crew = Crew { threads: args.threads.clamp(1, 64), bar: &bar, stop: &stop };
+    let mut drawn = Vec::new();
+    let mut draw = |name: &'static str, how: &dyn Fn(&Path) -> Result<()>| -> Result<()> {
+        drawn.push(name);
+        whole(&args.out, name, how)
+    };
+    let (figures, table) = match args.part {
+        Part::Sight => sight::run(&study, &crew)?,
+        Part::Memory => {
+            let (figures, table, over_time) = memory::run(&study, &crew)?;
+            if !stop.load(Ordering::Relaxed) {
+                draw("memory-over-time.png", &|path| pictures::over_time(&over_time, path))?;
+            }
+            (figures, table)
+        }
+        Part::Routes => {
+            let (figures, table, tracks) = routes::run(&study, &crew)?;
+            if !stop.load(Ordering::Relaxed) {
+                draw("routes-tracks.png", &|path| pictures::tracks(&tracks, path))?;
+            }
+            (figures, table)
+        }
+        Part::Hours => hours::run(&study, &crew)?,
+    };
+    bar.finish_and_clear();
+    if stop.load(Ordering::Relaxed) {
+        bail!("interrupted: nothing of this part was written");
+    }
+    let name = args.part.name();
+    let report = json!({"schema": 1, "version": env!("CARGO_PKG_VERSION"), "part": name, "configuration_sha256": named.sha256,
+        "engine": {"name": manifest, "manifest_sha256": hash}, "figures": figures});
+    let text = serde_json::to_string_pretty(&report)?;
+    let page = page(args, &report, &table, &drawn);
+    whole(&args.out, &format!("{name}.json"), &|path| Ok(fs::write(path, format!("{text}\n"))?))?;
+    whole(&args.out, &format!("{name}.md"), &|path| Ok(fs::write(path, &page)?))?;
+    if args.json {
+        say!("{}", serde_json::to_string(&report)?);
+    } else {
+        say!("{page}");
+        say!("written to {:?}", args.out);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The part's page: what was run, the table, the pictures.
+fn page(args: &Args, report: &Value, table: &Table, drawn: &[&str]) -> String {
+    let name = args.part.name();
+    let figures = &report["figures"];
+    let mut command = format!("drivewam study {name}");
+    for (option, value) in [("--worlds", args.worlds), ("--chunks", args.chunks)] {
+        if let Some(value) = value {
+            let _ = write!(command, " {option} {value}");
+        }
+    }
+    if args.blind.is_some() {
+        command.push_str(" --blind DIR");
+    }
+    let mut text = format!(
+        "# Study: {name}\n\n`{command}`; engines `{}`, manifest {}.\n",
+        report["engine"]["name"].as_str().unwrap_or("?"),
+        report["engine"]["manifest_sha256"].as_str().unwrap_or("?").get(..12).unwrap_or("?")
+    );
+    let counts: Vec<String> = ["worlds", "chunks_per_world", "chunks", "needed_chunks"]
+        .iter()
+        .filter_map(|key| figures.get(*key).map(|v| format!("{} {v}", key.replace('_', " "))))
+        .collect();
+    let _ = write!(text, "{}. In brackets: 95 % intervals, worlds drawn anew.\n\n{}", counts.join(", "), table.markdown());
+    for picture in drawn {
+        let _ = write!(text, "\n![{picture}]({picture})\n");
+    }
+    text
+}
+
+/// Writes a file aside and renames it when it is whole. The name aside keeps the ending, by which pictures are told apart.
+fn whole(folder: &Path, name: &str, write: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+    let (aside, target) = (folder.join(format!("partial.{name}")), folder.join(name));
+    write(&aside).and_then(|()| Ok(fs::rename(&aside, &target)?)).with_context(|| format!("{target:?} cannot be written"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_markdown_with_aligned_columns() {
+        let mut table = Table::new(&["a", "long head"]);
+        table.row(vec!["wide cell".into(), "1".into()]);
+        assert_eq!(table.markdown(), "| a         | long head |\n|-----------|-----------|\n| wide cell | 1         |\n");
+    }
+}

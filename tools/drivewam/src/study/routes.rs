@@ -1,0 +1,167 @@
+//! `study routes`: the closed loop. The policy's published plan moves the car along routes of one kilometre, beside the expert and beside constant
+//! velocity and yaw rate planned anew at every chunk.
+
+use super::course::TICK_NS;
+use super::crew::Crew;
+use super::stats::{Cluster, mean};
+use super::{Study, Table};
+use anyhow::Result;
+use drivewam::ingest::EgoState;
+use drivewam::{Progress, Ride};
+use drivewam_core::trajectory::Trajectory;
+use drivewam_world::{Canvas, Control, Follower, Options, TICK_S, Violations, World};
+use serde_json::{Map, Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Length of a route.
+const ROUTE_M: f64 = 1000.0;
+/// A route that takes longer has not been finished: the car stands where it should not.
+const PATIENCE_S: f64 = 600.0;
+
+/// Who drives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Driver {
+    Policy,
+    Expert,
+    Constant,
+}
+
+const DRIVERS: [(&str, Driver); 3] =
+    [("policy", Driver::Policy), ("expert", Driver::Expert), ("constant velocity and yaw rate", Driver::Constant)];
+
+/// How one route went.
+#[derive(Debug, Clone)]
+struct Route {
+    metres: f64,
+    seconds: f64,
+    finished: bool,
+    violations: Violations,
+    /// Where the car was every second, and whether it had a new violation then.
+    track: Vec<(f64, f64, bool)>,
+}
+
+impl Route {
+    fn is_clean(&self) -> bool {
+        self.finished && self.violations == Violations::default()
+    }
+}
+
+/// Tracks of the policy and of the expert on one route: places every second, and whether something had gone wrong.
+pub(super) struct Tracks {
+    pub(super) seed: usize,
+    pub(super) policy: Vec<(f64, f64, bool)>,
+    pub(super) expert: Vec<(f64, f64, bool)>,
+}
+
+/// Drives `seed` until the route's end, or until patience ends.
+fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Result<Option<Route>> {
+    let model = ride.config().model.clone();
+    let frame_every = 10 / u64::from(model.image.frame_hz);
+    let mut world = World::new(seed, Options::default());
+    let mut canvas = Canvas::new(model.image.width, model.image.height, model.camera);
+    let mut route = Route { metres: 0.0, seconds: 0.0, finished: false, violations: Violations::default(), track: Vec::new() };
+    let mut plan: Option<(u64, Follower)> = None;
+    let (mut tick, mut command) = (0u64, None);
+    ride.restart();
+    let begun_m = world.place().0;
+    while route.metres < ROUTE_M && route.seconds < PATIENCE_S {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let (stamp_ns, ego) = (tick as i64 * TICK_NS, world.ego());
+        if tick.is_multiple_of(10) {
+            route.track.push((ego.pose.x_m, ego.pose.y_m, world.violations() != route.violations));
+            route.violations = world.violations();
+        }
+        match driver {
+            Driver::Expert => {}
+            Driver::Constant => {
+                if tick.is_multiple_of(model.poses() as u64) {
+                    let mut constant = Trajectory::new(model.poses(), model.pose_period_ns())?;
+                    constant.set_constant(ego.speed_mps, ego.speed_mps * ego.curvature_1pm);
+                    plan = Some((tick, Follower::new(ego.pose, constant)));
+                }
+            }
+            Driver::Policy => {
+                if command != Some(world.command()) {
+                    command = Some(world.command());
+                    ride.push_command(stamp_ns, world.command())?;
+                }
+                let (speed_mps, acceleration_mps2, curvature_1pm) = (ego.speed_mps, ego.acceleration_mps2, ego.curvature_1pm);
+                ride.push_ego(stamp_ns, EgoState { speed_mps, acceleration_mps2, curvature_1pm })?;
+                ride.push_pose(stamp_ns, ego.pose)?;
+                if tick.is_multiple_of(frame_every) {
+                    world.render(&mut canvas);
+                    ride.push_frame(stamp_ns, &canvas.rgb)?;
+                    if let Progress::Outcome(outcome) = ride.step(stamp_ns)? {
+                        plan = Some((tick, Follower::new(ego.pose, outcome.published.clone())));
+                    }
+                }
+            }
+        }
+        let control: Control = match &plan {
+            Some((since, plan)) => plan.control((tick - since) as f64 * TICK_S, &ego),
+            None => world.expert(),
+        };
+        world.step(control);
+        tick += 1;
+        route.metres = world.place().0 - begun_m;
+        route.seconds = world.time_s();
+    }
+    route.violations = world.violations();
+    route.finished = route.metres >= ROUTE_M;
+    Ok(Some(route))
+}
+
+/// Runs it. Also returns the tracks of the first routes, for the picture.
+///
+/// # Errors
+/// Of a ride.
+pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, Vec<Tracks>)> {
+    let routes = crew.each(
+        study.worlds,
+        || study.ride(study.config("")?),
+        |ride, seed| {
+            let mut all = Vec::with_capacity(DRIVERS.len());
+            for (_, driver) in DRIVERS {
+                let Some(route) = drive(driver, ride, seed as u64, crew.stop)? else { return Ok(None) };
+                all.push(route);
+            }
+            Ok(Some(all))
+        },
+    )?;
+    let mut table =
+        Table::new(&["driver", "routes without any", "finished", "collisions / km", "off road / km", "red lights / km", "mean speed, m/s"]);
+    let mut json = Map::new();
+    for (who, (name, _)) in DRIVERS.iter().enumerate() {
+        let share = |pick: &dyn Fn(&Route) -> bool| -> Vec<Cluster> {
+            routes.iter().map(|r| Cluster { sum: f64::from(u8::from(pick(&r[who]))), count: 1 }).collect()
+        };
+        let clean = mean(&share(&Route::is_clean));
+        let finished = mean(&share(&|r| r.finished));
+        let metres: f64 = routes.iter().map(|r| r[who].metres).sum();
+        let seconds: f64 = routes.iter().map(|r| r[who].seconds).sum();
+        let per_km =
+            |pick: &dyn Fn(&Violations) -> u32| routes.iter().map(|r| f64::from(pick(&r[who].violations))).sum::<f64>() / (metres * 1e-3);
+        let rates = [per_km(&|v| v.collisions), per_km(&|v| v.off_road), per_km(&|v| v.red_lights)];
+        let mut cells = vec![(*name).to_owned(), clean.to_string(), format!("{:.2}", finished.value)];
+        cells.extend(rates.iter().map(|r| format!("{r:.3}")));
+        cells.push(format!("{:.2}", metres / seconds));
+        table.row(cells);
+        json.insert(
+            (*name).to_owned(),
+            json!({"clean": clean.json(), "finished": finished.json(), "km": metres * 1e-3, "collisions_per_km": rates[0],
+                "off_road_per_km": rates[1], "red_lights_per_km": rates[2], "mean_speed_mps": metres / seconds}),
+        );
+    }
+    let tracks = routes
+        .into_iter()
+        .enumerate()
+        .take(12)
+        .filter_map(|(seed, all)| {
+            let [policy, expert, _]: [Route; 3] = all.try_into().ok()?;
+            Some(Tracks { seed, policy: policy.track, expert: expert.track })
+        })
+        .collect();
+    Ok((json!({"route_m": ROUTE_M, "who": json}), table, tracks))
+}

@@ -1,0 +1,92 @@
+//! `study`: a few worlds of each part. The whole study stands in docs/studies.
+
+use super::lab::{drivewam, said};
+use serde_json::Value;
+use std::path::Path;
+
+fn study(part: &str, options: &[&str]) -> (Value, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("study");
+    let mut args = vec!["study", part, "--json", "--out", out.to_str().unwrap()];
+    args.extend(options);
+    let done = drivewam(&args);
+    assert!(done.status.success(), "{}", said(&done));
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let text = std::fs::read(out.join(format!("{part}.json"))).unwrap();
+    assert_eq!(report, serde_json::from_slice::<Value>(&text).unwrap());
+    assert!(std::fs::read_to_string(out.join(format!("{part}.md"))).unwrap().contains("| "));
+    (report["figures"].clone(), dir)
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Breaks when the shipped policy gets worse, and when it stops to look: seeds 0 to 9999 are never trained on.
+#[test]
+fn the_shipped_policy_sees_on_worlds_that_it_was_not_trained_on() {
+    let (figures, _dir) = study("sight", &["--worlds", "24"]);
+    let ade = |who: &str| figures["who"][who]["ADE@4s"]["value"].as_f64().unwrap();
+    let (own, constant) = (ade("policy"), ade("constant velocity and yaw rate"));
+    println!("{own:.3} m of {constant:.3} m: {:.1} % below", 100.0 * (1.0 - own / constant));
+    assert!(own <= 0.75 * constant, "ADE@4s {own:.3} m against {constant:.3} m");
+    assert!(ade("policy, another world's camera") >= 1.25 * own && ade("policy, camera black") >= 1.25 * own);
+}
+
+/// Breaks when a way of forgetting does not forget as it says: who keeps the sign's tokens is known without any policy.
+#[test]
+fn each_memory_keeps_what_it_says() {
+    let (figures, dir) = study("memory", &["--worlds", "2", "--chunks", "24"]);
+    let of = |way: &str| figures["memory"][way].clone();
+    let kept = |way: &str| of(way)["sign_kept"]["value"].as_f64().unwrap();
+    assert!(figures["needed_chunks"].as_u64().unwrap() >= 2, "{figures}");
+    assert!((kept("full") - 1.0).abs() < 1e-9 && (kept("oracle") - 1.0).abs() < 1e-9);
+    assert!(kept("fifo") < 1e-9 && kept("random") > 0.0 && kept("random") < 0.9);
+    assert!(kept("selective, literal") > kept("fifo"));
+    let bytes = |way: &str| of(way)["bytes"].as_u64().unwrap();
+    assert_eq!(bytes("full"), bytes("fifo") / 4 * 25, "slots for 25 chunks against four");
+    assert_eq!(files(&dir.path().join("study")), ["memory-over-time.png", "memory.json", "memory.md"]);
+}
+
+/// Breaks when the closed loop does not follow the plan: the expert has no violation, and a plan of constant velocity cannot drive a kilometre.
+#[test]
+fn the_closed_loop_tells_a_driver_from_a_plan_that_looks_at_nothing() {
+    let (figures, dir) = study("routes", &["--worlds", "3"]);
+    let of = |who: &str, what: &str| figures["who"][who][what].clone();
+    assert_eq!(of("expert", "clean")["value"], 1.0);
+    assert_eq!(of("constant velocity and yaw rate", "clean")["value"], 0.0);
+    assert!(of("policy", "km").as_f64().unwrap() > 0.0);
+    assert_eq!(files(&dir.path().join("study")), ["routes-tracks.png", "routes.json", "routes.md"]);
+}
+
+/// Breaks when a long ride needs more memory than a short one.
+#[test]
+fn a_long_ride_stays_finite_in_the_memory_that_it_began_with() {
+    let (figures, _dir) = study("hours", &["--chunks", "120"]);
+    assert_eq!(figures["chunks"], 120);
+    assert_eq!(figures["memory_slots_held"], 144 + 28);
+    let resident = |when: &str| figures["resident_bytes"][when].as_f64();
+    if let (Some(before), Some(after)) = (resident("before"), resident("after")) {
+        assert!(after - before < 32e6, "{before} to {after} bytes resident");
+    }
+}
+
+#[test]
+fn wrong_options_are_refused_with_what_was_got_and_wanted() {
+    for (args, words) in [
+        (vec!["study", "sight", "--worlds", "0"], vec!["--worlds", "got 0", "1 to 5000"]),
+        (vec!["study", "memory", "--chunks", "0"], vec!["--chunks", "got 0"]),
+        (vec!["study", "sight", "--worlds", "1", "--out", "/proc/nowhere"], vec!["--out", "/proc/nowhere"]),
+        (vec!["study", "sight", "--worlds", "1", "--blind", "/nowhere", "--out", "/tmp/drivewam-study-refused"], vec!["/nowhere"]),
+        (vec!["study", "dreams"], vec!["dreams", "sight, memory, routes, hours"]),
+    ] {
+        let done = drivewam(&args);
+        let text = said(&done);
+        assert!(!done.status.success(), "{args:?} must fail");
+        for word in words {
+            assert!(text.contains(word), "{word:?} is missing in {text}");
+        }
+    }
+}
