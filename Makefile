@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 WAN := target/wan_vae
 
-.PHONY: test rust python setup lint fixtures
+.PHONY: test rust python setup lint fixtures study bench
 
 test: lint rust python
 
@@ -34,3 +34,19 @@ $(WAN)/manifest.yaml: $(VENV)/ready $(wildcard export/drivewam_export/*.py expor
 
 python: setup
 	cd export && ../$(VENV)/bin/python -m pytest -q
+
+# Hours, outside of `make test`: what docs/studies and docs/bench hold.
+
+study:
+	cargo build --release
+	for part in sight memory routes hours; do target/release/drivewam study $$part --out docs/studies || exit 1; done
+
+MIDDLE := target/bench/middle
+
+bench: setup $(MIDDLE)/manifest.yaml
+	cargo build --release
+	$(VENV)/bin/python -m drivewam_export.bench --out docs/bench
+
+$(MIDDLE)/manifest.yaml: $(VENV)/ready configs/model/middle.yaml
+	mkdir -p target/bench
+	$(VENV)/bin/python -m drivewam_export.onnx_graphs.export --config configs/model/middle.yaml --checkpoint random:0 --out $(MIDDLE)

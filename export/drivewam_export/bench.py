@@ -24,17 +24,17 @@ import yaml
 
 from .config import ModelConfig, load
 from .folder import open_checkpoint
-from .peers import OnnxLoop, Published
+from .peers import OnnxLoop, Published, best, best_numpy
 from .rollout import Options
 
 
 class Ours:
     """Our program, which drives so many chunks as it is told."""
 
-    def __init__(self, program: Path, config: Path, threads: int, extra: list[str], env: dict):
-        sets = [f"engine.threads={threads}", f"target.threads={threads}", *extra]
-        command = [str(program), "bench", str(config), *(part for s in sets for part in ("--set", s))]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | env)
+    def __init__(self, program: Path, config: Path, threads: int, sets: list[str], env: dict | None = None, flags: tuple = ()):
+        sets = [f"engine.threads={threads}", f"target.threads={threads}", *sets]
+        command = [str(program), "bench", str(config), *flags, *(part for s in sets for part in ("--set", s))]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | (env or {}))
         self.ready = self._line()
 
     def _line(self) -> dict:
@@ -113,6 +113,68 @@ def _timed(work, times: int) -> float:
     return (time.perf_counter() - begun) / times
 
 
+class Forgetting:
+    """Selection and overwrite of a full memory, layer by layer, as a Python program writes it: rows [n, H*D] in one piece, `choose` names what stays."""
+
+    def __init__(self, config: ModelConfig, memory: dict, numpy: bool):
+        self.pools, self.choose = [], best_numpy if numpy else best
+        rand = lambda *shape: np.random.default_rng(0).standard_normal(shape, np.float32) if numpy else torch.randn(*shape)
+        for slots, new in ((memory["video_slots"], config.nv), (memory["action_slots"], config.na)):
+            layers = [(rand(slots, config.dim), rand(slots, config.dim)) for _ in range(config.layers)]
+            self.pools.append((layers, rand(new, config.dim), rand(new, config.dim), rand(new, config.dim)))
+
+    def one(self) -> float:
+        begun = time.perf_counter()
+        for layers, k, v, q in self.pools:
+            for keys, values in layers:
+                stays = self.choose(keys, q, 0.07, len(keys) - len(k))
+                goes = np.ones(len(keys), bool)
+                goes[np.asarray(stays)] = False
+                goes = goes.nonzero()[0]
+                keys[goes], values[goes] = k, v
+        return 1e3 * (time.perf_counter() - begun)
+
+    def drive(self, chunks: int) -> list[float]:
+        return [self.one() for _ in range(chunks)]
+
+    def close(self):
+        pass
+
+
+def selection(name: str, args) -> dict:
+    """Host selection beside PyTorch's and NumPy's, same formula in O(L d)."""
+    config, document = load(Path("configs/model") / f"{name}.yaml"), yaml.safe_load((Path("configs") / f"{name}.yaml").read_text())
+    memory, chunks = document["memory"], args.chunks if config.dim > 1000 else 50
+    ours = lambda: Ours(args.program, Path("configs") / f"{name}.yaml", args.threads, [], flags=("--selection",))
+    contenders = {"ours": ours(), "ours, again": ours(), "PyTorch": Forgetting(config, memory, False), "NumPy": Forgetting(config, memory, True)}
+    took = turns(contenders, args.rounds, chunks, f"selection at {name}")
+    for contender in contenders.values():
+        contender.close()
+    flops, plain = 0.0, 0.0
+    for slots, new in ((memory["video_slots"], config.nv), (memory["action_slots"], config.na)):
+        flops += config.layers * 2.0 * config.dim * slots * (new + 2)  # q.k; norms and sums of the keys; products with the sum
+        q, k = torch.randn(new, config.dim), torch.randn(slots, config.dim)
+        plain += config.layers * min(_timed(lambda: q @ k.T, 8) for _ in range(5)) * (new + 2) / new
+    middle = float(np.median(took["ours"]))
+    return {
+        "chunk_ms": {who: spread(v) for who, v in took.items()},
+        "times_ours": {who: spread(v / took["ours"]) for who, v in took.items()},
+        "gflop": flops * 1e-9,
+        "share_of_product_rate": 1e3 * plain / middle,
+    }
+
+
+def turns(contenders: dict, rounds: int, chunks: int, what: str) -> dict[str, np.ndarray]:
+    """Milliseconds per chunk of each contender, the median of each round; who goes first is drawn anew in every round."""
+    took: dict[str, list[float]] = {who: [] for who in contenders}
+    order = random.Random(0)
+    for turn in range(rounds):
+        for who in order.sample(list(contenders), len(contenders)):
+            took[who].append(float(np.median(contenders[who].drive(chunks))))
+        print(f"{what}: round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
+    return {who: np.array(ms) for who, ms in took.items()}
+
+
 def spread(values) -> dict:
     low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
     return {"median": float(middle), "low": float(low), "high": float(high)}
@@ -127,7 +189,7 @@ def compare(name: str, config_path: Path, folder: Path, args) -> dict:
     rows = next(iter(opened.rows.values()))
     torch.set_num_threads(args.threads)
     library = next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so*"))
-    ours = lambda *extra: Ours(args.program, config_path, args.threads, list(extra), {"ORT_DYLIB_PATH": str(library)})
+    ours = lambda *sets: Ours(args.program, config_path, args.threads, list(sets), {"ORT_DYLIB_PATH": str(library)})
     contenders = {
         "ours, rten": ours("engine.kind=rten"),
         "ours, ort": ours("engine.kind=ort"),
@@ -136,12 +198,7 @@ def compare(name: str, config_path: Path, folder: Path, args) -> dict:
         "published loop, torch.compile": Peer(Published(opened.model, opened.codec, options, True), config, rows, 7),
         "Python + ONNX Runtime, 17 passes": Peer(OnnxLoop(folder, config, options, args.threads), config, rows, 7),
     }
-    took: dict[str, list[list[float]]] = {who: [] for who in contenders}
-    order = random.Random(0)
-    for turn in range(args.rounds):
-        for who in order.sample(list(contenders), len(contenders)):
-            took[who].append(contenders[who].drive(args.chunks))
-        print(f"{name}: round {turn + 1} of {args.rounds}", file=sys.stderr, flush=True)
+    per_chunk = turns(contenders, args.rounds, args.chunks, name)
     outside = {}
     for who in ("ours, rten", "ours, ort"):
         stages = contenders[who].last["stages_ms"]
@@ -149,7 +206,6 @@ def compare(name: str, config_path: Path, folder: Path, args) -> dict:
         outside[who] = sum(sum(stages[s]) for s in ("ingest", "select", "solver", "decode", "guard")) / total
     for contender in contenders.values():
         contender.close()
-    per_chunk = {who: np.array([np.median(r) for r in rounds]) for who, rounds in took.items()}
     slots = options.memory.video_slots + options.memory.action_slots
     alone, gflop = products_ms(config, slots)
     return {
@@ -174,6 +230,11 @@ def markdown(report: dict) -> str:
             f"{100 * products['share_of_ours_ort']:.0f} % of ours on ort, {100 * products['share_of_ours_rten']:.0f} % on rten. Outside of engines: "
             + ", ".join(f"{100 * share:.2f} % ({who})" for who, share in size["outside_engines"].items()) + ".", "",
         ]
+    for name, found in report["selection"].items():
+        lines += [f"## Host selection, {name}", "", "| who | ms a chunk, all layers | times ours |", "|---|---|---|"]
+        show = lambda s, digits: f"{s['median']:.{digits}f} [{s['low']:.{digits}f}, {s['high']:.{digits}f}]"
+        lines += [f"| {who} | {show(found['chunk_ms'][who], 3)} | {show(found['times_ours'][who], 2)} |" for who in found["chunk_ms"]]
+        lines += ["", f"{found['gflop']:.3f} GFLOP a chunk, at {100 * found['share_of_product_rate']:.0f} % of the rate of the plain product q k^T in `torch.matmul`.", ""]
     return "\n".join(lines)
 
 
@@ -188,6 +249,7 @@ def main() -> None:
     parser.add_argument("--program", type=Path, default=Path("target/release/drivewam"))
     parser.add_argument("--sizes", default="tiny,middle")
     parser.add_argument("--folders", default="engines/tiny,target/bench/middle")
+    parser.add_argument("--selections", default="tiny,drivewam-5b", help="configurations whose memory is selected from by itself")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--chunks", type=int, default=4, help="of each contender in a round")
     parser.add_argument("--threads", type=int, default=2)
@@ -195,7 +257,8 @@ def main() -> None:
     sizes = {}
     for name, folder in zip(args.sizes.split(","), args.folders.split(",")):
         sizes[name] = compare(name, Path("configs") / f"{name}.yaml", Path(folder), args)
-    report = {"schema": 1, "machine": machine(), "rounds": args.rounds, "chunks": args.chunks, "threads": args.threads, "sizes": sizes}
+    chosen = {name: selection(name, args) for name in args.selections.split(",")}
+    report = {"schema": 1, "selection": chosen, "machine": machine(), "rounds": args.rounds, "chunks": args.chunks, "threads": args.threads, "sizes": sizes}
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "bench.json").write_text(json.dumps(report, indent=1) + "\n")
     (args.out / "bench.md").write_text(markdown(report))

@@ -6,6 +6,7 @@ mod chosen;
 mod course;
 mod crew;
 mod hours;
+mod kept;
 mod memory;
 mod pictures;
 mod routes;
@@ -205,6 +206,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             let (figures, table, over_time) = memory::run(&study, &crew)?;
             if !stop.load(Ordering::Relaxed) {
                 draw("memory-over-time.png", &|path| pictures::over_time(&over_time, path))?;
+                draw("memory-kept.png", &|path| kept::draw(&study, &stop, path))?;
             }
             (figures, table)
         }

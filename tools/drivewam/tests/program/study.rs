@@ -47,7 +47,7 @@ fn each_memory_keeps_what_it_says() {
     assert!(kept("selective, literal") > kept("fifo"));
     let bytes = |way: &str| of(way)["bytes"].as_u64().unwrap();
     assert_eq!(bytes("full"), bytes("fifo") / 4 * 25, "slots for 25 chunks against four");
-    assert_eq!(files(&dir.path().join("study")), ["memory-over-time.png", "memory.json", "memory.md"]);
+    assert_eq!(files(&dir.path().join("study")), ["memory-kept.png", "memory-over-time.png", "memory.json", "memory.md"]);
 }
 
 /// Breaks when the closed loop does not follow the plan: the expert has no violation, and a plan of constant velocity cannot drive a kilometre.

@@ -1,5 +1,7 @@
 //! `drivewam bench`: chunks on demand, for a comparison that takes turns (`make bench`).
 
+mod selection;
+
 use crate::shipped::ConfigArgs;
 use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
@@ -8,6 +10,7 @@ use drivewam::telemetry::Stage;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera};
 use drivewam_engine::Folder;
 use drivewam_world::{Canvas, Options, World};
+use selection::Selection;
 use serde_json::{Map, Value, json};
 use std::io::BufRead;
 
@@ -21,6 +24,9 @@ pub(crate) struct Args {
     /// Chunks driven before the first answer: the memory is full then.
     #[arg(long, default_value_t = 8)]
     warmup: usize,
+    /// Instead of chunks: the selection of a full memory by itself, with no engine.
+    #[arg(long)]
+    selection: bool,
 }
 
 /// A ride through a drawn world that never ends.
@@ -65,6 +71,14 @@ impl Endless {
 /// Of the configuration, the engines or the ride; a line that is not a number.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let named = args.config.load()?;
+    if args.selection {
+        let mut selection = Selection::new(&named.config)?;
+        say!("{}", json!({"ready": true}));
+        return answer(|count| {
+            let took: Vec<f64> = (0..count).map(|_| selection.forget()).collect::<Result<_>>()?;
+            Ok(json!({"chunk_ms": took}))
+        });
+    }
     let folder = Folder::open(named.config.engine.folder.as_ref(), None)?;
     let model = named.config.model.clone();
     let camera = SourceCamera::of_model(&model);
@@ -76,9 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         endless.chunk()?;
     }
     say!("{}", json!({"ready": true, "engines": engines, "arena_bytes": endless.ride.arena().bytes()}));
-    for line in std::io::stdin().lock().lines() {
-        let line = line.context("standard input cannot be read")?;
-        let count: usize = line.trim().parse().with_context(|| format!("standard input: not a number of chunks (got {line:?})"))?;
+    answer(|count| {
         let mut stages = vec![Vec::with_capacity(count); Stage::ALL.len()];
         let (mut totals, mut passes) = (Vec::with_capacity(count), 0);
         for _ in 0..count {
@@ -88,7 +100,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             stages.iter_mut().zip(ns).for_each(|(all, ns)| all.push(ns as f64 * 1e-6));
         }
         let stages: Map<String, Value> = Stage::ALL.iter().zip(stages).map(|(s, ms)| (s.as_str().to_owned(), json!(ms))).collect();
-        say!("{}", json!({"chunk_ms": totals, "passes": passes, "stages_ms": stages}));
+        Ok(json!({"chunk_ms": totals, "passes": passes, "stages_ms": stages}))
+    })
+}
+
+/// One line of JSON for each line of standard input.
+fn answer(mut to: impl FnMut(usize) -> Result<Value>) -> Result<()> {
+    for line in std::io::stdin().lock().lines() {
+        let line = line.context("standard input cannot be read")?;
+        let count: usize = line.trim().parse().with_context(|| format!("standard input: not a number of chunks (got {line:?})"))?;
+        say!("{}", to(count)?);
     }
     Ok(())
 }

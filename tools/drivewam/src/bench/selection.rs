@@ -1,0 +1,85 @@
+//! Host selection by itself: scores, choice and overwrite of a whole memory, at the configuration's shape and without any engine.
+
+use anyhow::Result;
+use drivewam_core::arena::{Planner, Region};
+use drivewam_core::bindings::MASKED;
+use drivewam_core::config::Config;
+use drivewam_core::dtype::DType;
+use drivewam_core::noise::{Stream, standard_normal};
+use drivewam_core::rope::RopeTable;
+use drivewam_core::selection::Policy;
+use drivewam_device::{Device, HostDevice, KvLayout, KvRegions, PassKv, Pool};
+use std::time::Instant;
+
+/// A full memory that forgets for every chunk.
+pub(super) struct Selection {
+    device: HostDevice,
+    pass: PassKv,
+    video: usize,
+    action: usize,
+    chunk: u32,
+}
+
+impl Selection {
+    /// A memory of the configuration's shape, filled with chunks of noise.
+    ///
+    /// # Errors
+    /// The memory is not to be had.
+    pub(super) fn new(config: &Config) -> Result<Self> {
+        let model = &config.model;
+        let (video_slots, action_slots, tail_slots) = config.slots();
+        let layout = KvLayout {
+            layers: model.layers,
+            heads: model.heads,
+            head_dim: model.head_dim,
+            video_slots,
+            action_slots,
+            tail_slots,
+            pass_tokens: model.packed_tokens(),
+            scoring: config.memory.scoring,
+            rope: RopeTable::new(model),
+        };
+        let mut planner = Planner::new();
+        let mut per_layer = |name: &str, rows: usize| -> Result<Vec<Region>> {
+            let shape = [layout.heads, rows, layout.head_dim];
+            (0..layout.layers).map(|l| Ok(planner.add("memory", format!("{name}.{l}"), DType::F32, &shape)?)).collect()
+        };
+        let (k, v) = (per_layer("mem_k", layout.slots())?, per_layer("mem_v", layout.slots())?);
+        let tokens = layout.pass_tokens;
+        let pass = PassKv { tokens, k: per_layer("k", tokens)?, v: per_layer("v", tokens)?, q: per_layer("q", tokens)? };
+        let bias = planner.add("memory", "mem_bias", DType::F32, &[layout.slots()])?;
+        let mut device = HostDevice::new(planner.finish(config.target.arena_bytes)?, config.target.threads)?;
+        device.fill(bias, MASKED)?;
+        device.kv_open(layout, KvRegions { k, v, bias })?;
+        let mut selection = Self { device, pass, video: model.video_tokens(), action: model.action_tokens(), chunk: 0 };
+        for _ in 0..=video_slots.div_ceil(selection.video) {
+            selection.renew()?;
+            selection.forget()?;
+        }
+        Ok(selection)
+    }
+
+    /// New numbers in the pass.
+    fn renew(&mut self) -> Result<()> {
+        let regions: Vec<Region> = self.pass.k.iter().chain(&self.pass.v).chain(&self.pass.q).copied().collect();
+        for (i, region) in regions.into_iter().enumerate() {
+            let mut numbers = vec![0.0; region.len()];
+            standard_normal(i as u64, self.chunk.into(), Stream::Video, &mut numbers);
+            self.device.upload(region, &numbers)?;
+        }
+        Ok(())
+    }
+
+    /// One chunk: both pools of all layers. Milliseconds.
+    ///
+    /// # Errors
+    /// Of the device.
+    pub(super) fn forget(&mut self) -> Result<f64> {
+        let from = Instant::now();
+        let (policy, chunk) = (Policy::Selective(&[]), self.chunk);
+        self.device.kv_commit_observed(Pool::Video, policy, chunk, &self.pass, 0..self.video)?;
+        self.device.kv_commit_observed(Pool::Action, policy, chunk, &self.pass, self.video..self.video + self.action)?;
+        self.chunk += 1;
+        Ok(from.elapsed().as_secs_f64() * 1e3)
+    }
+}
