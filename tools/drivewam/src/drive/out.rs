@@ -1,11 +1,15 @@
 //! The output folder: filled aside, renamed when it is whole, removed when it is not.
 
 use anyhow::{Context, Result, bail};
-use std::fs;
+use serde_json::Value;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// The file by which a folder is known as a former drive's.
 pub(super) const SUMMARY: &str = "summary.json";
+
+/// Held while a folder is filled; not part of it.
+const LOCK: &str = ".lock";
 
 /// A folder under way. Dropped before [`Out::finish`], it leaves nothing behind.
 #[derive(Debug)]
@@ -14,7 +18,25 @@ pub(super) struct Out {
     aside: PathBuf,
     /// Folders above that were made for it.
     made: Vec<PathBuf>,
+    /// Of the folder aside, for as long as it is filled.
+    lock: Option<File>,
     is_finished: bool,
+}
+
+/// Whether `folder` holds what a drive wrote.
+fn is_drive(folder: &Path) -> bool {
+    let summary = fs::read(folder.join(SUMMARY)).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    summary.is_some_and(|s| s.get("schema").is_some() && s.get("rollouts").is_some())
+}
+
+/// Takes the lock of a folder aside.
+fn lock(aside: &Path) -> Result<File> {
+    let file = File::options().create(true).append(true).open(aside.join(LOCK)).with_context(|| format!("{aside:?} cannot be written"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!("{aside:?}: another drive is filling it"),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{aside:?} cannot be locked")),
+    }
 }
 
 impl Out {
@@ -29,8 +51,8 @@ impl Out {
                 bail!("--out {target:?}: not a folder");
             }
             let mut entries = fs::read_dir(target).with_context(|| format!("--out {target:?} cannot be read"))?;
-            if entries.next().is_some() && !target.join(SUMMARY).is_file() && !force {
-                bail!("--out {target:?}: not empty and not a former drive's (got no {SUMMARY:?} in it, wanted one, or --force)");
+            if entries.next().is_some() && !is_drive(target) && !force {
+                bail!("--out {target:?}: not empty and not a former drive's (got no {SUMMARY:?} of a drive in it, wanted one, or --force)");
             }
         }
         let mut made = Vec::new();
@@ -41,12 +63,14 @@ impl Out {
         }
         let mut aside_name = name.to_owned();
         aside_name.push(".partial");
-        let mut out = Self { target: target.to_owned(), aside: target.with_file_name(aside_name), made, is_finished: false };
-        if out.aside.exists() {
-            fs::remove_dir_all(&out.aside)
-                .with_context(|| format!("{:?}, left by a drive that was killed, cannot be removed", out.aside))?;
+        let aside = target.with_file_name(aside_name);
+        if aside.exists() {
+            drop(lock(&aside)?);
+            fs::remove_dir_all(&aside).with_context(|| format!("{aside:?}, left by a drive that was killed, cannot be removed"))?;
         }
+        let mut out = Self { target: target.to_owned(), aside, made, lock: None, is_finished: false };
         fs::create_dir_all(&out.aside).with_context(|| format!("--out {:?} cannot be written", out.target))?;
+        out.lock = Some(lock(&out.aside)?);
         out.folder("overlay")?;
         Ok(out)
     }
@@ -81,6 +105,7 @@ impl Out {
             let _ = fs::remove_dir_all(&old);
             fs::rename(&self.target, &old).with_context(|| format!("{:?} cannot be replaced", self.target))?;
         }
+        let _ = fs::remove_file(self.aside.join(LOCK));
         if let Err(error) = fs::rename(&self.aside, &self.target) {
             if had_one {
                 let _ = fs::rename(&old, &self.target);
@@ -120,6 +145,21 @@ mod tests {
         assert!(!dir.path().join("a").exists());
     }
 
+    /// Breaks when a second drive removes what a first one is writing.
+    #[test]
+    fn two_drives_do_not_fill_one_folder_and_a_killed_one_is_in_nobody_s_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("drive");
+        let first = Out::begin(&target, false).unwrap();
+        let error = Out::begin(&target, false).unwrap_err().to_string();
+        assert!(error.contains("another drive is filling it"), "{error}");
+        assert!(dir.path().join("drive.partial/overlay").exists());
+        drop(first);
+        fs::create_dir(dir.path().join("drive.partial")).unwrap();
+        Out::begin(&target, false).unwrap().finish().unwrap();
+        assert!(!target.join(LOCK).exists());
+    }
+
     #[test]
     fn a_former_drive_is_replaced_whole_and_anything_else_only_by_force() {
         let dir = tempfile::tempdir().unwrap();
@@ -129,6 +169,8 @@ mod tests {
         assert!(Out::begin(&target, false).unwrap_err().to_string().contains("--force"));
         assert!(target.join("letter").exists() && !dir.path().join("drive.partial").exists());
         fs::write(target.join(SUMMARY), "{}").unwrap();
+        assert!(Out::begin(&target, false).is_err(), "somebody else's summary");
+        fs::write(target.join(SUMMARY), r#"{"schema": 1, "rollouts": 1}"#).unwrap();
         let out = Out::begin(&target, false).unwrap();
         assert!(target.join("letter").exists(), "the old one stays until the new one is whole");
         out.write(SUMMARY, "{}").unwrap();
