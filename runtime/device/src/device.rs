@@ -108,6 +108,21 @@ impl KvCounts {
     }
 }
 
+/// What moved since the device was made. It depends on the plan and the ride, never on the machine: a regression shows in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Bytes from the caller into the arena.
+    pub uploaded: u64,
+    /// Bytes from the arena to the caller.
+    pub downloaded: u64,
+    /// Bytes of keys and values from a pass into the memory: each once, whatever is forgotten.
+    pub committed: u64,
+    /// Pictures resampled.
+    pub pictures: u64,
+    /// Solver steps.
+    pub steps: u64,
+}
+
 /// Memory and the operations between engine calls. See the module's doc.
 pub trait Device: Send + fmt::Debug {
     /// The machine in words, for reports.
@@ -195,6 +210,9 @@ pub trait Device: Send + fmt::Debug {
 
     /// Slots that hold a token.
     fn kv_counts(&self) -> KvCounts;
+
+    /// What moved so far.
+    fn traffic(&self) -> Traffic;
 
     /// The slot table of one layer, for people and tests: allocates, and waits for the device.
     ///

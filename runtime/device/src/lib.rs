@@ -26,6 +26,6 @@ pub mod device;
 pub mod host;
 pub mod taps;
 
-pub use device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool};
+pub use device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
 pub use host::{HostArena, HostDevice};
 pub use taps::Taps;

@@ -9,7 +9,7 @@ mod threads;
 
 pub use arena::{HostArena, Lease, Lent, Reads, Writes};
 
-use crate::device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool};
+use crate::device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
 use crate::taps::Taps;
 use drivewam_core::arena::{ArenaPlan, Region};
 use drivewam_core::flow::solver::{self, SolverStep};
@@ -29,6 +29,17 @@ pub struct HostDevice {
     simd: Simd,
     camera: Camera,
     kv: Option<Kv>,
+    traffic: Traffic,
+}
+
+/// Bytes of f32.
+const fn bytes(numbers: usize) -> u64 {
+    (numbers * size_of::<f32>()) as u64
+}
+
+/// Bytes of the keys and values of `rows` rows of a pass.
+fn bytes_of(pass: &PassKv, rows: &Range<usize>) -> u64 {
+    pass.k.iter().chain(&pass.v).map(|region| bytes(region.len() / pass.tokens.max(1) * rows.len())).sum()
 }
 
 impl HostDevice {
@@ -43,6 +54,7 @@ impl HostDevice {
             simd: Simd::detect(),
             camera: Camera::default(),
             kv: None,
+            traffic: Traffic::default(),
         })
     }
 
@@ -85,6 +97,7 @@ impl Device for HostDevice {
             Some(place) => place.copy_from_slice(data),
             None => return Err(length(to.len(), format!("at least {}", data.len()))),
         }
+        self.traffic.uploaded += bytes(data.len());
         Ok(())
     }
 
@@ -93,6 +106,7 @@ impl Device for HostDevice {
             Some(values) => out.copy_from_slice(values),
             None => return Err(length(from.len(), format!("at least {}", out.len()))),
         }
+        self.traffic.downloaded += bytes(out.len());
         Ok(())
     }
 
@@ -107,6 +121,7 @@ impl Device for HostDevice {
     }
 
     fn resample(&mut self, picture: &[u8], to: Region) -> Result<()> {
+        self.traffic.pictures += 1;
         self.camera.resample(self.simd, picture, self.arena.f32_mut(to)?)
     }
 
@@ -119,6 +134,7 @@ impl Device for HostDevice {
         width: usize,
         channels: &[usize],
     ) -> Result<()> {
+        self.traffic.steps += 1;
         match *history {
             [] => {
                 let ([velocity], [x]) = self.arena.disjoint([velocity], [x])?;
@@ -146,8 +162,11 @@ impl Device for HostDevice {
     }
 
     fn kv_commit_predicted(&mut self, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
+        let moved = bytes_of(pass, &rows);
         let (kv, host) = self.kv()?;
-        kv.commit_predicted(host, chunk, pass, rows)
+        kv.commit_predicted(host, chunk, pass, rows)?;
+        self.traffic.committed += moved;
+        Ok(())
     }
 
     fn kv_drop_predicted(&mut self) -> Result<()> {
@@ -156,12 +175,19 @@ impl Device for HostDevice {
     }
 
     fn kv_commit_observed(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
+        let moved = bytes_of(pass, &rows);
         let (kv, host) = self.kv()?;
-        kv.commit_observed(host, pool, policy, chunk, pass, rows)
+        kv.commit_observed(host, pool, policy, chunk, pass, rows)?;
+        self.traffic.committed += moved;
+        Ok(())
     }
 
     fn kv_counts(&self) -> KvCounts {
         self.kv.as_ref().map(Kv::counts).unwrap_or_default()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     fn kv_table(&mut self, layer: usize) -> Result<SlotTable> {

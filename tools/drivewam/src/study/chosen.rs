@@ -4,7 +4,7 @@ use drivewam_core::Result;
 use drivewam_core::arena::{ArenaPlan, Region};
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Slot, SlotTable};
-use drivewam_device::{Device, HostArena, HostDevice, KvCounts, KvLayout, KvRegions, PassKv, Pool, Taps};
+use drivewam_device::{Device, HostArena, HostDevice, KvCounts, KvLayout, KvRegions, PassKv, Pool, Taps, Traffic};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -169,6 +169,10 @@ impl Device for ChosenDevice {
 
     fn kv_counts(&self) -> KvCounts {
         self.host.kv_counts()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.host.traffic()
     }
 
     fn kv_table(&mut self, layer: usize) -> Result<SlotTable> {

@@ -1,0 +1,79 @@
+//! Counts of one chunk that do not depend on the machine. They may fall, and then the baseline falls with them; a rise is a regression.
+//!
+//! Allocations are counted in `no_alloc.rs`: there are none.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use drivewam::ingest::EgoState;
+use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
+use drivewam_core::config::Layer;
+use drivewam_core::dims::Command;
+use drivewam_core::pose::Pose2;
+use drivewam_device::Traffic;
+use drivewam_engine::Folder;
+use std::path::Path;
+
+const MS: i64 = 1_000_000;
+
+/// Everything that a chunk with a full memory is counted by.
+#[derive(Debug, PartialEq, Eq)]
+struct Counts {
+    passes: u32,
+    traffic: Traffic,
+    arena_bytes: usize,
+}
+
+fn chunk(ride: &mut Ride, from_ms: i64) -> u32 {
+    let picture = vec![90u8; 64 * 112 * 3];
+    let mut passes = 0;
+    for tick in 0..40 {
+        let ms = from_ms + tick * 100;
+        ride.push_ego(ms * MS, EgoState { speed_mps: 7.0, ..EgoState::default() }).unwrap();
+        ride.push_pose(ms * MS, Pose2::new(0.7 * (ms / 100) as f64, 0.0, 0.0)).unwrap();
+        ride.push_frame(ms * MS, &picture).unwrap();
+        if let Progress::Outcome(outcome) = ride.step(ms * MS).unwrap() {
+            passes = outcome.stages.passes();
+        }
+    }
+    passes
+}
+
+fn counts(set: &str) -> Counts {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
+    let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
+    let folder = Folder::open(config.engine.folder.as_ref(), None).unwrap();
+    let camera = SourceCamera::of_model(&config.model);
+    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap();
+    ride.push_command(0, Command::Straight).unwrap();
+    for warmup in 0..6 {
+        chunk(&mut ride, warmup * 4000);
+    }
+    let before = ride.device().traffic();
+    let passes = chunk(&mut ride, 24_000);
+    let after = ride.device().traffic();
+    let traffic = Traffic {
+        uploaded: after.uploaded - before.uploaded,
+        downloaded: after.downloaded - before.downloaded,
+        committed: after.committed - before.committed,
+        pictures: after.pictures - before.pictures,
+        steps: after.steps - before.steps,
+    };
+    Counts { passes, traffic, arena_bytes: ride.arena().bytes() }
+}
+
+/// Breaks when a chunk runs more passes, copies more, or needs more memory than it did.
+#[test]
+fn a_chunk_costs_what_it_cost() {
+    let selective = counts("{memory: {policy: selective}}");
+    println!("{selective:?}");
+    // Keys and values of 36 observed and 28 predicted tokens, six layers, width 128, once each: forgetting moves nothing else.
+    assert_eq!(selective.traffic.committed, 2 * 4 * 128 * 6 * (36 + 28));
+    assert_eq!(selective, BASELINE);
+    assert_eq!(counts("{memory: {policy: fifo}}"), selective, "what is copied does not depend on who forgets");
+}
+
+const BASELINE: Counts = Counts {
+    passes: 14,
+    traffic: Traffic { uploaded: 34_828, downloaded: 24_576, committed: 393_216, pictures: 4, steps: 13 },
+    arena_bytes: 2_019_584,
+};
