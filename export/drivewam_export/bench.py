@@ -3,7 +3,7 @@
 Every round each contender drives a few chunks, in an order drawn anew; a ratio is the median over rounds of (peer's time per chunk / ours), with the
 range that nine rounds of ten lie in. The noise floor is the same ratio of our program to a second copy of itself. Same machine, same cores, same
 number of threads. What a chunk is: four frames to a latent, the observed commit with selection, all passes, a trajectory; drawing frames is not.
-Also: the share of the chunk's time that its matrix products alone need in plain `torch.matmul`, and host selection at the paper's shape.
+Also: the share of the chunk's time that the transformer's matrix products alone need in plain `torch.matmul`, and host selection at the paper's shape.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ class Forgetting:
 
     def __init__(self, config: ModelConfig, memory: dict, numpy: bool):
         self.pools, self.choose = [], best_numpy if numpy else best
-        rand = lambda *shape: np.random.default_rng(0).standard_normal(shape, np.float32) if numpy else torch.randn(*shape)
+        generator = np.random.default_rng(0)
+        rand = lambda *shape: generator.standard_normal(shape, np.float32) if numpy else torch.from_numpy(generator.standard_normal(shape, np.float32))
         for slots, new in ((memory["video_slots"], config.nv), (memory["action_slots"], config.na)):
             layers = [(rand(slots, config.dim), rand(slots, config.dim)) for _ in range(config.layers)]
             self.pools.append((layers, rand(new, config.dim), rand(new, config.dim), rand(new, config.dim)))
@@ -201,18 +202,19 @@ def compare(name: str, config_path: Path, folder: Path, args) -> dict:
     per_chunk = turns(contenders, args.rounds, args.chunks, name)
     outside = {}
     for who in ("ours, rten", "ours, ort"):
-        stages = contenders[who].last["stages_ms"]
-        total = sum(sum(ms) for ms in stages.values())
-        outside[who] = sum(sum(stages[s]) for s in ("ingest", "select", "solver", "decode", "guard")) / total
+        last = contenders[who].last
+        outside[who] = 1 - sum(sum(last["stages_ms"][s]) for s in ("encode", "observe", "context", "video", "action")) / sum(last["chunk_ms"])
     for contender in contenders.values():
         contender.close()
-    slots = options.memory.video_slots + options.memory.action_slots
+    slots = options.memory.video_slots + options.memory.action_slots + config.nv  # with the tail
     alone, gflop = products_ms(config, slots)
     return {
         "chunk_ms": {who: spread(values) for who, values in per_chunk.items()},
         "times_ours_ort": {who: spread(values / per_chunk["ours, ort"]) for who, values in per_chunk.items()},
         "times_ours_rten": {who: spread(values / per_chunk["ours, rten"]) for who, values in per_chunk.items()},
         "outside_engines": outside,
+        "passes": {who: contenders[who].last["passes"] for who in outside},
+        "engines": {who: contenders[who].ready["engines"]["dit"] for who in outside},
         "products": {"gflop": gflop, "alone_ms": alone, "share_of_ours_ort": alone / float(np.median(per_chunk["ours, ort"])), "share_of_ours_rten": alone / float(np.median(per_chunk["ours, rten"]))},
     }
 

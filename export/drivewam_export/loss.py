@@ -64,12 +64,15 @@ def flow_matching_loss(layout: Layout, velocity, clean, noise, *, beta_action: f
     return weight_video * video + beta_action * action, video, action
 
 
-def displacement_loss(config, tokens, truth, metres):
-    """Mean distance in metres of positions that are sums of increments, between normalised action tokens [..., Na, W]; smooth below 0.1 m.
+def displacement_loss(config, tokens, truth, metres, weight_lateral: float = 2.0):
+    """Mean distances in metres of positions that are sums of increments, between normalised action tokens [..., Na, W]: along and across the
+    car's heading at t0, each smooth below 0.1 m, for a trajectory that is denoised from zero in one step.
 
-    `metres` [3]: of one unit of a normalised increment. What ADE measures, for a trajectory that is denoised from zero in one step.
+    `metres` [3]: of one unit of a normalised increment. The axes are apart because how far the car will have come is often unknowable, and where the
+    lane runs is not: in one norm the first would drown the second. Returns (along + weight_lateral * across, along, across).
     """
     error = (tokens - truth)[..., list(config.action.used_channels)]
     steps = error.reshape(*error.shape[:-2], config.poses, 3) * metres
-    square = steps[..., :2].cumsum(-2).square().sum(-1)
-    return ((square + 0.01).sqrt() - 0.1).mean()
+    distance = (steps[..., :2].cumsum(-2).square() + 0.01).sqrt() - 0.1
+    along, across = distance.mean(dim=tuple(range(distance.dim() - 1)))
+    return along + weight_lateral * across, along, across

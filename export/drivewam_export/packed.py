@@ -13,7 +13,7 @@ A token has a chunk c, a parity g = 2c (video) or 2c+1 (action), and a copy: noi
 Several noisy action copies of a chunk, each with a flow time of its own, share one sequence: a copy sees itself and clean tokens only.
 With `imagined`, a second noisy video copy holds what the model itself predicts of a chunk, and the chunk's noisy actions see it in place of the
 clean video: what they meet in a ride.
-Tokens of chunk c read the guidance and ego of chunk c; those of chunk 0 read chunk 1's.
+Tokens of chunk c read the guidance and ego of chunk c. Where chunk 0 is a rollout's first frame, its caller gives it chunk 1's.
 """
 
 from __future__ import annotations
@@ -102,9 +102,6 @@ class Layout:
         self.within = torch.cat(within)
         self.rope = self.rope_at(torch.tensor(frames))
         self.visible = self._visible(window)
-        # Of the guidance and ego rows of chunk c, the tokens of chunk c see all; chunk 0's see those of chunk 1.
-        reads = torch.tensor([max(g.chunk, 1) if chunks > 1 else 0 for g in self.groups])[self.group]
-        self.reads = reads
         self.ego_bias = self.context_bias(config.ego.tokens)
 
     def _visible(self, window):
@@ -131,7 +128,7 @@ class Layout:
     def context_bias(self, rows: int) -> torch.Tensor:
         """[1, 1, N, chunks*rows]: each token sees its own chunk's rows."""
         owner = torch.arange(self.chunks).repeat_interleave(rows)
-        return torch.where(self.reads[:, None] == owner[None, :], 0.0, MASKED)[None, None]
+        return torch.where(self.chunk[:, None] == owner[None, :], 0.0, MASKED)[None, None]
 
     def find(self, chunk: int, is_action: bool, noisy: bool, copy: int = 0) -> tuple[int, Group]:
         """The index and the group of a chunk's stream."""
@@ -146,7 +143,7 @@ class Layout:
         return torch.where(visible, 0.0, MASKED)[:, None]
 
     def to(self, device) -> "Layout":
-        for name in ("group", "group_is_action", "is_action", "chunk", "within", "rope", "visible", "reads", "ego_bias"):
+        for name in ("group", "group_is_action", "is_action", "chunk", "within", "rope", "visible", "ego_bias"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 

@@ -145,7 +145,12 @@ class Published(PublishedLoop):
         super().__init__(model, options)
         self.encode, self.memory = Encode(codec), ListMemory(model.config, options.memory)
         self.cache = torch.zeros(1, *codec_cache(codec))
-        self.run = torch.compile(published_pass, dynamic=False) if compiled else published_pass
+        self.run = published_pass
+        if compiled:
+            # One compilation for each shape that the growing memory has: past the limit it would go on in eager mode without a word.
+            torch._dynamo.reset()
+            torch._dynamo.config.recompile_limit, torch._dynamo.config.fail_on_recompile_limit_hit = 64, True
+            self.run = torch.compile(published_pass, dynamic=False)
 
     def _context(self, rows, ego):
         padded = torch.zeros(self.config.text.padded_rows, self.config.text.dim)

@@ -94,7 +94,7 @@ def test_changing_an_unseen_token_moves_no_bit_and_a_seen_one_moves_the_output(t
             other_ego[:, chunk] += 1.0
             for out in (run(model, layout, tokens, times, other_text, ego), run(model, layout, tokens, times, text, other_ego)):
                 for query in layout.groups:
-                    readers = {max(k.chunk, 1) for k in layout.groups if layout.visible[query.start, k.start]}
+                    readers = {k.chunk for k in layout.groups if layout.visible[query.start, k.start]}
                     same = torch.equal(out[:, query.span], base[:, query.span])
                     assert same != (chunk in readers), (query, chunk)
 
@@ -118,8 +118,8 @@ def test_packed_training_equals_the_step_by_step_forward_with_external_memory(ti
             flags = torch.tensor(is_action)
             n_video = int((1 - flags).sum())
             visible = torch.where(flags > 0, slots + len(flags), slots + n_video)
-            text_kv = [(k[0], v[0]) for k, v in model.context_text(text[:, max(chunk, 1)])]
-            ego_kv = [(k[0], v[0]) for k, v in model.context_ego(ego[:, max(chunk, 1)])]
+            text_kv = [(k[0], v[0]) for k, v in model.context_text(text[:, chunk])]
+            ego_kv = [(k[0], v[0]) for k, v in model.context_ego(ego[:, chunk])]
             return model.dit(rows, flags, torch.stack(time), table(c, positions), bias, torch.zeros(text.shape[2]), self_scale(visible) if c.self_scale == "log" else None, kv, text_kv, ego_kv)
 
         worst = 0.0

@@ -31,6 +31,8 @@ from .latents import encode_all
 from .windows import Windows, arrange
 
 COMMAND_ROWS = 4
+# Thrown away after training.
+READERS = ("limit", "road")
 # As the standard deviation that latents are divided by, it leaves nothing of them.
 NO_SIGHT = 1e30
 
@@ -88,12 +90,14 @@ class Trainer:
         self.config = load(args.config)
         self.model = DriveWam(self.config)
         self.commands = CommandText(self.config)
-        self.modules = nn.ModuleDict({"policy": self.model, "commands": self.commands, "limit": nn.Linear(self.config.dim, len(LIMITS_MPS))})
+        c = self.config
+        readers = dict(zip(READERS, (nn.Linear(c.dim, len(LIMITS_MPS)), nn.Linear(c.nv * c.dim, c.na * c.action.channels))))
+        self.modules = nn.ModuleDict({"policy": self.model, "commands": self.commands, **readers})
         self.model.norm_out.register_forward_hook(lambda _module, _inputs, rows: setattr(self, "hidden", rows))
         self.ema = {k: v.detach().clone() for k, v in self.modules.state_dict().items()}
         self.optimiser = torch.optim.AdamW(self.modules.parameters(), lr=args.rate, betas=(0.9, 0.95), weight_decay=0.02)
         self.step, self.spent = 0, 0.0
-        self.levels = NoiseLevels(video_shift=2.0, action_shift=1.0, history_probability=0.6, history_max=0.9)
+        self.levels = NoiseLevels(video_shift=2.0, action_shift=1.0, history_probability=0.2, history_max=0.6)
         self.stop = False
         self.layouts: dict[tuple, Layout] = {}
         if args.start:
@@ -103,8 +107,14 @@ class Trainer:
 
     def load(self, folder: Path):
         state = torch.load(folder / "training.pt", weights_only=True)
-        self.modules.load_state_dict(state["modules"], strict=False)
-        self.ema.update(state["ema"])
+        differs = sorted(set(state["modules"]) ^ set(self.modules.state_dict()))
+        if any(name.split(".")[0] not in READERS for name in differs) or (differs and self.args.resume):
+            raise SystemExit(f"--start {folder}: other weights than this model's (differ: {', '.join(differs)}; wanted none{', as --resume needs' if self.args.resume else ''})")
+        for name in differs:
+            print(f"--start {folder}: {'new' if name in self.ema else 'left out'}: {name}", flush=True)
+        known = {name: value for name, value in state["modules"].items() if name in self.ema}
+        self.modules.load_state_dict(self.modules.state_dict() | known)
+        self.ema |= {name: value for name, value in state["ema"].items() if name in self.ema}
         if self.args.resume:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.spent = state["step"], state["spent"]
@@ -135,7 +145,7 @@ class Trainer:
         return self.layouts[chunks, imagined]
 
     def loss(self, windows: Windows, rng, generator):
-        """(what is minimised, video part, action part, displacement in metres) of one batch."""
+        """(what is minimised, video part, action part, displacement along and across in metres, what the readers miss) of one batch."""
         a, c = self.args, self.config
         long = rng.random() < a.long_share
         chunks = int(rng.integers(6, a.long_chunks + 1)) if long else a.chunks
@@ -143,7 +153,6 @@ class Trainer:
         window = windows.draw(chunks, a.batch, rng, *((0.5, 0.7) if long else (0.05, 0.0)))
         clean = arrange(layout, window)
         ego, command = ego_dropout(window.ego, generator, a.ego_dropout), window.command
-        ego[:, 0], command[:, 0] = ego[:, 1], command[:, 1]  # chunk 0 reads chunk 1's guidance and ego
         given = (command, ego, window.frames)
         times = self.levels.draw(layout, a.batch, generator)
         noise = torch.randn(clean.shape, generator=generator)
@@ -157,13 +166,26 @@ class Trainer:
         loss, video, action = flow_matching_loss(layout, velocity, clean, noise, weight_video=a.video_weight)
         grouped = lambda x: x[:, from_zero].unflatten(1, (len(zero), c.na))
         answer = grouped(mixed) - times[:, zero, None, None] * grouped(velocity)
-        displacement = displacement_loss(c, answer, grouped(clean), self.metres)
-        limit = self.limit_loss(layout, window.limit)
-        return loss + a.displacement_weight * displacement + a.limit_weight * limit, video, action, displacement, limit
+        displacement, along, across = displacement_loss(c, answer, grouped(clean), self.metres)
+        limit, road = self.limit_loss(layout, window.limit), self.road_loss(layout, window.plan)
+        loss = loss + a.displacement_weight * displacement + a.reader_weight * (limit + road)
+        return loss, video, action, along, across, limit, road
+
+    def road_loss(self, layout: Layout, plan):
+        """Displacement of the expert's plan, read from the last rows of the newest observed video: what they must see of the road."""
+        c = self.config
+        seen, wanted = [], []
+        for group in layout.groups:
+            if group.noisy and not group.is_action and not group.imagined:
+                seen.append(self.hidden[:, layout.find(group.chunk - 1, False, False)[1].span].flatten(1))
+                wanted.append(plan[:, group.chunk])
+        answer = self.modules["road"](torch.stack(seen, 1)).unflatten(-1, (c.na, c.action.channels))
+        answer = nn.functional.pad(answer, (0, c.token_width - c.action.channels))
+        return displacement_loss(c, answer, torch.stack(wanted, 1), self.metres)[0]
 
     def limit_loss(self, layout: Layout, limit):
-        """Cross-entropy of the limit in force, read from the last rows of the noisy actions: what they must remember of the signs. The reader
-        is thrown away after training."""
+        """Cross-entropy of the limit in force, read from the last rows of the noisy actions: what they must remember of the signs. Readers are
+        thrown away after training."""
         noisy = torch.tensor([g.is_action and g.noisy for g in layout.groups])[layout.group]
         logits = self.modules["limit"](self.hidden[:, noisy])
         return nn.functional.cross_entropy(logits.flatten(0, 1), limit[:, layout.chunk[noisy]].flatten(), ignore_index=-1)
@@ -229,7 +251,7 @@ class Trainer:
                 mean = np.mean(logged, 0)
                 logged = []
                 rate = self.step * a.batch / max(self.spent, 1e-9)
-                print(f"policy step {self.step} {self.spent:.0f} s video {mean[0]:.4f} action {mean[1]:.4f} displacement {mean[2]:.3f} m limit {mean[3]:.3f} {rate:.1f} windows/s", flush=True)
+                print(f"policy step {self.step} {self.spent:.0f} s video {mean[0]:.4f} action {mean[1]:.4f} along {mean[2]:.3f} m across {mean[3]:.3f} m limit {mean[4]:.3f} road {mean[5]:.3f} {rate:.1f} windows/s", flush=True)
             if time.time() - saved > 240:
                 self.save(normalisation, self.record(len(drives)))
                 saved = time.time()
@@ -261,7 +283,7 @@ def main() -> None:
     parser.add_argument("--ema", type=float, default=0.998)
     parser.add_argument("--video-weight", type=float, default=0.5)
     parser.add_argument("--displacement-weight", type=float, default=0.25)
-    parser.add_argument("--limit-weight", type=float, default=0.1)
+    parser.add_argument("--reader-weight", type=float, default=0.1)
     parser.add_argument("--ego-dropout", type=float, default=0.15)
     parser.add_argument("--blind", action="store_true", help="train without sight, as the control of `drivewam study sight --blind`: every latent is zero")
     parser.add_argument("--threads", type=int, default=2)

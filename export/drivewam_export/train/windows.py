@@ -1,4 +1,4 @@
-"""Windows of drives: the chunks that a training step, or an evaluation, looks at together."""
+"""Windows of drives: the chunks that a training step looks at together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Window:
     command: torch.Tensor
     ego: torch.Tensor
     limit: torch.Tensor  # index of the limit in force, -1 where unknown
-    frames: torch.Tensor  # index of each chunk; the last three are neighbours, before them there may be gaps
+    frames: torch.Tensor  # index of each chunk; the last few (`Windows.RECENT`) are neighbours, before them there may be gaps
 
 
 class Windows:
@@ -36,7 +36,7 @@ class Windows:
         self.per_chunk = 4 * per_second
         self.tick = 10 // per_second
         # Frames at which a chunk begins whose answer only memory knows.
-        self.needed = [(d, int(t) // self.tick) for d, drive in enumerate(drives) for t in np.flatnonzero(drive.needed[: -41])[:: self.tick]]
+        self.needed = [(d, int(t)) for d, drive in enumerate(drives) for t in np.flatnonzero(drive.needed[: -41 : self.tick])]
 
     def draw(self, chunks: int, rows: int, rng: np.random.Generator, needed_share: float = 0.0, gapped_share: float = 0.0) -> Window:
         """Windows anywhere. Of a needed one, the chunk that needs memory is the last; of a gapped one, all but the last few chunks lie anywhere
@@ -68,11 +68,6 @@ class Windows:
         old |= {int(o) for o in rng.choice(free, max(0, chunks - self.RECENT - len(old)), replace=False)}
         offsets = (sorted(old)[: chunks - self.RECENT])[::-1] + list(range(self.RECENT))[::-1]
         return [last - o * self.per_chunk for o in offsets]
-
-    def history(self, drives, chunk: int, chunks: int) -> Window:
-        """The `chunks` chunks that end with chunk `chunk` of each of `drives`; the first chunk of a drive is its first frame alone."""
-        begins = [(chunk - chunks + k) * self.per_chunk for k in range(chunks)]
-        return self.gather([(int(d), begins, begins[0] < 0) for d in drives], chunks)
 
     def gather(self, picks: list[tuple[int, list[int], bool]], chunks: int) -> Window:
         """Windows of (drive, frame at which each chunk begins, whether chunk 0 is the single frame at which chunk 1 begins)."""

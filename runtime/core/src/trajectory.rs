@@ -112,7 +112,7 @@ impl Trajectory {
         Ok(())
     }
 
-    /// Overwrites the points with constant speed and yaw rate: the baseline of the evaluation (`train/evaluate.py`, `constant`).
+    /// Overwrites the points with constant speed and yaw rate: the baseline of the evaluation.
     pub fn set_constant(&mut self, speed_mps: f64, yaw_rate_radps: f64) {
         let mut last = Point::default();
         for (i, point) in self.points.iter_mut().enumerate() {

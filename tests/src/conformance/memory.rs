@@ -100,10 +100,10 @@ pub fn policies_without_scores_keep_what_core_keeps(make: Make) {
                 let used = if matches!(policy, Policy::Forced(_)) && !full { Policy::Fifo } else { policy };
                 rig.observe(Pool::Video, used, chunk, &offer, 0..6).unwrap();
                 let after = rig.check();
-                for (before, after) in before.tables.iter().zip(&after.tables) {
+                for (layer, (before, after)) in before.tables.iter().zip(&after.tables).enumerate() {
                     for set in 0..before.sets() {
                         let (slots, mut out) = (before.pool(set, pool.clone()).unwrap(), [0; 6]);
-                        destinations(used, slots, &mut [0; 20], &mut out).unwrap();
+                        destinations(used.of_set(layer, set), slots, &mut [0; 20], &mut out).unwrap();
                         for (i, slot) in after.pool(set, pool.clone()).unwrap().iter().enumerate() {
                             let token = out.iter().position(|d| *d as usize == i);
                             let wanted = match token {

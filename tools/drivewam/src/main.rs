@@ -12,6 +12,7 @@ macro_rules! say {
 
 mod bench;
 mod drive;
+mod feed;
 mod inspect;
 mod plan;
 mod sheet;

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod drift;
 mod expert;
 mod follow;
 mod render;
@@ -20,6 +21,7 @@ pub use render::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas};
 pub use scene::Light;
 pub use write::{FrameFormat, WriteOptions, Written, write_seeds};
 
+use drift::Drift;
 use drivewam_core::dims::Command;
 use drivewam_core::pose::{Pose2, wrap};
 use expert::FRONT_M;
@@ -160,16 +162,6 @@ pub struct World {
     is_off_road: bool,
 }
 
-/// A disturbance: for a while the driver means to go `aside_m` beside the lane's centre, and harder or softer than is right.
-#[derive(Debug, Clone)]
-struct Drift {
-    rng: Rng,
-    next_s: f64,
-    until_s: f64,
-    aside_m: f64,
-    acceleration_mps2: f64,
-}
-
 impl World {
     /// The world of `seed`, with the car moving along its lane.
     pub fn new(seed: u64, options: Options) -> Self {
@@ -179,7 +171,7 @@ impl World {
         let limit = (rng.next() % 3) as usize;
         let next_s = rng.range(4.0, 15.0);
         let ego = Ego { pose: road.at(4.0).pose, speed_mps, acceleration_mps2: 0.0, curvature_1pm: 0.0 };
-        let drift = Drift { rng, next_s, until_s: 0.0, aside_m: 0.0, acceleration_mps2: 0.0 };
+        let drift = Drift::new(rng, next_s);
         Self {
             seed,
             options,
@@ -290,28 +282,6 @@ impl World {
             plan.push(twin.ego.pose.relative_to(&self.ego.pose));
         }
         plan
-    }
-
-    /// `control`, or what becomes of it while the driver drifts off.
-    fn drift(&mut self, control: Control) -> Control {
-        let time_s = self.time_s();
-        if !self.options.disturb {
-            return control;
-        }
-        let drift = &mut self.drift;
-        if time_s >= drift.next_s {
-            drift.until_s = time_s + drift.rng.range(1.0, 4.0);
-            drift.aside_m = drift.rng.sign() * drift.rng.range(0.4, 1.8);
-            drift.acceleration_mps2 = drift.rng.range(-1.5, 1.0);
-            drift.next_s = drift.until_s + drift.rng.range(3.0, 10.0);
-        }
-        if time_s >= drift.until_s {
-            return control;
-        }
-        // Never harder where the expert brakes: a drift is no accident.
-        let harder = if control.acceleration_mps2 < -0.5 { 0.0 } else { drift.acceleration_mps2 };
-        let aside_m = drift.aside_m;
-        Control { acceleration_mps2: control.acceleration_mps2 + harder, curvature_1pm: expert::pursue(self, aside_m) }
     }
 
     fn judge(&mut self, before_m: f64) {

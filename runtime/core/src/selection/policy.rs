@@ -13,10 +13,21 @@ pub enum Policy<'a> {
     Fifo,
     /// The scores of [`super::score`], one per slot: the lowest goes first.
     Selective(&'a [f32]),
-    /// Chance, drawn from the seed, the chunk and the token index, so that slot order does not matter.
+    /// Chance, drawn from the seed, the chunk and the token index, so that slot order does not matter; a device asks [`Policy::of_set`].
     Random(u64),
     /// Somebody else: true marks each slot whose token stays. For goldens and studies.
     Forced(&'a [bool]),
+}
+
+impl Policy<'_> {
+    /// The policy of one layer and head set: chance draws anew for each, all others are the same for all.
+    #[must_use]
+    pub fn of_set(self, layer: usize, set: usize) -> Self {
+        match self {
+            Self::Random(seed) => Self::Random(mix(seed ^ mix((layer as u64) << 32 | set as u64))),
+            same => same,
+        }
+    }
 }
 
 /// Whether [`destinations`] will forget anything; where it will not, there is nothing to score.

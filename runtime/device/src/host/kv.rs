@@ -146,7 +146,7 @@ impl Kv {
     }
 
     /// Writes rows of a pass into the tail, in place of what was there.
-    pub(crate) fn commit_predicted(&mut self, host: Host<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
+    pub(crate) fn commit_predicted(&mut self, host: Host<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<u64> {
         let Host { arena, simd, .. } = host;
         self.place.check(arena, pass, &rows)?;
         if rows.len() > self.place.layout.tail_slots {
@@ -163,8 +163,9 @@ impl Kv {
         }
         self.drop_predicted(arena)?;
         let (tail, len) = (self.place.layout.tail(), rows.len());
+        let mut moved = 0;
         for layer in 0..self.place.layout.layers {
-            self.place.scatter(arena, &new, layer, 0..self.place.layout.heads, tail.start, &self.in_order[..len])?;
+            moved += self.place.scatter(arena, &new, layer, 0..self.place.layout.heads, tail.start, &self.in_order[..len])?;
         }
         for table in &mut self.tables {
             for set in 0..table.sets() {
@@ -173,10 +174,10 @@ impl Kv {
         }
         arena.f32_mut(self.place.regions.bias)?[tail][..len].fill(0.0);
         self.counts.tail = len;
-        Ok(())
+        Ok(moved)
     }
 
-    /// Commits rows of a pass as observed tokens. See [`crate::Device::kv_commit_observed`].
+    /// Commits rows of a pass as observed tokens. Returns the bytes that it copied. See [`crate::Device::kv_commit_observed`].
     pub(crate) fn commit_observed(
         &mut self,
         host: Host<'_>,
@@ -185,18 +186,19 @@ impl Kv {
         chunk: u32,
         pass: &PassKv,
         rows: Range<usize>,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let Host { arena, threads, simd } = host;
         self.place.check(arena, pass, &rows)?;
         let new = New { pool, chunk, pass, first: rows.start, len: rows.len() };
         self.choose(arena, threads, simd, policy, &new)?;
+        let mut moved = 0;
         let (slots, sets) = (self.place.layout.pool(pool), self.place.layout.scoring.sets(self.place.layout.heads));
         for (job, choice) in self.choices.iter_mut().enumerate() {
             let (layer, set) = (job / sets, job % sets);
             let choice = choice.get_mut().unwrap_or_else(PoisonError::into_inner);
             let destinations = &choice.destinations[..new.len];
             let heads = self.place.layout.scoring.heads_of(set, self.place.layout.heads);
-            self.place.scatter(arena, &new, layer, heads, slots.start, destinations)?;
+            moved += self.place.scatter(arena, &new, layer, heads, slots.start, destinations)?;
             let table = self.tables[layer].pool_mut(set, slots.clone())?;
             if choice.scored {
                 record(table, &choice.scores[..slots.len()])?;
@@ -212,7 +214,7 @@ impl Kv {
             Pool::Action => &mut self.counts.action,
         };
         *count = (*count + new.len).min(slots.len());
-        Ok(())
+        Ok(moved)
     }
 
     /// Fills every job's choice and changes nothing else.
@@ -263,7 +265,7 @@ impl Kv {
             space.score(simd, layout, &inputs, scores)?;
             Policy::Selective(scores)
         } else {
-            policy
+            policy.of_set(layer, set)
         };
         destinations(policy, slots, space.order(), &mut out[..new.len])
     }
@@ -324,7 +326,7 @@ impl Place {
         Ok(())
     }
 
-    /// Copies the new rows of `heads` over the slots `base + destinations`.
+    /// Copies the new rows of `heads` over the slots `base + destinations`. Returns the bytes that it copied.
     fn scatter(
         &self,
         arena: &mut HostArena,
@@ -333,8 +335,8 @@ impl Place {
         heads: Range<usize>,
         base: usize,
         destinations: &[u32],
-    ) -> Result<()> {
-        let width = self.layout.head_dim;
+    ) -> Result<u64> {
+        let (width, mut moved) = (self.layout.head_dim, 0);
         for (from, to) in [(new.pass.k[layer], self.regions.k[layer]), (new.pass.v[layer], self.regions.v[layer])] {
             let ([from], [to]) = arena.disjoint([from], [to])?;
             for head in heads.clone() {
@@ -342,10 +344,11 @@ impl Place {
                 for (row, slot) in rows.chunks_exact(width).zip(destinations) {
                     let place = (head * self.layout.slots() + base + *slot as usize) * width;
                     to[place..place + width].copy_from_slice(row);
+                    moved += size_of_val(row) as u64;
                 }
             }
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// The new rows, from head `head` on, of a tensor of the pass.

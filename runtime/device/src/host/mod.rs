@@ -37,11 +37,6 @@ const fn bytes(numbers: usize) -> u64 {
     (numbers * size_of::<f32>()) as u64
 }
 
-/// Bytes of the keys and values of `rows` rows of a pass.
-fn bytes_of(pass: &PassKv, rows: &Range<usize>) -> u64 {
-    pass.k.iter().chain(&pass.v).map(|region| bytes(region.len() / pass.tokens.max(1) * rows.len())).sum()
-}
-
 impl HostDevice {
     /// Allocates what `plan` asks for, and starts `threads` − 1 threads beside the caller's. Warm.
     ///
@@ -162,9 +157,8 @@ impl Device for HostDevice {
     }
 
     fn kv_commit_predicted(&mut self, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
-        let moved = bytes_of(pass, &rows);
         let (kv, host) = self.kv()?;
-        kv.commit_predicted(host, chunk, pass, rows)?;
+        let moved = kv.commit_predicted(host, chunk, pass, rows)?;
         self.traffic.committed += moved;
         Ok(())
     }
@@ -175,9 +169,8 @@ impl Device for HostDevice {
     }
 
     fn kv_commit_observed(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
-        let moved = bytes_of(pass, &rows);
         let (kv, host) = self.kv()?;
-        kv.commit_observed(host, pool, policy, chunk, pass, rows)?;
+        let moved = kv.commit_observed(host, pool, policy, chunk, pass, rows)?;
         self.traffic.committed += moved;
         Ok(())
     }

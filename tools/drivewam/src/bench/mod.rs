@@ -2,19 +2,18 @@
 
 mod selection;
 
+use crate::feed::{Camera, Feed};
 use crate::shipped::ConfigArgs;
 use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
-use drivewam::ingest::EgoState;
 use drivewam::telemetry::Stage;
-use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera};
+use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_engine::Folder;
-use drivewam_world::{Canvas, Options, World};
+use drivewam_world::Options;
 use selection::Selection;
 use serde_json::{Map, Value, json};
 use std::io::BufRead;
-
-const TICK_NS: i64 = 100_000_000;
+use std::time::{Duration, Instant};
 
 /// Options of `drivewam bench`.
 #[derive(Debug, ClapArgs)]
@@ -29,38 +28,27 @@ pub(crate) struct Args {
     selection: bool,
 }
 
-/// A ride through a drawn world that never ends.
-struct Endless {
-    ride: Ride,
-    world: World,
-    canvas: Canvas,
-    tick: i64,
+/// What a chunk took: all of it by the wall, and of that the stages, in nanoseconds; and its passes.
+struct Took {
+    wall_ms: f64,
+    stages: [u64; Stage::ALL.len()],
+    passes: u32,
 }
 
-impl Endless {
-    /// Drives until the next chunk is done: nanoseconds of each stage, and passes.
-    fn chunk(&mut self) -> Result<([u64; Stage::ALL.len()], u32)> {
-        let frame_every = 10 / i64::from(self.ride.config().model.image.frame_hz);
-        loop {
-            let (stamp_ns, ego) = (self.tick * TICK_NS, self.world.ego());
-            self.ride.push_ego(
-                stamp_ns,
-                EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm },
-            )?;
-            self.ride.push_pose(stamp_ns, ego.pose)?;
-            let mut done = None;
-            if self.tick % frame_every == 0 {
-                self.world.render(&mut self.canvas);
-                self.ride.push_frame(stamp_ns, &self.canvas.rgb)?;
-                if let Progress::Outcome(outcome) = self.ride.step(stamp_ns)? {
-                    done = Some((Stage::ALL.map(|s| outcome.stages.ns(s)), outcome.stages.passes()));
-                }
-            }
-            self.world.step(self.world.expert());
-            self.tick += 1;
-            if let Some(done) = done {
-                return Ok(done);
-            }
+/// Drives until the next chunk is done. Drawing is not timed: every call of the ride is.
+fn chunk(feed: &mut Feed, ride: &mut Ride) -> Result<Took> {
+    let mut wall = Duration::ZERO;
+    loop {
+        if feed.is_frame() {
+            feed.draw();
+        }
+        let from = Instant::now();
+        let outcome = feed.push(ride)?;
+        wall += from.elapsed();
+        let done = outcome.map(|o| (Stage::ALL.map(|s| o.stages.ns(s)), o.stages.passes()));
+        feed.step(feed.world.expert());
+        if let Some((stages, passes)) = done {
+            return Ok(Took { wall_ms: wall.as_secs_f64() * 1e3, stages, passes });
         }
     }
 }
@@ -82,25 +70,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let folder = Folder::open(named.config.engine.folder.as_ref(), None)?;
     let model = named.config.model.clone();
     let camera = SourceCamera::of_model(&model);
-    let canvas = Canvas::new(camera.width, camera.height, camera.intrinsics);
-    let ride = Plan::new(named.config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?;
+    let mut ride = Plan::new(named.config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?;
     let engines: Map<String, Value> = ride.engines().into_iter().map(|(g, words)| (g.as_str().to_owned(), json!(words))).collect();
-    let mut endless = Endless { ride, world: World::new(0, Options::default()), canvas, tick: 0 };
+    let mut feed = Feed::new(&model, 0, Options::default(), Camera::Own)?;
     for _ in 0..args.warmup {
-        endless.chunk()?;
+        chunk(&mut feed, &mut ride)?;
     }
-    say!("{}", json!({"ready": true, "engines": engines, "arena_bytes": endless.ride.arena().bytes()}));
+    say!("{}", json!({"ready": true, "engines": engines, "arena_bytes": ride.arena().bytes()}));
     answer(|count| {
-        let mut stages = vec![Vec::with_capacity(count); Stage::ALL.len()];
-        let (mut totals, mut passes) = (Vec::with_capacity(count), 0);
-        for _ in 0..count {
-            let (ns, made) = endless.chunk()?;
-            passes = made;
-            totals.push(ns.iter().sum::<u64>() as f64 * 1e-6);
-            stages.iter_mut().zip(ns).for_each(|(all, ns)| all.push(ns as f64 * 1e-6));
-        }
-        let stages: Map<String, Value> = Stage::ALL.iter().zip(stages).map(|(s, ms)| (s.as_str().to_owned(), json!(ms))).collect();
-        Ok(json!({"chunk_ms": totals, "passes": passes, "stages_ms": stages}))
+        let took: Vec<Took> = (0..count).map(|_| chunk(&mut feed, &mut ride)).collect::<Result<_>>()?;
+        let of = |ms: &dyn Fn(&Took) -> f64| json!(took.iter().map(ms).collect::<Vec<f64>>());
+        let stages: Map<String, Value> =
+            Stage::ALL.iter().map(|s| (s.as_str().to_owned(), of(&|t| t.stages[*s as usize] as f64 * 1e-6))).collect();
+        Ok(json!({"chunk_ms": of(&|t| t.wall_ms), "passes": took.last().map(|t| t.passes), "stages_ms": stages}))
     })
 }
 

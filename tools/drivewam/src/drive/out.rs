@@ -1,5 +1,6 @@
 //! The output folder: filled aside, renamed when it is whole, removed when it is not.
 
+use crate::shipped::sha256;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs::{self, File, TryLockError};
@@ -8,9 +9,6 @@ use std::path::{Path, PathBuf};
 /// The file by which a folder is known as a former drive's.
 pub(super) const SUMMARY: &str = "summary.json";
 
-/// Held while a folder is filled; not part of it.
-const LOCK: &str = ".lock";
-
 /// A folder under way. Dropped before [`Out::finish`], it leaves nothing behind.
 #[derive(Debug)]
 pub(super) struct Out {
@@ -18,8 +16,8 @@ pub(super) struct Out {
     aside: PathBuf,
     /// Folders above that were made for it.
     made: Vec<PathBuf>,
-    /// Of the folder aside, for as long as it is filled.
-    lock: Option<File>,
+    /// Held from before the folder aside is looked at until it is in its place.
+    _lock: File,
     is_finished: bool,
 }
 
@@ -29,9 +27,12 @@ fn is_drive(folder: &Path) -> bool {
     summary.is_some_and(|s| s.get("schema").is_some() && s.get("rollouts").is_some())
 }
 
-/// Takes the lock of a folder aside.
+/// Takes the lock of a folder aside: a file in the system's temporary folder, named by the folder's hash. It is never removed, for that would let
+/// two in.
 fn lock(aside: &Path) -> Result<File> {
-    let file = File::options().create(true).append(true).open(aside.join(LOCK)).with_context(|| format!("{aside:?} cannot be written"))?;
+    let place = std::path::absolute(aside).with_context(|| format!("{aside:?}: no absolute path"))?;
+    let path = std::env::temp_dir().join(format!("drivewam-{}.lock", &sha256(place.as_os_str().as_encoded_bytes())[..16]));
+    let file = File::options().create(true).append(true).open(&path).with_context(|| format!("{path:?} cannot be written"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!("{aside:?}: another drive is filling it"),
@@ -64,13 +65,12 @@ impl Out {
         let mut aside_name = name.to_owned();
         aside_name.push(".partial");
         let aside = target.with_file_name(aside_name);
+        let lock = lock(&aside)?;
         if aside.exists() {
-            drop(lock(&aside)?);
             fs::remove_dir_all(&aside).with_context(|| format!("{aside:?}, left by a drive that was killed, cannot be removed"))?;
         }
-        let mut out = Self { target: target.to_owned(), aside, made, lock: None, is_finished: false };
+        let mut out = Self { target: target.to_owned(), aside, made, _lock: lock, is_finished: false };
         fs::create_dir_all(&out.aside).with_context(|| format!("--out {:?} cannot be written", out.target))?;
-        out.lock = Some(lock(&out.aside)?);
         out.folder("overlay")?;
         Ok(out)
     }
@@ -105,7 +105,6 @@ impl Out {
             let _ = fs::remove_dir_all(&old);
             fs::rename(&self.target, &old).with_context(|| format!("{:?} cannot be replaced", self.target))?;
         }
-        let _ = fs::remove_file(self.aside.join(LOCK));
         if let Err(error) = fs::rename(&self.aside, &self.target) {
             if had_one {
                 let _ = fs::rename(&old, &self.target);
@@ -157,7 +156,6 @@ mod tests {
         drop(first);
         fs::create_dir(dir.path().join("drive.partial")).unwrap();
         Out::begin(&target, false).unwrap().finish().unwrap();
-        assert!(!target.join(LOCK).exists());
     }
 
     #[test]

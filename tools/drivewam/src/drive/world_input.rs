@@ -1,9 +1,9 @@
 //! A drawn world as a source: the expert drives, or, in the closed loop, the published trajectory.
 
 use super::source::{Input, Picture, Source};
-use anyhow::{Result, bail};
+use crate::feed::{TICK_NS, ego_state, frame_every};
+use anyhow::Result;
 use drivewam::SourceCamera;
-use drivewam::ingest::EgoState;
 use drivewam::recording::Mount;
 use drivewam::telemetry::Outcome;
 use drivewam_core::dims::{Command, Intrinsics, Model};
@@ -12,7 +12,6 @@ use std::collections::VecDeque;
 
 /// The first stamp, as in the folders that `drivewam world` writes.
 const FIRST_STAMP_NS: i64 = 1_000_000_000;
-const TICK_NS: i64 = 100_000_000;
 /// Width of the pictures for people, pixels: at least this.
 const LARGE_WIDTH: usize = 896;
 
@@ -37,9 +36,7 @@ impl WorldSource {
     /// # Errors
     /// The model's frame rate does not divide the world's ten ticks a second.
     pub(super) fn new(model: &Model, seed: u64, options: Options, seconds: f64, closed_loop: bool) -> Result<Self> {
-        if !10u32.is_multiple_of(model.image.frame_hz) {
-            bail!("model.image.frame_hz: the world is drawn ten times a second (got {}, wanted a divisor of ten)", model.image.frame_hz);
-        }
+        let frame_every = frame_every(model)?;
         let Intrinsics { fx_px, fy_px, cx_px, cy_px } = model.camera;
         let (width, height, times) = (model.image.width, model.image.height, LARGE_WIDTH.div_ceil(model.image.width));
         let scale = times as f64;
@@ -48,7 +45,7 @@ impl WorldSource {
             world: World::new(seed, options),
             ticks: (seconds / TICK_S).round() as u64,
             tick: 0,
-            frame_every: u64::from(10 / model.image.frame_hz),
+            frame_every,
             queue: VecDeque::with_capacity(4),
             is_started: false,
             command: None,
@@ -71,8 +68,7 @@ impl WorldSource {
             self.command = Some(command);
             self.queue.push_back((stamp_ns, Input::Command(command)));
         }
-        let state = EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm };
-        self.queue.push_back((stamp_ns, Input::Ego(state)));
+        self.queue.push_back((stamp_ns, Input::Ego(ego_state(&ego))));
         self.queue.push_back((stamp_ns, Input::Pose(ego.pose)));
         if self.tick.is_multiple_of(self.frame_every) && self.tick < self.ticks {
             self.queue.push_back((stamp_ns, Input::Frame));

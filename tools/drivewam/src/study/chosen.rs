@@ -8,13 +8,14 @@ use drivewam_device::{Device, HostArena, HostDevice, KvCounts, KvLayout, KvRegio
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What a course knows of the limit sign seen last, shared with who decides.
+/// What a course knows of its world and of the limit sign seen last, shared with who decides.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Signs(Arc<Mutex<Sign>>);
 
 /// A sign and the tokens that show it, as (chunk, token).
 #[derive(Debug, Default)]
 struct Sign {
+    world: u64,
     id: Option<u64>,
     tokens: Vec<(u32, u32)>,
 }
@@ -24,16 +25,20 @@ impl Signs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets it.
-    pub(super) fn clear(&self) {
-        *self.sign() = Sign::default();
+    /// Nothing was seen yet in the world of `seed`.
+    pub(super) fn begin(&self, seed: u64) {
+        *self.sign() = Sign { world: seed, ..Sign::default() };
+    }
+
+    fn world(&self) -> u64 {
+        self.sign().world
     }
 
     /// `token` of `chunk` shows the sign `id`; another sign takes the place of the one before.
     pub(super) fn add(&self, id: u64, chunk: u32, token: u32) {
         let mut sign = self.sign();
         if sign.id != Some(id) {
-            *sign = Sign { id: Some(id), tokens: Vec::new() };
+            *sign = Sign { id: Some(id), tokens: Vec::new(), ..*sign };
         }
         if !sign.tokens.contains(&(chunk, token)) {
             sign.tokens.push((chunk, token));
@@ -49,8 +54,8 @@ impl Signs {
 /// Who decides.
 #[derive(Debug, Clone)]
 pub(super) enum Choice {
-    /// Chance, anew for every chunk.
-    Random(u64),
+    /// Chance, anew for every world, chunk, layer and head set.
+    Random(Signs),
     /// One who knows which video tokens show the sign: they stay, and of the others the newest.
     Oracle(Signs),
 }
@@ -93,8 +98,8 @@ impl Device for ChosenDevice {
 
     fn kv_commit_observed(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
         match &self.choice {
-            Choice::Random(seed) => {
-                let seed = seed.wrapping_add(u64::from(chunk).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            Choice::Random(signs) => {
+                let seed = (signs.world() << 32).wrapping_add(u64::from(chunk).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 self.host.kv_commit_observed(pool, Policy::Random(seed), chunk, pass, rows)
             }
             Choice::Oracle(signs) => {

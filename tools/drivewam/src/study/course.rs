@@ -1,32 +1,18 @@
 //! One world on one ride with observed history: the expert drives, the policy says at every chunk what it would do.
 
 use super::chosen::Signs;
+use crate::feed::{Camera, Feed};
 use anyhow::{Result, ensure};
-use drivewam::ingest::EgoState;
-use drivewam::{Progress, Ride};
+use drivewam::Ride;
 use drivewam_core::dims::Model;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
-use drivewam_world::{Canvas, Options, World};
+use drivewam_world::Options;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// One tick of the world, nanoseconds.
-pub(super) const TICK_NS: i64 = 100_000_000;
 /// Horizons of the errors, seconds.
 pub(super) const HORIZONS_S: [f64; 2] = [3.0, 4.0];
-/// Worlds whose camera stands in for another's have seeds this much higher: held out too.
-const OTHER_SEED: u64 = 5000;
-
-/// What the policy is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Camera {
-    /// Its own world.
-    Own,
-    /// Nothing.
-    Black,
-    /// Another world, driven by its own expert.
-    Other,
-}
 
 /// A course to drive.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +38,6 @@ pub(super) struct Chunk {
 
 /// A plan that waits for the truth.
 struct Waiting {
-    tick: usize,
     needed: bool,
     kept: Option<f64>,
     policy: Trajectory,
@@ -65,57 +50,66 @@ impl Course {
     /// # Errors
     /// Of the ride; a trajectory that is not finite.
     pub(super) fn drive(&self, ride: &mut Ride, signs: &Signs, stop: &AtomicBool) -> Result<Option<Vec<Chunk>>> {
+        self.drive_and(ride, signs, stop, |_| {})
+    }
+
+    /// The same, and calls `each` with all chunks so far after each but the last.
+    ///
+    /// # Errors
+    /// As [`Course::drive`].
+    pub(super) fn drive_and(
+        &self,
+        ride: &mut Ride,
+        signs: &Signs,
+        stop: &AtomicBool,
+        mut each: impl FnMut(&[Chunk]),
+    ) -> Result<Option<Vec<Chunk>>> {
         let model = ride.config().model.clone();
-        let poses_per_chunk = model.poses();
-        let frame_every = 10 / model.image.frame_hz as usize;
-        let mut world = World::new(self.seed, self.options);
-        let mut other = (self.camera == Camera::Other).then(|| World::new(self.seed + OTHER_SEED, self.options));
-        let mut canvas = Canvas::new(model.image.width, model.image.height, model.camera);
-        let (mut poses, mut waiting) = (Vec::new(), Vec::new());
-        let mut command = None;
+        let steps = model.poses();
+        let mut feed = Feed::new(&model, self.seed, self.options, self.camera)?;
+        let (mut poses, mut waiting, mut chunks) = (VecDeque::with_capacity(steps + 1), None::<Waiting>, Vec::with_capacity(self.chunks));
         ride.restart();
-        signs.clear();
-        for tick in 0..=self.chunks * poses_per_chunk {
+        signs.begin(self.seed);
+        loop {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let (stamp_ns, ego) = (tick as i64 * TICK_NS, world.ego());
-            if command != Some(world.command()) {
-                command = Some(world.command());
-                ride.push_command(stamp_ns, world.command())?;
+            let ego = feed.world.ego();
+            poses.push_back(ego.pose);
+            if poses.len() > steps + 1 {
+                poses.pop_front();
             }
-            let (speed_mps, acceleration_mps2, curvature_1pm) = (ego.speed_mps, ego.acceleration_mps2, ego.curvature_1pm);
-            ride.push_ego(stamp_ns, EgoState { speed_mps, acceleration_mps2, curvature_1pm })?;
-            ride.push_pose(stamp_ns, ego.pose)?;
-            poses.push(ego.pose);
-            if tick % frame_every == 0 && tick < self.chunks * poses_per_chunk {
-                match self.camera {
-                    Camera::Own => world.render(&mut canvas),
-                    Camera::Black => {}
-                    Camera::Other => other.iter().for_each(|w| w.render(&mut canvas)),
+            if feed.tick().is_multiple_of(steps as u64)
+                && let Some(plan) = waiting.take()
+            {
+                chunks.push(plan.judge(poses.make_contiguous())?);
+                if chunks.len() == self.chunks {
+                    return Ok(Some(chunks));
                 }
-                note(&world, &canvas, &model, tick.div_ceil(poses_per_chunk), signs);
-                ride.push_frame(stamp_ns, &canvas.rgb)?;
-                if let Progress::Outcome(outcome) = ride.step(stamp_ns)? {
-                    let policy = outcome.trajectory.clone();
-                    ensure!(policy.points().iter().all(|p| p.pose().is_finite()), "world {}: a trajectory is not finite", self.seed);
-                    let mut constant = policy.clone();
-                    constant.set_constant(speed_mps, speed_mps * curvature_1pm);
-                    let needed = world.labels().memory_needed;
-                    let kept = if needed { kept(ride, &signs.tokens())? } else { None };
-                    waiting.push(Waiting { tick, needed, kept, policy, constant });
-                }
+                each(&chunks);
             }
-            world.step(world.expert());
-            other.iter_mut().for_each(|w| w.step(w.expert()));
+            if feed.is_frame() {
+                feed.draw();
+                note(&feed, &model, signs);
+            }
+            if let Some(outcome) = feed.push(ride)? {
+                let policy = outcome.trajectory.clone();
+                ensure!(policy.points().iter().all(|p| p.pose().is_finite()), "world {}: a trajectory is not finite", self.seed);
+                let mut constant = policy.clone();
+                constant.set_constant(ego.speed_mps, ego.speed_mps * ego.curvature_1pm);
+                let needed = feed.world.labels().memory_needed;
+                let kept = if needed { kept(ride, &signs.tokens())? } else { None };
+                waiting = Some(Waiting { needed, kept, policy, constant });
+            }
+            feed.step(feed.world.expert());
         }
-        waiting.iter().map(|plan| plan.judge(&poses, poses_per_chunk)).collect::<Result<Vec<_>>>().map(Some)
     }
 }
 
 impl Waiting {
-    fn judge(&self, poses: &[Pose2], steps: usize) -> Result<Chunk> {
-        let truth: Vec<Pose2> = poses[self.tick + 1..=self.tick + steps].iter().map(|p| p.relative_to(&poses[self.tick])).collect();
+    /// Against the pose at t0 and all that came since.
+    fn judge(&self, poses: &[Pose2]) -> Result<Chunk> {
+        let truth: Vec<Pose2> = poses.iter().skip(1).map(|p| p.relative_to(&poses[0])).collect();
         let errors = |plan: &Trajectory| -> Result<[Displacement; 2]> {
             Ok([plan.displacement(&truth, HORIZONS_S[0])?, plan.displacement(&truth, HORIZONS_S[1])?])
         };
@@ -123,9 +117,11 @@ impl Waiting {
     }
 }
 
-/// Notes which tokens of `chunk` show a sign now.
-fn note(world: &World, canvas: &Canvas, model: &Model, chunk: usize, signs: &Signs) {
-    let Some(view) = world.sign_in(canvas) else { return };
+/// Notes which tokens of the chunk under way show a sign now.
+fn note(feed: &Feed, model: &Model, signs: &Signs) {
+    let canvas = feed.canvas();
+    let Some(view) = feed.world.sign_in(canvas) else { return };
+    let chunk = feed.tick().div_ceil(model.poses() as u64);
     let (columns, rows) = (model.latent.width / model.patch[2], model.latent.height / model.patch[1]);
     let (wide, high) = (canvas.width as f64 / columns as f64, canvas.height as f64 / rows as f64);
     let [left, top, right, bottom] = view.face;

@@ -1,18 +1,21 @@
 //! `study hours`: one ride of hours. Every trajectory is finite, the memory does not grow, and the errors of the last hour are those of the first.
 
 use super::chosen::Signs;
-use super::course::{Camera, Course};
+use super::course::Course;
 use super::crew::Crew;
 use super::stats::{Cluster, mean};
 use super::{Study, Table};
+use crate::feed::Camera;
 use anyhow::Result;
 use drivewam_world::Options;
 use serde_json::{Value, json};
 
 /// Chunks of an hour.
 pub(super) const HOUR: usize = 900;
+/// Chunks after which memory is looked at first: by then all of it has been used.
+const SETTLED: usize = 20;
 
-/// Resident memory of this process in bytes, where the system tells (`/proc/self/statm`, Linux).
+/// Resident memory of this process in bytes, where the system tells (`/proc/self/status`, Linux).
 fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
@@ -26,10 +29,16 @@ fn resident() -> Option<u64> {
 pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> {
     let mut ride = study.ride(study.config("")?)?;
     let arena = ride.arena().bytes();
-    let before = resident();
     let course = Course { seed: 0, options: Options::default(), chunks: study.chunks, camera: Camera::Own };
-    let chunks = course.drive(&mut ride, &Signs::default(), crew.stop)?.unwrap_or_default();
-    let after = resident();
+    let mut sizes = Vec::new();
+    let chunks = course
+        .drive_and(&mut ride, &Signs::default(), crew.stop, |chunks| {
+            if chunks.len() == SETTLED || chunks.len().is_multiple_of(HOUR) {
+                sizes.push(json!({"chunk": chunks.len(), "bytes": resident()}));
+            }
+        })?
+        .unwrap_or_default();
+    sizes.push(json!({"chunk": chunks.len(), "bytes": resident()}));
     let slots = ride.outcome().map(|o| o.memory.total());
     let mut table = Table::new(&["hour", "chunks", "ADE@4s, m", "constant velocity and yaw rate, m"]);
     let mut hours = Vec::new();
@@ -43,6 +52,6 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> 
         hours.push(json!({"chunks": part.len(), "ade_4s_m": policy.json(), "constant_ade_4s_m": constant.json()}));
     }
     let value = json!({"chunks": chunks.len(), "hours": hours, "arena_bytes": arena, "memory_slots_held": slots,
-        "resident_bytes": {"before": before, "after": after}});
+        "resident": sizes});
     Ok((value, table))
 }

@@ -2,7 +2,8 @@
 
 use super::Study;
 use super::chosen::Signs;
-use super::course::{Camera, Course};
+use super::course::Course;
+use crate::feed::Camera;
 use crate::sheet::{INK, Sheet, write};
 use anyhow::Result;
 use drivewam_world::{Canvas, Kind, Options, World};
@@ -29,7 +30,9 @@ pub(super) fn draw(study: &Study<'_>, stop: &AtomicBool, file: &Path) -> Result<
     let model = ride.config().model.clone();
     let options = Options { kind: Kind::Memory, disturb: false };
     let course = Course { seed: 0, options, chunks: study.chunks.min(40), camera: Camera::Own };
-    course.drive(&mut ride, &Signs::default(), stop)?;
+    if course.drive(&mut ride, &Signs::default(), stop)?.is_none() {
+        return Ok(());
+    }
     // How many layers and head sets hold each token.
     let mut held: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
     let video = 0..ride.config().slots().0;

@@ -1,10 +1,11 @@
 //! `study memory`: what each way of forgetting costs and keeps, on long drives in worlds where a limit sign is seen long before it matters.
 
 use super::chosen::{Choice, Signs};
-use super::course::{Camera, Chunk, Course};
+use super::course::{Chunk, Course};
 use super::crew::Crew;
 use super::stats::{Cluster, Figure, mean, ratio};
 use super::{Study, Table};
+use crate::feed::Camera;
 use anyhow::Result;
 use drivewam_core::config::Config;
 use drivewam_world::{Kind, Options};
@@ -33,11 +34,15 @@ const fn way(name: &'static str, layer: &'static str) -> Way {
     Way { name, layer, chunks: None, choice: None }
 }
 
+/// Every key of the paper's literal reading, whatever the configuration says.
+const LITERAL: &str =
+    "memory: {policy: selective, scoring: {lambda: 0.07, heads: shared, normalise: literal, keys: post_rope, max_pool: 0, scored: pool}}";
+
 const WAYS: [Way; 14] = [
     way("full", "memory: {policy: full}"),
     Way { chunks: Some(TRAINED_CHUNKS), ..way("full, trained length", "memory: {policy: fifo}") },
     way("fifo", "memory: {policy: fifo}"),
-    way("selective, literal", "memory: {policy: selective}"),
+    way("selective, literal", LITERAL),
     way("selective, pre_rope", "memory: {policy: selective, scoring: {keys: pre_rope}}"),
     way("selective, per_head", "memory: {policy: selective, scoring: {heads: per_head}}"),
     way("selective, softmax", "memory: {policy: selective, scoring: {normalise: softmax}}"),
@@ -46,8 +51,8 @@ const WAYS: [Way; 14] = [
     way("selective, lambda 0.5", "memory: {policy: selective, scoring: {lambda: 0.5}}"),
     way("redundancy alone", "memory: {policy: selective, scoring: {lambda: 0.0}}"),
     way("relevance alone", "memory: {policy: selective, scoring: {lambda: 1.0}}"),
-    Way { choice: Some(|_| Choice::Random(1)), ..way("random", "memory: {policy: selective}") },
-    Way { choice: Some(|signs| Choice::Oracle(signs.clone())), ..way("oracle", "memory: {policy: selective}") },
+    Way { choice: Some(|signs| Choice::Random(signs.clone())), ..way("random", LITERAL) },
+    Way { choice: Some(|signs| Choice::Oracle(signs.clone())), ..way("oracle", LITERAL) },
 ];
 
 /// The ways, in the order of the table.

@@ -119,6 +119,12 @@ impl Study<'_> {
         Ok(plan.warm_with(&self.folder, device, |graph| load(&engine, &self.folder, graph))?)
     }
 
+    /// The manifest's hash of the engines without sight.
+    fn blind_hash(&self) -> Result<Option<String>> {
+        let folder = self.args.blind.as_ref().map(|path| Folder::open(path, None)).transpose()?;
+        Ok(folder.map(|f| f.manifest_sha256().to_owned()))
+    }
+
     /// A ride of the engines without sight, where there are some.
     fn blind(&self) -> Result<Option<Ride>> {
         let Some(path) = &self.args.blind else { return Ok(None) };
@@ -174,6 +180,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Part::Hours => 1,
     });
     let chunks = args.chunks.unwrap_or(if args.part == Part::Hours { 4 * hours::HOUR } else { memory::CHUNKS });
+    for (option, given, parts) in [
+        ("--worlds", args.worlds.is_some(), &[Part::Sight, Part::Memory, Part::Routes][..]),
+        ("--chunks", args.chunks.is_some(), &[Part::Memory, Part::Hours]),
+        ("--blind", args.blind.is_some(), &[Part::Sight]),
+    ] {
+        if given && !parts.contains(&args.part) {
+            let names: Vec<&str> = parts.iter().map(|p| p.name()).collect();
+            bail!("{option}: means nothing here (got {:?}, wanted {})", args.part.name(), names.join(" or "));
+        }
+    }
     if !(1..=HELD_OUT).contains(&worlds) {
         bail!("--worlds: out of range (got {worlds}, wanted 1 to {HELD_OUT}: seeds further up stand in for another world's camera)");
     }
@@ -195,10 +211,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     let crew = Crew { threads: args.threads.clamp(1, 64), bar: &bar, stop: &stop };
-    let mut drawn = Vec::new();
+    // Everything is written aside first and put in its place together, once nothing can interrupt it.
+    let mut files: Vec<&str> = Vec::new();
     let mut draw = |name: &'static str, how: &dyn Fn(&Path) -> Result<()>| -> Result<()> {
-        drawn.push(name);
-        whole(&args.out, name, how)
+        files.push(name);
+        how(&aside(&args.out, name))
     };
     let (figures, table) = match args.part {
         Part::Sight => sight::run(&study, &crew)?,
@@ -212,24 +229,27 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
         Part::Routes => {
             let (figures, table, tracks) = routes::run(&study, &crew)?;
-            if !stop.load(Ordering::Relaxed) {
-                draw("routes-tracks.png", &|path| pictures::tracks(&tracks, path))?;
-            }
+            draw("routes-tracks.png", &|path| pictures::tracks(&tracks, path))?;
             (figures, table)
         }
         Part::Hours => hours::run(&study, &crew)?,
     };
     bar.finish_and_clear();
     if stop.load(Ordering::Relaxed) {
+        files.iter().for_each(|name| drop(fs::remove_file(aside(&args.out, name))));
         bail!("interrupted: nothing of this part was written");
     }
     let name = args.part.name();
     let report = json!({"schema": 1, "version": env!("CARGO_PKG_VERSION"), "part": name, "configuration_sha256": named.sha256,
         "engine": {"name": manifest, "manifest_sha256": hash}, "figures": figures});
     let text = serde_json::to_string_pretty(&report)?;
-    let page = page(args, &report, &table, &drawn);
-    whole(&args.out, &format!("{name}.json"), &|path| Ok(fs::write(path, format!("{text}\n"))?))?;
-    whole(&args.out, &format!("{name}.md"), &|path| Ok(fs::write(path, &page)?))?;
+    let page = page(args, &report, &table, &files);
+    let (json, markdown) = (format!("{name}.json"), format!("{name}.md"));
+    fs::write(aside(&args.out, &json), format!("{text}\n")).with_context(|| format!("{json:?} cannot be written"))?;
+    fs::write(aside(&args.out, &markdown), &page).with_context(|| format!("{markdown:?} cannot be written"))?;
+    for name in files.iter().copied().chain([json.as_str(), markdown.as_str()]) {
+        fs::rename(aside(&args.out, name), args.out.join(name)).with_context(|| format!("{name:?} cannot be put in its place"))?;
+    }
     if args.json {
         say!("{}", serde_json::to_string(&report)?);
     } else {
@@ -240,20 +260,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The part's page: what was run, the table, the pictures.
-fn page(args: &Args, report: &Value, table: &Table, drawn: &[&str]) -> String {
+fn page(args: &Args, report: &Value, table: &Table, pictures: &[&str]) -> String {
     let name = args.part.name();
     let figures = &report["figures"];
-    let mut command = format!("drivewam study {name}");
-    for (option, value) in [("--worlds", args.worlds), ("--chunks", args.chunks)] {
-        if let Some(value) = value {
-            let _ = write!(command, " {option} {value}");
-        }
-    }
-    if args.blind.is_some() {
-        command.push_str(" --blind DIR");
-    }
+    let command: Vec<String> = std::env::args().skip(1).filter(|a| a != "--json").collect();
     let mut text = format!(
-        "# Study: {name}\n\n`{command}`; engines `{}`, manifest {}.\n",
+        "# Study: {name}\n\n`drivewam {}`; engines `{}`, manifest {}.\n",
+        command.join(" "),
         report["engine"]["name"].as_str().unwrap_or("?"),
         report["engine"]["manifest_sha256"].as_str().unwrap_or("?").get(..12).unwrap_or("?")
     );
@@ -261,17 +274,17 @@ fn page(args: &Args, report: &Value, table: &Table, drawn: &[&str]) -> String {
         .iter()
         .filter_map(|key| figures.get(*key).map(|v| format!("{} {v}", key.replace('_', " "))))
         .collect();
-    let _ = write!(text, "{}. In brackets: 95 % intervals, worlds drawn anew.\n\n{}", counts.join(", "), table.markdown());
-    for picture in drawn {
+    let anew = if args.part == Part::Hours { "ten minutes at a time" } else { "worlds" };
+    let _ = write!(text, "{}. In brackets: 95 % intervals, {anew} drawn anew.\n\n{}", counts.join(", "), table.markdown());
+    for picture in pictures {
         let _ = write!(text, "\n![{picture}]({picture})\n");
     }
     text
 }
 
-/// Writes a file aside and renames it when it is whole. The name aside keeps the ending, by which pictures are told apart.
-fn whole(folder: &Path, name: &str, write: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
-    let (aside, target) = (folder.join(format!("partial.{name}")), folder.join(name));
-    write(&aside).and_then(|()| Ok(fs::rename(&aside, &target)?)).with_context(|| format!("{target:?} cannot be written"))
+/// Where a file is written before it is whole. The name keeps its ending, by which pictures are told apart.
+fn aside(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("partial.{name}"))
 }
 
 #[cfg(test)]

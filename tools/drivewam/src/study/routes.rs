@@ -1,15 +1,14 @@
 //! `study routes`: the closed loop. The policy's published plan moves the car along routes of one kilometre, beside the expert and beside constant
 //! velocity and yaw rate planned anew at every chunk.
 
-use super::course::TICK_NS;
 use super::crew::Crew;
-use super::stats::{Cluster, mean};
+use super::stats::{Cluster, mean, ratio};
 use super::{Study, Table};
+use crate::feed::{Camera, Feed};
 use anyhow::Result;
-use drivewam::ingest::EgoState;
-use drivewam::{Progress, Ride};
+use drivewam::Ride;
 use drivewam_core::trajectory::Trajectory;
-use drivewam_world::{Canvas, Control, Follower, Options, TICK_S, Violations, World};
+use drivewam_world::{Follower, Options, TICK_S, Violations};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -56,22 +55,19 @@ pub(super) struct Tracks {
 /// Drives `seed` until the route's end, or until patience ends.
 fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Result<Option<Route>> {
     let model = ride.config().model.clone();
-    let frame_every = 10 / u64::from(model.image.frame_hz);
-    let mut world = World::new(seed, Options::default());
-    let mut canvas = Canvas::new(model.image.width, model.image.height, model.camera);
+    let mut feed = Feed::new(&model, seed, Options::default(), Camera::Own)?;
     let mut route = Route { metres: 0.0, seconds: 0.0, finished: false, violations: Violations::default(), track: Vec::new() };
     let mut plan: Option<(u64, Follower)> = None;
-    let (mut tick, mut command) = (0u64, None);
     ride.restart();
-    let begun_m = world.place().0;
+    let begun_m = feed.world.place().0;
     while route.metres < ROUTE_M && route.seconds < PATIENCE_S {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let (stamp_ns, ego) = (tick as i64 * TICK_NS, world.ego());
+        let (tick, ego) = (feed.tick(), feed.world.ego());
         if tick.is_multiple_of(10) {
-            route.track.push((ego.pose.x_m, ego.pose.y_m, world.violations() != route.violations));
-            route.violations = world.violations();
+            route.track.push((ego.pose.x_m, ego.pose.y_m, feed.world.violations() != route.violations));
+            route.violations = feed.world.violations();
         }
         match driver {
             Driver::Expert => {}
@@ -83,32 +79,22 @@ fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Resul
                 }
             }
             Driver::Policy => {
-                if command != Some(world.command()) {
-                    command = Some(world.command());
-                    ride.push_command(stamp_ns, world.command())?;
+                if feed.is_frame() {
+                    feed.draw();
                 }
-                let (speed_mps, acceleration_mps2, curvature_1pm) = (ego.speed_mps, ego.acceleration_mps2, ego.curvature_1pm);
-                ride.push_ego(stamp_ns, EgoState { speed_mps, acceleration_mps2, curvature_1pm })?;
-                ride.push_pose(stamp_ns, ego.pose)?;
-                if tick.is_multiple_of(frame_every) {
-                    world.render(&mut canvas);
-                    ride.push_frame(stamp_ns, &canvas.rgb)?;
-                    if let Progress::Outcome(outcome) = ride.step(stamp_ns)? {
-                        plan = Some((tick, Follower::new(ego.pose, outcome.published.clone())));
-                    }
+                if let Some(outcome) = feed.push(ride)? {
+                    plan = Some((tick, Follower::new(ego.pose, outcome.published.clone())));
                 }
             }
         }
-        let control: Control = match &plan {
+        feed.step(match &plan {
             Some((since, plan)) => plan.control((tick - since) as f64 * TICK_S, &ego),
-            None => world.expert(),
-        };
-        world.step(control);
-        tick += 1;
-        route.metres = world.place().0 - begun_m;
-        route.seconds = world.time_s();
+            None => feed.world.expert(),
+        });
+        route.metres = feed.world.place().0 - begun_m;
+        route.seconds = feed.world.time_s();
     }
-    route.violations = world.violations();
+    route.violations = feed.world.violations();
     route.finished = route.metres >= ROUTE_M;
     Ok(Some(route))
 }
@@ -141,19 +127,23 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, V
         let finished = mean(&share(&|r| r.finished));
         let metres: f64 = routes.iter().map(|r| r[who].metres).sum();
         let seconds: f64 = routes.iter().map(|r| r[who].seconds).sum();
-        let per_km =
-            |pick: &dyn Fn(&Violations) -> u32| routes.iter().map(|r| f64::from(pick(&r[who].violations))).sum::<f64>() / (metres * 1e-3);
-        let rates = [per_km(&|v| v.collisions), per_km(&|v| v.off_road), per_km(&|v| v.red_lights)];
+        let rate = |pick: &dyn Fn(&Violations) -> u32| {
+            let counts = routes.iter().map(|r| Cluster { sum: f64::from(pick(&r[who].violations)), count: 1 }).collect::<Vec<_>>();
+            let km = routes.iter().map(|r| Cluster { sum: r[who].metres * 1e-3, count: 1 }).collect::<Vec<_>>();
+            ratio(&counts, &km)
+        };
+        let rates = [rate(&|v| v.collisions), rate(&|v| v.off_road), rate(&|v| v.red_lights)];
         let mut cells = vec![(*name).to_owned(), clean.to_string(), format!("{:.2}", finished.value)];
-        cells.extend(rates.iter().map(|r| format!("{r:.3}")));
+        cells.extend(rates.iter().map(ToString::to_string));
         cells.push(format!("{:.2}", metres / seconds));
         table.row(cells);
         json.insert(
             (*name).to_owned(),
-            json!({"clean": clean.json(), "finished": finished.json(), "km": metres * 1e-3, "collisions_per_km": rates[0],
-                "off_road_per_km": rates[1], "red_lights_per_km": rates[2], "mean_speed_mps": metres / seconds}),
+            json!({"clean": clean.json(), "finished": finished.json(), "km": metres * 1e-3, "collisions_per_km": rates[0].json(),
+                "off_road_per_km": rates[1].json(), "red_lights_per_km": rates[2].json(), "mean_speed_mps": metres / seconds}),
         );
     }
+    let worlds = routes.len();
     let tracks = routes
         .into_iter()
         .enumerate()
@@ -163,5 +153,5 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, V
             Some(Tracks { seed, policy: policy.track, expert: expert.track })
         })
         .collect();
-    Ok((json!({"route_m": ROUTE_M, "who": json}), table, tracks))
+    Ok((json!({"worlds": worlds, "route_m": ROUTE_M, "who": json}), table, tracks))
 }

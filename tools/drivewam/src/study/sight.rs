@@ -2,10 +2,11 @@
 //! and a network of the same size that was trained without sight (`--blind`).
 
 use super::chosen::Signs;
-use super::course::{Camera, Chunk, Course};
+use super::course::{Chunk, Course};
 use super::crew::Crew;
 use super::stats::{Cluster, Figure, mean, ratio};
-use super::{Study, Table};
+use super::{HELD_OUT, Study, Table};
+use crate::feed::Camera;
 use anyhow::Result;
 use drivewam_core::trajectory::Displacement;
 use drivewam_world::Options;
@@ -17,6 +18,8 @@ const OWN: &str = "policy";
 const CONSTANT: &str = "constant velocity and yaw rate";
 const BLIND: &str = "network without sight";
 
+/// What the camera shows in the world of a seed.
+type View = fn(u64) -> Camera;
 /// One error of a plan, of those at both horizons.
 type Error = fn(&[Displacement; 2]) -> f64;
 
@@ -29,13 +32,19 @@ const ERRORS: [(&str, Error); 4] =
 /// # Errors
 /// Of a ride.
 pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> {
-    let cameras = [(OWN, Camera::Own), ("policy, camera black", Camera::Black), ("policy, another world's camera", Camera::Other)];
+    let cameras: [(&str, View); 3] = [
+        (OWN, |_| Camera::Own),
+        ("policy, camera black", |_| Camera::Black),
+        ("policy, another world's camera", |seed| Camera::Other(seed + HELD_OUT as u64)),
+    ];
     let rides = || Ok((study.ride(study.config("")?)?, study.blind()?));
     let worlds = crew.each(study.worlds, rides, |(ride, blind), seed| {
         let course = Course { seed: seed as u64, options: Options::default(), chunks: CHUNKS, camera: Camera::Own };
         let mut answers = Vec::with_capacity(cameras.len() + 1);
         for (_, camera) in cameras {
-            let Some(chunks) = (Course { camera, ..course }).drive(ride, &Signs::default(), crew.stop)? else { return Ok(None) };
+            let Some(chunks) = (Course { camera: camera(seed as u64), ..course }).drive(ride, &Signs::default(), crew.stop)? else {
+                return Ok(None);
+            };
             answers.push(chunks);
         }
         if let Some(blind) = blind {
@@ -66,5 +75,5 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> 
         entry.insert("policy_share".to_owned(), share.json());
         json.insert((*name).to_owned(), Value::Object(entry));
     }
-    Ok((json!({"worlds": worlds.len(), "chunks_per_world": CHUNKS, "who": json}), table))
+    Ok((json!({"worlds": worlds.len(), "chunks_per_world": CHUNKS, "blind_manifest_sha256": study.blind_hash()?, "who": json}), table))
 }

@@ -26,7 +26,7 @@ pub(super) struct Figure {
 }
 
 impl Figure {
-    /// As `summary.json` has it.
+    /// As the reports have it.
     pub(super) fn json(&self) -> Value {
         json!({"value": self.value, "low": self.low, "high": self.high})
     }

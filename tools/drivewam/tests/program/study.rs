@@ -57,7 +57,8 @@ fn the_closed_loop_tells_a_driver_from_a_plan_that_looks_at_nothing() {
     let of = |who: &str, what: &str| figures["who"][who][what].clone();
     assert_eq!(of("expert", "clean")["value"], 1.0);
     assert_eq!(of("constant velocity and yaw rate", "clean")["value"], 0.0);
-    assert!(of("policy", "km").as_f64().unwrap() > 0.0);
+    let km = |who: &str| of(who, "km").as_f64().unwrap();
+    assert!(km("policy") > km("constant velocity and yaw rate"), "{figures}");
     assert_eq!(files(&dir.path().join("study")), ["routes-tracks.png", "routes.json", "routes.md"]);
 }
 
@@ -67,19 +68,23 @@ fn a_long_ride_stays_finite_in_the_memory_that_it_began_with() {
     let (figures, _dir) = study("hours", &["--chunks", "120"]);
     assert_eq!(figures["chunks"], 120);
     assert_eq!(figures["memory_slots_held"], 144 + 28);
-    let resident = |when: &str| figures["resident_bytes"][when].as_f64();
-    if let (Some(before), Some(after)) = (resident("before"), resident("after")) {
-        assert!(after - before < 32e6, "{before} to {after} bytes resident");
+    // Settled after 20 chunks: from there on 100 chunks may add their own few figures, and nothing that grows with pictures, poses or plans.
+    let sizes: Vec<Option<f64>> = figures["resident"].as_array().unwrap().iter().map(|s| s["bytes"].as_f64()).collect();
+    if let [Some(settled), Some(after)] = sizes[..] {
+        assert!(after - settled < 1e6, "{settled} to {after} bytes resident");
     }
 }
 
 #[test]
 fn wrong_options_are_refused_with_what_was_got_and_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().to_str().unwrap();
     for (args, words) in [
         (vec!["study", "sight", "--worlds", "0"], vec!["--worlds", "got 0", "1 to 5000"]),
         (vec!["study", "memory", "--chunks", "0"], vec!["--chunks", "got 0"]),
         (vec!["study", "sight", "--worlds", "1", "--out", "/proc/nowhere"], vec!["--out", "/proc/nowhere"]),
-        (vec!["study", "sight", "--worlds", "1", "--blind", "/nowhere", "--out", "/tmp/drivewam-study-refused"], vec!["/nowhere"]),
+        (vec!["study", "sight", "--worlds", "1", "--blind", "/nowhere", "--out", out], vec!["/nowhere"]),
+        (vec!["study", "hours", "--worlds", "1", "--out", out], vec!["--worlds", "got \"hours\"", "sight or memory or routes"]),
         (vec!["study", "dreams"], vec!["dreams", "sight, memory, routes, hours"]),
     ] {
         let done = drivewam(&args);

@@ -1,0 +1,122 @@
+//! A drawn world as what feeds a ride: one tick at a time, the ride's answer as it comes.
+
+use anyhow::{Result, bail};
+use drivewam::ingest::EgoState;
+use drivewam::telemetry::Outcome;
+use drivewam::{Progress, Ride};
+use drivewam_core::dims::{Command, Model};
+use drivewam_world::{Canvas, Control, Ego, Options, World};
+
+/// One tick of the world, nanoseconds.
+pub(crate) const TICK_NS: i64 = 100_000_000;
+
+/// What the ride is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Camera {
+    /// Its own world.
+    Own,
+    /// Nothing.
+    Black,
+    /// The world of another seed, driven by its own expert.
+    Other(u64),
+}
+
+/// Ticks from one frame to the next.
+///
+/// # Errors
+/// The model's frame rate does not divide the world's ten ticks a second.
+pub(crate) fn frame_every(model: &Model) -> Result<u64> {
+    if model.image.frame_hz == 0 || !10u32.is_multiple_of(model.image.frame_hz) {
+        bail!("model.image.frame_hz: the world is drawn ten times a second (got {}, wanted a divisor of ten)", model.image.frame_hz);
+    }
+    Ok(u64::from(10 / model.image.frame_hz))
+}
+
+/// The car's motion as the ride takes it.
+pub(crate) fn ego_state(ego: &Ego) -> EgoState {
+    EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm }
+}
+
+/// See the module's doc.
+pub(crate) struct Feed {
+    pub(crate) world: World,
+    other: Option<World>,
+    camera: Camera,
+    canvas: Canvas,
+    frame_every: u64,
+    tick: u64,
+    command: Option<Command>,
+}
+
+impl Feed {
+    /// The world of `seed`, drawn at the model's camera.
+    ///
+    /// # Errors
+    /// As [`frame_every`].
+    pub(crate) fn new(model: &Model, seed: u64, options: Options, camera: Camera) -> Result<Self> {
+        Ok(Self {
+            world: World::new(seed, options),
+            other: if let Camera::Other(seed) = camera { Some(World::new(seed, options)) } else { None },
+            camera,
+            canvas: Canvas::new(model.image.width, model.image.height, model.camera),
+            frame_every: frame_every(model)?,
+            tick: 0,
+            command: None,
+        })
+    }
+
+    /// Ticks since the start.
+    pub(crate) fn tick(&self) -> u64 {
+        self.tick
+    }
+
+    /// Whether there is a frame now.
+    pub(crate) fn is_frame(&self) -> bool {
+        self.tick.is_multiple_of(self.frame_every)
+    }
+
+    /// The camera of the newest frame.
+    pub(crate) fn canvas(&self) -> &Canvas {
+        &self.canvas
+    }
+
+    /// Draws the frame that [`Feed::push`] will hand over.
+    pub(crate) fn draw(&mut self) {
+        match (self.camera, &self.other) {
+            (Camera::Own, _) => self.world.render(&mut self.canvas),
+            (Camera::Other(_), Some(other)) => other.render(&mut self.canvas),
+            _ => {}
+        }
+    }
+
+    /// Hands over what is known at this tick, with the frame that was drawn if there is one now, and lets the ride step.
+    ///
+    /// # Errors
+    /// Of the ride.
+    pub(crate) fn push<'a>(&mut self, ride: &'a mut Ride) -> Result<Option<&'a Outcome>> {
+        let (stamp_ns, ego) = (self.tick as i64 * TICK_NS, self.world.ego());
+        if self.command != Some(self.world.command()) {
+            self.command = Some(self.world.command());
+            ride.push_command(stamp_ns, self.world.command())?;
+        }
+        ride.push_ego(stamp_ns, ego_state(&ego))?;
+        ride.push_pose(stamp_ns, ego.pose)?;
+        if !self.is_frame() {
+            return Ok(None);
+        }
+        ride.push_frame(stamp_ns, &self.canvas.rgb)?;
+        Ok(match ride.step(stamp_ns)? {
+            Progress::Outcome(outcome) => Some(outcome),
+            Progress::Waiting => None,
+        })
+    }
+
+    /// Moves the world by one tick, the car by `control`.
+    pub(crate) fn step(&mut self, control: Control) {
+        self.world.step(control);
+        if let Some(other) = &mut self.other {
+            other.step(other.expert());
+        }
+        self.tick += 1;
+    }
+}
