@@ -94,10 +94,10 @@ struct Study<'a> {
 }
 
 impl Study<'_> {
-    /// The configuration with `layer` on top; each ride on one thread.
+    /// The configuration with `layer` on top. Rides of one process share an engine's threads: as many as there are rides.
     fn config(&self, layer: &str) -> Result<Config> {
         let Named { mut config, .. } = self.args.config.load_with(&[layer])?;
-        (config.engine.threads, config.target.threads) = (1, 1);
+        (config.engine.threads, config.target.threads) = (self.args.threads.clamp(1, 64), 1);
         Ok(config)
     }
 

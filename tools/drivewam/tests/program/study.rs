@@ -50,15 +50,15 @@ fn each_memory_keeps_what_it_says() {
     assert_eq!(files(&dir.path().join("study")), ["memory-kept.png", "memory-over-time.png", "memory.json", "memory.md"]);
 }
 
-/// Breaks when the closed loop does not follow the plan: the expert has no violation, and a plan of constant velocity cannot drive a kilometre.
+/// Breaks when the closed loop does not follow the plan: the expert and its plans have no violation, and constant velocity cannot drive a kilometre.
 #[test]
 fn the_closed_loop_tells_a_driver_from_a_plan_that_looks_at_nothing() {
     let (figures, dir) = study("routes", &["--worlds", "3"]);
     let of = |who: &str, what: &str| figures["who"][who][what].clone();
     assert_eq!(of("expert", "clean")["value"], 1.0);
     assert_eq!(of("constant velocity and yaw rate", "clean")["value"], 0.0);
-    let km = |who: &str| of(who, "km").as_f64().unwrap();
-    assert!(km("policy") > km("constant velocity and yaw rate"), "{figures}");
+    // The loop itself, with a plan that is right: it must not be what fails.
+    assert_eq!(of("expert's plan", "clean")["value"], 1.0, "{figures}");
     assert_eq!(files(&dir.path().join("study")), ["routes-tracks.png", "routes.json", "routes.md"]);
 }
 
@@ -67,7 +67,7 @@ fn the_closed_loop_tells_a_driver_from_a_plan_that_looks_at_nothing() {
 fn a_long_ride_stays_finite_in_the_memory_that_it_began_with() {
     let (figures, _dir) = study("hours", &["--chunks", "120"]);
     assert_eq!(figures["chunks"], 120);
-    assert_eq!(figures["memory_slots_held"], 144 + 28);
+    assert_eq!(figures["memory_slots_held"], 144);
     // Settled after 20 chunks: from there on 100 chunks may add their own few figures, and nothing that grows with pictures, poses or plans.
     let sizes: Vec<Option<f64>> = figures["resident"].as_array().unwrap().iter().map(|s| s["bytes"].as_f64()).collect();
     if let [Some(settled), Some(after)] = sizes[..] {
