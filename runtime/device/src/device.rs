@@ -8,6 +8,7 @@ use crate::host::HostArena;
 use crate::taps::Taps;
 use drivewam_core::Result;
 use drivewam_core::arena::{ArenaPlan, Region};
+use drivewam_core::config::Config;
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::rope::RopeTable;
 use drivewam_core::selection::{Policy, Scoring, SlotTable};
@@ -47,6 +48,23 @@ pub struct KvLayout {
 }
 
 impl KvLayout {
+    /// The memory that a configuration asks for.
+    pub fn of(config: &Config) -> Self {
+        let model = &config.model;
+        let (video_slots, action_slots, tail_slots) = config.slots();
+        Self {
+            layers: model.layers,
+            heads: model.heads,
+            head_dim: model.head_dim,
+            video_slots,
+            action_slots,
+            tail_slots,
+            pass_tokens: model.packed_tokens(),
+            scoring: config.memory.scoring,
+            rope: RopeTable::new(model),
+        }
+    }
+
     /// S.
     pub fn slots(&self) -> usize {
         self.video_slots + self.action_slots + self.tail_slots

@@ -4,7 +4,6 @@ use crate::regions::Regions;
 use drivewam_core::Result;
 use drivewam_core::bindings;
 use drivewam_core::config::{Config, MemoryPolicy};
-use drivewam_core::rope::RopeTable;
 use drivewam_core::selection::Policy;
 use drivewam_device::{Device, KvLayout, KvRegions, PassKv, Pool};
 use std::ops::Range;
@@ -19,19 +18,8 @@ impl Memory {
     /// Hands the memory's regions to the device. Warm.
     pub(crate) fn new(config: &Config, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
         let model = &config.model;
-        let (video_slots, action_slots, tail_slots) = config.slots();
         let layered = |stem: &str| (0..model.layers).map(|l| regions.get(&bindings::layered(stem, l))).collect::<Result<Vec<_>>>();
-        let layout = KvLayout {
-            layers: model.layers,
-            heads: model.heads,
-            head_dim: model.head_dim,
-            video_slots,
-            action_slots,
-            tail_slots,
-            pass_tokens: model.packed_tokens(),
-            scoring: config.memory.scoring,
-            rope: RopeTable::new(model),
-        };
+        let layout = KvLayout::of(config);
         device.kv_open(layout, KvRegions { k: layered("mem_k")?, v: layered("mem_v")?, bias: regions.get(bindings::MEM_BIAS)? })?;
         Ok(Self { policy: config.memory.policy })
     }

@@ -1,8 +1,10 @@
 //! A picture to draw on: drawn twice as large as it is written, so that every edge comes out smooth.
 
 use anyhow::{Context, Result, anyhow};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::register_font;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Once;
 
@@ -24,6 +26,46 @@ pub(crate) const DRIVEN: RGBColor = RGBColor(30, 120, 220);
 
 /// The area that closures draw on, in drawn pixels.
 pub(crate) type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
+
+/// Axes to draw on.
+pub(crate) type Chart<'a, 'b> = ChartContext<'a, BitMapBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// One axis: its range, its name, and the digits of its labels after the point.
+pub(crate) struct Axis<'a> {
+    pub(crate) range: Range<f64>,
+    pub(crate) name: &'a str,
+    pub(crate) digits: usize,
+}
+
+/// Axes below a head of `top` written pixels, with `right` left free beside them; lines across for each label of y, and of x with `grid`.
+pub(crate) fn axes<'a, 'b>(area: &'a Area<'b>, [top, right]: [i32; 2], x: Axis<'_>, y: Axis<'_>, grid: bool) -> Result<Chart<'a, 'b>> {
+    let smooth = SMOOTH as i32;
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(top * smooth)
+        .margin_right(right * smooth)
+        .margin_bottom(8 * smooth)
+        .margin_left(8 * smooth)
+        .x_label_area_size(44 * smooth)
+        .y_label_area_size(64 * smooth)
+        .build_cartesian_2d(x.range, y.range)
+        .map_err(drawing)?;
+    let (of_x, of_y) = (|v: &f64| format!("{v:.*}", x.digits), |v: &f64| format!("{v:.*}", y.digits));
+    let mut mesh = chart.configure_mesh();
+    if !grid {
+        mesh.disable_x_mesh();
+    }
+    mesh.light_line_style(TRANSPARENT)
+        .bold_line_style(GREY.mix(0.25))
+        .axis_style(GREY)
+        .label_style(text(13, &INK))
+        .x_desc(x.name)
+        .y_desc(y.name)
+        .x_label_formatter(&of_x)
+        .y_label_formatter(&of_y)
+        .draw()
+        .map_err(drawing)?;
+    Ok(chart)
+}
 
 /// A picture under way.
 pub(crate) struct Sheet {

@@ -6,7 +6,6 @@ use drivewam_core::bindings::MASKED;
 use drivewam_core::config::Config;
 use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
-use drivewam_core::rope::RopeTable;
 use drivewam_core::selection::Policy;
 use drivewam_device::{Device, HostDevice, KvLayout, KvRegions, PassKv, Pool};
 use std::time::Instant;
@@ -27,18 +26,7 @@ impl Selection {
     /// The memory is not to be had.
     pub(super) fn new(config: &Config) -> Result<Self> {
         let model = &config.model;
-        let (video_slots, action_slots, tail_slots) = config.slots();
-        let layout = KvLayout {
-            layers: model.layers,
-            heads: model.heads,
-            head_dim: model.head_dim,
-            video_slots,
-            action_slots,
-            tail_slots,
-            pass_tokens: model.packed_tokens(),
-            scoring: config.memory.scoring,
-            rope: RopeTable::new(model),
-        };
+        let layout = KvLayout::of(config);
         let mut planner = Planner::new();
         let mut per_layer = |name: &str, rows: usize| -> Result<Vec<Region>> {
             let shape = [layout.heads, rows, layout.head_dim];
@@ -52,7 +40,7 @@ impl Selection {
         device.fill(bias, MASKED)?;
         device.kv_open(layout, KvRegions { k, v, bias })?;
         let mut selection = Self { device, pass, video: model.video_tokens(), action: model.action_tokens(), chunk: 0 };
-        for _ in 0..=video_slots.div_ceil(selection.video) {
+        for _ in 0..=config.memory.video_slots.div_ceil(selection.video) {
             selection.renew()?;
             selection.forget()?;
         }

@@ -2,7 +2,7 @@
 
 use super::overlay::colour_of;
 use super::row::Row;
-use crate::sheet::{Area, DRIVEN, GREY, INK, SMOOTH, Sheet, drawing, fill, text, width_of, write};
+use crate::sheet::{Area, Axis, DRIVEN, INK, SMOOTH, Sheet, axes, drawing, fill, text, width_of, write};
 use anyhow::Result;
 use drivewam::telemetry::Stage;
 use drivewam_core::pose::Pose2;
@@ -43,27 +43,8 @@ pub(super) fn path(rows: &[Row], title: &str, file: &Path) -> Result<()> {
     sheet.draw(|area| {
         head(area, title)?;
         let smooth = SMOOTH as i32;
-        let mut chart = ChartBuilder::on(area)
-            .margin_top(58 * smooth)
-            .margin_right(24 * smooth)
-            .margin_bottom(8 * smooth)
-            .margin_left(8 * smooth)
-            .x_label_area_size(44 * smooth)
-            .y_label_area_size(64 * smooth)
-            .build_cartesian_2d(x.0..x.1, y.0..y.1)
-            .map_err(drawing)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GREY.mix(0.25))
-            .axis_style(GREY)
-            .label_style(text(SMALL, &INK))
-            .x_desc("x, m")
-            .y_desc("y, m")
-            .x_label_formatter(&|v| format!("{v:.0}"))
-            .y_label_formatter(&|v| format!("{v:.0}"))
-            .draw()
-            .map_err(drawing)?;
+        let (x, y) = (Axis { range: x.0..x.1, name: "x, m", digits: 0 }, Axis { range: y.0..y.1, name: "y, m", digits: 0 });
+        let mut chart = axes(area, [58, 24], x, y, true)?;
         for truth in truths.iter().filter(|t| t.len() > 1) {
             chart.draw_series(LineSeries::new(truth.iter().copied(), DRIVEN.mix(0.9).stroke_width(6 * SMOOTH as u32))).map_err(drawing)?;
         }
@@ -135,28 +116,9 @@ pub(super) fn latency(rows: &[Row], title: &str, file: &Path) -> Result<()> {
     sheet.draw(|area| {
         head(area, title)?;
         let smooth = SMOOTH as i32;
-        let mut chart = ChartBuilder::on(area)
-            .margin_top(58 * smooth)
-            .margin_right(200 * smooth)
-            .margin_bottom(8 * smooth)
-            .margin_left(8 * smooth)
-            .x_label_area_size(44 * smooth)
-            .y_label_area_size(64 * smooth)
-            .build_cartesian_2d(0.0..rows.len().max(1) as f64, 0.0..most)
-            .map_err(drawing)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GREY.mix(0.25))
-            .axis_style(GREY)
-            .label_style(text(SMALL, &INK))
-            .x_desc("chunk, by its line in trajectories.jsonl")
-            .y_desc("latency, ms")
-            .x_label_formatter(&|v| format!("{v:.0}"))
-            .y_label_formatter(&|v| if most < 10.0 { format!("{v:.2}") } else { format!("{v:.0}") })
-            .draw()
-            .map_err(drawing)?;
+        let x = Axis { range: 0.0..rows.len().max(1) as f64, name: "chunk, by its line in trajectories.jsonl", digits: 0 };
+        let y = Axis { range: 0.0..most, name: "latency, ms", digits: if most < 10.0 { 2 } else { 0 } };
+        let mut chart = axes(area, [58, 200], x, y, false)?;
         for (i, row) in rows.iter().enumerate() {
             let mut floor = 0.0;
             for (stage, colour) in Stage::ALL.iter().zip(STAGES) {

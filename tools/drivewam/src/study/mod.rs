@@ -89,6 +89,8 @@ impl Part {
 struct Study<'a> {
     args: &'a Args,
     folder: Folder,
+    /// Engines without sight.
+    blind: Option<Folder>,
     worlds: usize,
     chunks: usize,
 }
@@ -119,24 +121,17 @@ impl Study<'_> {
         Ok(plan.warm_with(&self.folder, device, |graph| load(&engine, &self.folder, graph))?)
     }
 
-    /// The manifest's hash of the engines without sight.
-    fn blind_hash(&self) -> Result<Option<String>> {
-        let folder = self.args.blind.as_ref().map(|path| Folder::open(path, None)).transpose()?;
-        Ok(folder.map(|f| f.manifest_sha256().to_owned()))
-    }
-
     /// A ride of the engines without sight, where there are some.
-    fn blind(&self) -> Result<Option<Ride>> {
-        let Some(path) = &self.args.blind else { return Ok(None) };
-        let folder = Folder::open(path, None)?;
+    fn blind_ride(&self) -> Result<Option<Ride>> {
+        let Some(folder) = &self.blind else { return Ok(None) };
         let mut config = self.config("")?;
-        config.engine.folder = path.display().to_string();
-        Ok(Some(self.plan(config, &folder, false)?.warm(&folder)?))
+        config.engine.folder = folder.path().display().to_string();
+        Ok(Some(self.plan(config, folder, false)?.warm(folder)?))
     }
 }
 
 /// A table of a report.
-pub(crate) struct Table {
+struct Table {
     rows: Vec<Vec<String>>,
 }
 
@@ -203,7 +198,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let folder = Folder::open(named.config.engine.folder.as_ref(), None)?;
     fs::create_dir_all(&args.out).with_context(|| format!("--out {:?} cannot be written", args.out))?;
     let (manifest, hash) = (folder.manifest().name.clone(), folder.manifest_sha256().to_owned());
-    let study = Study { args, folder, worlds, chunks };
+    let blind = args.blind.as_ref().map(|path| Folder::open(path, None)).transpose()?;
+    let study = Study { args, folder, blind, worlds, chunks };
     let rounds = if args.part == Part::Memory { memory::ways() } else { 1 };
     let bar = ProgressBar::new((worlds * rounds) as u64);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} drives  {msg}  {elapsed} (left {eta})")?);

@@ -2,7 +2,7 @@
 
 use super::memory::OverTime;
 use super::routes::Tracks;
-use crate::sheet::{DRIVEN, GREY, INK, POLICY, RISK, SMOOTH, Sheet, drawing, fill, text, write};
+use crate::sheet::{Axis, DRIVEN, INK, POLICY, RISK, SMOOTH, Sheet, axes, drawing, fill, write};
 use anyhow::Result;
 use plotters::prelude::*;
 use std::path::Path;
@@ -43,28 +43,9 @@ pub(super) fn over_time(ways: &OverTime, file: &Path) -> Result<()> {
     let last = points().map(|p| p.0).fold(1.0, f64::max) + 0.5 * BIN as f64;
     sheet.draw(|area| {
         write(area, &format!("ADE@4s over a drive, mean of {BIN} chunks, all worlds"), 16, &INK, 16, 12)?;
-        let smooth = SMOOTH as i32;
-        let mut chart = ChartBuilder::on(area)
-            .margin_top(44 * smooth)
-            .margin_right(230 * smooth)
-            .margin_bottom(8 * smooth)
-            .margin_left(8 * smooth)
-            .x_label_area_size(44 * smooth)
-            .y_label_area_size(64 * smooth)
-            .build_cartesian_2d(0.0..last, 0.0..most)
-            .map_err(drawing)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GREY.mix(0.25))
-            .axis_style(GREY)
-            .label_style(text(13, &INK))
-            .x_desc("chunk of 4 s")
-            .y_desc("ADE@4s, m")
-            .x_label_formatter(&|v| format!("{v:.0}"))
-            .y_label_formatter(&|v| format!("{v:.1}"))
-            .draw()
-            .map_err(drawing)?;
+        let x = Axis { range: 0.0..last, name: "chunk of 4 s", digits: 0 };
+        let y = Axis { range: 0.0..most, name: "ADE@4s, m", digits: 1 };
+        let mut chart = axes(area, [44, 230], x, y, true)?;
         for ((_, line), colour) in lines.iter().zip(&COLOURS) {
             chart.draw_series(LineSeries::new(line.iter().copied(), colour.stroke_width(3 * SMOOTH as u32))).map_err(drawing)?;
         }

@@ -37,7 +37,7 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> 
         ("policy, camera black", |_| Camera::Black),
         ("policy, another world's camera", |seed| Camera::Other(seed + HELD_OUT as u64)),
     ];
-    let rides = || Ok((study.ride(study.config("")?)?, study.blind()?));
+    let rides = || Ok((study.ride(study.config("")?)?, study.blind_ride()?));
     let worlds = crew.each(study.worlds, rides, |(ride, blind), seed| {
         let course = Course { seed: seed as u64, options: Options::default(), chunks: CHUNKS, camera: Camera::Own };
         let mut answers = Vec::with_capacity(cameras.len() + 1);
@@ -54,7 +54,7 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> 
         Ok(Some(answers))
     })?;
     let mut names: Vec<&str> = cameras.iter().map(|(name, _)| *name).collect();
-    names.extend(study.args.blind.is_some().then_some(BLIND));
+    names.extend(study.blind.is_some().then_some(BLIND));
     let clusters = |who: usize, of: &dyn Fn(&Chunk) -> f64| -> Vec<Cluster> {
         worlds.iter().map(|answers| answers[who].iter().map(of).collect()).collect()
     };
@@ -75,5 +75,8 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> 
         entry.insert("policy_share".to_owned(), share.json());
         json.insert((*name).to_owned(), Value::Object(entry));
     }
-    Ok((json!({"worlds": worlds.len(), "chunks_per_world": CHUNKS, "blind_manifest_sha256": study.blind_hash()?, "who": json}), table))
+    Ok((
+        json!({"worlds": worlds.len(), "chunks_per_world": CHUNKS, "blind_manifest_sha256": study.blind.as_ref().map(|f| f.manifest_sha256()), "who": json}),
+        table,
+    ))
 }
