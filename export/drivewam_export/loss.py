@@ -28,20 +28,20 @@ class NoiseLevels:
     history_max: float | None = None
 
     def draw(self, layout: Layout, rows: int, generator: torch.Generator) -> torch.Tensor:
-        """Flow times [rows, G] of the layout's groups."""
-        times = torch.zeros(rows, len(layout.groups))
-        per_row = torch.rand(rows, generator=generator)
-        for i, group in enumerate(layout.groups):
-            u = torch.rand(rows, generator=generator)
-            if group.noisy:
-                times[:, i] = shifted(u, self.action_shift if group.is_action else self.video_shift)
-            elif not group.is_action:
-                if self.history_max is None:
-                    noisy, level = per_row < self.history_probability, shifted(0.5 * u, self.video_shift)
-                else:
-                    noisy = torch.rand(rows, generator=generator) < self.history_probability
-                    level = u * self.history_max
-                times[:, i] = torch.where(noisy, level, torch.zeros(()))
+        """Flow times [rows, G] of the layout's groups, on the generator's device."""
+        draw = lambda *shape: torch.rand(*shape, generator=generator, device=generator.device)
+        u = draw(rows, len(layout.groups))
+        if self.history_max is None:
+            hit, level = draw(rows, 1) < self.history_probability, shifted(0.5 * u, self.video_shift)
+        else:
+            hit, level = draw(rows, len(layout.groups)) < self.history_probability, u * self.history_max
+        times = torch.zeros_like(u)
+        for at, values in (
+            (layout.which(noisy=False, is_action=False), torch.where(hit, level, 0.0)),
+            (layout.which(noisy=True, is_action=False), shifted(u, self.video_shift)),
+            (layout.which(noisy=True, is_action=True), shifted(u, self.action_shift)),
+        ):
+            times[:, at] = values[:, at]
         return times
 
 
@@ -57,10 +57,8 @@ def flow_matching_loss(layout: Layout, velocity, clean, noise, *, beta_action: f
     """
     config = layout.config
     error = (velocity - (noise - clean)).square()
-    noisy = torch.tensor([g.noisy and not g.imagined for g in layout.groups], device=velocity.device)[layout.group]
-    is_action = layout.is_action.bool()
-    video = error[:, noisy & ~is_action, : config.video_channels].mean()
-    action = error[:, noisy & is_action][..., list(config.action.used_channels)].mean()
+    video = error[:, layout.rows(noisy=True, imagined=False, is_action=False), : config.video_channels].mean()
+    action = error[:, layout.rows(noisy=True, is_action=True)][..., list(config.action.used_channels)].mean()
     return weight_video * video + beta_action * action, video, action
 
 

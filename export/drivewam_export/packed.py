@@ -103,6 +103,7 @@ class Layout:
         self.rope = self.rope_at(torch.tensor(frames))
         self.visible = self._visible(window)
         self.ego_bias = self.context_bias(config.ego.tokens)
+        self.indices: dict[tuple, torch.Tensor] = {}
 
     def _visible(self, window):
         n = len(self.groups)
@@ -127,8 +128,34 @@ class Layout:
 
     def context_bias(self, rows: int) -> torch.Tensor:
         """[1, 1, N, chunks*rows]: each token sees its own chunk's rows."""
-        owner = torch.arange(self.chunks).repeat_interleave(rows)
+        owner = torch.arange(self.chunks, device=self.chunk.device).repeat_interleave(rows)
         return torch.where(self.chunk[:, None] == owner[None, :], 0.0, MASKED)[None, None]
+
+    def which(self, **wanted) -> torch.Tensor:
+        """Indices of the groups whose fields are `wanted`, in order, made once: unlike a mask, an index on the device is used without waiting for it."""
+        return self._index("groups", wanted)
+
+    def rows(self, **wanted) -> torch.Tensor:
+        """Indices of the tokens of those groups."""
+        return self._index("rows", wanted)
+
+    def _index(self, kind: str, wanted: dict) -> torch.Tensor:
+        key = (kind, *sorted(wanted.items()))
+        if key not in self.indices:
+            listed = []
+            for i, group in enumerate(self.groups):
+                if all(getattr(group, field) == value for field, value in wanted.items()):
+                    listed += [i] if kind == "groups" else range(group.start, group.start + group.size)
+            self.indices[key] = torch.tensor(listed, dtype=torch.long, device=self.group.device)
+        return self.indices[key]
+
+    def shared(self, other: "Layout") -> tuple[torch.Tensor, torch.Tensor]:
+        """Where this layout's groups, and their tokens, stand in `other`."""
+        if ("shared", other) not in self.indices:
+            pairs = [other.find(g.chunk, g.is_action, g.noisy) for g in self.groups]
+            listed = [i for i, _ in pairs], [row for _, g in pairs for row in range(g.start, g.start + g.size)]
+            self.indices["shared", other] = tuple(torch.tensor(x, device=self.group.device) for x in listed)
+        return self.indices["shared", other]
 
     def find(self, chunk: int, is_action: bool, noisy: bool, copy: int = 0) -> tuple[int, Group]:
         """The index and the group of a chunk's stream."""
@@ -145,6 +172,7 @@ class Layout:
     def to(self, device) -> "Layout":
         for name in ("group", "group_is_action", "is_action", "chunk", "within", "rope", "visible", "ego_bias"):
             setattr(self, name, getattr(self, name).to(device))
+        self.indices.clear()
         return self
 
 

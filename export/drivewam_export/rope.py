@@ -27,7 +27,7 @@ def table(config: ModelConfig, positions: torch.Tensor) -> torch.Tensor:
     """[..., 3] positions to [..., D/2, 2] f32 (cos, sin): pairs of the time axis first, then height, then width."""
     angles = []
     for axis, width in enumerate(config.rope.split):
-        j = torch.arange(0, width, 2).double()
+        j = torch.arange(0, width, 2, device=positions.device).double()
         angles.append(positions[..., axis : axis + 1] * config.rope.theta ** (-j / width))
     joined = torch.cat(angles, -1)
     return torch.stack([joined.cos(), joined.sin()], -1).float()

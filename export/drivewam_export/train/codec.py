@@ -22,9 +22,9 @@ FRAME_WEIGHTS = (0.35, 0.35, 0.5, 2.8)
 LATENT_NOISE = 0.1
 
 
-def to_frames(pixels: np.ndarray) -> torch.Tensor:
+def to_frames(pixels: np.ndarray, device="cpu") -> torch.Tensor:
     """[..., H, W, 3] u8 to [..., 3, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, -3).float() / 127.5 - 1.0
+    return torch.from_numpy(np.array(pixels)).to(device).movedim(-1, -3).float() / 127.5 - 1.0
 
 
 def batch(drives: list[Drive], size: int, rng: np.random.Generator, per_second: int) -> torch.Tensor:

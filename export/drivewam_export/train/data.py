@@ -85,16 +85,16 @@ def open_all(root: Path) -> list[Drive]:
 
 
 def relative(poses: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """Poses [..., 3] in the frame of `origin` [3]; yaw unwrapped from the origin's."""
-    c, s = np.cos(origin[2]), np.sin(origin[2])
-    dx, dy = poses[..., 0] - origin[0], poses[..., 1] - origin[1]
-    return np.stack([c * dx + s * dy, c * dy - s * dx, poses[..., 2] - origin[2]], -1)
+    """Poses [..., 3] in the frame of `origin` [..., 3]; yaw unwrapped from the origin's."""
+    c, s = np.cos(origin[..., 2]), np.sin(origin[..., 2])
+    dx, dy = poses[..., 0] - origin[..., 0], poses[..., 1] - origin[..., 1]
+    return np.stack([c * dx + s * dy, c * dy - s * dx, poses[..., 2] - origin[..., 2]], -1)
 
 
-def increments(poses: np.ndarray, tick: int, steps: int) -> np.ndarray:
-    """Increments [steps, 3] of the `steps` poses after `tick`, in the frame of the pose at `tick`."""
-    local = relative(poses[tick : tick + steps + 1], poses[tick])
-    return np.diff(local, axis=0)
+def increments(poses: np.ndarray, tick, steps: int) -> np.ndarray:
+    """Increments [..., steps, 3] of the `steps` poses after each `tick` [...], in the frame of the pose there."""
+    at = np.asarray(tick)[..., None] + np.arange(steps + 1)
+    return np.diff(relative(poses[at], poses[at[..., :1]]), axis=-2)
 
 
 def pack(config: ModelConfig, normalised: np.ndarray) -> np.ndarray:

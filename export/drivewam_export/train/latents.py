@@ -18,16 +18,17 @@ from .data import Drive
 
 @dataclass
 class Latents:
-    first: np.ndarray  # [n, Cz, Hz, Wz] f16
-    chunk: np.ndarray  # [n - 4 per_second, Cz, Hz, Wz] f16
+    first: torch.Tensor  # [n, Cz, Hz, Wz] f16
+    chunk: torch.Tensor  # [n - 4 per_second, Cz, Hz, Wz] f16
 
 
 @torch.no_grad()
 def encode_drive(codec: Codec, drive: Drive, per_second: int) -> Latents:
-    """All latents of one drive. The normalised latent of a stored chunk equals the streaming encoder's."""
-    encoder = codec.encoder
-    stems = torch.cat([encoder.stem(to_frames(part)) for part in np.array_split(drive.frames, max(1, len(drive.frames) // 64))])
-    normal = lambda raw: ((raw - codec.latent_mean) / codec.latent_std).half().numpy()
+    """All latents of one drive, on the codec's device. The normalised latent of a stored chunk equals the streaming encoder's."""
+    encoder, device = codec.encoder, codec.latent_mean.device
+    parts = np.array_split(drive.frames, max(1, len(drive.frames) // 64))
+    stems = torch.cat([encoder.stem(to_frames(part, device)) for part in parts])
+    normal = lambda raw: ((raw - codec.latent_mean) / codec.latent_std).half()
     empty = torch.zeros_like(stems[:1])
     first = [normal(encoder.mix(torch.cat([empty.expand(len(p), -1, -1, -1)] + [p] * encoder.frames, 1))) for p in stems.split(64)]
     step = per_second
@@ -35,7 +36,7 @@ def encode_drive(codec: Codec, drive: Drive, per_second: int) -> Latents:
     shifted = [stems[i * step : i * step + span] for i in range(encoder.frames + 1)]
     joined = torch.cat(shifted, 1)
     chunk = [normal(encoder.mix(p)) for p in joined.split(64)]
-    return Latents(np.concatenate(first), np.concatenate(chunk))
+    return Latents(torch.cat(first), torch.cat(chunk))
 
 
 def encode_all(codec: Codec, drives: list[Drive], per_second: int) -> list[Latents]:

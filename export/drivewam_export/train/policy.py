@@ -18,21 +18,24 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from ..codec import Codec
 from ..config import ModelConfig, load
+from ..folder import CODEC_FILES, read_state
 from ..loss import NoiseLevels, displacement_loss, flow_matching_loss, interpolate
 from ..model import DriveWam
 from ..packed import Layout, self_scale
 from .data import COMMANDS, LIMITS_MPS, Normalisation, open_all
 from .latents import encode_all
-from .windows import Windows, arrange
+from .windows import Window, Windows, arrange
 
 COMMAND_ROWS = 4
 # Thrown away after training.
 READERS = ("limit", "road")
+# Chunks of a window that reaches through a whole drive.
+WHOLE = (16, 32, 64)
 # As the standard deviation that latents are divided by, it leaves nothing of them.
 NO_SIGHT = 1e30
 
@@ -55,7 +58,7 @@ def context(model: DriveWam, commands: CommandText, layout: Layout, command, ego
     rows = COMMAND_ROWS + 1
     join = lambda x: x[command].transpose(1, 2).flatten(2, 3)  # [commands, H, R, D] -> [B, H, K*R, D]
     text = [(join(k), join(v)) for k, v in model.context_text(commands())]
-    bias = layout.context_bias(rows).to(command.device)
+    bias = layout.context_bias(rows)
     bias[..., rows - 1 :: rows] += pad
     flat = lambda x: x.transpose(1, 2).flatten(2, 3)  # [B, K, H, E, D] -> [B, H, K*E, D]
     return text, bias, [(flat(k), flat(v)) for k, v in model.context_ego(ego)]
@@ -64,20 +67,18 @@ def context(model: DriveWam, commands: CommandText, layout: Layout, command, ego
 def drop_old_keys(layout: Layout, rows: int, generator, share: float):
     """Visibility [rows, N, N] in which, for `share` of the rows, clean keys older than the newest chunk are dropped at random: a bounded memory
     keeps the newest chunk whole and thins all others."""
-    chunk = torch.tensor([g.chunk for g in layout.groups])[layout.group]
-    clean = torch.tensor([not g.noisy for g in layout.groups])[layout.group]
-    age = chunk[:, None] - chunk[None, :]
-    rate = torch.rand(rows, 1, generator=generator) * 0.95
-    rate = torch.where(torch.rand(rows, 1, generator=generator) < share, rate, torch.zeros(()))
-    dropped = torch.rand(rows, layout.length, generator=generator) < rate
-    old = (age > 1) & clean[None, :]
+    draw = lambda *shape: torch.rand(*shape, generator=generator, device=generator.device)
+    clean = torch.zeros(layout.length, dtype=torch.bool, device=generator.device).index_fill(0, layout.rows(noisy=False), True)
+    old = (layout.chunk[:, None] - layout.chunk[None, :] > 1) & clean[None, :]
+    rate = torch.where(draw(rows, 1) < share, draw(rows, 1) * 0.95, 0.0)
+    dropped = draw(rows, layout.length) < rate
     return layout.visible[None] & ~(old[None] & dropped[:, None, :])
 
 
 def ego_dropout(ego, generator, probability: float):
     """Noise on the ego state and, at random, no acceleration and curvature: a remedy against copying the recent past."""
-    noisy = ego * (1 + 0.03 * torch.randn(ego.shape, generator=generator))
-    dropped = torch.rand(*ego.shape[:2], 1, generator=generator) < probability
+    noisy = ego * (1 + 0.03 * torch.randn(ego.shape, generator=generator, device=ego.device))
+    dropped = torch.rand(*ego.shape[:2], 1, generator=generator, device=ego.device) < probability
     keep = torch.cat([torch.ones_like(dropped), ~dropped, ~dropped], -1)
     return noisy * keep
 
@@ -87,16 +88,17 @@ class Trainer:
         self.args = args
         torch.set_num_threads(args.threads)
         torch.manual_seed(args.seed)
+        self.device = torch.device(args.device)
         self.config = load(args.config)
         self.model = DriveWam(self.config)
         self.commands = CommandText(self.config)
         c = self.config
         readers = dict(zip(READERS, (nn.Linear(c.dim, len(LIMITS_MPS)), nn.Linear(c.nv * c.dim, c.na * c.action.channels))))
-        self.modules = nn.ModuleDict({"policy": self.model, "commands": self.commands, **readers})
+        self.modules = nn.ModuleDict({"policy": self.model, "commands": self.commands, **readers}).to(self.device)
         self.model.norm_out.register_forward_hook(lambda _module, _inputs, rows: setattr(self, "hidden", rows))
         self.ema = {k: v.detach().clone() for k, v in self.modules.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(self.modules.parameters(), lr=args.rate, betas=(0.9, 0.95), weight_decay=0.02)
-        self.step, self.spent = 0, 0.0
+        self.optimiser = torch.optim.AdamW(self.modules.parameters(), lr=args.rate, betas=(0.9, 0.95), weight_decay=0.02, fused=self.device.type == "cuda")
+        self.step, self.windows, self.spent = 0, 0, 0.0
         self.levels = NoiseLevels(video_shift=2.0, action_shift=1.0, history_probability=0.2, history_max=0.6)
         self.stop = False
         self.layouts: dict[tuple, Layout] = {}
@@ -106,7 +108,7 @@ class Trainer:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stop", True))
 
     def load(self, folder: Path):
-        state = torch.load(folder / "training.pt", weights_only=True)
+        state = torch.load(folder / "training.pt", map_location=self.device, weights_only=True)
         differs = sorted(set(state["modules"]) ^ set(self.modules.state_dict()))
         if any(name.split(".")[0] not in READERS for name in differs) or (differs and self.args.resume):
             raise SystemExit(f"--start {folder}: other weights than this model's (differ: {', '.join(differs)}; wanted none{', as --resume needs' if self.args.resume else ''})")
@@ -117,9 +119,9 @@ class Trainer:
         self.ema |= {name: value for name, value in state["ema"].items() if name in self.ema}
         if self.args.resume:
             self.optimiser.load_state_dict(state["optimiser"])
-            self.step, self.spent = state["step"], state["spent"]
+            self.step, self.windows, self.spent = state["step"], state["windows"], state["spent"]
 
-    def save(self, normalisation: Normalisation, record: dict):
+    def save(self):
         out = self.args.out
         out.mkdir(parents=True, exist_ok=True)
 
@@ -127,42 +129,55 @@ class Trainer:
             how(out / (name + ".partial"))
             (out / (name + ".partial")).rename(out / name)
 
-        pick = lambda prefix: {k.removeprefix(prefix): v.contiguous() for k, v in self.ema.items() if k.startswith(prefix)}
+        pick = lambda prefix: {k.removeprefix(prefix): v.cpu().contiguous() for k, v in self.ema.items() if k.startswith(prefix)}
         write("policy.safetensors", lambda p: save_file(pick("policy."), p))
         rows = self.ema["commands.rows"]
-        write("commands.safetensors", lambda p: save_file({n: rows[i].contiguous() for i, n in enumerate(COMMANDS)}, p))
-        write("codec.safetensors", lambda p: save_file(self.codec.state_dict(), p))
-        write("normalisation.yaml", lambda p: p.write_text(yaml.safe_dump({"action": normalisation.to_dict()})))
-        write("training.yaml", lambda p: p.write_text(yaml.safe_dump(record, sort_keys=False)))
-        state = {"modules": self.modules.state_dict(), "ema": self.ema, "optimiser": self.optimiser.state_dict(), "step": self.step, "spent": self.spent}
+        write("commands.safetensors", lambda p: save_file({n: rows[i].cpu().contiguous() for i, n in enumerate(COMMANDS)}, p))
+        write("codec.safetensors", lambda p: save_file({k: v.cpu() for k, v in self.codec.state_dict().items()}, p))
+        write("normalisation.yaml", lambda p: p.write_text(yaml.safe_dump({"action": self.normalisation.to_dict()})))
+        write("training.yaml", lambda p: p.write_text(yaml.safe_dump(self.record(), sort_keys=False)))
+        state = {"modules": self.modules.state_dict(), "ema": self.ema, "optimiser": self.optimiser.state_dict(), "step": self.step, "windows": self.windows, "spent": self.spent}
         write("training.pt", lambda p: torch.save(state, p))
 
     def layout(self, chunks: int, imagined: bool) -> Layout:
         """The last three chunks are noisy; without `imagined`, it is the sequence that imagines their video."""
         if (chunks, imagined) not in self.layouts:
             copies = self.args.copies if imagined else 0
-            self.layouts[chunks, imagined] = Layout(self.config, chunks, copies, noisy_from=max(1, chunks - 3), imagined=imagined)
+            layout = Layout(self.config, chunks, copies, noisy_from=max(1, chunks - 3), imagined=imagined)
+            self.layouts[chunks, imagined] = layout.to(self.device)
         return self.layouts[chunks, imagined]
 
-    def loss(self, windows: Windows, rng, generator):
+    def window(self, windows: Windows, rng) -> tuple[Layout, Window]:
+        """A batch: short windows, long ones, or ones that reach through a whole drive; of these as many as make a step no dearer."""
+        a = self.args
+        whole_share = a.whole_share if self.whole else 0.0
+        kind = rng.choice(3, p=(1 - a.long_share - whole_share, a.long_share, whole_share))
+        if kind == 0:
+            return self.layout(a.chunks, True), windows.draw(a.chunks, a.batch, rng, 0.05, 0.0)
+        if kind == 1:
+            chunks = int(rng.integers(6, a.long_chunks + 1))
+            return self.layout(chunks, True), windows.draw(chunks, a.batch, rng, 0.5, 0.7)
+        chunks = int(rng.choice(self.whole))
+        layout = self.layout(chunks, True)
+        rows = max(1, a.batch * self.layout(a.long_chunks, True).length // (2 * layout.length))
+        return layout, windows.draw(chunks, rows, rng, 0.5, 1.0)
+
+    def loss(self, layout: Layout, window: Window, generator):
         """(what is minimised, video part, action part, displacement along and across in metres, what the readers miss) of one batch."""
         a, c = self.args, self.config
-        long = rng.random() < a.long_share
-        chunks = int(rng.integers(6, a.long_chunks + 1)) if long else a.chunks
-        layout = self.layout(chunks, True)
-        window = windows.draw(chunks, a.batch, rng, *((0.5, 0.7) if long else (0.05, 0.0)))
+        draw = lambda how, *shape: how(*shape, generator=generator, device=self.device)
         clean = arrange(layout, window)
-        ego, command = ego_dropout(window.ego, generator, a.ego_dropout), window.command
-        given = (command, ego, window.frames)
-        times = self.levels.draw(layout, a.batch, generator)
-        noise = torch.randn(clean.shape, generator=generator)
-        zero = [i for i, g in enumerate(layout.groups) if g.is_action and g.noisy and g.copy == 0]
-        times[:, zero] = torch.where(torch.rand(a.batch, len(zero), generator=generator) < 0.8, 1.0, times[:, zero])
-        from_zero = torch.tensor([i in zero for i in range(len(layout.groups))])[layout.group]
+        rows = len(clean)
+        given = (window.command, ego_dropout(window.ego, generator, a.ego_dropout), window.frames)
+        times = self.levels.draw(layout, rows, generator)
+        noise = draw(torch.randn, *clean.shape)
+        first = {"is_action": True, "noisy": True, "copy": 0}
+        zero, from_zero = layout.which(**first), layout.rows(**first)
+        times[:, zero] = torch.where(draw(torch.rand, rows, len(zero)) < 0.8, 1.0, times[:, zero])
         noise[:, from_zero] = 0.0
         mixed = interpolate(clean, noise, times[:, layout.group, None])
         mixed, times = self.imagine(layout, mixed, times, given, generator)
-        velocity = self.run(layout, mixed, times, given, drop_old_keys(layout, a.batch, generator, 0.6))
+        velocity = self.run(layout, mixed, times, given, drop_old_keys(layout, rows, generator, 0.6))
         loss, video, action = flow_matching_loss(layout, velocity, clean, noise, weight_video=a.video_weight)
         grouped = lambda x: x[:, from_zero].unflatten(1, (len(zero), c.na))
         answer = grouped(mixed) - times[:, zero, None, None] * grouped(velocity)
@@ -174,109 +189,116 @@ class Trainer:
     def road_loss(self, layout: Layout, plan):
         """Displacement of the expert's plan, read from the last rows of the newest observed video: what they must see of the road."""
         c = self.config
-        seen, wanted = [], []
-        for group in layout.groups:
-            if group.noisy and not group.is_action and not group.imagined:
-                seen.append(self.hidden[:, layout.find(group.chunk - 1, False, False)[1].span].flatten(1))
-                wanted.append(plan[:, group.chunk])
+        noisy = [g.chunk for g in layout.groups if g.noisy and not g.is_action and not g.imagined]
+        seen = [self.hidden[:, layout.find(chunk - 1, False, False)[1].span].flatten(1) for chunk in noisy]
         answer = self.modules["road"](torch.stack(seen, 1)).unflatten(-1, (c.na, c.action.channels))
         answer = nn.functional.pad(answer, (0, c.token_width - c.action.channels))
-        return displacement_loss(c, answer, torch.stack(wanted, 1), self.metres)[0]
+        return displacement_loss(c, answer, torch.stack([plan[:, chunk] for chunk in noisy], 1), self.metres)[0]
 
     def limit_loss(self, layout: Layout, limit):
         """Cross-entropy of the limit in force, read from the last rows of the noisy actions: what they must remember of the signs. Readers are
         thrown away after training."""
-        noisy = torch.tensor([g.is_action and g.noisy for g in layout.groups])[layout.group]
-        logits = self.modules["limit"](self.hidden[:, noisy])
-        return nn.functional.cross_entropy(logits.flatten(0, 1), limit[:, layout.chunk[noisy]].flatten(), ignore_index=-1)
+        rows = layout.rows(is_action=True, noisy=True)
+        logits = self.modules["limit"](self.hidden[:, rows]).float()
+        return nn.functional.cross_entropy(logits.flatten(0, 1), limit[:, layout.chunk[rows]].flatten(), ignore_index=-1)
 
     def run(self, layout: Layout, tokens, times, given, visible):
+        """One pass. On a GPU its products and attention are of bf16, sums and the rest of f32."""
         scale = self_scale(visible.sum(-1)) if self.config.self_scale == "log" else None
         command, ego, frames = given
-        text, text_bias, ego_kv = context(self.model, self.commands, layout, command, ego)
-        return self.model.packed(layout, tokens, times, layout.self_bias(visible), scale, text, text_bias, ego_kv, layout.rope_at(frames))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            text, text_bias, ego_kv = context(self.model, self.commands, layout, command, ego)
+            bias, rope = layout.self_bias(visible), layout.rope_at(frames)
+            return self.model.packed(layout, tokens, times, bias, scale, text, text_bias, ego_kv, rope).float()
 
     @torch.no_grad()
     def imagine(self, layout: Layout, mixed, times, given, generator):
         """Fills the imagined video copies: one Euler step from noise to a flow time that the network is told, 0.6 being what the ride stops at."""
         short = self.layout(layout.chunks, False)
-        same = lambda g: layout.find(g.chunk, g.is_action, g.noisy)
-        tokens = torch.cat([mixed[:, same(g)[1].span] for g in short.groups], 1)
-        levels = torch.stack([times[:, same(g)[0]] for g in short.groups], 1)
-        noisy = torch.tensor([g.noisy for g in short.groups])
-        span = noisy[short.group]
-        noise = torch.randn(tokens[:, span].shape, generator=generator)
-        tokens[:, span], levels[:, noisy] = noise, 1.0
+        groups, rows = short.shared(layout)
+        tokens, levels = mixed[:, rows], times[:, groups]
+        span = short.rows(noisy=True)
+        noise = torch.randn(len(mixed), len(span), tokens.shape[-1], generator=generator, device=self.device)
+        tokens[:, span] = noise
+        levels[:, short.which(noisy=True)] = 1.0
         velocity = self.run(short, tokens, levels, given, drop_old_keys(short, len(mixed), generator, 0.6))[:, span]
-        end = 0.5 + 0.2 * torch.rand(len(mixed), 1, 1, generator=generator)
-        imagined = torch.tensor([g.imagined for g in layout.groups])
+        end = 0.5 + 0.2 * torch.rand(len(mixed), 1, 1, generator=generator, device=self.device)
         mixed, times = mixed.clone(), times.clone()
-        mixed[:, imagined[layout.group]] = noise + velocity * (end - 1.0)
-        times[:, imagined] = end[:, :, 0]
+        mixed[:, layout.rows(imagined=True)] = noise + velocity * (end - 1.0)
+        times[:, layout.which(imagined=True)] = end[:, :, 0]
         return mixed, times
 
-    def train(self):
+    def open_data(self):
+        """Everything that is trained on, on the device."""
         a = self.args
         self.codec = codec = Codec(self.config).eval()
-        codec.load_state_dict(load_file(a.codec / "codec.safetensors"))
+        codec.load_state_dict(read_state(a.codec, "codec.safetensors", CODEC_FILES)[0])
+        codec.to(self.device)
         if a.blind:
             codec.latent_std.fill_(NO_SIGHT)
         drives = open_all(a.data)
         per_second = round(1.0 / (drives[0].frame_s[1] - drives[0].frame_s[0]))
-        latents = encode_all(codec, drives, per_second)
-        normalisation = Normalisation.of(drives)
-        self.metres = torch.tensor(normalisation.q99 - normalisation.q01, dtype=torch.float32) / 2
-        windows = Windows(self.config, drives, latents, normalisation, per_second)
+        self.normalisation = n = Normalisation.of(drives)
+        self.metres = torch.tensor((n.q99 - n.q01) / 2, dtype=torch.float32, device=self.device)
+        self.data = Windows(self.config, drives, encode_all(codec, drives, per_second), n, per_second, self.device)
+
+    def train(self):
+        a, windows = self.args, self.data
+        self.whole = [chunks for chunks in WHOLE if windows.fits(chunks)]
         rng = np.random.default_rng(a.seed + self.step)
-        generator = torch.Generator().manual_seed(a.seed + self.step)
+        generator = torch.Generator(self.device).manual_seed(a.seed + self.step)
         begun, base = time.time(), self.spent
-        saved, logged = time.time(), []
-        print(f"{len(drives)} drives, {len(windows.needed)} windows that need memory, {sum(p.numel() for p in self.model.parameters())} parameters", flush=True)
-        while self.spent < a.minutes * 60 and not self.stop:
-            share = self.spent / (a.minutes * 60)
+        saved, told, logged, rows = begun, begun, [], 0
+        print(f"{len(windows.drives)} drives, {len(windows.needed)} windows that need memory, {sum(p.numel() for p in self.model.parameters())} parameters", flush=True)
+        values = list(self.modules.state_dict().values())
+        averages = [self.ema[name] for name in self.modules.state_dict()]
+        while (share := self.step / a.steps if a.steps else self.spent / (a.minutes * 60)) < 1 and not self.stop:
             for group in self.optimiser.param_groups:
                 group["lr"] = a.rate * min(1.0, (self.step + 1) / a.warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-            loss, *parts = self.loss(windows, rng, generator)
+            layout, window = self.window(windows, rng)
+            loss, *parts = self.loss(layout, window, generator)
             self.optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
             self.optimiser.step()
             self.step += 1
-            decay = min(a.ema, (1 + self.step) / (10 + self.step))
-            for name, value in self.modules.state_dict().items():
-                self.ema[name].lerp_(value, 1 - decay)
-            logged.append([part.item() for part in parts])
-            self.spent = base + time.time() - begun
+            torch._foreach_lerp_(averages, values, 1 - min(a.ema, (1 + self.step) / (10 + self.step)))
+            logged.append(torch.stack(parts).detach())
+            rows += len(window.frames)
+            self.windows += len(window.frames)
             if self.step % 100 == 0:
-                mean = np.mean(logged, 0)
-                logged = []
-                rate = self.step * a.batch / max(self.spent, 1e-9)
-                print(f"policy step {self.step} {self.spent:.0f} s video {mean[0]:.4f} action {mean[1]:.4f} along {mean[2]:.3f} m across {mean[3]:.3f} m limit {mean[4]:.3f} road {mean[5]:.3f} {rate:.1f} windows/s", flush=True)
-            if time.time() - saved > 240:
-                self.save(normalisation, self.record(len(drives)))
+                mean, now = torch.stack(logged).mean(0).tolist(), time.time()
+                names = ("video", "action", "along_m", "across_m", "limit", "road_m")
+                print(f"policy step {self.step} {self.spent:.0f} s", *(f"{n} {x:.3f}" for n, x in zip(names, mean)), f"{rows / (now - told):.1f} windows/s", flush=True)
+                told, logged, rows = now, [], 0
+            self.spent = base + time.time() - begun
+            if time.time() - saved > a.save_seconds:
+                self.save()
                 saved = time.time()
-        self.save(normalisation, self.record(len(drives)))
+        self.save()
         print("policy done", flush=True)
 
-    def record(self, drives: int) -> dict:
+    def record(self) -> dict:
         a = vars(self.args)
         options = {k: (str(v) if isinstance(v, Path) else v) for k, v in a.items() if k not in ("data", "codec", "out", "start")}
-        return {"steps": self.step, "seconds": round(self.spent), "drives": drives, "options": json.loads(json.dumps(options))}
+        return {"steps": self.step, "windows": self.windows, "seconds": round(self.spent), "drives": len(self.data.drives), "options": json.loads(json.dumps(options))}
 
 
-def main() -> None:
+def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, default=Path("configs/model/tiny.yaml"))
     parser.add_argument("--data", type=Path, required=True, help="folder of input folders")
-    parser.add_argument("--codec", type=Path, required=True, help="folder with codec.safetensors")
+    parser.add_argument("--codec", type=Path, required=True, help="folder with codec.safetensors, or an exported one")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="a checkpoint folder to start from")
     parser.add_argument("--resume", action="store_true", help="with --start: go on with its optimiser and its clock")
     parser.add_argument("--minutes", type=float, default=28)
+    parser.add_argument("--steps", type=int, default=0, help="instead of minutes")
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--chunks", type=int, default=4, help="of a short window")
     parser.add_argument("--long-chunks", type=int, default=10, help="of the longest window")
     parser.add_argument("--long-share", type=float, default=0.5, help="of the steps")
+    parser.add_argument("--whole-share", type=float, default=0.1, help="of the steps, whose windows reach through a whole drive")
     parser.add_argument("--copies", type=int, default=3, help="of noisy actions; the first one starts from zero")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--warmup", type=int, default=200)
@@ -287,8 +309,16 @@ def main() -> None:
     parser.add_argument("--ego-dropout", type=float, default=0.15)
     parser.add_argument("--blind", action="store_true", help="train without sight, as the control of `drivewam study sight --blind`: every latent is zero")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda: products and attention in bf16 there")
+    parser.add_argument("--save-seconds", type=float, default=240, help="between two checkpoints")
     parser.add_argument("--seed", type=int, default=0)
-    Trainer(parser.parse_args()).train()
+    return parser
+
+
+def main() -> None:
+    trainer = Trainer(options().parse_args())
+    trainer.open_data()
+    trainer.train()
 
 
 if __name__ == "__main__":

@@ -31,20 +31,52 @@ class Windows:
     RECENT = 4
     FARTHEST = 75
 
-    def __init__(self, config, drives: list[Drive], latents: list[Latents], normalisation: Normalisation, per_second: int):
-        self.config, self.drives, self.latents, self.normalisation = config, drives, latents, normalisation
+    def __init__(self, config, drives: list[Drive], latents: list[Latents], normalisation: Normalisation, per_second: int, device="cpu"):
+        self.config, self.drives, self.normalisation, self.device = config, drives, normalisation, torch.device(device)
         self.per_chunk = 4 * per_second
         self.tick = 10 // per_second
+        self.rooms: dict[int, tuple] = {}
         # Frames at which a chunk begins whose answer only memory knows.
         self.needed = [(d, int(t)) for d, drive in enumerate(drives) for t in np.flatnonzero(drive.needed[: -41 : self.tick])]
+
+        def tokens(rows):
+            packed = pack(config, normalisation.apply(rows)).astype(np.float32).clip(-4, 4)
+            return torch.nn.functional.pad(torch.from_numpy(packed), (0, config.token_width - config.action.channels))
+
+        # One row per frame of all drives, the last one for a car that stands: what a chunk that begins there holds.
+        begins = [np.arange(0, len(d.poses) - config.poses, self.tick) for d in drives]
+        driven = [increments(d.poses, at, config.poses) for d, at in zip(drives, begins)]
+        planned = [w if d.plans is None else np.diff(d.plans[: len(w)], axis=1, prepend=0.0) for d, w in zip(drives, driven)]
+        still = np.zeros((1, config.poses, 3))
+        column = lambda name: torch.from_numpy(np.concatenate([getattr(d, name)[at] for d, at in zip(drives, begins)] + [getattr(drives[0], name)[:1]]))
+        put = lambda x: x.to(self.device)
+        self.action, self.plan = (put(tokens(np.concatenate([*x, still]))) for x in (driven, planned))
+        self.ego, self.command, self.limit = put(column("ego").float()), put(column("command")), put(column("limit"))
+        self.row = np.cumsum([0, *map(len, begins)])
+        # Latents: chunks of all drives, then first frames.
+        self.latent = torch.cat([put(l.chunk) for l in latents] + [put(l.first) for l in latents])
+        self.chunk_row = np.cumsum([0, *(len(l.chunk) for l in latents)])
+        self.first_row = self.chunk_row[-1] + np.cumsum([0, *(len(l.first) for l in latents)])
+
+    def fits(self, chunks: int) -> bool:
+        """Whether any drive is long enough for windows of so many chunks."""
+        return len(self.roomy(chunks)[0]) > 0
+
+    def roomy(self, chunks: int) -> tuple[list[int], list[tuple[int, int]]]:
+        """The drives that are, and what needs memory in them."""
+        if chunks not in self.rooms:
+            long = {d for d, drive in enumerate(self.drives) if len(drive.frames) > chunks * self.per_chunk + 1}
+            self.rooms[chunks] = sorted(long), [n for n in self.needed if n[0] in long]
+        return self.rooms[chunks]
 
     def draw(self, chunks: int, rows: int, rng: np.random.Generator, needed_share: float = 0.0, gapped_share: float = 0.0) -> Window:
         """Windows anywhere. Of a needed one, the chunk that needs memory is the last; of a gapped one, all but the last few chunks lie anywhere
         in the past, among them, where the last one needs memory, those that saw the sign."""
         picks = []
+        drives, needy = self.roomy(chunks)
         for _ in range(rows):
-            needed = self.needed and rng.random() < needed_share
-            d, last = self.needed[rng.integers(len(self.needed))] if needed else (int(rng.integers(len(self.drives))), -1)
+            needed = needy and rng.random() < needed_share
+            d, last = needy[rng.integers(len(needy))] if needed else (drives[rng.integers(len(drives))], -1)
             high = len(self.drives[d].frames) - self.per_chunk - 1
             if not 0 <= last < high:
                 last = int(rng.integers(0, high))
@@ -71,34 +103,21 @@ class Windows:
 
     def gather(self, picks: list[tuple[int, list[int], bool]], chunks: int) -> Window:
         """Windows of (drive, frame at which each chunk begins, whether chunk 0 is the single frame at which chunk 1 begins)."""
-        c, rows = self.config, len(picks)
-        latent = np.empty((rows, chunks, c.latent.channels, c.latent.height, c.latent.width), np.float32)
-        action, plan = np.empty((rows, chunks, c.poses, 3)), np.empty((rows, chunks, c.poses, 3))
-        ego = np.empty((rows, chunks, 3), np.float32)
-        command, limit = np.empty((rows, chunks), np.int64), np.empty((rows, chunks), np.int64)
-        frames = np.empty((rows, chunks), np.int64)
-        for r, (d, begins, single) in enumerate(picks):
-            drive, latents = self.drives[d], self.latents[d]
-            for k, at in enumerate(begins):
-                if k == 0 and single:
-                    at = begins[1]
-                    latent[r, k] = latents.first[at]
-                    action[r, k] = plan[r, k] = 0.0
-                else:
-                    latent[r, k] = latents.chunk[at]
-                    action[r, k] = increments(drive.poses, at * self.tick, c.poses)
-                    plan[r, k] = action[r, k] if drive.plans is None else np.diff(drive.plans[at], axis=0, prepend=np.zeros((1, 3)))
-                tick = at * self.tick
-                ego[r, k], command[r, k], limit[r, k] = drive.ego[tick], drive.command[tick], drive.limit[tick]
-            frames[r] = (np.array(begins) - begins[0]) // self.per_chunk
-        tokens_v = patchify(c, torch.from_numpy(latent))
+        d, begins, single = (np.array(x) for x in zip(*picks))
+        frames = (begins - begins[:, :1]) // self.per_chunk
+        begins[:, 0] = np.where(single, begins[:, 1], begins[:, 0])
+        here, latent = self.row[d][:, None] + begins, self.chunk_row[d][:, None] + begins
+        moved = here.copy()
+        moved[single, 0] = len(self.action) - 1
+        latent[single, 0] = (self.first_row[d] + begins[:, 0])[single]
+        here, moved, latent, frames = (self.send(x) for x in (here, moved, latent, frames))
+        video = patchify(self.config, self.latent[latent].float())
+        return Window(video, self.action[moved], self.plan[moved], self.command[here], self.ego[here], self.limit[here], frames)
 
-        def tokens(rows):
-            packed = pack(c, self.normalisation.apply(rows)).astype(np.float32).clip(-4, 4)
-            return torch.nn.functional.pad(torch.from_numpy(packed), (0, c.token_width - c.action.channels))
-
-        rest = (torch.from_numpy(x) for x in (command, ego, limit, frames))
-        return Window(tokens_v, tokens(action), tokens(plan), *rest)
+    def send(self, index: np.ndarray) -> torch.Tensor:
+        """To the device, without waiting for it."""
+        host = torch.from_numpy(np.ascontiguousarray(index))
+        return host.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else host
 
 
 def arrange(layout: Layout, window: Window):

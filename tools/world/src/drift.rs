@@ -30,7 +30,9 @@ impl World {
         let drift = &mut self.drift;
         if time_s >= drift.next_s {
             drift.until_s = time_s + drift.rng.range(1.0, 4.0);
-            drift.aside_m = drift.rng.sign() * drift.rng.range(0.4, 1.8);
+            // Mostly within the lane, now and then off the road: a policy that leaves it must have seen how to come back.
+            let far = drift.rng.range(0.0, 1.0);
+            drift.aside_m = drift.rng.sign() * (0.4 + 2.8 * far * far);
             drift.acceleration_mps2 = drift.rng.range(-1.5, 1.0);
             drift.next_s = drift.until_s + drift.rng.range(3.0, 10.0);
         }

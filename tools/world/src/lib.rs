@@ -30,7 +30,7 @@ use road::{Fixture, HALF_LANE_M, Road, limit_mps};
 use scene::Scene;
 
 /// Changes whenever a seed would draw another world.
-pub const WORLD_VERSION: u32 = 2;
+pub const WORLD_VERSION: u32 = 3;
 /// The limits of the three signs, m/s.
 pub const SPEED_LIMITS_MPS: [f64; 3] = [5.0, 9.0, 14.0];
 /// One tick of the world, seconds.
