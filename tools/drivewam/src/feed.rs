@@ -65,6 +65,12 @@ impl Feed {
         })
     }
 
+    /// Lets the ride begin anew here: all that it knew is forgotten.
+    pub(crate) fn begin(&mut self, ride: &mut Ride) {
+        ride.restart();
+        self.command = None;
+    }
+
     /// Ticks since the start.
     pub(crate) fn tick(&self) -> u64 {
         self.tick

@@ -21,6 +21,8 @@ pub(super) struct Course {
     pub(super) options: Options,
     pub(super) chunks: usize,
     pub(super) camera: Camera,
+    /// The ride begins anew whenever it has gone so many chunks: nothing older can reach it, on whatever way.
+    pub(super) anew_every: Option<usize>,
 }
 
 /// What came of one chunk.
@@ -68,7 +70,7 @@ impl Course {
         let steps = model.poses();
         let mut feed = Feed::new(&model, self.seed, self.options, self.camera)?;
         let (mut poses, mut waiting, mut chunks) = (VecDeque::with_capacity(steps + 1), None::<Waiting>, Vec::with_capacity(self.chunks));
-        ride.restart();
+        feed.begin(ride);
         signs.begin(self.seed);
         loop {
             if stop.load(Ordering::Relaxed) {
@@ -87,6 +89,9 @@ impl Course {
                     return Ok(Some(chunks));
                 }
                 each(&chunks);
+                if self.anew_every.is_some_and(|every| chunks.len().is_multiple_of(every)) {
+                    feed.begin(ride);
+                }
             }
             if feed.is_frame() {
                 feed.draw();
@@ -98,7 +103,7 @@ impl Course {
                 let mut constant = policy.clone();
                 constant.set_constant(ego.speed_mps, ego.speed_mps * ego.curvature_1pm);
                 let needed = feed.world.labels().memory_needed;
-                let kept = if needed { kept(ride, &signs.tokens())? } else { None };
+                let kept = if needed && self.anew_every.is_none() { kept(ride, &signs.tokens())? } else { None };
                 waiting = Some(Waiting { needed, kept, policy, constant });
             }
             feed.step(feed.world.expert());

@@ -27,21 +27,27 @@ struct Way {
     layer: &'static str,
     /// Chunks that the pools hold, where they are not the configuration's.
     chunks: Option<usize>,
+    /// As [`Course::anew_every`].
+    anew_every: Option<usize>,
     choice: Option<fn(&Signs) -> Choice>,
 }
 
 const fn way(name: &'static str, layer: &'static str) -> Way {
-    Way { name, layer, chunks: None, choice: None }
+    Way { name, layer, chunks: None, anew_every: None, choice: None }
 }
 
 /// Every key of the paper's literal reading, whatever the configuration says.
 const LITERAL: &str =
     "memory: {policy: selective, scoring: {lambda: 0.07, heads: shared, normalise: literal, keys: post_rope, max_pool: 0, scored: pool}}";
 
-const WAYS: [Way; 14] = [
+/// Keys carry what they have read of older ones from chunk to chunk, whatever is forgotten: only a ride without a past knows nothing of it.
+const ANEW_EVERY: usize = 5;
+
+const WAYS: [Way; 15] = [
     way("full", "memory: {policy: full}"),
     Way { chunks: Some(TRAINED_CHUNKS), ..way("full, trained length", "memory: {policy: fifo}") },
     way("fifo", "memory: {policy: fifo}"),
+    Way { anew_every: Some(ANEW_EVERY), ..way("begun anew every 5 chunks", "memory: {policy: fifo}") },
     way("selective, literal", LITERAL),
     way("selective, pre_rope", "memory: {policy: selective, scoring: {keys: pre_rope}}"),
     way("selective, per_head", "memory: {policy: selective, scoring: {heads: per_head}}"),
@@ -92,7 +98,8 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, O
         };
         let worlds = crew.each(study.worlds, make, |(ride, signs), seed| {
             let options = Options { kind: Kind::Memory, disturb: false };
-            Course { seed: seed as u64, options, chunks: study.chunks, camera: Camera::Own }.drive(ride, signs, crew.stop)
+            let course = Course { seed: seed as u64, options, chunks: study.chunks, camera: Camera::Own, anew_every: way.anew_every };
+            course.drive(ride, signs, crew.stop)
         })?;
         drives.push(worlds);
     }
@@ -109,13 +116,15 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, O
         "others, m",
         "needed / full",
         "needed / fifo",
+        "needed / anew",
         "others / fifo",
         "sign kept",
     ]);
     let mut json = Map::new();
     for (i, way) in WAYS.iter().enumerate() {
         let means: Vec<Figure> = groups.iter().map(|(_, pick)| mean(&of(i, pick))).collect();
-        let shares = [(1, 0), (1, 2), (2, 2)].map(|(group, to): (usize, usize)| ratio(&of(i, &groups[group].1), &of(to, &groups[group].1)));
+        let shares =
+            [(1, 0), (1, 2), (1, 3), (2, 2)].map(|(group, to): (usize, usize)| ratio(&of(i, &groups[group].1), &of(to, &groups[group].1)));
         let kept: Vec<Cluster> = drives[i][..worlds].iter().map(|w| w.iter().filter_map(|c| c.kept).collect()).collect();
         let kept = mean(&kept);
         let mut cells = vec![way.name.to_owned(), sizes[i].to_string()];
@@ -125,7 +134,8 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, O
         json.insert(
             way.name.to_owned(),
             json!({"bytes": sizes[i], "ade_4s_m": {"all": means[0].json(), "needed": means[1].json(), "others": means[2].json()},
-                "needed_over_full": shares[0].json(), "needed_over_fifo": shares[1].json(), "others_over_fifo": shares[2].json(),
+                "needed_over_full": shares[0].json(), "needed_over_fifo": shares[1].json(), "needed_over_anew": shares[2].json(),
+                "others_over_fifo": shares[3].json(),
                 "sign_kept": kept.json()}),
         );
     }

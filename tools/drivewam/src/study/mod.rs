@@ -47,9 +47,10 @@ pub(crate) struct Args {
     /// Chunks of 4 s in each drive of memory (75 without it) and of hours (3600).
     #[arg(long)]
     chunks: Option<usize>,
-    /// Folder of engines trained without sight, for `sight`.
-    #[arg(long, value_name = "DIR")]
-    blind: Option<PathBuf>,
+    /// Other engines of the same shapes that `sight` rides beside the configured ones, by a name for the table: a network that was trained without
+    /// sight, an ablation. May be given again.
+    #[arg(long, value_parser = beside, value_name = "NAME=DIR")]
+    beside: Vec<(String, PathBuf)>,
     /// Folder to write into.
     #[arg(long, default_value = "out/study")]
     out: PathBuf,
@@ -89,8 +90,8 @@ impl Part {
 struct Study<'a> {
     args: &'a Args,
     folder: Folder,
-    /// Engines without sight.
-    blind: Option<Folder>,
+    /// Other engines, by name.
+    beside: Vec<(String, Folder)>,
     worlds: usize,
     chunks: usize,
 }
@@ -121,12 +122,18 @@ impl Study<'_> {
         Ok(plan.warm_with(&self.folder, device, |graph| load(&engine, &self.folder, graph))?)
     }
 
-    /// A ride of the engines without sight, where there are some.
-    fn blind_ride(&self) -> Result<Option<Ride>> {
-        let Some(folder) = &self.blind else { return Ok(None) };
+    /// A ride of other engines.
+    fn ride_beside(&self, folder: &Folder) -> Result<Ride> {
         let mut config = self.config("")?;
         config.engine.folder = folder.path().display().to_string();
-        Ok(Some(self.plan(config, folder, false)?.warm(folder)?))
+        Ok(self.plan(config, folder, false)?.warm(folder)?)
+    }
+}
+
+fn beside(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, folder)) if !name.is_empty() && !folder.is_empty() => Ok((name.to_owned(), folder.into())),
+        _ => Err("wanted NAME=DIR, for example 'without sight=out/blind'".to_owned()),
     }
 }
 
@@ -178,7 +185,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for (option, given, parts) in [
         ("--worlds", args.worlds.is_some(), &[Part::Sight, Part::Memory, Part::Routes][..]),
         ("--chunks", args.chunks.is_some(), &[Part::Memory, Part::Hours]),
-        ("--blind", args.blind.is_some(), &[Part::Sight]),
+        ("--beside", !args.beside.is_empty(), &[Part::Sight]),
     ] {
         if given && !parts.contains(&args.part) {
             let names: Vec<&str> = parts.iter().map(|p| p.name()).collect();
@@ -198,8 +205,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let folder = Folder::open(named.config.engine.folder.as_ref(), None)?;
     fs::create_dir_all(&args.out).with_context(|| format!("--out {:?} cannot be written", args.out))?;
     let (manifest, hash) = (folder.manifest().name.clone(), folder.manifest_sha256().to_owned());
-    let blind = args.blind.as_ref().map(|path| Folder::open(path, None)).transpose()?;
-    let study = Study { args, folder, blind, worlds, chunks };
+    let open = |(name, path): &(String, PathBuf)| Ok((name.clone(), Folder::open(path, None)?));
+    let beside = args.beside.iter().map(open).collect::<Result<_>>()?;
+    let study = Study { args, folder, beside, worlds, chunks };
     let rounds = if args.part == Part::Memory { memory::ways() } else { 1 };
     let bar = ProgressBar::new((worlds * rounds) as u64);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} drives  {msg}  {elapsed} (left {eta})")?);
@@ -259,7 +267,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 fn page(args: &Args, report: &Value, table: &Table, pictures: &[&str]) -> String {
     let name = args.part.name();
     let figures = &report["figures"];
-    let command: Vec<String> = std::env::args().skip(1).filter(|a| a != "--json").collect();
+    let quoted = |a: String| if a.contains(' ') { format!("'{a}'") } else { a };
+    let command: Vec<String> = std::env::args().skip(1).filter(|a| a != "--json").map(quoted).collect();
     let mut text = format!(
         "# Study: {name}\n\n`drivewam {}`; engines `{}`, manifest {}.\n",
         command.join(" "),

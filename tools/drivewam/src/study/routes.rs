@@ -71,7 +71,7 @@ fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Resul
     let mut route =
         Route { metres: 0.0, driven_m: 0.0, seconds: 0.0, finished: false, violations: Violations::default(), track: Vec::new() };
     let mut plan: Option<(u64, Follower)> = None;
-    ride.restart();
+    feed.begin(ride);
     let begun_m = feed.world.place().0;
     while route.metres < ROUTE_M && route.seconds < PATIENCE_S {
         if stop.load(Ordering::Relaxed) {

@@ -1,5 +1,5 @@
 //! `study sight`: what the camera is worth. The policy with its own camera, with none, and with another world's; constant velocity and yaw rate;
-//! and a network of the same size that was trained without sight (`--blind`).
+//! and other engines, such as a network of the same size that was trained without sight (`--beside`).
 
 use super::chosen::Signs;
 use super::course::{Chunk, Course};
@@ -16,7 +16,6 @@ use serde_json::{Map, Value, json};
 const CHUNKS: usize = 10;
 const OWN: &str = "policy";
 const CONSTANT: &str = "constant velocity and yaw rate";
-const BLIND: &str = "network without sight";
 
 /// What the camera shows in the world of a seed.
 type View = fn(u64) -> Camera;
@@ -37,24 +36,25 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> 
         ("policy, camera black", |_| Camera::Black),
         ("policy, another world's camera", |seed| Camera::Other(seed + HELD_OUT as u64)),
     ];
-    let rides = || Ok((study.ride(study.config("")?)?, study.blind_ride()?));
-    let worlds = crew.each(study.worlds, rides, |(ride, blind), seed| {
-        let course = Course { seed: seed as u64, options: Options::default(), chunks: CHUNKS, camera: Camera::Own };
-        let mut answers = Vec::with_capacity(cameras.len() + 1);
+    let rides =
+        || Ok((study.ride(study.config("")?)?, study.beside.iter().map(|(_, f)| study.ride_beside(f)).collect::<Result<Vec<_>>>()?));
+    let worlds = crew.each(study.worlds, rides, |(ride, others), seed| {
+        let course = Course { seed: seed as u64, options: Options::default(), chunks: CHUNKS, camera: Camera::Own, anew_every: None };
+        let mut answers = Vec::with_capacity(cameras.len() + others.len());
         for (_, camera) in cameras {
             let Some(chunks) = (Course { camera: camera(seed as u64), ..course }).drive(ride, &Signs::default(), crew.stop)? else {
                 return Ok(None);
             };
             answers.push(chunks);
         }
-        if let Some(blind) = blind {
-            let Some(chunks) = course.drive(blind, &Signs::default(), crew.stop)? else { return Ok(None) };
+        for other in others {
+            let Some(chunks) = course.drive(other, &Signs::default(), crew.stop)? else { return Ok(None) };
             answers.push(chunks);
         }
         Ok(Some(answers))
     })?;
     let mut names: Vec<&str> = cameras.iter().map(|(name, _)| *name).collect();
-    names.extend(study.blind.is_some().then_some(BLIND));
+    names.extend(study.beside.iter().map(|(name, _)| name.as_str()));
     let clusters = |who: usize, of: &dyn Fn(&Chunk) -> f64| -> Vec<Cluster> {
         worlds.iter().map(|answers| answers[who].iter().map(of).collect()).collect()
     };
@@ -75,8 +75,6 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> 
         entry.insert("policy_share".to_owned(), share.json());
         json.insert((*name).to_owned(), Value::Object(entry));
     }
-    Ok((
-        json!({"worlds": worlds.len(), "chunks_per_world": CHUNKS, "blind_manifest_sha256": study.blind.as_ref().map(|f| f.manifest_sha256()), "who": json}),
-        table,
-    ))
+    let manifests: Map<String, Value> = study.beside.iter().map(|(name, f)| (name.clone(), f.manifest_sha256().into())).collect();
+    Ok((json!({"worlds": worlds.len(), "chunks_per_world": CHUNKS, "beside_manifest_sha256": manifests, "who": json}), table))
 }

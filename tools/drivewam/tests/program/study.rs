@@ -83,7 +83,7 @@ fn wrong_options_are_refused_with_what_was_got_and_wanted() {
         (vec!["study", "sight", "--worlds", "0"], vec!["--worlds", "got 0", "1 to 5000"]),
         (vec!["study", "memory", "--chunks", "0"], vec!["--chunks", "got 0"]),
         (vec!["study", "sight", "--worlds", "1", "--out", "/proc/nowhere"], vec!["--out", "/proc/nowhere"]),
-        (vec!["study", "sight", "--worlds", "1", "--blind", "/nowhere", "--out", out], vec!["/nowhere"]),
+        (vec!["study", "sight", "--worlds", "1", "--beside", "without sight=/nowhere", "--out", out], vec!["/nowhere"]),
         (vec!["study", "hours", "--worlds", "1", "--out", out], vec!["--worlds", "got \"hours\"", "sight or memory or routes"]),
         (vec!["study", "dreams"], vec!["dreams", "sight, memory, routes, hours"]),
     ] {
