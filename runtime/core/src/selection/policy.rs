@@ -75,17 +75,17 @@ pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: 
                 .got(format!("{} free of {}", slots.len() - valid, slots.len()))
                 .wanted(format!("{new} free")));
         }
-        Policy::Fifo => order.sort_unstable_by(|a, b| age(*b, *a)),
+        Policy::Fifo => drop(order.select_nth_unstable_by(kept, |a, b| age(*b, *a))),
         Policy::Selective(scores) => {
             length("one score per slot", scores.len(), slots.len())?;
             if let Some(i) = order.iter().find(|i| !scores[**i as usize].is_finite()) {
                 return Err(Error::new(ErrorKind::Output, "a score is not finite").at(format!("slot {i}")).got(scores[*i as usize]));
             }
-            order.sort_unstable_by(|a, b| best_first(scores[*a as usize], scores[*b as usize]).then_with(|| age(*a, *b)));
+            order.select_nth_unstable_by(kept, |a, b| best_first(scores[*a as usize], scores[*b as usize]).then_with(|| age(*a, *b)));
         }
         Policy::Random(seed) => {
             let draw = |i: u32| mix(seed ^ mix(u64::from(at(i).chunk) << 32 | u64::from(at(i).token)));
-            order.sort_unstable_by(|a, b| draw(*a).cmp(&draw(*b)).then_with(|| age(*a, *b)));
+            order.select_nth_unstable_by(kept, |a, b| draw(*a).cmp(&draw(*b)).then_with(|| age(*a, *b)));
         }
         Policy::Forced(stays) => {
             length("one mark per slot", stays.len(), slots.len())?;
@@ -96,13 +96,13 @@ pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: 
                     .got(format!("{marked} marked, {held} of them valid"))
                     .wanted(format!("{kept} valid")));
             }
-            order.sort_unstable_by_key(|i| (!stays[*i as usize], *i));
+            order.select_nth_unstable_by_key(kept, |i| (!stays[*i as usize], *i));
         }
     }
-    let stay = &mut order[..kept];
-    stay.sort_unstable();
-    let stay = &*stay;
-    fill(out, (0u32..).zip(slots).map(|(i, _)| i).filter(|i| stay.binary_search(i).is_err()));
+    // The first `kept` of the order stay, in whatever order.
+    let free = (0u32..).zip(slots).filter(|(_, slot)| !slot.valid).map(|(i, _)| i);
+    fill(out, free.chain(order[kept..].iter().copied()));
+    out.sort_unstable();
     Ok(())
 }
 

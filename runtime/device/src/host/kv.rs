@@ -147,7 +147,7 @@ impl Kv {
 
     /// Writes rows of a pass into the tail, in place of what was there.
     pub(crate) fn commit_predicted(&mut self, host: Host<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<u64> {
-        let Host { arena, simd, .. } = host;
+        let Host { arena, threads, simd } = host;
         self.place.check(arena, pass, &rows)?;
         if rows.len() > self.place.layout.tail_slots {
             return Err(Error::new(ErrorKind::Usage, "predicted tokens do not fit the tail")
@@ -165,7 +165,7 @@ impl Kv {
         let (tail, len) = (self.place.layout.tail(), rows.len());
         let mut moved = 0;
         for layer in 0..self.place.layout.layers {
-            moved += self.place.scatter(arena, &new, layer, 0..self.place.layout.heads, tail.start, &self.in_order[..len])?;
+            moved += self.place.scatter(arena, threads, &new, layer, 0..self.place.layout.heads, tail.start, &self.in_order[..len])?;
         }
         for table in &mut self.tables {
             for set in 0..table.sets() {
@@ -198,7 +198,7 @@ impl Kv {
             let choice = choice.get_mut().unwrap_or_else(PoisonError::into_inner);
             let destinations = &choice.destinations[..new.len];
             let heads = self.place.layout.scoring.heads_of(set, self.place.layout.heads);
-            moved += self.place.scatter(arena, &new, layer, heads, slots.start, destinations)?;
+            moved += self.place.scatter(arena, threads, &new, layer, heads, slots.start, destinations)?;
             let table = self.tables[layer].pool_mut(set, slots.clone())?;
             if choice.scored {
                 record(table, &choice.scores[..slots.len()])?;
@@ -280,6 +280,9 @@ impl Kv {
     }
 }
 
+/// Bytes that take longer to copy than another thread takes to wake.
+const WORTH_A_THREAD: usize = 256 * 1024;
+
 /// A job that panicked left no choice behind that is read.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -326,29 +329,39 @@ impl Place {
         Ok(())
     }
 
-    /// Copies the new rows of `heads` over the slots `base + destinations`. Returns the bytes that it copied.
+    /// Copies the new rows of `heads` over the slots `base + destinations`, keys and values on two threads where they are many. Returns the bytes that
+    /// it copied.
     fn scatter(
         &self,
         arena: &mut HostArena,
+        threads: &mut Threads,
         new: &New<'_>,
         layer: usize,
         heads: Range<usize>,
         base: usize,
         destinations: &[u32],
     ) -> Result<u64> {
-        let (width, mut moved) = (self.layout.head_dim, 0);
-        for (from, to) in [(new.pass.k[layer], self.regions.k[layer]), (new.pass.v[layer], self.regions.v[layer])] {
-            let ([from], [to]) = arena.disjoint([from], [to])?;
+        let width = self.layout.head_dim;
+        let (from, to) = arena.disjoint([new.pass.k[layer], new.pass.v[layer]], [self.regions.k[layer], self.regions.v[layer]])?;
+        let ([k, v], [to_k, to_v]) = (from, to);
+        let pairs = [Mutex::new((k, to_k)), Mutex::new((v, to_v))];
+        let copy = |job: usize, _: usize| {
+            let (from, to) = &mut *lock(&pairs[job]);
             for head in heads.clone() {
                 let rows = self.rows(from, head, new).head(0);
                 for (row, slot) in rows.chunks_exact(width).zip(destinations) {
                     let place = (head * self.layout.slots() + base + *slot as usize) * width;
                     to[place..place + width].copy_from_slice(row);
-                    moved += size_of_val(row) as u64;
                 }
             }
+        };
+        let each = heads.len() * destinations.len() * width * size_of::<f32>();
+        if each >= WORTH_A_THREAD {
+            threads.run(pairs.len(), &copy)?;
+        } else {
+            (0..pairs.len()).for_each(|job| copy(job, 0));
         }
-        Ok(moved)
+        Ok((pairs.len() * each) as u64)
     }
 
     /// The new rows, from head `head` on, of a tensor of the pass.

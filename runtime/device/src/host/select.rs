@@ -3,7 +3,7 @@
 //! Relevance is a product of matrices, head by head, then a softmax per query. Redundancy needs no product of all pairs:
 //! `η_j = (k̂_j·Σk̂ − 1)/(n − 1)`. Under `keys: pre_rope` keys and queries are turned back first, by the places in the slot table.
 
-use super::simd::Simd;
+use super::simd::{Panel, Simd};
 use crate::device::{KvLayout, Pool};
 use drivewam_core::rope::{RopeTable, unrotate};
 use drivewam_core::selection::{Keys, Normalise, Scored, Slot};
@@ -60,10 +60,13 @@ pub(crate) struct Workspace {
     logits: Vec<f32>,
     rho: Vec<f32>,
     eta: Vec<f32>,
+    /// |k|².
+    square: Vec<f64>,
     /// 1/|k|, or 0 of a zero key.
     inverse: Vec<f32>,
-    /// Σk̂, `[heads, D]`.
+    /// Σk̂ of a head, `[D]`.
     sum: Vec<f32>,
+    panel: Panel,
     order: Vec<u32>,
     /// A rotation per token, `[tokens, D]`; under `keys: pre_rope` alone, as are the two below.
     turns: Vec<f32>,
@@ -86,8 +89,10 @@ impl Workspace {
             logits: touched(layout.pass_tokens * tokens),
             rho: touched(tokens),
             eta: touched(tokens),
+            square: vec![f64::NAN; tokens],
             inverse: touched(tokens),
-            sum: touched(heads * layout.head_dim),
+            sum: touched(layout.head_dim),
+            panel: vec![[f32::NAN; _]; layout.head_dim],
             order: vec![u32::MAX; tokens],
             turns: touched(tokens * turned),
             keys: touched(heads * tokens * turned),
@@ -105,7 +110,7 @@ impl Workspace {
     /// # Errors
     /// `Output` for a key of a scored token, a query, or a product of both that is not finite.
     pub(crate) fn score(&mut self, simd: Simd, layout: &KvLayout, inputs: &Inputs<'_>, out: &mut [f32]) -> Result<()> {
-        let Self { logits, rho, eta, inverse, sum, order, turns, keys, queries } = self;
+        let Self { logits, rho, eta, square, inverse, sum, panel, order, turns, keys, queries } = self;
         let scoring = &layout.scoring;
         let heads = scoring.heads_of(0, layout.heads).len();
         let inputs = match scoring.keys {
@@ -115,9 +120,11 @@ impl Workspace {
         let len = inputs.slots.len() + if scoring.scored == Scored::PoolAndNew { inputs.new.len } else { 0 };
         let tokens = Tokens { simd, inputs: &inputs, heads, len };
         let (rho, eta) = (&mut rho[..len], &mut eta[..len]);
-        tokens.redundancy(eta, inverse, sum)?;
-        let spare = &mut inverse[..len];
+        let logits = &mut logits[..inputs.queries.len * len];
+        tokens.first_pass(logits, &mut square[..len], panel)?;
+        tokens.redundancy(eta, &square[..len], &mut inverse[..len], sum);
         tokens.relevance(rho, logits)?;
+        let spare = &mut inverse[..len];
         if scoring.max_pool > 1 {
             spare.copy_from_slice(rho);
             tokens.max_pool(scoring.max_pool as usize / 2, spare, order, rho);
@@ -201,13 +208,6 @@ impl<'a> Tokens<'a> {
         (0..self.len).filter(move |i| slots.get(*i).is_none_or(|slot| slot.valid))
     }
 
-    fn key(&self, head: usize, i: usize) -> &'a [f32] {
-        match i.checked_sub(self.inputs.slots.len()) {
-            None => self.inputs.keys.row(head, i),
-            Some(new) => self.inputs.new.row(head, new),
-        }
-    }
-
     /// Chunk (the new one counts as later than all) and token index.
     fn place(&self, i: usize) -> (u64, usize) {
         match self.inputs.slots.get(i) {
@@ -225,65 +225,95 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// `ρ_j = (1/|Q|) Σ_q [softmax_l(q·k_l / √d)]_j`.
-    fn relevance(&self, rho: &mut [f32], logits: &mut [f32]) -> Result<()> {
-        let Inputs { keys, queries, new, slots, .. } = self.inputs;
-        let logits = &mut logits[..queries.len * self.len];
+    /// Consecutive tokens that hold something.
+    fn runs(&self) -> impl Iterator<Item = Range<usize>> + use<'a> {
+        let (slots, len) = (self.inputs.slots, self.len);
+        let is_present = move |i: usize| slots.get(i).is_none_or(|slot| slot.valid);
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let start = (from..len).find(|i| is_present(*i))?;
+            // The pool and the new tokens lie apart.
+            let end = if start < slots.len() { slots.len().min(len) } else { len };
+            from = (start..end).find(|i| !is_present(*i)).unwrap_or(end);
+            Some(start..from)
+        })
+    }
+
+    /// Keys of a run, one after the other.
+    fn keys(&self, head: usize, run: &Range<usize>) -> &'a [f32] {
+        let (pool, width) = (self.inputs.slots.len(), self.inputs.keys.width);
+        match run.start.checked_sub(pool) {
+            None => &self.inputs.keys.head(head)[run.start * width..run.end * width],
+            Some(start) => &self.inputs.new.head(head)[start * width..(run.end - pool) * width],
+        }
+    }
+
+    /// `q·k` `[Q, tokens]` and `|k|²`: head by head, so that its keys come from memory once.
+    fn first_pass(&self, logits: &mut [f32], square: &mut [f64], panel: &mut Panel) -> Result<()> {
+        let queries = &self.inputs.queries;
+        let width = queries.width;
         logits.fill(0.0);
+        square.fill(0.0);
         for head in 0..self.heads {
-            let (old, newest) = (keys.head(head), new.head(head));
-            for (q, row) in logits.chunks_exact_mut(self.len).enumerate() {
-                let query = queries.row(head, q);
-                if !self.simd.are_finite(query) {
-                    return Err(not_finite("query", head, q));
+            let asked = queries.head(head);
+            if let Some(q) = (0..queries.len).find(|q| !self.simd.are_finite(queries.row(head, *q))) {
+                return Err(not_finite("query", head, q));
+            }
+            for run in self.runs() {
+                let keys = self.keys(head, &run);
+                for (j, key) in run.clone().zip(keys.chunks_exact(width)) {
+                    square[j] += self.simd.square(key);
+                    if !square[j].is_finite() {
+                        return Err(not_finite("key", head, j));
+                    }
                 }
-                let (pool, rest) = row.split_at_mut(slots.len());
-                self.simd.add_dots(pool, query, old);
-                self.simd.add_dots(rest, query, newest);
+                self.simd.add_products(&mut logits[run.start..], self.len, asked, keys, panel);
             }
         }
+        Ok(())
+    }
+
+    /// `ρ_j = (1/|Q|) Σ_q [softmax_l(q·k_l / √d)]_j`.
+    fn relevance(&self, rho: &mut [f32], logits: &mut [f32]) -> Result<()> {
+        let queries = &self.inputs.queries;
         let scale = 1.0 / ((self.heads * queries.width) as f32).sqrt();
         let weight = 1.0 / queries.len as f32;
         rho.fill(0.0);
         for (q, row) in logits.chunks_exact_mut(self.len).enumerate() {
-            self.mask(row);
-            if let Some(j) = self.present().find(|j| !row[*j].is_finite()) {
+            if !self.simd.are_finite(row)
+                && let Some(j) = self.present().find(|j| !row[*j].is_finite())
+            {
                 return Err(Error::new(ErrorKind::Output, "a product of query and key is not finite").at(format!("query {q}, key {j}")));
             }
+            self.mask(row);
             self.simd.add_softmax(rho, row, scale, weight);
         }
         Ok(())
     }
 
     /// `η_j = mean_{l ≠ j} cos(k_j, k_l)`; 0 of a zero key and of a lone one.
-    fn redundancy(&self, eta: &mut [f32], inverse: &mut [f32], sum: &mut [f32]) -> Result<()> {
-        let width = self.inputs.keys.width;
-        sum.fill(0.0);
-        let mut present = 0usize;
-        for j in self.present() {
-            let mut square = 0.0;
-            for head in 0..self.heads {
-                let part = self.simd.square(self.key(head, j));
-                if !part.is_finite() {
-                    return Err(not_finite("key", head, j));
-                }
-                square += part;
-            }
-            present += 1;
-            inverse[j] = if square > 0.0 { (1.0 / square.sqrt()) as f32 } else { 0.0 };
-            for (head, sum) in sum.chunks_exact_mut(width).enumerate() {
-                self.simd.add_scaled(sum, self.key(head, j), inverse[j]);
-            }
+    fn redundancy(&self, eta: &mut [f32], square: &[f64], inverse: &mut [f32], sum: &mut [f32]) {
+        for (inverse, square) in inverse.iter_mut().zip(square) {
+            *inverse = if *square > 0.0 { (1.0 / square.sqrt()) as f32 } else { 0.0 };
         }
         eta.fill(0.0);
+        let present = self.present().count();
         if present < 2 {
-            return Ok(());
+            return;
         }
-        for j in self.present().filter(|j| inverse[*j] > 0.0) {
-            let along: f32 = sum.chunks_exact(width).enumerate().map(|(head, sum)| self.simd.dot(self.key(head, j), sum)).sum();
-            eta[j] = (along * inverse[j] - 1.0) / (present - 1) as f32;
+        for head in 0..self.heads {
+            sum.fill(0.0);
+            for run in self.runs() {
+                self.simd.add_weighted(sum, self.keys(head, &run), &inverse[run]);
+            }
+            for run in self.runs() {
+                let keys = self.keys(head, &run);
+                self.simd.add_dots(&mut eta[run], sum, keys);
+            }
         }
-        Ok(())
+        for j in self.present() {
+            eta[j] = if inverse[j] > 0.0 { (eta[j] * inverse[j] - 1.0) / (present - 1) as f32 } else { 0.0 };
+        }
     }
 
     /// `to_j = max from_i` over the tokens of j's chunk whose index lies within `reach` of j's. A forgotten neighbour does not count.

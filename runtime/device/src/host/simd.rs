@@ -1,15 +1,18 @@
 //! The inner loops of the selection, written once: eight sums side by side, which a compiler turns into vectors.
 //!
-//! Each loop is compiled twice: portably, and for AVX2 with fused multiplication and addition, which is chosen once where the machine has it. Only the
-//! dot products, where the time goes, are written a second time, with the instructions named: a compiler finds but half of them. The two round differently, so they agree closely but not in every bit; one path gives the same bits for the same input, on every thread.
+//! Each loop is compiled twice: portably, and for AVX2 with fused multiplication and addition, which is chosen once where the machine has it. The two
+//! round differently, so they agree closely but not in every bit; one path gives the same bits for the same input, on every thread.
 
 #![expect(unsafe_code, reason = "code for AVX2 and FMA may be called only where they were detected")]
 
+mod products;
+
+/// Scratch for [`Simd::add_products`], a row for each component of a key.
+pub(crate) type Panel = Vec<[f32; PANEL]>;
+const PANEL: usize = products::KEYS;
+
 /// Sums kept side by side.
 const LANES: usize = 8;
-
-/// Rows that share the loads of a query.
-const ROWS: usize = 4;
 
 /// Which of the two compilations runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +65,7 @@ macro_rules! twins {
 
         #[cfg(target_arch = "x86_64")]
         mod avx2 {
+            use super::PANEL;
             $(#[target_feature(enable = "avx2,fma")]
             pub(super) fn $name($($arg: $type),*) $(-> $out)? {
                 super::body::$name::<true>($($arg),*)
@@ -71,14 +75,16 @@ macro_rules! twins {
 }
 
 twins! {
-    /// `Σ a·b`, over the shorter.
-    fn dot(a: &[f32], b: &[f32]) -> f32;
     /// `Σ x²` in f64, so that no finite key overflows and only a zero key is zero.
     fn square(x: &[f32]) -> f64;
     /// `to += x·scale`, over the shorter.
     fn add_scaled(to: &mut [f32], x: &[f32], scale: f32);
-    /// `to_j += query·row_j` for every row of `rows`, each as long as `query`. A row's bits do not depend on the rows around it.
+    /// `to += Σ_j row_j·weight_j`: `rows` `[J, to]`.
+    fn add_weighted(to: &mut [f32], rows: &[f32], weights: &[f32]);
+    /// `to_j += query·row_j`: `rows` `[to, query]`.
     fn add_dots(to: &mut [f32], query: &[f32], rows: &[f32]);
+    /// `to[q, j] += query_q·key_j` ([`products`]).
+    fn add_products(to: &mut [f32], stride: usize, queries: &[f32], keys: &[f32], panel: &mut [[f32; PANEL]]);
     /// `to += weight·softmax(scale·x)`; `x` is used up. -∞ takes no part; `scale` is positive; nothing is NaN or +∞.
     fn add_softmax(to: &mut [f32], x: &mut [f32], scale: f32, weight: f32);
     /// Whether all numbers are finite.
@@ -87,54 +93,20 @@ twins! {
 
 /// The loops. Everything is inlined into its two callers, so that it is compiled for the features of each.
 mod body {
-    use super::{LANES, ROWS};
+    use super::LANES;
+    pub(super) use super::products::add_products;
 
     #[inline(always)]
-    fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    pub(super) fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
         // Without the instruction, `f32::mul_add` is a slow call.
         if FUSED { a.mul_add(b, c) } else { a * b + c }
     }
 
     /// The eight sums as one, as a tree.
     #[inline(always)]
-    fn total(sums: [f32; LANES]) -> f32 {
+    pub(super) fn total(sums: [f32; LANES]) -> f32 {
         let [a, b, c, d, e, f, g, h] = sums;
         ((a + e) + (c + g)) + ((b + f) + (d + h))
-    }
-
-    #[inline(always)]
-    pub(super) fn dot<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
-        dots::<FUSED, 1>(a, [b])[0]
-    }
-
-    /// `N` products with one query: the query's numbers are loaded once, and the chains of additions overlap.
-    #[inline(always)]
-    fn dots<const FUSED: bool, const N: usize>(query: &[f32], rows: [&[f32]; N]) -> [f32; N] {
-        #[cfg(target_arch = "x86_64")]
-        if FUSED {
-            // SAFETY: the fused loops are called from those compiled for AVX2 and FMA alone, which the machine has.
-            return unsafe { super::vectors::dots(query, rows) };
-        }
-        let len = rows.iter().fold(query.len(), |len, row| len.min(row.len()));
-        let (chunks, rest) = query[..len].as_chunks::<LANES>();
-        let mut out = [0.0; N];
-        for (out, row) in out.iter_mut().zip(rows) {
-            let (row_chunks, row_rest) = row[..len].as_chunks::<LANES>();
-            let mut sums = [0.0f32; LANES];
-            for (q, row) in chunks.iter().zip(row_chunks) {
-                for lane in 0..LANES {
-                    sums[lane] = mul_add::<FUSED>(q[lane], row[lane], sums[lane]);
-                }
-            }
-            *out = with_rest::<FUSED>(sums, rest, row_rest);
-        }
-        out
-    }
-
-    /// The eight sums and the products that fill no eight.
-    #[inline(always)]
-    pub(super) fn with_rest<const FUSED: bool>(sums: [f32; LANES], query: &[f32], row: &[f32]) -> f32 {
-        query.iter().zip(row).fold(total(sums), |sum, (a, b)| mul_add::<FUSED>(*a, *b, sum))
     }
 
     #[inline(always)]
@@ -158,19 +130,32 @@ mod body {
 
     #[inline(always)]
     pub(super) fn add_dots<const FUSED: bool>(to: &mut [f32], query: &[f32], rows: &[f32]) {
-        let width = query.len().max(1);
-        let mut groups = rows.chunks_exact(ROWS * width);
-        let mut places = to.chunks_exact_mut(ROWS);
-        for (group, places) in groups.by_ref().zip(places.by_ref()) {
-            let (a, rest) = group.split_at(width);
-            let (b, rest) = rest.split_at(width);
-            let (c, d) = rest.split_at(width);
-            for (place, dot) in places.iter_mut().zip(dots::<FUSED, ROWS>(query, [a, b, c, d])) {
-                *place += dot;
+        for (to, row) in to.iter_mut().zip(rows.chunks_exact(query.len().max(1))) {
+            let ((chunks, rest), (row_chunks, row_rest)) = (query.as_chunks::<LANES>(), row.as_chunks::<LANES>());
+            let mut sums = [0.0f32; LANES];
+            for (q, row) in chunks.iter().zip(row_chunks) {
+                for lane in 0..LANES {
+                    sums[lane] = mul_add::<FUSED>(q[lane], row[lane], sums[lane]);
+                }
+            }
+            *to += rest.iter().zip(row_rest).fold(total(sums), |sum, (a, b)| mul_add::<FUSED>(*a, *b, sum));
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn add_weighted<const FUSED: bool>(to: &mut [f32], rows: &[f32], weights: &[f32]) {
+        let width = to.len().max(1);
+        let (fours, rest) = weights.as_chunks::<4>();
+        let mut tiles = rows.chunks_exact(4 * width);
+        for (tile, w) in tiles.by_ref().zip(fours) {
+            let (a, b) = tile.split_at(2 * width);
+            let ((a, b), (c, d)) = (a.split_at(width), b.split_at(width));
+            for ((((to, a), b), c), d) in to.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                *to = mul_add::<FUSED>(*d, w[3], mul_add::<FUSED>(*c, w[2], mul_add::<FUSED>(*b, w[1], mul_add::<FUSED>(*a, w[0], *to))));
             }
         }
-        for (row, place) in groups.remainder().chunks_exact(width).zip(places.into_remainder()) {
-            *place += dot::<FUSED>(query, row);
+        for (row, weight) in tiles.remainder().chunks_exact(width).zip(rest) {
+            add_scaled::<FUSED>(to, row, *weight);
         }
     }
 
@@ -189,14 +174,14 @@ mod body {
         }
         let mut sums = [0.0f32; LANES];
         for chunk in chunks {
-            for (sum, x) in sums.iter_mut().zip(chunk) {
-                *x = exp::<FUSED>((*x - largest) * scale);
-                *sum += *x;
+            *chunk = exp::<FUSED, LANES>(chunk.map(|x| (x - largest) * scale));
+            for (sum, x) in sums.iter_mut().zip(&*chunk) {
+                *sum += x;
             }
         }
         let mut sum = total(sums);
         for x in rest {
-            *x = exp::<FUSED>((*x - largest) * scale);
+            [*x] = exp::<FUSED, 1>([(*x - largest) * scale]);
             sum += *x;
         }
         add_scaled::<FUSED>(to, x, weight / sum);
@@ -207,58 +192,35 @@ mod body {
         x.chunks(64).all(|chunk| chunk.iter().fold(true, |finite, x| finite & x.is_finite()))
     }
 
-    /// e^x for x ≤ 0, within 2e-7 of itself: 2^n·e^r with |r| ≤ ln 2 / 2 and e^r by its series; 0 where the result would not be normal.
+    /// e^x for x ≤ 0, within 2e-7 of itself: 2^n·e^r with |r| ≤ ln 2 / 2 and e^r by its series; 0 where the result would not be normal. A step at a
+    /// time for all, without a branch: so it becomes vectors.
     #[inline(always)]
-    pub(super) fn exp<const FUSED: bool>(x: f32) -> f32 {
+    pub(super) fn exp<const FUSED: bool, const N: usize>(x: [f32; N]) -> [f32; N] {
         /// Adding it leaves the nearest integer in the low bits of the sum.
         const ROUNDER: f32 = 12_582_912.0;
         const LN_2_HIGH: f32 = 0.693_359_4;
         const LN_2_LOW: f32 = -2.121_944_4e-4;
         const LOWEST: f32 = -87.0;
-        let y = if x > LOWEST { x } else { LOWEST };
-        let shifted = mul_add::<FUSED>(y, std::f32::consts::LOG2_E, ROUNDER);
-        let n = shifted - ROUNDER;
-        let r = mul_add::<FUSED>(n, -LN_2_LOW, mul_add::<FUSED>(n, -LN_2_HIGH, y));
-        let series = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
-        let power = series.into_iter().fold(0.0, |sum, c| mul_add::<FUSED>(sum, r, c));
-        let exponent = shifted.to_bits().wrapping_sub(ROUNDER.to_bits()).wrapping_add(127) << 23;
-        if x > LOWEST { power * f32::from_bits(exponent) } else { 0.0 }
-    }
-}
-
-/// The dot products of [`body`] with AVX2 and FMA named: the same sums in the same order.
-#[cfg(target_arch = "x86_64")]
-mod vectors {
-    use super::{LANES, body};
-    use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_setzero_ps};
-    use std::mem::transmute;
-
-    #[target_feature(enable = "avx2,fma")]
-    #[inline]
-    pub(super) fn dots<const N: usize>(query: &[f32], rows: [&[f32]; N]) -> [f32; N] {
-        let len = rows.iter().fold(query.len(), |len, row| len.min(row.len()));
-        let (chunks, rest) = query[..len].as_chunks::<LANES>();
-        let rows = rows.map(|row| row[..len].as_chunks::<LANES>());
-        let mut sums = [_mm256_setzero_ps(); N];
-        for (i, q) in chunks.iter().enumerate() {
-            let q = load(q);
-            for (sum, (row, _)) in sums.iter_mut().zip(&rows) {
-                *sum = _mm256_fmadd_ps(q, load(&row[i]), *sum);
+        const SERIES: [f32; 7] = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+        let (mut shifted, mut r, mut power) = ([0.0f32; N], [0.0f32; N], [1.0 / 5040.0f32; N]);
+        for i in 0..N {
+            shifted[i] = mul_add::<FUSED>(x[i].max(LOWEST), std::f32::consts::LOG2_E, ROUNDER);
+        }
+        for i in 0..N {
+            let n = shifted[i] - ROUNDER;
+            r[i] = mul_add::<FUSED>(n, -LN_2_LOW, mul_add::<FUSED>(n, -LN_2_HIGH, x[i].max(LOWEST)));
+        }
+        for c in SERIES {
+            for i in 0..N {
+                power[i] = mul_add::<FUSED>(power[i], r[i], c);
             }
         }
-        let mut out = [0.0; N];
-        for ((out, sum), (_, row_rest)) in out.iter_mut().zip(sums).zip(rows) {
-            // SAFETY: both are eight f32, and every pattern of bits is one.
-            let sums = unsafe { transmute::<__m256, [f32; LANES]>(sum) };
-            *out = body::with_rest::<true>(sums, rest, row_rest);
+        for i in 0..N {
+            let exponent = shifted[i].to_bits().wrapping_sub(ROUNDER.to_bits()).wrapping_add(127) << 23;
+            let kept = 0u32.wrapping_sub(u32::from(x[i] > LOWEST));
+            power[i] = f32::from_bits((power[i] * f32::from_bits(exponent)).to_bits() & kept);
         }
-        out
-    }
-
-    #[inline(always)]
-    fn load(x: &[f32; LANES]) -> __m256 {
-        // SAFETY: both are eight f32, and every pattern of bits is one.
-        unsafe { transmute::<[f32; LANES], __m256>(*x) }
+        power
     }
 }
 
@@ -269,7 +231,7 @@ mod tests {
     /// Both paths against f64 and each other: relative to the sum of the magnitudes, a few roundings.
     const CLOSE: f64 = 1e-6;
 
-    fn numbers(seed: u32, len: usize) -> Vec<f32> {
+    pub(super) fn numbers(seed: u32, len: usize) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
         std::iter::repeat_with(|| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -279,11 +241,11 @@ mod tests {
         .collect()
     }
 
-    fn paths() -> [Simd; 2] {
+    pub(super) fn paths() -> [Simd; 2] {
         [Simd::PORTABLE, Simd::detect()]
     }
 
-    fn dot_f64(a: &[f32], b: &[f32]) -> (f64, f64) {
+    pub(super) fn dot_f64(a: &[f32], b: &[f32]) -> (f64, f64) {
         a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).fold((0.0, 1e-9), |(sum, size), x| (sum + x, size + x.abs()))
     }
 
@@ -293,11 +255,17 @@ mod tests {
             let (a, b) = (numbers(1, len), numbers(2, len));
             let (wanted, size) = dot_f64(&a, &b);
             for simd in paths() {
-                assert!((f64::from(simd.dot(&a, &b)) - wanted).abs() <= CLOSE * size, "{simd:?}: dot of {len}");
+                let mut to = [0.5];
+                simd.add_dots(&mut to, &a, &b);
+                assert!((f64::from(to[0]) - 0.5 - wanted).abs() <= CLOSE * (size + 0.5) || len == 0, "{simd:?}: dot of {len}");
                 assert!((simd.square(&a) - dot_f64(&a, &a).0).abs() <= 1e-12 * size, "{simd:?}: square of {len}");
                 let mut to = b.clone();
                 simd.add_scaled(&mut to, &a, 0.75);
                 assert!(to.iter().zip(&a).zip(&b).all(|((to, a), b)| (to - (a * 0.75 + b)).abs() <= 1e-6), "{simd:?}: add_scaled of {len}");
+                let (rows, weights, mut one_by_one) = (numbers(6, 6 * len), numbers(7, 6), to.clone());
+                simd.add_weighted(&mut to, &rows, &weights);
+                rows.chunks(len.max(1)).zip(&weights).for_each(|(row, w)| simd.add_scaled(&mut one_by_one, row, *w));
+                assert_eq!(to, one_by_one, "{simd:?}: add_weighted of {len}");
                 assert!(simd.are_finite(&a));
                 for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                     let mut spoilt = a.clone();
@@ -305,20 +273,6 @@ mod tests {
                         *last = bad;
                         assert!(!simd.are_finite(&spoilt), "{simd:?}: {bad} at the end of {len}");
                     }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_row_has_the_same_bits_wherever_it_stands_among_rows() {
-        for (width, rows) in [(1, 1), (5, 3), (8, 4), (12, 7), (32, 13)] {
-            let (query, keys) = (numbers(3, width), numbers(4, width * rows));
-            for simd in paths() {
-                let mut to = vec![0.5; rows];
-                simd.add_dots(&mut to, &query, &keys);
-                for (row, got) in keys.chunks(width).zip(&to) {
-                    assert_eq!(*got, 0.5 + simd.dot(&query, row), "{simd:?}: width {width}, {rows} rows");
                 }
             }
         }
@@ -353,10 +307,10 @@ mod tests {
         for i in 0..=8700 {
             let x = -(i as f32) / 100.0;
             let wanted = f64::from(x).exp();
-            for got in [body::exp::<false>(x), body::exp::<true>(x)] {
+            for [got] in [body::exp::<false, 1>([x]), body::exp::<true, 1>([x])] {
                 assert!((f64::from(got) - wanted).abs() <= 2e-7 * wanted || x <= -87.0, "exp({x}) = {got}, not {wanted}");
             }
         }
-        assert_eq!((body::exp::<false>(0.0), body::exp::<false>(-200.0), body::exp::<false>(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
+        assert_eq!(body::exp::<false, 3>([0.0, -200.0, f32::NEG_INFINITY]), [1.0, 0.0, 0.0]);
     }
 }
