@@ -214,13 +214,13 @@ def compare(name: str, config_path: Path, folder: Path, args) -> dict:
         "times_ours_rten": {who: spread(values / per_chunk["ours, rten"]) for who, values in per_chunk.items()},
         "outside_engines": outside,
         "passes": {who: contenders[who].last["passes"] for who in outside},
-        "engines": {who: contenders[who].ready["engines"]["dit"] for who in outside},
+        "engines": {who: contenders[who].ready["engines"]["dit"].replace(str(library), library.name) for who in outside},
         "products": {"gflop": gflop, "alone_ms": alone, "share_of_ours_ort": alone / float(np.median(per_chunk["ours, ort"])), "share_of_ours_rten": alone / float(np.median(per_chunk["ours, rten"]))},
     }
 
 
 def markdown(report: dict) -> str:
-    lines = ["# Bench", "", f"`make bench`: {report['rounds']} rounds of {report['chunks']} chunks, {report['threads']} threads; {report['machine']}.", ""]
+    lines = ["# Bench", "", f"`python -m drivewam_export.bench --rounds {report['rounds']} --chunks {report['chunks']}`, as `make bench` does with 12 and 4; {report['threads']} threads; {report['machine']}. In brackets: nine rounds of ten.", ""]
     for name, size in report["sizes"].items():
         lines += [f"## {name}", "", "| who | ms a chunk | times ours on ort | times ours on rten |", "|---|---|---|---|"]
         show = lambda s, digits: f"{s['median']:.{digits}f} [{s['low']:.{digits}f}, {s['high']:.{digits}f}]"
@@ -257,6 +257,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     sizes = {}
+    for folder in args.folders.split(","):
+        open_checkpoint(folder, load(Path("configs/model") / f"{Path(folder).name}.yaml"))  # before hours are spent, not after
     for name, folder in zip(args.sizes.split(","), args.folders.split(",")):
         sizes[name] = compare(name, Path("configs") / f"{name}.yaml", Path(folder), args)
     chosen = {name: selection(name, args) for name in args.selections.split(",")}

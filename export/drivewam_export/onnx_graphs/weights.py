@@ -52,6 +52,6 @@ def point_into(model: onnx.ModelProto, location: str, places: dict[str, tuple[in
             raise ValueError(f"initializer {tensor.name!r} ({len(tensor.raw_data)} bytes) is no weight of {location}")
     inline = (a.t for n in model.graph.node for a in n.attribute if a.HasField("t"))
     for tensor in inline:
-        if len(tensor.raw_data) > INLINE_LIMIT:
+        if len(tensor.raw_data) > INLINE_LIMIT and any(tensor.raw_data):  # zeros are nobody's copy: the empty cache of a first frame
             raise ValueError(f"an inline constant of {len(tensor.raw_data)} bytes would be a copy of a weight")
 

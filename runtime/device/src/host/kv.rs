@@ -146,9 +146,8 @@ impl Kv {
     }
 
     /// Writes rows of a pass into the tail, in place of what was there.
-    pub(crate) fn commit_predicted(&mut self, host: Host<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<u64> {
-        let Host { arena, threads, simd } = host;
-        self.place.check(arena, pass, &rows)?;
+    pub(crate) fn commit_predicted(&mut self, mut host: Host<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<u64> {
+        self.place.check(host.arena, pass, &rows)?;
         if rows.len() > self.place.layout.tail_slots {
             return Err(Error::new(ErrorKind::Usage, "predicted tokens do not fit the tail")
                 .at("memory")
@@ -158,21 +157,21 @@ impl Kv {
         let new = New { pool: Pool::Video, chunk, pass, first: rows.start, len: rows.len() };
         for layer in 0..self.place.layout.layers {
             self.place
-                .are_finite(simd, arena, &new, layer, 0..self.place.layout.heads)
+                .are_finite(host.simd, host.arena, &new, layer, 0..self.place.layout.heads)
                 .map_err(|e| e.at(format!("predicted video, layer {layer}")))?;
         }
-        self.drop_predicted(arena)?;
+        self.drop_predicted(host.arena)?;
         let (tail, len) = (self.place.layout.tail(), rows.len());
         let mut moved = 0;
         for layer in 0..self.place.layout.layers {
-            moved += self.place.scatter(arena, threads, &new, layer, 0..self.place.layout.heads, tail.start, &self.in_order[..len])?;
+            moved += self.place.scatter(&mut host, &new, layer, 0..self.place.layout.heads, tail.start, &self.in_order[..len])?;
         }
         for table in &mut self.tables {
             for set in 0..table.sets() {
                 commit(table.pool_mut(set, tail.clone())?, &self.in_order[..len], chunk, Provenance::Predicted)?;
             }
         }
-        arena.f32_mut(self.place.regions.bias)?[tail][..len].fill(0.0);
+        host.arena.f32_mut(self.place.regions.bias)?[tail][..len].fill(0.0);
         self.counts.tail = len;
         Ok(moved)
     }
@@ -180,17 +179,16 @@ impl Kv {
     /// Commits rows of a pass as observed tokens. Returns the bytes that it copied. See [`crate::Device::kv_commit_observed`].
     pub(crate) fn commit_observed(
         &mut self,
-        host: Host<'_>,
+        mut host: Host<'_>,
         pool: Pool,
         policy: Policy<'_>,
         chunk: u32,
         pass: &PassKv,
         rows: Range<usize>,
     ) -> Result<u64> {
-        let Host { arena, threads, simd } = host;
-        self.place.check(arena, pass, &rows)?;
+        self.place.check(host.arena, pass, &rows)?;
         let new = New { pool, chunk, pass, first: rows.start, len: rows.len() };
-        self.choose(arena, threads, simd, policy, &new)?;
+        self.choose(&mut host, policy, &new)?;
         let mut moved = 0;
         let (slots, sets) = (self.place.layout.pool(pool), self.place.layout.scoring.sets(self.place.layout.heads));
         for (job, choice) in self.choices.iter_mut().enumerate() {
@@ -198,13 +196,13 @@ impl Kv {
             let choice = choice.get_mut().unwrap_or_else(PoisonError::into_inner);
             let destinations = &choice.destinations[..new.len];
             let heads = self.place.layout.scoring.heads_of(set, self.place.layout.heads);
-            moved += self.place.scatter(arena, threads, &new, layer, heads, slots.start, destinations)?;
+            moved += self.place.scatter(&mut host, &new, layer, heads, slots.start, destinations)?;
             let table = self.tables[layer].pool_mut(set, slots.clone())?;
             if choice.scored {
                 record(table, &choice.scores[..slots.len()])?;
             }
             commit(table, destinations, chunk, Provenance::Observed)?;
-            let bias = &mut arena.f32_mut(self.place.regions.bias)?[slots.clone()];
+            let bias = &mut host.arena.f32_mut(self.place.regions.bias)?[slots.clone()];
             for slot in destinations {
                 bias[*slot as usize] = 0.0;
             }
@@ -218,9 +216,10 @@ impl Kv {
     }
 
     /// Fills every job's choice and changes nothing else.
-    fn choose(&self, arena: &HostArena, threads: &mut Threads, simd: Simd, policy: Policy<'_>, new: &New<'_>) -> Result<()> {
+    fn choose(&self, host: &mut Host<'_>, policy: Policy<'_>, new: &New<'_>) -> Result<()> {
+        let (arena, simd) = (&*host.arena, host.simd);
         let sets = self.place.layout.scoring.sets(self.place.layout.heads);
-        threads.run(self.choices.len(), &|job, thread| {
+        host.threads.run(self.choices.len(), &|job, thread| {
             let mut choice = lock(&self.choices[job]);
             choice.failed = self.choose_one(arena, simd, policy, new, job, &mut choice, &mut lock(&self.spaces[thread])).err();
         })?;
@@ -333,8 +332,7 @@ impl Place {
     /// it copied.
     fn scatter(
         &self,
-        arena: &mut HostArena,
-        threads: &mut Threads,
+        host: &mut Host<'_>,
         new: &New<'_>,
         layer: usize,
         heads: Range<usize>,
@@ -342,7 +340,7 @@ impl Place {
         destinations: &[u32],
     ) -> Result<u64> {
         let width = self.layout.head_dim;
-        let (from, to) = arena.disjoint([new.pass.k[layer], new.pass.v[layer]], [self.regions.k[layer], self.regions.v[layer]])?;
+        let (from, to) = host.arena.disjoint([new.pass.k[layer], new.pass.v[layer]], [self.regions.k[layer], self.regions.v[layer]])?;
         let ([k, v], [to_k, to_v]) = (from, to);
         let pairs = [Mutex::new((k, to_k)), Mutex::new((v, to_v))];
         let copy = |job: usize, _: usize| {
@@ -357,7 +355,7 @@ impl Place {
         };
         let each = heads.len() * destinations.len() * width * size_of::<f32>();
         if each >= WORTH_A_THREAD {
-            threads.run(pairs.len(), &copy)?;
+            host.threads.run(pairs.len(), &copy)?;
         } else {
             (0..pairs.len()).for_each(|job| copy(job, 0));
         }

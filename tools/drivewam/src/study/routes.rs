@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const ROUTE_M: f64 = 1000.0;
 /// A route that takes longer has not been finished: the car stands where it should not.
 const PATIENCE_S: f64 = 600.0;
+/// Farther than this from the route the car is lost, and the drive ends (as on the CARLA leaderboard).
+const LOST_M: f64 = 30.0;
 
 /// Who drives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,8 @@ struct Route {
     /// Wherever it led.
     driven_m: f64,
     seconds: f64,
+    /// Driven without any violation, from the start.
+    clean_m: f64,
     finished: bool,
     violations: Violations,
     /// Where the car was every second, and whether it had a new violation then.
@@ -68,12 +72,19 @@ pub(super) struct Tracks {
 fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Result<Option<Route>> {
     let model = ride.config().model.clone();
     let mut feed = Feed::new(&model, seed, Options::default(), Camera::Own)?;
-    let mut route =
-        Route { metres: 0.0, driven_m: 0.0, seconds: 0.0, finished: false, violations: Violations::default(), track: Vec::new() };
+    let mut route = Route {
+        metres: 0.0,
+        driven_m: 0.0,
+        seconds: 0.0,
+        clean_m: 0.0,
+        finished: false,
+        violations: Violations::default(),
+        track: Vec::new(),
+    };
     let mut plan: Option<(u64, Follower)> = None;
     feed.begin(ride);
     let begun_m = feed.world.place().0;
-    while route.metres < ROUTE_M && route.seconds < PATIENCE_S {
+    while route.metres < ROUTE_M && route.seconds < PATIENCE_S && feed.world.place().1.abs() < LOST_M {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -111,6 +122,9 @@ fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Resul
             None => feed.world.expert(),
         });
         route.driven_m += feed.world.ego().speed_mps * TICK_S;
+        if feed.world.violations() == Violations::default() {
+            route.clean_m = route.driven_m;
+        }
         route.metres = feed.world.place().0 - begun_m;
         route.seconds = feed.world.time_s();
     }
@@ -136,8 +150,16 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, V
             Ok(Some(all))
         },
     )?;
-    let mut table =
-        Table::new(&["driver", "routes without any", "finished", "collisions / km", "off road / km", "red lights / km", "mean speed, m/s"]);
+    let mut table = Table::new(&[
+        "driver",
+        "routes without any",
+        "finished",
+        "metres before the first",
+        "collisions / km",
+        "off road / km",
+        "red lights / km",
+        "mean speed, m/s",
+    ]);
     let mut json = Map::new();
     for (who, (name, _)) in DRIVERS.iter().enumerate() {
         let share = |pick: &dyn Fn(&Route) -> bool| -> Vec<Cluster> {
@@ -145,6 +167,7 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, V
         };
         let clean = mean(&share(&Route::is_clean));
         let finished = mean(&share(&|r| r.finished));
+        let first = mean(&routes.iter().map(|r| Cluster { sum: r[who].clean_m, count: 1 }).collect::<Vec<_>>());
         let metres: f64 = routes.iter().map(|r| r[who].driven_m).sum();
         let seconds: f64 = routes.iter().map(|r| r[who].seconds).sum();
         let rate = |pick: &dyn Fn(&Violations) -> u32| {
@@ -153,13 +176,13 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, V
             ratio(&counts, &km)
         };
         let rates = [rate(&|v| v.collisions), rate(&|v| v.off_road), rate(&|v| v.red_lights)];
-        let mut cells = vec![(*name).to_owned(), clean.to_string(), format!("{:.2}", finished.value)];
+        let mut cells = vec![(*name).to_owned(), clean.to_string(), format!("{:.2}", finished.value), first.to_string()];
         cells.extend(rates.iter().map(ToString::to_string));
         cells.push(format!("{:.2}", metres / seconds));
         table.row(cells);
         json.insert(
             (*name).to_owned(),
-            json!({"clean": clean.json(), "finished": finished.json(), "km": metres * 1e-3, "collisions_per_km": rates[0].json(),
+            json!({"clean": clean.json(), "finished": finished.json(), "km": metres * 1e-3, "clean_m": first.json(), "collisions_per_km": rates[0].json(),
                 "off_road_per_km": rates[1].json(), "red_lights_per_km": rates[2].json(), "mean_speed_mps": metres / seconds}),
         );
     }
