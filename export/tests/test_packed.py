@@ -155,3 +155,16 @@ def test_rope_of_video_tokens_is_diffusers(tiny):
         ours = torch.cat([table(config, video_positions(config, t)) for t in range(3)])
         assert torch.allclose(cos[0, :, 0, 0::2], ours[..., 0], atol=1e-6)
         assert torch.allclose(sin[0, :, 0, 1::2], ours[..., 1], atol=1e-6)
+
+
+def test_indices_name_the_tokens_of_their_groups(tiny):
+    """Breaks when an index is not the mask that it stands for, or when two layouts' tokens are taken for each other."""
+    layout, short = (Layout(tiny, 4, copies=n, noisy_from=2, imagined=bool(n)) for n in (2, 0))
+    of = lambda layout, which: torch.tensor([which(g) for g in layout.groups])[layout.group].nonzero()[:, 0]
+    assert torch.equal(layout.rows(noisy=True, is_action=True, copy=1), of(layout, lambda g: g.noisy and g.is_action and g.copy == 1))
+    assert torch.equal(layout.rows(imagined=True), of(layout, lambda g: g.imagined))
+    assert [layout.groups[i].imagined for i in layout.which(imagined=True)] == [True, True]
+    groups, rows = short.shared(layout)
+    key = lambda g: (g.chunk, g.is_action, g.noisy, g.copy, g.imagined)
+    assert [key(layout.groups[i]) for i in groups] == [key(g) for g in short.groups]
+    assert torch.equal(layout.within[rows], short.within) and torch.equal(layout.chunk[rows], short.chunk)

@@ -54,6 +54,13 @@ def test_a_gapped_window_ends_in_neighbours_lies_in_the_past_and_holds_the_sign(
     assert window.frames.max() > 8
 
 
+def test_a_window_reaches_through_a_whole_drive_where_one_is_long_enough(windows):
+    """Breaks when a window is drawn from a drive that is too short for it, or a whole drive's window does not reach back."""
+    assert windows.fits(16) and windows.fits(29) and not windows.fits(64)
+    window = windows.draw(16, 8, np.random.default_rng(0), 0.5, 1.0)
+    assert window.video.shape[:2] == (8, 16) and (window.frames[:, -1] >= 15).all() and torch.isfinite(window.video).all()
+
+
 def test_what_was_driven_is_seen_and_what_the_expert_would_drive_is_learned(windows):
     """Breaks when plan and history change places."""
     window = windows.gather([(0, [0, 8, 16, 24], False)], 4)
