@@ -129,7 +129,7 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, O
         let kept = mean(&kept);
         let mut cells = vec![way.name.to_owned(), sizes[i].to_string()];
         cells.extend(means.iter().chain(&shares).map(ToString::to_string));
-        cells.push(format!("{:.2}", kept.value));
+        cells.push(if kept.value.is_finite() { format!("{:.2}", kept.value) } else { "-".to_owned() });
         table.row(cells);
         json.insert(
             way.name.to_owned(),

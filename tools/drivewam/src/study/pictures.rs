@@ -44,7 +44,7 @@ pub(super) fn over_time(ways: &OverTime, file: &Path) -> Result<()> {
     sheet.draw(|area| {
         write(area, &format!("ADE@4s over a drive, mean of {BIN} chunks, all worlds"), 16, &INK, 16, 12)?;
         let x = Axis { range: 0.0..last, name: "chunk of 4 s", digits: 0 };
-        let y = Axis { range: 0.0..most, name: "ADE@4s, m", digits: 1 };
+        let y = Axis { range: 0.0..most, name: "ADE@4s, m", digits: 2 };
         let mut chart = axes(area, [44, 230], x, y, true)?;
         for ((_, line), colour) in lines.iter().zip(&COLOURS) {
             chart.draw_series(LineSeries::new(line.iter().copied(), colour.stroke_width(3 * SMOOTH as u32))).map_err(drawing)?;
