@@ -120,6 +120,14 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, O
         "others / fifo",
         "sign kept",
     ]);
+    let over_time: OverTime = WAYS
+        .iter()
+        .zip(&drives)
+        .map(|(way, drives)| {
+            let at = |chunk: usize| drives[..worlds].iter().map(|w| w[chunk].policy[1].mean_m).sum::<f64>() / worlds.max(1) as f64;
+            (way.name, if worlds == 0 { Vec::new() } else { (0..study.chunks).map(at).collect() })
+        })
+        .collect();
     let mut json = Map::new();
     for (i, way) in WAYS.iter().enumerate() {
         let means: Vec<Figure> = groups.iter().map(|(_, pick)| mean(&of(i, pick))).collect();
@@ -135,20 +143,11 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, O
             way.name.to_owned(),
             json!({"bytes": sizes[i], "ade_4s_m": {"all": means[0].json(), "needed": means[1].json(), "others": means[2].json()},
                 "needed_over_full": shares[0].json(), "needed_over_fifo": shares[1].json(), "needed_over_anew": shares[2].json(),
-                "others_over_fifo": shares[3].json(),
-                "sign_kept": kept.json()}),
+                "others_over_fifo": shares[3].json(), "sign_kept": kept.json(), "ade_4s_m_by_chunk": over_time[i].1}),
         );
     }
     let chunks = drives.first().map_or(0, |d| d.iter().take(worlds).map(Vec::len).sum());
     let needed = drives.first().map_or(0, |d| d.iter().take(worlds).flatten().filter(|c| c.needed).count());
-    let over_time = WAYS
-        .iter()
-        .zip(&drives)
-        .map(|(way, drives)| {
-            let at = |chunk: usize| drives[..worlds].iter().map(|w| w[chunk].policy[1].mean_m).sum::<f64>() / worlds.max(1) as f64;
-            (way.name, if worlds == 0 { Vec::new() } else { (0..study.chunks).map(at).collect() })
-        })
-        .collect();
     let value = json!({"worlds": worlds, "chunks": chunks, "needed_chunks": needed, "chunks_per_world": study.chunks, "memory": json});
     Ok((value, table, over_time))
 }

@@ -47,6 +47,7 @@ fn each_memory_keeps_what_it_says() {
     assert!(kept("selective, literal") > kept("fifo"));
     let bytes = |way: &str| of(way)["bytes"].as_u64().unwrap();
     assert_eq!(bytes("full"), bytes("fifo") / 4 * 25, "slots for 25 chunks against four");
+    assert_eq!(of("random")["ade_4s_m_by_chunk"].as_array().unwrap().len(), 24, "what the picture over time is drawn from");
     assert_eq!(files(&dir.path().join("study")), ["memory-kept.png", "memory-over-time.png", "memory.json", "memory.md"]);
 }
 
