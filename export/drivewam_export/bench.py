@@ -23,7 +23,7 @@ import torch
 import yaml
 
 from .config import ModelConfig, load
-from .folder import open_checkpoint
+from .folder import Checkpoint, open_checkpoint
 from .peers import OnnxLoop, Published, best, best_numpy
 from .rollout import Options
 
@@ -181,12 +181,11 @@ def spread(values) -> dict:
     return {"median": float(middle), "low": float(low), "high": float(high)}
 
 
-def compare(name: str, config_path: Path, folder: Path, args) -> dict:
+def compare(name: str, folder: Path, opened: Checkpoint, args) -> dict:
     """All contenders at one size."""
-    config = load(Path("configs/model") / f"{name}.yaml")
+    config, config_path = opened.config, Path("configs") / f"{name}.yaml"
     document = yaml.safe_load(config_path.read_text())
     options = Options.of(document | {"flow": document["flow"] | {"passes": "unpacked"}})
-    opened = open_checkpoint(str(folder), config)
     rows = next(iter(opened.rows.values()))
     torch.set_num_threads(args.threads)
     library = next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so*"))
@@ -256,11 +255,10 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=4, help="of each contender in a round")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    sizes = {}
-    for folder in args.folders.split(","):
-        open_checkpoint(folder, load(Path("configs/model") / f"{Path(folder).name}.yaml"))  # before hours are spent, not after
-    for name, folder in zip(args.sizes.split(","), args.folders.split(",")):
-        sizes[name] = compare(name, Path("configs") / f"{name}.yaml", Path(folder), args)
+    folders = dict(zip(args.sizes.split(","), map(Path, args.folders.split(","))))
+    # All are opened before the first is measured: a folder that is wrong is said at once.
+    opened = {name: open_checkpoint(str(folder), load(Path("configs/model") / f"{name}.yaml")) for name, folder in folders.items()}
+    sizes = {name: compare(name, folder, opened[name], args) for name, folder in folders.items()}
     chosen = {name: selection(name, args) for name in args.selections.split(",")}
     report = {"schema": 1, "selection": chosen, "machine": machine(), "rounds": args.rounds, "chunks": args.chunks, "threads": args.threads, "sizes": sizes}
     args.out.mkdir(parents=True, exist_ok=True)

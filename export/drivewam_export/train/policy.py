@@ -1,6 +1,6 @@
 """Trains the small policy on latents: `python -m drivewam_export.train.policy --data DIR --codec DIR --out DIR --minutes M`.
 
-One phase. A step has short windows or, in a share of steps, long ones, among them many where memory is needed. Keys older than the newest chunk
+One phase. A step has short windows, long ones, among them many where memory is needed, or ones that reach through a whole drive. Keys older than the newest chunk
 are dropped at random, as a bounded memory drops them. Noisy actions see the video that the model itself imagined, never the true one. One of the
 action copies starts from zero instead of noise, and its mean displacement in metres is part of the loss: it is what a ride with
 `flow.action.start: zero` does first. A checkpoint holds everything to go on; it is written aside and renamed.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 /// 75 chunks: 300 s.
 pub(super) const CHUNKS: usize = 75;
-/// Past chunks in the longest window of training.
+/// Past chunks in the longest of the windows that most of training sees; a tenth reach through a whole drive.
 const TRAINED_CHUNKS: usize = 9;
 
 /// ADE@4s of each way of forgetting, over the chunks of a drive.
