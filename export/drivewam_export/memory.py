@@ -88,7 +88,7 @@ class Memory:
     def commit(self, pool: str, chunk: int, outputs, forced: torch.Tensor | None = None) -> Chosen:
         """Per-layer (k, v, q) [H, n, D] of a chunk's observed rows: into their pool. `forced` [L, Hs, n] replaces the policy's choice."""
         region, new = self.regions[pool], outputs[0][0].shape[1]
-        scores = self._scores(region, new, outputs) if self.options.policy == "selective" else None
+        scores = self._scores(region, new, chunk, outputs) if self.options.policy == "selective" else None
         places = []
         for layer, (k, v, _) in enumerate(outputs):
             for part in range(self.sets):
@@ -107,7 +107,7 @@ class Memory:
     def _free(self, region: slice) -> torch.Tensor:
         return (~self.valid[region]).nonzero()[:, 0]
 
-    def _scores(self, region: slice, new: int, outputs):
+    def _scores(self, region: slice, new: int, now: int, outputs):
         """[L, Hs, B]; -inf for a slot that holds nothing; None while free slots suffice."""
         if len(self._free(region)) >= new:
             return None
@@ -118,7 +118,7 @@ class Memory:
             for part in range(self.sets):
                 heads = slice(None) if self.sets == 1 else slice(part, part + 1)
                 places = self.chunk[layer, part, at], self.token[layer, part, at]
-                rows = selection.scores(self.k[layer][heads, at], q[heads], k[heads], *places, **self.options.scoring)
+                rows = selection.scores(self.k[layer][heads, at], q[heads], k[heads], *places, now=now, **self.options.scoring)
                 out[layer, part, held] = rows[0]
         return out
 

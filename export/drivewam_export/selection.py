@@ -38,9 +38,14 @@ def scores(
     normalise: str = "literal",
     max_pool: int = 0,
     scored: str = "pool",
+    max_age_chunks: int = 0,
+    now: int = 0,
 ) -> torch.Tensor:
-    """[sets, n] f32 scores of the valid old tokens: keys [H, n, D], queries [H, N, D], new [H, M, D], chunk and token [n]."""
+    """[sets, n] f32 scores of the valid old tokens: keys [H, n, D], queries [H, N, D], new [H, M, D] of chunk `now`, chunk and token [n].
+
+    A token more than `max_age_chunks` (unless 0) older than `now` has the least finite score."""
     n = keys.shape[1]
+    too_old = (now - chunk > max_age_chunks) & (max_age_chunks > 0)
     if scored == "pool_and_new":
         keys = torch.cat([keys, new], 1)
         chunk = torch.cat([chunk, torch.full((new.shape[1],), -1)])
@@ -58,7 +63,7 @@ def scores(
         if normalise == "softmax":
             rho, eta = rho.softmax(0), eta.softmax(0)
         rows.append((lam * rho - (1 - lam) * eta)[:n])
-    return torch.stack(rows).float()
+    return torch.stack(rows).float().masked_fill(too_old, torch.finfo(torch.float32).min)
 
 
 def kept(score: torch.Tensor, chunk: torch.Tensor, token: torch.Tensor, count: int) -> list[int]:

@@ -54,8 +54,15 @@ fn twelve_chunks_of_the_costliest_options_allocate_nothing() {
     .unwrap()
     .model;
     for heads in [HeadSets::Shared, HeadSets::PerHead] {
-        let scoring =
-            Scoring { lambda: 0.07, heads, normalise: Normalise::Softmax, keys: Keys::PreRope, max_pool: 7, scored: Scored::PoolAndNew };
+        let scoring = Scoring {
+            lambda: 0.07,
+            heads,
+            normalise: Normalise::Softmax,
+            keys: Keys::PreRope,
+            max_pool: 7,
+            scored: Scored::PoolAndNew,
+            max_age_chunks: 0,
+        };
         let layout = KvLayout {
             layers: 3,
             heads: model.heads,

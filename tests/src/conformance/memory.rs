@@ -13,6 +13,7 @@ const PER_HEAD: Scoring = Scoring {
     keys: Keys::PostRope,
     max_pool: 0,
     scored: Scored::Pool,
+    max_age_chunks: 0,
 };
 
 /// Breaks if anything works on a memory that was not opened, or a slot begins filled.

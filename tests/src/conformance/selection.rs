@@ -20,7 +20,7 @@ fn options() -> Vec<Scoring> {
                 for max_pool in [0, 3, 7] {
                     for scored in [Scored::Pool, Scored::PoolAndNew] {
                         let lambda = [0.07, 0.5, 0.0, 1.0][all.len() % 4];
-                        all.push(Scoring { lambda, heads, normalise, keys, max_pool, scored });
+                        all.push(Scoring { lambda, heads, normalise, keys, max_pool, scored, max_age_chunks: [0, 3][all.len() % 2] });
                     }
                 }
             }
@@ -66,8 +66,12 @@ fn oracle(layout: &KvLayout, was: &Snapshot, layer: usize, set: usize, commit: &
         }
     }
     let of = |data, count, rows: &Range<usize>| Rows::new(data, [layout.heads, count, width]).unwrap().slice(rows.clone()).unwrap();
-    let inputs =
-        Inputs { keys: of(&keys, layout.slots(), &range), queries: of(&queries, offer.tokens, rows), new: of(&new, offer.tokens, rows) };
+    let inputs = Inputs {
+        keys: of(&keys, layout.slots(), &range),
+        queries: of(&queries, offer.tokens, rows),
+        new: of(&new, offer.tokens, rows),
+        chunk,
+    };
     let mut out = vec![0.0; slots.len()];
     score(&layout.scoring, set, &inputs, slots, &mut vec![0.0; scratch_len(&layout.scoring, &inputs)], &mut out).unwrap();
     out

@@ -275,13 +275,25 @@ impl World {
 
     /// What the expert would do from here without any disturbance: poses of the next `ticks` ticks in the frame of the car now.
     pub fn plan(&self, ticks: usize) -> Vec<Pose2> {
+        Self::go_on(self.undisturbed(), ticks)
+    }
+
+    /// The same if nobody changed what they do now: lights stay, the lead keeps its speed, people walk on, nobody comes anew. More than this no
+    /// driver can know who plans once for all of these ticks; the road ahead is known.
+    pub fn plan_without_foresight(&self, ticks: usize) -> Vec<Pose2> {
         let mut twin = self.undisturbed();
-        let mut plan = Vec::with_capacity(ticks);
-        for _ in 0..ticks {
-            twin.step(twin.expert());
-            plan.push(twin.ego.pose.relative_to(&self.ego.pose));
-        }
-        plan
+        twin.scene.hold_still(self.time_s());
+        Self::go_on(twin, ticks)
+    }
+
+    fn go_on(mut twin: Self, ticks: usize) -> Vec<Pose2> {
+        let from = twin.ego.pose;
+        (0..ticks)
+            .map(|_| {
+                twin.step(twin.expert());
+                twin.ego.pose.relative_to(&from)
+            })
+            .collect()
     }
 
     fn judge(&mut self, before_m: f64) {

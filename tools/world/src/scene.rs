@@ -76,6 +76,8 @@ pub(crate) struct Scene {
     /// Fixtures below this number have been started.
     started: u64,
     seen: Vec<u64>,
+    /// Since then nobody changes what they do: what a driver without foresight must assume.
+    still_since_s: Option<f64>,
 }
 
 /// The next moment at or after `time_s` that lies shortly before a chunk boundary of the drive's own grid.
@@ -84,9 +86,15 @@ fn before_a_chunk(time_s: f64, chunk_s: f64) -> f64 {
 }
 
 impl Scene {
+    /// From `time_s` on lights stay as they are, the lead keeps its speed and its way, people walk on, and nobody comes anew.
+    pub(crate) fn hold_still(&mut self, time_s: f64) {
+        self.still_since_s = Some(time_s);
+    }
+
     /// What the light shows at `time_s`.
     pub(crate) fn light(&self, placed: &Placed, time_s: f64) -> Light {
         let Fixture::Light { green_s, red_s, phase_s, hold_s } = placed.what else { return Light::Green };
+        let time_s = self.still_since_s.unwrap_or(time_s);
         if hold_s > 0.0 {
             let open = self.holds.iter().any(|h| h.id == placed.id && time_s >= h.green_at_s);
             return if open { Light::Green } else { Light::Red };
@@ -103,7 +111,9 @@ impl Scene {
 
     /// Brings everything forward to `time_s`, `dt_s` later, with the car at `ego_m`, moving at `ego_mps`.
     pub(crate) fn step(&mut self, road: &Road, ego_m: f64, ego_mps: f64, time_s: f64, dt_s: f64, chunk_s: f64) {
-        self.start(road, ego_m, ego_mps, time_s, chunk_s);
+        if self.still_since_s.is_none() {
+            self.start(road, ego_m, ego_mps, time_s, chunk_s);
+        }
         for walker in &mut self.pedestrians {
             walker.d_m += walker.speed_mps * dt_s;
         }
@@ -168,6 +178,11 @@ impl Scene {
     }
 
     fn step_lead(&mut self, road: &Road, ego_m: f64, time_s: f64, dt_s: f64, chunk_s: f64) {
+        if let (Some(_), Some(lead)) = (self.still_since_s, &mut self.lead) {
+            lead.s_m += lead.speed_mps * dt_s;
+            lead.aside_m += if lead.leaving() { 2.5 * dt_s } else { 0.0 };
+            return;
+        }
         let stop_m = self.lead.as_ref().and_then(|lead| self.stop_ahead(road, lead.s_m + 3.0, time_s));
         let Some(lead) = &mut self.lead else { return };
         if time_s >= lead.change_at_s {

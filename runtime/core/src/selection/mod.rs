@@ -32,7 +32,13 @@ pub struct Scoring {
     pub max_pool: u32,
     /// Which tokens the softmax of ρ and the mean of η run over. Default `pool`.
     pub scored: Scored,
+    /// Tokens more than this many chunks older than the new one go before all others, or 0 for no such limit. Default 0: the paper has none, and
+    /// drives for 75 chunks. Redundancy keeps odd keys for ever, which an hour later lie farther away than any key of training.
+    pub max_age_chunks: u32,
 }
+
+/// The score of a token that is too old: below every other, and finite.
+pub const TOO_OLD: f32 = f32::MIN;
 
 /// Whether the heads of a layer forget together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -87,6 +93,7 @@ impl Default for Scoring {
             keys: Keys::PostRope,
             max_pool: 0,
             scored: Scored::Pool,
+            max_age_chunks: 0,
         }
     }
 }
@@ -104,6 +111,11 @@ impl Scoring {
             return Err(Error::new(ErrorKind::Config, "not a kernel").at("max_pool").got(self.max_pool).wanted("0 or an odd number"));
         }
         Ok(())
+    }
+
+    /// Whether a token of chunk `old` is too old for a pool that takes in chunk `new`.
+    pub fn is_too_old(&self, old: u32, new: u32) -> bool {
+        self.max_age_chunks != 0 && new.saturating_sub(old) > self.max_age_chunks
     }
 
     /// Hs, the sets of a layer with `heads` heads: 1 or H.

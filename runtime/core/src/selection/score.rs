@@ -3,7 +3,7 @@
 //! Sums run in f64 and the score is rounded to f32 once, so that this is the yardstick for backends that sum in f32.
 
 use super::slots::{Provenance, Slot};
-use super::{Normalise, Scored, Scoring};
+use super::{Normalise, Scored, Scoring, TOO_OLD};
 use crate::error::{Error, ErrorKind, Result};
 use std::ops::Range;
 
@@ -60,6 +60,8 @@ pub struct Inputs<'a> {
     pub queries: Rows<'a>,
     /// K of the new chunk; read under `scored: pool_and_new` alone.
     pub new: Rows<'a>,
+    /// The chunk of the new tokens.
+    pub chunk: u32,
 }
 
 impl Inputs<'_> {
@@ -107,7 +109,8 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// Writes `s_j = λ ρ_j - (1 - λ) η_j` of every valid slot of set `set` into `out`; a slot that holds nothing gets -∞.
+/// Writes `s_j = λ ρ_j - (1 - λ) η_j` of every valid slot of set `set` into `out`; a slot that holds nothing gets -∞,
+/// one that is too old [`TOO_OLD`].
 ///
 /// Under `normalise: softmax` each term first goes through a softmax over the scored tokens. `out` and `slots` have a place per
 /// slot of the pool. `scratch` holds at least [`scratch_len`] numbers, whose values do not matter. Does not allocate.
@@ -134,13 +137,17 @@ pub fn score(scoring: &Scoring, set: usize, inputs: &Inputs<'_>, slots: &[Slot],
     }
     let lambda = f64::from(scoring.lambda);
     for (j, out) in out.iter_mut().enumerate() {
-        *out = if slots[j].valid { (lambda * rho[j] - (1.0 - lambda) * eta[j]) as f32 } else { f32::NEG_INFINITY };
+        *out = match slots[j] {
+            slot if !slot.valid => f32::NEG_INFINITY,
+            slot if scoring.is_too_old(slot.chunk, inputs.chunk) => TOO_OLD,
+            _ => (lambda * rho[j] - (1.0 - lambda) * eta[j]) as f32,
+        };
     }
     Ok(())
 }
 
 fn check(scoring: &Scoring, set: usize, inputs: &Inputs<'_>, slots: &[Slot], scratch: usize, out: usize) -> Result<()> {
-    let Inputs { keys, queries, new } = inputs;
+    let Inputs { keys, queries, new, .. } = inputs;
     let usage = |what: &str, got: String, wanted: String| Err(Error::new(ErrorKind::Usage, what).got(got).wanted(wanted));
     for (name, rows) in [("queries", queries), ("new keys", new)] {
         if (rows.heads, rows.width) != (keys.heads, keys.width) {

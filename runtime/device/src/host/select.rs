@@ -6,7 +6,7 @@
 use super::simd::{Panel, Simd};
 use crate::device::{KvLayout, Pool};
 use drivewam_core::rope::{RopeTable, unrotate};
-use drivewam_core::selection::{Keys, Normalise, Scored, Slot};
+use drivewam_core::selection::{Keys, Normalise, Scored, Slot, TOO_OLD};
 use drivewam_core::{Error, ErrorKind, Result};
 use std::ops::Range;
 
@@ -139,7 +139,11 @@ impl Workspace {
         }
         let lambda = scoring.lambda;
         for (j, (out, slot)) in out.iter_mut().zip(inputs.slots).enumerate() {
-            *out = if slot.valid { lambda * rho[j] - (1.0 - lambda) * eta[j] } else { f32::NEG_INFINITY };
+            *out = match slot {
+                slot if !slot.valid => f32::NEG_INFINITY,
+                slot if scoring.is_too_old(slot.chunk, inputs.chunk) => TOO_OLD,
+                _ => lambda * rho[j] - (1.0 - lambda) * eta[j],
+            };
         }
         Ok(())
     }

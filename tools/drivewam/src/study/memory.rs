@@ -37,8 +37,7 @@ const fn way(name: &'static str, layer: &'static str) -> Way {
 }
 
 /// Every key of the paper's literal reading, whatever the configuration says.
-const LITERAL: &str =
-    "memory: {policy: selective, scoring: {lambda: 0.07, heads: shared, normalise: literal, keys: post_rope, max_pool: 0, scored: pool}}";
+const LITERAL: &str = "memory: {policy: selective, scoring: {lambda: 0.07, heads: shared, normalise: literal, keys: post_rope, max_pool: 0, scored: pool, max_age_chunks: 0}}";
 
 /// Keys carry what they have read of older ones from chunk to chunk, whatever is forgotten: only a ride without a past knows nothing of it.
 const ANEW_EVERY: usize = 5;

@@ -29,13 +29,17 @@ enum Driver {
     Expert,
     /// The expert's plan of 4 s, followed as the policy's is: what planning by chunks can reach.
     ExpertPlan,
+    /// The same, as if nobody changed what they do: what planning can reach that does not know what comes. Seconds from plan to plan.
+    NoForesight(u64),
     Constant,
 }
 
-const DRIVERS: [(&str, Driver); 4] = [
+const DRIVERS: [(&str, Driver); 6] = [
     ("policy", Driver::Policy),
     ("expert", Driver::Expert),
     ("expert's plan", Driver::ExpertPlan),
+    ("expert's plan without foresight", Driver::NoForesight(4)),
+    ("... anew every second", Driver::NoForesight(1)),
     ("constant velocity and yaw rate", Driver::Constant),
 ];
 
@@ -95,12 +99,18 @@ fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Resul
         }
         match driver {
             Driver::Expert => {}
-            Driver::Constant | Driver::ExpertPlan => {
-                if tick.is_multiple_of(model.poses() as u64) {
+            Driver::Constant | Driver::ExpertPlan | Driver::NoForesight(_) => {
+                let every = if let Driver::NoForesight(seconds) = driver { seconds * 10 } else { model.poses() as u64 };
+                if tick.is_multiple_of(every) {
                     let mut trajectory = Trajectory::new(model.poses(), model.pose_period_ns())?;
-                    if driver == Driver::ExpertPlan {
+                    let poses = match driver {
+                        Driver::ExpertPlan => Some(feed.world.plan(model.poses())),
+                        Driver::NoForesight(_) => Some(feed.world.plan_without_foresight(model.poses())),
+                        _ => None,
+                    };
+                    if let Some(poses) = poses {
                         let mut steps = vec![Increment::default(); model.poses()];
-                        increments(&Pose2::default(), &feed.world.plan(model.poses()), &mut steps)?;
+                        increments(&Pose2::default(), &poses, &mut steps)?;
                         trajectory.set_increments(&steps)?;
                     } else {
                         trajectory.set_constant(ego.speed_mps, ego.speed_mps * ego.curvature_1pm);
@@ -192,7 +202,7 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, V
         .enumerate()
         .take(12)
         .filter_map(|(seed, all)| {
-            let [policy, expert, ..]: [Route; 4] = all.try_into().ok()?;
+            let [policy, expert, ..]: [Route; 6] = all.try_into().ok()?;
             Some(Tracks { seed, policy: policy.track, expert: expert.track })
         })
         .collect();
