@@ -1,27 +1,28 @@
-//! The host device, by one thread, by three, and on its portable loops, is held to the suite that every device must pass.
+//! The host device (by one thread, by three, on its portable loops) and the CUDA kernels (emulated on the CPU, in every type of memory) are held to the
+//! suite that every device must pass.
 
-use drivewam_core::Result;
-use drivewam_core::arena::ArenaPlan;
+use drivewam_core::dtype::DType;
 use drivewam_core::selection::{HeadSets, Keys, Normalise, Policy, Scored, Scoring};
-use drivewam_device::{Device, HostDevice, Pool};
-use drivewam_tests::conformance::rig::{Offer, Rig};
+use drivewam_device::cuda::{CudaDevice, Emulator};
+use drivewam_device::{HostDevice, Pool};
+use drivewam_tests::conformance::Make;
+use drivewam_tests::conformance::rig::Rig;
 use drivewam_tests::conformance_suite;
 
-fn one_thread(plan: ArenaPlan) -> Result<Box<dyn Device>> {
-    Ok(Box::new(HostDevice::new(plan, 1)?))
-}
+const ONE_THREAD: Make = Make { device: |plan| Ok(Box::new(HostDevice::new(plan, 1)?)), kv: DType::F32 };
+const THREE_THREADS: Make = Make { device: |plan| Ok(Box::new(HostDevice::new(plan, 3)?)), kv: DType::F32 };
+const PORTABLE_LOOPS: Make = Make { device: |plan| Ok(Box::new(HostDevice::new(plan, 2)?.portable())), kv: DType::F32 };
+/// The kernels of `runtime/device/kernels`, on the CPU; threads go on in an order drawn from the seed.
+const KERNELS: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(1)), plan)?)), kv: DType::F32 };
+const KERNELS_F16: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(2)), plan)?)), kv: DType::F16 };
+const KERNELS_BF16: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(3)), plan)?)), kv: DType::Bf16 };
 
-fn three_threads(plan: ArenaPlan) -> Result<Box<dyn Device>> {
-    Ok(Box::new(HostDevice::new(plan, 3)?))
-}
-
-fn portable_loops(plan: ArenaPlan) -> Result<Box<dyn Device>> {
-    Ok(Box::new(HostDevice::new(plan, 2)?.portable()))
-}
-
-conformance_suite!(host_of_one_thread, one_thread);
-conformance_suite!(host_of_three_threads, three_threads);
-conformance_suite!(host_on_portable_loops, portable_loops);
+conformance_suite!(host_of_one_thread, ONE_THREAD);
+conformance_suite!(host_of_three_threads, THREE_THREADS);
+conformance_suite!(host_on_portable_loops, PORTABLE_LOOPS);
+conformance_suite!(kernels_on_f32, KERNELS);
+conformance_suite!(kernels_on_f16, KERNELS_F16);
+conformance_suite!(kernels_on_bf16, KERNELS_BF16);
 
 /// Breaks if a job's result depends on the thread that ran it, or on what that thread did before.
 #[test]
@@ -35,9 +36,9 @@ fn the_same_input_gives_the_same_bits_for_any_number_of_threads() {
             scored: Scored::PoolAndNew,
             ..Scoring::default()
         };
-        let [mut one, mut three] = [Rig::new(one_thread, scoring), Rig::new(three_threads, scoring)];
+        let [mut one, mut three] = [Rig::new(ONE_THREAD, scoring), Rig::new(THREE_THREADS, scoring)];
         for chunk in 0..12 {
-            let offer = Offer::random(&one.layout, 12, u64::from(chunk));
+            let offer = one.offer(12, u64::from(chunk));
             for rig in [&mut one, &mut three] {
                 rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &offer, 0..6).unwrap();
                 rig.observe(Pool::Action, Policy::Selective(&[]), chunk, &offer, 6..10).unwrap();

@@ -157,6 +157,25 @@ impl ArenaPlan {
         &self.rows
     }
 
+    /// Proves that `region` lies within one region of this plan, has its type, and begins at one of its elements.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub fn holds(&self, region: Region) -> Result<()> {
+        let after = self.rows.partition_point(|row| row.region.offset <= region.offset);
+        let inside = after.checked_sub(1).and_then(|i| self.rows.get(i)).is_some_and(|row| {
+            let into = region.offset - row.region.offset;
+            row.region.dtype == region.dtype && into.is_multiple_of(region.dtype.bytes()) && into + region.bytes() <= row.region.bytes()
+        });
+        if inside || region.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Usage, "a region of another plan")
+            .at("arena")
+            .got(format!("{region:?}"))
+            .wanted("a part of one region of this arena's plan, of its type"))
+    }
+
     /// Bytes of each owner, in order of first appearance.
     pub fn owners(&self) -> Vec<(&'static str, usize)> {
         let mut owners: Vec<(&'static str, usize)> = Vec::new();
@@ -169,6 +188,23 @@ impl ArenaPlan {
         }
         owners
     }
+}
+
+/// Proves that no write touches a read or another write.
+///
+/// # Errors
+/// `Usage`.
+pub fn apart(reads: &[Region], writes: &[Region]) -> Result<()> {
+    for (i, write) in writes.iter().enumerate() {
+        let others = writes.iter().take(i).chain(reads);
+        if let Some(other) = others.into_iter().find(|other| other.overlaps(write)) {
+            return Err(Error::new(ErrorKind::Usage, "a region that is written overlaps another that is borrowed with it")
+                .at("arena")
+                .got(format!("{write:?} and {other:?}"))
+                .wanted("regions apart"));
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Display for ArenaPlan {

@@ -34,6 +34,26 @@ impl RopeTable {
         2 * self.frequencies.iter().map(Vec::len).sum::<usize>()
     }
 
+    /// Pairs of the time, height and width axes.
+    pub fn pairs(&self) -> [usize; 3] {
+        [0, 1, 2].map(|axis| self.frequencies[axis].len())
+    }
+
+    /// How far each pair turns for one step along its axis, in whole turns: for a device that makes its own rows.
+    pub fn turns(&self) -> impl Iterator<Item = f64> + '_ {
+        self.frequencies.iter().flatten().map(|f| f / std::f64::consts::TAU)
+    }
+
+    /// Columns of the picture in tokens.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Na.
+    pub fn action_tokens(&self) -> usize {
+        self.action_tokens
+    }
+
     /// Writes the row `[D/2, 2]` (cos, sin) of video token `token` (raster order) of `chunk`; `row` has [`Self::row_len`] numbers.
     pub fn video(&self, chunk: u64, token: usize, row: &mut [f32]) {
         self.write([chunk as f64, (token / self.columns) as f64, (token % self.columns) as f64], row);

@@ -8,7 +8,7 @@ use crate::host::HostArena;
 use crate::taps::Taps;
 use drivewam_core::Result;
 use drivewam_core::arena::{ArenaPlan, Region};
-use drivewam_core::config::Config;
+use drivewam_core::config::{Config, MemoryPolicy};
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::rope::RopeTable;
 use drivewam_core::selection::{Policy, Scoring, SlotTable};
@@ -41,6 +41,8 @@ pub struct KvLayout {
     pub tail_slots: usize,
     /// Most tokens of one pass (Nv + Na).
     pub pass_tokens: usize,
+    /// Who decides what is forgotten: how large a pool a device can choose from depends on it.
+    pub policy: MemoryPolicy,
     /// How `selective` scores.
     pub scoring: Scoring,
     /// Turns a token's place into its rotation: what `keys: pre_rope` undoes.
@@ -60,6 +62,7 @@ impl KvLayout {
             action_slots,
             tail_slots,
             pass_tokens: model.packed_tokens(),
+            policy: config.memory.policy,
             scoring: config.memory.scoring,
             rope: RopeTable::new(model),
         }
@@ -87,15 +90,15 @@ impl KvLayout {
 /// Where the memory lies in the arena.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KvRegions {
-    /// `[H, S, D]` f32 per layer.
+    /// `[H, S, D]` per layer, all of one type: f32 on the host; f32, f16 or bf16 on a GPU.
     pub k: Vec<Region>,
-    /// `[H, S, D]` f32 per layer.
+    /// The same.
     pub v: Vec<Region>,
     /// `[S]` f32: 0 for a filled slot, [`drivewam_core::bindings::MASKED`] for an empty one; kept by the device.
     pub bias: Region,
 }
 
-/// What a pass of the transformer put out, `[H, N, D]` per layer.
+/// What a pass of the transformer put out, `[H, N, D]` per layer, of the memory's type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassKv {
     /// N of the pass.
@@ -152,16 +155,16 @@ pub trait Device: Send + fmt::Debug {
     /// Memory that the host can address; `None` on a device with memory of its own.
     fn host(&mut self) -> Option<&mut HostArena>;
 
-    /// Copies `data` to the start of the f32 region `to`.
+    /// Copies `data` to the start of the region `to`, rounded to its type.
     ///
     /// # Errors
-    /// `Usage` when the region is not f32 or too short.
+    /// `Usage` when the region is too short, or of a type that the device does not keep in memory (the host: all but f32).
     fn upload(&mut self, to: Region, data: &[f32]) -> Result<()>;
 
-    /// Copies the start of the f32 region `from` to `out`, after everything before it is done.
+    /// Copies the start of the region `from` to `out`, after everything before it is done.
     ///
     /// # Errors
-    /// `Usage` when the region is not f32 or too short.
+    /// As [`Device::upload`] and [`Device::settle`].
     fn download(&mut self, from: Region, out: &mut [f32]) -> Result<()>;
 
     /// Sets every element of an f32 region.
@@ -169,6 +172,14 @@ pub trait Device: Send + fmt::Debug {
     /// # Errors
     /// `Usage` when the region is not f32.
     fn fill(&mut self, region: Region, value: f32) -> Result<()>;
+
+    /// Waits until everything so far is done. A device that works on its own while the host goes on finds numbers that are not finite only then: an
+    /// `Output` that an operation promises surfaces there, here, or in [`Device::download`], whichever comes first; what follows the fault until then
+    /// does not change the memory.
+    ///
+    /// # Errors
+    /// The first fault since it was last told. The device is good to go on, unless it is a `Device` error.
+    fn settle(&mut self) -> Result<()>;
 
     /// Takes the taps of [`Device::resample`] for pictures of `width` by `height`, and makes its work space. Warm; may be called again for another
     /// camera.

@@ -22,10 +22,13 @@
 //! # }
 //! ```
 
+pub mod cuda;
 pub mod device;
 pub mod host;
+mod shape;
 pub mod taps;
 
+pub use cuda::CudaDevice;
 pub use device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
 pub use host::{HostArena, HostDevice};
 pub use taps::Taps;

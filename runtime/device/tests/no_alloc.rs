@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "a counting allocator has to be a global allocator")]
 
 use drivewam_core::arena::{Planner, Region};
-use drivewam_core::config::{Config, Layer, SolverKind};
+use drivewam_core::config::{Config, Layer, MemoryPolicy, SolverKind};
 use drivewam_core::dtype::DType;
 use drivewam_core::flow::schedule::action_steps;
 use drivewam_core::flow::solver::plan;
@@ -71,6 +71,7 @@ fn twelve_chunks_of_the_costliest_options_allocate_nothing() {
             action_slots: 32,
             tail_slots: 28,
             pass_tokens: 36,
+            policy: MemoryPolicy::Selective,
             scoring,
             rope: RopeTable::new(&model),
         };

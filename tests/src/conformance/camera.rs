@@ -16,7 +16,7 @@ fn picture(width: usize, height: usize) -> Vec<u8> {
 fn camera(make: Make, width: usize, height: usize) -> (Box<dyn Device>, Region) {
     let mut planner = Planner::new();
     let to = planner.add("codec", "frames", DType::F32, &[3, height, width]).unwrap();
-    (make(planner.finish(1 << 24).unwrap()).unwrap(), to)
+    ((make.device)(planner.finish(1 << 24).unwrap()).unwrap(), to)
 }
 
 fn resampled(make: Make, bytes: &[u8], from: [usize; 2], columns: &Taps, rows: &Taps) -> Vec<f32> {

@@ -1,7 +1,7 @@
 //! The memory without scores: where tokens go, what is there, and what an error leaves behind.
 
 use super::Make;
-use super::rig::{Offer, Rig, held};
+use super::rig::{Rig, held, layout};
 use drivewam_core::ErrorKind;
 use drivewam_core::selection::{HeadSets, Keys, Normalise, Policy, Provenance, Scored, Scoring, Slot, destinations};
 use drivewam_device::{KvCounts, KvRegions, PassKv, Pool};
@@ -18,8 +18,8 @@ const PER_HEAD: Scoring = Scoring {
 
 /// Breaks if anything works on a memory that was not opened, or a slot begins filled.
 pub fn a_memory_begins_empty_and_is_used_only_when_open(make: Make) {
-    let mut rig = Rig::closed(make, Scoring::default());
-    let offer = Offer::random(&rig.layout, 4, 1);
+    let mut rig = Rig::closed(make, layout(Scoring::default()));
+    let offer = rig.offer(4, 1);
     let pass = rig.put(&offer);
     let results = [
         rig.device.kv_clear(),
@@ -40,7 +40,7 @@ pub fn a_memory_begins_empty_and_is_used_only_when_open(make: Make) {
 
 /// Breaks if regions that the layout does not describe are taken over.
 pub fn a_memory_of_another_shape_is_refused(make: Make) {
-    let rig = Rig::closed(make, Scoring::default());
+    let rig = Rig::closed(make, layout(Scoring::default()));
     let KvRegions { k, v, bias } = &rig.regions;
     let regions = |k: &[_], v: &[_], bias| KvRegions { k: k.to_vec(), v: v.to_vec(), bias };
     let short = k[1].part(0, k[1].len() - 1).unwrap();
@@ -51,11 +51,11 @@ pub fn a_memory_of_another_shape_is_refused(make: Make) {
         ("keys and values in one place", regions(k, k, *bias)),
         ("a short bias", regions(k, v, bias.part(0, 5).unwrap())),
     ] {
-        let mut rig = Rig::closed(make, Scoring::default());
+        let mut rig = Rig::closed(make, layout(Scoring::default()));
         assert_eq!(rig.device.kv_open(rig.layout.clone(), bad).unwrap_err().kind(), ErrorKind::Usage, "{what}");
         rig.device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap();
     }
-    let mut rig = Rig::closed(make, Scoring::default());
+    let mut rig = Rig::closed(make, layout(Scoring::default()));
     let mut layout = rig.layout.clone();
     layout.scoring.max_pool = 4;
     assert_eq!(rig.device.kv_open(layout, rig.regions.clone()).unwrap_err().kind(), ErrorKind::Config);
@@ -68,7 +68,7 @@ pub fn a_memory_of_another_shape_is_refused(make: Make) {
 pub fn free_slots_are_filled_in_order_before_anything_is_forgotten(make: Make) {
     for policy in [Policy::Full, Policy::Fifo, Policy::Selective(&[]), Policy::Random(3), Policy::Forced(&[])] {
         let mut rig = Rig::new(make, PER_HEAD);
-        let offer = Offer::random(&rig.layout, 14, 5);
+        let offer = rig.offer(14, 5);
         for chunk in 0..2 {
             rig.observe(Pool::Video, policy, chunk, &offer, 1..7).unwrap();
             rig.observe(Pool::Action, policy, chunk, &offer, 9..13).unwrap();
@@ -94,7 +94,7 @@ pub fn policies_without_scores_keep_what_core_keeps(make: Make) {
             let mut rig = Rig::new(make, scoring);
             let pool = rig.layout.pool(Pool::Video);
             for chunk in 0..7 {
-                let offer = Offer::random(&rig.layout, 6, 10 + u64::from(chunk));
+                let offer = rig.offer(6, 10 + u64::from(chunk));
                 let before = rig.snapshot();
                 // A forced set names the slots of a full pool.
                 let full = before.counts.video == pool.len();
@@ -123,7 +123,7 @@ pub fn policies_without_scores_keep_what_core_keeps(make: Make) {
 /// Breaks if a full pool forgets where nothing may be forgotten.
 pub fn the_full_policy_ends_in_an_error_that_names_the_key(make: Make) {
     let mut rig = Rig::new(make, Scoring::default());
-    let offer = Offer::random(&rig.layout, 14, 5);
+    let offer = rig.offer(14, 5);
     for chunk in 0..3 {
         rig.observe(Pool::Video, Policy::Full, chunk, &offer, 0..6).unwrap();
     }
@@ -143,7 +143,7 @@ pub fn the_full_policy_ends_in_an_error_that_names_the_key(make: Make) {
 pub fn predicted_tokens_live_in_the_tail_until_they_are_dropped(make: Make) {
     for scoring in [Scoring::default(), PER_HEAD] {
         let mut rig = Rig::new(make, scoring);
-        let offer = Offer::random(&rig.layout, 14, 6);
+        let offer = rig.offer(14, 6);
         rig.observe(Pool::Video, Policy::Fifo, 0, &offer, 0..6).unwrap();
         rig.predict(1, &offer, 3..11).unwrap();
         let now = rig.check();
@@ -151,7 +151,7 @@ pub fn predicted_tokens_live_in_the_tail_until_they_are_dropped(make: Make) {
         assert_eq!(now.counts.total(), 14);
         let tail = rig.layout.tail();
         assert!(now.tables[1].pool(0, tail.clone()).unwrap().iter().all(|s| s.provenance == Provenance::Predicted && s.chunk == 1));
-        rig.predict(2, &Offer::random(&rig.layout, 9, 7), 0..5).unwrap();
+        rig.predict(2, &rig.offer(9, 7), 0..5).unwrap();
         let now = rig.check();
         assert_eq!(held(&now.tables[0], 0, tail.clone()), (0..5).map(|token| (2, token)).collect::<Vec<_>>());
         assert_eq!(rig.predict(3, &offer, 0..9).unwrap_err().kind(), ErrorKind::Usage, "longer than the tail");
@@ -166,7 +166,7 @@ pub fn predicted_tokens_live_in_the_tail_until_they_are_dropped(make: Make) {
 /// Breaks if a new rollout sees the old one.
 pub fn a_clear_empties_every_slot(make: Make) {
     let mut rig = Rig::new(make, PER_HEAD);
-    let offer = Offer::random(&rig.layout, 14, 8);
+    let offer = rig.offer(14, 8);
     for chunk in 0..4 {
         rig.observe(Pool::Video, Policy::Fifo, chunk, &offer, 0..6).unwrap();
         rig.observe(Pool::Action, Policy::Fifo, chunk, &offer, 6..10).unwrap();
@@ -184,12 +184,12 @@ pub fn an_error_leaves_the_memory_as_it_was(make: Make) {
     for scoring in [Scoring::default(), PER_HEAD] {
         let mut rig = Rig::new(make, scoring);
         for chunk in 0..4 {
-            rig.observe(Pool::Video, Policy::Fifo, chunk, &Offer::random(&rig.layout, 6, 20 + u64::from(chunk)), 0..6).unwrap();
+            rig.observe(Pool::Video, Policy::Fifo, chunk, &rig.offer(6, 20 + u64::from(chunk)), 0..6).unwrap();
         }
-        rig.predict(4, &Offer::random(&rig.layout, 6, 30), 0..6).unwrap();
+        rig.predict(4, &rig.offer(6, 30), 0..6).unwrap();
         let before = rig.check();
         for bad in [f32::NAN, f32::NEG_INFINITY] {
-            let mut spoilt = [Offer::random(&rig.layout, 6, 40), Offer::random(&rig.layout, 6, 40)];
+            let mut spoilt = [rig.offer(6, 40), rig.offer(6, 40)];
             // The last row of the last head of the last layer.
             *spoilt[0].k[1].last_mut().unwrap() = bad;
             *spoilt[1].v[1].last_mut().unwrap() = bad;
@@ -205,11 +205,11 @@ pub fn an_error_leaves_the_memory_as_it_was(make: Make) {
                 // A row that is not committed may hold anything.
                 rig.put(offer);
             }
-            let error = rig.observe(Pool::Video, Policy::Forced(&[true; 20]), 4, &Offer::random(&rig.layout, 6, 40), 0..6).unwrap_err();
+            let error = rig.observe(Pool::Video, Policy::Forced(&[true; 20]), 4, &rig.offer(6, 40), 0..6).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Usage);
             assert_eq!(rig.check(), before);
         }
-        let mut beside = Offer::random(&rig.layout, 7, 41);
+        let mut beside = rig.offer(7, 41);
         let row = rig.layout.head_dim;
         for layer in beside.k.iter_mut().chain(&mut beside.v).chain(&mut beside.q) {
             for head in layer.chunks_mut(7 * row) {
@@ -224,7 +224,7 @@ pub fn an_error_leaves_the_memory_as_it_was(make: Make) {
 /// Breaks if rows or regions that do not fit are half used.
 pub fn passes_of_another_shape_are_refused(make: Make) {
     let mut rig = Rig::new(make, Scoring::default());
-    let pass = rig.put(&Offer::random(&rig.layout, 6, 1));
+    let pass = rig.put(&rig.offer(6, 1));
     let before = rig.check();
     let mut short = pass.clone();
     short.v[1] = short.v[1].part(0, short.v[1].len() - 1).unwrap();

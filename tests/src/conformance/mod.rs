@@ -13,10 +13,17 @@ pub mod steps;
 
 use drivewam_core::Result;
 use drivewam_core::arena::ArenaPlan;
+use drivewam_core::dtype::DType;
 use drivewam_device::Device;
 
-/// Makes the device under test.
-pub type Make = fn(ArenaPlan) -> Result<Box<dyn Device>>;
+/// The device under test.
+#[derive(Debug, Clone, Copy)]
+pub struct Make {
+    /// Makes it.
+    pub device: fn(ArenaPlan) -> Result<Box<dyn Device>>,
+    /// The type of its keys and values.
+    pub kv: DType,
+}
 
 /// The whole suite for one device: `conformance_suite!(name, make)`, `make` a [`Make`](crate::conformance::Make) in scope.
 #[macro_export]
@@ -48,6 +55,7 @@ macro_rules! conformance_suite {
                     passes_of_another_shape_are_refused;
                 selection:
                     every_option_scores_and_keeps_as_the_oracle_does
+                    a_pool_of_many_tokens_scores_as_the_oracle_does
                     tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index
                     predicted_tokens_neither_score_nor_change_a_score
                     a_query_that_is_not_finite_leaves_the_memory_as_it_was

@@ -1,7 +1,7 @@
 //! What must hold for any sequence of commits.
 
 use super::Make;
-use super::rig::{Offer, Rig, held};
+use super::rig::{Rig, held};
 use drivewam_core::selection::{HeadSets, Policy, Scoring};
 use drivewam_device::Pool;
 use proptest::collection::vec;
@@ -37,7 +37,7 @@ pub fn any_sequence_of_commits_keeps_the_budget_and_the_new_chunk_whole(make: Ma
         let heads = if per_head { HeadSets::PerHead } else { HeadSets::Shared };
         let mut rig = Rig::new(make, Scoring { heads, ..Scoring::default() });
         for (chunk, act) in (0u32..).zip(acts) {
-            let offer = Offer::random(&rig.layout, 14, seed ^ u64::from(chunk));
+            let offer = rig.offer(14, seed ^ u64::from(chunk));
             match act {
                 Act::Drop => rig.drop_predicted(),
                 Act::Clear => rig.clear(),

@@ -1,7 +1,7 @@
 //! Regions: copies in, out and across.
 
 use super::Make;
-use super::rig::{Offer, Rig};
+use super::rig::Rig;
 use drivewam_core::ErrorKind;
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::dtype::DType;
@@ -12,7 +12,7 @@ use drivewam_device::{Device, Pool, Taps};
 fn three(make: Make) -> (Box<dyn Device>, [Region; 3]) {
     let mut planner = Planner::new();
     let regions = ["a", "b", "c"].map(|name| planner.add("test", name, DType::F32, &[3, 7]).unwrap());
-    (make(planner.finish(1 << 20).unwrap()).unwrap(), regions)
+    ((make.device)(planner.finish(1 << 20).unwrap()).unwrap(), regions)
 }
 
 fn read(device: &mut dyn Device, region: Region) -> Vec<f32> {
@@ -64,7 +64,7 @@ pub fn a_region_of_another_plan_is_refused_by_every_operation(make: Make) {
         }
     }
     let mut rig = Rig::new(make, Scoring::default());
-    let offer = Offer::random(&rig.layout, 6, 1);
+    let offer = rig.offer(6, 1);
     let good = rig.put(&offer);
     let before = rig.check();
     let (len, mut planner) = (good.k[0].len(), Planner::new());

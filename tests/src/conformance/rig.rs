@@ -4,7 +4,7 @@ use super::Make;
 use drivewam_core::Result;
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::MASKED;
-use drivewam_core::config::{Config, Layer};
+use drivewam_core::config::{Config, Layer, MemoryPolicy};
 use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
@@ -37,8 +37,26 @@ pub fn layout(scoring: Scoring) -> KvLayout {
         action_slots: 10,
         tail_slots: 8,
         pass_tokens: 14,
+        policy: MemoryPolicy::Selective,
         scoring,
         rope: RopeTable::new(&model),
+    }
+}
+
+/// A memory of many tokens: several warps, blocks and columns' parts of a kernel have to work together, and none of them comes out even.
+pub fn wide_layout(scoring: Scoring) -> KvLayout {
+    let mut model = model();
+    model.rope.split = [24, 20, 20];
+    let rope = RopeTable::new(&model);
+    KvLayout {
+        heads: 2,
+        head_dim: rope.row_len(),
+        video_slots: 150,
+        action_slots: 69,
+        tail_slots: 40,
+        pass_tokens: 57,
+        rope,
+        ..layout(scoring)
     }
 }
 
@@ -56,8 +74,8 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Standard normals that depend on the seed alone.
-    pub fn random(layout: &KvLayout, tokens: usize, seed: u64) -> Self {
+    /// Standard normals that depend on the seed alone, of values that `kv` can hold.
+    fn random(layout: &KvLayout, kv: DType, tokens: usize, seed: u64) -> Self {
         let mut chunk = 0;
         let mut tensor = || {
             (0..layout.layers)
@@ -65,12 +83,20 @@ impl Offer {
                     let mut data = vec![0.0; layout.heads * tokens * layout.head_dim];
                     chunk += 1;
                     standard_normal(seed, chunk, Stream::Video, &mut data);
+                    if kv != DType::F32 {
+                        data.iter_mut().for_each(|x| *x = coarse(*x));
+                    }
                     data
                 })
                 .collect::<Vec<_>>()
         };
         Self { tokens, k: tensor(), v: tensor(), q: tensor() }
     }
+}
+
+/// Eight bits of a number, and none below 2^-14: what both f16 and bf16 hold exactly.
+fn coarse(x: f32) -> f32 {
+    if x.abs() < 6.2e-5 { 0.0 } else { f32::from_bits(x.to_bits() & 0xffff_0000) }
 }
 
 /// Everything that a commit can change.
@@ -99,6 +125,8 @@ type Pair = [Vec<f32>; 2];
 pub struct Rig {
     /// Under test.
     pub device: Box<dyn Device>,
+    /// The type of its keys and values.
+    kv: DType,
     /// Of its memory.
     pub layout: KvLayout,
     /// Of its memory.
@@ -113,12 +141,11 @@ pub struct Rig {
 
 impl Rig {
     /// A device whose memory is not open yet.
-    pub fn closed(make: Make, scoring: Scoring) -> Self {
-        let layout = layout(scoring);
+    pub fn closed(make: Make, layout: KvLayout) -> Self {
         let mut planner = Planner::new();
         let mut per_layer = |name: &str, rows: usize| -> Vec<Region> {
             let shape = [layout.heads, rows, layout.head_dim];
-            (0..layout.layers).map(|l| planner.add("memory", format!("{name}.{l}"), DType::F32, &shape).unwrap()).collect()
+            (0..layout.layers).map(|l| planner.add("memory", format!("{name}.{l}"), make.kv, &shape).unwrap()).collect()
         };
         let (k, v) = (per_layer("mem_k", layout.slots()), per_layer("mem_v", layout.slots()));
         let room = PassKv {
@@ -128,16 +155,26 @@ impl Rig {
             q: per_layer("q", layout.pass_tokens),
         };
         let bias = planner.add("memory", "mem_bias", DType::F32, &[layout.slots()]).unwrap();
-        let device = make(planner.finish(1 << 24).unwrap()).unwrap();
+        let device = (make.device)(planner.finish(1 << 24).unwrap()).unwrap();
         let regions = KvRegions { k, v, bias };
-        Self { device, layout, regions, room, notebook: BTreeMap::new(), counts: KvCounts::default() }
+        Self { device, kv: make.kv, layout, regions, room, notebook: BTreeMap::new(), counts: KvCounts::default() }
     }
 
     /// A device with an open, empty memory.
     pub fn new(make: Make, scoring: Scoring) -> Self {
-        let mut rig = Self::closed(make, scoring);
+        Self::open(make, layout(scoring))
+    }
+
+    /// The same of any layout.
+    pub fn open(make: Make, layout: KvLayout) -> Self {
+        let mut rig = Self::closed(make, layout);
         rig.device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap();
         rig
+    }
+
+    /// What a pass of `tokens` tokens puts out: depends on the seed alone.
+    pub fn offer(&self, tokens: usize, seed: u64) -> Offer {
+        Offer::random(&self.layout, self.kv, tokens, seed)
     }
 
     /// Uploads what a pass puts out.
@@ -157,6 +194,7 @@ impl Rig {
     pub fn observe(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, offer: &Offer, rows: Range<usize>) -> Result<()> {
         let pass = self.put(offer);
         self.device.kv_commit_observed(pool, policy, chunk, &pass, rows.clone())?;
+        self.device.settle()?;
         self.note(Some(pool == Pool::Video), chunk, offer, &rows);
         let slots = self.layout.pool(pool).len();
         let count = if pool == Pool::Video { &mut self.counts.video } else { &mut self.counts.action };
@@ -168,6 +206,7 @@ impl Rig {
     pub fn predict(&mut self, chunk: u32, offer: &Offer, rows: Range<usize>) -> Result<()> {
         let pass = self.put(offer);
         self.device.kv_commit_predicted(chunk, &pass, rows.clone())?;
+        self.device.settle()?;
         self.note(None, chunk, offer, &rows);
         self.counts.tail = rows.len();
         Ok(())

@@ -1,7 +1,7 @@
 //! Scores and kept sets against the oracle in core.
 
 use super::Make;
-use super::rig::{Offer, Rig, Snapshot, held};
+use super::rig::{Offer, Rig, Snapshot, held, wide_layout};
 use drivewam_core::ErrorKind;
 use drivewam_core::rope::unrotate;
 use drivewam_core::selection::{HeadSets, Inputs, Keys, Normalise, Policy, Rows, Scored, Scoring, Slot, destinations, score, scratch_len};
@@ -127,7 +127,7 @@ pub fn every_option_scores_and_keeps_as_the_oracle_does(make: Make) {
         let mut rig = Rig::new(make, scoring);
         for chunk in 0..7u32 {
             let seed = 1000 * case + u64::from(chunk);
-            let mut offer = Offer::random(&rig.layout, 12, seed);
+            let mut offer = rig.offer(12, seed);
             if chunk == 1 {
                 // One token without a direction.
                 for layer in &mut offer.k {
@@ -146,12 +146,38 @@ pub fn every_option_scores_and_keeps_as_the_oracle_does(make: Make) {
     assert!(seen[1] * 1000 <= seen[0], "{} of {} tokens needed the tolerance of the cut", seen[1], seen[0]);
 }
 
+/// Breaks if parts of a kernel that share a large pool do not wait for one another, or leave out what lies at their edges.
+pub fn a_pool_of_many_tokens_scores_as_the_oracle_does(make: Make) {
+    let plain = Scoring { lambda: 0.5, ..Scoring::default() };
+    let all = Scoring {
+        heads: HeadSets::PerHead,
+        normalise: Normalise::Softmax,
+        keys: Keys::PreRope,
+        max_pool: 3,
+        scored: Scored::PoolAndNew,
+        ..plain
+    };
+    let mut seen = [0, 0];
+    for (scoring, chunks) in [(plain, 7), (all, 5)] {
+        let mut rig = Rig::open(make, wide_layout(scoring));
+        for chunk in 0..chunks {
+            let offer = rig.offer(57, 500 + u64::from(chunk));
+            for (pool, rows) in [(Pool::Video, 1..40), (Pool::Action, 40..57)] {
+                let [compared, excused] = observe(&mut rig, pool, chunk, &offer, rows);
+                seen = [seen[0] + compared, seen[1] + excused];
+            }
+        }
+    }
+    assert!(seen[0] > 2_000, "only {} tokens were compared", seen[0]);
+    assert!(seen[1] * 200 <= seen[0], "{} of {} tokens needed the tolerance of the cut", seen[1], seen[0]);
+}
+
 /// Breaks if equal scores fall apart by slot order, by thread, or by the place of a row in a loop.
 pub fn tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index(make: Make) {
     for heads in [HeadSets::Shared, HeadSets::PerHead] {
         let mut rig = Rig::new(make, Scoring { heads, ..Scoring::default() });
         let width = rig.layout.head_dim;
-        let mut offer = Offer::random(&rig.layout, 6, 3);
+        let mut offer = rig.offer(6, 3);
         for layer in &mut offer.k {
             for head in layer.chunks_mut(6 * width) {
                 let (first, rest) = head.split_at_mut(width);
@@ -179,8 +205,8 @@ pub fn predicted_tokens_neither_score_nor_change_a_score(make: Make) {
     let scoring = Scoring { heads: HeadSets::PerHead, ..Scoring::default() };
     let [mut with, mut without] = [(); 2].map(|()| Rig::new(make, scoring));
     for chunk in 0..6 {
-        let offer = Offer::random(&with.layout, 6, 50 + u64::from(chunk));
-        with.predict(chunk, &Offer::random(&with.layout, 8, 90 + u64::from(chunk)), 0..8).unwrap();
+        let offer = with.offer(6, 50 + u64::from(chunk));
+        with.predict(chunk, &with.offer(8, 90 + u64::from(chunk)), 0..8).unwrap();
         for rig in [&mut with, &mut without] {
             rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &offer, 0..6).unwrap();
         }
@@ -198,17 +224,17 @@ pub fn a_query_that_is_not_finite_leaves_the_memory_as_it_was(make: Make) {
     for heads in [HeadSets::Shared, HeadSets::PerHead] {
         let mut rig = Rig::new(make, Scoring { heads, ..Scoring::default() });
         for chunk in 0..4 {
-            rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &Offer::random(&rig.layout, 6, u64::from(chunk)), 0..6).unwrap();
+            rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &rig.offer(6, u64::from(chunk)), 0..6).unwrap();
         }
         let before = rig.check();
         for bad in [f32::NAN, f32::INFINITY] {
-            let mut offer = Offer::random(&rig.layout, 6, 9);
+            let mut offer = rig.offer(6, 9);
             *offer.q[1].last_mut().unwrap() = bad;
             let error = rig.observe(Pool::Video, Policy::Selective(&[]), 4, &offer, 0..6).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Output, "{error}");
             assert_eq!(rig.check(), before);
         }
-        rig.observe(Pool::Video, Policy::Selective(&[]), 4, &Offer::random(&rig.layout, 6, 9), 0..6).unwrap();
+        rig.observe(Pool::Video, Policy::Selective(&[]), 4, &rig.offer(6, 9), 0..6).unwrap();
         rig.check();
     }
 }
@@ -216,7 +242,7 @@ pub fn a_query_that_is_not_finite_leaves_the_memory_as_it_was(make: Make) {
 /// Breaks if a key without a direction is taken for a copy or an opposite of the others.
 pub fn a_zero_key_has_no_redundancy(make: Make) {
     let mut rig = Rig::new(make, Scoring { lambda: 0.0, ..Scoring::default() });
-    let mut offer = Offer::random(&rig.layout, 6, 1);
+    let mut offer = rig.offer(6, 1);
     for layer in &mut offer.k {
         layer.fill(0.0);
     }

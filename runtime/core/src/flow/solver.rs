@@ -134,6 +134,27 @@ fn unipc(steps: &[Step]) -> Vec<SolverStep> {
         .collect()
 }
 
+/// Proves that a sample, its velocity (`lens`) and the buffers of its history fit each other and the step.
+///
+/// # Errors
+/// `Usage`.
+pub fn check(
+    step: &SolverStep,
+    lens: [usize; 2],
+    history: impl ExactSizeIterator<Item = usize>,
+    width: usize,
+    channels: &[usize],
+) -> Result<()> {
+    let [x, velocity] = lens;
+    let (buffers, rows) = (history.len(), width != 0 && x.is_multiple_of(width) && channels.iter().all(|&c| c < width));
+    if rows && velocity == x && buffers == step.history_len() && { history }.all(|len| len == x) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, "sample, velocity and history do not fit")
+        .got(format!("{x} and {velocity} numbers, {buffers} buffers, rows of {width}"))
+        .wanted(format!("equal lengths of whole rows, channels inside a row, {} buffers", step.history_len())))
+}
+
 /// One step of `x`, in place. `channels` are stepped in each row of `width` numbers, the others stay as they are, in `x` and in `history`.
 ///
 /// # Errors
@@ -147,12 +168,7 @@ pub fn apply(
     width: usize,
     channels: &[usize],
 ) -> Result<()> {
-    let rows = width != 0 && x.len().is_multiple_of(width) && channels.iter().all(|&c| c < width);
-    if !rows || velocity.len() != x.len() || history.len() != step.history_len() || history.iter().any(|h| h.len() != x.len()) {
-        return Err(Error::new(ErrorKind::Usage, "sample, velocity and history do not fit")
-            .got(format!("{} and {} numbers, {} buffers, rows of {width}", x.len(), velocity.len(), history.len()))
-            .wanted(format!("equal lengths of whole rows, channels inside a row, {} buffers", step.history_len())));
-    }
+    check(step, [x.len(), velocity.len()], history.iter().map(|h| h.len()), width, channels)?;
     for row in 0..x.len() / width {
         for &channel in channels {
             let at = row * width + channel;

@@ -35,6 +35,42 @@ pub fn must_forget(slots: &[Slot], new: usize) -> bool {
     free(slots) < new
 }
 
+/// Whether a pool of `slots`, `free` of them, must forget something for `new` tokens to fit.
+///
+/// # Errors
+/// `Capacity` when they outnumber the pool, or when it must and `policy` forgets nothing.
+pub fn makes_room(policy: Policy<'_>, slots: usize, free: usize, new: usize) -> Result<bool> {
+    if new > slots {
+        return Err(Error::new(ErrorKind::Capacity, "the new chunk is larger than its pool")
+            .at("memory.video_slots or memory.action_slots")
+            .got(slots)
+            .wanted(format!("at least {new}")));
+    }
+    if free < new && matches!(policy, Policy::Full) {
+        return Err(Error::new(ErrorKind::Capacity, "no free slot is left and policy full forgets nothing: raise this key")
+            .at("memory.max_chunks")
+            .got(format!("{free} free of {slots}"))
+            .wanted(format!("{new} free")));
+    }
+    Ok(free < new)
+}
+
+/// Proves that a forced set has a mark for each of `slots`, and marks `kept` of them, all valid.
+///
+/// # Errors
+/// `Usage`.
+pub fn check_forced(stays: &[bool], slots: usize, kept: usize, is_valid: impl Fn(usize) -> bool) -> Result<()> {
+    length("one mark per slot", stays.len(), slots)?;
+    let marked = stays.iter().filter(|s| **s).count();
+    let held = stays.iter().enumerate().filter(|(i, s)| **s && is_valid(*i)).count();
+    if marked != kept || held != kept {
+        return Err(Error::new(ErrorKind::Usage, "a forced set of the wrong size")
+            .got(format!("{marked} marked, {held} of them valid"))
+            .wanted(format!("{kept} valid")));
+    }
+    Ok(())
+}
+
 /// Writes into `out`, ascending, the slots of the pool that `out.len()` new tokens are written over.
 ///
 /// While free slots suffice these are the lowest free slots. Otherwise B - |new| old tokens stay (B = `slots.len()`) and `out` is
@@ -46,13 +82,7 @@ pub fn must_forget(slots: &[Slot], new: usize) -> bool {
 /// length or a forced set of the wrong size. `Output` for a score of a valid slot that is not finite.
 pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: &mut [u32]) -> Result<()> {
     let new = out.len();
-    if new > slots.len() {
-        return Err(Error::new(ErrorKind::Capacity, "the new chunk is larger than its pool")
-            .at("memory.video_slots or memory.action_slots")
-            .got(slots.len())
-            .wanted(format!("at least {new}")));
-    }
-    if !must_forget(slots, new) {
+    if !makes_room(policy, slots.len(), free(slots), new)? {
         fill(out, (0u32..).zip(slots).filter(|(_, slot)| !slot.valid).map(|(i, _)| i));
         return Ok(());
     }
@@ -69,12 +99,8 @@ pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: 
     let at = |i: u32| &slots[i as usize];
     let age = |a: u32, b: u32| (at(a).chunk, at(a).token, a).cmp(&(at(b).chunk, at(b).token, b));
     match policy {
-        Policy::Full => {
-            return Err(Error::new(ErrorKind::Capacity, "no free slot is left and policy full forgets nothing: raise this key")
-                .at("memory.max_chunks")
-                .got(format!("{} free of {}", slots.len() - valid, slots.len()))
-                .wanted(format!("{new} free")));
-        }
+        // Refused above.
+        Policy::Full => {}
         Policy::Fifo => drop(order.select_nth_unstable_by(kept, |a, b| age(*b, *a))),
         Policy::Selective(scores) => {
             length("one score per slot", scores.len(), slots.len())?;
@@ -88,14 +114,7 @@ pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: 
             order.select_nth_unstable_by(kept, |a, b| draw(*a).cmp(&draw(*b)).then_with(|| age(*a, *b)));
         }
         Policy::Forced(stays) => {
-            length("one mark per slot", stays.len(), slots.len())?;
-            let marked = stays.iter().filter(|s| **s).count();
-            let held = order.iter().filter(|i| stays[**i as usize]).count();
-            if marked != kept || held != kept {
-                return Err(Error::new(ErrorKind::Usage, "a forced set of the wrong size")
-                    .got(format!("{marked} marked, {held} of them valid"))
-                    .wanted(format!("{kept} valid")));
-            }
+            check_forced(stays, slots.len(), kept, |i| slots[i].valid)?;
             order.select_nth_unstable_by_key(kept, |i| (!stays[*i as usize], *i));
         }
     }

@@ -6,7 +6,7 @@
 
 #![expect(unsafe_code, reason = "one allocation is carved into typed slices")]
 
-use drivewam_core::arena::{ALIGNMENT, ArenaPlan, Region};
+use drivewam_core::arena::{ALIGNMENT, ArenaPlan, Region, apart};
 use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -146,16 +146,7 @@ impl HostArena {
         if region.is_empty() {
             return Ok(Span::EMPTY);
         }
-        let rows = self.plan.rows();
-        let after = rows.partition_point(|row| row.region.offset() <= region.offset());
-        let row = after.checked_sub(1).and_then(|i| rows.get(i)).map(|row| row.region);
-        let inside = row.is_some_and(|row| {
-            let into = region.offset() - row.offset();
-            row.dtype() == DType::F32 && into.is_multiple_of(DType::F32.bytes()) && into + region.bytes() <= row.bytes()
-        });
-        if !inside {
-            return Err(bad("a region of another plan").wanted("f32, within one region of this arena's plan"));
-        }
+        self.plan.holds(region)?;
         Ok(Span { offset: region.offset(), len: region.len() })
     }
 }
@@ -298,20 +289,6 @@ impl Writes<'_> {
         // SAFETY: proved by the lease; each span is yielded once and overlaps no other of the loan; `&mut self` keeps every other write away.
         self.spans.iter().map(move |span| unsafe { span.slice_mut(base) })
     }
-}
-
-/// Proves that no write touches a read or another write.
-fn apart(reads: &[Region], writes: &[Region]) -> Result<()> {
-    for (i, write) in writes.iter().enumerate() {
-        let others = writes.iter().take(i).chain(reads);
-        if let Some(other) = others.into_iter().find(|other| other.overlaps(write)) {
-            return Err(Error::new(ErrorKind::Usage, "a region that is written overlaps another that is borrowed with it")
-                .at("arena")
-                .got(format!("{write:?} and {other:?}"))
-                .wanted("regions apart"));
-        }
-    }
-    Ok(())
 }
 
 fn missing(i: usize, len: usize) -> Error {

@@ -1,6 +1,7 @@
 //! Pictures: packed bytes to channel planes in [-1, 1], columns first, then rows, in space that was made in Warm.
 
 use super::simd::Simd;
+use crate::shape;
 use crate::taps::Taps;
 use drivewam_core::{Error, ErrorKind, Result};
 
@@ -23,13 +24,7 @@ pub(crate) struct Camera {
 impl Camera {
     /// For pictures of `width` by `height`. Warm.
     pub(crate) fn open(width: usize, height: usize, columns: Taps, rows: Taps) -> Result<Self> {
-        if !columns.fit() || !rows.fit() || columns.inputs() > width || rows.inputs() > height {
-            return Err(wrong(
-                "taps reach outside of the picture",
-                format!("{} x {} pixels", columns.inputs(), rows.inputs()),
-                format!("within {width} x {height}"),
-            ));
-        }
+        shape::camera([width, height], &columns, &rows)?;
         let row = columns.outputs().checked_mul(CHANNELS);
         let narrowed = row.and_then(|row| row.checked_mul(height));
         let (Some(row), Some(narrowed)) = (row, narrowed) else {

@@ -9,7 +9,9 @@ use super::select::{Inputs, Rows, Workspace};
 use super::simd::Simd;
 use super::threads::Threads;
 use crate::device::{KvCounts, KvLayout, KvRegions, PassKv, Pool};
+use crate::shape;
 use drivewam_core::bindings::MASKED;
+use drivewam_core::dtype::DType;
 use drivewam_core::selection::policy::must_forget;
 use drivewam_core::selection::slots::{commit, record};
 use drivewam_core::selection::{Policy, Provenance, Slot, SlotTable, destinations};
@@ -69,30 +71,9 @@ struct New<'a> {
 impl Kv {
     /// Checks the regions, empties every slot, makes all work space. Warm.
     pub(crate) fn open(layout: KvLayout, regions: KvRegions, arena: &mut HostArena, threads: usize) -> Result<Self> {
-        layout.scoring.check()?;
-        let usage = |what: &str, got: usize, wanted: usize| Err(Error::new(ErrorKind::Usage, what).at("memory").got(got).wanted(wanted));
-        if layout.rope.row_len() != layout.head_dim {
-            return usage("rotations of another head width", layout.rope.row_len(), layout.head_dim);
+        if shape::memory(arena.plan(), &layout, &regions)? != DType::F32 {
+            return Err(Error::new(ErrorKind::Usage, "the host keeps its memory in f32").at("memory: mem_k"));
         }
-        let row = layout.heads * layout.head_dim;
-        if row == 0 {
-            return usage("a memory without heads or head width", row, 1);
-        }
-        let layered = row * layout.slots();
-        for (name, list) in [("mem_k", &regions.k), ("mem_v", &regions.v)] {
-            if list.len() != layout.layers {
-                return usage(name, list.len(), layout.layers);
-            }
-            if let Some(wrong) = list.iter().find(|region| region.len() != layered) {
-                return usage(name, wrong.len(), layered);
-            }
-        }
-        if regions.bias.len() != layout.slots() {
-            return usage("mem_bias", regions.bias.len(), layout.slots());
-        }
-        // Proves that they are f32, of this plan, and apart.
-        let all: Vec<_> = regions.k.iter().chain(&regions.v).chain([&regions.bias]).copied().collect();
-        arena.lease(&[], &all)?;
         let sets = layout.scoring.sets(layout.heads);
         let most = layout.video_slots.max(layout.action_slots);
         let choice =
@@ -148,12 +129,7 @@ impl Kv {
     /// Writes rows of a pass into the tail, in place of what was there.
     pub(crate) fn commit_predicted(&mut self, mut host: Host<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<u64> {
         self.place.check(host.arena, pass, &rows)?;
-        if rows.len() > self.place.layout.tail_slots {
-            return Err(Error::new(ErrorKind::Usage, "predicted tokens do not fit the tail")
-                .at("memory")
-                .got(rows.len())
-                .wanted(format!("at most {}", self.place.layout.tail_slots)));
-        }
+        shape::tail(&self.place.layout, &rows)?;
         let new = New { pool: Pool::Video, chunk, pass, first: rows.start, len: rows.len() };
         for layer in 0..self.place.layout.layers {
             self.place
@@ -288,31 +264,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Place {
-    /// Proves that the rows are in the pass, and the pass has the layout's shape and lies apart from the memory.
     fn check(&self, arena: &HostArena, pass: &PassKv, rows: &Range<usize>) -> Result<()> {
-        let layout = &self.layout;
-        if rows.start > rows.end || rows.end > pass.tokens || pass.tokens > layout.pass_tokens {
-            return Err(Error::new(ErrorKind::Usage, "rows outside of their pass")
-                .at("memory")
-                .got(format!("{rows:?} of {}", pass.tokens))
-                .wanted(format!("rows of a pass of at most {}", layout.pass_tokens)));
-        }
-        let wanted = layout.heads * pass.tokens * layout.head_dim;
-        for (name, list) in [("k", &pass.k), ("v", &pass.v), ("q", &pass.q)] {
-            let wrong = |got: String| Error::new(ErrorKind::Usage, "a pass of another shape").at(format!("memory: {name}")).got(got);
-            if list.len() != layout.layers {
-                return Err(wrong(format!("{} layers", list.len())).wanted(layout.layers));
-            }
-            for region in list {
-                if arena.f32(*region)?.len() != wanted {
-                    return Err(wrong(format!("{} numbers", region.len())).wanted(wanted));
-                }
-                if self.regions.k.iter().chain(&self.regions.v).any(|memory| memory.overlaps(region)) {
-                    return Err(wrong("a region that overlaps the memory".to_owned()));
-                }
-            }
-        }
-        Ok(())
+        shape::pass(arena.plan(), (&self.layout, &self.regions, DType::F32), pass, rows)
     }
 
     /// Refuses new keys and values of `heads` that would poison every later pass.

@@ -110,6 +110,10 @@ impl Device for HostDevice {
         Ok(())
     }
 
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn open_camera(&mut self, width: usize, height: usize, columns: Taps, rows: Taps) -> Result<()> {
         self.camera = Camera::open(width, height, columns, rows)?;
         Ok(())

@@ -140,6 +140,10 @@ impl Device for ChosenDevice {
         self.host.fill(region, value)
     }
 
+    fn settle(&mut self) -> Result<()> {
+        self.host.settle()
+    }
+
     fn open_camera(&mut self, width: usize, height: usize, columns: Taps, rows: Taps) -> Result<()> {
         self.host.open_camera(width, height, columns, rows)
     }

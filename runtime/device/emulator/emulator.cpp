@@ -1,0 +1,257 @@
+// Runs a launch: fibers with their own stacks, a barrier, and exchanges between the lanes of a warp. See emulator.h.
+#include "emulator.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "launch.h"
+
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+namespace emulator {
+namespace {
+
+constexpr size_t STACK = 64 * 1024;
+constexpr unsigned WARP = 32;
+constexpr size_t PAYLOAD = 32;
+
+#if defined(__x86_64__)
+// Saves the registers that a call must keep, swaps stacks, and returns on the other one.
+extern "C" void drivewam_switch(void** save, void* load);
+asm(R"(
+.text
+.globl drivewam_switch
+.type drivewam_switch, @function
+drivewam_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+.size drivewam_switch, .-drivewam_switch
+)");
+#endif
+
+struct Fiber {
+    Thread place{};
+    std::unique_ptr<unsigned char[]> stack{new unsigned char[STACK]};
+#if defined(__x86_64__)
+    void* at = nullptr;
+#else
+    ucontext_t at{};
+#endif
+    uint64_t exchanges = 0;
+    bool ended = false;
+};
+
+struct Warp {
+    unsigned char payload[2][WARP * PAYLOAD];
+    unsigned arrived[2];
+    unsigned size[2];
+};
+
+struct Block {
+    std::vector<Fiber> fibers;
+    std::vector<Warp> warps;
+    std::vector<unsigned> ready;
+    std::vector<unsigned> at_barrier;
+    std::vector<unsigned char> memory;
+#if defined(__x86_64__)
+    void* scheduler = nullptr;
+#else
+    ucontext_t scheduler{};
+#endif
+    unsigned running = 0;
+    unsigned alive = 0;
+    uint64_t random = 0;
+    Body body = nullptr;
+    const void* params = nullptr;
+    const char* refused = nullptr;
+};
+
+thread_local Block block;
+
+// xorshift64*.
+unsigned draw(unsigned below) {
+    block.random ^= block.random >> 12;
+    block.random ^= block.random << 25;
+    block.random ^= block.random >> 27;
+    return static_cast<unsigned>((block.random * 0x2545f4914f6cdd1dull) >> 33) % below;
+}
+
+void to_scheduler() {
+    Fiber& fiber = block.fibers[block.running];
+#if defined(__x86_64__)
+    drivewam_switch(&fiber.at, block.scheduler);
+#else
+    swapcontext(&fiber.at, &block.scheduler);
+#endif
+}
+
+void enter() {
+    block.body(block.params);
+    Fiber& fiber = block.fibers[block.running];
+    fiber.ended = true;
+    --block.alive;
+    to_scheduler();
+    std::abort();  // an ended fiber is never run again
+}
+
+void prepare(Fiber& fiber) {
+#if defined(__x86_64__)
+    // As if `enter` had been called: 16-byte aligned before the return address, then six registers.
+    auto* top = reinterpret_cast<uintptr_t*>((reinterpret_cast<uintptr_t>(fiber.stack.get()) + STACK) & ~uintptr_t{15});
+    *--top = 0;
+    *--top = reinterpret_cast<uintptr_t>(&enter);
+    for (int i = 0; i < 6; ++i) *--top = 0;
+    fiber.at = top;
+#else
+    getcontext(&fiber.at);
+    fiber.at.uc_stack.ss_sp = fiber.stack.get();
+    fiber.at.uc_stack.ss_size = STACK;
+    fiber.at.uc_link = nullptr;
+    makecontext(&fiber.at, &enter, 0);
+#endif
+    fiber.exchanges = 0;
+    fiber.ended = false;
+}
+
+void resume(unsigned which) {
+    block.running = which;
+    self = &block.fibers[which].place;
+#if defined(__x86_64__)
+    drivewam_switch(&block.scheduler, block.fibers[which].at);
+#else
+    swapcontext(&block.scheduler, &block.fibers[which].at);
+#endif
+}
+
+}  // namespace
+
+thread_local Thread* self = nullptr;
+thread_local Counts counts = {};
+
+unsigned char* shared() { return block.memory.data(); }
+
+unsigned lane() { return block.running % WARP; }
+
+void refuse(const char* what) {
+    block.refused = what;
+    to_scheduler();
+    std::abort();
+}
+
+void barrier() {
+    block.at_barrier.push_back(block.running);
+    if (block.at_barrier.size() == block.fibers.size()) {
+        block.ready.insert(block.ready.end(), block.at_barrier.begin(), block.at_barrier.end());
+        block.at_barrier.clear();
+    }
+    to_scheduler();
+}
+
+const unsigned char* exchange(unsigned mask, const void* mine, unsigned size) {
+    if (mask != 0xffffffffu) refuse("a shuffle of a part of a warp");
+    if (size > PAYLOAD) refuse("a shuffle of too large a value");
+    Fiber& fiber = block.fibers[block.running];
+    Warp& warp = block.warps[block.running / WARP];
+    // Two rounds of payloads: a lane that is one exchange ahead must not write over what a slower one still reads.
+    const unsigned round = fiber.exchanges++ % 2, me = lane();
+    if (warp.arrived[round] == 0xffffffffu) warp.arrived[round] = 0;
+    if (warp.arrived[round] == 0) warp.size[round] = size;
+    if (warp.size[round] != size) refuse("lanes of a warp at different shuffles");
+    std::memcpy(warp.payload[round] + me * size, mine, size);
+    warp.arrived[round] |= 1u << me;
+    if (warp.arrived[round] == 0xffffffffu) {
+        const unsigned first = block.running / WARP * WARP;
+        for (unsigned i = 0; i < WARP; ++i) block.ready.push_back(first + i);
+    }
+    to_scheduler();
+    return warp.payload[round];
+}
+
+float of_bfloat(uint16_t bits) { return __uint_as_float(static_cast<uint32_t>(bits) << 16); }
+
+float of_half(uint16_t bits) {
+    const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16, exponent = bits >> 10 & 0x1fu, fraction = bits & 0x3ffu;
+    if (exponent == 0) return (sign ? -1.0f : 1.0f) * std::ldexp(static_cast<float>(fraction), -24);
+    if (exponent == 31) return __uint_as_float(sign | 0x7f800000u | fraction << 13);
+    return __uint_as_float(sign | (exponent + 112) << 23 | fraction << 13);
+}
+
+// Fragments as in the PTX ISA: lane 4g + t holds a(g, 2t..), a(g + 8, 2t..), a(g, 2t + 8..), a(g + 8, 2t + 8..), b(2t.., g), b(2t + 8.., g), and of c
+// the elements (g, 2t..) and (g + 8, 2t..).
+void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], float (*to_float)(uint16_t)) {
+    struct Fragments {
+        uint32_t a[4], b[2];
+    } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+    static_assert(sizeof(Fragments) <= PAYLOAD);
+    Fragments all[WARP];
+    std::memcpy(all, exchange(0xffffffffu, &mine, sizeof mine), sizeof all);
+    const unsigned g = lane() / 4, t = lane() % 4;
+    for (unsigned half = 0; half < 2; ++half) {
+        for (unsigned s = 0; s < 4; ++s) {
+            for (unsigned high = 0; high < 2; ++high) {
+                const uint32_t left = all[4 * g + s].a[half + 2 * high];
+                for (unsigned n = 0; n < 2; ++n) {
+                    const uint32_t right = all[4 * (2 * t + n) + s].b[high];
+                    c[2 * half + n] += to_float(left & 0xffffu) * to_float(right & 0xffffu) + to_float(left >> 16) * to_float(right >> 16);
+                }
+            }
+        }
+    }
+    counts.flops += 2 * 16 * 8 * 16 / WARP;
+}
+
+const char* run(Body body, const void* params, const Launch& launch) {
+    const unsigned threads = launch.threads;
+    if (threads == 0 || threads % WARP || threads > 1024) return "a block that is no whole number of warps, or of more than 1024 threads";
+    if (launch.shared_bytes > 48 * 1024) return "more than 48 KiB of shared memory";
+    block.fibers.resize(threads);
+    block.warps.resize(threads / WARP);
+    block.memory.resize(launch.shared_bytes);
+    block.body = body;
+    block.params = params;
+    block.random = launch.seed | 1;
+    block.refused = nullptr;
+    for (unsigned y = 0; y < launch.blocks[1]; ++y) {
+        for (unsigned x = 0; x < launch.blocks[0]; ++x) {
+            std::memset(block.memory.data(), 0xff, block.memory.size());
+            std::memset(block.warps.data(), 0, block.warps.size() * sizeof(Warp));
+            block.ready.clear();
+            block.at_barrier.clear();
+            block.alive = threads;
+            for (unsigned i = 0; i < threads; ++i) {
+                Fiber& fiber = block.fibers[i];
+                fiber.place = {{i, 0, 0}, {x, y, 0}, {threads, 1, 1}, {launch.blocks[0], launch.blocks[1], 1}};
+                prepare(fiber);
+                block.ready.push_back(i);
+            }
+            while (!block.ready.empty()) {
+                const unsigned pick = draw(static_cast<unsigned>(block.ready.size())), which = block.ready[pick];
+                block.ready[pick] = block.ready.back();
+                block.ready.pop_back();
+                resume(which);
+                if (block.refused) return block.refused;
+            }
+            if (block.alive > 0) return "a barrier or a shuffle that not all threads reach";
+        }
+    }
+    return nullptr;
+}
+
+}  // namespace emulator

@@ -1,0 +1,123 @@
+// The words of CUDA on a CPU, for the kernels of ../kernels and nothing else: what they use is here, with the same meaning.
+//
+// Every thread of a block is a fiber, so that a barrier, a shuffle or a tensor-core product can wait for the others; blocks run one after the other.
+// Which fiber goes on is drawn from a seed, so that a missing barrier shows; shared memory begins as NaN. See emulator.cpp.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#define __device__
+#define __global__
+#define KERNEL static
+#define SHARED_MEMORY(name) unsigned char* name = emulator::shared()
+
+struct uint4 {
+    uint32_t x, y, z, w;
+};
+
+namespace emulator {
+struct Place {
+    unsigned x, y, z;
+};
+
+// What a launch moved and multiplied, by the kernels' own 16-byte loads, stores and products.
+struct Counts {
+    uint64_t bytes_read, bytes_written, flops;
+};
+
+// Of the running fiber.
+struct Thread {
+    Place thread, block, threads, blocks;
+};
+extern thread_local Thread* self;
+extern thread_local Counts counts;
+
+unsigned char* shared();
+void barrier();
+
+// Hands `size` bytes to the other lanes of the warp and waits for theirs: 32 entries of `size` bytes, good until the lane's next call.
+const unsigned char* exchange(unsigned mask, const void* mine, unsigned size);
+unsigned lane();
+// Ends the launch with an error.
+[[noreturn]] void refuse(const char* what);
+
+template <class T>
+T shuffle(unsigned mask, T mine, unsigned from) {
+    T theirs;
+    std::memcpy(&theirs, exchange(mask, &mine, sizeof mine) + (from % 32) * sizeof mine, sizeof mine);
+    return theirs;
+}
+
+float of_half(uint16_t bits);
+float of_bfloat(uint16_t bits);
+void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], float (*to_float)(uint16_t));
+}  // namespace emulator
+
+#define threadIdx (emulator::self->thread)
+#define blockIdx (emulator::self->block)
+#define blockDim (emulator::self->threads)
+#define gridDim (emulator::self->blocks)
+
+inline void __syncthreads() { emulator::barrier(); }
+
+template <class T>
+T __shfl_sync(unsigned mask, T x, unsigned from) {
+    return emulator::shuffle(mask, x, from);
+}
+
+template <class T>
+T __shfl_xor_sync(unsigned mask, T x, unsigned with) {
+    return emulator::shuffle(mask, x, emulator::lane() ^ with);
+}
+
+// Fibers change hands at barriers and shuffles alone.
+inline uint32_t atomicCAS(uint32_t* at, uint32_t expected, uint32_t value) {
+    const uint32_t was = *at;
+    if (was == expected) *at = value;
+    return was;
+}
+
+inline uint4 load_16(const void* from) {
+    if (reinterpret_cast<uintptr_t>(from) % 16) emulator::refuse("a 16-byte load that is not aligned");
+    emulator::counts.bytes_read += 16;
+    uint4 x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+
+inline void store_16(void* to, uint4 x) {
+    if (reinterpret_cast<uintptr_t>(to) % 16) emulator::refuse("a 16-byte store that is not aligned");
+    emulator::counts.bytes_written += 16;
+    std::memcpy(to, &x, sizeof x);
+}
+
+inline void count_flops(unsigned n) { emulator::counts.flops += n; }
+
+inline float of_f16(unsigned bits) { return emulator::of_half(static_cast<uint16_t>(bits)); }
+
+inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+    emulator::mma(c, {a0, a1, a2, a3}, {b0, b1}, emulator::of_bfloat);
+}
+
+inline void mma_f16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+    emulator::mma(c, {a0, a1, a2, a3}, {b0, b1}, emulator::of_half);
+}
+
+inline uint32_t __float_as_uint(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+inline float __uint_as_float(uint32_t bits) {
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+inline void sincospif(float x, float* sin, float* cos) {
+    const double angle = 3.14159265358979323846 * static_cast<double>(x);
+    *sin = static_cast<float>(std::sin(angle));
+    *cos = static_cast<float>(std::cos(angle));
+}

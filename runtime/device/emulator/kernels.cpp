@@ -1,0 +1,49 @@
+// The kernels of ../kernels, unchanged, compiled for the emulator, and the two functions that Rust calls.
+#include "emulator.h"
+
+#include "launch.h"
+
+#include "../kernels/choose.cu"
+#include "../kernels/image.cu"
+#include "../kernels/scatter.cu"
+#include "../kernels/score.cu"
+#include "../kernels/solver.cu"
+
+namespace {
+
+template <class P, void (*KERNEL_BODY)(P)>
+void call(const void* params) {
+    KERNEL_BODY(*static_cast<const P*>(params));
+}
+
+struct Entry {
+    const char* name;
+    uint32_t params_bytes;
+    emulator::Body body;
+};
+
+#define ENTRY(type, name) {#name, sizeof(type), call<const type, name>}
+const Entry ENTRIES[] = {
+    ENTRY(Kv, score_f32),        ENTRY(Kv, score_f16),        ENTRY(Kv, score_bf16),    ENTRY(Kv, score_turned_f32), ENTRY(Kv, score_turned_f16),
+    ENTRY(Kv, score_turned_bf16), ENTRY(Kv, choose),          ENTRY(Kv, check_f32),     ENTRY(Kv, check_f16),        ENTRY(Kv, check_bf16),
+    ENTRY(Kv, scatter_f32),      ENTRY(Kv, scatter_f16),      ENTRY(Kv, scatter_bf16),  ENTRY(Kv, drop),             ENTRY(Solver, solver),
+    ENTRY(Fill, fill),           ENTRY(Image, image),
+};
+
+}  // namespace
+
+extern "C" {
+
+// Runs a kernel by its name. Returns null, or what was wrong; `counts` gets what the launch moved and multiplied.
+const char* drivewam_emulate(const char* name, const void* params, uint32_t params_bytes, const emulator::Launch* launch, emulator::Counts* counts) {
+    for (const Entry& entry : ENTRIES) {
+        if (std::strcmp(entry.name, name) != 0) continue;
+        if (entry.params_bytes != params_bytes) return "parameters of another size than the kernel's";
+        emulator::counts = {};
+        const char* refused = emulator::run(entry.body, params, *launch);
+        *counts = emulator::counts;
+        return refused;
+    }
+    return "no kernel of this name";
+}
+}

@@ -1,0 +1,307 @@
+// Relevance and redundancy of the tokens of a pool, from one reading of its keys (host twin: host/score.rs; oracle: core/selection/score.rs).
+//
+// A block owns 32 queries of one job and walks over the heads of its set; a warp owns up to four times 16 keys, whose logits it keeps in registers
+// until all heads are summed: q·k never reaches device memory. Redundancy rides along: of every head, one of the job's blocks also sums the unit
+// keys that pass by, reads the keys once more (from L2) and multiplies them with that sum. Writes [2, tokens] per block; choose.cu adds the blocks
+// up in order, so the result does not depend on who ran first.
+#include "kv.cuh"
+
+constexpr int QUERIES = 32;  // of a block
+constexpr int N_TILES = QUERIES / 8;
+constexpr int M_TILES = 4;   // times 16 keys of a warp
+constexpr int PAD_BYTES = 64;  // between the queries' rows in shared memory: no two lanes of a load meet in a bank
+
+// Turns 8 elements of a row, from column `column` on, back to where they were before the rotation (core/rope.rs). The fraction of a turn is taken in f64.
+struct Place {
+    double at[3];  // time, row, column
+};
+
+__device__ inline Place place_of(const Kv& p, u32 chunk, u32 token) {
+    if (p.is_action) return {{(double)chunk + (double)(token + 1) / (double)(p.action_tokens + 1), -1.0, -1.0}};
+    return {{(double)chunk, (double)(token / p.columns), (double)(token % p.columns)}};
+}
+
+__device__ inline void turn_back(const Kv& p, const Place& place, u32 column, float (&x)[8]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const u32 pair = column / 2 + i;
+        const int axis = pair < p.time_pairs ? 0 : pair < p.time_pairs + p.height_pairs ? 1 : 2;
+        double turns = place.at[axis] * p.turns[pair];
+        turns -= rint(turns);
+        float sin, cos;
+        sincospif((float)(2.0 * turns), &sin, &cos);
+        const float even = x[2 * i], odd = x[2 * i + 1];
+        x[2 * i] = even * cos + odd * sin;
+        x[2 * i + 1] = odd * cos - even * sin;
+    }
+}
+
+__device__ inline float quad_sum(float x) {
+    x += __shfl_xor_sync(ALL_LANES, x, 1);
+    return x + __shfl_xor_sync(ALL_LANES, x, 2);
+}
+
+// Over the 8 rows that a fragment spreads across a warp.
+__device__ inline float row_sum(float x) {
+    x += __shfl_xor_sync(ALL_LANES, x, 4);
+    x += __shfl_xor_sync(ALL_LANES, x, 8);
+    return x + __shfl_xor_sync(ALL_LANES, x, 16);
+}
+
+__device__ inline float row_max(float x) {
+    x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 4));
+    x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 8));
+    return fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 16));
+}
+
+// The product of 16 keys with 32 queries over 32 columns, on tensor cores. A lane's 8 neighbouring elements stand for columns 2t, 2t+1, 2t+8, 2t+9 of
+// two products: the order of the columns is the same in keys and queries, and a sum does not ask for more.
+template <class S>
+__device__ inline void multiply(const typename S::Eight& low, const typename S::Eight& high, const unsigned short* queries, u32 stride, u32 lane,
+                                u32 column, float (&c)[N_TILES][4]) {
+    const u32 g = lane / 4, t = lane % 4;
+    const uint4 a = low.raw[0], b = high.raw[0];
+#pragma unroll
+    for (int n = 0; n < N_TILES; ++n) {
+        const uint4 q = *(const uint4*)(queries + (8 * n + g) * stride + column + 8 * t);
+        S::mma(c[n], a.x, b.x, a.y, b.y, q.x, q.y);
+        S::mma(c[n], a.z, b.z, a.w, b.w, q.z, q.w);
+    }
+}
+
+// The same in f32, with the same lanes holding the same numbers: for f32 memories and for keys that were turned back.
+__device__ inline void multiply(const float (&low)[8], const float (&high)[8], const float* queries, u32 stride, u32 lane, u32 column,
+                                float (&c)[N_TILES][4]) {
+    const u32 t = lane % 4;
+    for (u32 s = 0; s < 4; ++s) {
+        float a[8], b[8];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            a[i] = __shfl_sync(ALL_LANES, low[i], (lane & ~3u) | s);
+            b[i] = __shfl_sync(ALL_LANES, high[i], (lane & ~3u) | s);
+        }
+#pragma unroll
+        for (int n = 0; n < N_TILES; ++n) {
+            const float* q = queries + (8 * n + 2 * t) * stride + column + 8 * s;
+#pragma unroll
+            for (int i = 0; i < 8; ++i) {
+                c[n][0] += a[i] * q[i];
+                c[n][1] += a[i] * q[stride + i];
+                c[n][2] += b[i] * q[i];
+                c[n][3] += b[i] * q[stride + i];
+            }
+        }
+    }
+    count_flops(N_TILES * 4 * 8 * 4 * 2);
+}
+
+template <bool TENSOR> struct Element { typedef float T; };
+template <> struct Element<true> { typedef unsigned short T; };
+
+template <class S, bool TURNED, bool TENSOR>
+__device__ void score(const Kv& p) {
+    typedef typename Element<TENSOR>::T Q;
+    const u32 warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    const u32 tile = blockIdx.x, job = blockIdx.y, layer = job / p.sets, head0 = (job % p.sets) * heads_per_set(p);
+    const u32 stride = p.width + PAD_BYTES / sizeof(Q), all = tokens(p);
+    SHARED_MEMORY(memory);
+    Q* queries = (Q*)memory;                                     // [QUERIES, stride]
+    float* sums = (float*)(memory + QUERIES * stride * sizeof(Q));  // [warps, D]
+    float* total = sums + warps * p.width;                       // [D]
+    float* most = total + p.width;                               // [warps + 1, QUERIES]
+    u32* word = (u32*)(most + (warps + 1) * QUERIES);
+    if (is_stopped(p.state, word)) return;
+
+    float c[M_TILES][N_TILES][4] = {};
+    float eta[M_TILES][2] = {};
+    u32 row[M_TILES][2];
+    float weight[M_TILES][2];
+    Place place[TURNED ? M_TILES : 1][2];
+#pragma unroll
+    for (int m = 0; m < M_TILES; ++m) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            const u32 j = (warp + warps * m) * 16 + g + 8 * r;
+            weight[m][r] = j < all ? inverse_of(p, job, j) : 0.0f;
+            row[m][r] = j < all ? j : 0u;  // a row that does not exist reads the first, and is masked
+            if (TURNED) {
+                const Slot slot = slots_of(p, job)[row[m][r] < p.count ? row[m][r] : 0u];
+                place[m][r] = row[m][r] < p.count ? place_of(p, slot.chunk, slot.token) : place_of(p, p.chunk, row[m][r] - p.count);
+            }
+        }
+    }
+
+    const auto load = [&](u32 head, int m, int r, u32 column, typename S::Eight& raw, float (&x)[8]) {
+        S::load(key_row<S>(p, layer, head, row[m][r]) + column + 8 * t, raw);
+        S::floats(raw, x);
+        if (TURNED) turn_back(p, place[TURNED ? m : 0][r], column + 8 * t, x);
+    };
+
+    for (u32 h = 0; h < heads_per_set(p); ++h) {
+        const u32 head = head0 + h;
+        __syncthreads();  // the last head's queries are done with
+        for (u32 i = threadIdx.x; i < QUERIES * p.width / 8; i += blockDim.x) {
+            const u32 q = i / (p.width / 8), column = i % (p.width / 8) * 8, token = tile * QUERIES + q;
+            Q* to = queries + q * stride + column;
+            typename S::Eight raw = {};
+            if (token < p.fresh) S::load(fresh_row<S>(p.pass_q[layer], p, head, token) + column, raw);
+            if constexpr (TENSOR) {
+                *(uint4*)to = raw.raw[0];
+            } else {
+                float x[8];
+                S::floats(raw, x);
+                if (TURNED) turn_back(p, place_of(p, p.chunk, token), column, x);
+#pragma unroll
+                for (int e = 0; e < 8; ++e) to[e] = x[e];
+            }
+        }
+        __syncthreads();
+        const bool sums_here = h % gridDim.x == tile;
+        for (u32 column = 0; column < p.width; column += 32) {
+            float sum[8] = {};
+#pragma unroll
+            for (int m = 0; m < M_TILES; ++m) {
+                if ((warp + warps * m) * 16 >= all) break;
+                typename S::Eight raw[2];
+                float x[2][8];
+                load(head, m, 0, column, raw[0], x[0]);
+                load(head, m, 1, column, raw[1], x[1]);
+                if constexpr (TENSOR) {
+                    multiply<S>(raw[0], raw[1], queries, stride, lane, column, c[m]);
+                } else {
+                    multiply(x[0], x[1], queries, stride, lane, column, c[m]);
+                }
+                if (sums_here) {
+#pragma unroll
+                    for (int i = 0; i < 8; ++i) sum[i] += weight[m][0] * x[0][i] + weight[m][1] * x[1][i];
+                }
+            }
+            if (sums_here) {
+#pragma unroll
+                for (int i = 0; i < 8; ++i) {
+                    const float over_rows = row_sum(sum[i]);
+                    if (g == 0) sums[warp * p.width + column + 8 * t + i] = over_rows;
+                }
+            }
+        }
+        if (!sums_here) continue;
+        __syncthreads();
+        for (u32 d = threadIdx.x; d < p.width; d += blockDim.x) {
+            float over_warps = 0.0f;
+            for (u32 w = 0; w < warps; ++w) over_warps += sums[w * p.width + d];
+            total[d] = over_warps;
+        }
+        __syncthreads();
+        for (u32 column = 0; column < p.width; column += 32) {
+#pragma unroll
+            for (int m = 0; m < M_TILES; ++m) {
+                if ((warp + warps * m) * 16 >= all) break;
+#pragma unroll
+                for (int r = 0; r < 2; ++r) {
+                    typename S::Eight raw;
+                    float x[8];
+                    load(head, m, r, column, raw, x);
+#pragma unroll
+                    for (int i = 0; i < 8; ++i) eta[m][r] += x[i] * total[column + 8 * t + i];
+                }
+            }
+        }
+    }
+
+    // A softmax over the keys for each query; a lane holds queries 2t and 2t+1 of every n-tile, for keys g and g+8 of every m-tile.
+    const float scale = 1.0f / sqrtf((float)(heads_per_set(p) * p.width));
+    float peak[N_TILES][2], total_of[N_TILES][2];
+#pragma unroll
+    for (int n = 0; n < N_TILES; ++n) peak[n][0] = peak[n][1] = minus_infinity();
+#pragma unroll
+    for (int m = 0; m < M_TILES; ++m) {
+#pragma unroll
+        for (int n = 0; n < N_TILES; ++n) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const u32 j = (warp + warps * m) * 16 + g + 8 * (i / 2), q = tile * QUERIES + 8 * n + 2 * t + i % 2;
+                if (j < all && q < p.fresh && !is_finite(c[m][n][i])) raise(p.state, QUERY_OR_PRODUCT, job, q, j, p.counts);
+                c[m][n][i] = j < all ? c[m][n][i] * scale : minus_infinity();
+                peak[n][i % 2] = fmaxf(peak[n][i % 2], c[m][n][i]);
+            }
+        }
+    }
+#pragma unroll
+    for (int n = 0; n < N_TILES; ++n) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            const float over_rows = row_max(peak[n][i]);
+            if (g == 0) most[warp * QUERIES + 8 * n + 2 * t + i] = over_rows;
+        }
+    }
+    __syncthreads();
+    if (threadIdx.x < QUERIES) {
+        float x = minus_infinity();
+        for (u32 w = 0; w < warps; ++w) x = fmaxf(x, most[w * QUERIES + threadIdx.x]);
+        most[warps * QUERIES + threadIdx.x] = x;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int n = 0; n < N_TILES; ++n) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            peak[n][i] = most[warps * QUERIES + 8 * n + 2 * t + i];
+            total_of[n][i] = 0.0f;
+        }
+    }
+#pragma unroll
+    for (int m = 0; m < M_TILES; ++m) {
+#pragma unroll
+        for (int n = 0; n < N_TILES; ++n) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                c[m][n][i] = expf(c[m][n][i] - peak[n][i % 2]);
+                total_of[n][i % 2] += c[m][n][i];
+            }
+        }
+    }
+#pragma unroll
+    for (int n = 0; n < N_TILES; ++n) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            const float over_rows = row_sum(total_of[n][i]);
+            if (g == 0) most[warp * QUERIES + 8 * n + 2 * t + i] = over_rows;
+        }
+    }
+    __syncthreads();
+    if (threadIdx.x < QUERIES) {
+        float x = 0.0f;
+        for (u32 w = 0; w < warps; ++w) x += most[w * QUERIES + threadIdx.x];
+        const bool asked = tile * QUERIES + threadIdx.x < p.fresh;
+        most[warps * QUERIES + threadIdx.x] = asked ? 1.0f / (x * (float)p.fresh) : 0.0f;
+    }
+    __syncthreads();  // every query's weight is there
+    float* partial = p.partial + (u64)(job * p.tiles + tile) * 2 * all;
+#pragma unroll
+    for (int m = 0; m < M_TILES; ++m) {
+        if ((warp + warps * m) * 16 >= all) break;
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            float rho = 0.0f;
+#pragma unroll
+            for (int n = 0; n < N_TILES; ++n) {
+#pragma unroll
+                for (int i = 0; i < 2; ++i) rho += c[m][n][2 * r + i] * most[warps * QUERIES + 8 * n + 2 * t + i];
+            }
+            rho = quad_sum(rho);
+            const float along = quad_sum(eta[m][r]);
+            const u32 j = (warp + warps * m) * 16 + g + 8 * r;
+            if (t == 0 && j < all) {
+                partial[j] = rho;
+                partial[all + j] = along;
+            }
+        }
+    }
+}
+
+KERNEL void score_f32(const Kv p) { score<F32, false, false>(p); }
+KERNEL void score_f16(const Kv p) { score<F16, false, true>(p); }
+KERNEL void score_bf16(const Kv p) { score<Bf16, false, true>(p); }
+KERNEL void score_turned_f32(const Kv p) { score<F32, true, false>(p); }
+KERNEL void score_turned_f16(const Kv p) { score<F16, true, false>(p); }
+KERNEL void score_turned_bf16(const Kv p) { score<Bf16, true, false>(p); }

@@ -1,0 +1,140 @@
+//! What the CUDA device asks of whatever runs its kernels.
+
+#![expect(unsafe_code, reason = "a launch is a promise about its parameters")]
+
+use super::Address;
+use drivewam_core::Result;
+use std::fmt;
+
+/// A kernel of `kernels/*.cu`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Kernel {
+    /// `score.cu` on keys as the cache holds them.
+    ScoreF32,
+    /// The same in half precision.
+    ScoreF16,
+    /// The same in bfloat16.
+    ScoreBf16,
+    /// `score.cu` on keys that are turned back.
+    ScoreTurnedF32,
+    /// The same in half precision.
+    ScoreTurnedF16,
+    /// The same in bfloat16.
+    ScoreTurnedBf16,
+    /// `choose.cu`.
+    Choose,
+    /// `scatter.cu`: looks at new rows.
+    CheckF32,
+    /// The same in half precision.
+    CheckF16,
+    /// The same in bfloat16.
+    CheckBf16,
+    /// `scatter.cu`: writes them.
+    ScatterF32,
+    /// The same in half precision.
+    ScatterF16,
+    /// The same in bfloat16.
+    ScatterBf16,
+    /// `scatter.cu`: empties the tail.
+    Drop,
+    /// `solver.cu`.
+    Solver,
+    /// `solver.cu`: one value everywhere.
+    Fill,
+    /// `image.cu`.
+    Image,
+}
+
+impl Kernel {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 17] = [
+        Self::ScoreF32,
+        Self::ScoreF16,
+        Self::ScoreBf16,
+        Self::ScoreTurnedF32,
+        Self::ScoreTurnedF16,
+        Self::ScoreTurnedBf16,
+        Self::Choose,
+        Self::CheckF32,
+        Self::CheckF16,
+        Self::CheckBf16,
+        Self::ScatterF32,
+        Self::ScatterF16,
+        Self::ScatterBf16,
+        Self::Drop,
+        Self::Solver,
+        Self::Fill,
+        Self::Image,
+    ];
+
+    /// Its entry point.
+    pub fn name(self) -> &'static std::ffi::CStr {
+        match self {
+            Self::ScoreF32 => c"score_f32",
+            Self::ScoreF16 => c"score_f16",
+            Self::ScoreBf16 => c"score_bf16",
+            Self::ScoreTurnedF32 => c"score_turned_f32",
+            Self::ScoreTurnedF16 => c"score_turned_f16",
+            Self::ScoreTurnedBf16 => c"score_turned_bf16",
+            Self::Choose => c"choose",
+            Self::CheckF32 => c"check_f32",
+            Self::CheckF16 => c"check_f16",
+            Self::CheckBf16 => c"check_bf16",
+            Self::ScatterF32 => c"scatter_f32",
+            Self::ScatterF16 => c"scatter_f16",
+            Self::ScatterBf16 => c"scatter_bf16",
+            Self::Drop => c"drop",
+            Self::Solver => c"solver",
+            Self::Fill => c"fill",
+            Self::Image => c"image",
+        }
+    }
+}
+
+/// The shape of a launch: at most 48 KiB of shared memory, which every supported architecture has without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grid {
+    /// Blocks.
+    pub blocks: [u32; 2],
+    /// Threads of a block.
+    pub threads: u32,
+    /// Dynamic shared memory of a block, bytes.
+    pub shared_bytes: u32,
+}
+
+/// Shared memory that a block may have.
+pub(crate) const SHARED_BYTES: usize = 48 * 1024;
+
+/// Runs kernels and copies, in order, on one stream. Addresses are of this driver's own memory.
+pub trait Driver: Send + fmt::Debug {
+    /// The machine in words, for reports.
+    fn describe(&self) -> String;
+
+    /// Zeroed memory that lives as long as the driver, aligned to 256 bytes. Warm.
+    ///
+    /// # Errors
+    /// `Capacity`, with what is free; `Device`.
+    fn allocate(&mut self, bytes: usize) -> Result<Address>;
+
+    /// Copies `data` to `to`, after everything before it. `data` may change as soon as this returns.
+    ///
+    /// # Errors
+    /// `Device`.
+    fn write(&mut self, to: Address, data: &[u8]) -> Result<()>;
+
+    /// Copies to `out`, after everything before it is done: waits.
+    ///
+    /// # Errors
+    /// `Device`, also for what went wrong in an earlier launch.
+    fn read(&mut self, from: Address, out: &mut [u8]) -> Result<()>;
+
+    /// Starts a kernel with `params`, the bytes of its parameter struct.
+    ///
+    /// # Safety
+    /// `params` are those of `kernel`, every address in them is of this driver's memory, and the kernel stays inside what lies there.
+    ///
+    /// # Errors
+    /// `Device`.
+    unsafe fn launch(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()>;
+}

@@ -1,0 +1,178 @@
+//! A driver whose GPU is the CPU: `../../emulator` runs the kernels of `../../kernels`, thread by thread.
+
+#![expect(unsafe_code, reason = "calls C++ that reads and writes through addresses of this driver's own memory")]
+
+use super::Address;
+use super::driver::{Driver, Grid, Kernel};
+use drivewam_core::{Error, ErrorKind, Result};
+use libloading::Library;
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ffi::{CStr, c_char, c_void};
+use std::path::Path;
+
+/// Every allocation begins at a multiple of this.
+const ALIGNMENT: usize = 256;
+
+/// What launches moved and multiplied, by the kernels' own 16-byte loads, stores and products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Counts {
+    /// 16-byte loads.
+    pub bytes_read: u64,
+    /// 16-byte stores.
+    pub bytes_written: u64,
+    /// Of the products of keys and queries.
+    pub flops: u64,
+}
+
+/// `Launch` of `launch.h`, field by field.
+#[repr(C)]
+struct Launch {
+    blocks: [u32; 2],
+    threads: u32,
+    shared_bytes: u32,
+    seed: u64,
+}
+
+/// `drivewam_emulate` of `kernels.cpp`.
+type Emulate = unsafe extern "C" fn(*const c_char, *const c_void, u32, *const Launch, *mut Counts) -> *const c_char;
+
+unsafe extern "C" {
+    fn drivewam_emulate(
+        name: *const c_char,
+        params: *const c_void,
+        params_bytes: u32,
+        launch: *const Launch,
+        counts: *mut Counts,
+    ) -> *const c_char;
+}
+
+/// Tells of every launch: which kernel, and what it moved.
+type Watch = Box<dyn FnMut(Kernel, Counts) + Send>;
+
+/// See the module's doc.
+pub struct Emulator {
+    memory: Vec<(*mut u8, Layout)>,
+    seed: u64,
+    watch: Option<Watch>,
+    emulate: Emulate,
+    /// Where `emulate` is from, if not from this program.
+    library: Option<Library>,
+}
+
+// SAFETY: the allocations are this value's own and tied to no thread.
+unsafe impl Send for Emulator {}
+
+impl std::fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Emulator")
+            .field("allocations", &self.memory.len())
+            .field("seed", &self.seed)
+            .field("library", &self.library)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Emulator {
+    /// An emulator whose threads go on in an order drawn from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { memory: Vec::new(), seed, watch: None, emulate: drivewam_emulate, library: None }
+    }
+
+    /// The same with the kernels of another library, compiled from a copy of these sources: for tests that break them on purpose. What such a kernel
+    /// does to memory is the test's affair; the feature is for tests alone.
+    ///
+    /// # Errors
+    /// `Device` when it cannot be opened.
+    pub fn of_library(path: &Path, seed: u64) -> Result<Self> {
+        let refused = |e: libloading::Error| Error::new(ErrorKind::Device, "no emulator in this library").at(path.display()).caused_by(e);
+        // SAFETY: a library of ours, whose initialisers are those of the C++ runtime.
+        let library = unsafe { Library::new(path) }.map_err(refused)?;
+        // SAFETY: the type is that of `kernels.cpp`, which the library was compiled from.
+        let emulate = *unsafe { library.get::<Emulate>(b"drivewam_emulate\0") }.map_err(refused)?;
+        let mut emulator = Self::new(seed);
+        (emulator.emulate, emulator.library) = (emulate, Some(library));
+        Ok(emulator)
+    }
+
+    /// Calls `watch` after every launch.
+    #[must_use]
+    pub fn watched(mut self, watch: impl FnMut(Kernel, Counts) + Send + 'static) -> Self {
+        self.watch = Some(Box::new(watch));
+        self
+    }
+
+    /// The address as a pointer, once it is proved to lie with `bytes` more inside one allocation.
+    fn pointer(&self, at: Address, bytes: usize) -> Result<*mut u8> {
+        let place = |(base, layout): &(*mut u8, Layout)| {
+            let into = usize::try_from(at.checked_sub(base.addr() as u64)?).ok()?;
+            (into.checked_add(bytes)? <= layout.size()).then(|| base.wrapping_add(into))
+        };
+        let outside = || {
+            Error::new(ErrorKind::Device, "a copy outside of the emulator's memory").at("device").got(format!("{bytes} bytes at {at:#x}"))
+        };
+        self.memory.iter().find_map(place).ok_or_else(outside)
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        for (base, layout) in &self.memory {
+            // SAFETY: allocated with this layout, and nobody keeps an address beyond the driver's life (`Driver::allocate`).
+            unsafe { dealloc(*base, *layout) };
+        }
+    }
+}
+
+impl Driver for Emulator {
+    fn describe(&self) -> String {
+        "emulator of the CUDA kernels on the CPU".to_owned()
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<Address> {
+        let refused = || Error::new(ErrorKind::Capacity, "the host gives the emulator no memory").at("device").got(bytes);
+        let layout = Layout::from_size_align(bytes.max(ALIGNMENT), ALIGNMENT).map_err(|e| refused().caused_by(e))?;
+        // SAFETY: the layout's size is at least ALIGNMENT, so not zero.
+        let base = unsafe { alloc_zeroed(layout) };
+        if base.is_null() {
+            return Err(refused());
+        }
+        self.memory.push((base, layout));
+        Ok(base.expose_provenance() as Address)
+    }
+
+    fn write(&mut self, to: Address, data: &[u8]) -> Result<()> {
+        let to = self.pointer(to, data.len())?;
+        // SAFETY: `pointer` proved room for the bytes in memory that this value owns, so `data` lies elsewhere.
+        unsafe { to.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+        Ok(())
+    }
+
+    fn read(&mut self, from: Address, out: &mut [u8]) -> Result<()> {
+        let from = self.pointer(from, out.len())?;
+        // SAFETY: `pointer` proved that the bytes lie in memory that this value owns, so `out` lies elsewhere; memory began zeroed.
+        unsafe { from.copy_to_nonoverlapping(out.as_mut_ptr(), out.len()) };
+        Ok(())
+    }
+
+    unsafe fn launch(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()> {
+        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        let launch = Launch { blocks: grid.blocks, threads: grid.threads, shared_bytes: grid.shared_bytes, seed: self.seed };
+        let mut counts = Counts::default();
+        let bytes = u32::try_from(params.len()).unwrap_or(u32::MAX);
+        // SAFETY: the caller vouches for the parameters; `launch` and `counts` live through the call; a params struct is aligned to 8 where it was made,
+        // and the emulator proves its size.
+        let refused = unsafe { (self.emulate)(kernel.name().as_ptr(), params.as_ptr().cast(), bytes, &raw const launch, &raw mut counts) };
+        if !refused.is_null() {
+            // SAFETY: not null, and then a constant string of the emulator.
+            let what = unsafe { CStr::from_ptr(refused) }.to_string_lossy().into_owned();
+            return Err(Error::new(ErrorKind::Device, what)
+                .at(format!("kernel {}", kernel.name().to_string_lossy()))
+                .got(format!("{grid:?}")));
+        }
+        if let Some(watch) = &mut self.watch {
+            watch(kernel, counts);
+        }
+        Ok(())
+    }
+}

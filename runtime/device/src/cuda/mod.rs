@@ -1,0 +1,267 @@
+//! A GPU as a device: our kernels on one ordered stream, between engine calls, in memory that was fixed in Warm.
+//!
+//! [`CudaDevice`] knows the memory, the kernels and their order; a [`Driver`] starts them. There are two: [`Nvidia`], which opens the vendor's driver
+//! when asked, and the emulator of `../emulator` (feature `emulator`, for tests), which runs the same `.cu` files on the CPU. The host never learns
+//! which slots a selection chose. What the device finds wrong while it works (a number that is not finite) waits there and surfaces at the next
+//! [`Device::settle`] or [`Device::download`]; until then nothing more is written into the memory.
+
+mod driver;
+#[cfg(feature = "emulator")]
+mod emulator;
+mod fault;
+mod image;
+mod kv;
+mod solver;
+
+pub use driver::{Driver, Grid, Kernel};
+#[cfg(feature = "emulator")]
+pub use emulator::{Counts, Emulator};
+
+use crate::device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
+use crate::host::HostArena;
+use crate::taps::Taps;
+use drivewam_core::arena::{ArenaPlan, Region};
+use drivewam_core::dtype::DType;
+use drivewam_core::flow::solver::SolverStep;
+use drivewam_core::selection::{Policy, SlotTable};
+use drivewam_core::{Error, ErrorKind, Result};
+use fault::State;
+use half::{bf16, f16};
+use image::Camera;
+use kv::Kv;
+use std::ops::Range;
+
+/// An address on the device.
+pub type Address = u64;
+
+/// Memory and operations on a GPU.
+#[derive(Debug)]
+pub struct CudaDevice {
+    gpu: Gpu,
+    camera: Option<Camera>,
+    kv: Option<Kv>,
+    traffic: Traffic,
+}
+
+/// What every operation needs: the driver, the arena, and where faults are told.
+#[derive(Debug)]
+pub(crate) struct Gpu {
+    driver: Box<dyn Driver>,
+    plan: ArenaPlan,
+    base: Address,
+    state: Address,
+    /// Numbers of 16 bits on their way in or out.
+    shorts: Vec<u16>,
+}
+
+impl Gpu {
+    /// Where `region` lies.
+    fn at(&self, region: Region) -> Result<Address> {
+        self.plan.holds(region)?;
+        Ok(self.base + region.offset() as u64)
+    }
+
+    /// Where `region`, which must hold f32, lies.
+    fn f32_at(&self, region: Region) -> Result<Address> {
+        if region.dtype() != DType::F32 {
+            return Err(Error::new(ErrorKind::Usage, "a region of another type is read as f32")
+                .at("arena")
+                .got(format!("{region:?}"))
+                .wanted(DType::F32));
+        }
+        self.at(region)
+    }
+
+    fn fill(&mut self, at: Address, len: usize, value: f32) -> Result<()> {
+        solver::fill(&mut *self.driver, at, len, value)
+    }
+
+    /// The first fault since it was last asked for.
+    fn take_fault(&mut self) -> Result<Option<State>> {
+        let mut state = State::default();
+        self.driver.read(self.state, bytemuck::bytes_of_mut(&mut state))?;
+        if state.raised == 0 {
+            return Ok(None);
+        }
+        self.driver.write(self.state, bytemuck::bytes_of(&State::default()))?;
+        Ok(Some(state))
+    }
+}
+
+/// A length that had to be enough.
+fn length(got: usize, wanted: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Usage, "a region of another length").at("device").got(got).wanted(wanted)
+}
+
+impl CudaDevice {
+    /// Allocates what `plan` asks for, through `driver`. Warm.
+    ///
+    /// # Errors
+    /// `Capacity` when the device has less free memory; `Device` for a fault of the driver.
+    pub fn new(mut driver: Box<dyn Driver>, plan: ArenaPlan) -> Result<Self> {
+        let base = driver.allocate(plan.bytes())?;
+        let state = driver.allocate(size_of::<State>())?;
+        let shorts = plan.rows().iter().map(|row| row.region).filter(|r| matches!(r.dtype(), DType::F16 | DType::Bf16));
+        let most = shorts.map(|r| r.len()).max().unwrap_or(0);
+        Ok(Self {
+            gpu: Gpu { driver, plan, base, state, shorts: vec![u16::MAX; most] },
+            camera: None,
+            kv: None,
+            traffic: Traffic::default(),
+        })
+    }
+
+    fn kv(&mut self) -> Result<(&mut Kv, &mut Gpu)> {
+        match &mut self.kv {
+            Some(kv) => Ok((kv, &mut self.gpu)),
+            None => Err(Error::new(ErrorKind::Usage, "the memory was not opened").at("memory").wanted("kv_open first")),
+        }
+    }
+}
+
+impl Device for CudaDevice {
+    fn describe(&self) -> String {
+        self.gpu.driver.describe()
+    }
+
+    fn plan(&self) -> &ArenaPlan {
+        &self.gpu.plan
+    }
+
+    fn host(&mut self) -> Option<&mut HostArena> {
+        None
+    }
+
+    fn upload(&mut self, to: Region, data: &[f32]) -> Result<()> {
+        let at = self.gpu.at(to)?;
+        if data.len() > to.len() {
+            return Err(length(to.len(), format!("at least {}", data.len())));
+        }
+        let Gpu { driver, shorts, .. } = &mut self.gpu;
+        match to.dtype() {
+            DType::F32 => driver.write(at, bytemuck::cast_slice(data))?,
+            DType::F16 | DType::Bf16 => {
+                let rounded = &mut shorts[..data.len()];
+                for (to_bits, x) in rounded.iter_mut().zip(data) {
+                    *to_bits = if to.dtype() == DType::F16 { f16::from_f32(*x).to_bits() } else { bf16::from_f32(*x).to_bits() };
+                }
+                driver.write(at, bytemuck::cast_slice(rounded))?;
+            }
+            other => return Err(length(to.len(), "f32, f16 or bf16").got(other)),
+        }
+        self.traffic.uploaded += (data.len() * to.dtype().bytes()) as u64;
+        Ok(())
+    }
+
+    fn download(&mut self, from: Region, out: &mut [f32]) -> Result<()> {
+        let at = self.gpu.at(from)?;
+        if out.len() > from.len() {
+            return Err(length(from.len(), format!("at least {}", out.len())));
+        }
+        self.settle()?;
+        let Gpu { driver, shorts, .. } = &mut self.gpu;
+        match from.dtype() {
+            DType::F32 => driver.read(at, bytemuck::cast_slice_mut(out))?,
+            DType::F16 | DType::Bf16 => {
+                let bits = &mut shorts[..out.len()];
+                driver.read(at, bytemuck::cast_slice_mut(bits))?;
+                for (x, bits) in out.iter_mut().zip(bits) {
+                    *x = if from.dtype() == DType::F16 { f16::from_bits(*bits).to_f32() } else { bf16::from_bits(*bits).to_f32() };
+                }
+            }
+            other => return Err(length(from.len(), "f32, f16 or bf16").got(other)),
+        }
+        self.traffic.downloaded += (out.len() * from.dtype().bytes()) as u64;
+        Ok(())
+    }
+
+    fn fill(&mut self, region: Region, value: f32) -> Result<()> {
+        let at = self.gpu.f32_at(region)?;
+        self.gpu.fill(at, region.len(), value)
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        match (self.gpu.take_fault()?, &mut self.kv) {
+            (None, _) => Ok(()),
+            (Some(state), Some(kv)) => Err(kv.go_back(&state)),
+            (Some(state), None) => Err(state.error()),
+        }
+    }
+
+    fn open_camera(&mut self, width: usize, height: usize, columns: Taps, rows: Taps) -> Result<()> {
+        self.camera = Some(Camera::open(&mut *self.gpu.driver, [width, height], &columns, &rows)?);
+        Ok(())
+    }
+
+    fn resample(&mut self, picture: &[u8], to: Region) -> Result<()> {
+        let at = self.gpu.f32_at(to)?;
+        self.traffic.pictures += 1;
+        match &self.camera {
+            Some(camera) => camera.resample(&mut *self.gpu.driver, picture, at, to.len()),
+            None => Err(Error::new(ErrorKind::Usage, "no camera is open").at("camera").wanted("open_camera first")),
+        }
+    }
+
+    fn solve(
+        &mut self,
+        step: &SolverStep,
+        x: Region,
+        velocity: Region,
+        history: &[Region],
+        width: usize,
+        channels: &[usize],
+    ) -> Result<()> {
+        self.traffic.steps += 1;
+        solver::solve(&mut self.gpu, step, (x, velocity, history), width, channels)
+    }
+
+    fn kv_open(&mut self, layout: KvLayout, regions: KvRegions) -> Result<()> {
+        if self.kv.is_some() {
+            return Err(Error::new(ErrorKind::Usage, "the memory is open already").at("memory"));
+        }
+        self.kv = Some(Kv::open(&mut self.gpu, layout, regions)?);
+        Ok(())
+    }
+
+    fn kv_clear(&mut self) -> Result<()> {
+        self.kv()?;
+        // What went wrong before is told, and the memory is empty all the same.
+        let earlier = self.settle();
+        let (kv, gpu) = self.kv()?;
+        kv.clear(gpu)?;
+        earlier
+    }
+
+    fn kv_commit_predicted(&mut self, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
+        let (kv, gpu) = self.kv()?;
+        let moved = kv.commit_predicted(gpu, chunk, pass, rows)?;
+        self.traffic.committed += moved;
+        Ok(())
+    }
+
+    fn kv_drop_predicted(&mut self) -> Result<()> {
+        let (kv, gpu) = self.kv()?;
+        kv.drop_predicted(gpu)
+    }
+
+    fn kv_commit_observed(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
+        let (kv, gpu) = self.kv()?;
+        let moved = kv.commit_observed(gpu, pool, policy, chunk, pass, rows)?;
+        self.traffic.committed += moved;
+        Ok(())
+    }
+
+    fn kv_counts(&self) -> KvCounts {
+        self.kv.as_ref().map(Kv::counts).unwrap_or_default()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    fn kv_table(&mut self, layer: usize) -> Result<SlotTable> {
+        self.settle()?;
+        let (kv, gpu) = self.kv()?;
+        kv.table(gpu, layer)
+    }
+}

@@ -1,0 +1,107 @@
+//! What regions and taps must be, proved once and in the same words for every device.
+
+use crate::device::{KvLayout, KvRegions, PassKv};
+use crate::taps::Taps;
+use drivewam_core::arena::{ArenaPlan, apart};
+use drivewam_core::dtype::DType;
+use drivewam_core::{Error, ErrorKind, Result};
+use std::ops::Range;
+
+fn usage(what: &str, got: impl std::fmt::Display, wanted: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Usage, what).at("memory").got(got).wanted(wanted)
+}
+
+/// Proves that `regions` are those of `layout`: of `plan`, of one type, apart. Returns the type of keys and values.
+///
+/// # Errors
+/// `Usage`; `Config` for a scoring that is out of range.
+pub(crate) fn memory(plan: &ArenaPlan, layout: &KvLayout, regions: &KvRegions) -> Result<DType> {
+    layout.scoring.check()?;
+    if layout.rope.row_len() != layout.head_dim {
+        return Err(usage("rotations of another head width", layout.rope.row_len(), layout.head_dim));
+    }
+    let row = layout.heads * layout.head_dim;
+    if row == 0 {
+        return Err(usage("a memory without heads or head width", row, 1));
+    }
+    let dtype = regions.k.first().map_or(DType::F32, |region| region.dtype());
+    for (name, list) in [("mem_k", &regions.k), ("mem_v", &regions.v)] {
+        if list.len() != layout.layers {
+            return Err(usage(name, list.len(), layout.layers));
+        }
+        for region in list {
+            plan.holds(*region)?;
+            if region.len() != row * layout.slots() || region.dtype() != dtype {
+                return Err(usage(name, format!("{} {}", region.len(), region.dtype()), format!("{} {dtype}", row * layout.slots())));
+            }
+        }
+    }
+    plan.holds(regions.bias)?;
+    if regions.bias.len() != layout.slots() || regions.bias.dtype() != DType::F32 {
+        return Err(usage("mem_bias", regions.bias.len(), layout.slots()));
+    }
+    let all: Vec<_> = regions.k.iter().chain(&regions.v).chain([&regions.bias]).copied().collect();
+    apart(&[], &all)?;
+    Ok(dtype)
+}
+
+/// Proves that `rows` are in `pass`, and that the pass has the layout's shape, the memory's type `dtype`, and lies apart from the memory.
+///
+/// # Errors
+/// `Usage`.
+pub(crate) fn pass(
+    plan: &ArenaPlan,
+    (layout, regions, dtype): (&KvLayout, &KvRegions, DType),
+    pass: &PassKv,
+    rows: &Range<usize>,
+) -> Result<()> {
+    if rows.start > rows.end || rows.end > pass.tokens || pass.tokens > layout.pass_tokens {
+        return Err(usage(
+            "rows outside of their pass",
+            format!("{rows:?} of {}", pass.tokens),
+            format!("rows of a pass of at most {}", layout.pass_tokens),
+        ));
+    }
+    let wanted = layout.heads * pass.tokens * layout.head_dim;
+    for (name, list) in [("k", &pass.k), ("v", &pass.v), ("q", &pass.q)] {
+        let wrong = |got: String| Error::new(ErrorKind::Usage, "a pass of another shape").at(format!("memory: {name}")).got(got);
+        if list.len() != layout.layers {
+            return Err(wrong(format!("{} layers", list.len())).wanted(layout.layers));
+        }
+        for region in list {
+            plan.holds(*region)?;
+            if region.len() != wanted || region.dtype() != dtype {
+                return Err(wrong(format!("{} numbers of {}", region.len(), region.dtype())).wanted(format!("{wanted} of {dtype}")));
+            }
+            if regions.k.iter().chain(&regions.v).any(|memory| memory.overlaps(region)) {
+                return Err(wrong("a region that overlaps the memory".to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Proves that predicted tokens fit the tail.
+///
+/// # Errors
+/// `Usage`.
+pub(crate) fn tail(layout: &KvLayout, rows: &Range<usize>) -> Result<()> {
+    if rows.len() > layout.tail_slots {
+        return Err(usage("predicted tokens do not fit the tail", rows.len(), format!("at most {}", layout.tail_slots)));
+    }
+    Ok(())
+}
+
+/// Proves that the taps of a camera read inside its pictures.
+///
+/// # Errors
+/// `Usage`.
+pub(crate) fn camera([width, height]: [usize; 2], columns: &Taps, rows: &Taps) -> Result<()> {
+    if !columns.fit() || !rows.fit() || columns.inputs() > width || rows.inputs() > height {
+        return Err(Error::new(ErrorKind::Usage, "taps reach outside of the picture")
+            .at("camera")
+            .got(format!("{} x {} pixels", columns.inputs(), rows.inputs()))
+            .wanted(format!("within {width} x {height}")));
+    }
+    Ok(())
+}

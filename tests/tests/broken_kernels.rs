@@ -1,0 +1,229 @@
+//! The suite catches what goes wrong in kernels: each of these bugs, put into a copy of the sources, must make one of its tests fail.
+//!
+//! The copies are compiled as the kernels themselves are, by the machine's C++ compiler, into libraries that the emulator opens.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use drivewam_core::dtype::DType;
+use drivewam_core::{Result, arena::ArenaPlan};
+use drivewam_device::Device;
+use drivewam_device::cuda::{CudaDevice, Emulator};
+use drivewam_tests::conformance::{Make, camera, memory, selection, steps};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A bug: in which file, what is written there, and what stands there instead.
+struct Bug {
+    name: &'static str,
+    file: &'static str,
+    right: &'static str,
+    wrong: &'static str,
+    /// The test that must fail.
+    test: fn(Make),
+}
+
+const BUGS: [Bug; 16] = [
+    Bug {
+        name: "the last tokens of a pool are not scored",
+        file: "score.cu",
+        right: "weight[m][r] = j < all ?",
+        wrong: "weight[m][r] = j + 1 < all ?",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "a softmax over rows that do not exist",
+        file: "score.cu",
+        right: "c[m][n][i] = j < all ? c[m][n][i] * scale : minus_infinity();",
+        wrong: "c[m][n][i] = c[m][n][i] * scale;",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "queries are overwritten while others still read them",
+        file: "score.cu",
+        right: "__syncthreads();  // the last head's queries are done with",
+        wrong: "",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "queries are read before they are there",
+        file: "score.cu",
+        right: "        __syncthreads();\n        const bool sums_here",
+        wrong: "        const bool sums_here",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "weights of queries are read before they are there",
+        file: "score.cu",
+        right: "__syncthreads();  // every query's weight is there",
+        wrong: "",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "a barrier that a part of the block does not reach",
+        file: "score.cu",
+        right: "__syncthreads();  // every query's weight is there",
+        wrong: "if (warp == 0) __syncthreads();",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "the scale of one head for a set of all heads",
+        file: "score.cu",
+        right: "sqrtf((float)(heads_per_set(p) * p.width))",
+        wrong: "sqrtf((float)p.width)",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "a rotation undone in the wrong direction",
+        file: "score.cu",
+        right: "x[2 * i] = even * cos + odd * sin;",
+        wrong: "x[2 * i] = even * cos - odd * sin;",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "a sum over stale slots",
+        file: "kv.cuh",
+        right: "{ return p.count + (p.scored_new",
+        wrong: "{ return p.size + (p.scored_new",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "ties go to the newer chunk",
+        file: "choose.cu",
+        right: "second[i] != second[j] ? second[i] < second[j]",
+        wrong: "second[i] != second[j] ? second[i] > second[j]",
+        test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
+    },
+    Bug {
+        name: "one token too many stays",
+        file: "choose.cu",
+        right: "rank >= kept",
+        wrong: "rank > kept",
+        test: memory::policies_without_scores_keep_what_core_keeps,
+    },
+    Bug {
+        name: "a maximum over the neighbours of all chunks",
+        file: "choose.cu",
+        right: "(!old || mine >> 32 == other >> 32) && apart <= p.reach",
+        wrong: "(u32)apart <= p.reach",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "a fault of one layer does not stop the others",
+        file: "scatter.cu",
+        right: "    if (p.state->raised) return;  // nobody raises in this launch\n    const u32 token",
+        wrong: "    const u32 token",
+        test: memory::an_error_leaves_the_memory_as_it_was,
+    },
+    Bug {
+        name: "the last columns of a row are not copied",
+        file: "scatter.cu",
+        right: "const u32 vectors = p.width / EACH;",
+        wrong: "const u32 vectors = p.width / EACH - 1;",
+        test: memory::free_slots_are_filled_in_order_before_anything_is_forgotten,
+    },
+    Bug {
+        name: "masked channels are stepped",
+        file: "solver.cu",
+        right: ">> channel % 64 & 1)) return;",
+        wrong: ">> channel % 64 & 1)) {}",
+        test: steps::a_step_of_every_solver_is_the_step_of_core,
+    },
+    Bug {
+        name: "rows and columns of a picture are exchanged",
+        file: "image.cu",
+        right: "pixel(p, p.first_column[x] + k, p.first_row[y] + j, rgb);",
+        wrong: "pixel(p, p.first_row[y] + j, p.first_column[x] + k, rgb);",
+        test: camera::a_picture_is_resampled_as_pillow_does_without_its_rounding,
+    },
+];
+
+thread_local! {
+    static LIBRARY: RefCell<PathBuf> = RefCell::default();
+}
+
+fn device(plan: ArenaPlan) -> Result<Box<dyn Device>> {
+    LIBRARY.with_borrow(|library| Ok(Box::new(CudaDevice::new(Box::new(Emulator::of_library(library, 1)?), plan)?) as Box<dyn Device>))
+}
+
+const BROKEN: Make = Make { device, kv: DType::Bf16 };
+
+/// Compiles the sources in `folder` to a library, with the part that no bug touches compiled before.
+fn library(folder: &Path, object: &Path) -> PathBuf {
+    let out = folder.join("kernels.so");
+    compile(&["-shared", "-I"], &[&folder.join("emulator"), &folder.join("emulator/kernels.cpp"), object], &out);
+    out
+}
+
+fn compile(flags: &[&str], files: &[&Path], out: &Path) {
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let common = ["-std=c++17", "-O1", "-fPIC", "-w", "-ffp-contract=off"];
+    let done = Command::new(compiler).args(common).args(flags).args(files).arg("-o").arg(out).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// What a test says when it fails, if it does.
+fn failure(test: fn(Make)) -> Option<String> {
+    let panic = catch_unwind(AssertUnwindSafe(|| test(BROKEN))).err()?;
+    Some(panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default())
+}
+
+/// Breaks if the suite would let any of these through; and if it fails on sources that nobody touched, compiled in the same way.
+#[test]
+fn every_bug_on_the_list_is_caught() {
+    let device = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/device");
+    let temp = tempfile::tempdir().unwrap();
+    let object = temp.path().join("emulator.o");
+    compile(&["-c", "-I"], &[&device.join("emulator"), &device.join("emulator/emulator.cpp")], &object);
+    let build = |i: usize, bug: Option<&Bug>| -> PathBuf {
+        let folder = temp.path().join(i.to_string());
+        copy(&device.join("kernels"), &folder.join("kernels"));
+        copy(&device.join("emulator"), &folder.join("emulator"));
+        if let Some(bug) = bug {
+            let path = folder.join("kernels").join(bug.file);
+            let source = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(source.matches(bug.right).count(), 1, "{}: the source has changed, this bug must be put elsewhere", bug.name);
+            std::fs::write(path, source.replace(bug.right, bug.wrong)).unwrap();
+        }
+        library(&folder, &object)
+    };
+    let all: Vec<Option<&Bug>> = std::iter::once(None).chain(BUGS.iter().map(Some)).collect();
+    let run = |(i, bug): (usize, &Option<&Bug>)| -> Option<String> {
+        let path = build(i, *bug);
+        LIBRARY.with_borrow_mut(|library| *library = path);
+        let told = match bug {
+            None => BUGS.iter().find_map(|bug| failure(bug.test)),
+            Some(bug) => failure(bug.test),
+        };
+        match (bug, &told) {
+            (None, Some(told)) => Some(format!("sources that nobody touched fail: {told}")),
+            (Some(bug), None) => Some(format!("not caught: {}", bug.name)),
+            (Some(bug), Some(told)) => {
+                println!("caught: {}: {}", bug.name, told.lines().next().unwrap_or_default());
+                None
+            }
+            (None, None) => None,
+        }
+    };
+    let numbered: Vec<_> = all.iter().enumerate().collect();
+    let missed: Vec<String> = std::thread::scope(|scope| {
+        let halves = numbered.chunks(numbered.len().div_ceil(2)).map(|part| {
+            let part = part.to_vec();
+            std::thread::Builder::new()
+                .name("bugs".into())
+                .spawn_scoped(scope, move || part.into_iter().filter_map(run).collect::<Vec<_>>())
+                .unwrap()
+        });
+        halves.collect::<Vec<_>>().into_iter().flat_map(|half| half.join().unwrap()).collect()
+    });
+    assert!(missed.is_empty(), "{missed:#?}");
+}
