@@ -28,8 +28,8 @@ const BUGS: [Bug; 16] = [
     Bug {
         name: "the last tokens of a pool are not scored",
         file: "score.cu",
-        right: "weight[m][r] = j < all ?",
-        wrong: "weight[m][r] = j + 1 < all ?",
+        right: "weight = j < all ?",
+        wrong: "weight = j + 1 < all ?",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {

@@ -39,9 +39,17 @@ impl RopeTable {
         [0, 1, 2].map(|axis| self.frequencies[axis].len())
     }
 
-    /// How far each pair turns for one step along its axis, in whole turns: for a device that makes its own rows.
-    pub fn turns(&self) -> impl Iterator<Item = f64> + '_ {
-        self.frequencies.iter().flatten().map(|f| f / std::f64::consts::TAU)
+    /// How far each pair turns for one step, in 2^-64 of a turn: `[2, D/2]`, video then action tokens. A step is one chunk, row or column; for the time
+    /// of action tokens, Na + 1 of them make a chunk. For a device that makes its own rows without f64.
+    pub fn turns(&self) -> Vec<u64> {
+        // Below one turn, so that the product fits.
+        let fixed = |turns: f64| (turns * 18_446_744_073_709_551_616.0) as u64;
+        let axes = |steps: f64| {
+            let [time, height, width] = &self.frequencies;
+            let time = time.iter().map(move |f| f / steps);
+            time.chain(height.iter().chain(width).copied()).map(|f| fixed(f / std::f64::consts::TAU)).collect::<Vec<_>>()
+        };
+        [axes(1.0), axes((self.action_tokens + 1) as f64)].concat()
     }
 
     /// Columns of the picture in tokens.

@@ -67,7 +67,8 @@ struct Warp {
 struct Block {
     std::vector<Fiber> fibers;
     std::vector<Warp> warps;
-    std::vector<unsigned> ready;
+    std::vector<std::vector<unsigned>> ready;  // of each warp
+    std::vector<unsigned> order;               // of warps
     std::vector<unsigned> at_barrier;
     std::vector<unsigned char> memory;
 #if defined(__x86_64__)
@@ -91,6 +92,22 @@ unsigned draw(unsigned below) {
     block.random ^= block.random << 25;
     block.random ^= block.random >> 27;
     return static_cast<unsigned>((block.random * 0x2545f4914f6cdd1dull) >> 33) % below;
+}
+
+// The next fiber to go on; false when all wait. Every other block is `skewed`: one warp runs as far as it can before another does, which tears apart
+// warps that no barrier keeps together; in the others the warps take turns at random. The lanes of a warp always do.
+bool next(bool skewed, unsigned* which) {
+    const unsigned warps = static_cast<unsigned>(block.ready.size()), from = skewed ? 0 : draw(warps);
+    for (unsigned i = 0; i < warps; ++i) {
+        std::vector<unsigned>& lanes = block.ready[block.order[(from + i) % warps]];
+        if (lanes.empty()) continue;
+        const unsigned pick = draw(static_cast<unsigned>(lanes.size()));
+        *which = lanes[pick];
+        lanes[pick] = lanes.back();
+        lanes.pop_back();
+        return true;
+    }
+    return false;
 }
 
 void to_scheduler() {
@@ -158,7 +175,7 @@ void refuse(const char* what) {
 void barrier() {
     block.at_barrier.push_back(block.running);
     if (block.at_barrier.size() == block.fibers.size()) {
-        block.ready.insert(block.ready.end(), block.at_barrier.begin(), block.at_barrier.end());
+        for (const unsigned fiber : block.at_barrier) block.ready[fiber / WARP].push_back(fiber);
         block.at_barrier.clear();
     }
     to_scheduler();
@@ -178,7 +195,7 @@ const unsigned char* exchange(unsigned mask, const void* mine, unsigned size) {
     warp.arrived[round] |= 1u << me;
     if (warp.arrived[round] == 0xffffffffu) {
         const unsigned first = block.running / WARP * WARP;
-        for (unsigned i = 0; i < WARP; ++i) block.ready.push_back(first + i);
+        for (unsigned i = 0; i < WARP; ++i) block.ready[first / WARP].push_back(first + i);
     }
     to_scheduler();
     return warp.payload[round];
@@ -232,19 +249,22 @@ const char* run(Body body, const void* params, const Launch& launch) {
         for (unsigned x = 0; x < launch.blocks[0]; ++x) {
             std::memset(block.memory.data(), 0xff, block.memory.size());
             std::memset(block.warps.data(), 0, block.warps.size() * sizeof(Warp));
-            block.ready.clear();
+            block.ready.assign(threads / WARP, {});
+            block.order.resize(threads / WARP);
+            for (unsigned i = 0; i < block.order.size(); ++i) {
+                block.order[i] = i;
+                std::swap(block.order[i], block.order[draw(i + 1)]);
+            }
             block.at_barrier.clear();
             block.alive = threads;
             for (unsigned i = 0; i < threads; ++i) {
                 Fiber& fiber = block.fibers[i];
                 fiber.place = {{i, 0, 0}, {x, y, 0}, {threads, 1, 1}, {launch.blocks[0], launch.blocks[1], 1}};
                 prepare(fiber);
-                block.ready.push_back(i);
+                block.ready[i / WARP].push_back(i);
             }
-            while (!block.ready.empty()) {
-                const unsigned pick = draw(static_cast<unsigned>(block.ready.size())), which = block.ready[pick];
-                block.ready[pick] = block.ready.back();
-                block.ready.pop_back();
+            const bool skewed = draw(2) == 0;
+            for (unsigned which; next(skewed, &which);) {
                 resume(which);
                 if (block.refused) return block.refused;
             }

@@ -9,6 +9,7 @@
 
 #define __device__
 #define __global__
+#define __launch_bounds__(threads)
 #define KERNEL static
 #define SHARED_MEMORY(name) unsigned char* name = emulator::shared()
 
@@ -91,6 +92,8 @@ inline void store_16(void* to, uint4 x) {
     emulator::counts.bytes_written += 16;
     std::memcpy(to, &x, sizeof x);
 }
+
+inline void keep_order() {}
 
 inline void count_flops(unsigned n) { emulator::counts.flops += n; }
 

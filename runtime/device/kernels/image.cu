@@ -15,6 +15,8 @@ struct Image {
     u32 width, height, columns, rows, most_columns, most_rows, format, reserved;
 };
 
+static_assert(sizeof(Image) == 96, "cuda/image.rs has another size");
+
 __device__ inline void pixel(const Image& p, u32 x, u32 y, float (&rgb)[3]) {
     if (p.format == RGB8) {
         const unsigned char* at = p.picture + ((u64)y * p.width + x) * 3;

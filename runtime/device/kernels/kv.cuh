@@ -32,20 +32,23 @@ struct Kv {
     float* inverse_new;    // [jobs, pass_tokens]
     float* partial;        // [jobs, tiles, 2, scored tokens]: relevance and redundancy before they are summed over tiles
     u32* destinations;     // [jobs, pass_tokens]
-    const double* turns;   // [D/2]: frequency / 2 pi
+    const u64* turns;      // [2, D/2]: turns of a pair for one step along its axis, for video and for action tokens, in 2^-64
     const unsigned char* stays;  // [slots]: FORCED alone
     State* state;
+    const u32* chunk;      // of the new tokens: the one number that differs between two commits of a full memory, so that a graph can repeat them
     u64 seed;              // RANDOM alone
     u32 layers, heads, width, sets, slots, pass_tokens;
     u32 first, fresh;      // rows of the pass: its first, and how many
     u32 base, size, count; // of the pool: first slot, slots, slots that hold a token
-    u32 chunk, policy, in_order, predicted;
+    u32 policy, in_order, predicted;
     u32 counts[3];         // of the whole memory before this commit
     // Scoring.
     float lambda;
     u32 softmax, reach, scored_new, max_age_chunks, tiles;
-    u32 is_action, columns, action_tokens, time_pairs, height_pairs, reserved;
+    u32 is_action, columns, action_tokens, time_pairs, height_pairs;
 };
+
+static_assert(sizeof(Kv) == 2760, "cuda/kv/params.rs has another size");
 
 __device__ inline u32 heads_per_set(const Kv& p) { return p.heads / p.sets; }
 __device__ inline u32 tokens(const Kv& p) { return p.count + (p.scored_new ? p.fresh : 0u); }

@@ -61,7 +61,7 @@ __device__ void scatter(const Kv& p) {
         }
     }
     if (threadIdx.x > 0) return;
-    const Slot row = {p.chunk, token, p.predicted ? VALID | PREDICTED : VALID, 0.0f};
+    const Slot row = {*p.chunk, token, p.predicted ? VALID | PREDICTED : VALID, 0.0f};
     p.table[(u64)job * p.slots + slot] = row;
     p.inverse[(u64)job * p.slots + slot] = p.inverse_new[fresh];
     p.bias[slot] = 0.0f;

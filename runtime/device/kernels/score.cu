@@ -1,35 +1,37 @@
 // Relevance and redundancy of the tokens of a pool, from one reading of its keys (host twin: host/score.rs; oracle: core/selection/score.rs).
 //
-// A block owns 32 queries of one job and walks over the heads of its set; a warp owns up to four times 16 keys, whose logits it keeps in registers
+// A block owns 32 queries (16 without tensor cores) of one job and walks over the heads of its set; a warp owns up to three times 16 keys, whose logits it keeps in registers
 // until all heads are summed: q·k never reaches device memory. Redundancy rides along: of every head, one of the job's blocks also sums the unit
 // keys that pass by, reads the keys once more (from L2) and multiplies them with that sum. Writes [2, tokens] per block; choose.cu adds the blocks
 // up in order, so the result does not depend on who ran first.
 #include "kv.cuh"
 
-constexpr int QUERIES = 32;  // of a block
-constexpr int N_TILES = QUERIES / 8;
-constexpr int M_TILES = 4;   // times 16 keys of a warp
+// Queries of a block: fewer in f32, which takes more registers. cuda/kv.rs counts on it.
+__device__ constexpr int queries_of(bool tensor) { return tensor ? 32 : 16; }
+constexpr int M_TILES = 3;   // times 16 keys of a warp
+constexpr int THREADS = 384;  // at most, twelve warps: 576 keys; a thread may have 168 registers
 constexpr int PAD_BYTES = 64;  // between the queries' rows in shared memory: no two lanes of a load meet in a bank
 
-// Turns 8 elements of a row, from column `column` on, back to where they were before the rotation (core/rope.rs). The fraction of a turn is taken in f64.
+// Where a token stands, in steps of its table of turns: time, row, column.
 struct Place {
-    double at[3];  // time, row, column
+    u32 time, row, column;
 };
 
 __device__ inline Place place_of(const Kv& p, u32 chunk, u32 token) {
-    if (p.is_action) return {{(double)chunk + (double)(token + 1) / (double)(p.action_tokens + 1), -1.0, -1.0}};
-    return {{(double)chunk, (double)(token / p.columns), (double)(token % p.columns)}};
+    if (p.is_action) return {chunk * (p.action_tokens + 1) + token + 1, ~0u, ~0u};
+    return {chunk, token / p.columns, token % p.columns};
 }
 
+// Turns 8 elements of a row, from column `column` on, back to where they were before the rotation (core/rope.rs). Turns are counted in 2^-64: whole ones
+// fall off by themselves, after hours as in the first second.
 __device__ inline void turn_back(const Kv& p, const Place& place, u32 column, float (&x)[8]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
         const u32 pair = column / 2 + i;
-        const int axis = pair < p.time_pairs ? 0 : pair < p.time_pairs + p.height_pairs ? 1 : 2;
-        double turns = place.at[axis] * p.turns[pair];
-        turns -= rint(turns);
+        const u32 at = pair < p.time_pairs ? place.time : pair < p.time_pairs + p.height_pairs ? place.row : place.column;
+        const u64 turns = (u64)(long long)(int)at * p.turns[(p.is_action ? p.width / 2 : 0) + pair];
         float sin, cos;
-        sincospif((float)(2.0 * turns), &sin, &cos);
+        sincospif((float)(int)(turns >> 32) * 4.656612873e-10f, &sin, &cos);  // 2^-31: in halves of a turn
         const float even = x[2 * i], odd = x[2 * i + 1];
         x[2 * i] = even * cos + odd * sin;
         x[2 * i + 1] = odd * cos - even * sin;
@@ -56,7 +58,7 @@ __device__ inline float row_max(float x) {
 
 // The product of 16 keys with 32 queries over 32 columns, on tensor cores. A lane's 8 neighbouring elements stand for columns 2t, 2t+1, 2t+8, 2t+9 of
 // two products: the order of the columns is the same in keys and queries, and a sum does not ask for more.
-template <class S>
+template <class S, int N_TILES>
 __device__ inline void multiply(const typename S::Eight& low, const typename S::Eight& high, const unsigned short* queries, u32 stride, u32 lane,
                                 u32 column, float (&c)[N_TILES][4]) {
     const u32 g = lane / 4, t = lane % 4;
@@ -69,30 +71,26 @@ __device__ inline void multiply(const typename S::Eight& low, const typename S::
     }
 }
 
-// The same in f32, with the same lanes holding the same numbers: for f32 memories and for keys that were turned back.
-__device__ inline void multiply(const float (&low)[8], const float (&high)[8], const float* queries, u32 stride, u32 lane, u32 column,
-                                float (&c)[N_TILES][4]) {
+// The same in f32 for rows g (R = 0) or g + 8 (R = 1), with the same lanes holding the same numbers: for f32 memories and for keys that were turned back.
+template <int N_TILES, int R>
+__device__ inline void multiply(const float (&key)[8], const float* queries, u32 stride, u32 lane, u32 column, float (&c)[N_TILES][4]) {
     const u32 t = lane % 4;
-    for (u32 s = 0; s < 4; ++s) {
-        float a[8], b[8];
+#pragma unroll 1
+    for (u32 s = 0; s < 4; ++s) {  // one at a time: the queries of all would take too many registers
+        float a[8];
 #pragma unroll
-        for (int i = 0; i < 8; ++i) {
-            a[i] = __shfl_sync(ALL_LANES, low[i], (lane & ~3u) | s);
-            b[i] = __shfl_sync(ALL_LANES, high[i], (lane & ~3u) | s);
-        }
+        for (int i = 0; i < 8; ++i) a[i] = __shfl_sync(ALL_LANES, key[i], (lane & ~3u) | s);
 #pragma unroll
         for (int n = 0; n < N_TILES; ++n) {
             const float* q = queries + (8 * n + 2 * t) * stride + column + 8 * s;
 #pragma unroll
             for (int i = 0; i < 8; ++i) {
-                c[n][0] += a[i] * q[i];
-                c[n][1] += a[i] * q[stride + i];
-                c[n][2] += b[i] * q[i];
-                c[n][3] += b[i] * q[stride + i];
+                c[n][2 * R] += a[i] * q[i];
+                c[n][2 * R + 1] += a[i] * q[stride + i];
             }
         }
     }
-    count_flops(N_TILES * 4 * 8 * 4 * 2);
+    count_flops(N_TILES * 2 * 8 * 4 * 2);
 }
 
 template <bool TENSOR> struct Element { typedef float T; };
@@ -101,6 +99,7 @@ template <> struct Element<true> { typedef unsigned short T; };
 template <class S, bool TURNED, bool TENSOR>
 __device__ void score(const Kv& p) {
     typedef typename Element<TENSOR>::T Q;
+    constexpr int QUERIES = queries_of(TENSOR), N_TILES = QUERIES / 8;
     const u32 warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const u32 tile = blockIdx.x, job = blockIdx.y, layer = job / p.sets, head0 = (job % p.sets) * heads_per_set(p);
     const u32 stride = p.width + PAD_BYTES / sizeof(Q), all = tokens(p);
@@ -114,27 +113,17 @@ __device__ void score(const Kv& p) {
 
     float c[M_TILES][N_TILES][4] = {};
     float eta[M_TILES][2] = {};
-    u32 row[M_TILES][2];
-    float weight[M_TILES][2];
-    Place place[TURNED ? M_TILES : 1][2];
-#pragma unroll
-    for (int m = 0; m < M_TILES; ++m) {
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            const u32 j = (warp + warps * m) * 16 + g + 8 * r;
-            weight[m][r] = j < all ? inverse_of(p, job, j) : 0.0f;
-            row[m][r] = j < all ? j : 0u;  // a row that does not exist reads the first, and is masked
-            if (TURNED) {
-                const Slot slot = slots_of(p, job)[row[m][r] < p.count ? row[m][r] : 0u];
-                place[m][r] = row[m][r] < p.count ? place_of(p, slot.chunk, slot.token) : place_of(p, p.chunk, row[m][r] - p.count);
-            }
-        }
-    }
 
+    // Which token a lane looks at: tile `m` of its warp, row g or g + 8.
+    const auto token_of = [&](int m, int r) { return (warp + warps * m) * 16 + g + 8 * r; };
     const auto load = [&](u32 head, int m, int r, u32 column, typename S::Eight& raw, float (&x)[8]) {
-        S::load(key_row<S>(p, layer, head, row[m][r]) + column + 8 * t, raw);
+        const u32 j = token_of(m, r) < all ? token_of(m, r) : 0u;  // a row that does not exist reads the first, and is masked
+        S::load(key_row<S>(p, layer, head, j) + column + 8 * t, raw);
         S::floats(raw, x);
-        if (TURNED) turn_back(p, place[TURNED ? m : 0][r], column + 8 * t, x);
+        if (TURNED) {
+            const Slot slot = slots_of(p, job)[j < p.count ? j : 0u];
+            turn_back(p, j < p.count ? place_of(p, slot.chunk, slot.token) : place_of(p, *p.chunk, j - p.count), column + 8 * t, x);
+        }
     };
 
     for (u32 h = 0; h < heads_per_set(p); ++h) {
@@ -150,7 +139,7 @@ __device__ void score(const Kv& p) {
             } else {
                 float x[8];
                 S::floats(raw, x);
-                if (TURNED) turn_back(p, place_of(p, p.chunk, token), column, x);
+                if (TURNED) turn_back(p, place_of(p, *p.chunk, token), column, x);
 #pragma unroll
                 for (int e = 0; e < 8; ++e) to[e] = x[e];
             }
@@ -163,18 +152,26 @@ __device__ void score(const Kv& p) {
             for (int m = 0; m < M_TILES; ++m) {
                 if ((warp + warps * m) * 16 >= all) break;
                 typename S::Eight raw[2];
-                float x[2][8];
-                load(head, m, 0, column, raw[0], x[0]);
-                load(head, m, 1, column, raw[1], x[1]);
-                if constexpr (TENSOR) {
-                    multiply<S>(raw[0], raw[1], queries, stride, lane, column, c[m]);
-                } else {
-                    multiply(x[0], x[1], queries, stride, lane, column, c[m]);
-                }
-                if (sums_here) {
 #pragma unroll
-                    for (int i = 0; i < 8; ++i) sum[i] += weight[m][0] * x[0][i] + weight[m][1] * x[1][i];
+                for (int r = 0; r < 2; ++r) {
+                    if (!TENSOR) keep_order();  // loads that run ahead would take registers that f32 needs
+                    float x[8];
+                    load(head, m, r, column, raw[r], x);
+                    if constexpr (!TENSOR) {
+                        if (r == 0) {
+                            multiply<N_TILES, 0>(x, queries, stride, lane, column, c[m]);
+                        } else {
+                            multiply<N_TILES, 1>(x, queries, stride, lane, column, c[m]);
+                        }
+                    }
+                    if (sums_here) {
+                        const u32 j = token_of(m, r);
+                        const float weight = j < all ? inverse_of(p, job, j) : 0.0f;
+#pragma unroll
+                        for (int i = 0; i < 8; ++i) sum[i] += weight * x[i];
+                    }
                 }
+                if constexpr (TENSOR) multiply<S, N_TILES>(raw[0], raw[1], queries, stride, lane, column, c[m]);
             }
             if (sums_here) {
 #pragma unroll
@@ -198,6 +195,7 @@ __device__ void score(const Kv& p) {
                 if ((warp + warps * m) * 16 >= all) break;
 #pragma unroll
                 for (int r = 0; r < 2; ++r) {
+                    if (!TENSOR) keep_order();
                     typename S::Eight raw;
                     float x[8];
                     load(head, m, r, column, raw, x);
@@ -219,7 +217,7 @@ __device__ void score(const Kv& p) {
         for (int n = 0; n < N_TILES; ++n) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                const u32 j = (warp + warps * m) * 16 + g + 8 * (i / 2), q = tile * QUERIES + 8 * n + 2 * t + i % 2;
+                const u32 j = token_of(m, i / 2), q = tile * QUERIES + 8 * n + 2 * t + i % 2;
                 if (j < all && q < p.fresh && !is_finite(c[m][n][i])) raise(p.state, QUERY_OR_PRODUCT, job, q, j, p.counts);
                 c[m][n][i] = j < all ? c[m][n][i] * scale : minus_infinity();
                 peak[n][i % 2] = fmaxf(peak[n][i % 2], c[m][n][i]);
@@ -290,7 +288,7 @@ __device__ void score(const Kv& p) {
             }
             rho = quad_sum(rho);
             const float along = quad_sum(eta[m][r]);
-            const u32 j = (warp + warps * m) * 16 + g + 8 * r;
+            const u32 j = token_of(m, r);
             if (t == 0 && j < all) {
                 partial[j] = rho;
                 partial[all + j] = along;
@@ -299,9 +297,9 @@ __device__ void score(const Kv& p) {
     }
 }
 
-KERNEL void score_f32(const Kv p) { score<F32, false, false>(p); }
-KERNEL void score_f16(const Kv p) { score<F16, false, true>(p); }
-KERNEL void score_bf16(const Kv p) { score<Bf16, false, true>(p); }
-KERNEL void score_turned_f32(const Kv p) { score<F32, true, false>(p); }
-KERNEL void score_turned_f16(const Kv p) { score<F16, true, false>(p); }
-KERNEL void score_turned_bf16(const Kv p) { score<Bf16, true, false>(p); }
+KERNEL void __launch_bounds__(THREADS) score_f32(const Kv p) { score<F32, false, false>(p); }
+KERNEL void __launch_bounds__(THREADS) score_f16(const Kv p) { score<F16, false, true>(p); }
+KERNEL void __launch_bounds__(THREADS) score_bf16(const Kv p) { score<Bf16, false, true>(p); }
+KERNEL void __launch_bounds__(THREADS) score_turned_f32(const Kv p) { score<F32, true, false>(p); }
+KERNEL void __launch_bounds__(THREADS) score_turned_f16(const Kv p) { score<F16, true, false>(p); }
+KERNEL void __launch_bounds__(THREADS) score_turned_bf16(const Kv p) { score<Bf16, true, false>(p); }

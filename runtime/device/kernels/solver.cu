@@ -17,6 +17,8 @@ struct Solver {
     u32 reserved;
 };
 
+static_assert(sizeof(Solver) == 232, "cuda/solver.rs has another size");
+
 __device__ inline float unless_zero(float coefficient, const float* value) { return coefficient == 0.0f ? 0.0f : coefficient * *value; }
 
 KERNEL void solver(const Solver p) {
@@ -50,6 +52,8 @@ struct Fill {
     float value;
     u32 reserved;
 };
+
+static_assert(sizeof(Fill) == 24, "cuda/solver.rs has another size");
 
 KERNEL void fill(const Fill p) {
     const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;

@@ -25,47 +25,60 @@ pub struct Make {
     pub kv: DType,
 }
 
+/// Hands every test of the suite, by room, to the macro `$then`, after `$first`.
+#[macro_export]
+macro_rules! each_conformance_test {
+    ($then:ident, $first:expr) => {
+        $crate::$then! { $first;
+            regions:
+                what_is_uploaded_comes_back_and_its_neighbours_stay
+                a_region_of_another_plan_is_refused_by_every_operation;
+            steps:
+                a_step_of_every_solver_is_the_step_of_core
+                a_velocity_that_is_not_finite_is_an_output_error;
+            camera:
+                a_picture_is_resampled_as_pillow_does_without_its_rounding
+                equal_sizes_give_every_byte_exactly
+                what_the_camera_does_not_cover_is_black
+                sizes_that_disagree_are_refused;
+            memory:
+                a_memory_begins_empty_and_is_used_only_when_open
+                a_memory_of_another_shape_is_refused
+                free_slots_are_filled_in_order_before_anything_is_forgotten
+                policies_without_scores_keep_what_core_keeps
+                the_full_policy_ends_in_an_error_that_names_the_key
+                predicted_tokens_live_in_the_tail_until_they_are_dropped
+                a_clear_empties_every_slot
+                an_error_leaves_the_memory_as_it_was
+                passes_of_another_shape_are_refused;
+            selection:
+                every_option_scores_and_keeps_as_the_oracle_does
+                a_pool_of_many_tokens_scores_as_the_oracle_does
+                tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index
+                predicted_tokens_neither_score_nor_change_a_score
+                a_query_that_is_not_finite_leaves_the_memory_as_it_was
+                a_zero_key_has_no_redundancy;
+            properties:
+                any_sequence_of_commits_keeps_the_budget_and_the_new_chunk_whole;
+        }
+    };
+}
+
 /// The whole suite for one device: `conformance_suite!(name, make)`, `make` a [`Make`](crate::conformance::Make) in scope.
 #[macro_export]
 macro_rules! conformance_suite {
     ($device:ident, $make:expr) => {
         mod $device {
             use super::*;
-            $crate::conformance_suite! { @tests $make;
-                regions:
-                    what_is_uploaded_comes_back_and_its_neighbours_stay
-                    a_region_of_another_plan_is_refused_by_every_operation;
-                steps:
-                    a_step_of_every_solver_is_the_step_of_core
-                    a_velocity_that_is_not_finite_is_an_output_error;
-                camera:
-                    a_picture_is_resampled_as_pillow_does_without_its_rounding
-                    equal_sizes_give_every_byte_exactly
-                    what_the_camera_does_not_cover_is_black
-                    sizes_that_disagree_are_refused;
-                memory:
-                    a_memory_begins_empty_and_is_used_only_when_open
-                    a_memory_of_another_shape_is_refused
-                    free_slots_are_filled_in_order_before_anything_is_forgotten
-                    policies_without_scores_keep_what_core_keeps
-                    the_full_policy_ends_in_an_error_that_names_the_key
-                    predicted_tokens_live_in_the_tail_until_they_are_dropped
-                    a_clear_empties_every_slot
-                    an_error_leaves_the_memory_as_it_was
-                    passes_of_another_shape_are_refused;
-                selection:
-                    every_option_scores_and_keeps_as_the_oracle_does
-                    a_pool_of_many_tokens_scores_as_the_oracle_does
-                    tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index
-                    predicted_tokens_neither_score_nor_change_a_score
-                    a_query_that_is_not_finite_leaves_the_memory_as_it_was
-                    a_zero_key_has_no_redundancy;
-                properties:
-                    any_sequence_of_commits_keeps_the_budget_and_the_new_chunk_whole;
-            }
+            $crate::each_conformance_test!(conformance_functions, $make);
         }
     };
-    (@tests $make:expr; $($room:ident: $($test:ident)*;)*) => {
+}
+
+/// See [`conformance_suite!`].
+#[macro_export]
+macro_rules! conformance_functions {
+    ($make:expr; $($room:ident: $($test:ident)*;)*) => {
         $($(
             #[test]
             fn $test() {
@@ -73,4 +86,19 @@ macro_rules! conformance_suite {
             }
         )*)*
     };
+}
+
+/// See [`suite`].
+#[macro_export]
+macro_rules! conformance_list {
+    ($list:expr; $($room:ident: $($test:ident)*;)*) => {
+        $($($list.push((stringify!($test), $crate::conformance::$room::$test as fn($crate::conformance::Make)));)*)*
+    };
+}
+
+/// Name and body of every test: for programs that run them one by one.
+pub fn suite() -> Vec<(&'static str, fn(Make))> {
+    let mut list: Vec<(&'static str, fn(Make))> = Vec::new();
+    crate::each_conformance_test!(conformance_list, list);
+    list
 }

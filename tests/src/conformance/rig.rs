@@ -179,15 +179,12 @@ impl Rig {
 
     /// Uploads what a pass puts out.
     pub fn put(&mut self, offer: &Offer) -> PassKv {
-        let len = self.layout.heads * offer.tokens * self.layout.head_dim;
-        let cut = |regions: &[Region]| regions.iter().map(|r| r.part(0, len).unwrap()).collect::<Vec<_>>();
-        let pass = PassKv { tokens: offer.tokens, k: cut(&self.room.k), v: cut(&self.room.v), q: cut(&self.room.q) };
-        for (regions, data) in [(&pass.k, &offer.k), (&pass.v, &offer.v), (&pass.q, &offer.q)] {
-            for (region, data) in regions.iter().zip(data) {
-                self.device.upload(*region, data).unwrap();
-            }
-        }
-        pass
+        put(&mut *self.device, &self.layout, &self.room, offer)
+    }
+
+    /// The same on another device of the same plan.
+    pub fn put_on(&self, device: &mut dyn Device, offer: &Offer) -> PassKv {
+        put(device, &self.layout, &self.room, offer)
     }
 
     /// Commits rows of a pass as observed and, where the device took them, writes them down.
@@ -289,6 +286,18 @@ impl Rig {
         }
         now
     }
+}
+
+fn put(device: &mut dyn Device, layout: &KvLayout, room: &PassKv, offer: &Offer) -> PassKv {
+    let len = layout.heads * offer.tokens * layout.head_dim;
+    let cut = |regions: &[Region]| regions.iter().map(|r| r.part(0, len).unwrap()).collect::<Vec<_>>();
+    let pass = PassKv { tokens: offer.tokens, k: cut(&room.k), v: cut(&room.v), q: cut(&room.q) };
+    for (regions, data) in [(&pass.k, &offer.k), (&pass.v, &offer.v), (&pass.q, &offer.q)] {
+        for (region, data) in regions.iter().zip(data) {
+            device.upload(*region, data).unwrap();
+        }
+    }
+    pass
 }
 
 /// Chunk and token of every valid slot of a pool, in order.

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "a launch is a promise about its parameters")]
 
 use super::Address;
-use drivewam_core::Result;
+use drivewam_core::{Error, ErrorKind, Result};
 use std::fmt;
 
 /// A kernel of `kernels/*.cu`.
@@ -103,6 +103,26 @@ pub struct Grid {
     pub shared_bytes: u32,
 }
 
+/// A graph of the driver that made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Graph(pub(super) usize);
+
+/// The nodes of a graph by kind. A graph that has memory nodes would allocate when it is replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Nodes {
+    /// Launches.
+    pub kernels: usize,
+    /// Allocations and frees.
+    pub memory: usize,
+    /// Anything else.
+    pub others: usize,
+}
+
+/// Where a graph is looked up.
+pub(super) fn no_graph(graph: Graph) -> Error {
+    Error::new(ErrorKind::Usage, "a graph of another driver").at("device").got(graph.0)
+}
+
 /// Shared memory that a block may have.
 pub(crate) const SHARED_BYTES: usize = 48 * 1024;
 
@@ -137,4 +157,28 @@ pub trait Driver: Send + fmt::Debug {
     /// # Errors
     /// `Device`.
     unsafe fn launch(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()>;
+
+    /// From here on launches are written down, and not started. Warm.
+    ///
+    /// # Errors
+    /// `Device`, also when it is so already.
+    fn begin_capture(&mut self) -> Result<()>;
+
+    /// Ends that, and makes a graph of what was written down. Warm.
+    ///
+    /// # Errors
+    /// `Device`, also for what cannot be repeated (copies from the host).
+    fn end_capture(&mut self) -> Result<Graph>;
+
+    /// Starts all launches of a graph, in their order. Does not allocate.
+    ///
+    /// # Errors
+    /// `Usage` for a graph of another driver; `Device`.
+    fn replay(&mut self, graph: Graph) -> Result<()>;
+
+    /// What a graph is made of.
+    ///
+    /// # Errors
+    /// As [`Driver::replay`].
+    fn nodes(&self, graph: Graph) -> Result<Nodes>;
 }

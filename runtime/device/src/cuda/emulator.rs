@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "calls C++ that reads and writes through addresses of this driver's own memory")]
 
 use super::Address;
-use super::driver::{Driver, Grid, Kernel};
+use super::driver::{Driver, Graph, Grid, Kernel, Nodes, no_graph};
 use drivewam_core::{Error, ErrorKind, Result};
 use libloading::Library;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -47,6 +47,9 @@ unsafe extern "C" {
     ) -> *const c_char;
 }
 
+/// A launch that was written down.
+type Noted = (Kernel, Grid, Vec<u8>);
+
 /// Tells of every launch: which kernel, and what it moved.
 type Watch = Box<dyn FnMut(Kernel, Counts) + Send>;
 
@@ -55,6 +58,9 @@ pub struct Emulator {
     memory: Vec<(*mut u8, Layout)>,
     seed: u64,
     watch: Option<Watch>,
+    /// Launches that are being written down.
+    capture: Option<Vec<Noted>>,
+    graphs: Vec<Vec<Noted>>,
     emulate: Emulate,
     /// Where `emulate` is from, if not from this program.
     library: Option<Library>,
@@ -76,7 +82,7 @@ impl std::fmt::Debug for Emulator {
 impl Emulator {
     /// An emulator whose threads go on in an order drawn from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { memory: Vec::new(), seed, watch: None, emulate: drivewam_emulate, library: None }
+        Self { memory: Vec::new(), seed, watch: None, capture: None, graphs: Vec::new(), emulate: drivewam_emulate, library: None }
     }
 
     /// The same with the kernels of another library, compiled from a copy of these sources: for tests that break them on purpose. What such a kernel
@@ -142,6 +148,9 @@ impl Driver for Emulator {
     }
 
     fn write(&mut self, to: Address, data: &[u8]) -> Result<()> {
+        if self.capture.is_some() {
+            return Err(Error::new(ErrorKind::Device, "a copy from the host within a graph").at("device"));
+        }
         let to = self.pointer(to, data.len())?;
         // SAFETY: `pointer` proved room for the bytes in memory that this value owns, so `data` lies elsewhere.
         unsafe { to.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
@@ -156,6 +165,39 @@ impl Driver for Emulator {
     }
 
     unsafe fn launch(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()> {
+        if let Some(capture) = &mut self.capture {
+            capture.push((kernel, grid, params.to_vec()));
+            return Ok(());
+        }
+        self.run(kernel, grid, params)
+    }
+
+    fn begin_capture(&mut self) -> Result<()> {
+        if self.capture.replace(Vec::new()).is_some() {
+            return Err(Error::new(ErrorKind::Device, "a graph within a graph").at("device"));
+        }
+        Ok(())
+    }
+
+    fn end_capture(&mut self) -> Result<Graph> {
+        let none = || Error::new(ErrorKind::Device, "a graph that nobody began").at("device");
+        self.graphs.push(self.capture.take().ok_or_else(none)?);
+        Ok(Graph(self.graphs.len() - 1))
+    }
+
+    fn replay(&mut self, graph: Graph) -> Result<()> {
+        let launches = self.graphs.get(graph.0).cloned().ok_or_else(|| no_graph(graph))?;
+        launches.iter().try_for_each(|(kernel, grid, params)| self.run(*kernel, *grid, params))
+    }
+
+    fn nodes(&self, graph: Graph) -> Result<Nodes> {
+        let launches = self.graphs.get(graph.0).ok_or_else(|| no_graph(graph))?;
+        Ok(Nodes { kernels: launches.len(), ..Nodes::default() })
+    }
+}
+
+impl Emulator {
+    fn run(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()> {
         self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
         let launch = Launch { blocks: grid.blocks, threads: grid.threads, shared_bytes: grid.shared_bytes, seed: self.seed };
         let mut counts = Counts::default();

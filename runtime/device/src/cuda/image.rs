@@ -34,6 +34,9 @@ struct Params {
     reserved: u32,
 }
 
+/// `image.cu` says the same of its own.
+const _: () = assert!(size_of::<Params>() == 96);
+
 /// One camera's taps and its place for a picture, on the device.
 #[derive(Debug)]
 pub(super) struct Camera {

@@ -6,91 +6,22 @@
 
 #![expect(unsafe_code, reason = "a launch is a promise about its parameters")]
 
-use super::driver::{Grid, Kernel, SHARED_BYTES};
+mod limits;
+mod params;
+
+use super::Gpu;
+use super::driver::{Grid, Kernel};
 use super::fault::State;
-use super::{Address, Gpu};
 use crate::device::{KvCounts, KvLayout, KvRegions, PassKv, Pool};
 use crate::shape;
-use bytemuck::{Pod, Zeroable};
-use drivewam_core::config::MemoryPolicy;
+use bytemuck::Zeroable;
 use drivewam_core::dtype::DType;
 use drivewam_core::selection::policy::{check_forced, makes_room};
 use drivewam_core::selection::{Keys, Normalise, Policy, Provenance, Scored, Slot, SlotTable};
 use drivewam_core::{Error, ErrorKind, Result};
+use limits::{MOST_SCORED, QUERIES, THREADS, WARP_KEYS, check, narrow, on_tensor_cores, score_shared_bytes};
+use params::{PREDICTED, Params, Row, VALID};
 use std::ops::Range;
-
-/// `MOST_LAYERS` of `kv.cuh`.
-const MOST_LAYERS: usize = 64;
-/// Tokens that `score.cu` takes: nine warps of four times 16 keys, so that a thread may have 224 registers.
-const MOST_SCORED: usize = 576;
-/// Queries of a block of `score.cu`.
-const QUERIES: usize = 32;
-/// Columns that a warp takes at once.
-const COLUMNS: usize = 32;
-/// Threads of `check`, `scatter` and `choose`.
-const THREADS: u32 = 256;
-
-/// `Kv` of `kv.cuh`, field by field.
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct Params {
-    mem_k: [Address; MOST_LAYERS],
-    mem_v: [Address; MOST_LAYERS],
-    pass_k: [Address; MOST_LAYERS],
-    pass_v: [Address; MOST_LAYERS],
-    pass_q: [Address; MOST_LAYERS],
-    bias: Address,
-    table: Address,
-    inverse: Address,
-    inverse_new: Address,
-    partial: Address,
-    destinations: Address,
-    turns: Address,
-    stays: Address,
-    state: Address,
-    seed: u64,
-    layers: u32,
-    heads: u32,
-    width: u32,
-    sets: u32,
-    slots: u32,
-    pass_tokens: u32,
-    first: u32,
-    fresh: u32,
-    base: u32,
-    size: u32,
-    count: u32,
-    chunk: u32,
-    policy: u32,
-    in_order: u32,
-    predicted: u32,
-    counts: [u32; 3],
-    lambda: f32,
-    softmax: u32,
-    reach: u32,
-    scored_new: u32,
-    max_age_chunks: u32,
-    tiles: u32,
-    is_action: u32,
-    columns: u32,
-    action_tokens: u32,
-    time_pairs: u32,
-    height_pairs: u32,
-    reserved: u32,
-}
-
-/// `Slot` of `kv.cuh`, field by field.
-#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
-#[repr(C)]
-struct Row {
-    chunk: u32,
-    token: u32,
-    flags: u32,
-    score: f32,
-}
-
-const VALID: u32 = 1;
-const PREDICTED: u32 = 2;
 
 /// The memory of one ride.
 #[derive(Debug)]
@@ -98,51 +29,13 @@ pub(super) struct Kv {
     layout: KvLayout,
     regions: KvRegions,
     dtype: DType,
+    /// Of a block of `score.cu`.
+    queries: usize,
     /// What no commit changes.
     params: Params,
     counts: KvCounts,
     /// One layer's rows of the table, on their way to people.
     rows: Vec<Row>,
-}
-
-fn narrow(n: usize) -> Result<u32> {
-    u32::try_from(n).map_err(|e| Error::new(ErrorKind::Capacity, "a memory larger than its kernels count").at("memory").got(n).caused_by(e))
-}
-
-/// The largest pool that forgets under `policy`, for the layout's shape, and what bounds it.
-fn most_slots(layout: &KvLayout) -> usize {
-    match layout.policy {
-        MemoryPolicy::Full => usize::MAX,
-        MemoryPolicy::Fifo => (SHARED_BYTES - 16) / 32,
-        MemoryPolicy::Selective if layout.scoring.scored == Scored::PoolAndNew => MOST_SCORED.saturating_sub(layout.pass_tokens),
-        MemoryPolicy::Selective => MOST_SCORED,
-    }
-}
-
-/// Proves that the kernels take the layout.
-fn check(layout: &KvLayout) -> Result<()> {
-    let refused = |key: &str, got: usize, wanted: String| {
-        Err(Error::new(ErrorKind::Capacity, "more than the CUDA kernels take").at(key).got(got).wanted(wanted))
-    };
-    if layout.layers > MOST_LAYERS {
-        return refused("model.layers", layout.layers, format!("at most {MOST_LAYERS}"));
-    }
-    // The sums of every warp and the queries lie in shared memory, in f32 at worst.
-    let most = MOST_SCORED / 64;
-    let shared = QUERIES * (layout.head_dim * 4 + 64) + (most + 1) * (layout.head_dim + QUERIES) * 4 + 4;
-    if !layout.head_dim.is_multiple_of(COLUMNS) || shared > SHARED_BYTES {
-        return refused(
-            "model.head_dim",
-            layout.head_dim,
-            format!("a multiple of {COLUMNS}, with all that a block shares in {SHARED_BYTES} bytes"),
-        );
-    }
-    for (key, slots) in [("memory.video_slots", layout.video_slots), ("memory.action_slots", layout.action_slots)] {
-        if slots > most_slots(layout) {
-            return refused(key, slots, format!("at most {} under policy {:?}", most_slots(layout), layout.policy));
-        }
-    }
-    Ok(())
 }
 
 impl Kv {
@@ -155,9 +48,10 @@ impl Kv {
         check(&layout)?;
         let sets = layout.scoring.sets(layout.heads);
         let (jobs, slots, pass) = (layout.layers * sets, layout.slots(), layout.pass_tokens);
-        let tiles = pass.div_ceil(QUERIES).max(1);
+        let queries = QUERIES[usize::from(!on_tensor_cores(&layout, dtype))];
+        let tiles = pass.div_ceil(queries).max(1);
         let scored = layout.video_slots.max(layout.action_slots).min(MOST_SCORED) + pass;
-        let turns: Vec<f64> = layout.rope.turns().collect();
+        let turns = layout.rope.turns();
         let [time_pairs, height_pairs, _] = layout.rope.pairs();
         let scoring = &layout.scoring;
         let mut params = Params {
@@ -170,6 +64,7 @@ impl Kv {
             turns: gpu.driver.allocate(turns.len() * 8)?,
             stays: gpu.driver.allocate(layout.video_slots.max(layout.action_slots))?,
             state: gpu.state,
+            chunk: gpu.driver.allocate(4)?,
             layers: narrow(layout.layers)?,
             heads: narrow(layout.heads)?,
             width: narrow(layout.head_dim)?,
@@ -191,7 +86,7 @@ impl Kv {
             (params.mem_k[layer], params.mem_v[layer]) = (gpu.at(regions.k[layer])?, gpu.at(regions.v[layer])?);
         }
         let rows = vec![Row::default(); sets * slots];
-        let mut kv = Self { layout, regions, dtype, params, counts: KvCounts::default(), rows };
+        let mut kv = Self { layout, regions, dtype, queries, params, counts: KvCounts::default(), rows };
         kv.clear(gpu)?;
         Ok(kv)
     }
@@ -260,10 +155,10 @@ impl Kv {
 
     /// Writes rows of a pass into the tail, in place of what was there. Returns the bytes that it copies.
     pub(super) fn commit_predicted(&mut self, gpu: &mut Gpu, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<u64> {
-        let mut params = self.of_pass(gpu, pass, &rows)?;
+        let mut params = self.of_pass(gpu, chunk, pass, &rows)?;
         shape::tail(&self.layout, &rows)?;
         let tail = self.layout.tail();
-        (params.chunk, params.base, params.size) = (chunk, narrow(tail.start)?, narrow(tail.len())?);
+        (params.base, params.size) = (narrow(tail.start)?, narrow(tail.len())?);
         (params.in_order, params.predicted) = (1, 1);
         if rows.is_empty() {
             self.drop_predicted(gpu)?;
@@ -286,7 +181,7 @@ impl Kv {
         pass: &PassKv,
         rows: Range<usize>,
     ) -> Result<u64> {
-        let mut params = self.of_pass(gpu, pass, &rows)?;
+        let mut params = self.of_pass(gpu, chunk, pass, &rows)?;
         let range = self.layout.pool(pool);
         let count = match pool {
             Pool::Video => self.counts.video,
@@ -296,7 +191,7 @@ impl Kv {
         if rows.is_empty() {
             return Ok(0);
         }
-        (params.chunk, params.base, params.size, params.count) = (chunk, narrow(range.start)?, narrow(range.len())?, narrow(count)?);
+        (params.base, params.size, params.count) = (narrow(range.start)?, narrow(range.len())?, narrow(count)?);
         params.is_action = u32::from(pool == Pool::Action);
         params.in_order = u32::from(!forgets);
         params.policy = match policy {
@@ -336,9 +231,17 @@ impl Kv {
         Ok(self.bytes(rows.len()))
     }
 
-    /// The parameters of any commit of `rows`.
-    fn of_pass(&self, gpu: &Gpu, pass: &PassKv, rows: &Range<usize>) -> Result<Params> {
+    /// Where a graph's commits take their chunk from.
+    pub(super) fn set_chunk(&self, gpu: &mut Gpu, chunk: u32) -> Result<()> {
+        gpu.driver.write(self.params.chunk, bytemuck::bytes_of(&chunk))
+    }
+
+    /// The parameters of any commit of `rows`, whose chunk is told unless a graph is being made of it.
+    fn of_pass(&self, gpu: &mut Gpu, chunk: u32, pass: &PassKv, rows: &Range<usize>) -> Result<Params> {
         shape::pass(&gpu.plan, (&self.layout, &self.regions, self.dtype), pass, rows)?;
+        if !gpu.captures {
+            self.set_chunk(gpu, chunk)?;
+        }
         let mut params = self.params;
         for layer in 0..self.layout.layers {
             params.pass_k[layer] = gpu.at(pass.k[layer])?;
@@ -346,7 +249,7 @@ impl Kv {
             params.pass_q[layer] = gpu.at(pass.q[layer])?;
         }
         (params.pass_tokens, params.first, params.fresh) = (narrow(pass.tokens)?, narrow(rows.start)?, narrow(rows.len())?);
-        params.tiles = narrow(rows.len().div_ceil(QUERIES))?;
+        params.tiles = narrow(rows.len().div_ceil(self.queries))?;
         let KvCounts { video, action, tail } = self.counts;
         params.counts = [narrow(video)?, narrow(action)?, narrow(tail)?];
         Ok(params)
@@ -371,8 +274,6 @@ impl Kv {
 
     fn launch(&self, gpu: &mut Gpu, kernel: Kernel, params: &Params) -> Result<()> {
         let scored = params.count + if params.scored_new == 0 { 0 } else { params.fresh };
-        let (width, element) = (params.width, if matches!(kernel, Kernel::ScoreF16 | Kernel::ScoreBf16) { 2 } else { 4 });
-        let queries = QUERIES as u32;
         let grid = match kernel {
             Kernel::Choose => {
                 Grid { blocks: [self.jobs(), 1], threads: THREADS, shared_bytes: 16 * params.count + 12 * scored + 4 * params.size + 8 }
@@ -384,9 +285,10 @@ impl Kv {
                 Grid { blocks: [params.fresh, self.jobs()], threads: THREADS, shared_bytes: 0 }
             }
             _ => {
-                let warps = scored.div_ceil(64).max(1);
-                let shared_bytes = queries * (width * element + 64) + (warps + 1) * (width + queries) * 4 + 4;
-                Grid { blocks: [params.tiles, self.jobs()], threads: 32 * warps, shared_bytes }
+                let element = if on_tensor_cores(&self.layout, self.dtype) { 2 } else { 4 };
+                let warps = (scored as usize).div_ceil(WARP_KEYS).max(1);
+                let shared_bytes = narrow(score_shared_bytes(self.queries, self.layout.head_dim, element, warps))?;
+                Grid { blocks: [params.tiles, self.jobs()], threads: 32 * narrow(warps)?, shared_bytes }
             }
         };
         // SAFETY: the parameters are those of every kernel of the memory; regions were proved to be of the plan and of the layout's shape, work space was

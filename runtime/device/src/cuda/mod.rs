@@ -5,17 +5,22 @@
 //! which slots a selection chose. What the device finds wrong while it works (a number that is not finite) waits there and surfaces at the next
 //! [`Device::settle`] or [`Device::download`]; until then nothing more is written into the memory.
 
+pub mod cubins;
 mod driver;
 #[cfg(feature = "emulator")]
 mod emulator;
 mod fault;
 mod image;
 mod kv;
+mod nvidia;
+#[cfg(feature = "nvrtc")]
+pub mod nvrtc;
 mod solver;
 
-pub use driver::{Driver, Grid, Kernel};
+pub use driver::{Driver, Graph, Grid, Kernel, Nodes};
 #[cfg(feature = "emulator")]
 pub use emulator::{Counts, Emulator};
+pub use nvidia::Nvidia;
 
 use crate::device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
 use crate::host::HostArena;
@@ -52,6 +57,8 @@ pub(crate) struct Gpu {
     state: Address,
     /// Numbers of 16 bits on their way in or out.
     shorts: Vec<u16>,
+    /// Operations are being written down, not done.
+    captures: bool,
 }
 
 impl Gpu {
@@ -104,11 +111,51 @@ impl CudaDevice {
         let shorts = plan.rows().iter().map(|row| row.region).filter(|r| matches!(r.dtype(), DType::F16 | DType::Bf16));
         let most = shorts.map(|r| r.len()).max().unwrap_or(0);
         Ok(Self {
-            gpu: Gpu { driver, plan, base, state, shorts: vec![u16::MAX; most] },
+            gpu: Gpu { driver, plan, base, state, shorts: vec![u16::MAX; most], captures: false },
             camera: None,
             kv: None,
             traffic: Traffic::default(),
         })
+    }
+
+    /// Makes a graph of `operations`, which are then not done: steps, and commits of full pools. Warm. The driver refuses copies in it.
+    ///
+    /// # Errors
+    /// Of the operations; `Usage` when they would fill slots, which a second time they would not; `Device`.
+    pub fn capture(&mut self, operations: impl FnOnce(&mut Self) -> Result<()>) -> Result<Graph> {
+        let before = self.kv_counts();
+        self.gpu.driver.begin_capture()?;
+        self.gpu.captures = true;
+        let done = operations(self);
+        self.gpu.captures = false;
+        let graph = self.gpu.driver.end_capture();
+        let after = self.kv_counts();
+        done?;
+        if before != after {
+            return Err(Error::new(ErrorKind::Usage, "a graph of commits that fill free slots")
+                .at("memory")
+                .got(format!("{before:?}, then {after:?}"))
+                .wanted("a memory that is full already"));
+        }
+        graph
+    }
+
+    /// Does what a graph of this device holds, with `chunk` as the number of the chunk that its commits bring. Does not allocate.
+    ///
+    /// # Errors
+    /// `Usage` before `kv_open`, or for a graph of another device; `Device`.
+    pub fn replay(&mut self, graph: Graph, chunk: u32) -> Result<()> {
+        let (kv, gpu) = self.kv()?;
+        kv.set_chunk(gpu, chunk)?;
+        gpu.driver.replay(graph)
+    }
+
+    /// What a graph of this device is made of.
+    ///
+    /// # Errors
+    /// `Usage` for a graph of another device; `Device`.
+    pub fn nodes(&self, graph: Graph) -> Result<Nodes> {
+        self.gpu.driver.nodes(graph)
     }
 
     fn kv(&mut self) -> Result<(&mut Kv, &mut Gpu)> {

@@ -43,6 +43,9 @@ struct FillParams {
     reserved: u32,
 }
 
+/// `solver.cu` says the same of its own.
+const _: () = assert!(size_of::<Params>() == 232 && size_of::<FillParams>() == 24);
+
 /// Blocks of [`THREADS`] for `len` threads.
 pub(super) fn blocks(len: usize) -> Result<Grid> {
     let too_many = |_| Error::new(ErrorKind::Usage, "a launch of too many blocks").at("device").got(len);

@@ -1,0 +1,250 @@
+// A driver library without a GPU, for tests: the functions that ../src/cuda/nvidia.rs calls, on top of the emulator.
+//
+// A stream is a list of what was asked for, and nothing is done before somebody waits: a host that reuses memory too early, reads before it has waited, or
+// gives back what is still in use, is found out. The environment says what the machine is like and what fails (see `setting`).
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "emulator.h"
+#include "launch.h"
+
+extern "C" const char* drivewam_emulate(const char*, const void*, uint32_t, const emulator::Launch*, emulator::Counts*);
+
+namespace {
+
+enum : int { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_BINARY = 209, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719, CAPTURE_UNSUPPORTED = 900 };
+
+// FAKE_CUDA_<NAME>, a number.
+unsigned long long setting(const char* name, unsigned long long otherwise) {
+    const char* text = std::getenv((std::string("FAKE_CUDA_") + name).c_str());
+    return text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+typedef std::function<int()> Work;
+
+struct Graph {
+    std::vector<Work> work;
+};
+
+struct Machine {
+    std::vector<Work> queue;          // of the one stream
+    Graph* capture = nullptr;         // where work goes while a graph is made
+    std::map<char*, size_t> memory;   // alive on the device
+    std::set<void*> pinned, graphs;
+    size_t used = 0;
+    unsigned long long launches = 0, seed = 1;
+    int sticky = SUCCESS;             // after a fault of the context every call has it
+    int retained = 0;
+};
+
+Machine machine;
+
+// What of the device lies at `address`, with `bytes` more.
+char* on_device(unsigned long long address, size_t bytes) {
+    char* at = reinterpret_cast<char*>(address);
+    auto after = machine.memory.upper_bound(at);
+    if (after == machine.memory.begin()) return nullptr;
+    --after;
+    return at + bytes <= after->first + after->second ? at : nullptr;
+}
+
+int push(Work work) {
+    if (machine.sticky) return machine.sticky;
+    (machine.capture ? machine.capture->work : machine.queue).push_back(std::move(work));
+    return SUCCESS;
+}
+
+int finish() {
+    if (machine.capture) return CAPTURE_UNSUPPORTED;
+    std::vector<Work> queue;
+    queue.swap(machine.queue);
+    for (const Work& work : queue) {
+        if (machine.sticky) break;
+        machine.sticky = work();
+    }
+    return machine.sticky;
+}
+
+// Every multiprocessor has this many registers, which a block of a kernel must not exceed; the numbers that ptxas gives are checked elsewhere.
+int run(const std::string& kernel, const std::vector<char>& params, const emulator::Launch& launch) {
+    if (++machine.launches == setting("FAIL_LAUNCH", 0)) return ILLEGAL_ADDRESS;
+    emulator::Launch seeded = launch;
+    seeded.seed = machine.seed = machine.seed * 0x5851f42d4c957f2dull + 1;
+    emulator::Counts counts;
+    const char* refused = drivewam_emulate(kernel.c_str(), params.data(), static_cast<uint32_t>(params.size()), &seeded, &counts);
+    if (refused) std::fprintf(stderr, "%s: %s\n", kernel.c_str(), refused);
+    return refused ? LAUNCH_FAILED : SUCCESS;
+}
+
+// Sizes of the kernels' parameters, which a real driver reads from the cubin.
+const std::map<std::string, size_t> PARAMS = {{"solver", 232}, {"fill", 24}, {"image", 96}};
+
+}  // namespace
+
+extern "C" {
+
+int cuInit(unsigned) { return SUCCESS; }
+int cuDriverGetVersion(int* version) { return *version = static_cast<int>(setting("VERSION", 13000)), SUCCESS; }
+int cuDeviceGetCount(int* count) { return *count = static_cast<int>(setting("COUNT", 1)), SUCCESS; }
+int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, SUCCESS; }
+int cuDeviceGetName(char* name, int len, int) { return std::snprintf(name, len, "no GPU, a test"), SUCCESS; }
+
+int cuDeviceGetAttribute(int* value, int attribute, int) {
+    const int capability = static_cast<int>(setting("CAPABILITY", 90));
+    *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : 0;
+    return SUCCESS;
+}
+
+int cuDevicePrimaryCtxRetain(void** context, int) { return *context = &machine, ++machine.retained, SUCCESS; }
+
+int cuDevicePrimaryCtxRelease_v2(int) {
+    // A context that still owns something was left in the wrong order.
+    const bool last = --machine.retained == 0;
+    const bool clean = !last || (machine.memory.empty() && machine.pinned.empty() && machine.graphs.empty() && machine.queue.empty());
+    return machine.sticky || (clean && !setting("FAIL_RELEASE", 0)) ? machine.sticky : INVALID_VALUE;
+}
+
+int cuCtxSetCurrent(void*) { return machine.retained > 0 ? SUCCESS : INVALID_VALUE; }
+int cuStreamCreate(void** stream, unsigned) { return *stream = &machine.queue, SUCCESS; }
+int cuStreamSynchronize(void*) { return finish(); }
+int cuStreamDestroy_v2(void*) { return machine.sticky; }
+
+int cuModuleLoadData(void** module, const void* image) {
+    if (!std::strstr(static_cast<const char*>(image), "kernels")) return NO_BINARY;
+    return *module = &machine, SUCCESS;
+}
+
+int cuModuleUnload(void*) { return machine.sticky; }
+
+int cuModuleGetFunction(void** function, void*, const char* name) {
+    static std::set<std::string> names;
+    *function = const_cast<std::string*>(&*names.insert(name).first);
+    return SUCCESS;
+}
+
+int cuMemGetInfo_v2(size_t* free, size_t* total) {
+    *total = setting("MEMORY", 1ull << 30);
+    *free = *total - machine.used;
+    return machine.sticky;
+}
+
+int cuMemAlloc_v2(unsigned long long* address, size_t bytes) {
+    if (machine.capture) return CAPTURE_UNSUPPORTED;
+    char* at = static_cast<char*>(std::aligned_alloc(256, (bytes + 255) / 256 * 256));
+    std::memset(at, 0xa5, bytes);  // not zero: nobody promised that
+    machine.memory[at] = bytes;
+    machine.used += bytes;
+    *address = reinterpret_cast<unsigned long long>(at);
+    return machine.sticky;
+}
+
+int cuMemFree_v2(unsigned long long address) {
+    auto found = machine.memory.find(reinterpret_cast<char*>(address));
+    if (found == machine.memory.end() || !machine.queue.empty()) return INVALID_VALUE;
+    machine.used -= found->second;
+    std::free(found->first);
+    machine.memory.erase(found);
+    return machine.sticky;
+}
+
+int cuMemHostAlloc(void** at, size_t bytes, unsigned) {
+    *at = std::aligned_alloc(256, bytes);
+    std::memset(*at, 0xa5, bytes);
+    machine.pinned.insert(*at);
+    return SUCCESS;
+}
+
+int cuMemFreeHost(void* at) {
+    if (!machine.pinned.erase(at) || !machine.queue.empty()) return INVALID_VALUE;
+    std::free(at);
+    return machine.sticky;
+}
+
+int cuMemsetD8Async(unsigned long long to, unsigned char value, size_t bytes, void*) {
+    char* at = on_device(to, bytes);
+    if (!at) return INVALID_VALUE;
+    return push([=] { return std::memset(at, value, bytes), SUCCESS; });
+}
+
+int cuMemcpyHtoDAsync_v2(unsigned long long to, const void* from, size_t bytes, void*) {
+    char* at = on_device(to, bytes);
+    if (!at || machine.capture) return at ? CAPTURE_UNSUPPORTED : INVALID_VALUE;
+    return push([=] { return std::memcpy(at, from, bytes), SUCCESS; });
+}
+
+int cuMemcpyDtoHAsync_v2(void* to, unsigned long long from, size_t bytes, void*) {
+    char* at = on_device(from, bytes);
+    if (!at || machine.capture) return at ? CAPTURE_UNSUPPORTED : INVALID_VALUE;
+    return push([=] { return std::memcpy(to, at, bytes), SUCCESS; });
+}
+
+int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned, unsigned threads, unsigned, unsigned, unsigned shared, void*, void** params,
+                   void**) {
+    const std::string kernel = *static_cast<std::string*>(function);
+    if (x == 0 || y == 0 || x > 0x7fffffff || y > 65535 || threads > 1024 || shared > 48 * 1024) return INVALID_VALUE;
+    const auto known = PARAMS.find(kernel);
+    const size_t bytes = known == PARAMS.end() ? 2760 : known->second;
+    const char* first = static_cast<const char*>(params[0]);
+    // Copied now, as a driver does: the caller's may be gone when the work is done.
+    const std::vector<char> copy(first, first + bytes);
+    const emulator::Launch launch = {{x, y}, threads, shared, 0};
+    return push([=] { return run(kernel, copy, launch); });
+}
+
+int cuStreamBeginCapture_v2(void*, int) {
+    if (machine.capture) return CAPTURE_UNSUPPORTED;
+    machine.capture = new Graph;
+    return SUCCESS;
+}
+
+int cuStreamEndCapture(void*, void** graph) {
+    if (!machine.capture) return INVALID_VALUE;
+    machine.graphs.insert(*graph = machine.capture);
+    machine.capture = nullptr;
+    return SUCCESS;
+}
+
+int cuGraphInstantiateWithFlags(void** exec, void* graph, unsigned long long) {
+    machine.graphs.insert(*exec = new Graph(*static_cast<Graph*>(graph)));
+    return SUCCESS;
+}
+
+int cuGraphUpload(void*, void*) { return SUCCESS; }
+
+int cuGraphLaunch(void* exec, void*) {
+    for (const Work& work : static_cast<Graph*>(exec)->work) push(work);
+    return machine.sticky;
+}
+
+int cuGraphGetNodes(void* graph, void** nodes, size_t* count) {
+    const size_t all = static_cast<Graph*>(graph)->work.size();
+    for (size_t i = 0; nodes && i < *count && i < all; ++i) nodes[i] = &static_cast<Graph*>(graph)->work[i];
+    return *count = all, SUCCESS;
+}
+
+int cuGraphNodeGetType(void*, unsigned* kind) { return *kind = static_cast<unsigned>(setting("NODE_KIND", 0)), SUCCESS; }
+
+int cuGraphDestroy(void* graph) {
+    if (!machine.graphs.erase(graph)) return INVALID_VALUE;
+    return delete static_cast<Graph*>(graph), SUCCESS;
+}
+
+int cuGraphExecDestroy(void* exec) { return cuGraphDestroy(exec); }
+
+int cuGetErrorName(int code, const char** text) {
+    *text = code == ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS" : code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR";
+    return SUCCESS;
+}
+
+int cuGetErrorString(int code, const char** text) {
+    static thread_local char words[32];
+    std::snprintf(words, sizeof words, "code %d", code);
+    return *text = words, SUCCESS;
+}
+}

@@ -1,0 +1,72 @@
+//! What the memory's kernels take: shapes beyond it are refused in Warm.
+
+use crate::cuda::driver::SHARED_BYTES;
+use crate::device::KvLayout;
+use drivewam_core::config::MemoryPolicy;
+use drivewam_core::dtype::DType;
+use drivewam_core::selection::{Keys, Scored};
+use drivewam_core::{Error, ErrorKind, Result};
+
+/// `MOST_LAYERS` of `kv.cuh`.
+pub(super) const MOST_LAYERS: usize = 64;
+/// Keys of a warp of `score.cu`, and its most warps: so that a thread may have 168 registers.
+pub(super) const WARP_KEYS: usize = 48;
+pub(super) const MOST_WARPS: usize = 12;
+/// Tokens that `score.cu` takes.
+pub(super) const MOST_SCORED: usize = MOST_WARPS * WARP_KEYS;
+/// Queries of a block of `score.cu`, on tensor cores and without.
+pub(super) const QUERIES: [usize; 2] = [32, 16];
+/// Columns that a warp takes at once.
+pub(super) const COLUMNS: usize = 32;
+/// Threads of `check`, `scatter` and `choose`.
+pub(super) const THREADS: u32 = 256;
+
+pub(super) fn narrow(n: usize) -> Result<u32> {
+    u32::try_from(n).map_err(|e| Error::new(ErrorKind::Capacity, "a memory larger than its kernels count").at("memory").got(n).caused_by(e))
+}
+
+/// The largest pool that forgets under `policy`, for the layout's shape, and what bounds it.
+pub(super) fn most_slots(layout: &KvLayout) -> usize {
+    match layout.policy {
+        MemoryPolicy::Full => usize::MAX,
+        MemoryPolicy::Fifo => (SHARED_BYTES - 16) / 32,
+        MemoryPolicy::Selective if layout.scoring.scored == Scored::PoolAndNew => MOST_SCORED.saturating_sub(layout.pass_tokens),
+        MemoryPolicy::Selective => MOST_SCORED,
+    }
+}
+
+/// Proves that the kernels take the layout.
+pub(super) fn check(layout: &KvLayout) -> Result<()> {
+    let refused = |key: &str, got: usize, wanted: String| {
+        Err(Error::new(ErrorKind::Capacity, "more than the CUDA kernels take").at(key).got(got).wanted(wanted))
+    };
+    if layout.layers > MOST_LAYERS {
+        return refused("model.layers", layout.layers, format!("at most {MOST_LAYERS}"));
+    }
+    // The sums of every warp and the queries lie in shared memory, in f32 at worst.
+    let shared =
+        score_shared_bytes(QUERIES[0], layout.head_dim, 2, MOST_WARPS).max(score_shared_bytes(QUERIES[1], layout.head_dim, 4, MOST_WARPS));
+    if !layout.head_dim.is_multiple_of(COLUMNS) || shared > SHARED_BYTES {
+        return refused(
+            "model.head_dim",
+            layout.head_dim,
+            format!("a multiple of {COLUMNS}, with all that a block shares in {SHARED_BYTES} bytes"),
+        );
+    }
+    for (key, slots) in [("memory.video_slots", layout.video_slots), ("memory.action_slots", layout.action_slots)] {
+        if slots > most_slots(layout) {
+            return refused(key, slots, format!("at most {} under policy {:?}", most_slots(layout), layout.policy));
+        }
+    }
+    Ok(())
+}
+
+/// What a block of `score.cu` shares: queries of `element` bytes a number, a sum per warp and over all, a peak per query, a word.
+pub(super) fn score_shared_bytes(queries: usize, width: usize, element: usize, warps: usize) -> usize {
+    queries * (width * element + 64) + (warps + 1) * (width + queries) * 4 + 4
+}
+
+/// Whether the keys are multiplied on tensor cores.
+pub(super) fn on_tensor_cores(layout: &KvLayout, dtype: DType) -> bool {
+    dtype != DType::F32 && layout.scoring.keys == Keys::PostRope
+}

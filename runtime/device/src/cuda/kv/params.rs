@@ -1,0 +1,69 @@
+//! What the memory's kernels are told: the structs of `kernels/kv.cuh`.
+
+use super::super::Address;
+use super::limits::MOST_LAYERS;
+use bytemuck::{Pod, Zeroable};
+
+/// `Kv` of `kv.cuh`, field by field.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Params {
+    pub(super) mem_k: [Address; MOST_LAYERS],
+    pub(super) mem_v: [Address; MOST_LAYERS],
+    pub(super) pass_k: [Address; MOST_LAYERS],
+    pub(super) pass_v: [Address; MOST_LAYERS],
+    pub(super) pass_q: [Address; MOST_LAYERS],
+    pub(super) bias: Address,
+    pub(super) table: Address,
+    pub(super) inverse: Address,
+    pub(super) inverse_new: Address,
+    pub(super) partial: Address,
+    pub(super) destinations: Address,
+    pub(super) turns: Address,
+    pub(super) stays: Address,
+    pub(super) state: Address,
+    pub(super) chunk: Address,
+    pub(super) seed: u64,
+    pub(super) layers: u32,
+    pub(super) heads: u32,
+    pub(super) width: u32,
+    pub(super) sets: u32,
+    pub(super) slots: u32,
+    pub(super) pass_tokens: u32,
+    pub(super) first: u32,
+    pub(super) fresh: u32,
+    pub(super) base: u32,
+    pub(super) size: u32,
+    pub(super) count: u32,
+    pub(super) policy: u32,
+    pub(super) in_order: u32,
+    pub(super) predicted: u32,
+    pub(super) counts: [u32; 3],
+    pub(super) lambda: f32,
+    pub(super) softmax: u32,
+    pub(super) reach: u32,
+    pub(super) scored_new: u32,
+    pub(super) max_age_chunks: u32,
+    pub(super) tiles: u32,
+    pub(super) is_action: u32,
+    pub(super) columns: u32,
+    pub(super) action_tokens: u32,
+    pub(super) time_pairs: u32,
+    pub(super) height_pairs: u32,
+}
+
+/// `kv.cuh` says the same of its own.
+const _: () = assert!(size_of::<Params>() == 2760);
+
+/// `Slot` of `kv.cuh`, field by field.
+#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Row {
+    pub(super) chunk: u32,
+    pub(super) token: u32,
+    pub(super) flags: u32,
+    pub(super) score: f32,
+}
+
+pub(super) const VALID: u32 = 1;
+pub(super) const PREDICTED: u32 = 2;

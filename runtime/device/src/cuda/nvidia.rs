@@ -1,0 +1,405 @@
+//! The vendor's driver, opened at run time through `cudarc`: one context, one stream, one module of kernels.
+//!
+//! Everything is ordered by the one stream, so there are no events. Copies go through pinned memory made in Warm: what is written is staged and sent
+//! while the host goes on, what is read is waited for. In Run a launch, a copy and a replay allocate nothing. Handles are given back in the reverse of
+//! the order in which they were made, after the stream has come to rest; what fails then is told by the next [`Nvidia::open`] of the process.
+
+#![expect(unsafe_code, reason = "calls the vendor's driver through cudarc's thin layer")]
+
+use super::Address;
+use super::cubins::Manifest;
+use super::driver::{Driver, Graph, Grid, Kernel, Nodes, no_graph};
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys;
+use drivewam_core::{Error, ErrorKind, Result};
+use std::ffi::{c_int, c_void};
+use std::path::Path;
+use std::ptr::null_mut;
+use std::sync::{Mutex, PoisonError};
+
+/// The oldest driver whose functions are called: CUDA 12.2, JetPack 6.
+const OLDEST_DRIVER: i32 = 12020;
+/// Pinned memory for copies in each direction.
+const STAGING_BYTES: usize = 8 << 20;
+
+/// What went wrong while a driver was dropped.
+static DROPPED: Mutex<Option<Error>> = Mutex::new(None);
+
+/// One GPU, ready to run the kernels.
+#[derive(Debug)]
+pub struct Nvidia {
+    words: String,
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    module: sys::CUmodule,
+    functions: [sys::CUfunction; Kernel::ALL.len()],
+    memory: Vec<sys::CUdeviceptr>,
+    /// Pinned, [`STAGING_BYTES`] long, for writes: up to `staged` it holds what is still on its way.
+    outbox: *mut u8,
+    staged: usize,
+    /// The same for reads.
+    inbox: *mut u8,
+    graphs: Vec<(sys::CUgraph, sys::CUgraphExec)>,
+    captures: bool,
+    /// After a fault that the context does not survive nothing works any more.
+    lost: bool,
+}
+
+// SAFETY: handles of the driver are tied to a context and to no thread; `enter` makes the context current on whatever thread calls.
+unsafe impl Send for Nvidia {}
+
+fn fault(what: &str) -> Error {
+    Error::new(ErrorKind::Device, what).at("device")
+}
+
+/// What the driver says of a failed call.
+fn failed(what: &str, error: DriverError) -> Error {
+    let name = error.error_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|_| format!("{:?}", error.0));
+    let text = error.error_string().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+    fault(what).got(format!("{name}: {text}"))
+}
+
+/// Whether a context is of no use after this.
+fn is_fatal(error: DriverError) -> bool {
+    use sys::CUresult as R;
+    matches!(
+        error.0,
+        R::CUDA_ERROR_ILLEGAL_ADDRESS
+            | R::CUDA_ERROR_LAUNCH_FAILED
+            | R::CUDA_ERROR_LAUNCH_TIMEOUT
+            | R::CUDA_ERROR_MISALIGNED_ADDRESS
+            | R::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | R::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | R::CUDA_ERROR_INVALID_PC
+            | R::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | R::CUDA_ERROR_ECC_UNCORRECTABLE
+            | R::CUDA_ERROR_ASSERT
+            | R::CUDA_ERROR_CONTEXT_IS_DESTROYED
+            | R::CUDA_ERROR_UNKNOWN
+    )
+}
+
+impl Nvidia {
+    /// Opens GPU `ordinal` and loads its kernels from the folder `kernels`, which `build_kernels` wrote. Warm.
+    ///
+    /// # Errors
+    /// `Device` when no driver is installed, it is too old, there is no such GPU, or an earlier one failed while it was given back; `Manifest` when no kernels
+    /// are vouched for that it can run.
+    pub fn open(ordinal: i32, kernels: &Path) -> Result<Self> {
+        if let Some(error) = DROPPED.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error);
+        }
+        // SAFETY: opens and closes the driver's library, whose initialisers are the vendor's.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(fault("no NVIDIA driver is installed (libcuda.so)").wanted("a GPU and its driver, or the host device"));
+        }
+        result::init().map_err(|e| failed("the driver does not start", e))?;
+        let mut version: c_int = 0;
+        // SAFETY: the place lives through the call.
+        unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(|e| failed("the driver does not tell its version", e))?;
+        if version < OLDEST_DRIVER {
+            let words = |v: i32| format!("CUDA {}.{}", v / 1000, v % 1000 / 10);
+            return Err(fault("the driver is too old").got(words(version)).wanted(format!("{} or later", words(OLDEST_DRIVER))));
+        }
+        let count = result::device::get_count().map_err(|e| failed("the driver does not count its GPUs", e))?;
+        if !(0..count).contains(&ordinal) {
+            return Err(fault("no such GPU").got(ordinal).wanted(format!("below {count}")));
+        }
+        let device = result::device::get(ordinal).map_err(|e| failed("the GPU cannot be opened", e))?;
+        let name = result::device::get_name(device).map_err(|e| failed("the GPU does not tell its name", e))?;
+        let attribute = |which| -> Result<u32> {
+            // SAFETY: `device` is from the driver.
+            let value =
+                unsafe { result::device::get_attribute(device, which) }.map_err(|e| failed("the GPU does not tell an attribute", e))?;
+            Ok(u32::try_from(value).unwrap_or(0))
+        };
+        let capability = (
+            attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        );
+        let manifest = Manifest::read(kernels)?;
+        let entry = manifest.for_device(capability)?;
+        let mut code = entry.load(kernels)?;
+        // PTX is text, which the driver reads up to a zero.
+        code.push(0);
+        let words = format!(
+            "{name}, compute capability {}.{}, driver CUDA {}.{}, kernels {}",
+            capability.0,
+            capability.1,
+            version / 1000,
+            version % 1000 / 10,
+            entry.file
+        );
+        // SAFETY: `device` is from the driver.
+        let context = unsafe { result::primary_ctx::retain(device) }.map_err(|e| failed("the GPU gives no context", e))?;
+        let mut nvidia = Self {
+            words,
+            device,
+            context,
+            stream: null_mut(),
+            module: null_mut(),
+            functions: [null_mut(); Kernel::ALL.len()],
+            memory: Vec::new(),
+            outbox: null_mut(),
+            staged: 0,
+            inbox: null_mut(),
+            graphs: Vec::new(),
+            captures: false,
+            lost: false,
+        };
+        // From here on `drop` gives back what was made.
+        nvidia.enter()?;
+        nvidia.stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(|e| failed("no stream", e))?;
+        // SAFETY: `code` is what the manifest vouches for, ends in a zero, and lives through the call, which copies it.
+        nvidia.module =
+            unsafe { result::module::load_data(code.as_ptr().cast()) }.map_err(|e| failed("the kernels do not load", e).at(&entry.file))?;
+        for (function, kernel) in nvidia.functions.iter_mut().zip(Kernel::ALL) {
+            let missing = |e| failed("a kernel is missing", e).at(kernel.name().to_string_lossy());
+            // SAFETY: the module was loaded above.
+            *function = unsafe { result::module::get_function(nvidia.module, kernel.name().to_owned()) }.map_err(missing)?;
+        }
+        for staging in [&mut nvidia.outbox, &mut nvidia.inbox] {
+            // SAFETY: the context is current; the memory is used as bytes that are written before they are read.
+            *staging = unsafe { result::malloc_host(STAGING_BYTES, 0) }.map_err(|e| failed("no pinned memory", e))?.cast();
+        }
+        Ok(nvidia)
+    }
+
+    /// Makes the context current on this thread.
+    fn enter(&self) -> Result<()> {
+        if self.lost {
+            return Err(fault("the device is lost after an earlier fault").wanted("a new process"));
+        }
+        // SAFETY: the context is retained until `drop`.
+        unsafe { result::ctx::set_current(self.context) }.map_err(|e| failed("the context cannot be entered", e))
+    }
+
+    /// Takes the result of a call; a fault that the context does not survive loses the device.
+    fn told<T>(&mut self, what: &str, result: std::result::Result<T, DriverError>) -> Result<T> {
+        result.map_err(|error| {
+            self.lost |= is_fatal(error);
+            failed(what, error)
+        })
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        // SAFETY: the stream is alive until `drop`.
+        let done = unsafe { result::stream::synchronize(self.stream) };
+        self.staged = 0;
+        self.told("work on the device failed", done)
+    }
+
+    fn graph(&self, graph: Graph) -> Result<(sys::CUgraph, sys::CUgraphExec)> {
+        self.graphs.get(graph.0).copied().ok_or_else(|| no_graph(graph))
+    }
+
+    /// Gives everything back. Returns the first failure.
+    fn give_back(&mut self) -> std::result::Result<(), DriverError> {
+        let mut first = Ok(());
+        let mut note = |result: std::result::Result<(), DriverError>| {
+            if first.is_ok() {
+                first = result;
+            }
+        };
+        // SAFETY: the context is retained until the last line.
+        note(unsafe { result::ctx::set_current(self.context) });
+        if !self.stream.is_null() {
+            // SAFETY: made in `open`.
+            note(unsafe { result::stream::synchronize(self.stream) });
+        }
+        for (graph, exec) in self.graphs.drain(..) {
+            // SAFETY: made in `end_capture`, at rest, and never used again.
+            note(unsafe { result::graph::exec_destroy(exec) });
+            // SAFETY: as above.
+            note(unsafe { result::graph::destroy(graph) });
+        }
+        for staging in [self.inbox, self.outbox] {
+            if !staging.is_null() {
+                // SAFETY: made in `open` by `malloc_host`, and no copy is under way.
+                note(unsafe { result::free_host(staging.cast()) });
+            }
+        }
+        for address in self.memory.drain(..) {
+            // SAFETY: made in `allocate`, and no kernel is running.
+            note(unsafe { result::free_sync(address) });
+        }
+        if !self.module.is_null() {
+            // SAFETY: made in `open`, and no kernel is running.
+            note(unsafe { result::module::unload(self.module) });
+        }
+        if !self.stream.is_null() {
+            // SAFETY: made in `open`, at rest.
+            note(unsafe { result::stream::destroy(self.stream) });
+        }
+        // SAFETY: retained in `open`, once.
+        note(unsafe { result::primary_ctx::release(self.device) });
+        first
+    }
+}
+
+impl Drop for Nvidia {
+    fn drop(&mut self) {
+        let lost = self.lost;
+        if let Err(error) = self.give_back() {
+            // A lost device cannot give anything back: that was told already.
+            if !lost {
+                *DROPPED.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed("an earlier device could not be given back", error));
+            }
+        }
+    }
+}
+
+impl Driver for Nvidia {
+    fn describe(&self) -> String {
+        self.words.clone()
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<Address> {
+        self.enter()?;
+        let (free, total) = self.told("the device does not tell its free memory", result::mem_get_info())?;
+        let refused = || {
+            Error::new(ErrorKind::Capacity, "the device does not give the memory")
+                .at("device")
+                .got(format!("a need of {bytes} bytes"))
+                .wanted(format!(
+                    "at most the {free} that are free of {total}: free some, or lower `memory.video_slots` or `memory.action_slots`"
+                ))
+        };
+        if bytes > free {
+            return Err(refused());
+        }
+        // SAFETY: the context is current; the address is kept and freed in `drop`.
+        let address = match unsafe { result::malloc_sync(bytes.max(1)) } {
+            Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => return Err(refused()),
+            other => self.told("an allocation failed", other)?,
+        };
+        self.memory.push(address);
+        // SAFETY: `address` has that many bytes, and nothing else uses them yet.
+        let zeroed = unsafe { result::memset_d8_async(address, 0, bytes.max(1), self.stream) };
+        self.told("memory cannot be cleared", zeroed)?;
+        self.wait()?;
+        Ok(address)
+    }
+
+    fn write(&mut self, to: Address, data: &[u8]) -> Result<()> {
+        self.enter()?;
+        if self.captures {
+            return Err(fault("a copy from the host within a graph"));
+        }
+        let mut to = to;
+        for piece in data.chunks(STAGING_BYTES) {
+            if self.staged + piece.len() > STAGING_BYTES {
+                self.wait()?;
+            }
+            // SAFETY: the outbox is STAGING_BYTES long, and `staged + piece.len()` is at most that.
+            let place = unsafe { self.outbox.add(self.staged) };
+            // SAFETY: the place has room, nothing on its way lies there (`staged`), and `piece` is ordinary memory.
+            unsafe { place.copy_from_nonoverlapping(piece.as_ptr(), piece.len()) };
+            // SAFETY: the bytes were just written and stay until the stream has come to rest.
+            let staged = unsafe { std::slice::from_raw_parts(place, piece.len()) };
+            // SAFETY: the caller's address is of this driver's memory, with room for `data`; the source is pinned and is not touched until `wait`.
+            let sent = unsafe { result::memcpy_htod_async(to, staged, self.stream) };
+            self.told("a copy to the device failed", sent)?;
+            // The next place is aligned, whatever was sent.
+            self.staged = (self.staged + piece.len()).next_multiple_of(16).min(STAGING_BYTES);
+            to += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, from: Address, out: &mut [u8]) -> Result<()> {
+        self.enter()?;
+        let mut from = from;
+        for piece in out.chunks_mut(STAGING_BYTES) {
+            // SAFETY: the inbox is STAGING_BYTES long; it began as what `malloc_host` gave, which any bytes may be.
+            let staged = unsafe { std::slice::from_raw_parts_mut(self.inbox, piece.len()) };
+            // SAFETY: the caller's address is of this driver's memory; the target is pinned and not looked at before `wait`.
+            let sent = unsafe { result::memcpy_dtoh_async(staged, from, self.stream) };
+            self.told("a copy from the device failed", sent)?;
+            self.wait()?;
+            piece.copy_from_slice(staged);
+            from += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    unsafe fn launch(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()> {
+        self.enter()?;
+        let mut arguments = [params.as_ptr().cast_mut().cast::<c_void>()];
+        let [x, y] = grid.blocks;
+        let function = self.functions[kernel as usize];
+        // SAFETY: the caller vouches for the parameters, which the driver copies during the call; the function is of a loaded module.
+        let launched =
+            unsafe { result::launch_kernel(function, (x, y, 1), (grid.threads, 1, 1), grid.shared_bytes, self.stream, &mut arguments) };
+        self.told("a launch failed", launched).map_err(|e| e.at(kernel.name().to_string_lossy()).wanted(format!("a launch of {grid:?}")))
+    }
+
+    fn begin_capture(&mut self) -> Result<()> {
+        self.enter()?;
+        self.wait()?;
+        // SAFETY: the stream is alive and at rest.
+        let begun = unsafe { result::stream::begin_capture(self.stream, sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) };
+        self.told("a graph cannot be begun", begun)?;
+        self.captures = true;
+        Ok(())
+    }
+
+    fn end_capture(&mut self) -> Result<Graph> {
+        self.enter()?;
+        self.captures = false;
+        // SAFETY: the stream is alive.
+        let graph = unsafe { result::stream::end_capture(self.stream) };
+        let graph = self.told("a graph cannot be ended", graph)?;
+        // SAFETY: the graph was just made.
+        let exec = unsafe { result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)) };
+        let exec = match self.told("a graph cannot be made ready", exec) {
+            Ok(exec) => exec,
+            Err(error) => {
+                // SAFETY: made above, and used by nobody. The error that is told is the first.
+                let _ = unsafe { result::graph::destroy(graph) };
+                return Err(error);
+            }
+        };
+        self.graphs.push((graph, exec));
+        // SAFETY: both are alive.
+        let uploaded = unsafe { result::graph::upload(exec, self.stream) };
+        self.told("a graph cannot be sent to the device", uploaded)?;
+        self.wait()?;
+        Ok(Graph(self.graphs.len() - 1))
+    }
+
+    fn replay(&mut self, graph: Graph) -> Result<()> {
+        self.enter()?;
+        let (_, exec) = self.graph(graph)?;
+        // SAFETY: both are alive; addresses in the graph are of this driver's memory, which lives as long.
+        let launched = unsafe { result::graph::launch(exec, self.stream) };
+        self.told("a graph failed to start", launched)
+    }
+
+    fn nodes(&self, graph: Graph) -> Result<Nodes> {
+        let (graph, _) = self.graph(graph)?;
+        let mut count = 0;
+        // SAFETY: the graph is alive; without a list the call tells the number.
+        unsafe { sys::cuGraphGetNodes(graph, null_mut(), &raw mut count) }
+            .result()
+            .map_err(|e| failed("a graph does not tell its nodes", e))?;
+        let mut list = vec![null_mut(); count];
+        // SAFETY: the list has `count` places.
+        unsafe { sys::cuGraphGetNodes(graph, list.as_mut_ptr(), &raw mut count) }
+            .result()
+            .map_err(|e| failed("a graph does not tell its nodes", e))?;
+        let mut nodes = Nodes::default();
+        for node in list {
+            let mut kind = sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_EMPTY;
+            // SAFETY: the node is of a graph that is alive, and the place lives through the call.
+            unsafe { sys::cuGraphNodeGetType(node, &raw mut kind) }.result().map_err(|e| failed("a node does not tell its kind", e))?;
+            match kind {
+                sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_KERNEL => nodes.kernels += 1,
+                sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_MEM_ALLOC | sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_MEM_FREE => nodes.memory += 1,
+                _ => nodes.others += 1,
+            }
+        }
+        Ok(nodes)
+    }
+}

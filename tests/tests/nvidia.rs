@@ -1,0 +1,237 @@
+//! The driver that talks to the vendor's library, with a library of ours in its place: no GPU is needed, and every call of `cuda/nvidia.rs` is made.
+//!
+//! The library (`runtime/device/emulator/libcuda.cpp`) is compiled here and found by the name of the real one, which a process opens once: so every case is
+//! this program again, told by the environment what to do and what its machine is like.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed unwrap is a failed test, and this is its program")]
+
+use drivewam_core::dtype::DType;
+use drivewam_core::selection::{Policy, Scoring};
+use drivewam_core::{Error, ErrorKind};
+use drivewam_device::cuda::cubins::{Entry, FILE_NAME, Manifest, SCHEMA, hex_sha256};
+use drivewam_device::cuda::{CudaDevice, Nodes, Nvidia};
+use drivewam_device::{Device, PassKv, Pool};
+use drivewam_tests::conformance::rig::Rig;
+use drivewam_tests::conformance::{Make, suite};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Says which case a child is.
+const CASE: &str = "DRIVEWAM_TEST_CASE";
+/// Where a child finds kernels.
+const KERNELS: &str = "DRIVEWAM_TEST_KERNELS";
+
+fn kernels() -> PathBuf {
+    std::env::var_os(KERNELS).unwrap().into()
+}
+
+fn open() -> drivewam_core::Result<Box<Nvidia>> {
+    Nvidia::open(0, &kernels()).map(Box::new)
+}
+
+const DEVICE: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(open()?, plan)?)), kv: DType::Bf16 };
+
+/// A case: its name, what the machine is like, what it does.
+struct Case {
+    name: &'static str,
+    machine: &'static [(&'static str, &'static str)],
+    body: fn(),
+}
+
+const CASES: [Case; 10] = [
+    Case { name: "the conformance suite", machine: &[], body: conformance },
+    Case { name: "a graph repeats a commit, with another chunk", machine: &[], body: graph },
+    Case {
+        name: "a driver that is too old",
+        machine: &[("FAKE_CUDA_VERSION", "11080")],
+        body: || refused(&["too old", "CUDA 11.8", "CUDA 12.2"]),
+    },
+    Case { name: "no GPU", machine: &[("FAKE_CUDA_COUNT", "0")], body: || refused(&["no such GPU", "got 0", "below 0"]) },
+    Case {
+        name: "a GPU without kernels",
+        machine: &[("FAKE_CUDA_CAPABILITY", "75")],
+        body: || refused(&["no kernels for this device", "sm_90", "sm_75"]),
+    },
+    Case { name: "kernels that were changed", machine: &[], body: changed },
+    Case { name: "less free memory than the plan needs", machine: &[("FAKE_CUDA_MEMORY", "100000")], body: out_of_memory },
+    Case { name: "a kernel that dies", machine: &[("FAKE_CUDA_FAIL_LAUNCH", "9")], body: lost },
+    Case { name: "a device that cannot be given back", machine: &[("FAKE_CUDA_FAIL_RELEASE", "1")], body: not_given_back },
+    Case { name: "memory nodes are counted", machine: &[("FAKE_CUDA_NODE_KIND", "10")], body: memory_nodes },
+];
+
+fn main() {
+    if let Ok(case) = std::env::var(CASE) {
+        return (CASES.iter().find(|c| c.name == case).unwrap().body)();
+    }
+    // Without a library there is a word for it, whether or not this machine has one.
+    if let Err(error) = Nvidia::open(0, Path::new("no/such/folder")) {
+        println!("on this machine: {error}");
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().join("kernels");
+    std::fs::create_dir(&folder).unwrap();
+    vouch(&folder);
+    let library = temp.path().join("libcuda.so");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/device/emulator");
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let done = Command::new(compiler)
+        .args(["-std=c++17", "-O1", "-fPIC", "-w", "-ffp-contract=off", "-shared"])
+        .arg("-I")
+        .arg(&sources)
+        .args(["libcuda.cpp", "emulator.cpp", "kernels.cpp"].map(|name| sources.join(name)))
+        .arg("-o")
+        .arg(&library)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let mut failed = Vec::new();
+    for case in &CASES {
+        let done = Command::new(std::env::current_exe().unwrap())
+            .env("LD_LIBRARY_PATH", temp.path())
+            .env(CASE, case.name)
+            .env(KERNELS, &folder)
+            .envs(case.machine.iter().copied())
+            .output()
+            .unwrap();
+        println!("{}: {}", case.name, if done.status.success() { "ok" } else { "FAILED" });
+        if !done.status.success() {
+            println!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+            failed.push(case.name);
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// A folder of kernels that our library takes for a module.
+fn vouch(folder: &Path) {
+    let code = b"kernels of a test";
+    std::fs::write(folder.join("sm_90.cubin"), code).unwrap();
+    let file = Entry {
+        file: "sm_90.cubin".into(),
+        architecture: "sm_90".into(),
+        bytes: code.len() as u64,
+        sha256: hex_sha256(code),
+        kernels: Vec::new(),
+    };
+    let manifest = Manifest { schema: SCHEMA, compiler: "a test".into(), sources_sha256: String::new(), files: vec![file] };
+    std::fs::write(folder.join(FILE_NAME), serde_saphyr::to_string(&manifest).unwrap()).unwrap();
+}
+
+fn says(error: &Error, words: &[&str]) {
+    let text = error.to_string();
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing in {text:?}");
+    }
+}
+
+/// Breaks if a copy leaves too late or comes too early, staging is reused while it is on its way, or a handle is not given back: the library does nothing
+/// before somebody waits, and counts what it gave.
+fn conformance() {
+    for kv in [DType::Bf16, DType::F32] {
+        for (name, test) in suite() {
+            println!("{kv}: {name}");
+            test(Make { kv, ..DEVICE });
+        }
+    }
+    // The last one was given back without a word, or this would fail.
+    drop(open().unwrap());
+}
+
+fn refused(words: &[&str]) {
+    says(&open().unwrap_err(), words);
+}
+
+fn changed() {
+    let copy = tempfile::tempdir().unwrap();
+    vouch(copy.path());
+    std::fs::write(copy.path().join("sm_90.cubin"), b"kernels of another").unwrap();
+    says(&Nvidia::open(0, copy.path()).unwrap_err(), &["vouches", "sm_90.cubin"]);
+}
+
+fn out_of_memory() {
+    let mut planner = drivewam_core::arena::Planner::new();
+    planner.add("test", "much", DType::F32, &[1 << 18]).unwrap();
+    let error = CudaDevice::new(open().unwrap(), planner.finish(1 << 24).unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Capacity);
+    says(&error, &["1048576 bytes", "100000", "memory.video_slots"]);
+}
+
+/// Breaks if work goes on, in silence, on a device whose context is gone.
+fn lost() {
+    let mut planner = drivewam_core::arena::Planner::new();
+    let region = planner.add("test", "region", DType::F32, &[64]).unwrap();
+    let mut device = CudaDevice::new(open().unwrap(), planner.finish(1 << 20).unwrap()).unwrap();
+    let mut out = [0.0; 64];
+    for value in 0..8u8 {
+        device.fill(region, f32::from(value)).unwrap();
+        device.download(region, &mut out).unwrap();
+        assert_eq!(out, [f32::from(value); 64]);
+    }
+    device.fill(region, 9.0).unwrap();
+    let error = device.download(region, &mut out).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Device);
+    says(&error, &["CUDA_ERROR_ILLEGAL_ADDRESS"]);
+    says(&device.fill(region, 1.0).unwrap_err(), &["lost", "a new process"]);
+    says(&device.settle().unwrap_err(), &["lost"]);
+}
+
+fn not_given_back() {
+    drop(open().unwrap());
+    says(&open().unwrap_err(), &["an earlier device could not be given back"]);
+    // Told once.
+    let _again = open().unwrap();
+}
+
+/// A full memory of a device that can make graphs, and the pass that every commit takes its rows from.
+fn full() -> (CudaDevice, Rig, PassKv) {
+    let mut rig = Rig::new(DEVICE, Scoring::default());
+    for chunk in 0..5 {
+        let offer = rig.offer(12, u64::from(chunk));
+        rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &offer, 0..6).unwrap();
+        rig.observe(Pool::Action, Policy::Selective(&[]), chunk, &offer, 6..10).unwrap();
+    }
+    let mut device = CudaDevice::new(open().unwrap(), rig.device.plan().clone()).unwrap();
+    device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap();
+    let mut pass = None;
+    for chunk in 0..5 {
+        let offer = rig.offer(12, u64::from(chunk));
+        let here = rig.put_on(&mut device, &offer);
+        device.kv_commit_observed(Pool::Video, Policy::Selective(&[]), chunk, &here, 0..6).unwrap();
+        device.kv_commit_observed(Pool::Action, Policy::Selective(&[]), chunk, &here, 6..10).unwrap();
+        pass = Some(here);
+    }
+    device.settle().unwrap();
+    (device, rig, pass.unwrap())
+}
+
+fn commit(device: &mut CudaDevice, chunk: u32, pass: &PassKv) -> drivewam_core::Result<()> {
+    device.kv_commit_observed(Pool::Video, Policy::Selective(&[]), chunk, pass, 0..6)?;
+    device.kv_commit_observed(Pool::Action, Policy::Selective(&[]), chunk, pass, 6..10)
+}
+
+/// Breaks if a replay differs from the commits that it repeats, a graph holds anything but launches, or one is made of what cannot be repeated.
+fn graph() {
+    let (mut device, mut rig, pass) = full();
+    let graph = device.capture(|device| commit(device, 0, &pass)).unwrap();
+    assert_eq!(device.nodes(graph).unwrap(), Nodes { kernels: 8, memory: 0, others: 0 });
+    for chunk in 5..9 {
+        let offer = rig.offer(12, u64::from(chunk));
+        rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &offer, 0..6).unwrap();
+        rig.observe(Pool::Action, Policy::Selective(&[]), chunk, &offer, 6..10).unwrap();
+        rig.put_on(&mut device, &offer);
+        device.replay(graph, chunk).unwrap();
+        for layer in 0..rig.layout.layers {
+            assert_eq!(device.kv_table(layer).unwrap(), rig.device.kv_table(layer).unwrap(), "chunk {chunk}, layer {layer}");
+        }
+    }
+    let region = rig.regions.bias;
+    says(&device.capture(|device| device.upload(region, &[0.0])).unwrap_err(), &["within a graph"]);
+    device.kv_clear().unwrap();
+    says(&device.capture(|device| commit(device, 0, &pass)).unwrap_err(), &["fill free slots"]);
+}
+
+fn memory_nodes() {
+    let (mut device, _, pass) = full();
+    let graph = device.capture(|device| commit(device, 0, &pass)).unwrap();
+    assert_eq!(device.nodes(graph).unwrap(), Nodes { kernels: 0, memory: 8, others: 0 });
+}

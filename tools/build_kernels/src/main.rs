@@ -1,0 +1,158 @@
+//! `build_kernels`: compiles the CUDA kernels to one file per architecture and writes the manifest that vouches for them.
+
+#![forbid(unsafe_code)]
+
+mod usage;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use drivewam_device::cuda::cubins::{Entry, FILE_NAME, Manifest, SCHEMA, hex_sha256};
+use drivewam_device::cuda::nvrtc::{Nvrtc, SOURCES};
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Orin; Ada; Hopper; Thor; Blackwell on x86; and PTX of the newest, which a later driver compiles in Warm.
+const ARCHITECTURES: [&str; 6] = ["sm_87", "sm_89", "sm_90", "sm_110", "sm_120", "compute_120"];
+
+/// Compiles the CUDA kernels for several architectures; needs no GPU, and fails where a kernel's registers spill to memory.
+///
+/// The compiler is NVRTC of CUDA 12.8 or later: of the toolkit, or of the wheel nvidia-cuda-nvrtc.
+#[derive(Debug, Parser)]
+#[command(name = "build_kernels", version)]
+struct Args {
+    /// Folder to write: one file per architecture, and kernels.yaml.
+    #[arg(long, default_value = "engines/kernels")]
+    out: PathBuf,
+    /// libnvrtc.so; else DRIVEWAM_NVRTC, else it is looked for in .venv and where the toolkit is usually installed.
+    #[arg(long)]
+    nvrtc: Option<PathBuf>,
+    /// An architecture (sm_87, or compute_120 for PTX); may be given again. Without it: those of the supported targets that the compiler knows.
+    #[arg(long = "architecture", value_name = "SM")]
+    architectures: Vec<String>,
+    /// Print the manifest as JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("build_kernels: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let path = match &args.nvrtc {
+        Some(path) => path.clone(),
+        None => find().context("no libnvrtc found: give --nvrtc, or install the toolkit or the wheel nvidia-cuda-nvrtc")?,
+    };
+    let nvrtc = Nvrtc::open(&path)?;
+    let (major, minor) = nvrtc.version()?;
+    let known = nvrtc.architectures()?;
+    let number = |name: &str| name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<i32>().ok();
+    let is_known = |name: &str| number(name).is_some_and(|n| known.contains(&n));
+    let chosen: Vec<String> = if args.architectures.is_empty() {
+        ARCHITECTURES.iter().filter(|name| is_known(name)).map(|name| (*name).to_owned()).collect()
+    } else {
+        args.architectures.clone()
+    };
+    if let Some(unknown) = chosen.iter().find(|name| !is_known(name)) {
+        bail!("--architecture: got {unknown}, wanted one that this compiler (NVRTC {major}.{minor}) knows: {known:?}");
+    }
+    let left_out: Vec<&str> = ARCHITECTURES.iter().copied().filter(|name| args.architectures.is_empty() && !is_known(name)).collect();
+    if !left_out.is_empty() {
+        eprintln!("build_kernels: NVRTC {major}.{minor} does not know {}: left out", left_out.join(", "));
+    }
+    let mut built = Vec::new();
+    for (i, architecture) in chosen.iter().enumerate() {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r{}/{} {architecture}  ", i + 1, chosen.len());
+        }
+        let compiled = nvrtc.compile(architecture)?;
+        let kernels = if architecture.starts_with("sm_") { usage::parse(&compiled.log)? } else { Vec::new() };
+        let file = format!("{architecture}.{}", if architecture.starts_with("sm_") { "cubin" } else { "ptx" });
+        let entry = Entry {
+            file,
+            architecture: architecture.clone(),
+            bytes: compiled.code.len() as u64,
+            sha256: hex_sha256(&compiled.code),
+            kernels,
+        };
+        built.push((entry, compiled.code));
+    }
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+    let mut sources = Vec::new();
+    for (name, text) in SOURCES {
+        sources.extend_from_slice(name.as_bytes());
+        sources.push(0);
+        sources.extend_from_slice(text.as_bytes());
+        sources.push(0);
+    }
+    let manifest = Manifest {
+        schema: SCHEMA,
+        compiler: format!("NVRTC {major}.{minor}"),
+        sources_sha256: hex_sha256(&sources),
+        files: built.iter().map(|(entry, _)| entry.clone()).collect(),
+    };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&manifest)?)?;
+    } else {
+        write!(out, "{}", usage::table(&manifest))?;
+    }
+    if let Some((architecture, kernel)) =
+        manifest.files.iter().find_map(|f| f.kernels.iter().find(|k| k.spill_bytes > 0).map(|k| (&f.architecture, k)))
+    {
+        bail!("{} spills {} bytes on {architecture}: nothing was written", kernel.kernel, kernel.spill_bytes);
+    }
+    write_folder(&args.out, &manifest, &built).with_context(|| format!("{}", args.out.display()))?;
+    if !args.json {
+        writeln!(out, "written to {:?}", args.out)?;
+    }
+    Ok(())
+}
+
+/// Where the compiler may be.
+fn find() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("DRIVEWAM_NVRTC") {
+        return Some(path.into());
+    }
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for python in fs::read_dir(".venv/lib").into_iter().flatten().flatten() {
+        let wheels = python.path().join("site-packages/nvidia");
+        folders.extend(["cu13/lib", "cuda_nvrtc/lib"].map(|part| wheels.join(part)));
+    }
+    let roots = ["/usr/local/cuda", "/usr/local/cuda-13", "/usr/local/cuda-12", "/opt/cuda"];
+    folders.extend(
+        roots
+            .iter()
+            .flat_map(|root| ["lib64", "targets/aarch64-linux/lib", "targets/x86_64-linux/lib"].map(|part| Path::new(root).join(part))),
+    );
+    folders.extend(["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"].map(PathBuf::from));
+    folders.iter().flat_map(|folder| ["libnvrtc.so.13", "libnvrtc.so.12"].map(|name| folder.join(name))).find(|path| path.exists())
+}
+
+/// Writes every file aside and renames it, the manifest last: a folder that is read meanwhile is the old one or the new one, or refused.
+fn write_folder(folder: &Path, manifest: &Manifest, built: &[(Entry, Vec<u8>)]) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let put = |name: &str, bytes: &[u8]| -> Result<()> {
+        let aside = folder.join(format!(".{name}.{}", std::process::id()));
+        let written = fs::File::create(&aside).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+        if let Err(error) = written.and_then(|()| fs::rename(&aside, folder.join(name))) {
+            let _ = fs::remove_file(&aside);
+            return Err(error).with_context(|| name.to_owned());
+        }
+        Ok(())
+    };
+    for (entry, code) in built {
+        put(&entry.file, code)?;
+    }
+    put(FILE_NAME, serde_saphyr::to_string(manifest)?.as_bytes())
+}
