@@ -91,14 +91,15 @@ macro_rules! conformance_functions {
 /// See [`suite`].
 #[macro_export]
 macro_rules! conformance_list {
-    ($list:expr; $($room:ident: $($test:ident)*;)*) => {
-        $($($list.push((stringify!($test), $crate::conformance::$room::$test as fn($crate::conformance::Make)));)*)*
+    ($first:expr; $($room:ident: $($test:ident)*;)*) => {
+        vec![$($((stringify!($test), $crate::conformance::$room::$test as fn(Make)),)*)*]
     };
 }
 
-/// Name and body of every test: for programs that run them one by one.
-pub fn suite() -> Vec<(&'static str, fn(Make))> {
-    let mut list: Vec<(&'static str, fn(Make))> = Vec::new();
-    crate::each_conformance_test!(conformance_list, list);
-    list
+/// A test of the suite: its name and its body.
+pub type Test = (&'static str, fn(Make));
+
+/// Every test: for programs that run them one by one.
+pub fn suite() -> Vec<Test> {
+    crate::each_conformance_test!(conformance_list, ())
 }
