@@ -4,7 +4,7 @@
 
 mod usage;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use drivewam_device::cuda::cubins::{Entry, FILE_NAME, Manifest, SCHEMA, hex_sha256};
 use drivewam_device::cuda::nvrtc::{Nvrtc, SOURCES};
@@ -12,6 +12,7 @@ use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Orin; Ada; Hopper; Thor; Blackwell on x86; and PTX of the newest, which a later driver compiles in Warm.
 const ARCHITECTURES: [&str; 6] = ["sm_87", "sm_89", "sm_90", "sm_110", "sm_120", "compute_120"];
@@ -31,6 +32,9 @@ struct Args {
     /// An architecture (sm_87, or compute_120 for PTX); may be given again. Without it: those of the supported targets that the compiler knows.
     #[arg(long = "architecture", value_name = "SM")]
     architectures: Vec<String>,
+    /// Let a thread have at most this many registers, where the source does not say: to see what a kernel would spill.
+    #[arg(long, value_name = "N")]
+    max_registers: Option<u32>,
     /// Print the manifest as JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -68,26 +72,7 @@ fn run(args: &Args) -> Result<()> {
     if !left_out.is_empty() {
         eprintln!("build_kernels: NVRTC {major}.{minor} does not know {}: left out", left_out.join(", "));
     }
-    let mut built = Vec::new();
-    for (i, architecture) in chosen.iter().enumerate() {
-        if std::io::stderr().is_terminal() {
-            eprint!("\r{}/{} {architecture}  ", i + 1, chosen.len());
-        }
-        let compiled = nvrtc.compile(architecture)?;
-        let kernels = if architecture.starts_with("sm_") { usage::parse(&compiled.log)? } else { Vec::new() };
-        let file = format!("{architecture}.{}", if architecture.starts_with("sm_") { "cubin" } else { "ptx" });
-        let entry = Entry {
-            file,
-            architecture: architecture.clone(),
-            bytes: compiled.code.len() as u64,
-            sha256: hex_sha256(&compiled.code),
-            kernels,
-        };
-        built.push((entry, compiled.code));
-    }
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K");
-    }
+    let built = build(&nvrtc, &chosen, args.max_registers)?;
     let mut sources = Vec::new();
     for (name, text) in SOURCES {
         sources.extend_from_slice(name.as_bytes());
@@ -117,6 +102,45 @@ fn run(args: &Args) -> Result<()> {
         writeln!(out, "written to {:?}", args.out)?;
     }
     Ok(())
+}
+
+/// Compiles for every architecture, on as many threads as there are cores.
+fn build(nvrtc: &Nvrtc, architectures: &[String], max_registers: Option<u32>) -> Result<Vec<(Entry, Vec<u8>)>> {
+    let one = |architecture: &String| -> Result<(Entry, Vec<u8>)> {
+        let compiled = nvrtc.compile(architecture, max_registers)?;
+        let is_machine = architecture.starts_with("sm_");
+        let kernels = if is_machine { usage::parse(&compiled.log)? } else { Vec::new() };
+        let file = format!("{architecture}.{}", if is_machine { "cubin" } else { "ptx" });
+        let (bytes, sha256) = (compiled.code.len() as u64, hex_sha256(&compiled.code));
+        Ok((Entry { file, architecture: architecture.clone(), bytes, sha256, kernels }, compiled.code))
+    };
+    let (next, shows) = (AtomicUsize::new(0), std::io::stderr().is_terminal());
+    let work = || -> Result<Vec<(usize, (Entry, Vec<u8>))>> {
+        let mut done = Vec::new();
+        while let Some((i, architecture)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, architectures.get(i)?))) {
+            if shows {
+                eprint!("\r\x1b[K{}/{} {architecture}", i + 1, architectures.len());
+            }
+            done.push((i, one(architecture)?));
+        }
+        Ok(done)
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(architectures.len());
+    let mut all = std::thread::scope(|scope| -> Result<Vec<_>> {
+        let handles = (0..threads)
+            .map(|i| std::thread::Builder::new().name(format!("nvrtc-{i}")).spawn_scoped(scope, work))
+            .collect::<std::io::Result<Vec<_>>>()?;
+        let mut all = Vec::new();
+        for handle in handles {
+            all.extend(handle.join().map_err(|_panic| anyhow!("a compiling thread panicked"))??);
+        }
+        Ok(all)
+    })?;
+    if shows {
+        eprint!("\r\x1b[K");
+    }
+    all.sort_by_key(|(i, _)| *i);
+    Ok(all.into_iter().map(|(_, built)| built).collect())
 }
 
 /// Where the compiler may be.

@@ -32,6 +32,8 @@ type Program = *mut c_void;
 #[derive(Debug)]
 pub struct Nvrtc {
     library: Library,
+    /// What the compiler looks for by name, and finds once it is open.
+    _builtins: Vec<Library>,
 }
 
 /// What came out.
@@ -53,9 +55,13 @@ impl Nvrtc {
     /// # Errors
     /// `Engine` when it is not there, is not the compiler, or is older.
     pub fn open(path: &Path) -> Result<Self> {
+        let folder = path.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+        let beside = folder.filter(|entry| entry.file_name().to_string_lossy().starts_with("libnvrtc-builtins.so"));
+        // SAFETY: the vendor's library, from the folder of the one that was asked for.
+        let builtins = beside.filter_map(|entry| unsafe { Library::new(entry.path()) }.ok()).collect();
         // SAFETY: the vendor's library; its initialisers are those of a C library.
         let library = unsafe { Library::new(path) }.map_err(|e| fault("cannot be opened").at(path.display()).caused_by(e))?;
-        let nvrtc = Self { library };
+        let nvrtc = Self { library, _builtins: builtins };
         let (major, minor) = nvrtc.version()?;
         if major < 12 {
             return Err(fault("is too old").at(path.display()).got(format!("{major}.{minor}")).wanted("12.0 or later"));
@@ -91,11 +97,11 @@ impl Nvrtc {
         Ok(all)
     }
 
-    /// Compiles all kernels for `architecture` (`sm_87`, or `compute_120` for PTX).
+    /// Compiles all kernels for `architecture` (`sm_87`, or `compute_120` for PTX), with `max_registers` for a thread if so many are asked for.
     ///
     /// # Errors
     /// `Engine`, with the compiler's words.
-    pub fn compile(&self, architecture: &str) -> Result<Compiled> {
+    pub fn compile(&self, architecture: &str, max_registers: Option<u32>) -> Result<Compiled> {
         let text = |s: &str| CString::new(s).map_err(|e| fault("a zero in a text").caused_by(e));
         let names = SOURCES.iter().map(|(name, _)| text(name)).collect::<Result<Vec<_>>>()?;
         let bodies = SOURCES.iter().map(|(_, body)| text(body)).collect::<Result<Vec<_>>>()?;
@@ -112,7 +118,8 @@ impl Nvrtc {
             create(&raw mut program.program, UNIT.as_ptr(), c"kernels.cu".as_ptr(), count, body_list.as_ptr(), name_list.as_ptr())
         })?;
         let options = [&*format!("--gpu-architecture={architecture}"), "--std=c++17", "--ptxas-options=-v"];
-        let options = options.into_iter().map(text).collect::<Result<Vec<_>>>()?;
+        let limit = max_registers.map(|n| format!("--maxrregcount={n}"));
+        let options = options.into_iter().chain(limit.as_deref()).map(text).collect::<Result<Vec<_>>>()?;
         let option_list = pointers(&options);
         let compile: Symbol<'_, unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int> =
             self.symbol(b"nvrtcCompileProgram\0")?;

@@ -1,0 +1,61 @@
+//! The program as a person runs it, with the compiler that `make setup` installs (or `DRIVEWAM_NVRTC`).
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use drivewam_device::cuda::cubins::Manifest;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(arguments: &[&str]) -> Output {
+    // From the workspace's root, where a person stands: the compiler is looked for from there.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    Command::new(env!("CARGO_BIN_EXE_build_kernels")).args(arguments).current_dir(root).output().unwrap()
+}
+
+fn fails(arguments: &[&str], words: &[&str]) {
+    let done = run(arguments);
+    let told = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!done.status.success(), "{arguments:?} went through");
+    for word in words {
+        assert!(told.contains(word), "{word:?} is missing in {told:?}");
+    }
+}
+
+/// Breaks if a kernel does not compile for an architecture that we support, spills there, or is not what the manifest vouches for.
+#[test]
+fn all_kernels_compile_for_all_architectures_and_none_spills() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("kernels");
+    let done = run(&["--out", out.to_str().unwrap()]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    println!("{}", String::from_utf8_lossy(&done.stdout));
+    let manifest = Manifest::read(&out).unwrap();
+    let names: Vec<&str> = manifest.files.iter().map(|file| file.architecture.as_str()).collect();
+    assert_eq!(names, ["sm_87", "sm_89", "sm_90", "sm_110", "sm_120", "compute_120"]);
+    for file in &manifest.files {
+        let code = file.load(&out).unwrap();
+        assert!(if file.architecture.starts_with("sm_") { code.starts_with(b"\x7fELF") } else { code.starts_with(b"//") });
+        let spills: u32 = file.kernels.iter().map(|k| k.spill_bytes).sum();
+        assert_eq!(spills, 0, "{}", file.architecture);
+        assert!(file.kernels.len() == 17 || file.architecture.starts_with("compute_"), "{}: {}", file.architecture, file.kernels.len());
+        // 384 threads of score.cu are three warps to a scheduler, of 64 Ki registers in four parts.
+        for kernel in file.kernels.iter().filter(|k| k.kernel.starts_with("score")) {
+            assert!(kernel.registers <= 168, "{kernel:?} on {}", file.architecture);
+        }
+    }
+}
+
+/// Breaks if a kernel that spills is written all the same, or a wrong call ends without a word that helps.
+#[test]
+fn what_cannot_be_built_is_told_and_nothing_is_written() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("kernels");
+    let folder = out.to_str().unwrap();
+    fails(&["--out", folder, "--architecture", "sm_87", "--max-registers", "24"], &["spills", "sm_87", "nothing was written"]);
+    assert!(!out.exists());
+    fails(&["--out", folder, "--architecture", "sm_61"], &["sm_61", "wanted", "87"]);
+    fails(&["--out", folder, "--nvrtc", "no/such/libnvrtc.so"], &["no/such/libnvrtc.so", "cannot be opened"]);
+    assert!(!out.exists());
+    std::fs::write(&out, "a file where the folder should be").unwrap();
+    fails(&["--out", folder, "--architecture", "sm_87"], &[folder]);
+}
