@@ -38,7 +38,7 @@ struct Case {
     body: fn(),
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     Case { name: "the conformance suite", machine: &[], body: conformance },
     Case { name: "a graph repeats a commit, with another chunk", machine: &[], body: graph },
     Case {
@@ -56,6 +56,7 @@ const CASES: [Case; 10] = [
     Case { name: "less free memory than the plan needs", machine: &[("FAKE_CUDA_MEMORY", "100000")], body: out_of_memory },
     Case { name: "a kernel that dies", machine: &[("FAKE_CUDA_FAIL_LAUNCH", "9")], body: lost },
     Case { name: "a device that cannot be given back", machine: &[("FAKE_CUDA_FAIL_RELEASE", "1")], body: not_given_back },
+    Case { name: "the program for a machine with a GPU", machine: &[], body: program },
     Case { name: "memory nodes are counted", machine: &[("FAKE_CUDA_NODE_KIND", "10")], body: memory_nodes },
 ];
 
@@ -228,6 +229,24 @@ fn graph() {
     says(&device.capture(|device| device.upload(region, &[0.0])).unwrap_err(), &["within a graph"]);
     device.kv_clear().unwrap();
     says(&device.capture(|device| commit(device, 0, &pass)).unwrap_err(), &["fill free slots"]);
+}
+
+/// Breaks if what `tests/gpu/run.sh` runs does not run.
+fn program() {
+    let run = |arguments: &[&str]| {
+        let done = Command::new(env!("CARGO_BIN_EXE_drivewam-gpu")).args(arguments).arg("--kernels").arg(kernels()).output().unwrap();
+        let told = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{told}{}", String::from_utf8_lossy(&done.stderr));
+        told
+    };
+    assert!(run(&["suite", "--only", "tied"]).contains("3 of 3 passed"));
+    let figures: serde_json::Value = serde_json::from_str(&run(&["bench", "--layers", "1", "--commits", "2", "--rounds", "1"])).unwrap();
+    assert_eq!(figures["graph_nodes"], serde_json::json!({"kernels": 8, "memory": 0, "others": 0}));
+    for name in ["check_bf16", "score_bf16", "choose", "scatter_bf16"] {
+        for pool in ["video_us", "action_us"] {
+            assert_eq!(figures["kernels"][name][pool].as_array().unwrap().len(), 2, "{name}, {pool}");
+        }
+    }
 }
 
 fn memory_nodes() {

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# The CUDA kernels on this machine's GPU: the conformance suite, compute-sanitizer, graph capture, and the benchmark. Writes one text report.
+#
+#   tests/gpu/run.sh [REPORT]          default: docs/gpu/report.txt
+#
+# Runs what was built beforehand, so that it can be carried to a machine without a Rust toolchain:
+#   cargo build --profile ci -p drivewam-tests --bin drivewam-gpu && strip -o target/gpu/drivewam-gpu target/ci/drivewam-gpu
+#   cargo run --release -p drivewam-build-kernels --bin build_kernels
+# Exit status: 0 all passed, 1 something failed, 77 no GPU: nothing was run, and no report is written.
+set -u
+cd "$(dirname "$0")/../.."
+REPORT=${1:-docs/gpu/report.txt}
+PROGRAM=${DRIVEWAM_GPU:-target/gpu/drivewam-gpu}
+KERNELS=${DRIVEWAM_KERNELS:-engines/kernels}
+PYTHON=${PYTHON:-python3}
+
+if ! nvidia-smi -L >/dev/null 2>&1; then
+    echo "tests/gpu/run.sh: did not run: no NVIDIA GPU answers on this machine" >&2
+    exit 77
+fi
+for needed in "$PROGRAM" "$KERNELS/kernels.yaml"; do
+    if [ ! -e "$needed" ]; then
+        echo "tests/gpu/run.sh: $needed is not there: build it first, as the head of this file says" >&2
+        exit 1
+    fi
+done
+
+mkdir -p "$(dirname "$REPORT")"
+ASIDE=$(mktemp "$REPORT.XXXXXX")
+WORK=$(mktemp -d)
+trap 'rm -rf "$ASIDE" "$WORK"' EXIT
+status=0
+
+# Runs a part, its words into the report; a part that fails is told and the others still run.
+part() {
+    local title=$1
+    shift
+    printf '\n== %s\n' "$title" | tee -a "$ASIDE"
+    if "$@" >"$WORK/out" 2>&1; then
+        cat "$WORK/out" >>"$ASIDE"
+        echo "-- passed" | tee -a "$ASIDE"
+    else
+        local code=$?
+        cat "$WORK/out" >>"$ASIDE"
+        echo "-- FAILED, exit status $code" | tee -a "$ASIDE"
+        status=1
+    fi
+}
+
+# compute-sanitizer ends with 86 when it found something; other failures mean that it could not look, which is told apart.
+sanitize() {
+    local tool=$1 code
+    printf '\n== compute-sanitizer, %s\n' "$tool" | tee -a "$ASIDE"
+    if ! command -v compute-sanitizer >/dev/null; then
+        echo "-- not run: compute-sanitizer is not installed" | tee -a "$ASIDE"
+        return
+    fi
+    timeout 240 compute-sanitizer --tool "$tool" --error-exitcode 86 "$PROGRAM" --kernels "$KERNELS" suite --only many_tokens >"$WORK/out" 2>&1
+    code=$?
+    tail -n 40 "$WORK/out" >>"$ASIDE"
+    case $code in
+        0) echo "-- passed" | tee -a "$ASIDE" ;;
+        86) echo "-- FAILED: it found errors" | tee -a "$ASIDE"; status=1 ;;
+        *) echo "-- not run to its end: exit status $code (the sanitizer was refused, or took too long)" | tee -a "$ASIDE" ;;
+    esac
+}
+
+{
+    date -u '+%Y-%m-%d %H:%M UTC'
+    nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+    sed -n '1,4p' "$KERNELS/kernels.yaml"
+} >>"$ASIDE"
+part "conformance suite" "$PROGRAM" --kernels "$KERNELS" suite
+sanitize memcheck
+sanitize racecheck
+sanitize initcheck
+printf '\n== benchmark (graph capture is part of it)\n' | tee -a "$ASIDE"
+if "$PROGRAM" --kernels "$KERNELS" bench >"$WORK/bench.json" 2>"$WORK/err"; then
+    part "beside PyTorch on the same GPU" "$PYTHON" tests/gpu/peers.py "$WORK/bench.json"
+    cat "$WORK/bench.json" >>"$ASIDE"
+else
+    cat "$WORK/err" >>"$ASIDE"
+    echo "-- FAILED" | tee -a "$ASIDE"
+    status=1
+fi
+[ $status = 0 ] && echo "all passed" >>"$ASIDE" || echo "something FAILED" >>"$ASIDE"
+chmod 644 "$ASIDE"
+mv "$ASIDE" "$REPORT"
+echo "written to $REPORT"
+exit $status

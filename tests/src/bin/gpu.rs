@@ -1,0 +1,168 @@
+//! `drivewam-gpu`: the conformance suite and the benchmark of the CUDA kernels on a real GPU. `tests/gpu/run.sh` carries and runs it.
+
+#![forbid(unsafe_code)]
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use drivewam_core::arena::ArenaPlan;
+use drivewam_core::dtype::DType;
+use drivewam_core::selection::Scoring;
+use drivewam_device::Device;
+use drivewam_device::cuda::{CudaDevice, Kernel, Nodes, Nvidia};
+use drivewam_tests::conformance::{Make, suite};
+use drivewam_tests::paper::{ACTION, LAYERS, Memory, ROW_BYTES, VIDEO};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::panic::catch_unwind;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+/// The CUDA kernels on a real GPU.
+#[derive(Debug, Parser)]
+#[command(name = "drivewam-gpu", version)]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Folder that build_kernels wrote.
+    #[arg(long, global = true, default_value = "engines/kernels")]
+    kernels: PathBuf,
+    /// Which GPU.
+    #[arg(long, global = true, default_value_t = 0)]
+    gpu: i32,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the suite that every device must pass, for each type of memory.
+    Suite {
+        /// Only tests whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
+    /// Time selection and overwrite at the paper's shape, and print the figures as JSON.
+    Bench {
+        /// Commits that are timed in one go.
+        #[arg(long, default_value_t = 300)]
+        commits: u32,
+        /// How often.
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+        /// Layers; fewer than the paper's only to try the program.
+        #[arg(long, default_value_t = LAYERS)]
+        layers: usize,
+    },
+}
+
+/// What the suite's devices are opened with: a device is made by a plain function.
+static OPENED: OnceLock<(i32, PathBuf)> = OnceLock::new();
+
+fn open() -> drivewam_core::Result<Nvidia> {
+    let (gpu, kernels) = OPENED.get().cloned().unwrap_or_default();
+    Nvidia::open(gpu, &kernels)
+}
+
+fn device(plan: ArenaPlan) -> drivewam_core::Result<Box<dyn Device>> {
+    Ok(Box::new(CudaDevice::new(Box::new(open()?), plan)?))
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let _ = OPENED.set((args.gpu, args.kernels.clone()));
+    let done = match &args.verb {
+        Verb::Suite { only } => run_suite(only),
+        Verb::Bench { commits, rounds, layers } => bench(*commits, *rounds, *layers),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("drivewam-gpu: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_suite(only: &str) -> Result<()> {
+    let mut out = std::io::stdout();
+    let (mut run, mut failed) = (0, Vec::new());
+    writeln!(out, "{}", device(drivewam_core::arena::Planner::new().finish(0)?)?.describe())?;
+    for kv in [DType::F32, DType::F16, DType::Bf16] {
+        for (name, test) in suite().into_iter().filter(|(name, _)| name.contains(only)) {
+            let done = catch_unwind(|| test(Make { device, kv }));
+            run += 1;
+            writeln!(out, "{kv:<5} {name}: {}", if done.is_ok() { "ok" } else { "FAILED" })?;
+            if done.is_err() {
+                failed.push(format!("{kv} {name}"));
+            }
+        }
+    }
+    writeln!(out, "{} of {run} passed", run - failed.len())?;
+    if run == 0 || !failed.is_empty() {
+        bail!("{} failed of {run}: {}", failed.len(), failed.join(", "));
+    }
+    Ok(())
+}
+
+fn microseconds(since: Instant, commits: u32) -> f64 {
+    since.elapsed().as_secs_f64() * 1e6 / f64::from(commits)
+}
+
+fn bench(commits: u32, rounds: usize, layers: usize) -> Result<()> {
+    let memory = Memory::new(layers, Scoring::default())?;
+    let mut whole = CudaDevice::new(Box::new(open()?), memory.plan.clone())?;
+    memory.fill(&mut whole).context("filling the memory")?;
+    let graph = whole.capture(|device| memory.commit(device, 0)).context("capturing")?;
+    let nodes = whole.nodes(graph)?;
+    if nodes != (Nodes { kernels: 8, memory: 0, others: 0 }) {
+        bail!("the graph holds {nodes:?}, wanted eight launches and no memory nodes");
+    }
+    let (mut graphs, mut launches, mut chunk) = (Vec::new(), Vec::new(), 4);
+    for _ in 0..rounds {
+        let since = Instant::now();
+        for _ in 0..commits {
+            whole.replay(graph, chunk)?;
+            chunk += 1;
+        }
+        whole.settle()?;
+        graphs.push(microseconds(since, commits));
+        let since = Instant::now();
+        for _ in 0..commits {
+            memory.commit(&mut whole, chunk)?;
+            chunk += 1;
+        }
+        whole.settle()?;
+        launches.push(microseconds(since, commits));
+    }
+    // One by one, with events.
+    let seen: Arc<Mutex<Vec<(Kernel, f32)>>> = Arc::default();
+    let notes = Arc::clone(&seen);
+    let timed = open()?.timed(move |kernel, ms| notes.lock().unwrap_or_else(PoisonError::into_inner).push((kernel, ms)))?;
+    let mut single = CudaDevice::new(Box::new(timed), memory.plan.clone())?;
+    memory.fill(&mut single)?;
+    seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    for chunk in 4..4 + commits.min(50) {
+        memory.commit(&mut single, chunk)?;
+    }
+    single.settle()?;
+    let mut kernels: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
+    for (i, (kernel, ms)) in seen.lock().unwrap_or_else(PoisonError::into_inner).iter().enumerate() {
+        // Four launches for the video pool, then four for the action pool.
+        kernels.entry(kernel.name().to_string_lossy().into_owned()).or_default()[i / 4 % 2].push(f64::from(*ms) * 1e3);
+    }
+    let kernels: BTreeMap<_, _> = kernels.into_iter().map(|(name, [v, a])| (name, json!({"video_us": v, "action_us": a}))).collect();
+    let figures = json!({
+        "device": whole.describe(),
+        "graph_us": graphs,
+        "launches_us": launches,
+        "kernels": kernels,
+        "graph_nodes": {"kernels": nodes.kernels, "memory": nodes.memory, "others": nodes.others},
+        "layers": layers,
+        "key_bytes": [layers * VIDEO[0] * ROW_BYTES, layers * ACTION[0] * ROW_BYTES],
+        "new_bytes": 2 * layers * (VIDEO[1] + ACTION[1]) * ROW_BYTES,
+        "commits": commits,
+    });
+    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&figures)?)?;
+    Ok(())
+}

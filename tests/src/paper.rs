@@ -1,0 +1,95 @@
+//! The memory of the paper's model (spec section 6) on a device: 24 heads of 128, pools of 448 and 160 slots, chunks of 112 and 40 tokens, bf16.
+
+use crate::conformance::rig::model;
+use drivewam_core::Result;
+use drivewam_core::arena::{ArenaPlan, Planner, Region};
+use drivewam_core::config::MemoryPolicy;
+use drivewam_core::dtype::DType;
+use drivewam_core::rope::RopeTable;
+use drivewam_core::selection::{Policy, Scoring};
+use drivewam_device::{Device, KvLayout, KvRegions, PassKv, Pool};
+
+/// Layers of the paper's model.
+pub const LAYERS: usize = 30;
+/// H.
+pub const HEADS: usize = 24;
+/// D.
+pub const WIDTH: usize = 128;
+/// Slots of the video pool, and video tokens of a chunk.
+pub const VIDEO: [usize; 2] = [448, 112];
+/// Slots of the action pool, and action tokens of a chunk.
+pub const ACTION: [usize; 2] = [160, 40];
+/// Bytes of a token's key, or value, in one layer.
+pub const ROW_BYTES: usize = HEADS * WIDTH * 2;
+
+/// A memory of `layers` layers, planned.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// Room for all of it.
+    pub plan: ArenaPlan,
+    /// Its shape.
+    pub layout: KvLayout,
+    /// Where it lies.
+    pub regions: KvRegions,
+    /// Where the engine would put what a pass makes.
+    pub pass: PassKv,
+}
+
+impl Memory {
+    /// Plans it.
+    ///
+    /// # Errors
+    /// `Capacity` for more layers than memory has room for.
+    pub fn new(layers: usize, scoring: Scoring) -> Result<Self> {
+        let mut rotations = model();
+        rotations.rope.split = [44, 42, 42];
+        let layout = KvLayout {
+            layers,
+            heads: HEADS,
+            head_dim: WIDTH,
+            video_slots: VIDEO[0],
+            action_slots: ACTION[0],
+            tail_slots: VIDEO[1],
+            pass_tokens: VIDEO[1] + ACTION[1],
+            policy: MemoryPolicy::Selective,
+            scoring,
+            rope: RopeTable::new(&rotations),
+        };
+        let mut planner = Planner::new();
+        let mut layered = |name: &str, rows: usize| -> Result<Vec<Region>> {
+            (0..layers).map(|l| planner.add("memory", format!("{name}.{l}"), DType::Bf16, &[HEADS, rows, WIDTH])).collect()
+        };
+        let (k, v) = (layered("mem_k", layout.slots())?, layered("mem_v", layout.slots())?);
+        let pass_tokens = layout.pass_tokens;
+        let pass =
+            PassKv { tokens: pass_tokens, k: layered("k", pass_tokens)?, v: layered("v", pass_tokens)?, q: layered("q", pass_tokens)? };
+        let bias = planner.add("memory", "mem_bias", DType::F32, &[layout.slots()])?;
+        Ok(Self { plan: planner.finish(4 << 30)?, layout, regions: KvRegions { k, v, bias }, pass })
+    }
+
+    /// Opens it on `device`, puts numbers into the pass, and commits chunks until both pools are full.
+    ///
+    /// # Errors
+    /// Of the device.
+    pub fn fill(&self, device: &mut dyn Device) -> Result<()> {
+        device.kv_open(self.layout.clone(), self.regions.clone())?;
+        let row: Vec<f32> = (0u16..4099).map(|i| f32::from(i % 251) / 64.0 - 2.0).collect();
+        let data: Vec<f32> = row.iter().copied().cycle().take(HEADS * self.layout.pass_tokens * WIDTH).collect();
+        for region in self.pass.k.iter().chain(&self.pass.v).chain(&self.pass.q) {
+            device.upload(*region, &data)?;
+        }
+        for chunk in 0..4 {
+            self.commit(device, chunk)?;
+        }
+        device.settle()
+    }
+
+    /// Commits both modalities of a chunk under `selective`.
+    ///
+    /// # Errors
+    /// Of the device.
+    pub fn commit(&self, device: &mut dyn Device, chunk: u32) -> Result<()> {
+        device.kv_commit_observed(Pool::Video, Policy::Selective(&[]), chunk, &self.pass, 0..VIDEO[1])?;
+        device.kv_commit_observed(Pool::Action, Policy::Selective(&[]), chunk, &self.pass, VIDEO[1]..VIDEO[1] + ACTION[1])
+    }
+}
