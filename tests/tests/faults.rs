@@ -126,7 +126,7 @@ fn a_hole_in_the_poses_is_an_input_error_and_refused_inputs_are_counted() {
     assert!(ride.push_pose(SECOND / 10, Pose2::new(f64::NAN, 0.0, 0.0)).is_err());
     assert!(ride.push_ego(0, EgoState::default()).is_err());
     let error = ride.push_frame(SECOND, &[0; 5]).unwrap_err().to_string();
-    assert!(error.contains("got 5 bytes") && error.contains("112 x 64 x 3"), "{error}");
+    assert!(error.contains("got 5 bytes") && error.contains("21504 of 112 x 64 Rgb8"), "{error}");
     for s in 1..=4 {
         ride.push_frame(s * SECOND, &vec![90u8; 64 * 112 * 3]).unwrap();
         // The poses between 1 and 2 s are missing.

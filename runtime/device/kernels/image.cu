@@ -37,7 +37,7 @@ __device__ inline void pixel(const Image& p, u32 x, u32 y, float (&rgb)[3]) {
     }
     const float bright = 1.1643836f * (luma - 16.0f), blue = u - 128.0f, red = v - 128.0f;
     rgb[0] = fminf(fmaxf(bright + 1.5960268f * red, 0.0f), 255.0f);
-    rgb[1] = fminf(fmaxf(bright - 0.39176229f * blue - 0.81296765f * red, 0.0f), 255.0f);
+    rgb[1] = fminf(fmaxf(bright - 0.3917623f * blue - 0.8129676f * red, 0.0f), 255.0f);
     rgb[2] = fminf(fmaxf(bright + 2.0172321f * blue, 0.0f), 255.0f);
 }
 

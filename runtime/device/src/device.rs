@@ -5,6 +5,7 @@
 //! visit the host.
 
 use crate::host::HostArena;
+use crate::picture::Pictures;
 use crate::taps::Taps;
 use drivewam_core::Result;
 use drivewam_core::arena::{ArenaPlan, Region};
@@ -181,15 +182,13 @@ pub trait Device: Send + fmt::Debug {
     /// The first fault since it was last told. The device is good to go on, unless it is a `Device` error.
     fn settle(&mut self) -> Result<()>;
 
-    /// Takes the taps of [`Device::resample`] for pictures of `width` by `height`, and makes its work space. Warm; may be called again for another
-    /// camera.
+    /// Takes the taps of [`Device::resample`] for a camera's pictures, and makes its work space. Warm; may be called again for another camera.
     ///
     /// # Errors
-    /// `Usage` when taps reach outside the picture; `Capacity` when the space is not to be had.
-    fn open_camera(&mut self, width: usize, height: usize, columns: Taps, rows: Taps) -> Result<()>;
+    /// `Usage` when taps reach outside the picture, or its size does not fit its format; `Capacity` when the space is not to be had.
+    fn open_camera(&mut self, pictures: Pictures, columns: Taps, rows: Taps) -> Result<()>;
 
-    /// Resamples a picture of the open camera, packed RGB `[height, width, 3]` u8, to `[3, rows, columns]` f32, v/127.5 − 1: the columns first, then
-    /// the rows. Without taps an output is black (−1).
+    /// Resamples a picture of the open camera, in RGB, to `[3, rows, columns]` f32, v/127.5 − 1: the columns first, then the rows. Without taps an output is black (−1).
     ///
     /// # Errors
     /// `Usage` before [`Device::open_camera`], or when the picture or the region has another size.

@@ -25,10 +25,12 @@
 pub mod cuda;
 pub mod device;
 pub mod host;
+pub mod picture;
 mod shape;
 pub mod taps;
 
 pub use cuda::CudaDevice;
 pub use device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
 pub use host::{HostArena, HostDevice};
+pub use picture::{Pictures, PixelFormat};
 pub use taps::Taps;

@@ -1,6 +1,7 @@
 //! What regions and taps must be, proved once and in the same words for every device.
 
 use crate::device::{KvLayout, KvRegions, PassKv};
+use crate::picture::Pictures;
 use crate::taps::Taps;
 use drivewam_core::arena::{ArenaPlan, apart};
 use drivewam_core::dtype::DType;
@@ -92,16 +93,17 @@ pub(crate) fn tail(layout: &KvLayout, rows: &Range<usize>) -> Result<()> {
     Ok(())
 }
 
-/// Proves that the taps of a camera read inside its pictures.
+/// Proves that the taps of a camera read inside its pictures. Returns the bytes of one.
 ///
 /// # Errors
 /// `Usage`.
-pub(crate) fn camera([width, height]: [usize; 2], columns: &Taps, rows: &Taps) -> Result<()> {
+pub(crate) fn camera(pictures: &Pictures, columns: &Taps, rows: &Taps) -> Result<usize> {
+    let Pictures { width, height, .. } = *pictures;
     if !columns.fit() || !rows.fit() || columns.inputs() > width || rows.inputs() > height {
         return Err(Error::new(ErrorKind::Usage, "taps reach outside of the picture")
             .at("camera")
             .got(format!("{} x {} pixels", columns.inputs(), rows.inputs()))
             .wanted(format!("within {width} x {height}")));
     }
-    Ok(())
+    pictures.bytes()
 }

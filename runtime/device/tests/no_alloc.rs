@@ -11,7 +11,7 @@ use drivewam_core::flow::solver::plan;
 use drivewam_core::noise::{Stream, standard_normal};
 use drivewam_core::rope::RopeTable;
 use drivewam_core::selection::{HeadSets, Keys, Normalise, Policy, Scored, Scoring};
-use drivewam_device::{Device, HostDevice, KvLayout, KvRegions, PassKv, Pool, Taps};
+use drivewam_device::{Device, HostDevice, KvLayout, KvRegions, PassKv, Pictures, Pool, Taps};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -88,7 +88,7 @@ fn twelve_chunks_of_the_costliest_options_allocate_nothing() {
         let mut device = HostDevice::new(planner.finish(1 << 26).unwrap(), 3).unwrap();
         let (columns, rows) = (Taps::triangle(300, 112), Taps::triangle(200, 64));
         let picture = vec![90u8; 300 * 200 * 3];
-        device.open_camera(300, 200, columns, rows).unwrap();
+        device.open_camera(Pictures::rgb8(300, 200), columns, rows).unwrap();
         device.kv_open(layout.clone(), KvRegions { k, v, bias }).unwrap();
         let steps = plan(SolverKind::Unipc, &action_steps(12, 1.0)).unwrap();
         let channels: Vec<usize> = (0..15).collect();

@@ -3,7 +3,7 @@
 use drivewam_core::config::{Camera as Settings, CameraFit};
 use drivewam_core::dims::{Intrinsics, Model};
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::Taps;
+use drivewam_device::{Pictures, PixelFormat, Taps};
 
 /// The vehicle's front camera: pinhole, no distortion.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,12 +14,19 @@ pub struct SourceCamera {
     pub height: usize,
     /// In pixels of a picture of this size.
     pub intrinsics: Intrinsics,
+    /// How its pictures are packed.
+    pub format: PixelFormat,
 }
 
 impl SourceCamera {
     /// The model's own camera.
     pub fn of_model(model: &Model) -> Self {
-        Self { width: model.image.width, height: model.image.height, intrinsics: model.camera }
+        Self { width: model.image.width, height: model.image.height, intrinsics: model.camera, format: PixelFormat::Rgb8 }
+    }
+
+    /// Its pictures.
+    pub fn pictures(&self) -> Pictures {
+        Pictures { width: self.width, height: self.height, format: self.format }
     }
 
     /// Horizontal and vertical field of view, radians.

@@ -46,6 +46,7 @@ pub mod telemetry;
 mod transformer;
 
 pub use camera::SourceCamera;
+pub use drivewam_device::PixelFormat;
 pub use load::load_config;
 pub use plan::{Plan, RideOptions};
 pub use ride::{Progress, Ride};

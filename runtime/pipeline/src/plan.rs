@@ -88,7 +88,7 @@ impl Plan {
         manifest.check_model(&config.model)?;
         let mut device = make(arena)?;
         let Fit { camera, columns, rows, fov, uncovered } = fit;
-        device.open_camera(camera.width, camera.height, columns, rows)?;
+        device.open_camera(camera.pictures(), columns, rows)?;
         let fitted = Degraded { fov, uncovered_picture: uncovered, ..Degraded::default() };
         let device_ref = device.as_mut();
         let encoder = Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, device_ref)?;

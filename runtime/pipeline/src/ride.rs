@@ -74,20 +74,21 @@ pub struct Ride {
 }
 
 impl Ride {
-    /// A picture of the vehicle's camera, packed RGB `[height, width, 3]`, captured at `stamp_ns`. Frames off the model's grid are left out.
+    /// A picture of the vehicle's camera, packed as [`SourceCamera::format`] says, captured at `stamp_ns`. Frames off the model's grid are left out.
     ///
     /// # Errors
     /// `Input`: another size than the camera's; a stamp that does not come after the newest; a frame for a chunk whose predecessor still waits for
     /// poses. The frame is then refused and counted, and nothing else changes.
-    pub fn push_frame(&mut self, stamp_ns: i64, rgb: &[u8]) -> Result<()> {
+    pub fn push_frame(&mut self, stamp_ns: i64, picture: &[u8]) -> Result<()> {
         let from = Instant::now();
-        let (width, height) = (self.camera.width, self.camera.height);
-        if rgb.len() != width * height * 3 {
+        let wanted = self.camera.pictures().bytes()?;
+        if picture.len() != wanted {
             self.refused += 1;
+            let SourceCamera { width, height, format, .. } = self.camera;
             return Err(Error::new(ErrorKind::Input, "a picture of another size than the camera's")
                 .at(format!("frame at {stamp_ns} ns"))
-                .got(format!("{} bytes", rgb.len()))
-                .wanted(format!("{width} x {height} x 3")));
+                .got(format!("{} bytes", picture.len()))
+                .wanted(format!("{wanted} of {width} x {height} {format:?}")));
         }
         let place = check_stamp(stamp_ns).and_then(|()| self.grid.place(stamp_ns)).inspect_err(|_| self.refused += 1)?;
         let slot = match place {
@@ -100,7 +101,7 @@ impl Ride {
                 None
             }
         };
-        self.device.resample(rgb, self.encoder.frame(slot)?)?;
+        self.device.resample(picture, self.encoder.frame(slot)?)?;
         self.stages.add(Stage::Ingest, from);
         Ok(())
     }

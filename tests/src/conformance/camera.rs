@@ -4,7 +4,7 @@ use super::Make;
 use drivewam_core::ErrorKind;
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::dtype::DType;
-use drivewam_device::{Device, Taps};
+use drivewam_device::{Device, Pictures, PixelFormat, Taps};
 
 /// Numbers are in [-1, 1]; sums of a few dozen f32 products.
 const CLOSE: f64 = 2e-6;
@@ -21,7 +21,7 @@ fn camera(make: Make, width: usize, height: usize) -> (Box<dyn Device>, Region) 
 
 fn resampled(make: Make, bytes: &[u8], from: [usize; 2], columns: &Taps, rows: &Taps) -> Vec<f32> {
     let (mut device, to) = camera(make, columns.outputs(), rows.outputs());
-    device.open_camera(from[0], from[1], columns.clone(), rows.clone()).unwrap();
+    device.open_camera(Pictures::rgb8(from[0], from[1]), columns.clone(), rows.clone()).unwrap();
     device.resample(bytes, to).unwrap();
     let mut out = vec![f32::NAN; to.len()];
     device.download(to, &mut out).unwrap();
@@ -66,6 +66,48 @@ pub fn a_picture_is_resampled_as_pillow_does_without_its_rounding(make: Make) {
     }
 }
 
+/// Breaks if luma or chroma is taken from another pixel's place, or the matrix is another one.
+pub fn yuv_is_turned_into_rgb_as_bt_601_says_before_it_is_weighted(make: Make) {
+    let (width, height, columns, rows) = (8, 6, 3, 4);
+    // Red, green and blue by the standard's own numbers: 219 steps of luma, 224 of chroma; Kr 0.299, Kb 0.114.
+    let rgb = |luma: u8, u: u8, v: u8| -> [f64; 3] {
+        let (luma, pb, pr) = ((f64::from(luma) - 16.0) / 219.0, (f64::from(u) - 128.0) / 224.0, (f64::from(v) - 128.0) / 224.0);
+        let (red, blue) = (luma + 2.0 * (1.0 - 0.299) * pr, luma + 2.0 * (1.0 - 0.114) * pb);
+        [red, (luma - 0.299 * red - 0.114 * blue) / 0.587, blue].map(|c| (c * 255.0).clamp(0.0, 255.0))
+    };
+    for format in [PixelFormat::Nv12, PixelFormat::Yuyv] {
+        let pictures = Pictures { width, height, format };
+        let bytes: Vec<u8> = picture(width, height).into_iter().take(pictures.bytes().unwrap()).collect();
+        let pixel = |x: usize, y: usize| match format {
+            PixelFormat::Nv12 => {
+                let colour = &bytes[width * height..][y / 2 * width + x / 2 * 2..];
+                rgb(bytes[y * width + x], colour[0], colour[1])
+            }
+            _ => {
+                let pair = &bytes[(y * width + x / 2 * 2) * 2..];
+                rgb(pair[2 * (x % 2)], pair[1], pair[3])
+            }
+        };
+        let (mut device, to) = camera(make, columns, rows);
+        device.open_camera(pictures, Taps::triangle(width, columns), Taps::triangle(height, rows)).unwrap();
+        device.resample(&bytes, to).unwrap();
+        let mut out = vec![f32::NAN; to.len()];
+        device.download(to, &mut out).unwrap();
+        for (i, got) in out.iter().enumerate() {
+            let (channel, y, x) = (i / (columns * rows), i / columns % rows, i % columns);
+            let taps = pillow(height, rows, y)
+                .into_iter()
+                .flat_map(|(j, down)| pillow(width, columns, x).into_iter().map(move |(i, across)| (i, j, across * down)));
+            let wanted: f64 = taps.map(|(x, y, weight)| weight * pixel(x, y)[channel]).sum();
+            // The usual constants have four to six digits.
+            assert!((f64::from(*got) - (wanted / 127.5 - 1.0)).abs() <= 1e-5, "{format:?}, number {i}: {got} for {}", wanted / 127.5 - 1.0);
+        }
+        let odd = Pictures { width: 7, ..pictures };
+        let error = device.open_camera(odd, Taps::triangle(7, columns), Taps::triangle(height, rows)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "half a pair");
+    }
+}
+
 /// Breaks if a picture of the model's own size is blurred or shifted.
 pub fn equal_sizes_give_every_byte_exactly(make: Make) {
     let (width, height) = (16, 16);
@@ -96,11 +138,11 @@ pub fn sizes_that_disagree_are_refused(make: Make) {
     let bytes = picture(8, 6);
     let usage = |result: drivewam_core::Result<()>, what: &str| assert_eq!(result.unwrap_err().kind(), ErrorKind::Usage, "{what}");
     usage(device.resample(&bytes, to), "before open_camera");
-    usage(device.open_camera(7, 6, columns.clone(), rows.clone()), "taps beyond the width");
-    usage(device.open_camera(8, 5, columns.clone(), rows.clone()), "taps beyond the height");
+    usage(device.open_camera(Pictures::rgb8(7, 6), columns.clone(), rows.clone()), "taps beyond the width");
+    usage(device.open_camera(Pictures::rgb8(8, 5), columns.clone(), rows.clone()), "taps beyond the height");
     let torn = Taps { count: vec![3; 3], ..columns.clone() };
-    usage(device.open_camera(8, 6, torn, rows.clone()), "taps whose fields do not fit");
-    device.open_camera(8, 6, columns, rows).unwrap();
+    usage(device.open_camera(Pictures::rgb8(8, 6), torn, rows.clone()), "taps whose fields do not fit");
+    device.open_camera(Pictures::rgb8(8, 6), columns, rows).unwrap();
     device.resample(&bytes, to).unwrap();
     usage(device.resample(&bytes[3..], to), "a truncated picture");
     usage(device.resample(&picture(8, 9), to), "a larger picture than the camera was opened for");

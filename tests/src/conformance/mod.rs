@@ -38,6 +38,7 @@ macro_rules! each_conformance_test {
                 a_velocity_that_is_not_finite_is_an_output_error;
             camera:
                 a_picture_is_resampled_as_pillow_does_without_its_rounding
+                yuv_is_turned_into_rgb_as_bt_601_says_before_it_is_weighted
                 equal_sizes_give_every_byte_exactly
                 what_the_camera_does_not_cover_is_black
                 sizes_that_disagree_are_refused;

@@ -7,7 +7,7 @@ use drivewam_core::arena::{Planner, Region};
 use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Scoring};
-use drivewam_device::{Device, Pool, Taps};
+use drivewam_device::{Device, Pictures, Pool, Taps};
 
 fn three(make: Make) -> (Box<dyn Device>, [Region; 3]) {
     let mut planner = Planner::new();
@@ -48,7 +48,7 @@ pub fn a_region_of_another_plan_is_refused_by_every_operation(make: Make) {
     other.add("test", "gap", DType::F32, &[10_000]).unwrap();
     let beyond = other.add("test", "beyond", DType::F32, &[21]).unwrap();
     let taps = Taps::triangle(1, 1);
-    device.open_camera(1, 1, taps.clone(), taps).unwrap();
+    device.open_camera(Pictures::rgb8(1, 1), taps.clone(), taps).unwrap();
     for bad in [bytes, longer, beyond] {
         let euler = SolverStep::Euler { span: 1.0 };
         let results = [

@@ -104,9 +104,12 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// A file of the folder, and what is in it.
+type Built = (Entry, Vec<u8>);
+
 /// Compiles for every architecture, on as many threads as there are cores.
-fn build(nvrtc: &Nvrtc, architectures: &[String], max_registers: Option<u32>) -> Result<Vec<(Entry, Vec<u8>)>> {
-    let one = |architecture: &String| -> Result<(Entry, Vec<u8>)> {
+fn build(nvrtc: &Nvrtc, architectures: &[String], max_registers: Option<u32>) -> Result<Vec<Built>> {
+    let one = |architecture: &String| -> Result<Built> {
         let compiled = nvrtc.compile(architecture, max_registers)?;
         let is_machine = architecture.starts_with("sm_");
         let kernels = if is_machine { usage::parse(&compiled.log)? } else { Vec::new() };
@@ -115,7 +118,7 @@ fn build(nvrtc: &Nvrtc, architectures: &[String], max_registers: Option<u32>) ->
         Ok((Entry { file, architecture: architecture.clone(), bytes, sha256, kernels }, compiled.code))
     };
     let (next, shows) = (AtomicUsize::new(0), std::io::stderr().is_terminal());
-    let work = || -> Result<Vec<(usize, (Entry, Vec<u8>))>> {
+    let work = || -> Result<Vec<(usize, Built)>> {
         let mut done = Vec::new();
         while let Some((i, architecture)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, architectures.get(i)?))) {
             if shows {
@@ -164,7 +167,7 @@ fn find() -> Option<PathBuf> {
 }
 
 /// Writes every file aside and renames it, the manifest last: a folder that is read meanwhile is the old one or the new one, or refused.
-fn write_folder(folder: &Path, manifest: &Manifest, built: &[(Entry, Vec<u8>)]) -> Result<()> {
+fn write_folder(folder: &Path, manifest: &Manifest, built: &[Built]) -> Result<()> {
     fs::create_dir_all(folder)?;
     let put = |name: &str, bytes: &[u8]| -> Result<()> {
         let aside = folder.join(format!(".{name}.{}", std::process::id()));

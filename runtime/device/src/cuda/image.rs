@@ -4,6 +4,7 @@
 
 use super::Address;
 use super::driver::{Driver, Kernel};
+use crate::picture::{Pictures, PixelFormat};
 use crate::shape;
 use crate::taps::Taps;
 use bytemuck::{Pod, Zeroable};
@@ -55,11 +56,10 @@ fn table<T: Pod>(driver: &mut dyn Driver, values: &[T]) -> Result<Address> {
 }
 
 impl Camera {
-    /// For pictures of `size` (width, height). Warm.
-    pub(super) fn open(driver: &mut dyn Driver, size: [usize; 2], columns: &Taps, rows: &Taps) -> Result<Self> {
-        shape::camera(size, columns, rows)?;
-        let space = || Error::new(ErrorKind::Capacity, "no work space for pictures of this size").at("camera").got(format!("{size:?}"));
-        let bytes = size[0].checked_mul(size[1]).and_then(|n| n.checked_mul(CHANNELS)).ok_or_else(space)?;
+    /// Warm.
+    pub(super) fn open(driver: &mut dyn Driver, pictures: Pictures, columns: &Taps, rows: &Taps) -> Result<Self> {
+        let bytes = shape::camera(&pictures, columns, rows)?;
+        let space = || Error::new(ErrorKind::Capacity, "no work space for pictures of this size").at("camera").got(format!("{pictures:?}"));
         let outputs = columns.outputs().checked_mul(rows.outputs()).and_then(|n| n.checked_mul(CHANNELS)).ok_or_else(space)?;
         let narrow = |n: usize| u32::try_from(n).map_err(|e| space().caused_by(e));
         narrow(outputs)?;
@@ -72,13 +72,18 @@ impl Camera {
             row_count: table(driver, &rows.count)?,
             column_weight: table(driver, &columns.weight)?,
             row_weight: table(driver, &rows.weight)?,
-            width: narrow(size[0])?,
-            height: narrow(size[1])?,
+            width: narrow(pictures.width)?,
+            height: narrow(pictures.height)?,
             columns: narrow(columns.outputs())?,
             rows: narrow(rows.outputs())?,
             most_columns: narrow(columns.most)?,
             most_rows: narrow(rows.most)?,
-            format: 0,
+            // `Format` of image.cu.
+            format: match pictures.format {
+                PixelFormat::Rgb8 => 0,
+                PixelFormat::Nv12 => 1,
+                PixelFormat::Yuyv => 2,
+            },
             reserved: 0,
         };
         Ok(Self { params, bytes, outputs })
@@ -91,7 +96,7 @@ impl Camera {
             return Err(Error::new(ErrorKind::Usage, "a picture or its region of the wrong size")
                 .at("camera")
                 .got(format!("{} bytes to {len} numbers", picture.len()))
-                .wanted(format!("[{height}, {width}, 3] to [3, {rows}, {columns}] of the open camera")));
+                .wanted(format!("{} bytes, {width} x {height}, to [3, {rows}, {columns}] of the open camera", self.bytes)));
         }
         if len == 0 {
             return Ok(());

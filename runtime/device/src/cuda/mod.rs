@@ -24,6 +24,7 @@ pub use nvidia::Nvidia;
 
 use crate::device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
 use crate::host::HostArena;
+use crate::picture::Pictures;
 use crate::taps::Taps;
 use drivewam_core::arena::{ArenaPlan, Region};
 use drivewam_core::dtype::DType;
@@ -235,8 +236,8 @@ impl Device for CudaDevice {
         }
     }
 
-    fn open_camera(&mut self, width: usize, height: usize, columns: Taps, rows: Taps) -> Result<()> {
-        self.camera = Some(Camera::open(&mut *self.gpu.driver, [width, height], &columns, &rows)?);
+    fn open_camera(&mut self, pictures: Pictures, columns: Taps, rows: Taps) -> Result<()> {
+        self.camera = Some(Camera::open(&mut *self.gpu.driver, pictures, &columns, &rows)?);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Pictures: packed bytes to channel planes in [-1, 1], columns first, then rows, in space that was made in Warm.
 
 use super::simd::Simd;
+use crate::picture::{Pictures, PixelFormat};
 use crate::shape;
 use crate::taps::Taps;
 use drivewam_core::{Error, ErrorKind, Result};
@@ -11,27 +12,31 @@ const CHANNELS: usize = 3;
 /// One camera's taps and work space.
 #[derive(Debug, Default)]
 pub(crate) struct Camera {
-    /// Width and height of its pictures; zero until one is opened.
-    size: [usize; 2],
+    pictures: Pictures,
+    /// Bytes of a picture; `None` until a camera is opened.
+    bytes: Option<usize>,
     columns: Taps,
     rows: Taps,
     /// `[height, columns, 3]`: every row of the picture at its final width.
     narrowed: Vec<f32>,
+    /// `[width, 3]`: one line of a picture in RGB.
+    line: Vec<f32>,
     /// `[columns, 3]`: one output row.
     row: Vec<f32>,
 }
 
 impl Camera {
-    /// For pictures of `width` by `height`. Warm.
-    pub(crate) fn open(width: usize, height: usize, columns: Taps, rows: Taps) -> Result<Self> {
-        shape::camera([width, height], &columns, &rows)?;
+    /// Warm.
+    pub(crate) fn open(pictures: Pictures, columns: Taps, rows: Taps) -> Result<Self> {
+        let bytes = shape::camera(&pictures, &columns, &rows)?;
+        let Pictures { width, height, .. } = pictures;
         let row = columns.outputs().checked_mul(CHANNELS);
         let narrowed = row.and_then(|row| row.checked_mul(height));
         let (Some(row), Some(narrowed)) = (row, narrowed) else {
             return Err(space(width, height));
         };
-        let mut camera = Self { size: [width, height], columns, rows, ..Self::default() };
-        for (buffer, len) in [(&mut camera.narrowed, narrowed), (&mut camera.row, row)] {
+        let mut camera = Self { pictures, bytes: Some(bytes), columns, rows, ..Self::default() };
+        for (buffer, len) in [(&mut camera.narrowed, narrowed), (&mut camera.row, row), (&mut camera.line, width * CHANNELS)] {
             buffer.try_reserve_exact(len).map_err(|e| space(width, height).caused_by(e))?;
             buffer.resize(len, 0.0);
         }
@@ -40,27 +45,35 @@ impl Camera {
 
     /// See [`crate::Device::resample`].
     pub(crate) fn resample(&mut self, simd: Simd, picture: &[u8], to: &mut [f32]) -> Result<()> {
-        let Self { size: [width, height], columns, rows, narrowed, row } = self;
-        let (width, height) = (*width, *height);
+        let Self { pictures, bytes, columns, rows, narrowed, line, row } = self;
         let stride = columns.outputs() * CHANNELS;
         let plane = columns.outputs() * rows.outputs();
-        if Some(picture.len()) != width.checked_mul(height).and_then(|n| n.checked_mul(CHANNELS)) || to.len() != CHANNELS * plane {
+        if Some(picture.len()) != *bytes || to.len() != CHANNELS * plane {
             return Err(wrong(
                 "a picture or its region of the wrong size",
                 format!("{} bytes to {} numbers", picture.len(), to.len()),
-                format!("[{height}, {width}, 3] to [3, {}, {}] of the open camera", rows.outputs(), columns.outputs()),
+                format!("{bytes:?} bytes, {pictures:?}, to [3, {}, {}] of the open camera", rows.outputs(), columns.outputs()),
             ));
         }
         if plane == 0 {
             return Ok(());
         }
-        for (line, out) in picture.chunks_exact(width * CHANNELS).zip(narrowed.chunks_exact_mut(stride)) {
+        for (y, out) in narrowed.chunks_exact_mut(stride).enumerate() {
+            if pictures.format == PixelFormat::Rgb8 {
+                // One loop over bytes, which the compiler makes vectors of.
+                let bytes = &picture[y * line.len()..(y + 1) * line.len()];
+                line.iter_mut().zip(bytes).for_each(|(x, byte)| *x = f32::from(*byte));
+            } else {
+                for (x, rgb) in line.chunks_exact_mut(CHANNELS).enumerate() {
+                    rgb.copy_from_slice(&pictures.pixel(picture, x, y));
+                }
+            }
             for (i, out) in out.chunks_exact_mut(CHANNELS).enumerate() {
                 let (first, weights) = columns.of(i);
                 let mut sums = [0.0f32; CHANNELS];
                 for (pixel, weight) in line[first * CHANNELS..].chunks_exact(CHANNELS).zip(weights) {
                     for (sum, value) in sums.iter_mut().zip(pixel) {
-                        *sum += weight * f32::from(*value);
+                        *sum += weight * value;
                     }
                 }
                 out.copy_from_slice(&sums);

@@ -10,6 +10,7 @@ mod threads;
 pub use arena::{HostArena, Lease, Lent, Reads, Writes};
 
 use crate::device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
+use crate::picture::Pictures;
 use crate::taps::Taps;
 use drivewam_core::arena::{ArenaPlan, Region};
 use drivewam_core::flow::solver::{self, SolverStep};
@@ -114,8 +115,8 @@ impl Device for HostDevice {
         Ok(())
     }
 
-    fn open_camera(&mut self, width: usize, height: usize, columns: Taps, rows: Taps) -> Result<()> {
-        self.camera = Camera::open(width, height, columns, rows)?;
+    fn open_camera(&mut self, pictures: Pictures, columns: Taps, rows: Taps) -> Result<()> {
+        self.camera = Camera::open(pictures, columns, rows)?;
         Ok(())
     }
 

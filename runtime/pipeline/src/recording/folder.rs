@@ -7,6 +7,7 @@ use crate::ingest::EgoState;
 use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_core::pose::Pose2;
 use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::PixelFormat;
 use serde::Deserialize;
 use std::path::{Component, Path, PathBuf};
 
@@ -135,7 +136,7 @@ fn read_camera(header: &CameraHeader, limits: Limits) -> Result<(SourceCamera, M
     }
     let mount = Mount { is_measured: header.height_m.is_some(), ..Mount::on_centre_line(ahead, height, pitch) };
     let intrinsics = Intrinsics { fx_px: header.fx_px, fy_px: header.fy_px, cx_px: header.cx_px, cy_px: header.cy_px };
-    Ok((SourceCamera { width: header.width, height: header.height, intrinsics }, mount))
+    Ok((SourceCamera { width: header.width, height: header.height, intrinsics, format: PixelFormat::Rgb8 }, mount))
 }
 
 fn read_files(dir: &Path) -> Result<(Vec<i64>, Store)> {

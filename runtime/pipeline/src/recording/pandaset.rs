@@ -11,6 +11,7 @@ use crate::ingest::check_stamp;
 use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_core::pose::Pose2;
 use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::PixelFormat;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -112,7 +113,7 @@ pub(super) fn open(dir: &Path, limits: Limits) -> Result<Recording> {
     Ok(Recording {
         name,
         format: "pandaset",
-        camera: SourceCamera { width, height, intrinsics },
+        camera: SourceCamera { width, height, intrinsics, format: PixelFormat::Rgb8 },
         mount,
         commands: frames
             .first()

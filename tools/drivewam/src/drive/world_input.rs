@@ -123,7 +123,12 @@ impl Source for WorldSource {
 
     fn large_picture(&mut self) -> Picture {
         self.world.render(&mut self.large);
-        let camera = SourceCamera { width: self.large.width, height: self.large.height, intrinsics: self.large.intrinsics };
+        let camera = SourceCamera {
+            width: self.large.width,
+            height: self.large.height,
+            intrinsics: self.large.intrinsics,
+            format: drivewam::PixelFormat::Rgb8,
+        };
         Picture { rgb: self.large.rgb.clone(), camera }
     }
 

@@ -4,7 +4,7 @@ use drivewam_core::Result;
 use drivewam_core::arena::{ArenaPlan, Region};
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Slot, SlotTable};
-use drivewam_device::{Device, HostArena, HostDevice, KvCounts, KvLayout, KvRegions, PassKv, Pool, Taps, Traffic};
+use drivewam_device::{Device, HostArena, HostDevice, KvCounts, KvLayout, KvRegions, PassKv, Pictures, Pool, Taps, Traffic};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -144,8 +144,8 @@ impl Device for ChosenDevice {
         self.host.settle()
     }
 
-    fn open_camera(&mut self, width: usize, height: usize, columns: Taps, rows: Taps) -> Result<()> {
-        self.host.open_camera(width, height, columns, rows)
+    fn open_camera(&mut self, pictures: Pictures, columns: Taps, rows: Taps) -> Result<()> {
+        self.host.open_camera(pictures, columns, rows)
     }
 
     fn resample(&mut self, picture: &[u8], to: Region) -> Result<()> {
