@@ -13,9 +13,9 @@ def relevance(keys: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
 
 
 def redundancy(keys: torch.Tensor) -> torch.Tensor:
-    """eta [n]: mean cosine to every other key; 0 for a zero key or a lone one."""
+    """eta [n]: mean cosine to every other key; 0 for a key without direction (shorter than the smallest normal f32) or a lone one."""
     norm = keys.norm(dim=-1, keepdim=True)
-    unit = torch.where(norm > 0, keys / norm, torch.zeros_like(keys))
+    unit = torch.where(norm >= torch.finfo(torch.float32).tiny, keys / norm, torch.zeros_like(keys))
     cosine = (unit @ unit.T).fill_diagonal_(0.0)
     return cosine.sum(-1) / max(len(keys) - 1, 1)
 

@@ -24,7 +24,7 @@ struct Bug {
     test: fn(Make),
 }
 
-const BUGS: [Bug; 16] = [
+const BUGS: [Bug; 18] = [
     Bug {
         name: "the last tokens of a pool are not scored",
         file: "score.cu",
@@ -124,6 +124,20 @@ const BUGS: [Bug; 16] = [
         test: memory::free_slots_are_filled_in_order_before_anything_is_forgotten,
     },
     Bug {
+        name: "a key's squares overflow",
+        file: "scatter.cu",
+        right: "const float scale = __uint_as_float((254 - e) << 23);",
+        wrong: "const float scale = 1.0f;",
+        test: selection::keys_of_any_length_score_as_the_oracle_does,
+    },
+    Bug {
+        name: "U and V are exchanged",
+        file: "image.cu",
+        right: "u = (float)pair[1];\n        v = (float)pair[3];",
+        wrong: "u = (float)pair[3];\n        v = (float)pair[1];",
+        test: camera::yuv_is_turned_into_rgb_as_bt_601_says_before_it_is_weighted,
+    },
+    Bug {
         name: "masked channels are stepped",
         file: "solver.cu",
         right: ">> channel % 64 & 1)) return;",
@@ -177,10 +191,30 @@ fn failure(test: fn(Make)) -> Option<String> {
     Some(panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default())
 }
 
+/// Where the kernels and the emulator are.
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/device")
+}
+
+/// Breaks if machines without a stack switch of our own cannot run the kernels.
+#[test]
+fn the_stack_switch_of_every_machine_runs_the_kernels_too() {
+    let temp = tempfile::tempdir().unwrap();
+    let object = temp.path().join("emulator.o");
+    let emulator = sources().join("emulator");
+    compile(&["-DEMULATOR_UCONTEXT", "-c", "-I"], &[&emulator, &emulator.join("emulator.cpp")], &object);
+    copy(&emulator, &temp.path().join("emulator"));
+    copy(&sources().join("kernels"), &temp.path().join("kernels"));
+    let path = library(temp.path(), &object);
+    LIBRARY.with_borrow_mut(|library| *library = path);
+    selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index(BROKEN);
+    selection::keys_of_any_length_score_as_the_oracle_does(BROKEN);
+}
+
 /// Breaks if the suite would let any of these through; and if it fails on sources that nobody touched, compiled in the same way.
 #[test]
 fn every_bug_on_the_list_is_caught() {
-    let device = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/device");
+    let device = sources();
     let temp = tempfile::tempdir().unwrap();
     let object = temp.path().join("emulator.o");
     compile(&["-c", "-I"], &[&device.join("emulator"), &device.join("emulator/emulator.cpp")], &object);

@@ -189,7 +189,7 @@ int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned, unsigned th
     const std::string kernel = *static_cast<std::string*>(function);
     if (x == 0 || y == 0 || x > 0x7fffffff || y > 65535 || threads > 1024 || shared > 48 * 1024) return INVALID_VALUE;
     const auto known = PARAMS.find(kernel);
-    const size_t bytes = known == PARAMS.end() ? 2760 : known->second;
+    const size_t bytes = known == PARAMS.end() ? 2768 : known->second;
     const char* first = static_cast<const char*>(params[0]);
     // Copied now, as a driver does: the caller's may be gone when the work is done.
     const std::vector<char> copy(first, first + bytes);

@@ -78,7 +78,7 @@ __device__ void combine(const Kv& p, u32 job, u32 all, float* rho, float* eta, f
     }
     for (u32 j = threadIdx.x; j < p.count; j += blockDim.x) {
         const u32 chunk = (u32)(second[j] >> 32);
-        const bool too_old = p.max_age_chunks != 0 && *p.chunk > chunk && *p.chunk - chunk > p.max_age_chunks;
+        const bool too_old = p.max_age_chunks != 0 && chunk_of(p) > chunk && chunk_of(p) - chunk > p.max_age_chunks;
         rho[j] = too_old ? TOO_OLD : p.lambda * rho[j] - (1.0f - p.lambda) * eta[j];
         if (!is_finite(rho[j])) raise(p.state, SCORE, job, j, 0, p.counts);
     }

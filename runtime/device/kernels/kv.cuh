@@ -40,16 +40,18 @@ struct Kv {
     u32 layers, heads, width, sets, slots, pass_tokens;
     u32 first, fresh;      // rows of the pass: its first, and how many
     u32 base, size, count; // of the pool: first slot, slots, slots that hold a token
+    u32 ahead;             // of the chunk that `chunk` names: the predicted tokens' is the next
     u32 policy, in_order, predicted;
     u32 counts[3];         // of the whole memory before this commit
     // Scoring.
     float lambda;
     u32 softmax, reach, scored_new, max_age_chunks, tiles;
-    u32 is_action, columns, action_tokens, time_pairs, height_pairs;
+    u32 is_action, columns, action_tokens, time_pairs, height_pairs, reserved;
 };
 
-static_assert(sizeof(Kv) == 2760, "cuda/kv/params.rs has another size");
+static_assert(sizeof(Kv) == 2768, "cuda/kv/params.rs has another size");
 
+__device__ inline u32 chunk_of(const Kv& p) { return *p.chunk + p.ahead; }
 __device__ inline u32 heads_per_set(const Kv& p) { return p.heads / p.sets; }
 __device__ inline u32 tokens(const Kv& p) { return p.count + (p.scored_new ? p.fresh : 0u); }
 __device__ inline const Slot* slots_of(const Kv& p, u32 job) { return p.table + (u64)job * p.slots + p.base; }

@@ -6,13 +6,49 @@
 // drop: a thread owns one slot of the tail in one job.
 #include "kv.cuh"
 
+// A sum of squares as s * 4^(e - 127): a key's length is told for every key that has one, also where its squares overflow or vanish in f32.
+struct Squares {
+    int e;
+    float s;
+};
+
+__device__ inline Squares add(Squares a, Squares b) {
+    const int e = a.e > b.e ? a.e : b.e;
+    const int da = e - a.e, db = e - b.e;
+    // 4^-d, or nothing where the other is beyond any weight.
+    const float fa = da > 60 ? 0.0f : __uint_as_float((u32)(127 - 2 * da) << 23), fb = db > 60 ? 0.0f : __uint_as_float((u32)(127 - 2 * db) << 23);
+    return {e, a.s * fa + b.s * fb};
+}
+
+__device__ inline Squares squares(const float (&x)[8]) {
+    u32 most = 0;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        const u32 bits = __float_as_uint(x[i]) & 0x7fffffffu;
+        most = bits > most ? bits : most;
+    }
+    // The exponent of the largest, so that it is scaled to between 1 and 4; numbers below 2^-126 share the least.
+    const u32 exponent = most >> 23, e = exponent < 1 ? 1 : exponent > 253 ? 253 : exponent;
+    const float scale = __uint_as_float((254 - e) << 23);
+    float s = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) s += x[i] * scale * (x[i] * scale);
+    return {(int)e, s};
+}
+
+// 1/|k|, or 0 of a key without direction: one that is shorter than the smallest normal number.
+__device__ inline float inverse_of_length(Squares sum) {
+    const float root = sqrtf(sum.s), length = ldexpf(root, sum.e - 127);
+    return length >= 1.17549435e-38f ? ldexpf(1.0f / root, 127 - sum.e) : 0.0f;
+}
+
 template <class S>
 __device__ void check(const Kv& p) {
     const u32 token = blockIdx.x, job = blockIdx.y, layer = job / p.sets, head0 = (job % p.sets) * heads_per_set(p);
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
     SHARED_MEMORY(memory);
-    float* squares = (float*)memory;  // [warps]
-    float square = 0.0f;
+    Squares* sums = (Squares*)memory;  // [warps]
+    Squares sum = {1, 0.0f};
     const u32 eights = p.width / 8;
     for (u32 i = threadIdx.x; i < heads_per_set(p) * eights; i += blockDim.x) {
         const u32 head = head0 + i / eights, column = i % eights * 8;
@@ -20,24 +56,24 @@ __device__ void check(const Kv& p) {
         float x[8];
         S::load(fresh_row<S>(p.pass_k[layer], p, head, token) + column, raw);
         S::floats(raw, x);
-        float part = 0.0f;
-        for (int e = 0; e < 8; ++e) part += x[e] * x[e];
-        if (!is_finite(part)) raise(p.state, NEW_KEY, job, head, token, p.counts);
-        square += part;
+        for (int e = 0; e < 8; ++e) {
+            if (!is_finite(x[e])) raise(p.state, NEW_KEY, job, head, token, p.counts);
+        }
+        sum = add(sum, squares(x));
         S::load(fresh_row<S>(p.pass_v[layer], p, head, token) + column, raw);
         S::floats(raw, x);
         for (int e = 0; e < 8; ++e) {
             if (!is_finite(x[e])) raise(p.state, NEW_VALUE, job, head, token, p.counts);
         }
     }
-    for (u32 step = 16; step > 0; step /= 2) square += __shfl_xor_sync(ALL_LANES, square, step);
-    if (lane == 0) squares[warp] = square;
+    for (u32 step = 16; step > 0; step /= 2) {
+        sum = add(sum, {__shfl_xor_sync(ALL_LANES, sum.e, step), __shfl_xor_sync(ALL_LANES, sum.s, step)});
+    }
+    if (lane == 0) sums[warp] = sum;
     __syncthreads();
     if (threadIdx.x > 0) return;
-    float all = 0.0f;
-    for (u32 w = 0; w < warps; ++w) all += squares[w];
-    if (!is_finite(all)) raise(p.state, NEW_KEY, job, head0, token, p.counts);
-    p.inverse_new[(u64)job * p.pass_tokens + token] = all > 0.0f ? 1.0f / sqrtf(all) : 0.0f;
+    for (u32 w = 1; w < warps; ++w) sum = add(sum, sums[w]);
+    p.inverse_new[(u64)job * p.pass_tokens + token] = inverse_of_length(sum);
 }
 
 template <class S>
@@ -61,7 +97,7 @@ __device__ void scatter(const Kv& p) {
         }
     }
     if (threadIdx.x > 0) return;
-    const Slot row = {*p.chunk, token, p.predicted ? VALID | PREDICTED : VALID, 0.0f};
+    const Slot row = {chunk_of(p), token, p.predicted ? VALID | PREDICTED : VALID, 0.0f};
     p.table[(u64)job * p.slots + slot] = row;
     p.inverse[(u64)job * p.slots + slot] = p.inverse_new[fresh];
     p.bias[slot] = 0.0f;

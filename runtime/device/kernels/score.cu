@@ -122,7 +122,7 @@ __device__ void score(const Kv& p) {
         S::floats(raw, x);
         if (TURNED) {
             const Slot slot = slots_of(p, job)[j < p.count ? j : 0u];
-            turn_back(p, j < p.count ? place_of(p, slot.chunk, slot.token) : place_of(p, *p.chunk, j - p.count), column + 8 * t, x);
+            turn_back(p, j < p.count ? place_of(p, slot.chunk, slot.token) : place_of(p, chunk_of(p), j - p.count), column + 8 * t, x);
         }
     };
 
@@ -139,7 +139,7 @@ __device__ void score(const Kv& p) {
             } else {
                 float x[8];
                 S::floats(raw, x);
-                if (TURNED) turn_back(p, place_of(p, *p.chunk, token), column, x);
+                if (TURNED) turn_back(p, place_of(p, chunk_of(p), token), column, x);
 #pragma unroll
                 for (int e = 0; e < 8; ++e) to[e] = x[e];
             }

@@ -113,7 +113,7 @@ fn bench(commits: u32, rounds: usize, layers: usize) -> Result<()> {
     let memory = Memory::new(layers, Scoring::default())?;
     let mut whole = CudaDevice::new(Box::new(open()?), memory.plan.clone())?;
     memory.fill(&mut whole).context("filling the memory")?;
-    let graph = whole.capture(|device| memory.commit(device, 0)).context("capturing")?;
+    let graph = whole.capture(0, |device| memory.commit(device, 0)).context("capturing")?;
     let nodes = whole.nodes(graph)?;
     if nodes != (Nodes { kernels: 8, memory: 0, others: 0 }) {
         bail!("the graph holds {nodes:?}, wanted eight launches and no memory nodes");

@@ -55,6 +55,8 @@ macro_rules! each_conformance_test {
             selection:
                 every_option_scores_and_keeps_as_the_oracle_does
                 a_pool_of_many_tokens_scores_as_the_oracle_does
+                random_shapes_score_as_the_oracle_does
+                keys_of_any_length_score_as_the_oracle_does
                 tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index
                 predicted_tokens_neither_score_nor_change_a_score
                 a_query_that_is_not_finite_leaves_the_memory_as_it_was

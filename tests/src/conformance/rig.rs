@@ -83,9 +83,7 @@ impl Offer {
                     let mut data = vec![0.0; layout.heads * tokens * layout.head_dim];
                     chunk += 1;
                     standard_normal(seed, chunk, Stream::Video, &mut data);
-                    if kv != DType::F32 {
-                        data.iter_mut().for_each(|x| *x = coarse(*x));
-                    }
+                    data.iter_mut().for_each(|x| *x = hold(kv, *x));
                     data
                 })
                 .collect::<Vec<_>>()
@@ -94,9 +92,13 @@ impl Offer {
     }
 }
 
-/// Eight bits of a number, and none below 2^-14: what both f16 and bf16 hold exactly.
-fn coarse(x: f32) -> f32 {
-    if x.abs() < 6.2e-5 { 0.0 } else { f32::from_bits(x.to_bits() & 0xffff_0000) }
+/// `x` as a memory of `kv` can hold it: eight bits of it where that is 16 bits, and for f16 none below 2^-14.
+pub fn hold(kv: DType, x: f32) -> f32 {
+    match kv {
+        DType::F32 => x,
+        DType::F16 if x.abs() < 6.2e-5 => 0.0,
+        _ => f32::from_bits(x.to_bits() & 0xffff_0000),
+    }
 }
 
 /// Everything that a commit can change.

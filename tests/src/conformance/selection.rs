@@ -1,11 +1,14 @@
 //! Scores and kept sets against the oracle in core.
 
 use super::Make;
-use super::rig::{Offer, Rig, Snapshot, held, wide_layout};
+use super::rig::{Offer, Rig, Snapshot, held, hold, layout, wide_layout};
 use drivewam_core::ErrorKind;
+use drivewam_core::dtype::DType;
 use drivewam_core::rope::unrotate;
 use drivewam_core::selection::{HeadSets, Inputs, Keys, Normalise, Policy, Rows, Scored, Scoring, Slot, destinations, score, scratch_len};
 use drivewam_device::{KvLayout, Pool};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::ops::Range;
 
 /// A device sums in f32: a score may be this far from the oracle's, and a token this near the cut may fall on either side.
@@ -252,4 +255,44 @@ pub fn a_zero_key_has_no_redundancy(make: Make) {
     let now = rig.check();
     let scores: Vec<f32> = now.tables[0].pool(0, 0..20).unwrap().iter().map(|s| s.score).collect();
     assert_eq!(scores, [0.0; 20]);
+}
+
+/// Breaks if a key's length is lost where its squares overflow or vanish, or if a key that is all but zero is given a direction.
+pub fn keys_of_any_length_score_as_the_oracle_does(make: Make) {
+    let mut rig = Rig::new(make, Scoring { lambda: 0.0, ..Scoring::default() });
+    let width = rig.layout.head_dim;
+    // f16 holds neither the largest nor the smallest of these.
+    let lengths: [f32; 4] = if make.kv == DType::F16 { [1.0, 1e-3, 64.0, 0.0] } else { [1e18, 1e-19, 1e-37, 1e-41] };
+    for chunk in 0..7 {
+        let mut offer = rig.offer(12, 70 + u64::from(chunk));
+        for (layer, factor) in offer.k.iter_mut().flat_map(|layer| layer.chunks_mut(width)).zip(lengths.iter().cycle()) {
+            layer.iter_mut().for_each(|x| *x = hold(make.kv, *x * factor));
+        }
+        // Of ordinary length, so that no product overflows: relevance has no weight here.
+        offer.q.iter_mut().flatten().for_each(|x| *x = hold(make.kv, *x * 1e-3));
+        for (pool, rows) in [(Pool::Video, 1..7), (Pool::Action, 7..11)] {
+            observe(&mut rig, pool, chunk, &offer, rows);
+        }
+    }
+}
+
+/// Breaks at the edges of whatever a kernel's tile is: a single token, a single query, pools of one slot and of one over.
+pub fn random_shapes_score_as_the_oracle_does(make: Make) {
+    let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let shapes = (1..=3usize, 1..=3usize, 1..=70usize, 1..=40usize, 0..options().len(), any::<u64>());
+    let check = |(layers, heads, slots, fresh, option, seed): (usize, usize, usize, usize, usize, u64)| {
+        let fresh = fresh.min(slots);
+        let small = layout(options()[option]);
+        let layout = KvLayout { layers, heads, video_slots: slots, action_slots: fresh, pass_tokens: fresh, tail_slots: 1, ..small };
+        let mut rig = Rig::open(make, layout);
+        for chunk in 0..4 {
+            let offer = rig.offer(fresh, seed ^ u64::from(chunk));
+            observe(&mut rig, Pool::Video, chunk, &offer, 0..fresh);
+            // A pool that a chunk fills: nothing old stays.
+            observe(&mut rig, Pool::Action, chunk, &offer, 0..fresh);
+        }
+        Ok(())
+    };
+    runner.run(&shapes, check).unwrap();
 }

@@ -86,11 +86,12 @@ fn run(args: &Args) -> Result<()> {
         sources_sha256: hex_sha256(&sources),
         files: built.iter().map(|(entry, _)| entry.clone()).collect(),
     };
+    // A reader that went away (`| head`) misses the rest, and nothing else happens.
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&manifest)?)?;
+        let _ = writeln!(out, "{}", serde_json::to_string_pretty(&manifest)?);
     } else {
-        write!(out, "{}", usage::table(&manifest))?;
+        let _ = write!(out, "{}", usage::table(&manifest));
     }
     if let Some((architecture, kernel)) =
         manifest.files.iter().find_map(|f| f.kernels.iter().find(|k| k.spill_bytes > 0).map(|k| (&f.architecture, k)))
@@ -99,7 +100,7 @@ fn run(args: &Args) -> Result<()> {
     }
     write_folder(&args.out, &manifest, &built).with_context(|| format!("{}", args.out.display()))?;
     if !args.json {
-        writeln!(out, "written to {:?}", args.out)?;
+        let _ = writeln!(out, "written to {:?}", args.out);
     }
     Ok(())
 }

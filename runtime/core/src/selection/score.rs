@@ -203,7 +203,7 @@ fn relevance(tokens: &Tokens<'_>, rho: &mut [f64], work: &mut [f64]) {
 
 /// `η_j = mean_{l ≠ j} cos(k_j, k_l)`, as `(k̂_j·Σk̂ - |k̂_j|²) / (n - 1)` with k̂ the unit key; `sum` holds Σk̂.
 ///
-/// A zero key has no direction: its η is 0, and it adds nothing to others' sums but counts in n. With n ≤ 1 there is no other: 0.
+/// A key without direction (zero, or shorter than the smallest normal f32) has η 0, and it adds nothing to others' sums but counts in n. With n ≤ 1 there is no other: 0.
 fn redundancy(tokens: &Tokens<'_>, eta: &mut [f64], sum: &mut [f64]) -> Result<()> {
     let width = tokens.inputs.keys.width;
     sum.fill(0.0);
@@ -220,7 +220,7 @@ fn redundancy(tokens: &Tokens<'_>, eta: &mut [f64], sum: &mut [f64]) -> Result<(
         }
         present += 1;
         eta[j] = square.sqrt();
-        if eta[j] > 0.0 {
+        if has_direction(eta[j]) {
             for (head, sum) in tokens.heads.clone().zip(sum.chunks_exact_mut(width)) {
                 for (sum, x) in sum.iter_mut().zip(tokens.key(head, j)) {
                     *sum += f64::from(*x) / eta[j];
@@ -231,7 +231,7 @@ fn redundancy(tokens: &Tokens<'_>, eta: &mut [f64], sum: &mut [f64]) -> Result<(
     for j in tokens.present() {
         let norm = eta[j];
         eta[j] = 0.0;
-        if norm > 0.0 && present > 1 {
+        if has_direction(norm) && present > 1 {
             let along: f64 = tokens
                 .heads
                 .clone()
@@ -242,6 +242,11 @@ fn redundancy(tokens: &Tokens<'_>, eta: &mut [f64], sum: &mut [f64]) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Whether a key of this length has a direction: 1/|k| is a number of f32.
+pub fn has_direction(length: f64) -> bool {
+    length >= f64::from(f32::MIN_POSITIVE)
 }
 
 /// `to_j = max from_i` over the tokens of j's chunk whose index lies within `reach` of j's. A forgotten neighbour does not count.

@@ -239,10 +239,11 @@ impl Kv {
     /// The parameters of any commit of `rows`, whose chunk is told unless a graph is being made of it.
     fn of_pass(&self, gpu: &mut Gpu, chunk: u32, pass: &PassKv, rows: &Range<usize>) -> Result<Params> {
         shape::pass(&gpu.plan, (&self.layout, &self.regions, self.dtype), pass, rows)?;
-        if !gpu.captures {
-            self.set_chunk(gpu, chunk)?;
-        }
         let mut params = self.params;
+        match gpu.captures {
+            None => self.set_chunk(gpu, chunk)?,
+            Some(base) => params.ahead = chunk.wrapping_sub(base),
+        }
         for layer in 0..self.layout.layers {
             params.pass_k[layer] = gpu.at(pass.k[layer])?;
             params.pass_v[layer] = gpu.at(pass.v[layer])?;
@@ -279,7 +280,7 @@ impl Kv {
                 Grid { blocks: [self.jobs(), 1], threads: THREADS, shared_bytes: 16 * params.count + 12 * scored + 4 * params.size + 8 }
             }
             Kernel::CheckF32 | Kernel::CheckF16 | Kernel::CheckBf16 => {
-                Grid { blocks: [params.fresh, self.jobs()], threads: THREADS, shared_bytes: THREADS / 32 * 4 }
+                Grid { blocks: [params.fresh, self.jobs()], threads: THREADS, shared_bytes: THREADS / 32 * 8 }
             }
             Kernel::ScatterF32 | Kernel::ScatterF16 | Kernel::ScatterBf16 => {
                 Grid { blocks: [params.fresh, self.jobs()], threads: THREADS, shared_bytes: 0 }

@@ -58,8 +58,8 @@ pub(crate) struct Gpu {
     state: Address,
     /// Numbers of 16 bits on their way in or out.
     shorts: Vec<u16>,
-    /// Operations are being written down, not done.
-    captures: bool,
+    /// Operations are being written down, not done: the chunk that a replay will put its own in the place of.
+    captures: Option<u32>,
 }
 
 impl Gpu {
@@ -112,23 +112,24 @@ impl CudaDevice {
         let shorts = plan.rows().iter().map(|row| row.region).filter(|r| matches!(r.dtype(), DType::F16 | DType::Bf16));
         let most = shorts.map(|r| r.len()).max().unwrap_or(0);
         Ok(Self {
-            gpu: Gpu { driver, plan, base, state, shorts: vec![u16::MAX; most], captures: false },
+            gpu: Gpu { driver, plan, base, state, shorts: vec![u16::MAX; most], captures: None },
             camera: None,
             kv: None,
             traffic: Traffic::default(),
         })
     }
 
-    /// Makes a graph of `operations`, which are then not done: steps, and commits of full pools. Warm. The driver refuses copies in it.
+    /// Makes a graph of `operations`, which are then not done: steps, and commits of full pools. They say `chunk` where a replay will say its own (and the
+    /// next, if they say the next). Warm. The driver refuses copies in it.
     ///
     /// # Errors
     /// Of the operations; `Usage` when they would fill slots, which a second time they would not; `Device`.
-    pub fn capture(&mut self, operations: impl FnOnce(&mut Self) -> Result<()>) -> Result<Graph> {
+    pub fn capture(&mut self, chunk: u32, operations: impl FnOnce(&mut Self) -> Result<()>) -> Result<Graph> {
         let before = self.kv_counts();
         self.gpu.driver.begin_capture()?;
-        self.gpu.captures = true;
+        self.gpu.captures = Some(chunk);
         let done = operations(self);
-        self.gpu.captures = false;
+        self.gpu.captures = None;
         let graph = self.gpu.driver.end_capture();
         let after = self.kv_counts();
         done?;
@@ -141,7 +142,7 @@ impl CudaDevice {
         graph
     }
 
-    /// Does what a graph of this device holds, with `chunk` as the number of the chunk that its commits bring. Does not allocate.
+    /// Does what a graph of this device holds, with `chunk` in the place of the one that it was captured with. Does not allocate.
     ///
     /// # Errors
     /// `Usage` before `kv_open`, or for a graph of another device; `Device`.

@@ -6,7 +6,7 @@
 use super::simd::{Panel, Simd};
 use crate::device::{KvLayout, Pool};
 use drivewam_core::rope::{RopeTable, unrotate};
-use drivewam_core::selection::{Keys, Normalise, Scored, Slot, TOO_OLD};
+use drivewam_core::selection::{Keys, Normalise, Scored, Slot, TOO_OLD, has_direction};
 use drivewam_core::{Error, ErrorKind, Result};
 use std::ops::Range;
 
@@ -298,7 +298,7 @@ impl<'a> Tokens<'a> {
     /// `η_j = mean_{l ≠ j} cos(k_j, k_l)`; 0 of a zero key and of a lone one.
     fn redundancy(&self, eta: &mut [f32], square: &[f64], inverse: &mut [f32], sum: &mut [f32]) {
         for (inverse, square) in inverse.iter_mut().zip(square) {
-            *inverse = if *square > 0.0 { (1.0 / square.sqrt()) as f32 } else { 0.0 };
+            *inverse = if has_direction(square.sqrt()) { (1.0 / square.sqrt()) as f32 } else { 0.0 };
         }
         eta.fill(0.0);
         let present = self.present().count();

@@ -35,6 +35,7 @@ pub(super) struct Params {
     pub(super) base: u32,
     pub(super) size: u32,
     pub(super) count: u32,
+    pub(super) ahead: u32,
     pub(super) policy: u32,
     pub(super) in_order: u32,
     pub(super) predicted: u32,
@@ -50,10 +51,11 @@ pub(super) struct Params {
     pub(super) action_tokens: u32,
     pub(super) time_pairs: u32,
     pub(super) height_pairs: u32,
+    pub(super) reserved: u32,
 }
 
 /// `kv.cuh` says the same of its own.
-const _: () = assert!(size_of::<Params>() == 2760);
+const _: () = assert!(size_of::<Params>() == 2768);
 
 /// `Slot` of `kv.cuh`, field by field.
 #[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]

@@ -1,0 +1,67 @@
+//! What the CUDA kernels cannot take is refused in Warm, with the key that decides.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use drivewam_core::arena::{Planner, Region};
+use drivewam_core::config::MemoryPolicy;
+use drivewam_core::dtype::DType;
+use drivewam_core::rope::RopeTable;
+use drivewam_core::selection::{Scored, Scoring};
+use drivewam_core::{Error, ErrorKind};
+use drivewam_device::cuda::{CudaDevice, Emulator};
+use drivewam_device::{Device, KvLayout, KvRegions};
+use drivewam_tests::conformance::rig;
+
+/// Opens a memory of this layout, whose keys and values are of type `kv`.
+fn open(layout: &KvLayout, kv: DType) -> Result<(), Error> {
+    let mut planner = Planner::new();
+    let shape = [layout.heads, layout.slots(), layout.head_dim];
+    let mut layered = |name: &str| -> Vec<Region> {
+        (0..layout.layers).map(|l| planner.add("memory", format!("{name}.{l}"), kv, &shape).unwrap()).collect()
+    };
+    let (k, v) = (layered("mem_k"), layered("mem_v"));
+    let bias = planner.add("memory", "mem_bias", DType::F32, &[layout.slots()]).unwrap();
+    let mut device = CudaDevice::new(Box::new(Emulator::new(1)), planner.finish(1 << 28).unwrap()).unwrap();
+    device.kv_open(layout.clone(), KvRegions { k, v, bias })
+}
+
+/// Breaks if a launch of a shape that no kernel was written for is first noticed in the ride.
+#[test]
+fn shapes_that_no_kernel_takes_are_refused_before_the_ride() {
+    let small = rig::layout(Scoring::default());
+    let with = |change: &dyn Fn(&mut KvLayout)| {
+        let mut layout = small.clone();
+        change(&mut layout);
+        layout
+    };
+    let rotations = |width: usize| {
+        let mut model = rig::model();
+        model.rope.split = [width - 20, 10, 10];
+        RopeTable::new(&model)
+    };
+    for (key, got, layout) in [
+        ("model.layers", "65", with(&|l| l.layers = 65)),
+        ("model.head_dim", "48", with(&|l| (l.head_dim, l.rope) = (48, rotations(48)))),
+        ("model.head_dim", "512", with(&|l| (l.head_dim, l.rope) = (512, rotations(512)))),
+        ("memory.video_slots", "577", with(&|l| l.video_slots = 577)),
+        ("memory.action_slots", "577", with(&|l| l.action_slots = 577)),
+        ("memory.video_slots", "570", with(&|l| (l.video_slots, l.scoring.scored) = (570, Scored::PoolAndNew))),
+        ("memory.video_slots", "2000", with(&|l| (l.video_slots, l.policy) = (2000, MemoryPolicy::Fifo))),
+    ] {
+        let error = open(&layout, DType::F32).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Capacity, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(key) && text.contains(&format!("got {got}")) && text.contains("wanted"), "{text}");
+    }
+    for layout in [
+        with(&|l| l.video_slots = 576),
+        with(&|l| (l.video_slots, l.scoring.scored) = (562, Scored::PoolAndNew)),
+        with(&|l| (l.video_slots, l.policy) = (1535, MemoryPolicy::Fifo)),
+        // Nothing is ever chosen: any number of slots will do.
+        with(&|l| (l.video_slots, l.policy) = (8512, MemoryPolicy::Full)),
+    ] {
+        open(&layout, DType::F32).unwrap();
+    }
+    let error = open(&small, DType::I32).unwrap_err().to_string();
+    assert!(error.contains("mem_k") && error.contains("i32"), "{error}");
+}
