@@ -1,13 +1,13 @@
 // Relevance and redundancy of the tokens of a pool, from one reading of its keys (host twin: host/score.rs; oracle: core/selection/score.rs).
 //
-// A block owns 32 queries (16 without tensor cores) of one job and walks over the heads of its set; a warp owns up to three times 16 keys, whose logits it keeps in registers
-// until all heads are summed: q·k never reaches device memory. Redundancy rides along: of every head, one of the job's blocks also sums the unit
+// A block owns 56 queries (16 without tensor cores) of one job and walks over the heads of its set; a warp owns up to three times 16 keys, whose logits
+// it keeps in registers until all heads are summed: q·k never reaches device memory. Redundancy rides along: of every head, one of the job's blocks also sums the unit
 // keys that pass by, reads the keys once more (from L2) and multiplies them with that sum. Writes [2, tokens] per block; choose.cu adds the blocks
 // up in order, so the result does not depend on who ran first.
 #include "kv.cuh"
 
 // Queries of a block: fewer in f32, which takes more registers. cuda/kv.rs counts on it.
-__device__ constexpr int queries_of(bool tensor) { return tensor ? 32 : 16; }
+__device__ constexpr int queries_of(bool tensor) { return tensor ? 56 : 16; }
 constexpr int M_TILES = 3;   // times 16 keys of a warp
 constexpr int THREADS = 384;  // at most, twelve warps: 576 keys; a thread may have 168 registers
 constexpr int PAD_BYTES = 64;  // between the queries' rows in shared memory: no two lanes of a load meet in a bank
@@ -56,7 +56,7 @@ __device__ inline float row_max(float x) {
     return fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 16));
 }
 
-// The product of 16 keys with 32 queries over 32 columns, on tensor cores. A lane's 8 neighbouring elements stand for columns 2t, 2t+1, 2t+8, 2t+9 of
+// The product of 16 keys with the block's queries over 32 columns, on tensor cores. A lane's 8 neighbouring elements stand for columns 2t, 2t+1, 2t+8, 2t+9 of
 // two products: the order of the columns is the same in keys and queries, and a sum does not ask for more.
 template <class S, int N_TILES>
 __device__ inline void multiply(const typename S::Eight& low, const typename S::Eight& high, const unsigned short* queries, u32 stride, u32 lane,
@@ -116,11 +116,18 @@ __device__ void score(const Kv& p) {
 
     // Which token a lane looks at: tile `m` of its warp, row g or g + 8.
     const auto token_of = [&](int m, int r) { return (warp + warps * m) * 16 + g + 8 * r; };
-    const auto load = [&](u32 head, int m, int r, u32 column, typename S::Eight& raw, float (&x)[8]) {
-        const u32 j = token_of(m, r) < all ? token_of(m, r) : 0u;  // a row that does not exist reads the first, and is masked
-        S::load(key_row<S>(p, layer, head, j) + column + 8 * t, raw);
+    // The lane's part of that token's key, from `column` on; a token that does not exist reads the first, and is masked.
+    const auto key = [&](u32 head, int m, int r, u32 column) {
+        const u32 j = token_of(m, r);
+        return key_row<S>(p, layer, head, j < all ? j : 0u) + column + 8 * t;
+    };
+    // The same in f32, turned back if it must be.
+    const auto load = [&](u32 head, int m, int r, u32 column, float(&x)[8]) {
+        typename S::Eight raw;
+        S::load(key(head, m, r, column), raw);
         S::floats(raw, x);
         if (TURNED) {
+            const u32 j = token_of(m, r) < all ? token_of(m, r) : 0u;
             const Slot slot = slots_of(p, job)[j < p.count ? j : 0u];
             turn_back(p, j < p.count ? place_of(p, slot.chunk, slot.token) : place_of(p, chunk_of(p), j - p.count), column + 8 * t, x);
         }
@@ -151,27 +158,32 @@ __device__ void score(const Kv& p) {
 #pragma unroll
             for (int m = 0; m < M_TILES; ++m) {
                 if ((warp + warps * m) * 16 >= all) break;
-                typename S::Eight raw[2];
+                const auto add = [&](int r, const float(&x)[8]) {
+                    const u32 j = token_of(m, r);
+                    const float weight = j < all ? inverse_of(p, job, j) : 0.0f;
 #pragma unroll
-                for (int r = 0; r < 2; ++r) {
-                    if (!TENSOR) keep_order();  // loads that run ahead would take registers that f32 needs
-                    float x[8];
-                    load(head, m, r, column, raw[r], x);
-                    if constexpr (!TENSOR) {
-                        if (r == 0) {
-                            multiply<N_TILES, 0>(x, queries, stride, lane, column, c[m]);
-                        } else {
-                            multiply<N_TILES, 1>(x, queries, stride, lane, column, c[m]);
-                        }
+                    for (int i = 0; i < 8; ++i) sum[i] += weight * x[i];
+                };
+                float x[8];
+                if constexpr (TENSOR) {
+                    typename S::Eight raw[2];
+                    S::load(key(head, m, 0, column), raw[0]);
+                    S::load(key(head, m, 1, column), raw[1]);
+                    multiply<S, N_TILES>(raw[0], raw[1], queries, stride, lane, column, c[m]);
+                    for (int r = 0; sums_here && r < 2; ++r) {
+                        S::floats(raw[r], x);
+                        add(r, x);
                     }
-                    if (sums_here) {
-                        const u32 j = token_of(m, r);
-                        const float weight = j < all ? inverse_of(p, job, j) : 0.0f;
-#pragma unroll
-                        for (int i = 0; i < 8; ++i) sum[i] += weight * x[i];
-                    }
+                } else {
+                    keep_order();  // loads that run ahead would take registers that f32 needs
+                    load(head, m, 0, column, x);
+                    multiply<N_TILES, 0>(x, queries, stride, lane, column, c[m]);
+                    if (sums_here) add(0, x);
+                    keep_order();
+                    load(head, m, 1, column, x);
+                    multiply<N_TILES, 1>(x, queries, stride, lane, column, c[m]);
+                    if (sums_here) add(1, x);
                 }
-                if constexpr (TENSOR) multiply<S, N_TILES>(raw[0], raw[1], queries, stride, lane, column, c[m]);
             }
             if (sums_here) {
 #pragma unroll
@@ -196,9 +208,8 @@ __device__ void score(const Kv& p) {
 #pragma unroll
                 for (int r = 0; r < 2; ++r) {
                     if (!TENSOR) keep_order();
-                    typename S::Eight raw;
                     float x[8];
-                    load(head, m, r, column, raw, x);
+                    load(head, m, r, column, x);
 #pragma unroll
                     for (int i = 0; i < 8; ++i) eta[m][r] += x[i] * total[column + 8 * t + i];
                 }
@@ -206,72 +217,59 @@ __device__ void score(const Kv& p) {
         }
     }
 
-    // A softmax over the keys for each query; a lane holds queries 2t and 2t+1 of every n-tile, for keys g and g+8 of every m-tile.
+    // A softmax over the keys for each query; a lane holds queries 2t and 2t+1 of every n-tile, for keys g and g+8 of every m-tile. First the peaks.
     const float scale = 1.0f / sqrtf((float)(heads_per_set(p) * p.width));
-    float peak[N_TILES][2], total_of[N_TILES][2];
+    float* over_all = most + warps * QUERIES;
 #pragma unroll
-    for (int n = 0; n < N_TILES; ++n) peak[n][0] = peak[n][1] = minus_infinity();
+    for (int n = 0; n < N_TILES; ++n) {
+        float peak[2] = {minus_infinity(), minus_infinity()};
 #pragma unroll
-    for (int m = 0; m < M_TILES; ++m) {
-#pragma unroll
-        for (int n = 0; n < N_TILES; ++n) {
+        for (int m = 0; m < M_TILES; ++m) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 const u32 j = token_of(m, i / 2), q = tile * QUERIES + 8 * n + 2 * t + i % 2;
                 if (j < all && q < p.fresh && !is_finite(c[m][n][i])) raise(p.state, QUERY_OR_PRODUCT, job, q, j, p.counts);
                 c[m][n][i] = j < all ? c[m][n][i] * scale : minus_infinity();
-                peak[n][i % 2] = fmaxf(peak[n][i % 2], c[m][n][i]);
+                peak[i % 2] = fmaxf(peak[i % 2], c[m][n][i]);
             }
         }
-    }
-#pragma unroll
-    for (int n = 0; n < N_TILES; ++n) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            const float over_rows = row_max(peak[n][i]);
-            if (g == 0) most[warp * QUERIES + 8 * n + 2 * t + i] = over_rows;
+            peak[i] = row_max(peak[i]);
+            if (g == 0) most[warp * QUERIES + 8 * n + 2 * t + i] = peak[i];
         }
     }
     __syncthreads();
-    if (threadIdx.x < QUERIES) {
+    for (u32 q = threadIdx.x; q < QUERIES; q += blockDim.x) {
         float x = minus_infinity();
-        for (u32 w = 0; w < warps; ++w) x = fmaxf(x, most[w * QUERIES + threadIdx.x]);
-        most[warps * QUERIES + threadIdx.x] = x;
+        for (u32 w = 0; w < warps; ++w) x = fmaxf(x, most[w * QUERIES + q]);
+        over_all[q] = x;
     }
     __syncthreads();
+    // Then the sums of what is left, and each query's weight.
 #pragma unroll
     for (int n = 0; n < N_TILES; ++n) {
+        float sum[2] = {};
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-            peak[n][i] = most[warps * QUERIES + 8 * n + 2 * t + i];
-            total_of[n][i] = 0.0f;
-        }
-    }
-#pragma unroll
-    for (int m = 0; m < M_TILES; ++m) {
-#pragma unroll
-        for (int n = 0; n < N_TILES; ++n) {
+        for (int m = 0; m < M_TILES; ++m) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                c[m][n][i] = expf(c[m][n][i] - peak[n][i % 2]);
-                total_of[n][i % 2] += c[m][n][i];
+                c[m][n][i] = expf(c[m][n][i] - over_all[8 * n + 2 * t + i % 2]);
+                sum[i % 2] += c[m][n][i];
             }
         }
-    }
-#pragma unroll
-    for (int n = 0; n < N_TILES; ++n) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            const float over_rows = row_sum(total_of[n][i]);
-            if (g == 0) most[warp * QUERIES + 8 * n + 2 * t + i] = over_rows;
+            sum[i] = row_sum(sum[i]);
+            if (g == 0) most[warp * QUERIES + 8 * n + 2 * t + i] = sum[i];
         }
     }
     __syncthreads();
-    if (threadIdx.x < QUERIES) {
+    for (u32 q = threadIdx.x; q < QUERIES; q += blockDim.x) {
         float x = 0.0f;
-        for (u32 w = 0; w < warps; ++w) x += most[w * QUERIES + threadIdx.x];
-        const bool asked = tile * QUERIES + threadIdx.x < p.fresh;
-        most[warps * QUERIES + threadIdx.x] = asked ? 1.0f / (x * (float)p.fresh) : 0.0f;
+        for (u32 w = 0; w < warps; ++w) x += most[w * QUERIES + q];
+        const bool asked = tile * QUERIES + q < p.fresh;
+        over_all[q] = asked ? 1.0f / (x * (float)p.fresh) : 0.0f;
     }
     __syncthreads();  // every query's weight is there
     float* partial = p.partial + (u64)(job * p.tiles + tile) * 2 * all;
@@ -284,7 +282,7 @@ __device__ void score(const Kv& p) {
 #pragma unroll
             for (int n = 0; n < N_TILES; ++n) {
 #pragma unroll
-                for (int i = 0; i < 2; ++i) rho += c[m][n][2 * r + i] * most[warps * QUERIES + 8 * n + 2 * t + i];
+                for (int i = 0; i < 2; ++i) rho += c[m][n][2 * r + i] * over_all[8 * n + 2 * t + i];
             }
             rho = quad_sum(rho);
             const float along = quad_sum(eta[m][r]);

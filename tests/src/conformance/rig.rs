@@ -54,7 +54,7 @@ pub fn wide_layout(scoring: Scoring) -> KvLayout {
         video_slots: 150,
         action_slots: 69,
         tail_slots: 40,
-        pass_tokens: 57,
+        pass_tokens: 80,
         rope,
         ..layout(scoring)
     }

@@ -164,8 +164,8 @@ pub fn a_pool_of_many_tokens_scores_as_the_oracle_does(make: Make) {
     for (scoring, chunks) in [(plain, 7), (all, 5)] {
         let mut rig = Rig::open(make, wide_layout(scoring));
         for chunk in 0..chunks {
-            let offer = rig.offer(57, 500 + u64::from(chunk));
-            for (pool, rows) in [(Pool::Video, 1..40), (Pool::Action, 40..57)] {
+            let offer = rig.offer(80, 500 + u64::from(chunk));
+            for (pool, rows) in [(Pool::Video, 1..62), (Pool::Action, 62..79)] {
                 let [compared, excused] = observe(&mut rig, pool, chunk, &offer, rows);
                 seen = [seen[0] + compared, seen[1] + excused];
             }

@@ -15,7 +15,7 @@ pub(super) const MOST_WARPS: usize = 12;
 /// Tokens that `score.cu` takes.
 pub(super) const MOST_SCORED: usize = MOST_WARPS * WARP_KEYS;
 /// Queries of a block of `score.cu`, on tensor cores and without.
-pub(super) const QUERIES: [usize; 2] = [32, 16];
+pub(super) const QUERIES: [usize; 2] = [56, 16];
 /// Columns that a warp takes at once.
 pub(super) const COLUMNS: usize = 32;
 /// Threads of `check`, `scatter` and `choose`.
