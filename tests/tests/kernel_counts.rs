@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 const TRIED_LAYERS: usize = 2;
 /// Queries of a block of `score.cu`.
-const QUERIES: usize = 56;
+const QUERIES: usize = 40;
 
 /// What a commit of one pool must move in each kernel, all layers together.
 fn arithmetic([slots, fresh]: [usize; 2]) -> [(Kernel, Counts); 3] {

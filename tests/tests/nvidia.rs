@@ -10,9 +10,9 @@ use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Scoring};
 use drivewam_core::{Error, ErrorKind};
-use drivewam_device::cuda::cubins::{Entry, FILE_NAME, Manifest, SCHEMA, hex_sha256};
+use drivewam_device::cuda::cubins::{Entry, FILE_NAME, Manifest, SCHEMA, hex_sha256, sources_sha256};
 use drivewam_device::cuda::{CudaDevice, Nodes, Nvidia};
-use drivewam_device::{Device, PassKv, Pool};
+use drivewam_device::{Device, KvCounts, PassKv, Pool};
 use drivewam_tests::conformance::rig::Rig;
 use drivewam_tests::conformance::{Make, suite};
 use std::path::{Path, PathBuf};
@@ -116,7 +116,8 @@ fn vouch(folder: &Path) {
         sha256: hex_sha256(code),
         kernels: Vec::new(),
     };
-    let manifest = Manifest { schema: SCHEMA, compiler: "a test".into(), sources_sha256: String::new(), files: vec![file] };
+    let manifest =
+        Manifest { schema: SCHEMA, compiler: "a test".into(), cuda: [12, 6], sources_sha256: sources_sha256(), files: vec![file] };
     std::fs::write(folder.join(FILE_NAME), serde_saphyr::to_string(&manifest).unwrap()).unwrap();
 }
 
@@ -245,7 +246,11 @@ fn graph() {
     let region = rig.regions.bias;
     says(&device.capture(0, |device| device.upload(region, &[0.0])).unwrap_err(), &["within a graph"]);
     device.kv_clear().unwrap();
+    says(&device.replay(graph, 9).unwrap_err(), &["another memory", "video: 0", "video: 20"]);
     says(&device.capture(0, |device| sequence(device, 0, &pass)).unwrap_err(), &["fill free slots"]);
+    assert_eq!(device.kv_counts(), KvCounts::default(), "nothing of it was done");
+    sequence(&mut device, 0, &pass).unwrap();
+    device.settle().unwrap();
 }
 
 /// Breaks if what `tests/gpu/run.sh` runs does not run.

@@ -83,7 +83,7 @@ int run(const std::string& kernel, const std::vector<char>& params, const emulat
 }
 
 // Sizes of the kernels' parameters, which a real driver reads from the cubin.
-const std::map<std::string, size_t> PARAMS = {{"solver", 232}, {"fill", 24}, {"image", 96}};
+const std::map<std::string, size_t> PARAMS = {{"solver", 248}, {"fill", 24}, {"image", 96}};
 
 }  // namespace
 
@@ -188,6 +188,8 @@ int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned, unsigned th
                    void**) {
     const std::string kernel = *static_cast<std::string*>(function);
     if (x == 0 || y == 0 || x > 0x7fffffff || y > 65535 || threads > 1024 || shared > 48 * 1024) return INVALID_VALUE;
+    if (kernel.rfind("score", 0) == 0 && threads > 384) return INVALID_VALUE;  // its launch bounds
+    if (!params[0]) return INVALID_VALUE;
     const auto known = PARAMS.find(kernel);
     const size_t bytes = known == PARAMS.end() ? 2768 : known->second;
     const char* first = static_cast<const char*>(params[0]);

@@ -1,16 +1,17 @@
 // Relevance and redundancy of the tokens of a pool, from one reading of its keys (host twin: host/score.rs; oracle: core/selection/score.rs).
 //
-// A block owns 56 queries (16 without tensor cores) of one job and walks over the heads of its set; a warp owns up to three times 16 keys, whose logits
+// A block owns 40 queries (16 without tensor cores) of one job and walks over the heads of its set; a warp owns up to three times 16 keys, whose logits
 // it keeps in registers until all heads are summed: q·k never reaches device memory. Redundancy rides along: of every head, one of the job's blocks also sums the unit
 // keys that pass by, reads the keys once more (from L2) and multiplies them with that sum. Writes [2, tokens] per block; choose.cu adds the blocks
 // up in order, so the result does not depend on who ran first.
 #include "kv.cuh"
 
 // Queries of a block: fewer in f32, which takes more registers. cuda/kv.rs counts on it.
-__device__ constexpr int queries_of(bool tensor) { return tensor ? 56 : 16; }
+__device__ constexpr int queries_of(bool tensor) { return tensor ? 40 : 16; }
 constexpr int M_TILES = 3;   // times 16 keys of a warp
 constexpr int THREADS = 384;  // at most, twelve warps: 576 keys; a thread may have 168 registers
-constexpr int PAD_BYTES = 64;  // between the queries' rows in shared memory: no two lanes of a load meet in a bank
+// Bytes between the queries' rows in shared memory: no two lanes of a load meet in a bank.
+__device__ constexpr int pad_bytes(bool tensor) { return tensor ? 64 : 16; }
 
 // Where a token stands, in steps of its table of turns: time, row, column.
 struct Place {
@@ -102,7 +103,7 @@ __device__ void score(const Kv& p) {
     constexpr int QUERIES = queries_of(TENSOR), N_TILES = QUERIES / 8;
     const u32 warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const u32 tile = blockIdx.x, job = blockIdx.y, layer = job / p.sets, head0 = (job % p.sets) * heads_per_set(p);
-    const u32 stride = p.width + PAD_BYTES / sizeof(Q), all = tokens(p);
+    const u32 stride = p.width + pad_bytes(TENSOR) / sizeof(Q), all = tokens(p);
     SHARED_MEMORY(memory);
     Q* queries = (Q*)memory;                                     // [QUERIES, stride]
     float* sums = (float*)(memory + QUERIES * stride * sizeof(Q));  // [warps, D]
@@ -155,6 +156,16 @@ __device__ void score(const Kv& p) {
         const bool sums_here = h % gridDim.x == tile;
         for (u32 column = 0; column < p.width; column += 32) {
             float sum[8] = {};
+            typename S::Eight raw[TENSOR ? M_TILES : 1][2];
+            if constexpr (TENSOR) {
+                // All loads before any product: they are on their way together.
+#pragma unroll
+                for (int m = 0; m < M_TILES; ++m) {
+                    if (token_of(m, 0) - g >= all) continue;
+                    S::load(key(head, m, 0, column), raw[m][0]);
+                    S::load(key(head, m, 1, column), raw[m][1]);
+                }
+            }
 #pragma unroll
             for (int m = 0; m < M_TILES; ++m) {
                 if ((warp + warps * m) * 16 >= all) break;
@@ -166,12 +177,9 @@ __device__ void score(const Kv& p) {
                 };
                 float x[8];
                 if constexpr (TENSOR) {
-                    typename S::Eight raw[2];
-                    S::load(key(head, m, 0, column), raw[0]);
-                    S::load(key(head, m, 1, column), raw[1]);
-                    multiply<S, N_TILES>(raw[0], raw[1], queries, stride, lane, column, c[m]);
+                    multiply<S, N_TILES>(raw[m][0], raw[m][1], queries, stride, lane, column, c[m]);
                     for (int r = 0; sums_here && r < 2; ++r) {
-                        S::floats(raw[r], x);
+                        S::floats(raw[m][r], x);
                         add(r, x);
                     }
                 } else {

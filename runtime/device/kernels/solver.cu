@@ -14,10 +14,11 @@ struct Solver {
     float span, sigma;
     float corrector[4];  // of last, m1, m2, m0
     float predictor[3];  // of the corrected sample, m0, m1
-    u32 reserved;
+    u32 counts[3];  // of the memory, for a fault
+    u32 reserved[2];
 };
 
-static_assert(sizeof(Solver) == 232, "cuda/solver.rs has another size");
+static_assert(sizeof(Solver) == 248, "cuda/solver.rs has another size");
 
 __device__ inline float unless_zero(float coefficient, const float* value) { return coefficient == 0.0f ? 0.0f : coefficient * *value; }
 
@@ -28,7 +29,7 @@ KERNEL void solver(const Solver p) {
     if (!(p.channels[channel / 64] >> channel % 64 & 1)) return;
     const float v = p.velocity[i];
     if (!is_finite(v)) {
-        raise(p.state, VELOCITY, i / p.width, channel, 0, nullptr);
+        raise(p.state, VELOCITY, i / p.width, channel, 0, p.counts);
         return;
     }
     if (!p.unipc) {

@@ -86,6 +86,8 @@ fn main() -> ExitCode {
 
 fn run_suite(only: &str) -> Result<()> {
     let mut out = std::io::stdout();
+    // Held through all tests: made anew for each, a context takes longer than most of them.
+    let _context = open()?;
     let (mut run, mut failed) = (0, Vec::new());
     writeln!(out, "{}", device(drivewam_core::arena::Planner::new().finish(0)?)?.describe())?;
     for kv in [DType::F32, DType::F16, DType::Bf16] {

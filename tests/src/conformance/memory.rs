@@ -3,6 +3,7 @@
 use super::Make;
 use super::rig::{Rig, held, layout};
 use drivewam_core::ErrorKind;
+use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{HeadSets, Keys, Normalise, Policy, Provenance, Scored, Scoring, Slot, destinations};
 use drivewam_device::{KvCounts, KvRegions, PassKv, Pool};
 
@@ -248,4 +249,29 @@ pub fn passes_of_another_shape_are_refused(make: Make) {
         assert_eq!(rig.device.kv_commit_predicted(0, pass, rows).unwrap_err().kind(), ErrorKind::Usage, "{what}");
     }
     assert_eq!(rig.check(), before);
+}
+
+/// Breaks if a device that works on its own writes into the memory, or counts what it did not write, between a fault and its telling.
+pub fn a_fault_that_was_not_told_yet_leaves_the_memory_as_it_was(make: Make) {
+    let mut rig = Rig::new(make, Scoring::default());
+    for chunk in 0..2 {
+        let offer = rig.offer(14, u64::from(chunk));
+        rig.observe(Pool::Video, Policy::Fifo, chunk, &offer, 0..6).unwrap();
+    }
+    let before = rig.check();
+    let offer = rig.offer(14, 9);
+    let pass = rig.put(&offer);
+    let [x, velocity] = rig.spare;
+    rig.device.upload(velocity, &[f32::NAN; 8]).unwrap();
+    if rig.device.solve(&SolverStep::Euler { span: -0.5 }, x, velocity, &[], 8, &[0]).is_ok() {
+        rig.device.kv_commit_observed(Pool::Video, Policy::Fifo, 2, &pass, 0..6).unwrap();
+        rig.device.kv_commit_predicted(3, &pass, 0..6).unwrap();
+        rig.device.kv_drop_predicted().unwrap();
+        let error = rig.device.settle().unwrap_err();
+        assert!(error.kind() == ErrorKind::Output && error.to_string().contains("row 0, channel 0"), "{error}");
+    }
+    rig.device.settle().unwrap();
+    assert_eq!(rig.check(), before);
+    rig.observe(Pool::Video, Policy::Fifo, 2, &offer, 0..6).unwrap();
+    rig.check();
 }

@@ -51,6 +51,7 @@ macro_rules! each_conformance_test {
                 predicted_tokens_live_in_the_tail_until_they_are_dropped
                 a_clear_empties_every_slot
                 an_error_leaves_the_memory_as_it_was
+                a_fault_that_was_not_told_yet_leaves_the_memory_as_it_was
                 passes_of_another_shape_are_refused;
             selection:
                 every_option_scores_and_keeps_as_the_oracle_does

@@ -133,6 +133,8 @@ pub struct Rig {
     pub layout: KvLayout,
     /// Of its memory.
     pub regions: KvRegions,
+    /// Two regions of eight f32 that nobody else uses.
+    pub spare: [Region; 2],
     /// Room for K, V and Q of the longest pass.
     room: PassKv,
     /// Every token that was ever committed.
@@ -157,9 +159,10 @@ impl Rig {
             q: per_layer("q", layout.pass_tokens),
         };
         let bias = planner.add("memory", "mem_bias", DType::F32, &[layout.slots()]).unwrap();
+        let spare = ["x", "velocity"].map(|name| planner.add("sampler", name, DType::F32, &[8]).unwrap());
         let device = (make.device)(planner.finish(1 << 24).unwrap()).unwrap();
         let regions = KvRegions { k, v, bias };
-        Self { device, kv: make.kv, layout, regions, room, notebook: BTreeMap::new(), counts: KvCounts::default() }
+        Self { device, kv: make.kv, layout, regions, spare, room, notebook: BTreeMap::new(), counts: KvCounts::default() }
     }
 
     /// A device with an open, empty memory.

@@ -6,8 +6,8 @@ mod usage;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
-use drivewam_device::cuda::cubins::{Entry, FILE_NAME, Manifest, SCHEMA, hex_sha256};
-use drivewam_device::cuda::nvrtc::{Nvrtc, SOURCES};
+use drivewam_device::cuda::cubins::{Entry, FILE_NAME, Manifest, SCHEMA, hex_sha256, sources_sha256};
+use drivewam_device::cuda::nvrtc::Nvrtc;
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -73,17 +73,11 @@ fn run(args: &Args) -> Result<()> {
         eprintln!("build_kernels: NVRTC {major}.{minor} does not know {}: left out", left_out.join(", "));
     }
     let built = build(&nvrtc, &chosen, args.max_registers)?;
-    let mut sources = Vec::new();
-    for (name, text) in SOURCES {
-        sources.extend_from_slice(name.as_bytes());
-        sources.push(0);
-        sources.extend_from_slice(text.as_bytes());
-        sources.push(0);
-    }
     let manifest = Manifest {
         schema: SCHEMA,
         compiler: format!("NVRTC {major}.{minor}"),
-        sources_sha256: hex_sha256(&sources),
+        cuda: [major, minor],
+        sources_sha256: sources_sha256(),
         files: built.iter().map(|(entry, _)| entry.clone()).collect(),
     };
     // A reader that went away (`| head`) misses the rest, and nothing else happens.

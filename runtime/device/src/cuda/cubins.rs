@@ -14,6 +14,27 @@ pub const SCHEMA: u32 = 1;
 /// Kernels have about 1 MB; a file that says more is not ours.
 const MOST_BYTES: u64 = 64 << 20;
 
+/// Name and text of every file of `kernels`.
+pub const SOURCES: [(&str, &str); 7] = [
+    ("choose.cu", include_str!("../../kernels/choose.cu")),
+    ("image.cu", include_str!("../../kernels/image.cu")),
+    ("kernel.cuh", include_str!("../../kernels/kernel.cuh")),
+    ("kv.cuh", include_str!("../../kernels/kv.cuh")),
+    ("scatter.cu", include_str!("../../kernels/scatter.cu")),
+    ("score.cu", include_str!("../../kernels/score.cu")),
+    ("solver.cu", include_str!("../../kernels/solver.cu")),
+];
+
+/// SHA-256 over the names and texts of the sources: kernels are asked for parameters that only their own launchers know.
+pub fn sources_sha256() -> String {
+    let mut all = Vec::new();
+    for part in SOURCES.iter().flat_map(|(name, text)| [name, text]) {
+        all.extend_from_slice(part.as_bytes());
+        all.push(0);
+    }
+    hex_sha256(&all)
+}
+
 /// `kernels.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,7 +43,9 @@ pub struct Manifest {
     pub schema: u32,
     /// The compiler and its version.
     pub compiler: String,
-    /// SHA-256 over the names and texts of the sources.
+    /// Major and minor version of CUDA that the compiler belongs to: machine code needs a driver of its major version, PTX one that is not older.
+    pub cuda: [i32; 2],
+    /// [`sources_sha256`] of what was compiled.
     pub sources_sha256: String,
     /// One per architecture.
     pub files: Vec<Entry>,
@@ -105,6 +128,29 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Proves that the kernels are those that this program launches, and that a driver of CUDA `driver` (major, minor) loads `entry`.
+    ///
+    /// # Errors
+    /// `Manifest`.
+    pub fn check(&self, entry: &Entry, driver: [i32; 2]) -> Result<()> {
+        let mine = sources_sha256();
+        if self.sources_sha256 != mine {
+            return Err(refused("kernels of other sources than this program's: run build_kernels again")
+                .at("sources_sha256")
+                .got(&self.sources_sha256)
+                .wanted(mine));
+        }
+        let is_old = if entry.architecture.starts_with("sm_") { driver[0] < self.cuda[0] } else { driver < self.cuda };
+        if is_old {
+            let words = |[major, minor]: [i32; 2]| format!("CUDA {major}.{minor}");
+            return Err(refused("the driver is older than the compiler of the kernels")
+                .at(&entry.file)
+                .got(words(driver))
+                .wanted(format!("{} or later, or kernels built with an older compiler", words(self.cuda))));
+        }
+        Ok(())
+    }
+
     /// The code for a device of compute capability `(major, minor)`: machine code of its own, else of an earlier minor, else PTX that is not newer.
     ///
     /// # Errors
@@ -163,6 +209,7 @@ mod tests {
         Manifest {
             schema: SCHEMA,
             compiler: "test".into(),
+            cuda: [12, 6],
             sources_sha256: String::new(),
             files: architectures.iter().map(entry).collect(),
         }
@@ -185,6 +232,22 @@ mod tests {
         }
         let error = all.for_device((7, 5)).unwrap_err().to_string();
         assert!(error.contains("sm_75") && error.contains("sm_87") && error.contains("build_kernels"), "{error}");
+    }
+
+    /// Breaks if kernels are launched with parameters of another version of their sources, or given to a driver that cannot load them.
+    #[test]
+    fn kernels_of_other_sources_or_for_a_later_driver_are_refused() {
+        let mut all = manifest(&["sm_90", "compute_90"]);
+        let refuses = |all: &Manifest, file: usize, driver, word: &str| {
+            let error = all.check(&all.files[file], driver).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        };
+        refuses(&all, 0, [13, 0], "other sources");
+        all.sources_sha256 = sources_sha256();
+        for (file, driver, goes) in [(0, [12, 0], true), (0, [11, 8], false), (1, [12, 6], true), (1, [12, 5], false), (1, [13, 0], true)] {
+            assert_eq!(all.check(&all.files[file], driver).is_ok(), goes, "{file} {driver:?}");
+        }
+        refuses(&all, 1, [12, 5], "CUDA 12.6");
     }
 
     /// Breaks if code is loaded that nobody vouched for.

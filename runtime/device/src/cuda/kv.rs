@@ -9,17 +9,18 @@
 mod limits;
 mod params;
 
-use super::Gpu;
 use super::driver::{Grid, Kernel};
 use super::fault::State;
+use super::{Address, Gpu};
 use crate::device::{KvCounts, KvLayout, KvRegions, PassKv, Pool};
 use crate::shape;
 use bytemuck::Zeroable;
+use drivewam_core::arena::Region;
 use drivewam_core::dtype::DType;
 use drivewam_core::selection::policy::{check_forced, makes_room};
 use drivewam_core::selection::{Keys, Normalise, Policy, Provenance, Scored, Slot, SlotTable};
 use drivewam_core::{Error, ErrorKind, Result};
-use limits::{MOST_SCORED, QUERIES, THREADS, WARP_KEYS, check, narrow, on_tensor_cores, score_shared_bytes};
+use limits::{MOST_SCORED, QUERIES, THREADS, WARP_KEYS, check, fits, narrow, on_tensor_cores, score_shared_bytes};
 use params::{PREDICTED, Params, Row, VALID};
 use std::ops::Range;
 
@@ -73,7 +74,6 @@ impl Kv {
             lambda: scoring.lambda,
             softmax: u32::from(scoring.normalise == Normalise::Softmax),
             reach: scoring.max_pool / 2,
-            scored_new: u32::from(scoring.scored == Scored::PoolAndNew),
             max_age_chunks: scoring.max_age_chunks,
             columns: narrow(layout.rope.columns())?,
             action_tokens: narrow(layout.rope.action_tokens())?,
@@ -83,7 +83,7 @@ impl Kv {
         };
         gpu.driver.write(params.turns, bytemuck::cast_slice(&turns))?;
         for layer in 0..layout.layers {
-            (params.mem_k[layer], params.mem_v[layer]) = (gpu.at(regions.k[layer])?, gpu.at(regions.v[layer])?);
+            (params.mem_k[layer], params.mem_v[layer]) = (Self::aligned(gpu, regions.k[layer])?, Self::aligned(gpu, regions.v[layer])?);
         }
         let rows = vec![Row::default(); sets * slots];
         let mut kv = Self { layout, regions, dtype, queries, params, counts: KvCounts::default(), rows };
@@ -119,6 +119,11 @@ impl Kv {
         unsafe { gpu.driver.launch(Kernel::Drop, grid, bytemuck::bytes_of(&params)) }
     }
 
+    /// What was written down for a graph was not done.
+    pub(super) fn set_counts(&mut self, counts: KvCounts) {
+        self.counts = counts;
+    }
+
     /// Slots that hold a token.
     pub(super) fn counts(&self) -> KvCounts {
         self.counts
@@ -127,9 +132,11 @@ impl Kv {
     /// The memory is as it was before the operation that found a fault. Returns the fault.
     pub(super) fn go_back(&mut self, state: &State) -> Error {
         let error = state.error();
-        let Some((layer, set)) = state.job(self.params.sets as usize) else { return error };
         self.counts = state.counts();
-        error.at(format!("memory: layer {layer}, set {set}"))
+        match state.job(self.params.sets as usize) {
+            Some((layer, set)) => error.at(format!("memory: layer {layer}, set {set}")),
+            None => error,
+        }
     }
 
     /// A copy of the slot table of one layer.
@@ -196,7 +203,10 @@ impl Kv {
         params.in_order = u32::from(!forgets);
         params.policy = match policy {
             Policy::Full | Policy::Fifo => 0,
-            Policy::Selective(_) => 1,
+            Policy::Selective(_) => {
+                params.scored_new = u32::from(self.layout.scoring.scored == Scored::PoolAndNew);
+                1
+            }
             Policy::Random(seed) => {
                 params.seed = seed;
                 2
@@ -209,6 +219,9 @@ impl Kv {
                 3
             }
         };
+        if forgets {
+            fits(&self.layout, count, params.policy == 1, rows.len())?;
+        }
         self.launch(gpu, self.typed([Kernel::CheckF32, Kernel::CheckF16, Kernel::CheckBf16]), &params)?;
         if forgets {
             if params.policy == 1 {
@@ -245,15 +258,24 @@ impl Kv {
             Some(base) => params.ahead = chunk.wrapping_sub(base),
         }
         for layer in 0..self.layout.layers {
-            params.pass_k[layer] = gpu.at(pass.k[layer])?;
-            params.pass_v[layer] = gpu.at(pass.v[layer])?;
-            params.pass_q[layer] = gpu.at(pass.q[layer])?;
+            params.pass_k[layer] = Self::aligned(gpu, pass.k[layer])?;
+            params.pass_v[layer] = Self::aligned(gpu, pass.v[layer])?;
+            params.pass_q[layer] = Self::aligned(gpu, pass.q[layer])?;
         }
         (params.pass_tokens, params.first, params.fresh) = (narrow(pass.tokens)?, narrow(rows.start)?, narrow(rows.len())?);
         params.tiles = narrow(rows.len().div_ceil(self.queries))?;
         let KvCounts { video, action, tail } = self.counts;
         params.counts = [narrow(video)?, narrow(action)?, narrow(tail)?];
         Ok(params)
+    }
+
+    /// Where a region of keys, values or queries lies: kernels move 16 bytes at a time.
+    fn aligned(gpu: &Gpu, region: Region) -> Result<Address> {
+        let at = gpu.at(region)?;
+        if at.is_multiple_of(16) {
+            return Ok(at);
+        }
+        Err(Error::new(ErrorKind::Usage, "a region that begins between two pieces of 16 bytes").at("memory").got(format!("{region:?}")))
     }
 
     fn typed(&self, [f32, f16, bf16]: [Kernel; 3]) -> Kernel {

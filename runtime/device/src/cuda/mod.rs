@@ -46,6 +46,8 @@ pub struct CudaDevice {
     gpu: Gpu,
     camera: Option<Camera>,
     kv: Option<Kv>,
+    /// Every graph, and what the memory held when it was made.
+    graphs: Vec<(Graph, KvCounts)>,
     traffic: Traffic,
 }
 
@@ -115,6 +117,7 @@ impl CudaDevice {
             gpu: Gpu { driver, plan, base, state, shorts: vec![u16::MAX; most], captures: None },
             camera: None,
             kv: None,
+            graphs: Vec::new(),
             traffic: Traffic::default(),
         })
     }
@@ -132,6 +135,9 @@ impl CudaDevice {
         self.gpu.captures = None;
         let graph = self.gpu.driver.end_capture();
         let after = self.kv_counts();
+        if let Some(kv) = &mut self.kv {
+            kv.set_counts(before);
+        }
         done?;
         if before != after {
             return Err(Error::new(ErrorKind::Usage, "a graph of commits that fill free slots")
@@ -139,14 +145,23 @@ impl CudaDevice {
                 .got(format!("{before:?}, then {after:?}"))
                 .wanted("a memory that is full already"));
         }
-        graph
+        let graph = graph?;
+        self.graphs.push((graph, before));
+        Ok(graph)
     }
 
     /// Does what a graph of this device holds, with `chunk` in the place of the one that it was captured with. Does not allocate.
     ///
     /// # Errors
-    /// `Usage` before `kv_open`, or for a graph of another device; `Device`.
+    /// `Usage` before `kv_open`, for a graph of another device, or when the memory does not hold as much as it did when the graph was made; `Device`.
     pub fn replay(&mut self, graph: Graph, chunk: u32) -> Result<()> {
+        let (holds, held) = (self.kv_counts(), self.graphs.iter().find(|(g, _)| *g == graph).map(|(_, counts)| *counts));
+        if held != Some(holds) {
+            return Err(Error::new(ErrorKind::Usage, "a graph that was made for another memory")
+                .at("memory")
+                .got(format!("{holds:?}"))
+                .wanted(format!("{held:?}")));
+        }
         let (kv, gpu) = self.kv()?;
         kv.set_chunk(gpu, chunk)?;
         gpu.driver.replay(graph)
@@ -261,7 +276,8 @@ impl Device for CudaDevice {
         channels: &[usize],
     ) -> Result<()> {
         self.traffic.steps += 1;
-        solver::solve(&mut self.gpu, step, (x, velocity, history), width, channels)
+        let counts = self.kv_counts();
+        solver::solve(&mut self.gpu, counts, step, (x, velocity, history), width, channels)
     }
 
     fn kv_open(&mut self, layout: KvLayout, regions: KvRegions) -> Result<()> {

@@ -33,6 +33,8 @@ static DROPPED: Mutex<Option<Error>> = Mutex::new(None);
 #[derive(Debug)]
 pub struct Nvidia {
     words: String,
+    /// Shares its memory with the host, whose caches count as used though they would give way.
+    is_integrated: bool,
     device: sys::CUdevice,
     context: sys::CUcontext,
     stream: sys::CUstream,
@@ -82,6 +84,8 @@ fn is_fatal(error: DriverError) -> bool {
             | R::CUDA_ERROR_ECC_UNCORRECTABLE
             | R::CUDA_ERROR_ASSERT
             | R::CUDA_ERROR_CONTEXT_IS_DESTROYED
+            | R::CUDA_ERROR_MPS_CLIENT_TERMINATED
+            | R::CUDA_ERROR_EXTERNAL_DEVICE
             | R::CUDA_ERROR_UNKNOWN
     )
 }
@@ -126,6 +130,7 @@ impl Nvidia {
         );
         let manifest = Manifest::read(kernels)?;
         let entry = manifest.for_device(capability)?;
+        manifest.check(entry, [version / 1000, version % 1000 / 10]).map_err(|e| e.at(kernels.display()))?;
         let mut code = entry.load(kernels)?;
         // PTX is text, which the driver reads up to a zero.
         code.push(0);
@@ -141,6 +146,7 @@ impl Nvidia {
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(|e| failed("the GPU gives no context", e))?;
         let mut nvidia = Self {
             words,
+            is_integrated: attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)? != 0,
             device,
             context,
             stream: null_mut(),
@@ -174,12 +180,13 @@ impl Nvidia {
     }
 
     /// Makes the context current on this thread.
-    fn enter(&self) -> Result<()> {
+    fn enter(&mut self) -> Result<()> {
         if self.lost {
             return Err(fault("the device is lost after an earlier fault").wanted("a new process"));
         }
         // SAFETY: the context is retained until `drop`.
-        unsafe { result::ctx::set_current(self.context) }.map_err(|e| failed("the context cannot be entered", e))
+        let entered = unsafe { result::ctx::set_current(self.context) };
+        self.told("the context cannot be entered", entered)
     }
 
     /// Takes the result of a call; a fault that the context does not survive loses the device.
@@ -211,6 +218,12 @@ impl Nvidia {
         };
         // SAFETY: the context is retained until the last line.
         note(unsafe { result::ctx::set_current(self.context) });
+        if std::mem::take(&mut self.captures) {
+            // SAFETY: the stream is alive. A panic came between the two ends of a capture; what it had written down goes.
+            let graph = unsafe { result::stream::end_capture(self.stream) };
+            // SAFETY: just ended, and used by nobody.
+            note(graph.and_then(|graph| unsafe { result::graph::destroy(graph) }));
+        }
         if !self.stream.is_null() {
             // SAFETY: made in `open`.
             note(unsafe { result::stream::synchronize(self.stream) });

@@ -4,6 +4,7 @@
 
 #![expect(unsafe_code, reason = "calls a C library that is opened at run time")]
 
+use super::cubins::SOURCES;
 use drivewam_core::{Error, ErrorKind, Result};
 use libloading::{Library, Symbol};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -13,17 +14,6 @@ use std::ptr::null_mut;
 /// What is compiled: all kernels, as one unit.
 const UNIT: &CStr =
     c"#include \"choose.cu\"\n#include \"image.cu\"\n#include \"scatter.cu\"\n#include \"score.cu\"\n#include \"solver.cu\"\n";
-
-/// Name and text of every file of `kernels`.
-pub const SOURCES: [(&str, &str); 7] = [
-    ("choose.cu", include_str!("../../kernels/choose.cu")),
-    ("image.cu", include_str!("../../kernels/image.cu")),
-    ("kernel.cuh", include_str!("../../kernels/kernel.cuh")),
-    ("kv.cuh", include_str!("../../kernels/kv.cuh")),
-    ("scatter.cu", include_str!("../../kernels/scatter.cu")),
-    ("score.cu", include_str!("../../kernels/score.cu")),
-    ("solver.cu", include_str!("../../kernels/solver.cu")),
-];
 
 /// A program of the compiler.
 type Program = *mut c_void;

@@ -4,6 +4,7 @@
 
 use super::driver::{Driver, Grid, Kernel};
 use super::{Address, Gpu};
+use crate::device::KvCounts;
 use bytemuck::{Pod, Zeroable};
 use drivewam_core::arena::{Region, apart};
 use drivewam_core::flow::solver::{SolverStep, check};
@@ -30,7 +31,8 @@ struct Params {
     sigma: f32,
     corrector: [f32; 4],
     predictor: [f32; 3],
-    reserved: u32,
+    counts: [u32; 3],
+    reserved: [u32; 2],
 }
 
 /// `Fill` of `solver.cu`, field by field.
@@ -44,7 +46,7 @@ struct FillParams {
 }
 
 /// `solver.cu` says the same of its own.
-const _: () = assert!(size_of::<Params>() == 232 && size_of::<FillParams>() == 24);
+const _: () = assert!(size_of::<Params>() == 248 && size_of::<FillParams>() == 24);
 
 /// Blocks of [`THREADS`] for `len` threads.
 pub(super) fn blocks(len: usize) -> Result<Grid> {
@@ -66,6 +68,7 @@ pub(super) fn fill(driver: &mut dyn Driver, at: Address, len: usize, value: f32)
 /// See [`crate::Device::solve`].
 pub(super) fn solve(
     gpu: &mut Gpu,
+    counts: KvCounts,
     step: &SolverStep,
     (x, velocity, history): (Region, Region, &[Region]),
     width: usize,
@@ -84,8 +87,9 @@ pub(super) fn solve(
         velocity: gpu.f32_at(velocity)?,
         state: gpu.state,
         len,
-        // At most MOST_CHANNELS.
+        // At most MOST_CHANNELS; and what `Kv` counts in u32.
         width: width as u32,
+        counts: [counts.video, counts.action, counts.tail].map(|n| n as u32),
         ..Params::zeroed()
     };
     match *history {

@@ -15,7 +15,7 @@ pub(super) const MOST_WARPS: usize = 12;
 /// Tokens that `score.cu` takes.
 pub(super) const MOST_SCORED: usize = MOST_WARPS * WARP_KEYS;
 /// Queries of a block of `score.cu`, on tensor cores and without.
-pub(super) const QUERIES: [usize; 2] = [56, 16];
+pub(super) const QUERIES: [usize; 2] = [40, 16];
 /// Columns that a warp takes at once.
 pub(super) const COLUMNS: usize = 32;
 /// Threads of `check`, `scatter` and `choose`.
@@ -53,6 +53,10 @@ pub(super) fn check(layout: &KvLayout) -> Result<()> {
             format!("a multiple of {COLUMNS}, with all that a block shares in {SHARED_BYTES} bytes"),
         );
     }
+    let jobs = layout.layers * layout.scoring.sets(layout.heads);
+    if jobs > 65_535 {
+        return refused("model.heads", layout.heads, "at most 65535 layers and head sets".to_owned());
+    }
     for (key, slots) in [("memory.video_slots", layout.video_slots), ("memory.action_slots", layout.action_slots)] {
         if slots > most_slots(layout) {
             return refused(key, slots, format!("at most {} under policy {:?}", most_slots(layout), layout.policy));
@@ -61,9 +65,25 @@ pub(super) fn check(layout: &KvLayout) -> Result<()> {
     Ok(())
 }
 
+/// Proves that a pool of `count` tokens can be chosen from: a policy that the layout was not opened for may ask for more than was proved in Warm.
+pub(super) fn fits(layout: &KvLayout, count: usize, scores: bool, fresh: usize) -> Result<()> {
+    let scored = if layout.scoring.scored == Scored::PoolAndNew { count + fresh } else { count };
+    let (got, most) = if scores { (scored, MOST_SCORED) } else { (count, (SHARED_BYTES - 16) / 32) };
+    if got > most {
+        return Err(Error::new(
+            ErrorKind::Capacity,
+            "more tokens than the CUDA kernels choose from, under another policy than the memory was opened for",
+        )
+        .at("memory.policy")
+        .got(got)
+        .wanted(format!("at most {most}")));
+    }
+    Ok(())
+}
+
 /// What a block of `score.cu` shares: queries of `element` bytes a number, a sum per warp and over all, a peak per query, a word.
 pub(super) fn score_shared_bytes(queries: usize, width: usize, element: usize, warps: usize) -> usize {
-    queries * (width * element + 64) + (warps + 1) * (width + queries) * 4 + 4
+    queries * (width * element + if element == 2 { 64 } else { 16 }) + (warps + 1) * (width + queries) * 4 + 4
 }
 
 /// Whether the keys are multiplied on tensor cores.

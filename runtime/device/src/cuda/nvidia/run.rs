@@ -27,7 +27,7 @@ impl Driver for Nvidia {
                     "at most the {free} that are free of {total}: free some, or lower `memory.video_slots` or `memory.action_slots`"
                 ))
         };
-        if bytes > free {
+        if bytes > free && !self.is_integrated {
             return Err(refused());
         }
         // SAFETY: the context is current; the address is kept and freed in `drop`.
