@@ -4,8 +4,8 @@
 #   tests/gpu/run.sh [REPORT]          default: docs/gpu/report.txt
 #
 # Runs what was built beforehand, so that it can be carried to a machine without a Rust toolchain:
-#   cargo build --profile ci -p drivewam-tests --bin drivewam-gpu && strip -o target/gpu/drivewam-gpu target/ci/drivewam-gpu
-#   cargo run --release -p drivewam-build-kernels --bin build_kernels
+#   cargo build --release -p drivewam-tests --bin drivewam-gpu && mkdir -p target/gpu && strip -o target/gpu/drivewam-gpu target/release/drivewam-gpu
+#   cargo run --release -p drivewam-build-kernels
 # Exit status: 0 all passed, 1 something failed, 77 no GPU: nothing was run, and no report is written.
 set -u
 cd "$(dirname "$0")/../.."

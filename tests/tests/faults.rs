@@ -6,13 +6,17 @@ use drivewam::guard::{Reason, Verdict};
 use drivewam::ingest::EgoState;
 use drivewam::telemetry::Restart;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
+use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
 use drivewam_core::pose::Pose2;
 use drivewam_core::{Error, ErrorKind};
-use drivewam_device::HostDevice;
+use drivewam_device::cuda::{CudaDevice, Emulator};
+use drivewam_device::{Device, HostDevice};
 use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -21,12 +25,21 @@ fn ride(set: &str, faulty: Graph, fault: Option<Fault>) -> Ride {
 }
 
 fn ride_with(options: RideOptions, set: &str, faulty: Graph, fault: Option<Fault>) -> Ride {
+    ride_on(|arena| Ok(Box::new(HostDevice::new(arena, 1)?)), options, set, faulty, fault)
+}
+
+fn ride_on(
+    device: impl FnOnce(ArenaPlan) -> Result<Box<dyn Device>, Error>,
+    options: RideOptions,
+    set: &str,
+    faulty: Graph,
+    fault: Option<Fault>,
+) -> Ride {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
     let folder = closed_form::folder(&config.model).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let plan = Plan::new(config, folder.manifest(), camera, options).unwrap();
-    let device = |arena| Ok(Box::new(HostDevice::new(arena, 1)?) as Box<_>);
     plan.warm_with(&folder, device, |graph| {
         let options = Options { fault: fault.filter(|_| graph == faulty), ..Options::default() };
         Ok(Box::new(ClosedForm::open(&folder, graph, options)?))
@@ -91,6 +104,37 @@ fn a_fault_of_the_transformer_is_an_error_the_guard_holds_the_plan_and_a_new_rol
             assert_eq!(ride.outcome().unwrap().published.points().last().unwrap().v_mps, 0.0);
         }
     }
+}
+
+/// Breaks if a ride goes on in silence, or stops answering, when its GPU is gone.
+#[test]
+fn a_lost_device_ends_the_ride_in_its_safe_state() {
+    let kill = Arc::new(AtomicBool::new(false));
+    let emulator = Emulator::new(1).mortal(Arc::clone(&kill));
+    let device = |arena| Ok(Box::new(CudaDevice::new(Box::new(emulator), arena)?) as Box<dyn Device>);
+    let mut ride = ride_on(device, RideOptions::default(), "{}", Graph::Dit, None);
+    assert_eq!(second(&mut ride, 0).unwrap(), Some(1));
+    assert_eq!(ride.outcome().unwrap().verdict, Verdict::Accepted);
+    for s in 1..4 {
+        second(&mut ride, s).unwrap();
+    }
+    kill.store(true, Ordering::Relaxed);
+    let held = ride.outcome().unwrap().published.clone();
+    for (s, verdict) in [(4, Verdict::Held), (5, Verdict::MinimalRisk), (6, Verdict::MinimalRisk)] {
+        for tick in s * 10 - 9..=s * 10 {
+            let stamp = tick * SECOND / 10;
+            ride.push_ego(stamp, EgoState { speed_mps: 6.0, ..EgoState::default() }).unwrap();
+            ride.push_pose(stamp, Pose2::new(0.6 * tick as f64, 0.0, 0.0)).unwrap();
+        }
+        // The picture does not arrive, and is not taken for the one that lay in its place.
+        let told = [frame(&mut ride, s).unwrap_err(), ride.step(s * SECOND).unwrap_err()];
+        assert!(told.iter().all(|e| e.kind() == ErrorKind::Device), "{told:?}");
+        assert!(told[0].to_string().contains("lost") && told[1].to_string().contains("did not reach the device"), "{told:?}");
+        let outcome = ride.outcome().unwrap();
+        assert_eq!((outcome.verdict, outcome.reason), (verdict, Some(Reason::Fault(ErrorKind::Device))), "second {s}");
+        assert!(outcome.published.points().iter().all(|p| p.x_m.is_finite()) && outcome.published != held);
+    }
+    assert_eq!(ride.outcome().unwrap().published.points().last().unwrap().v_mps, 0.0);
 }
 
 #[test]

@@ -9,11 +9,14 @@
 use drivewam::ingest::EgoState;
 use drivewam::probe::Probe;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
+use drivewam_core::Result;
+use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
-use drivewam_device::Pool;
-use drivewam_engine::Folder;
+use drivewam_device::cuda::{CudaDevice, Emulator};
+use drivewam_device::{Device, HostDevice, Pool};
+use drivewam_engine::{Folder, load};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -125,13 +128,23 @@ fn drive(ride: &mut Ride, golden: &Golden, words: &[Command], mut each: impl FnM
 
 #[test]
 fn the_ride_equals_the_reference_chunk_by_chunk() {
+    equals_the_reference(|arena| Ok(Box::new(HostDevice::new(arena, 2)?)));
+}
+
+/// The kernels of `runtime/device/kernels`, emulated, between the calls of an engine that works in the same memory.
+#[test]
+fn the_ride_on_the_cuda_kernels_equals_the_reference_too() {
+    equals_the_reference(|arena| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(5)), arena)?)));
+}
+
+fn equals_the_reference(device: fn(ArenaPlan) -> Result<Box<dyn Device>>) {
     let folder = root().join("tests/golden/tiny");
     let golden = Golden { bytes: std::fs::read(folder.join("golden.safetensors")).unwrap() };
     let index: serde_json::Value = serde_saphyr::from_str(&std::fs::read_to_string(folder.join("golden.yaml")).unwrap()).unwrap();
     // The sampler and the memory as the goldens were made with, whatever the shipped configuration says today.
     let text = serde_json::json!({"flow": index["flow"], "memory": index["memory"]}).to_string();
     let config = load_config(&root().join("configs/tiny.yaml"), &[Layer { name: "golden.yaml".to_owned(), text }]).unwrap();
-    let model = config.model.clone();
+    let (model, engine) = (config.model.clone(), config.engine.clone());
     let engines = Folder::open(config.engine.folder.as_ref(), None).unwrap();
     for (file, hash) in index["weights"].as_object().unwrap() {
         let shipped = &engines.manifest().files[file].sha256;
@@ -142,7 +155,10 @@ fn the_ride_equals_the_reference_chunk_by_chunk() {
         );
     }
     let camera = SourceCamera::of_model(&model);
-    let mut ride = Plan::new(config, engines.manifest(), camera, RideOptions::default()).unwrap().warm(&engines).unwrap();
+    let mut ride = Plan::new(config, engines.manifest(), camera, RideOptions::default())
+        .unwrap()
+        .warm_with(&engines, device, |graph| load(&engine, &engines, graph))
+        .unwrap();
     let recorder = Recorder::default();
     ride.set_probe(Some(Box::new(recorder.clone())));
     let (mut worst, mut kept, mut forgotten) = (Worst::default(), 0, 0);

@@ -1,9 +1,9 @@
 // Relevance and redundancy of the tokens of a pool, from one reading of its keys (host twin: host/score.rs; oracle: core/selection/score.rs).
 //
 // A block owns 40 queries (16 without tensor cores) of one job and walks over the heads of its set; a warp owns up to three times 16 keys, whose logits
-// it keeps in registers until all heads are summed: q·k never reaches device memory. Redundancy rides along: of every head, one of the job's blocks also sums the unit
-// keys that pass by, reads the keys once more (from L2) and multiplies them with that sum. Writes [2, tokens] per block; choose.cu adds the blocks
-// up in order, so the result does not depend on who ran first.
+// it keeps in registers until all heads are summed: q·k never reaches device memory. Redundancy rides along: of every head, one of the job's blocks also
+// sums the unit keys that pass by, reads the keys once more (from L1 or L2) and multiplies them with that sum. Writes [2, tokens] per block; choose.cu
+// adds the blocks up in order, so the result does not depend on who ran first.
 #include "kv.cuh"
 
 // Queries of a block: fewer in f32, which takes more registers. cuda/kv.rs counts on it.

@@ -61,6 +61,8 @@ pub struct Ride {
     outcome: Outcome,
     has_outcome: bool,
     restarted: Option<Restart>,
+    /// A picture of the chunk under way did not reach the device: its place holds another one.
+    spoilt: Option<ErrorKind>,
     stages: StageTimes,
     refused: u32,
     /// Where the previous plan ended, in the frame of the poses.
@@ -78,7 +80,8 @@ impl Ride {
     ///
     /// # Errors
     /// `Input`: another size than the camera's; a stamp that does not come after the newest; a frame for a chunk whose predecessor still waits for
-    /// poses. The frame is then refused and counted, and nothing else changes.
+    /// poses. The frame is then refused and counted, and nothing else changes. `Device` when the picture does not reach the device: the chunk that it
+    /// belongs to ends in that fault at its [`Ride::step`], where the guard answers.
     pub fn push_frame(&mut self, stamp_ns: i64, picture: &[u8]) -> Result<()> {
         let from = Instant::now();
         let wanted = self.camera.pictures().bytes()?;
@@ -101,7 +104,8 @@ impl Ride {
                 None
             }
         };
-        self.device.resample(picture, self.encoder.frame(slot)?)?;
+        let fitted = self.encoder.frame(slot).and_then(|to| self.device.resample(picture, to));
+        fitted.inspect_err(|e| self.spoilt = Some(e.kind()))?;
         self.stages.add(Stage::Ingest, from);
         Ok(())
     }
@@ -259,6 +263,9 @@ impl Ride {
     /// From frames to a trajectory. Returns the ego state that conditioned it.
     fn chunk(&mut self, ready: Ready) -> Result<EgoState> {
         let (chunk, begins, device) = (self.outcome.chunk, ready.from_ns.is_none(), self.device.as_mut());
+        if let Some(kind) = self.spoilt {
+            return Err(Error::new(kind, "a picture of this chunk did not reach the device").at("frames"));
+        }
         if begins {
             device.kv_clear()?;
         }
@@ -364,6 +371,7 @@ impl Ride {
         self.grid.end_rollout();
         self.sampler.drop_noise();
         self.restarted = Some(why);
+        self.spoilt = None;
     }
 }
 

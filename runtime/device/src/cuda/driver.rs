@@ -3,6 +3,8 @@
 #![expect(unsafe_code, reason = "a launch is a promise about its parameters")]
 
 use super::Address;
+use crate::host::HostArena;
+use drivewam_core::arena::ArenaPlan;
 use drivewam_core::{Error, ErrorKind, Result};
 use std::fmt;
 
@@ -136,6 +138,19 @@ pub trait Driver: Send + fmt::Debug {
     /// # Errors
     /// `Capacity`, with what is free; `Device`.
     fn allocate(&mut self, bytes: usize) -> Result<Address>;
+
+    /// The memory of `plan`, as [`Driver::allocate`]. Warm.
+    ///
+    /// # Errors
+    /// As [`Driver::allocate`].
+    fn allocate_arena(&mut self, plan: &ArenaPlan) -> Result<Address> {
+        self.allocate(plan.bytes())
+    }
+
+    /// The arena as the host addresses it, where the host can.
+    fn host(&mut self) -> Option<&mut HostArena> {
+        None
+    }
 
     /// Copies `data` to `to`, after everything before it. `data` may change as soon as this returns.
     ///

@@ -4,11 +4,15 @@
 
 use super::Address;
 use super::driver::{Driver, Graph, Grid, Kernel, Nodes, no_graph};
+use crate::host::HostArena;
+use drivewam_core::arena::ArenaPlan;
 use drivewam_core::{Error, ErrorKind, Result};
 use libloading::Library;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{CStr, c_char, c_void};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Every allocation begins at a multiple of this.
 const ALIGNMENT: usize = 256;
@@ -56,6 +60,10 @@ type Watch = Box<dyn FnMut(Kernel, Counts) + Send>;
 /// See the module's doc.
 pub struct Emulator {
     memory: Vec<(*mut u8, Layout)>,
+    /// Shared with the host, so that engines of the host can work on it.
+    arena: Option<HostArena>,
+    /// When it says so, the device is lost.
+    kill: Option<Arc<AtomicBool>>,
     seed: u64,
     watch: Option<Watch>,
     /// Launches that are being written down.
@@ -82,7 +90,17 @@ impl std::fmt::Debug for Emulator {
 impl Emulator {
     /// An emulator whose threads go on in an order drawn from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { memory: Vec::new(), seed, watch: None, capture: None, graphs: Vec::new(), emulate: drivewam_emulate, library: None }
+        Self {
+            memory: Vec::new(),
+            arena: None,
+            kill: None,
+            seed,
+            watch: None,
+            capture: None,
+            graphs: Vec::new(),
+            emulate: drivewam_emulate,
+            library: None,
+        }
     }
 
     /// The same with the kernels of another library, compiled from a copy of these sources: for tests that break them on purpose. What such a kernel
@@ -101,6 +119,20 @@ impl Emulator {
         Ok(emulator)
     }
 
+    /// The same, until `kill` says that the device is lost.
+    #[must_use]
+    pub fn mortal(mut self, kill: Arc<AtomicBool>) -> Self {
+        self.kill = Some(kill);
+        self
+    }
+
+    fn lives(&self) -> Result<()> {
+        match &self.kill {
+            Some(kill) if kill.load(Ordering::Relaxed) => Err(Error::new(ErrorKind::Device, "the device is lost").at("device")),
+            _ => Ok(()),
+        }
+    }
+
     /// Calls `watch` after every launch.
     #[must_use]
     pub fn watched(mut self, watch: impl FnMut(Kernel, Counts) + Send + 'static) -> Self {
@@ -110,14 +142,18 @@ impl Emulator {
 
     /// The address as a pointer, once it is proved to lie with `bytes` more inside one allocation.
     fn pointer(&self, at: Address, bytes: usize) -> Result<*mut u8> {
-        let place = |(base, layout): &(*mut u8, Layout)| {
+        let place_in = |base: *mut u8, len: usize| {
             let into = usize::try_from(at.checked_sub(base.addr() as u64)?).ok()?;
-            (into.checked_add(bytes)? <= layout.size()).then(|| base.wrapping_add(into))
+            (into.checked_add(bytes)? <= len).then(|| base.wrapping_add(into))
         };
         let outside = || {
             Error::new(ErrorKind::Device, "a copy outside of the emulator's memory").at("device").got(format!("{bytes} bytes at {at:#x}"))
         };
-        self.memory.iter().find_map(place).ok_or_else(outside)
+        let arena = self.arena.as_ref().and_then(|arena| {
+            let (base, len) = arena.whole();
+            place_in(base, len)
+        });
+        arena.or_else(|| self.memory.iter().find_map(|(base, layout)| place_in(*base, layout.size()))).ok_or_else(outside)
     }
 }
 
@@ -147,7 +183,17 @@ impl Driver for Emulator {
         Ok(base.expose_provenance() as Address)
     }
 
+    fn allocate_arena(&mut self, plan: &ArenaPlan) -> Result<Address> {
+        let arena = self.arena.insert(HostArena::new(plan.clone())?);
+        Ok(arena.whole().0.expose_provenance() as Address)
+    }
+
+    fn host(&mut self) -> Option<&mut HostArena> {
+        self.arena.as_mut()
+    }
+
     fn write(&mut self, to: Address, data: &[u8]) -> Result<()> {
+        self.lives()?;
         if self.capture.is_some() {
             return Err(Error::new(ErrorKind::Device, "a copy from the host within a graph").at("device"));
         }
@@ -158,6 +204,7 @@ impl Driver for Emulator {
     }
 
     fn read(&mut self, from: Address, out: &mut [u8]) -> Result<()> {
+        self.lives()?;
         let from = self.pointer(from, out.len())?;
         // SAFETY: `pointer` proved that the bytes lie in memory that this value owns, so `out` lies elsewhere; memory began zeroed.
         unsafe { from.copy_to_nonoverlapping(out.as_mut_ptr(), out.len()) };
@@ -198,6 +245,7 @@ impl Driver for Emulator {
 
 impl Emulator {
     fn run(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()> {
+        self.lives()?;
         self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
         let launch = Launch { blocks: grid.blocks, threads: grid.threads, shared_bytes: grid.shared_bytes, seed: self.seed };
         let mut counts = Counts::default();

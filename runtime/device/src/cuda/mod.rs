@@ -109,7 +109,7 @@ impl CudaDevice {
     /// # Errors
     /// `Capacity` when the device has less free memory; `Device` for a fault of the driver.
     pub fn new(mut driver: Box<dyn Driver>, plan: ArenaPlan) -> Result<Self> {
-        let base = driver.allocate(plan.bytes())?;
+        let base = driver.allocate_arena(&plan)?;
         let state = driver.allocate(size_of::<State>())?;
         let shorts = plan.rows().iter().map(|row| row.region).filter(|r| matches!(r.dtype(), DType::F16 | DType::Bf16));
         let most = shorts.map(|r| r.len()).max().unwrap_or(0);
@@ -193,7 +193,7 @@ impl Device for CudaDevice {
     }
 
     fn host(&mut self) -> Option<&mut HostArena> {
-        None
+        self.gpu.driver.host()
     }
 
     fn upload(&mut self, to: Region, data: &[f32]) -> Result<()> {

@@ -67,6 +67,12 @@ impl HostArena {
         &self.plan
     }
 
+    /// The whole allocation, for a device that shares it: as [`HostArena::address`].
+    #[cfg(feature = "emulator")]
+    pub(crate) fn whole(&self) -> (*mut u8, usize) {
+        (self.base.as_ptr(), self.layout.size())
+    }
+
     /// The numbers of `region`.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! in every layer and set, because all begin empty and fill in the same order; what they hold differs.
 
 use super::arena::HostArena;
-use super::select::{Inputs, Rows, Workspace};
+use super::score::{Inputs, Rows, Workspace};
 use super::simd::Simd;
 use super::threads::Threads;
 use crate::device::{KvCounts, KvLayout, KvRegions, PassKv, Pool};

@@ -3,7 +3,7 @@
 pub mod arena;
 mod image;
 mod kv;
-mod select;
+mod score;
 mod simd;
 mod threads;
 

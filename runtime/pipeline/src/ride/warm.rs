@@ -87,6 +87,7 @@ impl Ride {
             outcome,
             has_outcome: false,
             restarted: None,
+            spoilt: None,
             stages: StageTimes::default(),
             refused: 0,
             plan_end: None,
