@@ -40,17 +40,17 @@ const BUGS: [Bug; 18] = [
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
-        name: "queries are overwritten while others still read them",
+        name: "queries are overwritten while others still read them, and read before they are there",
         file: "score.cu",
-        right: "__syncthreads();  // the last head's queries are done with",
+        right: "__syncthreads();  // the head's queries are there, and those of the head before are done with",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
-        name: "queries are read before they are there",
+        name: "copies that nobody waits for",
         file: "score.cu",
-        right: "        __syncthreads();\n        const bool sums_here",
-        wrong: "        const bool sums_here",
+        right: "wait_copies();",
+        wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "launch.h"
@@ -58,6 +59,7 @@ struct Fiber {
     ucontext_t at{};
 #endif
     uint64_t exchanges = 0;
+    std::vector<std::pair<void*, const void*>> copies;  // asked for, and not waited for
     bool ended = false;
 };
 
@@ -147,6 +149,7 @@ void prepare(Fiber& fiber) {
     makecontext(&fiber.at, &enter, 0);
 #endif
     fiber.exchanges = 0;
+    fiber.copies.clear();
     fiber.ended = false;
 }
 
@@ -278,3 +281,15 @@ const char* run(Body body, const void* params, const Launch& launch) {
 }
 
 }  // namespace emulator
+
+void copy_16(void* shared, const void* from) {
+    if (reinterpret_cast<uintptr_t>(from) % 16 || reinterpret_cast<uintptr_t>(shared) % 16) emulator::refuse("a 16-byte copy that is not aligned");
+    emulator::counts.bytes_read += 16;
+    emulator::block.fibers[emulator::block.running].copies.emplace_back(shared, from);
+}
+
+void wait_copies() {
+    auto& copies = emulator::block.fibers[emulator::block.running].copies;
+    for (const auto& [to, from] : copies) std::memcpy(to, from, 16);
+    copies.clear();
+}

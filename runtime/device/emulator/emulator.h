@@ -93,6 +93,10 @@ inline void store_16(void* to, uint4 x) {
     std::memcpy(to, &x, sizeof x);
 }
 
+// Remembered, and done when the fiber waits.
+void copy_16(void* shared, const void* from);
+void wait_copies();
+
 inline void keep_order() {}
 
 inline void count_flops(unsigned n) { emulator::counts.flops += n; }

@@ -10,6 +10,13 @@
 
 __device__ inline void count_flops(unsigned) {}
 
+// Copies 16 bytes into shared memory while the thread goes on; they are there after `wait_copies`, for this thread (sm_80 and later).
+__device__ inline void copy_16(void* shared, const void* from) {
+    const unsigned to = (unsigned)__cvta_generic_to_shared(shared);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+__device__ inline void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 // The compiler moves no load across.
 __device__ inline void keep_order() { asm volatile("" ::: "memory"); }
 

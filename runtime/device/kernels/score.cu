@@ -105,8 +105,8 @@ __device__ void score(const Kv& p) {
     const u32 tile = blockIdx.x, job = blockIdx.y, layer = job / p.sets, head0 = (job % p.sets) * heads_per_set(p);
     const u32 stride = p.width + pad_bytes(TENSOR) / sizeof(Q), all = tokens(p);
     SHARED_MEMORY(memory);
-    Q* queries = (Q*)memory;                                     // [QUERIES, stride]
-    float* sums = (float*)(memory + QUERIES * stride * sizeof(Q));  // [warps, D]
+    Q* memory_of_queries = (Q*)memory;  // [2 on tensor cores, QUERIES, stride]
+    float* sums = (float*)(memory + (TENSOR ? 2 : 1) * QUERIES * stride * sizeof(Q));  // [warps, D]
     float* total = sums + warps * p.width;                       // [D]
     float* most = total + p.width;                               // [warps + 1, QUERIES]
     u32* word = (u32*)(most + (warps + 1) * QUERIES);
@@ -134,25 +134,42 @@ __device__ void score(const Kv& p) {
         }
     };
 
-    for (u32 h = 0; h < heads_per_set(p); ++h) {
-        const u32 head = head0 + h;
-        __syncthreads();  // the last head's queries are done with
+    // The queries of a head into a buffer: on tensor cores as they are, on their way while the head before is multiplied; else in f32, turned back.
+    const auto stage = [&](u32 head, Q* buffer) {
         for (u32 i = threadIdx.x; i < QUERIES * p.width / 8; i += blockDim.x) {
             const u32 q = i / (p.width / 8), column = i % (p.width / 8) * 8, token = tile * QUERIES + q;
-            Q* to = queries + q * stride + column;
-            typename S::Eight raw = {};
-            if (token < p.fresh) S::load(fresh_row<S>(p.pass_q[layer], p, head, token) + column, raw);
+            Q* to = buffer + q * stride + column;
             if constexpr (TENSOR) {
-                *(uint4*)to = raw.raw[0];
+                if (token < p.fresh) {
+                    copy_16(to, fresh_row<S>(p.pass_q[layer], p, head, token) + column);
+                } else {
+                    *(uint4*)to = uint4{0u, 0u, 0u, 0u};
+                }
             } else {
+                typename S::Eight raw = {};
                 float x[8];
+                if (token < p.fresh) S::load(fresh_row<S>(p.pass_q[layer], p, head, token) + column, raw);
                 S::floats(raw, x);
                 if (TURNED) turn_back(p, place_of(p, chunk_of(p), token), column, x);
 #pragma unroll
                 for (int e = 0; e < 8; ++e) to[e] = x[e];
             }
         }
-        __syncthreads();
+    };
+
+    if (TENSOR) stage(head0, memory_of_queries);
+    for (u32 h = 0; h < heads_per_set(p); ++h) {
+        const u32 head = head0 + h;
+        const Q* queries = memory_of_queries + (TENSOR ? h % 2 * QUERIES * stride : 0u);
+        if constexpr (TENSOR) {
+            wait_copies();
+            __syncthreads();  // the head's queries are there, and those of the head before are done with
+            if (h + 1 < heads_per_set(p)) stage(head + 1, memory_of_queries + (h + 1) % 2 * QUERIES * stride);
+        } else {
+            __syncthreads();
+            stage(head, memory_of_queries);
+            __syncthreads();
+        }
         const bool sums_here = h % gridDim.x == tile;
         for (u32 column = 0; column < p.width; column += 32) {
             float sum[8] = {};

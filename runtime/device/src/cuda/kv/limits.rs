@@ -83,7 +83,9 @@ pub(super) fn fits(layout: &KvLayout, count: usize, scores: bool, fresh: usize) 
 
 /// What a block of `score.cu` shares: queries of `element` bytes a number, a sum per warp and over all, a peak per query, a word.
 pub(super) fn score_shared_bytes(queries: usize, width: usize, element: usize, warps: usize) -> usize {
-    queries * (width * element + if element == 2 { 64 } else { 16 }) + (warps + 1) * (width + queries) * 4 + 4
+    // On tensor cores the next head's queries are on their way while one is multiplied.
+    let (buffers, pad) = if element == 2 { (2, 64) } else { (1, 16) };
+    buffers * queries * (width * element + pad) + (warps + 1) * (width + queries) * 4 + 4
 }
 
 /// Whether the keys are multiplied on tensor cores.
