@@ -137,6 +137,25 @@ fn a_lost_device_ends_the_ride_in_its_safe_state() {
     assert_eq!(ride.outcome().unwrap().published.points().last().unwrap().v_mps, 0.0);
 }
 
+/// Breaks if a picture that did not arrive ends another rollout than its own.
+#[test]
+fn a_picture_that_did_not_arrive_is_forgotten_with_its_rollout() {
+    let kill = Arc::new(AtomicBool::new(false));
+    let emulator = Emulator::new(1).mortal(Arc::clone(&kill));
+    let device = |arena| Ok(Box::new(CudaDevice::new(Box::new(emulator), arena)?) as Box<dyn Device>);
+    let mut ride = ride_on(device, RideOptions::default(), "{}", Graph::Dit, None);
+    second(&mut ride, 0).unwrap();
+    kill.store(true, Ordering::Relaxed);
+    assert_eq!(second(&mut ride, 1).unwrap_err().kind(), ErrorKind::Device);
+    kill.store(false, Ordering::Relaxed);
+    for tick in 11..=30 {
+        ride.push_ego(tick * SECOND / 10, EgoState { speed_mps: 6.0, ..EgoState::default() }).unwrap();
+        ride.push_pose(tick * SECOND / 10, Pose2::new(0.6 * tick as f64, 0.0, 0.0)).unwrap();
+    }
+    assert_eq!(frame(&mut ride, 3).unwrap(), Some(1), "the frame at 2 s never came: this one begins the next rollout");
+    assert_eq!(ride.outcome().unwrap().verdict, Verdict::Accepted);
+}
+
 #[test]
 fn a_latent_that_is_not_finite_is_an_error_of_the_encoder() {
     let mut ride = ride("{}", Graph::VaeEncode, Some(Fault::NanAt(2)));

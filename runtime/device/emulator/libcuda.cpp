@@ -71,7 +71,7 @@ int finish() {
     return machine.sticky;
 }
 
-// Every multiprocessor has this many registers, which a block of a kernel must not exceed; the numbers that ptxas gives are checked elsewhere.
+// A launch, when its turn has come.
 int run(const std::string& kernel, const std::vector<char>& params, const emulator::Launch& launch) {
     if (++machine.launches == setting("FAIL_LAUNCH", 0)) return ILLEGAL_ADDRESS;
     emulator::Launch seeded = launch;

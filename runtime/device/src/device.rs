@@ -124,6 +124,14 @@ pub struct KvCounts {
 }
 
 impl KvCounts {
+    /// Those of a pool, to change.
+    pub(crate) fn of_mut(&mut self, pool: Pool) -> &mut usize {
+        match pool {
+            Pool::Video => &mut self.video,
+            Pool::Action => &mut self.action,
+        }
+    }
+
     /// All of them: the memory keys that a row sees.
     pub fn total(&self) -> usize {
         self.video + self.action + self.tail

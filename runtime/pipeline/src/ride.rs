@@ -98,6 +98,8 @@ impl Ride {
             Place::Between => return Ok(()),
             Place::Slot(slot) => Some(slot),
             Place::First { missed_ns } => {
+                // What did not arrive belonged to a chunk that will not be computed.
+                self.spoilt = None;
                 if let Some(expected_ns) = missed_ns {
                     self.restarted = Some(Restart::MissingFrame { expected_ns, got_ns: stamp_ns });
                 }

@@ -21,7 +21,7 @@ use drivewam_core::selection::policy::{check_forced, makes_room};
 use drivewam_core::selection::{Keys, Normalise, Policy, Provenance, Scored, Slot, SlotTable};
 use drivewam_core::{Error, ErrorKind, Result};
 use limits::{MOST_SCORED, QUERIES, THREADS, WARP_KEYS, check, fits, narrow, on_tensor_cores, score_shared_bytes};
-use params::{PREDICTED, Params, Row, VALID};
+use params::{FIFO, FORCED, PREDICTED, Params, RANDOM, Row, SELECTIVE, VALID};
 use std::ops::Range;
 
 /// The memory of one ride.
@@ -190,10 +190,7 @@ impl Kv {
     ) -> Result<u64> {
         let mut params = self.of_pass(gpu, chunk, pass, &rows)?;
         let range = self.layout.pool(pool);
-        let count = match pool {
-            Pool::Video => self.counts.video,
-            Pool::Action => self.counts.action,
-        };
+        let count = *self.counts.of_mut(pool);
         let forgets = makes_room(policy, range.len(), range.len() - count, rows.len())?;
         if rows.is_empty() {
             return Ok(0);
@@ -202,29 +199,29 @@ impl Kv {
         params.is_action = u32::from(pool == Pool::Action);
         params.in_order = u32::from(!forgets);
         params.policy = match policy {
-            Policy::Full | Policy::Fifo => 0,
+            Policy::Full | Policy::Fifo => FIFO,
             Policy::Selective(_) => {
                 params.scored_new = u32::from(self.layout.scoring.scored == Scored::PoolAndNew);
-                1
+                SELECTIVE
             }
             Policy::Random(seed) => {
                 params.seed = seed;
-                2
+                RANDOM
             }
             Policy::Forced(stays) => {
                 if forgets {
                     check_forced(stays, range.len(), range.len() - rows.len(), |i| i < count)?;
-                    gpu.driver.write(params.stays, bytemuck::cast_slice(stays_as_bytes(stays)))?;
+                    gpu.driver.write(params.stays, bytemuck::cast_slice(stays))?;
                 }
-                3
+                FORCED
             }
         };
         if forgets {
-            fits(&self.layout, count, params.policy == 1, rows.len())?;
+            fits(&self.layout, count, params.policy == SELECTIVE, rows.len())?;
         }
         self.launch(gpu, self.typed([Kernel::CheckF32, Kernel::CheckF16, Kernel::CheckBf16]), &params)?;
         if forgets {
-            if params.policy == 1 {
+            if params.policy == SELECTIVE {
                 let turned = self.layout.scoring.keys == Keys::PreRope;
                 let kernels = if turned {
                     [Kernel::ScoreTurnedF32, Kernel::ScoreTurnedF16, Kernel::ScoreTurnedBf16]
@@ -236,11 +233,7 @@ impl Kv {
             self.launch(gpu, Kernel::Choose, &params)?;
         }
         self.launch(gpu, self.typed([Kernel::ScatterF32, Kernel::ScatterF16, Kernel::ScatterBf16]), &params)?;
-        let counted = match pool {
-            Pool::Video => &mut self.counts.video,
-            Pool::Action => &mut self.counts.action,
-        };
-        *counted = (count + rows.len()).min(range.len());
+        *self.counts.of_mut(pool) = (count + rows.len()).min(range.len());
         Ok(self.bytes(rows.len()))
     }
 
@@ -318,9 +311,4 @@ impl Kv {
         // made for the layout in `open`, and counts lie within it.
         unsafe { gpu.driver.launch(kernel, grid, bytemuck::bytes_of(params)) }
     }
-}
-
-/// A bool is one byte, 0 or 1.
-fn stays_as_bytes(stays: &[bool]) -> &[u8] {
-    bytemuck::cast_slice(stays)
 }

@@ -82,10 +82,6 @@ impl Gpu {
         self.at(region)
     }
 
-    fn fill(&mut self, at: Address, len: usize, value: f32) -> Result<()> {
-        solver::fill(&mut *self.driver, at, len, value)
-    }
-
     /// The first fault since it was last asked for.
     fn take_fault(&mut self) -> Result<Option<State>> {
         let mut state = State::default();
@@ -241,7 +237,7 @@ impl Device for CudaDevice {
 
     fn fill(&mut self, region: Region, value: f32) -> Result<()> {
         let at = self.gpu.f32_at(region)?;
-        self.gpu.fill(at, region.len(), value)
+        solver::fill(&mut *self.gpu.driver, at, region.len(), value)
     }
 
     fn settle(&mut self) -> Result<()> {

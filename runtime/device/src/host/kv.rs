@@ -183,10 +183,7 @@ impl Kv {
                 bias[*slot as usize] = 0.0;
             }
         }
-        let count = match pool {
-            Pool::Video => &mut self.counts.video,
-            Pool::Action => &mut self.counts.action,
-        };
+        let count = self.counts.of_mut(pool);
         *count = (*count + new.len).min(slots.len());
         Ok(moved)
     }

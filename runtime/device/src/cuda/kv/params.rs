@@ -57,6 +57,12 @@ pub(super) struct Params {
 /// `kv.cuh` says the same of its own.
 const _: () = assert!(size_of::<Params>() == 2768);
 
+/// `Policy` of `kv.cuh`. A pool that forgets nothing is told it is the first.
+pub(super) const FIFO: u32 = 0;
+pub(super) const SELECTIVE: u32 = 1;
+pub(super) const RANDOM: u32 = 2;
+pub(super) const FORCED: u32 = 3;
+
 /// `Slot` of `kv.cuh`, field by field.
 #[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
 #[repr(C)]
