@@ -2,8 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 WAN := target/wan_vae
+# TensorRT-RTX, whose builder needs no GPU, and the lean runtime of TensorRT, which must be refused before it is called.
+TENSORRT := tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-lean-cu13-libs==11.4.0.106
+# What is off by default, and tested.
+FEATURES := drivewam-build-engines/tensorrt,drivewam-tests/tensorrt,drivewam-tools/tensorrt
 
 .PHONY: test rust python setup lint fixtures study bench
+
+# Headers of TensorRT for a machine without its SDK: those that a crate ships, pinned by its lock file. With an SDK, or DRIVEWAM_TENSORRT_INCLUDE, not used.
+HEADERS := target/tensorrt/headers
 
 test: lint rust python
 
@@ -12,17 +19,23 @@ ORT = $$(ls $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonn
 
 rust: setup fixtures
 	test -f $(ORT)
-	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --no-fail-fast
+	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --features $(FEATURES) --no-fail-fast
 
-lint:
+lint: setup
 	cargo fmt --all --check
-	cargo clippy --profile ci --workspace --all-targets -- -D warnings
+	cargo clippy --profile ci --workspace --all-targets --features $(FEATURES) -- -D warnings
 
-setup: $(VENV)/ready
+setup: $(VENV)/ready $(HEADERS)/ready
+
+$(HEADERS)/ready: runtime/engine/tensorrt/headers/Cargo.toml runtime/engine/tensorrt/headers/Cargo.lock
+	cargo fetch --quiet --locked --manifest-path $<
+	$(PYTHON) runtime/engine/tensorrt/headers/copy.py $< $(HEADERS)
+	touch $@
 
 $(VENV)/ready: export/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e export
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps $(TENSORRT)
 	touch $@
 
 # The paper's codec class with random weights, which a test runs in the embedded engine.

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 import yaml
 from safetensors import safe_open
-from safetensors.torch import load_file
 
 from .checkpoint import KINDS, CheckpointError, Names, load_mapped
 from .codec import Codec
@@ -47,25 +46,29 @@ class Checkpoint:
 
 
 def read_state(folder: Path, whole: str, parts: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """The state dict of a checkpoint folder, and its files: one file, or the parts of an exported folder."""
-    if (folder / whole).exists():
-        return load_file(folder / whole), [whole]
-    missing = [p for p in parts if not (folder / p).exists()]
+    """The state dict of a checkpoint folder, in f32, and its files: one file, or the parts of an exported folder. Its tensors are read one at a time."""
+    files = [whole] if (folder / whole).exists() else list(parts)
+    missing = [p for p in files if not (folder / p).exists()]
     if missing:
         raise ExportError(f"{folder}: neither {whole} nor {', '.join(missing)}")
     state = {}
-    for part in parts:
-        state |= load_file(folder / part)
-    return state, list(parts)
+    for file in files:
+        with safe_open(folder / file, "pt") as opened:
+            state |= {name: opened.get_tensor(name).to(torch.float32, copy=True) for name in opened.keys()}
+    return state, files
 
 
-def load_strictly(module: torch.nn.Module, state: dict[str, torch.Tensor], what: str) -> None:
+def load_strictly(kind: type, config: ModelConfig, state: dict[str, torch.Tensor], what: str) -> torch.nn.Module:
+    """A module of `kind` that holds the tensors of `state`, and no other memory."""
+    with torch.device("meta"):
+        module = kind(config).eval()
     wanted = module.state_dict()
     problems = [f"missing {k}" for k in wanted if k not in state] + [f"not known {k}" for k in state if k not in wanted]
     problems += [f"{k}: shape {tuple(state[k].shape)}, wanted {tuple(wanted[k].shape)}" for k in wanted if k in state and state[k].shape != wanted[k].shape]
     if problems:
         raise ExportError(f"{what}: " + "; ".join(problems))
-    module.load_state_dict(state)
+    module.load_state_dict(state, assign=True)
+    return module
 
 
 def sha256(path: Path) -> str:
@@ -113,14 +116,18 @@ def open_mapped(kind: str, path: Path, config: ModelConfig, mapping: Mapping) ->
     return Checkpoint(config, loaded.model, None, rows, normalisation, record, weights, LINGBOT_SHIFTS)
 
 
-def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Mapping()) -> Checkpoint:
-    """`config` may be None for an exported folder: its manifest knows."""
+def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Mapping(), with_codec: bool = True) -> Checkpoint:
+    """`config` may be None for an exported folder: its manifest knows. Without `with_codec` random weights have none: the small one does not fit
+    every model."""
     kind, _, path = spec.partition(":")
     if kind in KINDS:
         return open_mapped(kind, Path(path), config, mapping)
     if spec.startswith("random:"):
         torch.manual_seed(int(spec.removeprefix("random:")))
-        model, codec = DriveWam(config).eval(), Codec(config).eval()
+        try:
+            model, codec = DriveWam(config).eval(), Codec(config).eval() if with_codec else None
+        except ValueError as error:
+            raise ExportError(f"{spec}: {config.name}: {error}") from error
         rows = {name: torch.randn(4, config.text.dim) for name in config.text.commands}
         return Checkpoint(config, model, codec, rows, RANDOM_NORMALISATION, {"weights": spec})
     folder = Path(spec)
@@ -129,11 +136,10 @@ def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Ma
         if manifest is None:
             raise ExportError(f"{folder}: no manifest.yaml to tell the model, and no configuration given")
         config = from_dict(manifest["model"])
-    model, codec = DriveWam(config).eval(), Codec(config).eval()
-    policy, policy_files = read_state(folder, "policy.safetensors", POLICY_FILES)
-    load_strictly(model, policy, f"{folder}: policy")
+    state, policy_files = read_state(folder, "policy.safetensors", POLICY_FILES)
+    model = load_strictly(DriveWam, config, state, f"{folder}: policy")
     state, codec_files = read_state(folder, "codec.safetensors", CODEC_FILES)
-    load_strictly(codec, state, f"{folder}: codec")
+    codec = load_strictly(Codec, config, state, f"{folder}: codec")
     rows = read_rows(folder / "commands.safetensors", config)
     if manifest is not None:
         record, normalisation, schedule = manifest["training"], manifest["normalisation"], manifest["schedule"]

@@ -301,18 +301,21 @@ def alone(config: ModelConfig) -> Checkpoint:
 
 def main() -> None:
     from .onnx_graphs.export import write_folder
+    from .onnx_graphs.precision import PRECISIONS
 
     root = Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--vae", required=True, help="a diffusers folder of AutoencoderKLWan, or random:SEED")
     parser.add_argument("--config", type=Path, help="the model whose images are encoded; default: 64x96 pixels")
+    parser.add_argument("--precision", choices=("f32", "f16"), default="f32", help="of weights and products (onnx_graphs/precision.py)")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
     try:
         config = load(args.config) if args.config else small_model(load(root / "configs/model/tiny.yaml"))
         codec = WanEncoder(open_vae(args.vae)).eval()
-        write_folder(alone(config), args.out, "portable-f32", encoder_graphs(codec, config), {"codec.": codec.state_dict()})
+        graphs, states = encoder_graphs(codec, config), {"codec.": codec.state_dict()}
+        write_folder(alone(config), args.out, f"portable-{args.precision}", graphs, states, PRECISIONS[args.precision])
     except ExportError as error:
         sys.exit(f"wan_vae: {error}")
 

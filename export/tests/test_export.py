@@ -1,5 +1,6 @@
 """Export of a random-weight model: graphs, weights that exist once, the manifest, and what is refused."""
 
+import dataclasses
 import hashlib
 import shutil
 
@@ -30,6 +31,13 @@ def test_the_manifest_vouches_for_every_file(folder):
     assert listed == {p.name for p in folder.iterdir()}
     for name, entry in manifest["files"].items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == entry["sha256"]
+        assert entry["role"] == {"commands.safetensors": "commands", "self_test.safetensors": "self_test"}.get(name, "graph" if name.endswith(".onnx") else "weights")
+    assert list(manifest) == [
+        "schema", "name", "target", "flow_direction", "model", "normalisation", "schedule", "commands", "self_test", "graphs", "files", "training",
+    ]
+    assert manifest["schema"] == 2 and manifest["self_test"] == {"file": "self_test.safetensors"} and manifest["target"] == "portable-f32"
+    assert list(manifest["graphs"]["dit"]) == ["file", "weights", "opset", "precision", "tolerance", "attention", "inputs", "outputs"]
+    assert manifest["graphs"]["dit"]["tolerance"] == 1e-3
     assert set(manifest["graphs"]) == {"vae_encode_first", "vae_encode", "vae_decode", "context_text", "context_ego", "dit"}
     tokens = next(t for t in manifest["graphs"]["dit"]["inputs"] if t["name"] == "tokens")
     assert tokens == {"name": "tokens", "dtype": "f32", "shape": ["N", 96]}
@@ -71,3 +79,31 @@ def test_a_truncated_weight_file_does_not_load(folder, tmp_path):
     (broken / "dit.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(Exception):
         onnxruntime.InferenceSession(str(broken / "dit.onnx"), providers=["CPUExecutionProvider"])
+
+
+def test_the_shipped_folder_exports_to_itself(tiny, tmp_path):
+    """Breaks when the f32 trace changes, and with it graphs that the runtime was tested with."""
+    export(tiny, str(ROOT / "engines/tiny"), tmp_path / "again")
+    for path in (ROOT / "engines/tiny").glob("*.*"):
+        if path.name not in ("manifest.yaml", "self_test.safetensors"):  # the latter's last bits are the processor's
+            assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+def test_a_cut_has_so_many_layers_and_only_the_graphs_that_were_named(tiny, tmp_path):
+    """The configuration's codec does not fit its images here, as at the paper's size: without a codec graph it is not made."""
+    wide = dataclasses.replace(tiny, image=dataclasses.replace(tiny.image, height=128))
+    export(wide, "random:0", tmp_path / "cut", layers=2, only=["dit", "context_ego"])
+    manifest = yaml.safe_load((tmp_path / "cut/manifest.yaml").read_text())
+    assert list(manifest["graphs"]) == ["context_ego", "dit"] and manifest["model"]["layers"] == 2
+    assert {k.split("/")[0] for k in load_file(tmp_path / "cut/self_test.safetensors")} == {"context_ego", "dit"}
+    assert "mem_k.1" in {t["name"] for t in manifest["graphs"]["dit"]["inputs"]} and "mem_k.2" not in {t["name"] for t in manifest["graphs"]["dit"]["inputs"]}
+    cases = [
+        ("random:0", {}, "stride of 8"),
+        ("random:0", {"only": ["dit", "vlm"]}, "got vlm; wanted some of vae_encode_first"),
+        ("random:0", {"only": ["dit"], "layers": 7}, "--layers 7: wanted 1 to 6"),
+        (str(ROOT / "engines/tiny"), {"layers": 2}, "wanted random:SEED"),
+    ]
+    for checkpoint, options, words in cases:
+        with pytest.raises(ExportError, match=words):
+            export(wide, checkpoint, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()

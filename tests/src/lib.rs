@@ -3,4 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 pub mod conformance;
+pub mod doubles;
+pub mod fake_engines;
 pub mod paper;
+pub mod signing;

@@ -10,7 +10,7 @@ use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use drivewam_device::Traffic;
-use drivewam_engine::Folder;
+use drivewam_engine::{Folder, Trust};
 use std::path::Path;
 
 const MS: i64 = 1_000_000;
@@ -41,7 +41,7 @@ fn chunk(ride: &mut Ride, from_ms: i64) -> u32 {
 fn counts(set: &str) -> Counts {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
-    let folder = Folder::open(config.engine.folder.as_ref(), None).unwrap();
+    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap();
     ride.push_command(0, Command::Straight).unwrap();

@@ -4,12 +4,12 @@
 
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{FLOW_TIME, Graph, IS_ACTION, MASKED, MEM_BIAS, TEXT_BIAS, TensorSpec};
-use drivewam_core::config::{Engine, EngineKind};
+use drivewam_core::config::{Engine, EngineKind, TensorRt};
 use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
 use drivewam_device::{Device, HostDevice};
-use drivewam_engine::{Bound, Folder, Io, load};
+use drivewam_engine::{Bound, Folder, Io, Trust, load};
 
 /// Largest difference that the two libraries may show, relative to the largest number of the tensor.
 const TOLERANCE: f32 = 1e-4;
@@ -22,7 +22,7 @@ fn slots(model: &Model) -> usize {
 fn shipped() -> Folder {
     let path =
         std::env::var("DRIVEWAM_TEST_ENGINES").unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../engines/tiny").to_owned());
-    Folder::open(path.as_ref(), None).unwrap()
+    Folder::open(path.as_ref(), &Trust::default(), None).unwrap()
 }
 
 /// What a ride could feed: unit noise, rotations, flow times within 0 and 1, a third of the slots empty, rows of one modality or the video rows first.
@@ -55,7 +55,8 @@ fn every_shipped_graph_gives_the_same_output_in_rten_and_in_onnx_runtime() {
     }
     let folder = shipped();
     let model = &folder.manifest().model;
-    let config = |kind| Engine { kind, folder: folder.path().display().to_string(), threads: 2, onnxruntime: None };
+    let config =
+        |kind| Engine { kind, folder: folder.path().display().to_string(), threads: 2, onnxruntime: None, tensorrt: TensorRt::default() };
     let mut failed = Vec::new();
     for (&graph, entry) in &folder.manifest().graphs {
         let mut engines = [EngineKind::Rten, EngineKind::Ort].map(|kind| load(&config(kind), &folder, graph).unwrap());
@@ -69,7 +70,7 @@ fn every_shipped_graph_gives_the_same_output_in_rten_and_in_onnx_runtime() {
                 };
                 specs.iter().map(bound).collect()
             };
-            let io = Io { inputs: plan(&entry.inputs), outputs: plan(&entry.outputs) };
+            let io = Io { inputs: plan(&entry.inputs), outputs: plan(&entry.outputs), scratch: None };
             let mut device = HostDevice::new(planner.finish(1 << 30).unwrap(), 1).unwrap();
             let mut results: Vec<Vec<Vec<f32>>> = Vec::new();
             for engine in &mut engines {

@@ -16,7 +16,7 @@ use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use drivewam_device::cuda::{CudaDevice, Emulator};
 use drivewam_device::{Device, HostDevice, Pool};
-use drivewam_engine::{Folder, load};
+use drivewam_engine::{Folder, Trust, load};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -145,7 +145,7 @@ fn equals_the_reference(device: fn(ArenaPlan) -> Result<Box<dyn Device>>) {
     let text = serde_json::json!({"flow": index["flow"], "memory": index["memory"]}).to_string();
     let config = load_config(&root().join("configs/tiny.yaml"), &[Layer { name: "golden.yaml".to_owned(), text }]).unwrap();
     let (model, engine) = (config.model.clone(), config.engine.clone());
-    let engines = Folder::open(config.engine.folder.as_ref(), None).unwrap();
+    let engines = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
     for (file, hash) in index["weights"].as_object().unwrap() {
         let shipped = &engines.manifest().files[file].sha256;
         assert_eq!(

@@ -11,7 +11,7 @@ use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
-use drivewam_engine::{Folder, library};
+use drivewam_engine::{Folder, Trust, library};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,7 +61,7 @@ const MS: i64 = 1_000_000;
 fn ride(set: &str) -> Ride {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
-    let folder = Folder::open(config.engine.folder.as_ref(), None).unwrap();
+    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap()
 }

@@ -10,11 +10,11 @@ use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Scoring};
 use drivewam_core::{Error, ErrorKind};
-use drivewam_device::cuda::cubins::{Entry, FILE_NAME, Manifest, SCHEMA, hex_sha256, sources_sha256};
 use drivewam_device::cuda::{CudaDevice, Nodes, Nvidia};
 use drivewam_device::{Device, KvCounts, PassKv, Pool};
 use drivewam_tests::conformance::rig::Rig;
 use drivewam_tests::conformance::{Make, suite};
+use drivewam_tests::doubles;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -72,21 +72,8 @@ fn main() {
     }
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().join("kernels");
-    std::fs::create_dir(&folder).unwrap();
-    vouch(&folder);
-    let library = temp.path().join("libcuda.so");
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/device/emulator");
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
-    let done = Command::new(compiler)
-        .args(["-std=c++17", "-O1", "-fPIC", "-w", "-ffp-contract=off", "-shared"])
-        .arg("-I")
-        .arg(&sources)
-        .args(["libcuda.cpp", "emulator.cpp", "kernels.cpp"].map(|name| sources.join(name)))
-        .arg("-o")
-        .arg(&library)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    doubles::kernels(&folder);
+    doubles::driver(temp.path());
     let mut failed = Vec::new();
     for case in &CASES {
         let done = Command::new(std::env::current_exe().unwrap())
@@ -103,22 +90,6 @@ fn main() {
         }
     }
     assert!(failed.is_empty(), "{failed:?}");
-}
-
-/// A folder of kernels that our library takes for a module.
-fn vouch(folder: &Path) {
-    let code = b"kernels of a test";
-    std::fs::write(folder.join("sm_90.cubin"), code).unwrap();
-    let file = Entry {
-        file: "sm_90.cubin".into(),
-        architecture: "sm_90".into(),
-        bytes: code.len() as u64,
-        sha256: hex_sha256(code),
-        kernels: Vec::new(),
-    };
-    let manifest =
-        Manifest { schema: SCHEMA, compiler: "a test".into(), cuda: [12, 6], sources_sha256: sources_sha256(), files: vec![file] };
-    std::fs::write(folder.join(FILE_NAME), serde_saphyr::to_string(&manifest).unwrap()).unwrap();
 }
 
 fn says(error: &Error, words: &[&str]) {
@@ -145,7 +116,7 @@ fn refused(words: &[&str]) {
 
 fn changed() {
     let copy = tempfile::tempdir().unwrap();
-    vouch(copy.path());
+    doubles::kernels(copy.path());
     std::fs::write(copy.path().join("sm_90.cubin"), b"kernels of another").unwrap();
     says(&Nvidia::open(0, copy.path()).unwrap_err(), &["vouches", "sm_90.cubin"]);
 }

@@ -9,8 +9,8 @@ use drivewam_core::config::{Config, Layer};
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use drivewam_device::HostDevice;
-use drivewam_engine::Folder;
 use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
+use drivewam_engine::{Folder, Trust};
 use drivewam_world::{Canvas, World};
 use std::path::Path;
 
@@ -28,7 +28,7 @@ fn plan(config: &Config, folder: &Folder) -> Plan {
 
 fn trained(set: &str) -> Ride {
     let config = config(set);
-    let folder = Folder::open(config.engine.folder.as_ref(), None).unwrap();
+    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
     plan(&config, &folder).warm(&folder).unwrap()
 }
 

@@ -8,9 +8,9 @@
 
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Engine as Settings, EngineKind};
+use drivewam_core::config::{Engine as Settings, EngineKind, TensorRt};
 use drivewam_device::{Device, HostDevice};
-use drivewam_engine::{Bound, Folder, Io, load};
+use drivewam_engine::{Bound, Folder, Io, Trust, load};
 use std::path::{Path, PathBuf};
 
 /// Chunks that are encoded, the first being one frame.
@@ -24,14 +24,14 @@ fn folder() -> PathBuf {
 
 /// All latents of a made clip, chunk by chunk.
 fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
-    let folder = Folder::open(&folder(), None).unwrap();
+    let folder = Folder::open(&folder(), &Trust::default(), None).unwrap();
     let (manifest, mut planner) = (folder.manifest(), Planner::new());
     let graphs = [Graph::VaeEncodeFirst, Graph::VaeEncode];
     // Every tensor of both graphs for itself: a cache is copied from where it came out to where it goes in.
     let ios: Vec<Io> = graphs
         .iter()
         .map(|&graph| {
-            let signature = graph.signature(&manifest.model, &manifest.caches(graph));
+            let signature = manifest.signature(graph).unwrap();
             let mut bind = |specs: &[drivewam_core::bindings::TensorSpec]| -> Vec<Bound> {
                 specs
                     .iter()
@@ -42,11 +42,11 @@ fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
                     })
                     .collect()
             };
-            Io { inputs: bind(&signature.inputs), outputs: bind(&signature.outputs) }
+            Io { inputs: bind(&signature.inputs), outputs: bind(&signature.outputs), scratch: None }
         })
         .collect();
     let mut device = HostDevice::new(planner.finish(1 << 30).unwrap(), 1).unwrap();
-    let settings = Settings { kind, folder: String::new(), threads: 2, onnxruntime: None };
+    let settings = Settings { kind, folder: String::new(), threads: 2, onnxruntime: None, tensorrt: TensorRt::default() };
     let mut engines: Vec<_> = graphs.iter().map(|&graph| load(&settings, &folder, graph).unwrap()).collect();
     let bindings: Vec<_> = engines.iter_mut().zip(&ios).map(|(engine, io)| engine.bind(&mut device, io).unwrap()).collect();
     let mut latents = Vec::new();

@@ -12,6 +12,8 @@ from ..codec import Codec, Decode, Encode, EncodeFirst
 from ..config import ModelConfig
 from ..model import DriveWam
 
+NAMES = ("vae_encode_first", "vae_encode", "vae_decode", "context_text", "context_ego", "dit")
+
 
 @dataclass
 class Graph:

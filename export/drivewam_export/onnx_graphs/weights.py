@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Callable
 
 import onnx
 import torch
+
+from ..folder import ExportError
 
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 INLINE_LIMIT = 16 * 1024
 
 
-def write(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, int]]:
-    """Writes `tensors` in order of name, one at a time. Returns name -> (offset in the file, length in bytes)."""
+def write(path: Path, tensors: dict[str, torch.Tensor], stored: Callable[[str], torch.dtype] | None = None) -> dict[str, tuple[int, int]]:
+    """Writes `tensors` one at a time, as `stored(name)` or as they are: wide types first, so that all are aligned, then in order of name. Returns
+    name -> (offset in the file, length in bytes).
+
+    Raises ExportError for a number that the stored type cannot hold.
+    """
     header, at = {}, 0
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        size = tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, at + size]}
+    types = {name: stored(name) if stored else tensor.dtype for name, tensor in tensors.items()}
+    order = sorted(tensors, key=lambda name: (-types[name].itemsize, name))
+    for name in order:
+        size = tensors[name].numel() * types[name].itemsize
+        header[name] = {"dtype": DTYPES[types[name]], "shape": list(tensors[name].shape), "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -26,10 +34,12 @@ def write(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, 
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
-        for name in sorted(tensors):
+        for name in order:
             start = file.tell()
-            tensor = tensors[name].detach().cpu().contiguous()
-            file.write(tensor.view(torch.uint8).numpy().tobytes() if tensor.dim() else tensor.reshape(1).view(torch.uint8).numpy().tobytes())
+            tensor = tensors[name].detach().cpu().to(types[name])
+            if types[name] != tensors[name].dtype and not torch.isfinite(tensor).all():
+                raise ExportError(f"{name}: numbers up to {tensors[name].abs().max().item():.1e}, which {DTYPES[types[name]]} cannot hold")
+            file.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
             places[name] = (start, file.tell() - start)
     return places
 

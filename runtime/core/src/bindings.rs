@@ -83,7 +83,11 @@ pub struct TensorSpec {
 
 impl TensorSpec {
     fn f32(name: impl Into<String>, shape: &[Axis]) -> Self {
-        Self { name: name.into(), dtype: DType::F32, shape: shape.to_vec() }
+        Self::of(name, DType::F32, shape)
+    }
+
+    fn of(name: impl Into<String>, dtype: DType, shape: &[Axis]) -> Self {
+        Self { name: name.into(), dtype, shape: shape.to_vec() }
     }
 
     /// The shape with N and S filled in.
@@ -155,8 +159,9 @@ impl Graph {
     /// The tensors that this graph must have for `model`.
     ///
     /// `caches` are the shapes of the codec's causal cache: how many there are and how large is the codec's own affair, so they come from
-    /// the manifest; graphs without a codec ignore them.
-    pub fn signature(self, model: &Model, caches: &[Vec<usize>]) -> Signature {
+    /// the manifest; graphs without a codec ignore them. `cached` is the type of keys, values and queries, of the memory and of the context; all
+    /// else crosses a border in f32.
+    pub fn signature(self, model: &Model, caches: &[Vec<usize>], cached: DType) -> Signature {
         use Axis::{Dynamic, Fixed};
         let (n, s) = (Dynamic(Letter::N), Dynamic(Letter::S));
         let (h, d) = (Fixed(model.heads), Fixed(model.head_dim));
@@ -170,7 +175,7 @@ impl Graph {
                 .map(move |(i, shape)| TensorSpec::f32(layered(stem, i), &shape.iter().map(|&len| Fixed(len)).collect::<Vec<_>>()))
         };
         let per_layer = |stems: [&'static str; 2], rows: Axis| {
-            (0..model.layers).flat_map(move |l| stems.map(|stem| TensorSpec::f32(layered(stem, l), &[h, rows, d])))
+            (0..model.layers).flat_map(move |l| stems.map(|stem| TensorSpec::of(layered(stem, l), cached, &[h, rows, d])))
         };
         match self {
             Self::VaeEncodeFirst => {
@@ -208,7 +213,9 @@ impl Graph {
                 inputs.extend(per_layer(["text_k", "text_v"], t));
                 inputs.extend(per_layer(["ego_k", "ego_v"], e));
                 let mut outputs = vec![TensorSpec::f32(VELOCITY, &[n, w])];
-                outputs.extend((0..model.layers).flat_map(|l| ["k", "v", "q"].map(|stem| TensorSpec::f32(layered(stem, l), &[h, n, d]))));
+                outputs.extend(
+                    (0..model.layers).flat_map(|l| ["k", "v", "q"].map(|stem| TensorSpec::of(layered(stem, l), cached, &[h, n, d]))),
+                );
                 Signature { inputs, outputs }
             }
         }

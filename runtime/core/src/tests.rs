@@ -35,9 +35,9 @@ fn manifest() -> serde_json::Value {
         graph["file"] = "g.onnx".into();
         graph["weights"] = serde_json::json!(["w.safetensors"]);
     }
-    let file = serde_json::json!({"sha256": "0".repeat(64), "bytes": 1});
+    let file = |role: &str| serde_json::json!({"sha256": "0".repeat(64), "bytes": 1, "role": role});
     tree["commands"] = serde_json::json!({"file": "c.safetensors", "rows": {"left": 4, "straight": 4, "right": 4, "unknown": 4}});
-    tree["files"] = serde_json::json!({"g.onnx": file, "w.safetensors": file, "c.safetensors": file});
+    tree["files"] = serde_json::json!({"g.onnx": file("graph"), "w.safetensors": file("weights"), "c.safetensors": file("commands")});
     tree
 }
 
@@ -64,7 +64,7 @@ fn a_manifest_that_contradicts_itself_is_refused_with_the_key_got_and_wanted() {
         words: &'static [&'static str],
     }
     let cases = [
-        Case { pointer: "/schema", value: 2.into(), words: &["schema", "got 2", "wanted 1"] },
+        Case { pointer: "/schema", value: 1.into(), words: &["schema", "got 1", "wanted 2"] },
         Case { pointer: "/flow_direction", value: "tau_0_is_noise".into(), words: &["tau_0_is_noise"] },
         Case { pointer: "/model/dim", value: 127.into(), words: &["model.dim", "127", "128"] },
         Case { pointer: "/graphs/dit/file", value: "other.onnx".into(), words: &["graphs.dit.file", "other.onnx"] },

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -241,6 +242,15 @@ int cuGraphDestroy(void* graph) {
     if (!machine.graphs.erase(graph)) return INVALID_VALUE;
     return delete static_cast<Graph*>(graph), SUCCESS;
 }
+
+// For the double of TensorRT (../../engine/tensorrt/fake), whose passes are work on the same stream and in the same graphs.
+int fake_cuda_push(void (*work)(void*), void* user, void (*release)(void*)) {
+    if (machine.sticky) return machine.sticky;  // nothing is taken
+    const std::shared_ptr<void> owned(user, release);
+    return push([=] { return work(owned.get()), SUCCESS; });
+}
+
+int fake_cuda_is_capturing() { return machine.capture != nullptr; }
 
 int cuGraphExecDestroy(void* exec) { return cuGraphDestroy(exec); }
 

@@ -4,6 +4,7 @@
 //! Nothing here allocates after [`Device::kv_open`] and [`Device::open_camera`], and nothing returns indices of a selection to the caller: on an accelerator they never
 //! visit the host.
 
+use crate::cuda::CudaDevice;
 use crate::host::HostArena;
 use crate::picture::Pictures;
 use crate::taps::Taps;
@@ -163,6 +164,11 @@ pub trait Device: Send + fmt::Debug {
 
     /// Memory that the host can address; `None` on a device with memory of its own.
     fn host(&mut self) -> Option<&mut HostArena>;
+
+    /// The device as a GPU, for engines that run there; `None` on all others.
+    fn cuda(&mut self) -> Option<&mut CudaDevice> {
+        None
+    }
 
     /// Copies `data` to the start of the region `to`, rounded to its type.
     ///

@@ -24,6 +24,8 @@ pub struct Io {
     pub inputs: Vec<Bound>,
     /// Outputs, any order. An output of the graph that is not named here is computed and dropped.
     pub outputs: Vec<Bound>,
+    /// Work space that an engine on a GPU computes in; engines of one stream share it.
+    pub scratch: Option<Region>,
 }
 
 /// A bound shape of an engine: made by [`Engine::bind`], good for that engine alone.

@@ -30,9 +30,12 @@ mod onnx;
 #[cfg(feature = "ort")]
 pub mod onnxruntime;
 pub mod rten;
+mod self_test;
+#[cfg(feature = "tensorrt")]
+pub mod tensorrt;
 
 pub use engine::{Binding, Bound, Engine, Io};
-pub use folder::Folder;
+pub use folder::{Folder, Trust};
 pub use load::load;
 
 #[cfg(test)]

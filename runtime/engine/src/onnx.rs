@@ -17,8 +17,12 @@ use rten_onnx::onnx::{DataLocation, DataType, GraphProto, ModelProto, TensorProt
 /// `Manifest`, with the file, and the tensor where it is about one.
 pub(crate) fn check(graph: Graph, parts: &Parts<'_>) -> Result<()> {
     let named = |e: Error| e.at(format!("{:?}", parts.entry.file));
+    if parts.entry.engine.is_some() {
+        return Err(named(Error::new(ErrorKind::Manifest, "an engine of a vendor's library, and this one reads ONNX graphs"))
+            .wanted("`engine.kind` tensorrt or tensorrt_rtx, or the folder that the engines were built from"));
+    }
     let not_onnx = || named(Error::new(ErrorKind::Manifest, "not an ONNX model"));
-    let parsed = std::panic::catch_unwind(|| ModelProto::parse_buf(parts.onnx.as_slice()));
+    let parsed = std::panic::catch_unwind(|| ModelProto::parse_buf(parts.content.as_slice()));
     let model = match parsed {
         Ok(Ok(model)) => model,
         Ok(Err(e)) => return Err(not_onnx().caused_by(e)),
@@ -98,4 +102,22 @@ fn weight(tensor: &TensorProto, parts: &Parts<'_>) -> Result<()> {
             .got(format!("offset {:?}, length {:?}", value("offset"), value("length")))
             .wanted(format!("within the {len} bytes of {file:?}"))),
     }
+}
+
+/// Bytes of the weights of an ONNX file, each once, wherever they lie.
+///
+/// # Errors
+/// `Manifest` for a file that is not ONNX.
+pub fn weight_bytes(onnx: &[u8]) -> Result<u64> {
+    let not_onnx = || Error::new(ErrorKind::Manifest, "not an ONNX model");
+    let parsed = std::panic::catch_unwind(|| ModelProto::parse_buf(onnx)).map_err(|_panic| not_onnx())?;
+    let model = parsed.map_err(|e| not_onnx().caused_by(e))?;
+    let weights = model.graph.iter().flat_map(|graph| &graph.initializer);
+    let mut places = std::collections::BTreeMap::new();
+    for tensor in weights {
+        let value = |key: &str| tensor.external_data.iter().find(|e| e.key.as_deref() == Some(key)).and_then(|e| e.value.as_deref());
+        let bytes = value("length").and_then(|text| text.parse().ok()).unwrap_or(0u64);
+        places.insert((value("location"), value("offset")), bytes);
+    }
+    Ok(places.values().fold(0, |sum, bytes| sum.saturating_add(*bytes)))
 }

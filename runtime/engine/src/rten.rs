@@ -14,7 +14,7 @@ use crate::library;
 use crate::onnx;
 use drivewam_core::bindings::Graph;
 use drivewam_core::dtype::DType;
-use drivewam_core::manifest::GraphEntry;
+use drivewam_core::manifest::{GraphEntry, Precision};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::host::{Lease, Lent};
 use drivewam_device::{Device, HostArena};
@@ -65,10 +65,8 @@ impl Rten {
         if let Some(tensor) = borders.into_iter().find(|t| t.dtype != DType::F32) {
             return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at(format!("{:?}", tensor.name)).got(tensor.dtype)));
         }
-        if parts.entry.precision != "f32" {
-            return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone")
-                .at("precision")
-                .got(format!("{:?}", parts.entry.precision))));
+        if parts.entry.precision != Precision::F32 {
+            return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at("precision").got(parts.entry.precision)));
         }
         let pool = pool(threads).map_err(at)?;
         let mut options = ModelOptions::with_all_ops();
@@ -200,7 +198,7 @@ fn spelling(name: &str) -> String {
 
 /// The graph's file with the weight files named by [`spelling`], which has the same length: protobuf's lengths stay right.
 fn respelt(parts: &Parts<'_>) -> Vec<u8> {
-    let mut content = parts.onnx.as_slice().to_vec();
+    let mut content = parts.content.as_slice().to_vec();
     for (name, _) in parts.weights.iter().filter(|(name, _)| name.ends_with(OURS)) {
         let entry = |name: &str| {
             let mut entry = b"\x0a\x08location\x12".to_vec();

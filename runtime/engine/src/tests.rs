@@ -3,7 +3,7 @@
 use crate::bytes::Bytes;
 use crate::closed_form;
 use crate::engine::{Binding, Bound, Engine, Io};
-use crate::folder::Folder;
+use crate::folder::{Folder, Trust};
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{Axis, Graph, IS_ACTION, MASKED, MEM_BIAS, TEXT_BIAS, TensorSpec};
 use drivewam_core::dims::Model;
@@ -27,7 +27,7 @@ pub(crate) fn tiny() -> Model {
 pub(crate) fn shipped() -> Folder {
     let path =
         std::env::var("DRIVEWAM_TEST_ENGINES").unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../engines/tiny").to_owned());
-    Folder::open(path.as_ref(), None).unwrap()
+    Folder::open(path.as_ref(), &Trust::default(), None).unwrap()
 }
 
 type Contents = BTreeMap<String, Vec<u8>>;
@@ -39,7 +39,7 @@ pub(crate) fn spoilt(spoil: impl FnOnce(&mut Manifest, &mut Contents)) -> Folder
     let mut contents = folder.files().map(|(name, _)| (name.to_owned(), folder.content(name).unwrap().as_slice().to_vec())).collect();
     spoil(&mut manifest, &mut contents);
     for (name, content) in &contents {
-        manifest.files.insert(name.clone(), closed_form::vouch(content));
+        manifest.files.insert(name.clone(), closed_form::vouch(content, manifest.files[name].role));
     }
     Folder::in_memory(manifest, contents.into_iter().map(|(name, content)| (name, Bytes::copy_of(&content).unwrap())).collect()).unwrap()
 }
@@ -184,7 +184,7 @@ impl Bench {
                 })
                 .collect()
         };
-        let io = Io { inputs: plan(&entry.inputs), outputs: plan(&entry.outputs) };
+        let io = Io { inputs: plan(&entry.inputs), outputs: plan(&entry.outputs), scratch: None };
         let device = HostDevice::new(planner.finish(1 << 30).unwrap(), 1).unwrap();
         let mut bench = Self { device, io };
         let mut state = 1u64;

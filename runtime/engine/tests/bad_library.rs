@@ -5,8 +5,8 @@
 
 use drivewam_core::ErrorKind;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Engine, EngineKind};
-use drivewam_engine::{Folder, load};
+use drivewam_core::config::{Engine, EngineKind, TensorRt};
+use drivewam_engine::{Folder, Trust, load};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,7 +28,7 @@ fn made(dir: &Path, version: &str) -> PathBuf {
 fn shipped() -> Folder {
     let path =
         std::env::var("DRIVEWAM_TEST_ENGINES").unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../engines/tiny").to_owned());
-    Folder::open(path.as_ref(), None).unwrap()
+    Folder::open(path.as_ref(), &Trust::default(), None).unwrap()
 }
 
 #[test]
@@ -53,8 +53,13 @@ fn every_library_that_is_no_onnx_runtime_is_refused_with_its_path_and_what_is_wr
     ];
     let mut failed = Vec::new();
     for (path, words) in cases {
-        let config =
-            Engine { kind: EngineKind::Ort, folder: folder.path().display().to_string(), threads: 1, onnxruntime: Some(path.to_owned()) };
+        let config = Engine {
+            kind: EngineKind::Ort,
+            folder: folder.path().display().to_string(),
+            threads: 1,
+            onnxruntime: Some(path.to_owned()),
+            tensorrt: TensorRt::default(),
+        };
         match load(&config, &folder, Graph::ContextEgo) {
             Ok(engine) => failed.push(format!("{path}: {}", engine.describe())),
             Err(e) => {

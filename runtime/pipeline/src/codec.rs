@@ -8,7 +8,7 @@ use drivewam_core::dims::Model;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
-use drivewam_engine::{Binding, Engine, Io};
+use drivewam_engine::{Binding, Engine};
 
 /// The streaming encoder. Its causal cache lies in two sets of regions that take turns: what a run reads is never what it writes.
 #[derive(Debug)]
@@ -39,18 +39,11 @@ impl Encoder {
             Some(("cache_in" | "cache_out", i)) => regions.get(&key::cache(turn, i.parse().unwrap_or(usize::MAX))),
             _ => regions.get(name),
         };
-        let signature = Graph::VaeEncodeFirst.signature(model, &manifest.caches(Graph::VaeEncodeFirst));
-        let io = Io {
-            inputs: regions.bind(&signature.inputs, 0, |_| regions.get(key::FIRST_FRAME))?,
-            outputs: regions.bind(&signature.outputs, 0, |name| cache(name, 0))?,
-        };
+        let io = regions.io(&manifest.signature(first.graph())?, 0, |_| regions.get(key::FIRST_FRAME), |name| cache(name, 0))?;
         let first_binding = first.bind(device, &io)?;
-        let signature = Graph::VaeEncode.signature(model, &manifest.caches(Graph::VaeEncode));
+        let signature = manifest.signature(chunk.graph())?;
         let mut bind = |turn: usize| {
-            let io = Io {
-                inputs: regions.bind(&signature.inputs, 0, |name| cache(name, turn))?,
-                outputs: regions.bind(&signature.outputs, 0, |name| cache(name, 1 - turn))?,
-            };
+            let io = regions.io(&signature, 0, |name| cache(name, turn), |name| cache(name, 1 - turn))?;
             chunk.bind(device, &io)
         };
         let bindings = [bind(0)?, bind(1)?];
@@ -120,13 +113,7 @@ impl Decoder {
     ///
     /// # Errors
     /// `Manifest` for a decoder with a causal cache: frames that were never shown would have to be decoded for it.
-    pub(crate) fn new(
-        mut engine: Box<dyn Engine>,
-        config: &Config,
-        manifest: &Manifest,
-        regions: &Regions,
-        device: &mut dyn Device,
-    ) -> Result<Self> {
+    pub(crate) fn new(mut engine: Box<dyn Engine>, manifest: &Manifest, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
         let caches = manifest.caches(Graph::VaeDecode);
         if !caches.is_empty() {
             return Err(Error::new(ErrorKind::Manifest, "a decoder with a causal cache cannot decode a single chunk")
@@ -134,12 +121,8 @@ impl Decoder {
                 .got(format!("{} caches", caches.len()))
                 .wanted("none"));
         }
-        let signature = Graph::VaeDecode.signature(&config.model, &[]);
         let (latent, frames) = (regions.get(key::DECODE_LATENT)?, regions.get(key::DECODED)?);
-        let io = Io {
-            inputs: regions.bind(&signature.inputs, 0, |_| Ok(latent))?,
-            outputs: regions.bind(&signature.outputs, 0, |_| Ok(frames))?,
-        };
+        let io = regions.io(&manifest.signature(engine.graph())?, 0, |_| Ok(latent), |_| Ok(frames))?;
         Ok(Self { binding: engine.bind(device, &io)?, engine, latent, frames, values: vec![0.0; frames.len()] })
     }
 

@@ -3,7 +3,7 @@
 use crate::ingest::EgoState;
 use crate::regions::Regions;
 use drivewam_core::arena::Region;
-use drivewam_core::bindings::{self, Graph, MASKED};
+use drivewam_core::bindings::{self, MASKED};
 use drivewam_core::config::Config;
 use drivewam_core::dims::{Command, EgoFeature};
 use drivewam_core::{Error, ErrorKind, Result};
@@ -63,8 +63,11 @@ impl Context {
                 Ok(Text { command, rows, bias })
             })
             .collect::<Result<Vec<_>>>()?;
-        let text_binding = text.bind(device, &regions.io(config, Graph::ContextText)?)?;
-        let ego_binding = ego.bind(device, &regions.io(config, Graph::ContextEgo)?)?;
+        let mut bind = |engine: &mut dyn Engine| {
+            let io = regions.io(&folder.manifest().signature(engine.graph())?, 0, |name| regions.get(name), |name| regions.get(name))?;
+            engine.bind(device, &io)
+        };
+        let (text_binding, ego_binding) = (bind(text.as_mut())?, bind(ego.as_mut())?);
         Ok(Self {
             text_binding,
             ego_binding,

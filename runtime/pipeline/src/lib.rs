@@ -10,10 +10,10 @@
 //! use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
 //! use drivewam::ingest::EgoState;
 //! use drivewam_core::pose::Pose2;
-//! use drivewam_engine::Folder;
+//! use drivewam_engine::{Folder, Trust};
 //! # fn main() -> drivewam_core::Result<()> {
 //! let config = load_config("configs/tiny.yaml".as_ref(), &[])?;
-//! let folder = Folder::open(config.engine.folder.as_ref(), None)?;
+//! let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
 //! let camera = SourceCamera::of_model(&config.model);
 //! let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?;
 //! let picture = vec![0u8; camera.width * camera.height * 3];

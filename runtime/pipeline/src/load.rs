@@ -24,7 +24,8 @@ struct Head {
 
 /// Reads `path` and the files of its `extends`, in order, each before the file that names it; `overrides` are further layers on top.
 ///
-/// A layer named in `extends` is relative to the file that names it, and so is `engine.folder`, which comes back as a path that can be opened.
+/// A layer named in `extends` is relative to the file that names it, and so are `engine.folder` and `engine.tensorrt.kernels`, which come back as paths
+/// that can be opened.
 ///
 /// # Errors
 /// `Io` for a file that cannot be read; `Config` for everything that [`Config::from_layers`] refuses, a circle, or a file that is too large.
@@ -50,10 +51,13 @@ fn collect(path: &Path, depth: usize, layers: &mut Vec<Layer>) -> Result<()> {
         collect(&folder.join(base), depth + 1, layers)?;
     }
     layers.push(Layer { name: name.clone(), text });
+    // Folders are relative to the file that names them; on top of that file, paths that do not depend on its place.
+    let mut on_top = |text: serde_json::Value| layers.push(Layer { name: name.clone(), text: text.to_string() });
     if let Some(relative) = head.engine["folder"].as_str() {
-        // The folder is relative to the file that names it; on top of that file, a path that does not depend on its place.
-        let text = serde_json::json!({"engine": {"folder": folder.join(relative)}}).to_string();
-        layers.push(Layer { name, text });
+        on_top(serde_json::json!({"engine": {"folder": folder.join(relative)}}));
+    }
+    if let Some(relative) = head.engine["tensorrt"]["kernels"].as_str() {
+        on_top(serde_json::json!({"engine": {"tensorrt": {"kernels": folder.join(relative)}}}));
     }
     Ok(())
 }

@@ -13,10 +13,12 @@ use crate::transformer::Transformer;
 use drivewam_core::Result;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::Config;
+use drivewam_core::config::{self, Config};
 use drivewam_core::manifest::Manifest;
-use drivewam_device::{Device, HostDevice};
+use drivewam_device::cuda::Nvidia;
+use drivewam_device::{CudaDevice, Device, HostDevice};
 use drivewam_engine::{Engine, Folder, load};
+use std::path::{Path, PathBuf};
 
 /// What differs between a vehicle, an evaluation and a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,14 +64,15 @@ impl Plan {
         &self.config
     }
 
-    /// Allocates the arena, loads the engines of `folder`, binds them, runs every graph once.
+    /// Allocates the arena, on the host or on the GPU that the engines run on; loads the engines of `folder`, binds them, holds each against its
+    /// self-test, runs every graph once.
     ///
     /// # Errors
-    /// `Capacity` when the memory is not to be had; `Manifest` when `folder` lacks a graph or a graph is not what its manifest says; `Engine` when
+    /// `Device` when the engines want a GPU and there is none; `Capacity` when the memory is not to be had; `Manifest` when `folder` lacks a graph or a graph is not what its manifest says; `Engine` when
     /// the engine library is missing, of the wrong version, or fails.
     pub fn warm(self, folder: &Folder) -> Result<Ride> {
         let (engine, threads) = (self.config.engine.clone(), self.config.target.threads);
-        self.warm_with(folder, |arena| Ok(Box::new(HostDevice::new(arena, threads)?)), |graph| load(&engine, folder, graph))
+        self.warm_with(folder, |arena| device(&engine, arena, threads), |graph| load(&engine, folder, graph))
     }
 
     /// The same on a device of the caller's, made for the plan's arena, with engines of the caller's, one call for each graph; `folder` still gives
@@ -93,15 +96,29 @@ impl Plan {
         let device_ref = device.as_mut();
         let encoder = Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, device_ref)?;
         let context = Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, folder, &regions, device_ref)?;
-        let transformer = Transformer::new(open(Graph::Dit)?, &config, &regions, device_ref)?;
+        let transformer = Transformer::new(open(Graph::Dit)?, manifest, &regions, device_ref)?;
         let memory = Memory::new(&config, &regions, device_ref)?;
         let decoder = if options.decoder {
             let engine: Box<dyn Engine> = open(Graph::VaeDecode)?;
-            Some(Decoder::new(engine, &config, manifest, &regions, device_ref)?)
+            Some(Decoder::new(engine, manifest, &regions, device_ref)?)
         } else {
             None
         };
         let sampler = Sampler::new(&config, &regions)?;
         Ride::warm(Parts { config, options, camera, fitted, device, encoder, context, transformer, memory, sampler, decoder }, manifest)
     }
+}
+
+/// The device that the engines of `config` work on.
+fn device(config: &config::Engine, arena: ArenaPlan, threads: usize) -> Result<Box<dyn Device>> {
+    if !config.kind.on_gpu() {
+        return Ok(Box::new(HostDevice::new(arena, threads)?));
+    }
+    let options = &config.tensorrt;
+    let kernels = match &options.kernels {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(&config.folder).with_file_name("kernels"),
+    };
+    let driver = Nvidia::open(i32::try_from(options.gpu).unwrap_or(i32::MAX), &kernels)?;
+    Ok(Box::new(CudaDevice::new(Box::new(driver), arena)?))
 }

@@ -1,11 +1,12 @@
 //! Where every tensor of a ride lies: the arena's plan, made by arithmetic from the contract of each graph.
 
-use drivewam_core::Result;
 use drivewam_core::arena::{ArenaPlan, Planner, Region};
-use drivewam_core::bindings::{self, Graph, TensorSpec};
+use drivewam_core::bindings::{self, Graph, Signature, TensorSpec};
 use drivewam_core::config::{Config, SolverKind};
+use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::history_len;
 use drivewam_core::manifest::Manifest;
+use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_engine::{Bound, Io};
 
 /// Regions of a ride, by what they are. Shapes as in [`drivewam_core::bindings`].
@@ -16,6 +17,8 @@ pub(crate) struct Regions {
     /// What the solver keeps between steps, of the video and of the action.
     pub(crate) video_history: Vec<Region>,
     pub(crate) action_history: Vec<Region>,
+    /// What engines on a GPU compute in, one after the other.
+    scratch: Option<Region>,
     pub(crate) n_video: usize,
     pub(crate) n_action: usize,
     pub(crate) slots: usize,
@@ -72,9 +75,9 @@ impl Regions {
             }
             Ok(())
         };
-        let signature = |graph: Graph| graph.signature(model, &manifest.caches(graph));
-        let first = signature(Graph::VaeEncodeFirst);
-        let encode = signature(Graph::VaeEncode);
+        let signature = |graph: Graph| manifest.signature(graph);
+        let first = signature(Graph::VaeEncodeFirst)?;
+        let encode = signature(Graph::VaeEncode)?;
         for spec in &first.inputs {
             add(&mut planner, "codec", key::FIRST_FRAME.to_owned(), spec, 0)?;
         }
@@ -91,7 +94,7 @@ impl Regions {
             }
         }
         if with_decoder {
-            let decode = signature(Graph::VaeDecode);
+            let decode = signature(Graph::VaeDecode)?;
             for spec in decode.inputs.iter().filter(|s| s.name == bindings::LATENT) {
                 add(&mut planner, "codec", key::DECODE_LATENT.to_owned(), spec, 0)?;
             }
@@ -100,12 +103,12 @@ impl Regions {
             }
         }
         for graph in [Graph::ContextText, Graph::ContextEgo] {
-            let signature = signature(graph);
+            let signature = signature(graph)?;
             for spec in signature.inputs.iter().chain(&signature.outputs) {
                 add(&mut planner, "context", spec.name.clone(), spec, 0)?;
             }
         }
-        let dit = signature(Graph::Dit);
+        let dit = signature(Graph::Dit)?;
         for spec in &dit.inputs {
             if spec.name == bindings::IS_ACTION || spec.name == bindings::SELF_SCALE {
                 for (rows, n) in [(Rows::Video, n_video), (Rows::Action, n_action), (Rows::Both, n_video + n_action)] {
@@ -121,12 +124,14 @@ impl Regions {
         }
         let history = |planner: &mut Planner, stem: &str, n: usize, kind: SolverKind| -> Result<Vec<Region>> {
             (0..history_len(kind))
-                .map(|i| planner.add("sampler", format!("{stem}_history.{i}"), drivewam_core::dtype::DType::F32, &[n, model.token_width()]))
+                .map(|i| planner.add("sampler", format!("{stem}_history.{i}"), DType::F32, &[n, model.token_width()]))
                 .collect()
         };
         let video_history = history(&mut planner, "video", n_video, config.flow.solver)?;
         let action_history = history(&mut planner, "action", n_action, config.flow.solver)?;
-        let regions = Self { named, video_history, action_history, n_video, n_action, slots };
+        let scratch = scratch_bytes(config, manifest)?;
+        let scratch = scratch.map(|bytes| planner.add("engine", "scratch", DType::U8, &[bytes])).transpose()?;
+        let regions = Self { named, video_history, action_history, scratch, n_video, n_action, slots };
         Ok((regions, planner.finish(config.target.arena_bytes)?))
     }
 
@@ -135,9 +140,11 @@ impl Regions {
     /// # Errors
     /// `Usage` when the plan has none.
     pub(crate) fn get(&self, name: &str) -> Result<Region> {
-        self.named.iter().find(|(n, _)| n == name).map(|(_, region)| *region).ok_or_else(|| {
-            drivewam_core::Error::new(drivewam_core::ErrorKind::Usage, "the plan has no such region").at("arena").got(format!("{name:?}"))
-        })
+        self.named
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, region)| *region)
+            .ok_or_else(|| Error::new(ErrorKind::Usage, "the plan has no such region").at("arena").got(format!("{name:?}")))
     }
 
     /// Tokens of a pass.
@@ -163,7 +170,7 @@ impl Regions {
     }
 
     /// Binds the tensors `specs`, each to the region that `place` gives for it, cut to its shape.
-    pub(crate) fn bind(&self, specs: &[TensorSpec], n: usize, place: impl Fn(&str) -> Result<Region>) -> Result<Vec<Bound>> {
+    fn bind(&self, specs: &[TensorSpec], n: usize, place: impl Fn(&str) -> Result<Region>) -> Result<Vec<Bound>> {
         specs
             .iter()
             .map(|spec| {
@@ -174,9 +181,42 @@ impl Regions {
             .collect()
     }
 
-    /// Inputs and outputs of a graph whose tensors lie where they are named.
-    pub(crate) fn io(&self, config: &Config, graph: Graph) -> Result<Io> {
-        let signature = graph.signature(&config.model, &[]);
-        Ok(Io { inputs: self.bind(&signature.inputs, 0, |n| self.get(n))?, outputs: self.bind(&signature.outputs, 0, |n| self.get(n))? })
+    /// A shape of a graph, of `n` tokens where it has an axis for them: inputs and outputs lie where `input` and `output` say.
+    pub(crate) fn io(
+        &self,
+        signature: &Signature,
+        n: usize,
+        input: impl Fn(&str) -> Result<Region>,
+        output: impl Fn(&str) -> Result<Region>,
+    ) -> Result<Io> {
+        Ok(Io {
+            inputs: self.bind(&signature.inputs, n, input)?,
+            outputs: self.bind(&signature.outputs, n, output)?,
+            scratch: self.scratch,
+        })
     }
+}
+
+/// Work space of engines on a GPU: the largest that any of them asks for.
+fn scratch_bytes(config: &Config, manifest: &Manifest) -> Result<Option<usize>> {
+    if !config.engine.kind.on_gpu() {
+        return Ok(None);
+    }
+    let mut most = config.engine.tensorrt.scratch_bytes.unwrap_or(0);
+    for (graph, entry) in &manifest.graphs {
+        match entry.engine.as_ref().map(|engine| engine.scratch_bytes) {
+            Some(Some(bytes)) => most = most.max(bytes),
+            Some(None) if config.engine.tensorrt.scratch_bytes.is_none() => {
+                return Err(Error::new(ErrorKind::Config, "nobody knows the engine's work space: it was built without a GPU")
+                    .at("engine.tensorrt.scratch_bytes")
+                    .at(format!("graph {graph}"))
+                    .wanted("a number of bytes; Warm says how many are too few"));
+            }
+            _ => {}
+        }
+    }
+    // Some engines need none; a region has at least an element.
+    usize::try_from(most.max(1))
+        .map(Some)
+        .map_err(|_too_many| Error::new(ErrorKind::Capacity, "more work space than an address can name").got(most))
 }

@@ -3,12 +3,12 @@
 use crate::regions::{Regions, Rows, key};
 use drivewam_core::Result;
 use drivewam_core::arena::Region;
-use drivewam_core::bindings::{self, Graph, layered};
-use drivewam_core::config::Config;
+use drivewam_core::bindings::{self, layered};
 use drivewam_core::dims::SelfScale;
+use drivewam_core::manifest::Manifest;
 use drivewam_core::rope::RopeTable;
 use drivewam_device::{Device, PassKv};
-use drivewam_engine::{Binding, Engine, Io};
+use drivewam_engine::{Binding, Engine};
 
 /// One bound shape.
 #[derive(Debug)]
@@ -38,9 +38,9 @@ pub(crate) struct Transformer {
 
 impl Transformer {
     /// Binds the three shapes of a pass. Warm.
-    pub(crate) fn new(mut engine: Box<dyn Engine>, config: &Config, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
-        let model = &config.model;
-        let signature = Graph::Dit.signature(model, &[]);
+    pub(crate) fn new(mut engine: Box<dyn Engine>, manifest: &Manifest, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
+        let model = &manifest.model;
+        let signature = manifest.signature(engine.graph())?;
         let mut bind = |rows: Rows| -> Result<Pass> {
             let n = regions.n(rows);
             let input = |name: &str| match name {
@@ -50,7 +50,7 @@ impl Transformer {
             };
             // A video pass and an action pass write to places of their own: what the one put out outlives the other.
             let output = |name: &str| regions.rows_of(regions.get(name)?, rows);
-            let io = Io { inputs: regions.bind(&signature.inputs, n, input)?, outputs: regions.bind(&signature.outputs, n, output)? };
+            let io = regions.io(&signature, n, input, output)?;
             let part = |stem: &str| -> Result<Vec<Region>> { (0..model.layers).map(|l| output(&layered(stem, l))).collect() };
             let velocity = output(bindings::VELOCITY)?;
             let flags: Vec<f32> =

@@ -4,8 +4,8 @@ use crate::shipped::ConfigArgs;
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use drivewam_core::manifest::{GraphEntry, Manifest};
-use drivewam_engine::Folder;
 use drivewam_engine::folder::{FileReport, FileStatus, Report};
+use drivewam_engine::{Folder, Trust};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Show every tensor of every graph, not only how many there are.
     #[arg(long)]
     tensors: bool,
+    /// A public ed25519 key (64 hexadecimal digits) that must have signed the manifest; may be given again. Without it: those of the configuration's vehicle.
+    #[arg(long = "trust", value_name = "KEY")]
+    keys: Vec<String>,
     /// Print the manifest and the state of every file as one JSON object.
     #[arg(long)]
     json: bool,
@@ -28,11 +31,10 @@ pub(crate) struct Args {
 /// # Errors
 /// Of the shipped configuration. A folder that is not whole is shown, and the exit code is 1.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let dir = match &args.dir {
-        Some(dir) => dir.clone(),
-        None => PathBuf::from(ConfigArgs::default().load()?.config.engine.folder),
-    };
-    let report = Folder::verify(&dir, None);
+    let mut config = ConfigArgs::default().load()?.config;
+    let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from(&config.engine.folder));
+    config.vehicle.trusted_keys.extend_from_slice(&args.keys);
+    let report = Folder::verify(&dir, &Trust::of(&config.vehicle)?, None);
     let whole = report.is_whole();
     if args.json {
         say!("{}", as_json(&report)?);

@@ -3,15 +3,19 @@
 //! `configs/model`, `configs/target` and `configs/vehicle` are layers; a later one overrides an earlier one key by key. Unknown keys are
 //! refused by the types. Reading files is the pipeline's work: this module sees text.
 
+mod build;
+mod engine;
 mod layers;
 mod sections;
 #[cfg(test)]
 mod tests;
 
+pub use build::Build;
+pub use engine::{Engine, EngineKind, TensorRt};
 pub use layers::Layer;
 pub use sections::{
-    ActionFlow, ActionStart, Camera, CameraFit, Engine, EngineKind, Flow, GapPolicy, Guard, Ingest, Memory, MemoryPolicy, Passes,
-    SolverKind, Target, Vehicle, VideoCommit, VideoFlow,
+    ActionFlow, ActionStart, Camera, CameraFit, Flow, GapPolicy, Guard, Ingest, Memory, MemoryPolicy, Passes, SolverKind, Target, Vehicle,
+    VideoCommit, VideoFlow,
 };
 
 use crate::dims::Model;
@@ -43,6 +47,9 @@ pub struct Config {
     /// The guard.
     #[serde(default)]
     pub guard: Guard,
+    /// How engines are built for the target; a ride does not look at it.
+    #[serde(default)]
+    pub build: Build,
 }
 
 impl Config {
@@ -94,6 +101,7 @@ impl Config {
         self.ingest.check()?;
         self.flow.check()?;
         self.guard.check()?;
+        self.build.check()?;
         self.memory.check(&self.model)
     }
 }

@@ -18,33 +18,6 @@ pub struct Target {
     pub threads: usize,
 }
 
-/// `engine:` who runs the graphs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Engine {
-    /// The engine library. Never swapped for another in silence.
-    pub kind: EngineKind,
-    /// Folder with `manifest.yaml`, relative to the file that names it.
-    pub folder: String,
-    /// Threads inside the engine library, 1 to 64.
-    pub threads: usize,
-    /// Path of the ONNX Runtime library; else the environment's `ORT_DYLIB_PATH`. Used by `kind: ort` alone.
-    #[serde(default)]
-    pub onnxruntime: Option<String>,
-}
-
-/// An engine library.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EngineKind {
-    /// Embedded, pure Rust, f32.
-    Rten,
-    /// ONNX Runtime, opened at run time.
-    Ort,
-    /// Closed-form arithmetic with the graphs' borders: for tests of everything around an engine.
-    ClosedForm,
-}
-
 /// `vehicle:` limits that a trajectory must keep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +34,12 @@ pub struct Vehicle {
     pub max_curvature_1pm: f64,
     /// m/s², either side.
     pub max_lateral_acceleration_mps2: f64,
+    /// Public ed25519 keys, 64 hexadecimal digits each. Where there are any, a folder of engines whose manifest none of them signed is refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_keys: Vec<String>,
+    /// Keys that are no longer trusted, wherever else they are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked_keys: Vec<String>,
 }
 
 /// `camera:` how the vehicle's picture becomes the model's.
@@ -267,7 +246,7 @@ fn bad(key: &str, got: impl std::fmt::Display, wanted: &str) -> Error {
     Error::new(ErrorKind::Config, "out of range").at(key).got(got).wanted(wanted)
 }
 
-fn within(key: &str, value: usize, low: usize, high: usize) -> Result<()> {
+pub(super) fn within(key: &str, value: usize, low: usize, high: usize) -> Result<()> {
     if (low..=high).contains(&value) {
         return Ok(());
     }
@@ -288,19 +267,19 @@ impl Target {
     }
 }
 
-impl Engine {
-    pub(super) fn check(&self) -> Result<()> {
-        within("engine.threads", self.threads, 1, 64)
-    }
-}
-
 impl Vehicle {
     pub(super) fn check(&self) -> Result<()> {
         positive("vehicle.max_speed_mps", self.max_speed_mps, 150.0)?;
         positive("vehicle.max_acceleration_mps2", self.max_acceleration_mps2, 50.0)?;
         positive("vehicle.max_deceleration_mps2", self.max_deceleration_mps2, 50.0)?;
         positive("vehicle.max_curvature_1pm", self.max_curvature_1pm, 2.0)?;
-        positive("vehicle.max_lateral_acceleration_mps2", self.max_lateral_acceleration_mps2, 50.0)
+        positive("vehicle.max_lateral_acceleration_mps2", self.max_lateral_acceleration_mps2, 50.0)?;
+        for (key, list) in [("vehicle.trusted_keys", &self.trusted_keys), ("vehicle.revoked_keys", &self.revoked_keys)] {
+            if let Some(odd) = list.iter().find(|k| k.len() != 64 || k.bytes().any(|b| !b.is_ascii_hexdigit())) {
+                return Err(bad(key, format!("{odd:?}"), "ed25519 public keys of 64 hexadecimal digits"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use super::Address;
 use crate::host::HostArena;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::{Error, ErrorKind, Result};
+use std::ffi::c_void;
 use std::fmt;
 
 /// A kernel of `kernels/*.cu`.
@@ -172,6 +173,12 @@ pub trait Driver: Send + fmt::Debug {
     /// # Errors
     /// `Device`.
     unsafe fn launch(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()>;
+
+    /// The stream, for a vendor's library that puts work of its own on it; its context is current on this thread then.
+    ///
+    /// # Errors
+    /// `Device`.
+    fn stream(&mut self) -> Result<*mut c_void>;
 
     /// From here on launches are written down, and not started. Warm.
     ///

@@ -219,6 +219,10 @@ impl Driver for Emulator {
         self.run(kernel, grid, params)
     }
 
+    fn stream(&mut self) -> Result<*mut c_void> {
+        Err(Error::new(ErrorKind::Device, "the emulator of kernels has no stream for a library's work").at("device"))
+    }
+
     fn begin_capture(&mut self) -> Result<()> {
         if self.capture.replace(Vec::new()).is_some() {
             return Err(Error::new(ErrorKind::Device, "a graph within a graph").at("device"));

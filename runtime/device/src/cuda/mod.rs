@@ -9,6 +9,7 @@ pub mod cubins;
 mod driver;
 #[cfg(feature = "emulator")]
 mod emulator;
+mod engines;
 mod fault;
 mod image;
 mod kv;
@@ -20,7 +21,7 @@ mod solver;
 pub use driver::{Driver, Graph, Grid, Kernel, Nodes};
 #[cfg(feature = "emulator")]
 pub use emulator::{Counts, Emulator};
-pub use nvidia::Nvidia;
+pub use nvidia::{Nvidia, Primary, driver_version};
 
 use crate::device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
 use crate::host::HostArena;
@@ -48,6 +49,9 @@ pub struct CudaDevice {
     kv: Option<Kv>,
     /// Every graph, and what the memory held when it was made.
     graphs: Vec<(Graph, KvCounts)>,
+    /// Graphs of engines' passes, which do not look at the memory's counts.
+    passes: Vec<Graph>,
+    id: u64,
     traffic: Traffic,
 }
 
@@ -114,6 +118,8 @@ impl CudaDevice {
             camera: None,
             kv: None,
             graphs: Vec::new(),
+            passes: Vec::new(),
+            id: engines::next_id(),
             traffic: Traffic::default(),
         })
     }
@@ -190,6 +196,10 @@ impl Device for CudaDevice {
 
     fn host(&mut self) -> Option<&mut HostArena> {
         self.gpu.driver.host()
+    }
+
+    fn cuda(&mut self) -> Option<&mut CudaDevice> {
+        Some(self)
     }
 
     fn upload(&mut self, to: Region, data: &[f32]) -> Result<()> {

@@ -8,7 +8,10 @@
 #![expect(unsafe_code, reason = "calls the vendor's driver through cudarc's thin layer")]
 
 mod clock;
+mod primary;
 mod run;
+
+pub use primary::{Primary, driver_version};
 
 use super::cubins::Manifest;
 use super::driver::{Graph, Kernel, no_graph};
@@ -16,13 +19,10 @@ use clock::Clock;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use drivewam_core::{Error, ErrorKind, Result};
-use std::ffi::c_int;
 use std::path::Path;
 use std::ptr::null_mut;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// The oldest driver whose functions are called: CUDA 12.2, JetPack 6.
-const OLDEST_DRIVER: i32 = 12020;
 /// Pinned memory for copies in each direction.
 const STAGING_BYTES: usize = 8 << 20;
 
@@ -33,10 +33,7 @@ static DROPPED: Mutex<Option<Error>> = Mutex::new(None);
 #[derive(Debug)]
 pub struct Nvidia {
     words: String,
-    /// Shares its memory with the host, whose caches count as used though they would give way.
-    is_integrated: bool,
-    device: sys::CUdevice,
-    context: sys::CUcontext,
+    primary: Arc<Primary>,
     stream: sys::CUstream,
     module: sys::CUmodule,
     functions: [sys::CUfunction; Kernel::ALL.len()],
@@ -97,58 +94,24 @@ impl Nvidia {
     /// `Device` when no driver is installed, it is too old, there is no such GPU, or an earlier one failed while it was given back; `Manifest` when no kernels
     /// are vouched for that it can run.
     pub fn open(ordinal: i32, kernels: &Path) -> Result<Self> {
-        if let Some(error) = DROPPED.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(error);
-        }
-        // SAFETY: opens and closes the driver's library, whose initialisers are the vendor's.
-        if !unsafe { sys::is_culib_present() } {
-            return Err(fault("no NVIDIA driver is installed (libcuda.so)").wanted("a GPU and its driver, or the host device"));
-        }
-        result::init().map_err(|e| failed("the driver does not start", e))?;
-        let mut version: c_int = 0;
-        // SAFETY: the place lives through the call.
-        unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(|e| failed("the driver does not tell its version", e))?;
-        if version < OLDEST_DRIVER {
-            let words = |v: i32| format!("CUDA {}.{}", v / 1000, v % 1000 / 10);
-            return Err(fault("the driver is too old").got(words(version)).wanted(format!("{} or later", words(OLDEST_DRIVER))));
-        }
-        let count = result::device::get_count().map_err(|e| failed("the driver does not count its GPUs", e))?;
-        if !(0..count).contains(&ordinal) {
-            return Err(fault("no such GPU").got(ordinal).wanted(format!("below {count}")));
-        }
-        let device = result::device::get(ordinal).map_err(|e| failed("the GPU cannot be opened", e))?;
-        let name = result::device::get_name(device).map_err(|e| failed("the GPU does not tell its name", e))?;
-        let attribute = |which| -> Result<u32> {
-            // SAFETY: `device` is from the driver.
-            let value =
-                unsafe { result::device::get_attribute(device, which) }.map_err(|e| failed("the GPU does not tell an attribute", e))?;
-            Ok(u32::try_from(value).unwrap_or(0))
-        };
-        let capability = (
-            attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        );
+        let primary = Primary::retain(ordinal)?;
+        let ([major, minor], driver) = (primary.capability(), primary.driver());
         let manifest = Manifest::read(kernels)?;
-        let entry = manifest.for_device(capability)?;
-        manifest.check(entry, [version / 1000, version % 1000 / 10]).map_err(|e| e.at(kernels.display()))?;
+        let entry = manifest.for_device((major, minor))?;
+        manifest.check(entry, driver.map(u32::cast_signed)).map_err(|e| e.at(kernels.display()))?;
         let mut code = entry.load(kernels)?;
         // PTX is text, which the driver reads up to a zero.
         code.push(0);
         let words = format!(
-            "{name}, compute capability {}.{}, driver CUDA {}.{}, kernels {}",
-            capability.0,
-            capability.1,
-            version / 1000,
-            version % 1000 / 10,
+            "{}, compute capability {major}.{minor}, driver CUDA {}.{}, kernels {}",
+            primary.name(),
+            driver[0],
+            driver[1],
             entry.file
         );
-        // SAFETY: `device` is from the driver.
-        let context = unsafe { result::primary_ctx::retain(device) }.map_err(|e| failed("the GPU gives no context", e))?;
         let mut nvidia = Self {
             words,
-            is_integrated: attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)? != 0,
-            device,
-            context,
+            primary,
             stream: null_mut(),
             module: null_mut(),
             functions: [null_mut(); Kernel::ALL.len()],
@@ -184,8 +147,7 @@ impl Nvidia {
         if self.lost {
             return Err(fault("the device is lost after an earlier fault").wanted("a new process"));
         }
-        // SAFETY: the context is retained until `drop`.
-        let entered = unsafe { result::ctx::set_current(self.context) };
+        let entered = self.primary.set_current();
         self.told("the context cannot be entered", entered)
     }
 
@@ -216,8 +178,7 @@ impl Nvidia {
                 first = result;
             }
         };
-        // SAFETY: the context is retained until the last line.
-        note(unsafe { result::ctx::set_current(self.context) });
+        note(self.primary.set_current());
         if std::mem::take(&mut self.captures) {
             // SAFETY: the stream is alive. A panic came between the two ends of a capture; what it had written down goes.
             let graph = unsafe { result::stream::end_capture(self.stream) };
@@ -256,8 +217,6 @@ impl Nvidia {
             // SAFETY: made in `open`, at rest.
             note(unsafe { result::stream::destroy(self.stream) });
         }
-        // SAFETY: retained in `open`, once.
-        note(unsafe { result::primary_ctx::release(self.device) });
         first
     }
 }

@@ -4,7 +4,7 @@ use crate::bytes::Bytes;
 use crate::folder::Folder;
 use crate::folder::read::hex;
 use drivewam_core::dims::Model;
-use drivewam_core::manifest::{CommandTexts, FileEntry, Manifest};
+use drivewam_core::manifest::{CommandTexts, FileEntry, Manifest, Role};
 use drivewam_core::{Error, ErrorKind, Result};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize};
@@ -17,8 +17,8 @@ const TEXTS_FILE: &str = "commands.safetensors";
 const TEXT_ROWS: usize = 4;
 
 /// What a manifest says of a file with this content.
-pub fn vouch(content: &[u8]) -> FileEntry {
-    FileEntry { sha256: hex(&Sha256::digest(content)), bytes: content.len() as u64 }
+pub fn vouch(content: &[u8], role: Role) -> FileEntry {
+    FileEntry { sha256: hex(&Sha256::digest(content)), bytes: content.len() as u64, role }
 }
 
 /// A folder of `model` with every graph. The codec has one cache, `[3, Hz, Wz]`, and its decoder has none. The number at row r, channel c of the text
@@ -41,7 +41,10 @@ pub fn folder(model: &Model) -> Result<Folder> {
     }
     manifest.commands =
         CommandTexts { file: TEXTS_FILE.into(), rows: model.text.commands.iter().map(|&command| (command, rows)).collect() };
-    manifest.files = contents.iter().map(|(name, content)| (name.clone(), vouch(content))).collect();
+    manifest.files = contents
+        .iter()
+        .map(|(name, content)| (name.clone(), vouch(content, if name == TEXTS_FILE { Role::Commands } else { Role::Graph })))
+        .collect();
     let files = contents.into_iter().map(|(name, content)| Ok((name, Bytes::copy_of(&content)?))).collect::<Result<_>>()?;
     Folder::in_memory(manifest, files)
 }

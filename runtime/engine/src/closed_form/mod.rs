@@ -95,7 +95,7 @@ impl ClosedForm {
                 .got(tensor.dtype));
         }
         // The contract's own order, which the arithmetic indexes by; the manifest's order carries no meaning.
-        let signature = graph.signature(&folder.manifest().model, &folder.manifest().caches(graph));
+        let signature = folder.manifest().signature(graph)?;
         let entry = GraphEntry { inputs: signature.inputs, outputs: signature.outputs, ..entry };
         Ok(Self {
             graph,

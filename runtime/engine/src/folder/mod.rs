@@ -7,9 +7,12 @@
 pub(crate) mod read;
 mod report;
 mod texts;
+mod trust;
 
+pub use crate::onnx::weight_bytes;
 pub use report::{FileReport, FileStatus, Report};
 pub use texts::CommandText;
+pub use trust::{FILE_NAME as SIGNATURE_FILE_NAME, Signed, Trust};
 
 use crate::bytes::Bytes;
 use drivewam_core::bindings::Graph;
@@ -30,20 +33,21 @@ pub struct Folder {
     path: PathBuf,
     manifest: Manifest,
     manifest_sha256: String,
+    signed: Signed,
     files: BTreeMap<String, Arc<Bytes>>,
     texts: BTreeMap<Command, CommandText>,
 }
 
 impl Folder {
-    /// Reads and checks a whole folder. `progress` is called as bytes are read, at least once for each file.
+    /// Reads and checks a whole folder, which one of `trust`'s keys must have signed, where it has any. `progress` is called as bytes are read, at least once for each file.
     ///
     /// # Errors
-    /// `Manifest`, with the file, what was got and what was wanted: a manifest that [`Manifest::parse`] refuses; a file that is missing, is not a plain
-    /// file (a link, a folder, a device), is shorter or longer than vouched for, or has another hash; command texts of another shape. `Io` when the
+    /// `Manifest`, with the file, what was got and what was wanted: a manifest that [`Manifest::parse`] refuses, or that no trusted key signed; a file that is missing, is not a plain
+    /// file (a link, a folder, a device), that others may write, is shorter or longer than vouched for, or has another hash; command texts of another shape. `Io` when the
     /// disk fails; `Capacity` when the content does not fit in memory.
-    pub fn open(path: &Path, progress: Option<Progress<'_>>) -> Result<Self> {
+    pub fn open(path: &Path, trust: &Trust, progress: Option<Progress<'_>>) -> Result<Self> {
         let named = |e: Error| e.at(path.display());
-        let (manifest, manifest_sha256) = read::manifest(path).map_err(named)?;
+        let read::Checked { manifest, sha256, signed } = read::manifest(path, trust).map_err(named)?;
         let all = manifest.files.values().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
         let mut done = 0u64;
         let mut nothing = |_: u64, _: u64| {};
@@ -61,7 +65,7 @@ impl Folder {
             .map_err(|e| named(e.at(format!("{name:?}"))))?;
             files.insert(name.clone(), Arc::new(bytes));
         }
-        Self::of(path.to_owned(), manifest, manifest_sha256, files).map_err(named)
+        Ok(Self { signed, ..Self::of(path.to_owned(), manifest, sha256, files).map_err(named)? })
     }
 
     /// A folder that was never on a disk. `files` must be what `manifest.files` vouches for; the hashes are checked here too.
@@ -83,12 +87,12 @@ impl Folder {
         let name = &manifest.commands.file;
         let bytes = files.get(name).ok_or_else(|| read::missing().at(format!("{name:?}")))?;
         let texts = texts::read(&manifest, bytes.as_slice()).map_err(|e| e.at(format!("{name:?}")))?;
-        Ok(Self { path, manifest, manifest_sha256, files, texts })
+        Ok(Self { path, manifest, manifest_sha256, signed: Signed::No, files, texts })
     }
 
     /// Checks every file and goes on after a fault: what `drivewam inspect` shows. Keeps no content; slower disks are read once.
-    pub fn verify(path: &Path, progress: Option<Progress<'_>>) -> Report {
-        report::verify(path, progress)
+    pub fn verify(path: &Path, trust: &Trust, progress: Option<Progress<'_>>) -> Report {
+        report::verify(path, trust, progress)
     }
 
     /// Where it was read.
@@ -104,6 +108,11 @@ impl Folder {
     /// SHA-256 of the manifest's text, which names everything that the folder holds; of its JSON where it never was a text.
     pub fn manifest_sha256(&self) -> &str {
         &self.manifest_sha256
+    }
+
+    /// Who signed the manifest.
+    pub fn signed(&self) -> &Signed {
+        &self.signed
     }
 
     /// Every file that the manifest vouches for, with its hash and length; all were checked.
@@ -139,16 +148,17 @@ impl Folder {
     /// `Manifest` when the folder has no such graph.
     pub(crate) fn parts(&self, graph: Graph) -> Result<Parts<'_>> {
         let entry = self.manifest.graph(graph)?;
-        let onnx = self.content(&entry.file)?;
+        let content = self.content(&entry.file)?;
         let weights = entry.weights.iter().map(|name| Ok((name.as_str(), self.content(name)?))).collect::<Result<_>>()?;
-        Ok(Parts { entry, onnx, weights })
+        Ok(Parts { entry, content, weights })
     }
 }
 
 /// What an engine needs of one graph.
 pub(crate) struct Parts<'a> {
     pub entry: &'a GraphEntry,
-    pub onnx: &'a Arc<Bytes>,
+    /// The graph's own file: ONNX, or an engine.
+    pub content: &'a Arc<Bytes>,
     pub weights: Vec<(&'a str, &'a Arc<Bytes>)>,
 }
 

@@ -1,5 +1,6 @@
 //! Reading files that nobody has vouched for yet: only plain ones, only as long as the manifest says, hashed on the way.
 
+use super::{SIGNATURE_FILE_NAME, Signed, Trust};
 use crate::bytes::Bytes;
 use drivewam_core::manifest::{FILE_NAME, FileEntry, Manifest};
 use drivewam_core::{Error, ErrorKind, Result};
@@ -10,6 +11,8 @@ use std::path::Path;
 
 /// A manifest longer than this is no manifest. Ours have about 10 kB.
 const MANIFEST_LIMIT: u64 = 4 << 20;
+/// A signature has 64 bytes; what is a little longer is told to be none.
+const SIGNATURE_LIMIT: u64 = 4096;
 
 /// Read and hashed at once; small enough to stay in a cache, large enough that calls do not count.
 const PIECE: usize = 1 << 20;
@@ -23,23 +26,38 @@ pub(crate) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The parsed manifest of the folder `path`, and the SHA-256 of its text.
-pub(super) fn manifest(path: &Path) -> Result<(Manifest, String)> {
+/// A manifest, and what is known of its text.
+pub(super) struct Checked {
+    pub manifest: Manifest,
+    /// Of the text.
+    pub sha256: String,
+    pub signed: Signed,
+}
+
+/// The parsed manifest of the folder `path`, signed as `trust` wants it. The text is not looked into before its signature was.
+pub(super) fn manifest(path: &Path, trust: &Trust) -> Result<Checked> {
     let at = |e: Error| e.at(FILE_NAME);
-    let Some((mut file, len)) = open(&path.join(FILE_NAME)).map_err(at)? else {
+    private(path)?;
+    let Some(text) = small(&path.join(FILE_NAME), MANIFEST_LIMIT).map_err(at)? else {
         return Err(at(Error::new(ErrorKind::Manifest, "not a folder of engines: it has no manifest")));
     };
-    if len > MANIFEST_LIMIT {
-        return Err(at(Error::new(ErrorKind::Manifest, "too long")
-            .got(format!("{len} bytes"))
-            .wanted(format!("at most {MANIFEST_LIMIT}"))));
+    let signature = small(&path.join(SIGNATURE_FILE_NAME), SIGNATURE_LIMIT).map_err(|e| e.at(SIGNATURE_FILE_NAME))?;
+    let signed = trust.check(&text, signature.as_deref())?;
+    let sha256 = hex(&Sha256::digest(&text));
+    let text = std::str::from_utf8(&text).map_err(|e| at(Error::new(ErrorKind::Manifest, "not UTF-8 text").caused_by(e)))?;
+    Ok(Checked { manifest: Manifest::parse(text).map_err(at)?, sha256, signed })
+}
+
+/// The whole of a file that must be short; `None` where there is nothing.
+fn small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let Some((file, len)) = open(path)? else { return Ok(None) };
+    let too_long = |len: u64| Error::new(ErrorKind::Manifest, "too long").got(format!("{len} bytes")).wanted(format!("at most {limit}"));
+    if len > limit {
+        return Err(too_long(len));
     }
-    let mut text = String::new();
-    match file.by_ref().take(MANIFEST_LIMIT).read_to_string(&mut text) {
-        Ok(_) => Ok((Manifest::parse(&text).map_err(at)?, hex(&Sha256::digest(text.as_bytes())))),
-        Err(e) if e.kind() == IoKind::InvalidData => Err(at(Error::new(ErrorKind::Manifest, "not UTF-8 text"))),
-        Err(e) => Err(at(io("cannot be read", e))),
-    }
+    let mut content = Vec::new();
+    file.take(limit + 1).read_to_end(&mut content).map_err(|e| io("cannot be read", e))?;
+    if content.len() as u64 > limit { Err(too_long(content.len() as u64)) } else { Ok(Some(content)) }
 }
 
 /// The content of the file `path`, which must be what `entry` says. `progress` is told the bytes read so far.
@@ -109,7 +127,43 @@ fn open(path: &Path) -> Result<Option<(File, u64)>> {
     if !same_file(&looked_at, &opened) {
         return Err(Error::new(ErrorKind::Io, "was replaced while it was being opened"));
     }
+    if others_write(&opened) {
+        return Err(Error::new(ErrorKind::Manifest, "others may write it").wanted("a file that its owner and group alone may write"));
+    }
     Ok(Some((file, opened.len())))
+}
+
+/// Proves that nobody but its owner and group puts files into the folder, if there is one: what is missing is told later.
+fn private(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(folder) if folder.is_dir() && others_write(&folder) && !is_sticky(&folder) => {
+            Err(Error::new(ErrorKind::Manifest, "others may write into the folder")
+                .wanted("a folder that its owner and group alone may write into"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn others_write(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    metadata.mode() & 0o002 != 0
+}
+
+#[cfg(unix)]
+fn is_sticky(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    metadata.mode() & 0o1000 != 0
+}
+
+#[cfg(not(unix))]
+fn others_write(_: &std::fs::Metadata) -> bool {
+    false
+}
+
+#[cfg(not(unix))]
+fn is_sticky(_: &std::fs::Metadata) -> bool {
+    false
 }
 
 #[cfg(unix)]

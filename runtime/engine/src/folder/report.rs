@@ -1,7 +1,7 @@
 //! What a look at a folder found, file by file, without stopping at the first fault.
 
-use super::Progress;
 use super::read;
+use super::{Progress, Signed, Trust};
 use drivewam_core::manifest::{FILE_NAME, FileEntry, Manifest};
 use drivewam_core::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ pub struct Report {
     pub path: PathBuf,
     /// Its manifest, or why it cannot be acted on.
     pub manifest: Result<Manifest>,
+    /// Who signed the manifest; `None` for one that cannot be acted on.
+    pub signed: Option<Signed>,
     /// The files that the manifest vouches for, then those that are there without; in order of name.
     pub files: Vec<FileReport>,
 }
@@ -58,9 +60,12 @@ impl Report {
     }
 }
 
-pub(super) fn verify(path: &Path, progress: Option<Progress<'_>>) -> Report {
+pub(super) fn verify(path: &Path, trust: &Trust, progress: Option<Progress<'_>>) -> Report {
     let mut files = Vec::new();
-    let manifest = read::manifest(path).map(|(manifest, _)| manifest);
+    let (manifest, signed) = match read::manifest(path, trust) {
+        Ok(read::Checked { manifest, signed, .. }) => (Ok(manifest), Some(signed)),
+        Err(e) => (Err(e), None),
+    };
     if let Ok(manifest) = &manifest {
         let mut nothing = |_: u64, _: u64| {};
         let progress: Progress<'_> = match progress {
@@ -80,10 +85,10 @@ pub(super) fn verify(path: &Path, progress: Option<Progress<'_>>) -> Report {
         }
         match unvouched(path, manifest) {
             Ok(names) => files.extend(names.into_iter().map(|name| FileReport { name, entry: None, status: FileStatus::Unvouched })),
-            Err(e) => return Report { path: path.to_owned(), manifest: Err(e), files },
+            Err(e) => return Report { path: path.to_owned(), manifest: Err(e), signed, files },
         }
     }
-    Report { path: path.to_owned(), manifest, files }
+    Report { path: path.to_owned(), manifest, signed, files }
 }
 
 fn unvouched(path: &Path, manifest: &Manifest) -> Result<Vec<String>> {

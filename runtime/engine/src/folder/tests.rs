@@ -1,7 +1,7 @@
 //! A folder is refused for every way in which its files can differ from the manifest.
 
 use super::*;
-use drivewam_core::manifest::FILE_NAME;
+use drivewam_core::manifest::{FILE_NAME, Role};
 use std::fs;
 
 /// A folder of the closed-form engine's making, on a disk.
@@ -28,7 +28,7 @@ fn spoil(dir: &Path, f: impl FnOnce(&mut Vec<u8>)) {
 fn a_whole_folder_opens_with_its_files_and_texts_and_reports_every_byte() {
     let dir = on_disk();
     let mut told = Vec::new();
-    let folder = Folder::open(dir.path(), Some(&mut |done, all| told.push((done, all)))).unwrap();
+    let folder = Folder::open(dir.path(), &Trust::default(), Some(&mut |done, all| told.push((done, all)))).unwrap();
     let all: u64 = folder.files().map(|(_, entry)| entry.bytes).sum();
     assert_eq!(told.last(), Some(&(all, all)));
     assert!(told.windows(2).all(|w| w[0].0 <= w[1].0));
@@ -36,14 +36,14 @@ fn a_whole_folder_opens_with_its_files_and_texts_and_reports_every_byte() {
     assert_eq!(text.values.len(), text.rows * folder.manifest().model.text.dim);
     assert_eq!(folder.content(VICTIM).unwrap().as_slice(), fs::read(dir.path().join(VICTIM)).unwrap());
     assert!(folder.content(FILE_NAME).is_err(), "the manifest vouches for itself");
-    assert!(Folder::verify(dir.path(), None).is_whole());
+    assert!(Folder::verify(dir.path(), &Trust::default(), None).is_whole());
 }
 
 #[test]
 fn what_was_hashed_is_what_is_loaded_whatever_happens_to_the_disk_afterwards() {
     let dir = on_disk();
     let before = fs::read(dir.path().join(VICTIM)).unwrap();
-    let folder = Folder::open(dir.path(), None).unwrap();
+    let folder = Folder::open(dir.path(), &Trust::default(), None).unwrap();
     fs::write(dir.path().join(VICTIM), "something else").unwrap();
     assert_eq!(folder.content(VICTIM).unwrap().as_slice(), before);
 }
@@ -100,8 +100,8 @@ fn every_spoilt_file_is_refused_with_its_name_and_what_was_got_and_wanted() {
     for case in &cases {
         let dir = on_disk();
         (case.spoil)(dir.path());
-        let error = Folder::open(dir.path(), None).unwrap_err();
-        let report = Folder::verify(dir.path(), None);
+        let error = Folder::open(dir.path(), &Trust::default(), None).unwrap_err();
+        let report = Folder::verify(dir.path(), &Trust::default(), None);
         let faults = report.files.iter().filter(|f| matches!(f.status, FileStatus::Fault(_))).count();
         let text = error.to_string();
         let same = report.into_first_fault().map(|e| e.to_string());
@@ -128,10 +128,10 @@ fn a_bad_manifest_is_refused_before_any_file_is_read() {
             None => fs::remove_file(dir.path().join(FILE_NAME)).unwrap(),
         }
         let mut calls = 0;
-        let error = Folder::open(dir.path(), Some(&mut |_, _| calls += 1)).unwrap_err();
+        let error = Folder::open(dir.path(), &Trust::default(), Some(&mut |_, _| calls += 1)).unwrap_err();
         assert!(error.to_string().contains(word) && error.kind() == ErrorKind::Manifest, "{error}");
         assert_eq!(calls, 0);
-        assert!(!Folder::verify(dir.path(), None).is_whole());
+        assert!(!Folder::verify(dir.path(), &Trust::default(), None).is_whole());
     }
 }
 
@@ -139,11 +139,11 @@ fn a_bad_manifest_is_refused_before_any_file_is_read() {
 fn verify_goes_on_after_a_fault_and_names_files_that_nothing_vouches_for() {
     let dir = on_disk();
     fs::write(dir.path().join("stray.onnx"), "x").unwrap();
-    let names: Vec<String> = Folder::open(dir.path(), None).unwrap().files().map(|(name, _)| name.to_owned()).collect();
+    let names: Vec<String> = Folder::open(dir.path(), &Trust::default(), None).unwrap().files().map(|(name, _)| name.to_owned()).collect();
     for name in &names {
         fs::remove_file(dir.path().join(name)).unwrap();
     }
-    let report = Folder::verify(dir.path(), None);
+    let report = Folder::verify(dir.path(), &Trust::default(), None);
     let faults = report.files.iter().filter(|f| matches!(f.status, FileStatus::Fault(_))).count();
     assert_eq!(faults, names.len());
     let last = report.files.last().unwrap();
@@ -161,7 +161,7 @@ fn a_text_of_another_shape_or_with_a_nan_is_refused() {
         }
         let mut content = files.remove(VICTIM).unwrap();
         f(&mut manifest, &mut content);
-        manifest.files.insert(VICTIM.into(), crate::closed_form::vouch(&content));
+        manifest.files.insert(VICTIM.into(), crate::closed_form::vouch(&content, Role::Commands));
         files.insert(VICTIM.into(), content);
         let files = files.into_iter().map(|(name, content)| (name, Bytes::copy_of(&content).unwrap())).collect();
         Folder::in_memory(manifest, files).unwrap_err().to_string()

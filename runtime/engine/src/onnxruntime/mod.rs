@@ -85,7 +85,7 @@ impl OnnxRuntime {
             .map_err(at)?
             .map_err(refused)?;
         }
-        let session = libraries::call(|| builder.commit_from_memory(parts.onnx.as_slice())).map_err(at)?.map_err(refused)?;
+        let session = libraries::call(|| builder.commit_from_memory(parts.content.as_slice())).map_err(at)?.map_err(refused)?;
         drop(builder);
         let providers = providers(&session).map_err(refused)?;
         if providers.is_empty() || providers.iter().any(|name| name != PROVIDER) {

@@ -10,6 +10,8 @@ fn guard() -> Guard {
         max_deceleration_mps2: 10.0,
         max_curvature_1pm: 0.25,
         max_lateral_acceleration_mps2: 8.0,
+        trusted_keys: Vec::new(),
+        revoked_keys: Vec::new(),
     };
     Guard::new(Settings::default(), vehicle, 0.1)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
 use drivewam::telemetry::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
-use drivewam_engine::Folder;
+use drivewam_engine::{Folder, Trust};
 use drivewam_world::Options;
 use selection::Selection;
 use serde_json::{Map, Value, json};
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Ok(json!({"chunk_ms": took}))
         });
     }
-    let folder = Folder::open(named.config.engine.folder.as_ref(), None)?;
+    let folder = Folder::open(named.config.engine.folder.as_ref(), &Trust::of(&named.config.vehicle)?, None)?;
     let model = named.config.model.clone();
     let camera = SourceCamera::of_model(&model);
     let mut ride = Plan::new(named.config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?;

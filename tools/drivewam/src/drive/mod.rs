@@ -20,7 +20,7 @@ use crate::shipped::Named;
 use anyhow::{Context, Result};
 use drivewam::recording::{Limits, Recording};
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
-use drivewam_engine::Folder;
+use drivewam_engine::{Folder, Trust};
 use drivewam_world::Options;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use out::{Out, SUMMARY};
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let named = args.config.load()?;
     let config = &named.config;
     let recording = if args.is_world() { None } else { Some(Recording::open(&args.input, Limits::of(&config.ingest))?) };
-    let folder = Folder::open(config.engine.folder.as_ref(), None)?;
+    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
     if !args.quiet && !args.json {
         say!("configuration {:?} {}", named.path, named.sha256);
         say!("engines       {:?} {}", folder.path(), folder.manifest().name);

@@ -27,7 +27,7 @@ impl Driver for Nvidia {
                     "at most the {free} that are free of {total}: free some, or lower `memory.video_slots` or `memory.action_slots`"
                 ))
         };
-        if bytes > free && !self.is_integrated {
+        if bytes > free && !self.primary.is_integrated() {
             return Err(refused());
         }
         // SAFETY: the context is current; the address is kept and freed in `drop`.
@@ -102,6 +102,11 @@ impl Driver for Nvidia {
             self.record(1)?;
         }
         self.note(kernel)
+    }
+
+    fn stream(&mut self) -> Result<*mut c_void> {
+        self.enter()?;
+        Ok(self.stream.cast())
     }
 
     fn begin_capture(&mut self) -> Result<()> {

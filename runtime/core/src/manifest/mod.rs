@@ -4,14 +4,25 @@
 //! Parsing and every comparison of words live here; reading files and hashing them is the engine floor's work. A manifest that passed
 //! [`Manifest::parse`] is safe to act on: file names stay inside the folder, hashes are hashes, every graph has the tensors of the contract.
 
+mod built;
+mod entries;
+
+pub use entries::{
+    ActionNormalisation, CommandTexts, FileEntry, FlowDirection, GraphEntry, Normalisations, Precision, Role, SelfTest, TrainedSchedule,
+    TrainedShift,
+};
+
+pub use built::{Built, Capability, Compatible, Dotted, EngineEntry, Family, Flags, Fusion, Machine, Profile, Version};
+
 use crate::bindings::{Axis, Graph, Signature, TensorSpec};
-use crate::dims::{Command, INCREMENT_CHANNELS, Model};
+use crate::dims::Model;
+use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The layout of the manifest that this program reads.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The file's name inside an engine folder.
 pub const FILE_NAME: &str = "manifest.yaml";
@@ -36,6 +47,12 @@ pub struct Manifest {
     pub schedule: TrainedSchedule,
     /// Text embeddings of the route commands.
     pub commands: CommandTexts,
+    /// What the graphs must put out; absent where nothing was stored, and then only the closed-form engine loads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_test: Option<SelfTest>,
+    /// How the engines were built; absent in a folder of ONNX graphs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built: Option<Built>,
     /// The graphs.
     pub graphs: BTreeMap<Graph, GraphEntry>,
     /// Every file that the folder vouches for.
@@ -43,109 +60,6 @@ pub struct Manifest {
     /// How the weights came to be; free-form, shown by `inspect`, never acted on.
     #[serde(default)]
     pub training: serde_json::Value,
-}
-
-/// Which end of the flow is noise. One value exists; a folder of the other convention must not load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FlowDirection {
-    /// Flow time 1 is noise, 0 is data.
-    #[serde(rename = "tau_1_is_noise")]
-    Tau1IsNoise,
-}
-
-/// Numbers that map physical quantities to the model's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Normalisations {
-    /// Of the action increments.
-    pub action: ActionNormalisation,
-}
-
-/// Quantiles of the action increments (dx m, dy m, dyaw rad, each over one step): a_n = 2·(a − q01) / (q99 − q01 + ε) − 1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ActionNormalisation {
-    /// 1 % quantile of each channel.
-    pub q01: [f64; INCREMENT_CHANNELS],
-    /// 99 % quantile of each channel.
-    pub q99: [f64; INCREMENT_CHANNELS],
-    /// ε.
-    pub epsilon: f64,
-}
-
-impl ActionNormalisation {
-    /// Proves that the map can be inverted.
-    ///
-    /// # Errors
-    /// `Manifest` when a quantile is not finite, the two are out of order, or ε is not positive.
-    pub fn check(&self) -> Result<()> {
-        let ordered = self.q01.iter().zip(&self.q99).all(|(lo, hi)| lo.is_finite() && hi.is_finite() && lo <= hi);
-        if ordered && self.epsilon > 0.0 && self.epsilon.is_finite() {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Manifest, "not quantiles")
-            .got(format!("q01 {:?}, q99 {:?}, epsilon {}", self.q01, self.q99, self.epsilon))
-            .wanted("finite numbers, q01 <= q99, a positive epsilon"))
-    }
-}
-
-/// The shifts that the weights were trained with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainedSchedule {
-    /// Of the video stream.
-    pub video: TrainedShift,
-    /// Of the action stream.
-    pub action: TrainedShift,
-}
-
-/// The shift of one stream's noise levels in training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainedShift {
-    /// s of sigma = s·u / (1 + (s − 1)·u).
-    pub shift: f64,
-}
-
-/// Where the text embeddings of the route commands lie.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CommandTexts {
-    /// A safetensors file with one `[rows, Dt]` f32 tensor per command, named by the command.
-    pub file: String,
-    /// Rows of each command's text.
-    pub rows: BTreeMap<Command, usize>,
-}
-
-/// One graph of the folder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GraphEntry {
-    /// The graph's own file.
-    pub file: String,
-    /// Weight files that it points into.
-    pub weights: Vec<String>,
-    /// ONNX operator set.
-    pub opset: u32,
-    /// Precision of the weights and of the inner arithmetic.
-    pub precision: String,
-    /// How attention over the memory is written, where the graph has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attention: Option<String>,
-    /// Inputs; the order carries no meaning.
-    pub inputs: Vec<TensorSpec>,
-    /// Outputs; the order carries no meaning.
-    pub outputs: Vec<TensorSpec>,
-}
-
-/// One file of the folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileEntry {
-    /// SHA-256, 64 lower-case hexadecimal digits.
-    pub sha256: String,
-    /// Length.
-    pub bytes: u64,
 }
 
 impl Manifest {
@@ -167,10 +81,10 @@ impl Manifest {
     /// `caches` are the shapes of the codec's causal cache; its decoder has none.
     pub fn by_contract(model: &Model, caches: &[Vec<usize>]) -> Self {
         let entry = |graph: Graph| {
-            let signature = graph.signature(model, if graph == Graph::VaeDecode { &[] } else { caches });
+            let signature = graph.signature(model, if graph == Graph::VaeDecode { &[] } else { caches }, DType::F32);
             let Signature { inputs, outputs } = signature;
-            let (file, precision) = (String::new(), "f32".to_owned());
-            (graph, GraphEntry { file, weights: Vec::new(), opset: 0, precision, attention: None, inputs, outputs })
+            let (file, weights, precision) = (String::new(), Vec::new(), Precision::F32);
+            (graph, GraphEntry { file, weights, opset: 0, precision, tolerance: 1e-3, attention: None, engine: None, inputs, outputs })
         };
         let shift = || TrainedShift { shift: 1.0 };
         Self {
@@ -184,6 +98,8 @@ impl Manifest {
             },
             schedule: TrainedSchedule { video: shift(), action: shift() },
             commands: CommandTexts { file: String::new(), rows: BTreeMap::new() },
+            self_test: None,
+            built: None,
             graphs: Graph::ALL.map(entry).into(),
             files: BTreeMap::new(),
             training: serde_json::Value::Null,
@@ -204,15 +120,13 @@ impl Manifest {
         }
         for (name, entry) in &self.files {
             check_file_name(name)?;
-            let hex = entry.sha256.len() == 64 && entry.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-            if !hex {
-                return Err(bad("not a SHA-256")
-                    .at(format!("files.{name:?}"))
-                    .got(format!("{:?}", entry.sha256))
-                    .wanted("64 lower-case hexadecimal digits"));
-            }
+            check_hash(&entry.sha256).map_err(|e| e.at(format!("files.{name:?}")))?;
         }
-        self.vouched(&self.commands.file, "commands.file")?;
+        self.vouched(&self.commands.file, "commands.file", Role::Commands)?;
+        if let Some(test) = &self.self_test {
+            self.vouched(&test.file, "self_test.file", Role::SelfTest)?;
+        }
+        self.built.as_ref().map_or(Ok(()), Built::check_words)?;
         for &command in &self.model.text.commands {
             let rows = self.commands.rows.get(&command).copied().unwrap_or(0);
             if rows == 0 || rows > self.model.text.max_rows {
@@ -223,22 +137,54 @@ impl Manifest {
             }
         }
         for (&graph, entry) in &self.graphs {
-            self.vouched(&entry.file, &format!("graphs.{graph}.file"))?;
-            for weights in &entry.weights {
-                self.vouched(weights, &format!("graphs.{graph}.weights"))?;
-            }
-            let signature = graph.signature(&self.model, &self.caches(graph));
-            compare(graph, "input", &entry.inputs, &signature.inputs)?;
-            compare(graph, "output", &entry.outputs, &signature.outputs)?;
+            self.check_graph(graph, entry)?;
         }
         Ok(())
     }
 
-    fn vouched(&self, file: &str, key: &str) -> Result<()> {
-        if self.files.contains_key(file) {
-            return Ok(());
+    fn check_graph(&self, graph: Graph, entry: &GraphEntry) -> Result<()> {
+        let at = |key: &str| format!("graphs.{graph}.{key}");
+        let bad = |key: &str, what: &str| Error::new(ErrorKind::Manifest, what).at(at(key));
+        if !(entry.tolerance.is_finite() && entry.tolerance > 0.0 && entry.tolerance <= 1.0) {
+            return Err(bad("tolerance", "out of range").got(entry.tolerance).wanted("above 0, at most 1"));
         }
-        Err(Error::new(ErrorKind::Manifest, "names a file that `files` does not vouch for").at(key.to_owned()).got(format!("{file:?}")))
+        match (&entry.engine, &self.built) {
+            (None, None) => self.vouched(&entry.file, &at("file"), Role::Graph)?,
+            (Some(engine), Some(_)) => {
+                self.vouched(&entry.file, &at("file"), Role::Engine)?;
+                if !entry.weights.is_empty() {
+                    return Err(bad("weights", "an engine holds its weights").got(format!("{:?}", entry.weights)));
+                }
+                let dynamic = entry.inputs.iter().any(|t| t.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_))));
+                engine.check_words(dynamic).map_err(|e| e.at(at("engine")))?;
+                engine.layers.as_ref().map_or(Ok(()), |file| self.vouched(file, &at("engine.layers"), Role::Report))?;
+            }
+            (Some(_), None) => return Err(bad("engine", "an engine, and `built` does not say by what")),
+            (None, Some(_)) => return Err(bad("engine", "missing: the folder is one of built engines")),
+        }
+        for weights in &entry.weights {
+            self.vouched(weights, &at("weights"), Role::Weights)?;
+        }
+        let signature = self.signature(graph)?;
+        compare(graph, "input", &entry.inputs, &signature.inputs)?;
+        compare(graph, "output", &entry.outputs, &signature.outputs)
+    }
+
+    fn vouched(&self, file: &str, key: &str, role: Role) -> Result<()> {
+        let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at(key.to_owned());
+        match self.files.get(file) {
+            Some(entry) if entry.role == role => Ok(()),
+            Some(entry) => Err(bad("names a file of another role").at(format!("{file:?}")).got(entry.role).wanted(role)),
+            None => Err(bad("names a file that `files` does not vouch for").got(format!("{file:?}"))),
+        }
+    }
+
+    /// The tensors that `graph` must have, by the contract: what is cached in the entry's precision, the codec's caches as the entry names them.
+    ///
+    /// # Errors
+    /// `Manifest` when the folder has no such graph.
+    pub fn signature(&self, graph: Graph) -> Result<Signature> {
+        Ok(graph.signature(&self.model, &self.caches(graph), self.graph(graph)?.precision.dtype()))
     }
 
     /// The entry of `graph`.
@@ -282,6 +228,13 @@ impl Manifest {
             .got(got)
             .wanted(wanted))
     }
+}
+
+fn check_hash(hash: &str) -> Result<()> {
+    if hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Manifest, "not a SHA-256").got(format!("{hash:?}")).wanted("64 lower-case hexadecimal digits"))
 }
 
 fn check_file_name(name: &str) -> Result<()> {

@@ -1,0 +1,262 @@
+//! What a folder says of engines that a vendor's builder made: by which library, for which machines, in which shapes. And whether this machine is one of
+//! them.
+
+use crate::error::{Error, ErrorKind, Result};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
+/// A family of engines. They do not load one another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// TensorRT, versions 10 and later.
+    Tensorrt,
+    /// TensorRT-RTX, versions 1.
+    TensorrtRtx,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Tensorrt => "TensorRT",
+            Self::TensorrtRtx => "TensorRT-RTX",
+        })
+    }
+}
+
+/// Numbers with dots between them, written as text: `10.3.0`, `8.7`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dotted<const N: usize>(pub [u32; N]);
+
+/// A version of a library.
+pub type Version = Dotted<3>;
+
+/// A compute capability, `8.7`.
+pub type Capability = Dotted<2>;
+
+impl<const N: usize> fmt::Display for Dotted<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = self.0.iter().map(u32::to_string).collect();
+        f.pad(&parts.join("."))
+    }
+}
+
+impl<const N: usize> FromStr for Dotted<N> {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut numbers = [0; N];
+        let mut parts = text.split('.');
+        for number in &mut numbers {
+            // No sign, no empty part, no leading space: what `Display` writes, and nothing else.
+            let part = parts.next().filter(|p| p.bytes().all(|b| b.is_ascii_digit()));
+            *number = part.and_then(|p| p.parse().ok()).ok_or_else(|| not_dotted(text, N))?;
+        }
+        if parts.next().is_some() { Err(not_dotted(text, N)) } else { Ok(Self(numbers)) }
+    }
+}
+
+fn not_dotted(text: &str, parts: usize) -> Error {
+    Error::new(ErrorKind::Manifest, "not numbers with dots between them").got(format!("{text:?}")).wanted(format!("{parts} numbers"))
+}
+
+impl<const N: usize> Serialize for Dotted<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Dotted<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How the engines of a folder were built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Built {
+    /// Whose builder.
+    pub family: Family,
+    /// Its version.
+    pub library: Version,
+    /// CUDA version of the driver on the machine that built; absent where it had none (TensorRT-RTX builds without).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Dotted<2>>,
+    /// The GPU of the machine that built, in words; absent as `driver`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    /// SHA-256 of the manifest that the engines were built from.
+    pub source_sha256: String,
+    /// What was asked of the builder.
+    pub flags: Flags,
+    /// Where the engines may be loaded.
+    pub compatible: Compatible,
+}
+
+/// What was asked of the builder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flags {
+    /// 0 to 5.
+    pub optimization_level: u32,
+    /// f32 products may be rounded to 10 bits of mantissa.
+    pub tf32: bool,
+    /// Loads in later versions of the same major.
+    pub version_compatible: bool,
+    /// Loads on any GPU of Ampere or later.
+    pub hardware_compatible: bool,
+    /// Weights may stay in host memory.
+    pub weight_streaming: bool,
+    /// Most memory that a tactic may take, bytes; 0: what the GPU has.
+    pub workspace_bytes: u64,
+}
+
+/// Where engines may be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compatible {
+    /// GPUs, by compute capability.
+    pub compute_capabilities: Vec<Capability>,
+    /// The oldest library, included.
+    pub library_from: Version,
+    /// The newest library, included.
+    pub library_to: Version,
+}
+
+/// What an engine's entry says beyond a graph's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineEntry {
+    /// SHA-256 of the ONNX file that it was built from.
+    pub onnx_sha256: String,
+    /// Bytes of that graph's weights, each once.
+    pub weight_bytes: u64,
+    /// Lengths of N and S that it runs; empty for a graph without such axes.
+    pub profiles: Vec<Profile>,
+    /// Device memory for a pass; absent where nobody could ask the library.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch_bytes: Option<u64>,
+    /// Which attention blocks became one kernel.
+    pub fusion: Fusion,
+    /// The library's own report of layers and tactics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<String>,
+    /// What the build took, seconds.
+    pub build_seconds: f64,
+}
+
+/// An optimization profile: the lengths of N and S for which kernels were chosen. Each is least, most often, most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Tokens of a pass.
+    pub n: [usize; 3],
+    /// Memory slots.
+    pub s: [usize; 3],
+}
+
+impl Profile {
+    /// Whether a pass of `n` tokens over `s` slots runs in it.
+    pub fn holds(&self, n: usize, s: usize) -> bool {
+        (self.n[0]..=self.n[2]).contains(&n) && (self.s[0]..=self.s[2]).contains(&s)
+    }
+}
+
+/// Which attention blocks became one kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fusion {
+    /// The graph has no attention.
+    None,
+    /// No driver let the inspector read the engine.
+    Unknown,
+    /// So many kernels of fused attention.
+    Fused(usize),
+}
+
+impl fmt::Display for Fusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.pad("none"),
+            Self::Unknown => f.pad("unknown"),
+            Self::Fused(count) => f.pad(&format!("{count} fused")),
+        }
+    }
+}
+
+/// The machine that is to load engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// Of the opened library.
+    pub family: Family,
+    /// Its version.
+    pub library: Version,
+    /// Of the GPU.
+    pub capability: Capability,
+}
+
+impl Built {
+    /// Proves that `machine` may load the engines.
+    ///
+    /// # Errors
+    /// `Manifest`, with the field, what the machine has and what the engines want.
+    pub fn check(&self, machine: &Machine) -> Result<()> {
+        let bad = |field: &str, what: &str| Error::new(ErrorKind::Manifest, what).at(format!("built.{field}"));
+        let Compatible { compute_capabilities, library_from, library_to } = &self.compatible;
+        if machine.family != self.family {
+            return Err(bad("family", "built for another family of libraries").got(machine.family).wanted(self.family));
+        }
+        if machine.library < *library_from || machine.library > *library_to {
+            return Err(bad("compatible.library", "built for another version of the library")
+                .got(format!("{} {}", machine.family, machine.library))
+                .wanted(format!("{library_from} to {library_to}: build the engines on this machine")));
+        }
+        if !compute_capabilities.contains(&machine.capability) {
+            let known: Vec<_> = compute_capabilities.iter().map(ToString::to_string).collect();
+            return Err(bad("compatible.compute_capabilities", "built for other GPUs")
+                .got(format!("compute capability {}", machine.capability))
+                .wanted(format!("one of {}: build the engines for this machine", known.join(", "))));
+        }
+        Ok(())
+    }
+
+    /// Proves that what the section says can be meant.
+    pub(super) fn check_words(&self) -> Result<()> {
+        let bad = |field: &str, what: &str| Error::new(ErrorKind::Manifest, what).at(format!("built.{field}"));
+        let Compatible { compute_capabilities, library_from, library_to } = &self.compatible;
+        if compute_capabilities.is_empty() {
+            return Err(bad("compatible.compute_capabilities", "empty: no GPU may load the engines"));
+        }
+        let is_rtx = self.library.0[0] < 10;
+        if is_rtx != (self.family == Family::TensorrtRtx) {
+            return Err(bad("library", "not a version of the family").got(self.library).wanted(self.family));
+        }
+        if !(*library_from <= self.library && self.library <= *library_to && library_from.0[0] == library_to.0[0]) {
+            return Err(bad("compatible.library", "not versions around the one that built, of one major")
+                .got(format!("{library_from} to {library_to}"))
+                .wanted(self.library));
+        }
+        super::check_hash(&self.source_sha256).map_err(|e| e.at("built.source_sha256"))
+    }
+}
+
+impl EngineEntry {
+    /// Proves that what the entry says can be meant.
+    pub(super) fn check_words(&self, dynamic: bool) -> Result<()> {
+        super::check_hash(&self.onnx_sha256).map_err(|e| e.at("onnx_sha256"))?;
+        let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at("profiles");
+        if self.profiles.is_empty() == dynamic {
+            return Err(bad(if dynamic {
+                "empty, and N and S are chosen by a profile"
+            } else {
+                "given, and the graph's axes are all fixed"
+            }));
+        }
+        match self.profiles.iter().find(|p| [p.n, p.s].iter().any(|&[min, opt, max]| min == 0 || min > opt || opt > max)) {
+            Some(odd) => Err(bad("not least, most often, most").got(format!("{odd:?}"))),
+            None => Ok(()),
+        }
+    }
+}

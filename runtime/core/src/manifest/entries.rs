@@ -1,0 +1,187 @@
+//! The parts of a manifest that every folder has.
+
+use super::built::EngineEntry;
+use crate::bindings::TensorSpec;
+use crate::dims::{Command, INCREMENT_CHANNELS};
+use crate::dtype::DType;
+use crate::error::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Which end of the flow is noise. One value exists; a folder of the other convention must not load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FlowDirection {
+    /// Flow time 1 is noise, 0 is data.
+    #[serde(rename = "tau_1_is_noise")]
+    Tau1IsNoise,
+}
+
+/// Numbers that map physical quantities to the model's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalisations {
+    /// Of the action increments.
+    pub action: ActionNormalisation,
+}
+
+/// Quantiles of the action increments (dx m, dy m, dyaw rad, each over one step): a_n = 2·(a − q01) / (q99 − q01 + ε) − 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionNormalisation {
+    /// 1 % quantile of each channel.
+    pub q01: [f64; INCREMENT_CHANNELS],
+    /// 99 % quantile of each channel.
+    pub q99: [f64; INCREMENT_CHANNELS],
+    /// ε.
+    pub epsilon: f64,
+}
+
+impl ActionNormalisation {
+    /// Proves that the map can be inverted.
+    ///
+    /// # Errors
+    /// `Manifest` when a quantile is not finite, the two are out of order, or ε is not positive.
+    pub fn check(&self) -> Result<()> {
+        let ordered = self.q01.iter().zip(&self.q99).all(|(lo, hi)| lo.is_finite() && hi.is_finite() && lo <= hi);
+        if ordered && self.epsilon > 0.0 && self.epsilon.is_finite() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Manifest, "not quantiles")
+            .got(format!("q01 {:?}, q99 {:?}, epsilon {}", self.q01, self.q99, self.epsilon))
+            .wanted("finite numbers, q01 <= q99, a positive epsilon"))
+    }
+}
+
+/// The shifts that the weights were trained with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainedSchedule {
+    /// Of the video stream.
+    pub video: TrainedShift,
+    /// Of the action stream.
+    pub action: TrainedShift,
+}
+
+/// The shift of one stream's noise levels in training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainedShift {
+    /// s of sigma = s·u / (1 + (s − 1)·u).
+    pub shift: f64,
+}
+
+/// Where the text embeddings of the route commands lie.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandTexts {
+    /// A safetensors file with one `[rows, Dt]` f32 tensor per command, named by the command.
+    pub file: String,
+    /// Rows of each command's text.
+    pub rows: BTreeMap<Command, usize>,
+}
+
+/// Where the values lie that the reference puts out for an input that a rule makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelfTest {
+    /// A safetensors file with samples and the norm of every output of every graph.
+    pub file: String,
+}
+
+/// Of the weights, of the inner arithmetic, and of what is cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single.
+    F32,
+    /// Half.
+    F16,
+    /// bfloat16.
+    Bf16,
+}
+
+impl Precision {
+    /// The type of cached keys and values, and of the context's.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::Bf16,
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.dtype().fmt(f)
+    }
+}
+
+/// One graph of the folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GraphEntry {
+    /// The graph's own file.
+    pub file: String,
+    /// Weight files that it points into.
+    pub weights: Vec<String>,
+    /// ONNX operator set.
+    pub opset: u32,
+    /// Precision of the weights, of the inner arithmetic, and of what is cached.
+    pub precision: Precision,
+    /// How far an output may be from the reference's in the self-test, relative to its root mean square and to its norm.
+    pub tolerance: f64,
+    /// How attention over the memory is written, where the graph has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<String>,
+    /// What a builder made of the graph; `file` is then the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineEntry>,
+    /// Inputs; the order carries no meaning.
+    pub inputs: Vec<TensorSpec>,
+    /// Outputs; the order carries no meaning.
+    pub outputs: Vec<TensorSpec>,
+}
+
+/// One file of the folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// SHA-256, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Length.
+    pub bytes: u64,
+    /// What it is.
+    pub role: Role,
+}
+
+/// What a file of the folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// An ONNX graph.
+    Graph,
+    /// Weights of graphs.
+    Weights,
+    /// An engine: it runs on the machines that `built.compatible` names.
+    Engine,
+    /// Text embeddings of the route commands.
+    Commands,
+    /// Values that outputs must have.
+    SelfTest,
+    /// For people.
+    Report,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Graph => "graph",
+            Self::Weights => "weights",
+            Self::Engine => "engine",
+            Self::Commands => "commands",
+            Self::SelfTest => "self_test",
+            Self::Report => "report",
+        })
+    }
+}

@@ -1,0 +1,226 @@
+//! A graph must put out what the reference did, before it drives: an input that a rule makes, and for every output 64 samples and the norm, which the
+//! exporter took from the f32 model in PyTorch. Done for every shape as it is bound, whatever the engine: one that is fast and wrong is refused in Warm.
+//!
+//! The rule, which `export/drivewam_export/self_test.py` has too: element i of the tensor `name` is u = (x >> 8) · 2⁻²³ − 1, where x is the hash lowbias32
+//! of FNV-1a(name) + i; `is_action`, `flow_time`, `rope`, biases and `self_scale` have values that a model can mean. The memory has eight slots; those
+//! beyond are zero and masked, so a larger memory must give the same.
+
+use crate::border;
+use crate::engine::{Binding, Bound, Engine, Io};
+use crate::folder::Folder;
+use drivewam_core::bindings::{self, Graph, IS_ACTION, MASKED, ROPE};
+use drivewam_core::manifest::GraphEntry;
+use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::Device;
+use safetensors::SafeTensors;
+use std::collections::BTreeMap;
+
+/// Memory slots that hold a token.
+const SLOTS: usize = 8;
+/// Most samples of an output.
+const SAMPLES: usize = 64;
+
+/// An engine whose every bound shape is held against the reference.
+#[derive(Debug)]
+pub(crate) struct Tested {
+    engine: Box<dyn Engine>,
+    test: SelfTest,
+}
+
+/// What a graph must put out.
+#[derive(Debug)]
+struct SelfTest {
+    graph: Graph,
+    entry: GraphEntry,
+    n_video: usize,
+    n_action: usize,
+    /// By `shape/output`: samples and norm.
+    answers: BTreeMap<String, (Vec<f32>, f32)>,
+}
+
+impl Tested {
+    /// Wraps the engine of `graph`.
+    ///
+    /// # Errors
+    /// `Manifest` when the folder has no self-test, or its file is not one.
+    pub fn new(engine: Box<dyn Engine>, folder: &Folder) -> Result<Self> {
+        let (graph, manifest) = (engine.graph(), folder.manifest());
+        let Some(file) = manifest.self_test.as_ref().map(|test| &test.file) else {
+            return Err(Error::new(ErrorKind::Manifest, "the folder does not say what its graphs must put out")
+                .at("self_test")
+                .wanted("a folder that the exporter wrote"));
+        };
+        let answers = read(folder.content(file)?.as_slice(), graph).map_err(|e| e.at(format!("{file:?}")))?;
+        let model = &manifest.model;
+        let (n_video, n_action) = (model.video_tokens(), model.action_tokens());
+        Ok(Self { engine, test: SelfTest { graph, entry: manifest.graph(graph)?.clone(), n_video, n_action, answers } })
+    }
+}
+
+impl Engine for Tested {
+    fn graph(&self) -> Graph {
+        self.engine.graph()
+    }
+
+    fn describe(&self) -> String {
+        self.engine.describe()
+    }
+
+    fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
+        let binding = self.engine.bind(device, io)?;
+        self.test.check(self.engine.as_mut(), binding, device, io).map_err(|e| e.at(format!("self-test of graph {}", self.test.graph)))?;
+        Ok(binding)
+    }
+
+    fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
+        self.engine.run(binding, device)
+    }
+}
+
+/// The answers of `graph`: finite numbers, each with its norm.
+fn read(content: &[u8], graph: Graph) -> Result<BTreeMap<String, (Vec<f32>, f32)>> {
+    let bad = |what: &str| Error::new(ErrorKind::Manifest, what);
+    let file = SafeTensors::deserialize(content).map_err(|e| bad("not a safetensors file").caused_by(e))?;
+    let prefix = format!("{graph}/");
+    let numbers = |name: &str| -> Result<Vec<f32>> {
+        let view = file.tensor(name).map_err(|e| bad("lacks a tensor").at(format!("{name:?}")).caused_by(e))?;
+        let numbers: Vec<f32> = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        if view.dtype() != safetensors::Dtype::F32 || numbers.is_empty() || numbers.iter().any(|x| !x.is_finite()) {
+            return Err(bad("not finite f32 numbers").at(format!("{name:?}")));
+        }
+        Ok(numbers)
+    };
+    let mut answers = BTreeMap::new();
+    for name in file.names().into_iter().filter(|name| name.starts_with(&prefix) && !name.ends_with("/norm")) {
+        answers.insert(name[prefix.len()..].to_owned(), (numbers(name)?, numbers(&format!("{name}/norm"))?[0]));
+    }
+    if answers.is_empty() { Err(bad("has no answers of the graph").at(graph)) } else { Ok(answers) }
+}
+
+/// FNV-1a of 32 bits.
+fn fnv1a(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |x, byte| (x ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Element `i` of the tensor whose name has the hash `seed`, within [-1, 1).
+fn uniform(seed: u32, i: usize) -> f32 {
+    let mut x = seed.wrapping_add(i as u32);
+    x = (x ^ x >> 16).wrapping_mul(0x7feb_352d);
+    x = (x ^ x >> 15).wrapping_mul(0x846c_a68b);
+    ((x ^ x >> 16) >> 8) as f32 / 8_388_608.0 - 1.0
+}
+
+impl SelfTest {
+    /// The value of an input. `slots` is S where the memory has more than [`SLOTS`].
+    fn input(&self, bound: &Bound, n: usize) -> Vec<f32> {
+        let len: usize = bound.shape.iter().product();
+        let seed = fnv1a(&bound.name);
+        let stem = bound.name.split('.').next().unwrap_or_default();
+        match stem {
+            IS_ACTION => {
+                let video = if n == self.n_action && n != self.n_video { 0 } else { self.n_video };
+                (0..len).map(|i| f32::from(u8::from(i >= video))).collect()
+            }
+            bindings::FLOW_TIME => vec![0.75, 0.5],
+            bindings::SELF_SCALE => vec![1.0; len],
+            bindings::TEXT_BIAS => vec![0.0; len],
+            bindings::MEM_BIAS => (0..len).map(|i| if i < SLOTS { 0.0 } else { MASKED }).collect(),
+            ROPE => (0..len / 2)
+                .flat_map(|pair| {
+                    let angle = std::f64::consts::PI * f64::from(uniform(seed, pair));
+                    [libm::cos(angle) as f32, libm::sin(angle) as f32]
+                })
+                .collect(),
+            // [H, S, D]: numbered as if there were eight slots.
+            "mem_k" | "mem_v" => {
+                let (slots, width) = (bound.shape[1], bound.shape[2]);
+                let at = |i: usize| (i / (slots * width), i / width % slots, i % width);
+                (0..len).map(at).map(|(h, s, d)| if s < SLOTS { uniform(seed, (h * SLOTS + s) * width + d) } else { 0.0 }).collect()
+            }
+            _ => (0..len).map(|i| uniform(seed, i)).collect(),
+        }
+    }
+
+    /// Runs the shape on the rule's input, and leaves all inputs as they were.
+    fn check(&self, engine: &mut dyn Engine, binding: Binding, device: &mut dyn Device, io: &Io) -> Result<()> {
+        let (n, slots) = border::letters(&self.entry, io);
+        let shape = match n {
+            0 => "only",
+            n if n == self.n_video => "video",
+            n if n == self.n_action => "action",
+            n if n == self.n_video + self.n_action => "packed",
+            other => return Err(Error::new(ErrorKind::Usage, "no reference for a pass of this length").got(other)),
+        };
+        if n > 0 && slots < SLOTS {
+            return Err(Error::new(ErrorKind::Usage, "the memory is too small to test").got(slots).wanted(SLOTS));
+        }
+        let mut kept = Vec::new();
+        for bound in &io.inputs {
+            let mut before = vec![0.0; bound.shape.iter().product()];
+            device.download(bound.region, &mut before)?;
+            kept.push(before);
+            device.upload(bound.region, &self.input(bound, n))?;
+        }
+        engine.run(binding, device)?;
+        let compared = io.outputs.iter().try_for_each(|bound| self.compare(shape, bound, device));
+        for (bound, before) in io.inputs.iter().zip(&kept) {
+            device.upload(bound.region, before)?;
+        }
+        compared
+    }
+
+    fn compare(&self, shape: &str, bound: &Bound, device: &mut dyn Device) -> Result<()> {
+        let key = format!("{shape}/{}", bound.name);
+        let at = |e: Error| e.at(format!("{key:?}"));
+        let missing = || Error::new(ErrorKind::Manifest, "the self-test does not say what this output must be");
+        let (samples, norm) = self.answers.get(&key).ok_or_else(|| at(missing()))?;
+        let mut got = vec![0.0f32; bound.shape.iter().product()];
+        if samples.len() != got.len().min(SAMPLES) {
+            return Err(at(missing()).got(format!("{} samples", samples.len())).wanted(got.len().min(SAMPLES)));
+        }
+        device.download(bound.region, &mut got)?;
+        // Relative to the root mean square of the output; of one that must be zero, absolute.
+        let (norm, len) = (f64::from(*norm), got.len() as f64);
+        let scale = if norm > 0.0 { norm / len.sqrt() } else { 1.0 };
+        let worst = samples.iter().enumerate().map(|(j, wanted)| (got[j * got.len() / samples.len()], *wanted)).fold(
+            (0.0, 0.0, 0.0),
+            |worst: (f64, f32, f32), (got, wanted)| {
+                let off = (f64::from(got) - f64::from(wanted)).abs() / scale;
+                // A number that is no number is farther off than any.
+                if off.is_nan() {
+                    (f64::INFINITY, got, wanted)
+                } else if off > worst.0 {
+                    (off, got, wanted)
+                } else {
+                    worst
+                }
+            },
+        );
+        let tolerance = self.entry.tolerance;
+        let wrong = |what: &str| at(Error::new(ErrorKind::Engine, what));
+        if worst.0 > tolerance {
+            return Err(wrong("the engine does not put out what the reference does")
+                .got(format!("{} where it is {}, off by {:.1e} of the output's root mean square", worst.1, worst.2, worst.0))
+                .wanted(format!("at most {tolerance:.0e}")));
+        }
+        let own = got.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+        let off = (own - norm).abs() / if norm > 0.0 { norm } else { 1.0 };
+        if off > tolerance || off.is_nan() {
+            return Err(wrong("the engine's output has another norm than the reference's")
+                .got(own)
+                .wanted(format!("{norm}, to {tolerance:.0e}")));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers of `export/tests/test_self_test.py`: breaks if one of the two rules changes.
+    #[test]
+    fn the_rule_is_the_exporters() {
+        assert_eq!(fnv1a("tokens"), 0xfceb_c453);
+    }
+}

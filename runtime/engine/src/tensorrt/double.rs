@@ -1,0 +1,101 @@
+//! For tests: says what the engines of a TensorRT without a GPU (`../../tensorrt/fake`) compute.
+
+use drivewam_core::{Error, ErrorKind, Result};
+use libloading::Library as Shared;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::path::Path;
+
+/// A tensor of a pass, f32, in memory that the host can address.
+#[derive(Debug)]
+pub struct Tensor<'a> {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Whether the pass reads it; else it writes it.
+    pub is_input: bool,
+    /// Its elements.
+    pub data: &'a mut [f32],
+}
+
+/// Computes a pass of the engine with this name; `false` for one that fails.
+pub type Executor = Box<dyn FnMut(&str, &mut [Tensor<'_>]) -> bool + Send>;
+
+/// The double, opened beside the runtime that uses it.
+#[derive(Debug)]
+pub struct Double(Shared);
+
+#[repr(C)]
+struct FakeTensor {
+    name: *const c_char,
+    is_input: c_int,
+    dtype: c_int,
+    rank: c_int,
+    dims: [i64; 8],
+    address: *mut c_void,
+}
+
+type Run = unsafe extern "C" fn(user: *mut c_void, engine: *const c_char, tensors: *const FakeTensor, count: c_int) -> c_int;
+
+impl Double {
+    /// Opens the double at `path`: the same library that the runtime opens there.
+    ///
+    /// # Errors
+    /// `Engine` when it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let failed = |e| Error::new(ErrorKind::Engine, "no double of TensorRT").at(path.display()).caused_by(e);
+        // SAFETY: a library of ours, whose initialisers are those of the C++ runtime.
+        unsafe { Shared::new(path) }.map(Self).map_err(failed)
+    }
+
+    /// Has `executor` compute all passes from now on. It lives until the process ends.
+    ///
+    /// # Errors
+    /// `Engine` when the library is not the double.
+    pub fn execute(&self, executor: Executor) -> Result<()> {
+        type Set = unsafe extern "C" fn(*mut c_void, Run);
+        let failed = |e| Error::new(ErrorKind::Engine, "not the double of TensorRT").caused_by(e);
+        // SAFETY: the type is that of `fake.h`.
+        let set = unsafe { self.0.get::<Set>("fake_tensorrt_set_executor") }.map_err(failed)?;
+        let forever: *mut Executor = Box::leak(Box::new(executor));
+        // SAFETY: `run` takes what was leaked here, and nobody else has it; the double calls from one thread at a time.
+        unsafe { set(forever.cast(), run) };
+        Ok(())
+    }
+
+    /// A number that the double counts: objects given out and not freed (`fake_tensorrt_alive`), shapes compiled (`fake_tensorrt_compiled`).
+    ///
+    /// # Errors
+    /// `Engine` when the library is not the double.
+    pub fn count(&self, what: &str) -> Result<i32> {
+        let failed = |e| Error::new(ErrorKind::Engine, "not the double of TensorRT").at(what).caused_by(e);
+        // SAFETY: both functions have this type in `fake.h`.
+        let get = unsafe { self.0.get::<unsafe extern "C" fn() -> c_int>(what) }.map_err(failed)?;
+        // SAFETY: takes nothing, and gives a number.
+        Ok(unsafe { get() })
+    }
+}
+
+unsafe extern "C" fn run(user: *mut c_void, engine: *const c_char, tensors: *const FakeTensor, count: c_int) -> c_int {
+    // SAFETY: what `execute` leaked.
+    let executor = unsafe { &mut *user.cast::<Executor>() };
+    // SAFETY: the double gives a name that lives during the call.
+    let engine = unsafe { CStr::from_ptr(engine) }.to_string_lossy();
+    // SAFETY: the double gives `count` tensors that live during the call.
+    let tensors = unsafe { std::slice::from_raw_parts(tensors, usize::try_from(count).unwrap_or(0)) };
+    let mut seen = Vec::new();
+    for tensor in tensors {
+        if tensor.dtype != 0 {
+            return 0;
+        }
+        let rank = usize::try_from(tensor.rank).unwrap_or(0).min(tensor.dims.len());
+        let shape: Vec<usize> = tensor.dims[..rank].iter().map(|&len| usize::try_from(len).unwrap_or(0)).collect();
+        // SAFETY: the address is of the arena of a driver library that works in the host's memory, where `bind` proved room for the shape; tensors that are
+        // written lie apart from all others (`border::check`), and nobody else touches the arena while the stream works.
+        let data = unsafe { std::slice::from_raw_parts_mut(tensor.address.cast::<f32>(), shape.iter().product()) };
+        // SAFETY: as the engine's name.
+        let name = unsafe { CStr::from_ptr(tensor.name) }.to_string_lossy().into_owned();
+        seen.push(Tensor { name, shape, is_input: tensor.is_input != 0, data });
+    }
+    c_int::from(executor(&engine, &mut seen))
+}

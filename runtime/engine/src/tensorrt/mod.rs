@@ -1,0 +1,276 @@
+//! TensorRT and TensorRT-RTX, opened at run time: engines that `build_engines` made on the target, on the GPU's one stream, in the arena.
+//!
+//! A C++ shim with a C border (`../../tensorrt`) is compiled once for each set of the vendor's headers at hand; nothing of the vendor's is linked. The
+//! driver is looked for first, then the library, then its version, then the manifest's list of machines; only then is a runtime made, because a runtime
+//! without a driver dies. What was hashed is what is deserialised. Each bound shape has an execution context of its own, whose scratch memory is a region
+//! of the arena, and whose pass is one CUDA graph: `run` replays it, or enqueues, and does nothing else.
+//!
+//! What stands on what, and so is dropped in this order: context, engine, runtime, journal, the GPU's context. An engine's passes must be done before it is
+//! dropped: every fault of the ride and its end wait for the stream.
+
+#![expect(unsafe_code, reason = "calls the vendor's C++ classes through a shim of ours")]
+
+pub mod builder;
+#[cfg(feature = "double")]
+pub mod double;
+mod ffi;
+mod handles;
+mod journal;
+mod library;
+
+pub use library::{Library, headers};
+
+use crate::border;
+use crate::engine::{Binding, Engine, Io};
+use crate::folder::Folder;
+use crate::library as calls;
+use drivewam_core::bindings::Graph;
+use drivewam_core::config;
+use drivewam_core::manifest::{Capability, Dotted, EngineEntry, Family, GraphEntry, Machine};
+use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::Device;
+use drivewam_device::cuda::{CudaDevice, Graph as CudaGraph, Primary};
+use handles::{Context, Plan};
+use std::sync::Arc;
+
+/// What the library wants addresses of tensors to be multiples of.
+const ALIGNMENT: u64 = 256;
+
+/// An engine of one graph.
+#[derive(Debug)]
+pub struct TensorRt {
+    graph: Graph,
+    entry: GraphEntry,
+    options: config::TensorRt,
+    // Contexts go before the engine that they are of; each keeps it besides.
+    shapes: Vec<Shape>,
+    plan: Arc<Plan>,
+    /// Kernels that an earlier shape had compiled.
+    cache: Vec<u8>,
+    capability: Capability,
+}
+
+/// One bound shape.
+#[derive(Debug)]
+struct Shape {
+    context: Context,
+    /// Of the device whose memory the context points into.
+    device: u64,
+    pass: Option<CudaGraph>,
+}
+
+/// Compute capability of a GPU and what stands on it.
+fn machine(primary: &Primary, library: &Library) -> Machine {
+    Machine { family: library.family(), library: library.version(), capability: Dotted(primary.capability()) }
+}
+
+impl TensorRt {
+    /// Deserialises the engine of `graph`. Warm.
+    ///
+    /// # Errors
+    /// `Device` when there is no driver, or no such GPU; `Engine` when the library is missing, of another family or version than this program was built for,
+    /// or refuses the engine; `Manifest` when the folder holds no engine of `family` for this library and GPU, or the engine's tensors or profiles are
+    /// not the manifest's.
+    pub fn open(folder: &Folder, graph: Graph, family: Family, options: &config::TensorRt) -> Result<Self> {
+        let at = |e: Error| e.at(format!("graph {graph}")).at(family);
+        let parts = folder.parts(graph)?;
+        let (Some(built), Some(engine)) = (&folder.manifest().built, &parts.entry.engine) else {
+            return Err(at(Error::new(ErrorKind::Manifest, "the folder holds graphs, not engines")
+                .got(&parts.entry.file)
+                .wanted("engines: build_engines makes them on the target")));
+        };
+        let primary = Primary::retain(i32::try_from(options.gpu).unwrap_or(i32::MAX)).map_err(at)?;
+        let library = Library::open(family, options.library.as_deref()).map_err(at)?;
+        built.check(&machine(&primary, &library)).map_err(at)?;
+        let capability = Dotted(primary.capability());
+        let plan = calls::enter(|| Plan::load(library, primary, parts.content.as_slice())).map_err(at)?;
+        if let Some(bytes) = options.weight_budget_bytes {
+            plan.set_weight_budget(bytes).map_err(at)?;
+        }
+        agrees(graph, parts.entry, engine, &plan).map_err(at)?;
+        Ok(Self {
+            graph,
+            entry: parts.entry.clone(),
+            options: options.clone(),
+            shapes: Vec::new(),
+            plan: Arc::new(plan),
+            cache: Vec::new(),
+            capability,
+        })
+    }
+
+    fn at(&self, e: Error) -> Error {
+        e.at(format!("graph {}", self.graph)).at(self.plan.library().family())
+    }
+
+    /// A context for a checked `io`, with everything said but its graph.
+    fn tie(&self, io: &Io, device: &mut CudaDevice) -> Result<Context> {
+        let (n, s) = border::letters(&self.entry, io);
+        let profiles = self.entry.engine.as_ref().map(|e| e.profiles.as_slice()).unwrap_or_default();
+        let profile = if profiles.is_empty() { Some(0) } else { profiles.iter().position(|p| p.holds(n, s)) };
+        let profile = profile.and_then(|p| i32::try_from(p).ok()).ok_or_else(|| {
+            Error::new(ErrorKind::Manifest, "no optimization profile holds this shape")
+                .at("profiles")
+                .got(format!("N {n}, S {s}"))
+                .wanted(format!("one of {profiles:?}: build the engines for this configuration"))
+        })?;
+        let stream = device.stream()?;
+        let mut context = Context::new(&self.plan, &self.cache)?;
+        context.set_profile(profile, stream)?;
+        for tensor in &io.inputs {
+            context.set_shape(&tensor.name, &tensor.shape)?;
+        }
+        context.check_shapes()?;
+        for (tensor, is_input) in io.inputs.iter().map(|t| (t, true)).chain(io.outputs.iter().map(|t| (t, false))) {
+            let told = context.shape(&tensor.name)?;
+            if !told.iter().copied().eq(tensor.shape.iter().map(|&len| Some(len))) {
+                return Err(Error::new(ErrorKind::Engine, "the engine puts out another shape")
+                    .at(format!("{:?}", tensor.name))
+                    .got(format!("{told:?}"))
+                    .wanted(format!("{:?}", tensor.shape)));
+            }
+            let address = device.address(tensor.region)?;
+            if !address.is_multiple_of(ALIGNMENT) {
+                return Err(Error::new(ErrorKind::Usage, "a tensor at an address that the library does not take")
+                    .at(format!("{:?}", tensor.name))
+                    .got(format!("byte {} of the arena", tensor.region.offset()))
+                    .wanted(format!("a multiple of {ALIGNMENT}")));
+            }
+            context.set_address(&tensor.name, is_input, address)?;
+        }
+        let (wanted, scratch) = (context.scratch_bytes(), io.scratch);
+        let has = scratch.map_or(0, |region| region.bytes()) as u64;
+        if wanted > has {
+            return Err(Error::new(ErrorKind::Capacity, "a pass wants more work space than the plan has")
+                .at("engine.tensorrt.scratch_bytes")
+                .got(format!("{has} bytes"))
+                .wanted(format!("at least {wanted}")));
+        }
+        if let Some(scratch) = scratch {
+            context.set_scratch(device.address(scratch)?, has);
+        }
+        Ok(context)
+    }
+
+    /// Runs a new context until nothing is left to happen for the first time, and makes its pass a graph.
+    fn warm(&self, context: &mut Context, device: &mut CudaDevice) -> Result<Option<CudaGraph>> {
+        let stream = device.stream()?;
+        // SAFETY: `tie` set every address to a region of this device that is as long as the tensor, and this function waits.
+        unsafe { context.enqueue(stream) }?;
+        device.settle()?;
+        let compiled = context.cache()?;
+        // SAFETY: as above.
+        unsafe { context.enqueue(stream) }?;
+        device.settle()?;
+        if context.cache()? != compiled || !context.is_capturable(stream) {
+            return Err(Error::new(ErrorKind::Engine, "the engine would still compile kernels while it runs")
+                .wanted("an engine whose second pass compiles nothing"));
+        }
+        if !self.options.cuda_graphs {
+            return Ok(None);
+        }
+        // SAFETY: as above; the graph is replayed on this device alone (`run`).
+        let pass = device.record(|stream| unsafe { context.enqueue(stream) }).map_err(|e| e.at("capture of a pass"))?;
+        device.play(pass)?;
+        device.settle()?;
+        Ok(Some(pass))
+    }
+}
+
+/// Proves that the engine's border, profiles and scratch memory are the manifest's.
+fn agrees(graph: Graph, entry: &GraphEntry, engine: &EngineEntry, plan: &Plan) -> Result<()> {
+    let tensors = plan.tensors()?;
+    let side = |inputs: bool| tensors.iter().filter(|t| t.is_input == inputs).map(|t| t.reported.clone()).collect::<Vec<_>>();
+    border::agrees(graph, "input", &side(true), &entry.inputs)?;
+    border::agrees(graph, "output", &side(false), &entry.outputs)?;
+    let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at(format!("{:?}", entry.file));
+    if let Some(tensor) = tensors.iter().find(|t| !t.on_device) {
+        return Err(bad("a tensor that the engine wants on the host").at(format!("{:?}", tensor.reported.name)));
+    }
+    let profiles = usize::try_from(plan.profiles()).unwrap_or(0);
+    if profiles != engine.profiles.len().max(1) {
+        return Err(bad("another number of optimization profiles").got(profiles).wanted(engine.profiles.len().max(1)));
+    }
+    for (i, profile) in (0..).zip(&engine.profiles) {
+        for spec in &entry.inputs {
+            let told = plan.range(i, &spec.name)?;
+            for (which, told) in told.iter().enumerate() {
+                let wanted = spec.resolve(profile.n[which], profile.s[which]);
+                if !told.iter().copied().eq(wanted.iter().map(|&len| Some(len))) {
+                    return Err(bad("an optimization profile of another range")
+                        .at(format!("profile {i}: {:?}", spec.name))
+                        .got(format!("{told:?}"))
+                        .wanted(format!("{wanted:?}")));
+                }
+            }
+        }
+    }
+    match engine.scratch_bytes {
+        Some(bytes) if bytes != plan.scratch_bytes() => Err(bad("another need of work space").got(plan.scratch_bytes()).wanted(bytes)),
+        _ => Ok(()),
+    }
+}
+
+/// The device as a GPU. Allocates only on the way to an error.
+fn gpu(device: &mut dyn Device, graph: Graph) -> Result<&mut CudaDevice> {
+    if device.cuda().is_none() {
+        return Err(Error::new(ErrorKind::Device, "this engine computes on a GPU and cannot reach the device's memory")
+            .at(format!("graph {graph}"))
+            .got(device.describe()));
+    }
+    device.cuda().ok_or_else(|| Error::new(ErrorKind::Device, "the GPU is gone").at(format!("graph {graph}")))
+}
+
+impl Engine for TensorRt {
+    fn graph(&self) -> Graph {
+        self.graph
+    }
+
+    fn describe(&self) -> String {
+        let fusion = self.entry.engine.as_ref().map(|e| e.fusion.to_string()).unwrap_or_default();
+        format!(
+            "{} ({}), compute capability {}, {}, attention: {fusion}, {}",
+            self.plan.library(),
+            self.plan.library().path().display(),
+            self.capability,
+            self.entry.precision,
+            if self.options.cuda_graphs { "a CUDA graph a pass" } else { "enqueued" }
+        )
+    }
+
+    fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
+        border::check(self.graph, &self.entry, io)?;
+        if let Some(spec) = self.entry.outputs.iter().find(|spec| io.outputs.iter().all(|bound| bound.name != spec.name)) {
+            return Err(self.at(Error::new(ErrorKind::Usage, "an output is not bound").at(format!("{:?}", spec.name)).wanted(spec)));
+        }
+        let device = gpu(device, self.graph)?;
+        let made = calls::enter(|| {
+            let mut context = self.tie(io, device)?;
+            let pass = self.warm(&mut context, device)?;
+            Ok((context.cache()?, Shape { context, device: device.id(), pass }))
+        });
+        let (cache, shape) = made.map_err(|e| self.at(e))?;
+        self.cache = cache;
+        self.shapes.push(shape);
+        Ok(Binding(self.shapes.len() - 1))
+    }
+
+    fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
+        let graph = self.graph;
+        let shape = self.shapes.get_mut(binding.0).ok_or_else(|| border::foreign(graph, binding))?;
+        let device = gpu(device, graph)?;
+        if device.id() != shape.device {
+            return Err(Error::new(ErrorKind::Usage, "a binding of another device").at(format!("graph {graph}")));
+        }
+        let done = calls::enter(|| match shape.pass {
+            Some(pass) => device.play(pass),
+            None => {
+                let stream = device.stream()?;
+                // SAFETY: `tie` set every address to a region of this very device (its number was just compared), as long as the tensor; the device is
+                // alive, and orders all that touches its arena on this stream.
+                unsafe { shape.context.enqueue(stream) }
+            }
+        });
+        done.map_err(|e| self.at(e))
+    }
+}

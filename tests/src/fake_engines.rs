@@ -1,0 +1,145 @@
+//! Folders of engines for the TensorRT without a GPU: the shipped manifest, with a text (`runtime/engine/tensorrt/fake/plan.h`) in the place of each engine.
+
+use drivewam_core::bindings::{Axis, Graph, Letter, TensorSpec};
+use drivewam_core::dtype::DType;
+use drivewam_core::manifest::{
+    Built, Compatible, Dotted, EngineEntry, FILE_NAME, Family, FileEntry, Flags, Fusion, GraphEntry, Manifest, Profile, Role, Version,
+};
+use drivewam_device::cuda::cubins::hex_sha256;
+use drivewam_engine::Folder;
+use drivewam_engine::folder::Trust;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+/// A folder before it is written.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// Vouches for `files` once it is written.
+    pub manifest: Manifest,
+    /// Every file, by name.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// What the double says that it is.
+pub fn version(family: Family) -> Version {
+    match family {
+        Family::Tensorrt => Dotted([11, 4, 0]),
+        Family::TensorrtRtx => Dotted([1, 7, 1]),
+    }
+}
+
+/// Work space that every engine asks for.
+pub const SCRATCH_BYTES: u64 = 4096;
+
+impl Made {
+    /// The shipped graphs as engines of `family`, for passes of the shipped configuration.
+    pub fn new(family: Family) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engines/tiny");
+        let folder = Folder::open(&root, &Trust::default(), None).unwrap();
+        let mut manifest = folder.manifest().clone();
+        let content = |name: &str| folder.content(name).unwrap().as_slice().to_vec();
+        let test = manifest.self_test.clone().unwrap().file;
+        let mut files: BTreeMap<_, _> =
+            [manifest.commands.file.clone(), test].into_iter().map(|name| (name.clone(), content(&name))).collect();
+        let capability = Dotted([9, 0]);
+        manifest.target = "a test".into();
+        manifest.built = Some(Built {
+            family,
+            library: version(family),
+            driver: None,
+            gpu: None,
+            source_sha256: folder.manifest_sha256().to_owned(),
+            flags: Flags {
+                optimization_level: 3,
+                tf32: false,
+                version_compatible: false,
+                hardware_compatible: false,
+                weight_streaming: false,
+                workspace_bytes: 0,
+            },
+            compatible: Compatible { compute_capabilities: vec![capability], library_from: version(family), library_to: version(family) },
+        });
+        let model = manifest.model.clone();
+        let s = 112 + 32 + model.video_tokens();
+        let passes = [model.video_tokens(), model.action_tokens(), model.packed_tokens()];
+        for (graph, entry) in &mut manifest.graphs {
+            let profiles: Vec<Profile> = match graph {
+                Graph::Dit => passes.map(|n| Profile { n: [n; 3], s: [s; 3] }).to_vec(),
+                _ => Vec::new(),
+            };
+            entry.engine = Some(EngineEntry {
+                onnx_sha256: folder.manifest().files[&entry.file].sha256.clone(),
+                weight_bytes: 0,
+                profiles,
+                scratch_bytes: Some(SCRATCH_BYTES),
+                fusion: Fusion::Unknown,
+                layers: None,
+                build_seconds: 0.0,
+            });
+            (entry.file, entry.weights) = (format!("{graph}.engine"), Vec::new());
+            files.insert(entry.file.clone(), plan(*graph, entry, version(family)).into_bytes());
+        }
+        Self { manifest, files }
+    }
+
+    /// The text of an engine, to be spoilt.
+    pub fn plan(&mut self, graph: Graph) -> &mut Vec<u8> {
+        let file = &self.manifest.graphs[&graph].file;
+        self.files.get_mut(file).unwrap()
+    }
+
+    /// Replaces words of an engine's text.
+    pub fn replace(&mut self, graph: Graph, from: &str, to: &str) {
+        let text = String::from_utf8(self.plan(graph).clone()).unwrap();
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        *self.plan(graph) = text.replacen(from, to, 1).into_bytes();
+    }
+
+    /// Writes the folder; the manifest vouches for what is in `files`, whatever it said.
+    pub fn write(mut self, folder: &Path) {
+        std::fs::create_dir_all(folder).unwrap();
+        self.manifest.files.clear();
+        for (name, content) in &self.files {
+            std::fs::write(folder.join(name), content).unwrap();
+            let role = match name.as_str() {
+                name if name.ends_with(".engine") => Role::Engine,
+                name if *name == self.manifest.commands.file => Role::Commands,
+                _ => Role::SelfTest,
+            };
+            let entry = FileEntry { sha256: hex_sha256(content), bytes: content.len() as u64, role };
+            self.manifest.files.insert(name.clone(), entry);
+        }
+        std::fs::write(folder.join(FILE_NAME), serde_saphyr::to_string(&self.manifest).unwrap()).unwrap();
+    }
+}
+
+/// An engine as the double reads it.
+fn plan(graph: Graph, entry: &GraphEntry, version: Version) -> String {
+    let mut text = format!("fake plan 1\nname {graph}\nversion {version}\n");
+    let axes = |spec: &TensorSpec| -> String {
+        spec.shape.iter().map(|axis| if let Axis::Fixed(len) = axis { format!(" {len}") } else { " -1".into() }).collect()
+    };
+    for (side, specs) in [("in", &entry.inputs), ("out", &entry.outputs)] {
+        for spec in specs {
+            assert_eq!(spec.dtype, DType::F32);
+            let _ = writeln!(text, "tensor {} {side} f32{}", spec.name, axes(spec));
+        }
+    }
+    for profile in entry.engine.iter().flat_map(|engine| &engine.profiles) {
+        text.push_str("profile\n");
+        for spec in entry.inputs.iter().filter(|spec| spec.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_)))) {
+            let of = |which: usize| -> String {
+                let len = |axis: &Axis| match axis {
+                    Axis::Fixed(len) => *len,
+                    Axis::Dynamic(Letter::N) => profile.n[which],
+                    Axis::Dynamic(Letter::S) => profile.s[which],
+                };
+                spec.shape.iter().map(|axis| format!(" {}", len(axis))).collect()
+            };
+            let _ = writeln!(text, "range {}{} |{} |{}", spec.name, of(0), of(1), of(2));
+        }
+    }
+    let _ = writeln!(text, "scratch {SCRATCH_BYTES}\nweights 0\nlayers {{\"Layers\": []}}\nend");
+    text
+}

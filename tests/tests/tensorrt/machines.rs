@@ -1,0 +1,136 @@
+//! Machines on which nothing can be loaded, or things go wrong while it works: each is said, and nothing is tried in its place.
+
+use super::ride::{drive, on_gpu, real_graphs, warm};
+use super::{Case, home, library};
+use drivewam_core::manifest::Family;
+use drivewam_core::{Error, ErrorKind};
+use drivewam_engine::tensorrt::double::Double;
+use drivewam_engine::tensorrt::{Library, headers};
+use drivewam_tests::fake_engines::Made;
+
+const RTX: Family = Family::TensorrtRtx;
+
+pub(crate) const CASES: [Case; 19] = [
+    Case {
+        name: "a driver that is too old",
+        machine: &[("FAKE_CUDA_VERSION", "11080")],
+        body: || refused(&["driver is too old", "CUDA 11.8"]),
+    },
+    Case { name: "no GPU", machine: &[("FAKE_CUDA_COUNT", "0")], body: || refused(&["no such GPU", "got 0"]) },
+    Case {
+        name: "a GPU that the kernels are not for",
+        machine: &[("FAKE_CUDA_CAPABILITY", "86")],
+        body: || refused(&["no kernels for this device", "sm_86"]),
+    },
+    Case {
+        name: "a library of an older minor than the headers",
+        machine: &[("FAKE_TENSORRT_VERSION", "10600")],
+        body: || refused(&["older than the headers", "1.6.0", "1.7.1"]),
+    },
+    Case {
+        name: "a library of another major",
+        machine: &[("FAKE_TENSORRT_VERSION", "20000")],
+        body: || refused(&["not built for this major version", "2.0.0"]),
+    },
+    Case {
+        name: "a newer library than the engines",
+        machine: &[("FAKE_TENSORRT_VERSION", "10800")],
+        body: || refused(&["built.compatible.library", "1.8.0", "1.7.1 to 1.7.1", "build the engines"]),
+    },
+    Case { name: "a library of the other family", machine: &[], body: other_family },
+    Case { name: "a library that is none", machine: &[], body: no_library },
+    Case { name: "no runtime", machine: &[("FAKE_TENSORRT_NO_RUNTIME", "1")], body: || refused(&["gives no runtime"]) },
+    Case { name: "no context", machine: &[("FAKE_TENSORRT_NO_CONTEXT", "1")], body: || refused(&["gives no execution context"]) },
+    Case {
+        name: "the first pass fails",
+        machine: &[("FAKE_TENSORRT_FAIL_ENQUEUE", "1")],
+        body: || refused(&["the pass failed to start", "enqueue failed: vae_encode_first"]),
+    },
+    Case {
+        name: "a pass cannot be captured",
+        machine: &[("FAKE_TENSORRT_FAIL_CAPTURE", "1")],
+        body: || refused(&["capture of a pass", "failed to start"]),
+    },
+    Case {
+        name: "a pass that would compile in the ride",
+        machine: &[("FAKE_TENSORRT_NOT_CAPTURABLE", "1")],
+        body: || refused(&["would still compile"]),
+    },
+    Case {
+        name: "a graph that allocates",
+        machine: &[("FAKE_CUDA_NODE_KIND", "10")],
+        body: || refused(&["a graph that allocates", "memory: 1"]),
+    },
+    Case {
+        name: "shapes that need more than the engine said",
+        machine: &[("FAKE_TENSORRT_WRONG_SCRATCH", "1")],
+        body: || refused(&["more work space than the plan has", "engine.tensorrt.scratch_bytes", "4096", "4352"]),
+    },
+    Case {
+        name: "outputs that are no numbers",
+        machine: &[("FAKE_TENSORRT_NAN", "1")],
+        body: || refused(&["self-test", "vae_encode_first", "NaN"]),
+    },
+    Case { name: "a warning is no fault", machine: &[("FAKE_TENSORRT_WARN", "1")], body: || drop(fresh().unwrap()) },
+    Case { name: "a pass fails in the ride", machine: &[("FAKE_TENSORRT_FAIL_ENQUEUE", "100")], body: fails_in_the_ride },
+    Case { name: "the device is lost in the ride", machine: &[("FAKE_CUDA_FAIL_LAUNCH", "100")], body: lost_in_the_ride },
+];
+
+/// A ride on the shipped graphs, computed for real.
+fn fresh() -> drivewam_core::Result<drivewam::Ride> {
+    let folder = tempfile::tempdir().unwrap();
+    Made::new(RTX).write(folder.path());
+    Double::open(&library(RTX))?.execute(real_graphs())?;
+    warm(on_gpu(RTX, folder.path(), "{}"))
+}
+
+fn says(error: &Error, words: &[&str]) {
+    let text = error.to_string();
+    println!("    {text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing in {text:?}");
+    }
+}
+
+fn refused(words: &[&str]) {
+    says(&fresh().unwrap_err(), words);
+}
+
+/// Breaks if the vtables of one family are called with the other's.
+fn other_family() {
+    for (asked, given) in [(RTX, Family::Tensorrt), (Family::Tensorrt, RTX)] {
+        let error = Library::open(asked, Some(&library(given).display().to_string())).unwrap_err();
+        says(&error, &["engine.tensorrt.library", "of the other family"]);
+    }
+    assert_eq!(headers().len(), 2, "{:?}", headers());
+}
+
+fn no_library() {
+    let at = |name: &str| home().join(name).display().to_string();
+    says(&Library::open(RTX, Some(&at("nothing.so"))).unwrap_err(), &["no library of TensorRT-RTX", "nothing.so", "DRIVEWAM_TENSORRT"]);
+    std::fs::write(home().join("text.so"), "no library").unwrap();
+    says(&Library::open(RTX, Some(&at("text.so"))).unwrap_err(), &["text.so"]);
+    says(&Library::open(RTX, Some(&at("libcuda.so"))).unwrap_err(), &["lacks an entry point", "getInferLibMajorVersion"]);
+}
+
+/// Passes that fail after Warm: the ride says so, the guard answers, and the next rollout goes on.
+fn fails_in_the_ride() {
+    let folder = tempfile::tempdir().unwrap();
+    Made::new(Family::Tensorrt).write(folder.path());
+    Double::open(&library(Family::Tensorrt)).unwrap().execute(real_graphs()).unwrap();
+    let config = on_gpu(Family::Tensorrt, folder.path(), "{engine: {tensorrt: {cuda_graphs: false}}}");
+    let mut ride = warm(config).unwrap();
+    let error = drive(&mut ride, 4).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Engine);
+    says(&error, &["the pass failed to start", "enqueue failed"]);
+    assert!(ride.outcome().is_some(), "the guard did not answer");
+}
+
+/// Breaks if a ride goes on, in silence, on a device whose context is gone.
+fn lost_in_the_ride() {
+    let mut ride = fresh().unwrap();
+    let error = drive(&mut ride, 4).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Device);
+    says(&error, &["CUDA_ERROR_ILLEGAL_ADDRESS"]);
+    says(&ride.device().settle().unwrap_err(), &["lost"]);
+}

@@ -1,0 +1,194 @@
+//! What is to be built: shapes, limits and an estimate of memory, before anything starts.
+
+use crate::component::Done;
+use anyhow::{Context, Result, bail};
+use drivewam_core::bindings::{Axis, Graph};
+use drivewam_core::config::{Build, Config};
+use drivewam_core::manifest::{Family, Fusion, GraphEntry, Manifest, Profile};
+use drivewam_engine::folder::weight_bytes;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Memory of a builder that has built nothing yet, bytes: measured with TensorRT-RTX 1.7 on a graph without weights, and rounded up.
+const BUILDER_BYTES: u64 = 600 << 20;
+/// Copies of the weights that are alive at once at a build's worst: the parser's, the builder's two, the serialised engine. Measured: see docs/engines.md.
+const WEIGHT_COPIES: u64 = 4;
+/// Space that an engine may take beside its weights: code of each GPU and profile.
+const CODE_BYTES: u64 = 24 << 20;
+
+/// All that is to be built.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) source: PathBuf,
+    pub(crate) manifest: Manifest,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) family: Family,
+    pub(crate) build: Build,
+}
+
+/// One graph.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) graph: Graph,
+    pub(crate) entry: GraphEntry,
+    pub(crate) onnx: PathBuf,
+    pub(crate) onnx_sha256: String,
+    pub(crate) weight_bytes: u64,
+    pub(crate) profiles: Vec<Profile>,
+    /// GPUs that code is made for.
+    gpus: u64,
+}
+
+/// What a component's process may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) memory_bytes: u64,
+    pub(crate) time: Duration,
+}
+
+impl Plan {
+    /// Plans the graphs `only`, or all.
+    pub(crate) fn new(config: &Config, family: Family, source: &Path, manifest: Manifest, only: &[Graph]) -> Result<Self> {
+        if let Some(built) = &manifest.built {
+            bail!(
+                "{source:?}: engines that {} {} built, wanted the exported graphs that they were built from",
+                built.family,
+                built.library
+            );
+        }
+        if manifest.self_test.is_none() {
+            bail!("{source:?}: has no self-test, and engines that cannot be tested are not built: export the graphs anew");
+        }
+        let model = &config.model;
+        let (video, action, tail) = config.slots();
+        let s = video + action + tail;
+        let fixed = |n: usize| Profile { n: [n; 3], s: [s; 3] };
+        // A profile for each pass of the ride: kernels are chosen for exactly these shapes.
+        let passes = [model.video_tokens(), model.action_tokens(), model.packed_tokens()];
+        let mut jobs = Vec::new();
+        for graph in Graph::ALL.into_iter().filter(|graph| only.is_empty() || only.contains(graph)) {
+            let Some(entry) = manifest.graphs.get(&graph) else {
+                if only.is_empty() {
+                    continue;
+                }
+                bail!("{source:?}: has no graph {graph}");
+            };
+            let is_dynamic = entry.inputs.iter().any(|t| t.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_))));
+            let onnx = source.join(&entry.file);
+            let content = std::fs::read(&onnx).with_context(|| format!("{onnx:?}"))?;
+            jobs.push(Job {
+                graph,
+                entry: entry.clone(),
+                weight_bytes: weight_bytes(&content).map_err(|e| e.at(format!("{onnx:?}")))?,
+                onnx_sha256: manifest.files[&entry.file].sha256.clone(),
+                onnx,
+                profiles: if is_dynamic { passes.map(fixed).to_vec() } else { Vec::new() },
+                gpus: config.build.compute_capabilities.len().max(1) as u64,
+            });
+        }
+        if jobs.is_empty() {
+            bail!("{source:?}: has no graph to build");
+        }
+        Ok(Self { source: source.to_owned(), manifest, jobs, family, build: config.build.clone() })
+    }
+
+    /// What would be built, for people.
+    pub(crate) fn table(&self, out: &Path) -> String {
+        let mut text = String::new();
+        let _ = writeln!(text, "{} from {:?} to {out:?}", self.family, self.source);
+        let _ = writeln!(text, "GPUs       {}", self.gpus());
+        let _ = writeln!(text, "{:<18} {:<9} {:>12} {:>14}  profiles (N over S)", "graph", "precision", "weights", "needs about");
+        for job in &self.jobs {
+            let _ = writeln!(
+                text,
+                "{:<18} {:<9} {:>12} {:>14}  {}",
+                job.graph.as_str(),
+                job.entry.precision,
+                mib(job.weight_bytes),
+                mib(job.estimate()),
+                profiles(&job.profiles)
+            );
+        }
+        let _ = writeln!(text, "free memory {}", free_bytes().map_or("unknown".to_owned(), mib));
+        text
+    }
+
+    /// The same for programs.
+    pub(crate) fn json(&self, out: &Path) -> serde_json::Value {
+        let jobs: Vec<_> = self
+            .jobs
+            .iter()
+            .map(|job| {
+                serde_json::json!({"graph": job.graph, "onnx": job.onnx, "precision": job.entry.precision, "weight_bytes": job.weight_bytes,
+                    "estimate_bytes": job.estimate(), "profiles": job.profiles})
+            })
+            .collect();
+        serde_json::json!({"family": self.family, "source": self.source, "out": out, "build": self.build, "free_bytes": free_bytes(), "graphs": jobs})
+    }
+
+    fn gpus(&self) -> String {
+        let all: Vec<_> = self.build.compute_capabilities.iter().map(ToString::to_string).collect();
+        if all.is_empty() { "that of this machine".to_owned() } else { all.join(", ") }
+    }
+}
+
+impl Job {
+    /// Memory that the build will about take, bytes.
+    pub(crate) fn estimate(&self) -> u64 {
+        BUILDER_BYTES + WEIGHT_COPIES * self.weight_bytes
+    }
+
+    /// What is built, in a line.
+    pub(crate) fn words(&self) -> String {
+        format!("{} of weights, {}, {}", mib(self.weight_bytes), self.entry.precision, profiles(&self.profiles))
+    }
+
+    /// Limits of the component's process.
+    ///
+    /// # Errors
+    /// When the estimate is above what is free, or above the configured limit.
+    pub(crate) fn limits(&self, build: &Build) -> Result<Limits> {
+        let memory_bytes = if build.memory_bytes > 0 { build.memory_bytes } else { free_bytes().map_or(u64::MAX, |free| free / 10 * 9) };
+        if self.estimate() > memory_bytes {
+            bail!(
+                "graph {}: not begun: the build takes about {}, and may take {} (build.memory_bytes; by default nine tenths of what is free)",
+                self.graph,
+                mib(self.estimate()),
+                mib(memory_bytes)
+            );
+        }
+        Ok(Limits { memory_bytes, time: Duration::from_secs(build.time_limit_s) })
+    }
+
+    /// Holds what was built against what was asked for.
+    ///
+    /// # Errors
+    /// An engine that holds its weights more than once; one none of whose attention blocks became one kernel.
+    pub(crate) fn check(&self, done: &Done, allow_unfused: bool) -> Result<()> {
+        let most = self.weight_bytes + self.weight_bytes / 8 + CODE_BYTES * self.gpus * self.profiles.len().max(1) as u64;
+        if done.bytes > most {
+            bail!("the engine has {}, wanted at most {}: do its profiles hold copies of the weights?", mib(done.bytes), mib(most));
+        }
+        if done.fusion == Fusion::Fused(0) && !allow_unfused {
+            bail!("no attention block became one kernel: see {:?}; --allow-unfused takes the engine all the same", done.layers);
+        }
+        Ok(())
+    }
+}
+
+/// Memory that the system could give away.
+fn free_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+}
+
+pub(crate) fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}
+
+fn profiles(all: &[Profile]) -> String {
+    let words: Vec<String> = all.iter().map(|p| format!("{} over {}", p.n[1], p.s[1])).collect();
+    if words.is_empty() { "one shape".to_owned() } else { words.join(", ") }
+}

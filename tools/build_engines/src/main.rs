@@ -1,0 +1,184 @@
+//! `build_engines`: builds the engines of a target from exported graphs, and writes the manifest that vouches for them.
+
+#![forbid(unsafe_code)]
+
+mod component;
+mod folder;
+mod fusion;
+mod job;
+mod sign;
+mod watch;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use drivewam::load_config;
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::{Config, EngineKind, Layer};
+use drivewam_core::manifest::Family;
+use drivewam_engine::{Folder, Trust};
+use indicatif::{ProgressBar, ProgressStyle};
+use job::{Job, Plan};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Builds engines with TensorRT's or TensorRT-RTX's builder, each in a process of its own with a memory and a time limit; what was built is kept when a later one fails.
+///
+/// The old folder stays valid until the new one is whole, and is then replaced in one step. TensorRT builds for the GPU of this machine; TensorRT-RTX for the
+/// compute capabilities of the target, and needs no GPU.
+#[derive(Debug, Parser)]
+#[command(name = "build_engines", version)]
+struct Args {
+    /// Configuration whose `engine.folder` holds the exported graphs, and whose sizes the engines shall run.
+    config: PathBuf,
+    /// The target: a YAML with `target:`, `engine:` and `build:`, or the name of one in the folder target/ beside CONFIG.
+    #[arg(long, value_name = "T")]
+    target: String,
+    /// Folder to write; without it engines/T beside the graphs' folder.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Folder of the graphs, in the place of the configuration's.
+    #[arg(long, value_name = "DIR")]
+    graphs: Option<PathBuf>,
+    /// A graph to build; may be given again. Without it: every graph of the folder.
+    #[arg(long = "graph", value_name = "NAME")]
+    only: Vec<String>,
+    /// Overrides one key, for example --set build.optimization_level=5; may be given again.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Sign the manifest with this ed25519 private key (PEM, as `openssl genpkey -algorithm ed25519` writes it).
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
+    /// Take an engine none of whose attention blocks became one kernel.
+    #[arg(long)]
+    allow_unfused: bool,
+    /// Let the library's parser read every graph, and build nothing.
+    #[arg(long, conflicts_with = "dry_run")]
+    parse_only: bool,
+    /// Say what would be built, and build nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into()))
+        .without_time()
+        .init();
+    let done = if std::env::args_os().nth(1).is_some_and(|word| word == component::WORD) { component::run() } else { run(&Args::parse()) };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("build_engines: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let (config, name) = configuration(args)?;
+    let family = match config.engine.kind {
+        EngineKind::Tensorrt => Family::Tensorrt,
+        EngineKind::TensorrtRtx => Family::TensorrtRtx,
+        other => bail!("{}: engine.kind: got {other:?}, wanted tensorrt or tensorrt_rtx: nobody builds engines for another", args.target),
+    };
+    let key = args.sign.as_deref().map(sign::read).transpose()?;
+    let source = PathBuf::from(&config.engine.folder);
+    let out = args.out.clone().unwrap_or_else(|| source.with_file_name(&name));
+    let only = args.only.iter().map(|word| graph(word)).collect::<Result<Vec<_>>>()?;
+    let bar = bar(args.json)?;
+    bar.set_message("checking the graphs");
+    let mut told = |done: u64, all: u64| {
+        bar.set_length(all);
+        bar.set_position(done);
+    };
+    let report = Folder::verify(&source, &Trust::of(&config.vehicle)?, Some(&mut told));
+    if !report.is_whole() {
+        return Err(report.into_first_fault().map_or_else(|| anyhow::anyhow!("{source:?}: not whole"), Into::into));
+    }
+    let manifest = report.manifest?;
+    manifest.check_model(&config.model)?;
+    bar.finish_and_clear();
+    let plan = Plan::new(&config, family, &source, manifest, &only)?;
+    let mut stdout = std::io::stdout().lock();
+    if args.dry_run {
+        if args.json {
+            writeln!(stdout, "{}", plan.json(&out))?;
+        } else {
+            write!(stdout, "{}", plan.table(&out))?;
+        }
+        return Ok(());
+    }
+    let request = |job: &Job, engine: &Path| component::request(&config, family, job, engine, args.parse_only, &folder::timing_cache(&out));
+    if args.parse_only {
+        for job in &plan.jobs {
+            watch::component(&request(job, Path::new("")), &job.limits(&config.build)?, &bar)?;
+            writeln!(stdout, "{:<18} accepted by {}", job.graph.as_str(), component::library(family, &config)?)?;
+        }
+        return Ok(());
+    }
+    let mut work = folder::Work::begin(&out, &plan, &component::library(family, &config)?)?;
+    for job in &plan.jobs {
+        if !args.json {
+            eprintln!("{:<18} {}", job.graph.as_str(), job.words());
+        }
+        if work.take_known(job)? {
+            continue;
+        }
+        let limits = job.limits(&config.build)?;
+        let done = watch::component(&request(job, &work.aside(job)), &limits, &bar).with_context(|| format!("graph {}", job.graph))?;
+        job.check(&done, args.allow_unfused).with_context(|| format!("graph {}", job.graph))?;
+        work.keep(job, done)?;
+    }
+    bar.finish_and_clear();
+    let written = work.finish(&config, &plan, &name, key.as_ref())?;
+    if args.json {
+        writeln!(stdout, "{}", serde_json::to_string_pretty(&written)?)?;
+    } else {
+        write!(stdout, "{written}")?;
+    }
+    Ok(())
+}
+
+/// The configuration with the target's layers and the overrides on top, and the target's name.
+fn configuration(args: &Args) -> Result<(Config, String)> {
+    let beside = args.config.parent().unwrap_or(Path::new("")).join("target").join(format!("{}.yaml", args.target));
+    let path = [PathBuf::from(&args.target), beside.clone()]
+        .into_iter()
+        .find(|path| path.is_file())
+        .with_context(|| format!("--target {:?}: neither a file, nor is there {beside:?}", args.target))?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("--target {path:?}"))?;
+    let mut layers = vec![Layer { name: path.display().to_string(), text }];
+    for text in &args.set {
+        let (key, value) = text.split_once('=').with_context(|| format!("--set {text:?}: wanted KEY=VALUE"))?;
+        let yaml = key.rsplit('.').fold(value.to_owned(), |inner, part| format!("{{{part}: {inner}}}"));
+        layers.push(Layer { name: format!("--set {text}"), text: yaml });
+    }
+    if let Some(folder) = &args.graphs {
+        layers.push(Layer { name: "--graphs".to_owned(), text: serde_json::json!({"engine": {"folder": folder}}).to_string() });
+    }
+    let mut config = load_config(&args.config, &layers)?;
+    if let Ok(plain) = Path::new(&config.engine.folder).canonicalize() {
+        config.engine.folder = plain.display().to_string();
+    }
+    let name = config.target.name.clone();
+    Ok((config, name))
+}
+
+fn graph(word: &str) -> Result<Graph> {
+    let known = Graph::ALL.map(Graph::as_str);
+    Graph::ALL
+        .into_iter()
+        .find(|graph| graph.as_str() == word)
+        .with_context(|| format!("--graph: got {word:?}, wanted one of {}", known.join(", ")))
+}
+
+fn bar(json: bool) -> Result<ProgressBar> {
+    let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(1) };
+    bar.set_style(ProgressStyle::with_template("{bar:40} {msg} {elapsed}")?);
+    Ok(bar)
+}
