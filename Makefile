@@ -38,8 +38,20 @@ $(VENV)/ready: export/pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps $(TENSORRT)
 	touch $@
 
-# The paper's codec class with random weights, which a test runs in the embedded engine.
-fixtures: $(WAN)/manifest.yaml
+# The paper's codec class with random weights, which a test runs in the embedded engine; the small policy in half precision and two layers of the paper's
+# width, which TensorRT-RTX builds.
+fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml target/wide/manifest.yaml
+
+EXPORT := $(VENV)/bin/python -m drivewam_export.onnx_graphs.export
+EXPORTER := $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/*/*.py)
+
+target/tiny-%/manifest.yaml: $(EXPORTER) engines/tiny/manifest.yaml
+	mkdir -p target
+	$(EXPORT) --config configs/model/tiny.yaml --checkpoint engines/tiny --precision $* --out target/tiny-$*
+
+target/wide/manifest.yaml: $(EXPORTER) configs/model/drivewam-5b.yaml
+	mkdir -p target
+	$(EXPORT) --config configs/model/drivewam-5b.yaml --layers 2 --graphs dit,context_text,context_ego --precision f16 --checkpoint random:0 --out target/wide
 
 $(WAN)/manifest.yaml: $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/onnx_graphs/*.py)
 	mkdir -p target
@@ -62,4 +74,4 @@ bench: setup $(MIDDLE)/manifest.yaml
 
 $(MIDDLE)/manifest.yaml: $(VENV)/ready configs/model/middle.yaml
 	mkdir -p target/bench
-	$(VENV)/bin/python -m drivewam_export.onnx_graphs.export --config configs/model/middle.yaml --checkpoint random:0 --out $(MIDDLE)
+	$(EXPORT) --config configs/model/middle.yaml --checkpoint random:0 --out $(MIDDLE)

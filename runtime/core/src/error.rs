@@ -133,11 +133,8 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|s| s as &(dyn std::error::Error + 'static))
-    }
-}
+// Without a `source`: the message tells the cause, and whoever prints a chain would tell it twice.
+impl std::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {
@@ -148,5 +145,13 @@ mod tests {
         let e = Error::new(ErrorKind::Manifest, "wrong shape").at("tensor \"tokens\"").at("graph \"dit\"").got("[N, 95]").wanted("[N, 96]");
         assert_eq!(e.to_string(), "manifest error at graph \"dit\": tensor \"tokens\": wrong shape (got [N, 95], wanted [N, 96])");
         assert_eq!(e.kind(), ErrorKind::Manifest);
+    }
+
+    /// Breaks if a cause is told twice by whoever prints a chain of errors.
+    #[test]
+    fn a_cause_is_told_once() {
+        let e = Error::new(ErrorKind::Io, "cannot be read").caused_by(std::io::Error::other("the disk burns"));
+        assert_eq!(e.to_string(), "io error: cannot be read: the disk burns");
+        assert!(std::error::Error::source(&e).is_none());
     }
 }

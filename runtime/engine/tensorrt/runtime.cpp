@@ -45,6 +45,15 @@ void* runtime(void* create, drivewam_log log) {
 
 void runtime_free(void* runtime) { delete static_cast<Runtime*>(runtime); }
 
+int32_t header(void* runtime, void const* plan, size_t bytes, uint64_t* diagnostics) {
+#if SHIM_RTX
+    return static_cast<int32_t>(static_cast<Runtime*>(runtime)->runtime->getEngineValidity(plan, static_cast<int64_t>(bytes), diagnostics));
+#else
+    (void)runtime, (void)plan, (void)bytes, (void)diagnostics;
+    return -1;
+#endif
+}
+
 void* engine(void* runtime, void const* plan, size_t bytes) { return static_cast<Runtime*>(runtime)->runtime->deserializeCudaEngine(plan, bytes); }
 void engine_free(void* engine) { delete engine_of(engine); }
 int32_t tensor_count(void* engine) { return engine_of(engine)->getNbIOTensors(); }
@@ -158,7 +167,7 @@ int32_t save_cache(void* context, drivewam_sink sink) {
 extern "C" drivewam_api const SHIM;
 extern "C" drivewam_api const SHIM = {
     SHIM_RTX, NV_TENSORRT_MAJOR, NV_TENSORRT_MINOR, NV_TENSORRT_PATCH,
-    shim::SHIM::runtime, shim::SHIM::runtime_free,
+    shim::SHIM::runtime, shim::SHIM::runtime_free, shim::SHIM::header,
     shim::SHIM::engine, shim::SHIM::engine_free, shim::SHIM::tensor_count, shim::SHIM::tensor, shim::SHIM::profile_count, shim::SHIM::profile_shape,
     shim::SHIM::scratch_bytes, shim::SHIM::streamable_bytes, shim::SHIM::set_weight_budget, shim::SHIM::information,
     shim::SHIM::context, shim::SHIM::context_free, shim::SHIM::set_profile, shim::SHIM::set_shape, shim::SHIM::shape, shim::SHIM::set_address,

@@ -70,6 +70,8 @@ struct drivewam_api {
     void* (*runtime)(void* create, struct drivewam_log log);
     void (*runtime_free)(void* runtime);
 
+    // What the first bytes of a plan say: 0 valid here, 1 valid but slower, 2 not (`diagnostics` says why), -1 the family cannot tell.
+    int32_t (*header)(void* runtime, const void* plan, size_t bytes, uint64_t* diagnostics);
     void* (*engine)(void* runtime, const void* plan, size_t bytes);
     void (*engine_free)(void* engine);
     int32_t (*tensor_count)(void* engine);

@@ -10,7 +10,7 @@ use drivewam_tests::fake_engines::Made;
 
 const RTX: Family = Family::TensorrtRtx;
 
-pub(crate) const CASES: [Case; 19] = [
+pub(crate) const CASES: [Case; 20] = [
     Case {
         name: "a driver that is too old",
         machine: &[("FAKE_CUDA_VERSION", "11080")],
@@ -39,6 +39,11 @@ pub(crate) const CASES: [Case; 19] = [
     },
     Case { name: "a library of the other family", machine: &[], body: other_family },
     Case { name: "a library that is none", machine: &[], body: no_library },
+    Case {
+        name: "an engine whose first bytes speak against the GPU",
+        machine: &[("FAKE_TENSORRT_NOT_FOR_THIS_GPU", "1")],
+        body: || refused(&["by its first bytes", "not for this compute capability"]),
+    },
     Case { name: "no runtime", machine: &[("FAKE_TENSORRT_NO_RUNTIME", "1")], body: || refused(&["gives no runtime"]) },
     Case { name: "no context", machine: &[("FAKE_TENSORRT_NO_CONTEXT", "1")], body: || refused(&["gives no execution context"]) },
     Case {

@@ -64,12 +64,15 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    // The library's errors are in the message of what failed; RUST_LOG=tensorrt=info shows all that it says.
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into()))
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_unset| "off".into()))
+        .with_ansi(false)
         .without_time()
         .init();
-    let done = if std::env::args_os().nth(1).is_some_and(|word| word == component::WORD) { component::run() } else { run(&Args::parse()) };
+    let is_component = std::env::args_os().nth(1).is_some_and(|word| word == component::WORD);
+    let done = if is_component { component::run() } else { run(&Args::parse()) };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

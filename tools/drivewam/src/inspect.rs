@@ -3,11 +3,14 @@
 use crate::shipped::ConfigArgs;
 use anyhow::Result;
 use clap::Args as ClapArgs;
-use drivewam_core::manifest::{GraphEntry, Manifest};
-use drivewam_engine::folder::{FileReport, FileStatus, Report};
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::Config;
+use drivewam_core::manifest::{Built, GraphEntry, Manifest};
+use drivewam_engine::folder::{FileReport, FileStatus, Report, Signed};
 use drivewam_engine::{Folder, Trust};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Options of `drivewam inspect`.
@@ -36,10 +39,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     config.vehicle.trusted_keys.extend_from_slice(&args.keys);
     let report = Folder::verify(&dir, &Trust::of(&config.vehicle)?, None);
     let whole = report.is_whole();
+    let headers = report.manifest.as_ref().map(|manifest| headers(&dir, manifest, &config)).unwrap_or_default();
     if args.json {
-        say!("{}", as_json(&report)?);
+        say!("{}", as_json(&report, &headers)?);
     } else if let Ok(manifest) = &report.manifest {
         print_manifest(manifest, args.tensors);
+        if let Some(signed) = &report.signed {
+            say!("signed     {}", signed_in_words(signed));
+        }
+        if let Some(built) = &manifest.built {
+            print_built(built, manifest, &headers);
+        }
+        say!("");
         print_files(&report.files);
     }
     if whole {
@@ -63,7 +74,7 @@ fn word(status: &FileStatus) -> &'static str {
     }
 }
 
-fn as_json(report: &Report) -> Result<Value> {
+fn as_json(report: &Report, headers: &Headers) -> Result<Value> {
     let files: Vec<Value> = report
         .files
         .iter()
@@ -72,7 +83,7 @@ fn as_json(report: &Report) -> Result<Value> {
                 FileStatus::Fault(error) => Some(error.to_string()),
                 _ => None,
             };
-            json!({"name": file.name, "status": word(&file.status).to_lowercase(), "fault": fault,
+            json!({"name": file.name, "status": word(&file.status).to_lowercase(), "fault": fault, "role": file.entry.as_ref().map(|e| e.role),
                 "bytes": file.entry.as_ref().map(|e| e.bytes), "sha256": file.entry.as_ref().map(|e| e.sha256.clone())})
         })
         .collect();
@@ -80,7 +91,8 @@ fn as_json(report: &Report) -> Result<Value> {
         Ok(manifest) => (serde_json::to_value(manifest)?, None),
         Err(error) => (Value::Null, Some(error.to_string())),
     };
-    Ok(json!({"whole": report.is_whole(), "fault": fault, "files": files, "manifest": manifest}))
+    let signed = report.signed.as_ref().map(signed_in_words);
+    Ok(json!({"whole": report.is_whole(), "fault": fault, "signed": signed, "headers": headers, "files": files, "manifest": manifest}))
 }
 
 fn print_manifest(manifest: &Manifest, tensors: bool) {
@@ -137,17 +149,86 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
         }
     }
     say!("");
+    match &manifest.self_test {
+        Some(test) => say!("self-test  {}", test.file),
+        None => say!("self-test  none: only the closed-form engine loads it"),
+    }
+}
+
+/// What the first bytes of every engine say, in words.
+type Headers = BTreeMap<Graph, String>;
+
+/// Asks the library that the engines are for, where this program has its shim and finds it.
+#[cfg(feature = "tensorrt")]
+fn headers(dir: &Path, manifest: &Manifest, config: &Config) -> Headers {
+    use drivewam_engine::tensorrt::{Library, header};
+    let Some(built) = &manifest.built else { return Headers::new() };
+    let library = Library::open(built.family, config.engine.tensorrt.library.as_deref());
+    let first = |file: &str| -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(dir.join(file))?, 4096), &mut bytes)?;
+        Ok(bytes)
+    };
+    let words = |file: &str| match (&library, first(file)) {
+        (Err(e), _) => e.to_string(),
+        (_, Err(e)) => e.to_string(),
+        (Ok(library), Ok(bytes)) => header(library, &bytes).map_or_else(|e| e.to_string(), |header| header.to_string()),
+    };
+    manifest.graphs.iter().map(|(graph, entry)| (*graph, words(&entry.file))).collect()
+}
+
+#[cfg(not(feature = "tensorrt"))]
+fn headers(_: &Path, _: &Manifest, _: &Config) -> Headers {
+    Headers::new()
+}
+
+fn signed_in_words(signed: &Signed) -> String {
+    match signed {
+        Signed::No => "by nobody".to_owned(),
+        Signed::Unchecked => "by somebody: no key is trusted, so nobody looked who (--trust)".to_owned(),
+        Signed::By(key) => format!("by the trusted key {key}"),
+    }
+}
+
+fn print_built(built: &Built, manifest: &Manifest, headers: &Headers) {
+    let gpu = built.gpu.as_deref().unwrap_or("a machine without a GPU");
+    let driver = built.driver.map(|d| format!(", driver CUDA {d}")).unwrap_or_default();
+    let gpus: Vec<String> = built.compatible.compute_capabilities.iter().map(ToString::to_string).collect();
+    let flags = built.flags;
+    let mut options = vec![format!("optimization level {}", flags.optimization_level)];
+    for (is_set, word) in [
+        (flags.tf32, "TF32"),
+        (flags.version_compatible, "version compatible"),
+        (flags.hardware_compatible, "hardware compatible"),
+        (flags.weight_streaming, "weight streaming"),
+        (flags.workspace_bytes > 0, "limited workspace"),
+    ] {
+        options.extend(is_set.then(|| word.to_owned()));
+    }
+    say!("built      by {} {} on {gpu}{driver}; {}", built.family, built.library, options.join(", "));
+    say!("loads      with {} to {}, on compute capability {}", built.compatible.library_from, built.compatible.library_to, gpus.join(", "));
+    say!("from       manifest {}", built.source_sha256);
+    say!("");
+    say!("{:<18} {:>12} {:>10}  {:<10} {:<38}  first bytes", "engine", "weights", "scratch", "attention", "profiles (N over S)");
+    for (graph, entry) in &manifest.graphs {
+        let Some(engine) = &entry.engine else { continue };
+        let profiles: Vec<String> = engine.profiles.iter().map(|p| format!("{} over {}", p.n[1], p.s[1])).collect();
+        let scratch = engine.scratch_bytes.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string());
+        let fusion = engine.fusion.to_string();
+        let header = headers.get(graph).map_or("not asked: built without TensorRT", String::as_str);
+        say!("{:<18} {:>12} {scratch:>10}  {fusion:<10} {:<38}  {header}", graph.as_str(), engine.weight_bytes, profiles.join(", "));
+    }
 }
 
 fn print_graph(name: &str, entry: &GraphEntry, tensors: bool) {
+    let files: Vec<&str> = std::iter::once(&entry.file).chain(&entry.weights).map(String::as_str).collect();
     say!(
-        "{name:<18} {:<10} {:>5} {:>7} {:>8}  {} + {}",
+        "{name:<18} {:<10} {:>5} {:>7} {:>8}  {}",
         entry.precision,
         entry.opset,
         entry.inputs.len(),
         entry.outputs.len(),
-        entry.file,
-        entry.weights.join(", ")
+        files.join(" + ")
     );
     if tensors {
         for (side, specs) in [("in ", &entry.inputs), ("out", &entry.outputs)] {
@@ -160,10 +241,11 @@ fn print_graph(name: &str, entry: &GraphEntry, tensors: bool) {
 
 fn print_files(files: &[FileReport]) {
     let width = files.iter().map(|f| f.name.len()).max().unwrap_or(4).max(4);
-    say!("{:<width$} {:>12}  {:<9} sha256", "file", "bytes", "state");
+    say!("{:<width$} {:>12}  {:<10} {:<9} sha256", "file", "bytes", "role", "state");
     for file in files {
-        let (bytes, hash) = file.entry.as_ref().map_or((String::new(), ""), |e| (e.bytes.to_string(), e.sha256.as_str()));
-        say!("{:<width$} {bytes:>12}  {:<9} {hash}", file.name, word(&file.status));
+        let entry = file.entry.as_ref().map(|e| (e.bytes.to_string(), e.role.to_string(), e.sha256.as_str()));
+        let (bytes, role, hash) = entry.unwrap_or_default();
+        say!("{:<width$} {bytes:>12}  {role:<10} {:<9} {hash}", file.name, word(&file.status));
         if let FileStatus::Fault(error) = &file.status {
             say!("{:<width$} {:>12}  {error}", "", "");
         }

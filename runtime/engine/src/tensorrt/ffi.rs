@@ -85,6 +85,7 @@ pub(super) struct Api {
     pub patch: i32,
     pub runtime: unsafe extern "C" fn(create: *const c_void, log: Log) -> Handle,
     pub runtime_free: unsafe extern "C" fn(runtime: Handle),
+    pub header: unsafe extern "C" fn(runtime: Handle, plan: *const c_void, bytes: usize, diagnostics: *mut u64) -> i32,
     pub engine: unsafe extern "C" fn(runtime: Handle, plan: *const c_void, bytes: usize) -> Handle,
     pub engine_free: unsafe extern "C" fn(engine: Handle),
     pub tensor_count: unsafe extern "C" fn(engine: Handle) -> i32,

@@ -15,9 +15,11 @@ pub mod builder;
 pub mod double;
 mod ffi;
 mod handles;
+mod header;
 mod journal;
 mod library;
 
+pub use header::{Header, header};
 pub use library::{Library, headers};
 
 use crate::border;
@@ -83,6 +85,7 @@ impl TensorRt {
         let library = Library::open(family, options.library.as_deref()).map_err(at)?;
         built.check(&machine(&primary, &library)).map_err(at)?;
         let capability = Dotted(primary.capability());
+        header::check(&library, parts.content.as_slice()).map_err(at)?;
         let plan = calls::enter(|| Plan::load(library, primary, parts.content.as_slice())).map_err(at)?;
         if let Some(bytes) = options.weight_budget_bytes {
             plan.set_weight_budget(bytes).map_err(at)?;

@@ -8,7 +8,7 @@
 //   NO_RUNTIME=1      there is none                                                 NO_CONTEXT=1      an engine gives none
 //   FAIL_ENQUEUE=n    the n-th enqueue of the process fails                         FAIL_CAPTURE=1    every enqueue in a capture fails
 //   NOT_CAPTURABLE=1  contexts are not, and say so                                  WRONG_SCRATCH=1   shapes need more than the engine said
-//   NAN=1             outputs are NaN
+//   NAN=1             outputs are NaN                                               NOT_FOR_THIS_GPU=1  a plan's first bytes say so (TensorRT-RTX)
 #include "context.h"
 
 #define RTX (NV_TENSORRT_MAJOR < 10)
@@ -173,6 +173,15 @@ public:
         if (engines_ > 0) die("a runtime is freed before its engines");
     }
     void setErrorRecorder(IErrorRecorder* recorder) noexcept override { reports_.set(recorder); }
+
+#if RTX
+    EngineValidity getEngineValidity(void const* blob, int64_t bytes, uint64_t* diagnostics) const noexcept override {
+        static char const head[] = "fake plan";
+        bool const ours = blob && bytes >= 64 && std::memcmp(blob, head, sizeof head - 1) == 0;
+        *diagnostics = !ours ? 1u << 5 : setting("NOT_FOR_THIS_GPU", 0) ? 1u << 1 : 0;
+        return *diagnostics ? EngineValidity::kINVALID : EngineValidity::kVALID;
+    }
+#endif
 
     UNEXPECTED(ICudaEngine*, deserializeCudaEngine, (IStreamReader&))
     ICudaEngine* deserializeCudaEngine(void const* blob, std::size_t bytes) noexcept override {

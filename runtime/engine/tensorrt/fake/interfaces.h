@@ -59,7 +59,6 @@ public:
     UNEXPECTED(bool, getEngineHostCodeAllowed, () const)
     UNEXPECTED(ICudaEngine*, deserializeCudaEngineV2, (IStreamReaderV2&))
     UNEXPECTED(int64_t, getEngineHeaderSize, () const)
-    UNEXPECTED(EngineValidity, getEngineValidity, (void const*, int64_t, uint64_t*) const)
     UNEXPECTED(void, setDeferredWeightsLoading, (bool))
     UNEXPECTED(bool, getDeferredWeightsLoading, () const)
     UNEXPECTED(bool, setDLAWorkspaceAllocationStrategy, (DLAWorkspaceAllocationStrategy))

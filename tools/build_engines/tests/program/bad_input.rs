@@ -1,0 +1,159 @@
+//! What cannot be built is told, and the engines that were there stay.
+
+use super::lab::{build, fails, graphs, program, root, run, to, told};
+use drivewam_core::manifest::FILE_NAME;
+use std::path::Path;
+use std::process::Command;
+
+/// A small build, for what happens around it.
+const SMALL: [&str; 2] = ["--graph", "context_ego"];
+
+#[test]
+fn a_wrong_call_is_refused_with_what_was_got_and_wanted() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("rtx-pc");
+    fails(&run(&["configs/tiny.yaml"]), &["--target"]);
+    fails(&run(&["configs/tiny.yaml", "--target", "ship"]), &["--target \"ship\"", "configs/target/ship.yaml"]);
+    fails(&run(&["configs/tiny.yaml", "--target", "host-cpu"]), &["engine.kind", "wanted tensorrt or tensorrt_rtx"]);
+    fails(&build(&out, &["--graph", "dot"]), &["--graph", "\"dot\"", "context_ego"]);
+    fails(&build(&out, &["--set", "build.tactics=9"]), &["tactics", "--set build.tactics=9"]);
+    fails(&build(&out, &["--set", "build.optimization_level=9"]), &["build.optimization_level", "9", "0 to 5"]);
+    fails(&build(&out, &["--set", "build.compute_capabilities=[\"8\"]"]), &["build.compute_capabilities", "\"8\""]);
+    fails(&build(&out, &["--graphs", "configs"]), &["no manifest", "configs"]);
+    fails(&build(&out, &["--sign", "no/such/key.pem"]), &["--sign", "no/such/key.pem"]);
+    fails(&build(&out, &["--sign", "README.md"]), &["README.md", "not an ed25519 private key", "openssl genpkey"]);
+    fails(&build(Path::new("engines/tiny"), &SMALL), &["engines/tiny", "the folder of the graphs themselves"]);
+    fails(&build(Path::new("README.md/out"), &SMALL), &["README.md"]);
+    fails(&build(Path::new("/proc/engines/out"), &SMALL), &["/proc/engines"]);
+    fails(
+        &program(&to(&out).iter().map(String::as_str).collect::<Vec<_>>()).env("DRIVEWAM_TENSORRT", "no/lib.so").output().unwrap(),
+        &["no/lib.so", "DRIVEWAM_TENSORRT"],
+    );
+    // TensorRT's builder, which would end the process without a driver, is not even asked.
+    let done = program(&["configs/tiny.yaml", "--target", "orin", "--out", out.to_str().unwrap()])
+        .env("DRIVEWAM_TENSORRT", super::lab::lean())
+        .output()
+        .unwrap();
+    if drivewam_device::cuda::driver_version().is_err() {
+        fails(&done, &["TensorRT builds on the GPU", "no NVIDIA driver"]);
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_built_and_builds_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("rtx-pc");
+    let done = build(&out, &["--dry-run"]);
+    let text = told(&done);
+    assert!(done.status.success(), "{text}");
+    for word in ["TensorRT-RTX", "8.6, 8.9, 12.0", "28 over 172, 8 over 172, 36 over 172", "free memory", "vae_encode_first"] {
+        assert!(text.contains(word), "{word:?} is missing in {text}");
+    }
+    let json: serde_json::Value = serde_json::from_slice(&build(&out, &["--dry-run", "--json"]).stdout).unwrap();
+    assert_eq!(json["graphs"].as_array().unwrap().len(), 6);
+    assert!(!out.exists());
+}
+
+/// Breaks if a graph that the manifest does not vouch for is built, or an operator that the library does not know ends in anything but words.
+#[test]
+fn spoilt_graphs_are_refused_by_name() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, out) = (temp.path().join("graphs"), temp.path().join("out"));
+    graphs(&source);
+    let onnx = source.join("context_ego.onnx");
+    let whole = std::fs::read(&onnx).unwrap();
+    let mut spoilt = whole.clone();
+    // The operator of a node, as protobuf writes it; "MatMul" alone is also in the nodes' names.
+    let at = spoilt.windows(8).position(|w| w == b"\"\x06MatMul").unwrap();
+    spoilt[at + 2..at + 8].copy_from_slice(b"MatMuX");
+    std::fs::write(&onnx, &spoilt).unwrap();
+    let arguments = ["--graphs", source.to_str().unwrap(), "--graph", "context_ego"];
+    fails(&build(&out, &arguments), &["context_ego.onnx", "SHA-256"]);
+    let text = std::fs::read_to_string(source.join(FILE_NAME)).unwrap();
+    let hash = |bytes: &[u8]| drivewam_device::cuda::cubins::hex_sha256(bytes);
+    std::fs::write(source.join(FILE_NAME), text.replace(&hash(&whole), &hash(&spoilt))).unwrap();
+    fails(&build(&out, &arguments), &["graph context_ego", "MatMuX"]);
+    std::fs::remove_file(source.join("context.safetensors")).unwrap();
+    fails(&build(&out, &arguments), &["context.safetensors", "missing"]);
+    assert!(!out.exists());
+}
+
+/// Breaks if a component may take more than it was given, or its end is not told as what it was.
+#[test]
+fn a_component_that_takes_too_much_is_ended_and_the_old_engines_stay() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("rtx-pc");
+    assert!(build(&out, &SMALL).status.success());
+    let before = std::fs::read(out.join(FILE_NAME)).unwrap();
+    let dit = |set: &str| build(&out, &["--graph", "dit", "--set", set]);
+    fails(&dit("build.memory_bytes=100000000"), &["graph dit", "not begun", "build.memory_bytes"]);
+    fails(&dit("build.time_limit_s=1"), &["graph dit", "longer than 1 s", "build.time_limit_s"]);
+    // Enough for the estimate of a graph without weights, and the library takes less: only a limit below both ends it.
+    fails(
+        &build(&out, &["--graph", "vae_decode", "--set", "build.compute_capabilities=[\"6.1\"]"]),
+        &["graph vae_decode", "compute capability"],
+    );
+    assert_eq!(std::fs::read(out.join(FILE_NAME)).unwrap(), before);
+    assert!(build(&out, &SMALL).status.success(), "the lock or what was aside is in the way");
+}
+
+/// A library whose builder crashes, or takes memory without end. Breaks if the program goes down with it.
+#[test]
+fn a_builder_that_crashes_or_eats_memory_is_an_error_of_its_component() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("out");
+    let source = "#include <cstdlib>\n#include <vector>\n#include <unistd.h>\nextern \"C\" {\n\
+        int getInferLibMajorVersion() { return 1; }\nint getInferLibMinorVersion() { return 7; }\nint getInferLibPatchVersion() { return 1; }\n\
+        void* createInferRuntime_INTERNAL(void*, int) { return nullptr; }\nvoid* createNvOnnxParser_INTERNAL(void*, void*, int) { return nullptr; }\n\
+        void* createInferBuilder_INTERNAL(void*, int) {\n  if (!getenv(\"EATS\")) abort();\n\
+        std::vector<char*> all;\n  for (;;) { char* p = new char[1 << 24]; for (int i = 0; i < 1 << 24; i += 4096) p[i] = 1; all.push_back(p); usleep(2000); }\n}\n}\n";
+    let file = temp.path().join("bad.cpp");
+    std::fs::write(&file, source).unwrap();
+    let library = temp.path().join("libtensorrt_rtx.so.1");
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    assert!(Command::new(compiler).args(["-shared", "-fPIC", "-O0", "-o"]).arg(&library).arg(&file).status().unwrap().success());
+    std::fs::copy(&library, temp.path().join("libtensorrt_onnxparser_rtx.so.1")).unwrap();
+    let arguments: Vec<String> = to(&out)
+        .into_iter()
+        .chain(["--graph".into(), "context_ego".into(), "--set".into(), "build.memory_bytes=800000000".into()])
+        .collect();
+    let with = |eats: bool| {
+        let mut command = program(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        command.env("DRIVEWAM_TENSORRT", &library);
+        if eats {
+            command.env("EATS", "1");
+        }
+        command.output().unwrap()
+    };
+    fails(&with(false), &["graph context_ego", "crashed (signal 6)"]);
+    fails(&with(true), &["graph context_ego", "ended: it took", "build.memory_bytes"]);
+    assert!(!out.exists());
+}
+
+/// Breaks if two builds write into one folder, or a full disk leaves a folder that does not load.
+#[cfg(unix)]
+#[test]
+fn two_builds_at_once_and_a_full_disk_are_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("rtx-pc");
+    assert!(build(&out, &SMALL).status.success());
+    let before = std::fs::read(out.join(FILE_NAME)).unwrap();
+    let lock = std::fs::File::create(temp.path().join(".rtx-pc.lock")).unwrap();
+    lock.lock().unwrap();
+    fails(&build(&out, &SMALL), &["another build is under way", ".rtx-pc.lock"]);
+    drop(lock);
+    // A file may not grow beyond a MiB: what a full disk does, to whoever runs this.
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$@\"", "bash", env!("CARGO_BIN_EXE_build_engines")]);
+    let done = limited
+        .args(to(&out))
+        .args(["--graph", "vae_decode"])
+        .current_dir(root())
+        .env("DRIVEWAM_TENSORRT", super::lab::rtx())
+        .output()
+        .unwrap();
+    fails(&done, &["graph vae_decode", "cannot be written"]);
+    assert_eq!(std::fs::read(out.join(FILE_NAME)).unwrap(), before);
+    assert!(build(&out, &SMALL).status.success());
+}

@@ -1,0 +1,195 @@
+//! What is built, kept, resumed and replaced.
+
+use super::lab::{build, fails, program, root, told};
+use drivewam::{Plan, RideOptions, SourceCamera, load_config};
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::{EngineKind, Layer};
+use drivewam_core::manifest::{Dotted, FILE_NAME, Family, Fusion};
+use drivewam_device::cuda::driver_version;
+use drivewam_engine::tensorrt::{Header, Library, header};
+use drivewam_engine::{Folder, Trust};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn open(folder: &Path) -> Folder {
+    Folder::open(folder, &Trust::default(), None).unwrap()
+}
+
+/// Breaks if a graph of the small policy is not accepted or built for one of three generations of boards, the manifest does not say what was built, or a
+/// folder of engines is loaded where no driver is.
+#[test]
+fn all_graphs_of_the_small_policy_become_engines_that_the_manifest_vouches_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("rtx-pc");
+    let done = build(&out, &[]);
+    assert!(done.status.success(), "{}", told(&done));
+    println!("{}", String::from_utf8_lossy(&done.stdout));
+    let folder = open(&out);
+    let manifest = folder.manifest();
+    let built = manifest.built.as_ref().unwrap();
+    assert_eq!((built.family, built.library), (Family::TensorrtRtx, Dotted([1, 7, 1])));
+    assert_eq!(built.compatible.compute_capabilities, [Dotted([8, 6]), Dotted([8, 9]), Dotted([12, 0])]);
+    assert_eq!(manifest.graphs.len(), Graph::ALL.len());
+    let engine = manifest.graphs[&Graph::Dit].engine.as_ref().unwrap();
+    let lengths: Vec<_> = engine.profiles.iter().map(|p| (p.n[1], p.s[1])).collect();
+    assert_eq!(lengths, [(28, 172), (8, 172), (36, 172)]);
+    // Weights once: three profiles in a little more than one copy and three times the code.
+    let bytes = manifest.files["dit.engine"].bytes;
+    assert!(bytes < engine.weight_bytes + 3 * (10 << 20), "{bytes} for {} of weights", engine.weight_bytes);
+    let library = Library::open(Family::TensorrtRtx, Some(super::lab::rtx().to_str().unwrap())).unwrap();
+    for (name, entry) in folder.files().filter(|(name, _)| name.ends_with(".engine")) {
+        let found = header(&library, folder.content(name).unwrap().as_slice()).unwrap();
+        assert!(matches!(found, Header::NotHere(_) | Header::Valid), "{name}, {} bytes: {found}", entry.bytes);
+    }
+    // The next build of the same has nothing to do.
+    let began = Instant::now();
+    let again = build(&out, &["--json"]);
+    assert!(again.status.success() && began.elapsed() < Duration::from_secs(5), "{:?}: {}", began.elapsed(), told(&again));
+    let json: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(json["manifest_sha256"], folder.manifest_sha256(), "the same engines, and another manifest");
+    refused_without_a_driver(&out);
+}
+
+/// The ride's own way to these engines, on this machine.
+fn refused_without_a_driver(out: &Path) {
+    let text = serde_json::json!({"engine": {"kind": "tensorrt_rtx", "folder": out, "tensorrt": {"library": super::lab::rtx(), "scratch_bytes": 1 << 26}}});
+    let layer = Layer { name: "test".into(), text: text.to_string() };
+    let config = load_config(&root().join("configs/tiny.yaml"), &[layer]).unwrap();
+    assert_eq!(config.engine.kind, EngineKind::TensorrtRtx);
+    let folder = open(out);
+    let camera = SourceCamera::of_model(&config.model);
+    let warmed = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder);
+    match (driver_version(), warmed) {
+        (Err(_), Err(error)) => assert!(error.to_string().contains("no NVIDIA driver is installed"), "{error}"),
+        (Err(_), Ok(_)) => panic!("a ride on a GPU that is not there"),
+        (Ok(_), warmed) => println!("this machine has a driver: {:?}", warmed.map(|ride| ride.engines())),
+    }
+}
+
+/// Breaks if a half that TensorRT does not take is exported: every graph in f32, f16 and bf16.
+#[test]
+fn the_parser_takes_every_graph_in_every_precision() {
+    let fixture = |name: &str| root().join("target").join(name);
+    for graphs in [root().join("engines/tiny"), fixture("tiny-f16"), fixture("tiny-bf16")] {
+        let done = build(Path::new("target/nothing"), &["--graphs", graphs.to_str().unwrap(), "--parse-only"]);
+        assert!(done.status.success(), "{graphs:?}: {}", told(&done));
+        assert_eq!(String::from_utf8_lossy(&done.stdout).matches("accepted by").count(), 6, "{}", told(&done));
+    }
+    assert!(!root().join("target/nothing").exists());
+}
+
+/// Two layers of the paper's width in f16, from weights beside the graph. Breaks if the weights are in the engine more than once, or the estimate of memory
+/// is below what the build takes.
+#[test]
+fn a_wide_transformer_is_built_from_external_data_within_the_estimate() {
+    let temp = tempfile::tempdir_in(root().join("target")).unwrap();
+    let out = temp.path().join("wide");
+    let graphs = root().join("target/wide");
+    let arguments = ["configs/drivewam-5b.yaml", "--set", "model.layers=2", "--target", "rtx-pc", "--graphs", graphs.to_str().unwrap()];
+    let run = |more: &[&str]| {
+        let arguments: Vec<_> =
+            arguments.iter().chain(&["--out", out.to_str().unwrap(), "--graph", "dit", "--json"]).chain(more).copied().collect();
+        let done = super::lab::run(&arguments);
+        assert!(done.status.success(), "{}", told(&done));
+        serde_json::from_slice::<Value>(&done.stdout).unwrap()
+    };
+    let planned = run(&["--dry-run"]);
+    let (weights, estimate) =
+        (planned["graphs"][0]["weight_bytes"].as_u64().unwrap(), planned["graphs"][0]["estimate_bytes"].as_u64().unwrap());
+    assert!(weights > 900 << 20, "{weights}");
+    let built = run(&[]);
+    let (bytes, peak) = (built["graphs"][0]["bytes"].as_u64().unwrap(), built["graphs"][0]["peak_bytes"].as_u64().unwrap());
+    println!("weights {weights}, engine {bytes}, peak {peak}, estimate {estimate}, {} s", built["graphs"][0]["seconds"]);
+    assert!(bytes < weights + weights / 20, "{bytes}");
+    assert!(peak < estimate, "{peak} of {estimate}");
+    assert_eq!(open(&out).manifest().graphs[&Graph::Dit].engine.as_ref().unwrap().fusion, Fusion::Unknown);
+}
+
+/// Breaks if a build that is killed leaves a folder that does not load, loses the old engines, or forgets what it had built.
+#[test]
+fn a_build_that_is_killed_leaves_the_old_engines_and_is_resumed() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("rtx-pc");
+    let small = ["--graph", "context_ego", "--graph", "vae_decode"];
+    assert!(build(&out, &small).status.success());
+    let before = open(&out);
+    // Other flags: nothing of the old folder can be taken. Killed once the first of two is done.
+    let others = [small.as_slice(), &["--graph", "dit", "--set", "build.optimization_level=2"]].concat();
+    let usual = super::lab::to(&out);
+    let arguments: Vec<&str> = usual.iter().map(String::as_str).chain(others.iter().copied()).collect();
+    let mut child = program(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let aside = temp.path().join(".rtx-pc.partial");
+    let began = Instant::now();
+    while !aside.join("context_ego.json").exists() {
+        assert!(
+            began.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none(),
+            "the build ended before it could be killed"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let after = open(&out);
+    assert_eq!(before.manifest_sha256(), after.manifest_sha256());
+    // The builder of a dead parent ends by itself; the lock was the parent's.
+    let done = build(&out, &[others.as_slice(), &["--json"]].concat());
+    assert!(done.status.success(), "{}", told(&done));
+    let json: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(json["graphs"].as_array().unwrap().len(), 3);
+    let now = open(&out);
+    assert_eq!(now.manifest().built.as_ref().unwrap().flags.optimization_level, 2);
+    assert_ne!(now.manifest_sha256(), before.manifest_sha256());
+    assert!(!aside.exists(), "what was aside stays");
+}
+
+/// Ctrl-C. Breaks if it leaves a half-written folder or a builder that goes on.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_builder_too() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("rtx-pc");
+    let usual = super::lab::to(&out);
+    let mut child =
+        program(&usual.iter().map(String::as_str).chain(["--graph", "dit"]).collect::<Vec<_>>()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(5), "Ctrl-C is not heard");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    fails(&child.wait_with_output().unwrap(), &["interrupted", "untouched"]);
+    assert!(!out.exists());
+    let left = Command::new("pgrep").args(["-f", out.to_str().unwrap()]).output().map(|o| o.stdout).unwrap_or_default();
+    assert!(left.is_empty(), "a builder goes on: {}", String::from_utf8_lossy(&left));
+}
+
+/// Breaks if an unsigned folder counts as signed, or a signature does not fit the manifest that was written.
+#[test]
+fn a_signed_folder_is_trusted_by_its_key_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    let (out, key) = (temp.path().join("rtx-pc"), temp.path().join("key.pem"));
+    // As `openssl genpkey -algorithm ed25519` writes it.
+    let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB\n-----END PRIVATE KEY-----\n";
+    std::fs::write(&key, pem).unwrap();
+    let done = build(&out, &["--graph", "context_ego", "--sign", key.to_str().unwrap()]);
+    assert!(done.status.success(), "{}", told(&done));
+    let public = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c";
+    assert!(told(&done).contains(public), "{}", told(&done));
+    let vehicle = |keys: &str| {
+        let layer = Layer { name: "test".into(), text: format!("{{vehicle: {{trusted_keys: [{keys}]}}}}") };
+        load_config(&root().join("configs/tiny.yaml"), &[layer]).unwrap().vehicle
+    };
+    Folder::open(&out, &Trust::of(&vehicle(public)).unwrap(), None).unwrap();
+    let stranger = "ed4928c628d1c2c6eae90338905995612959273a5c63f93636c14614ac8737d1";
+    let error = Folder::open(&out, &Trust::of(&vehicle(stranger)).unwrap(), None).unwrap_err().to_string();
+    assert!(error.contains("no trusted key") && error.contains(stranger), "{error}");
+    // Not signed the next time: the old signature is gone.
+    assert!(build(&out, &["--graph", "context_ego"]).status.success());
+    let error = Folder::open(&out, &Trust::of(&vehicle(public)).unwrap(), None).unwrap_err().to_string();
+    assert!(error.contains("not signed"), "{error}");
+    assert!(out.join(FILE_NAME).exists());
+}

@@ -1,0 +1,47 @@
+//! The vendor's own libraries on a machine without a driver: refused in words, in the place where they would crash.
+
+use super::lab::{build, lean, root, rtx};
+use drivewam::load_config;
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::Layer;
+use drivewam_core::manifest::{FILE_NAME, Family};
+use drivewam_device::cuda::driver_version;
+use drivewam_engine::tensorrt::{Header, Library, header, headers};
+use drivewam_engine::{Folder, Trust, load};
+
+/// TensorRT's lean runtime gives an address that is none where there is no driver, and dies of it. Breaks if it is called before the driver was looked for.
+#[test]
+fn tensorrt_is_opened_and_asked_nothing_without_a_driver() {
+    let library = Library::open(Family::Tensorrt, Some(lean().to_str().unwrap())).unwrap();
+    assert_eq!(library.version().to_string(), "11.4.0");
+    assert_eq!(header(&library, b"anything").unwrap(), Header::Unknown);
+    assert!(headers().iter().any(|(family, version)| *family == Family::Tensorrt && version.0[0] == 11));
+    // A folder that says that this library built it.
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("engines");
+    assert!(build(&out, &["--graph", "context_ego"]).status.success());
+    let text = std::fs::read_to_string(out.join(FILE_NAME)).unwrap();
+    let text = text.replace("family: tensorrt_rtx", "family: tensorrt").replace("\"1.7.1\"", "\"11.4.0\"");
+    std::fs::write(out.join(FILE_NAME), text).unwrap();
+    let folder = Folder::open(&out, &Trust::default(), None).unwrap();
+    assert_eq!(folder.manifest().built.as_ref().unwrap().library, library.version());
+    let layer = Layer {
+        name: "test".into(),
+        text: serde_json::json!({"engine": {"kind": "tensorrt", "tensorrt": {"library": lean()}}}).to_string(),
+    };
+    let config = load_config(&root().join("configs/tiny.yaml"), &[layer]).unwrap();
+    let error = load(&config.engine, &folder, Graph::ContextEgo).unwrap_err().to_string();
+    // With a driver the library gets as far as the bytes, which are not its own.
+    let words = if driver_version().is_err() { "no NVIDIA driver is installed" } else { "refuses the engine" };
+    assert!(error.contains(words) && error.contains("graph context_ego"), "{error}");
+}
+
+/// Breaks if bytes that are no engine are taken for one.
+#[test]
+fn tensorrt_rtx_knows_an_engine_by_its_first_bytes_without_a_driver() {
+    let library = Library::open(Family::TensorrtRtx, Some(rtx().to_str().unwrap())).unwrap();
+    assert_eq!(library.version().to_string(), "1.7.1");
+    for junk in [&b""[..], b"abc", &[0; 64], &[0xff; 4096], b"fake plan 1\nname dit\nend\n"] {
+        assert_eq!(header(&library, junk).unwrap(), Header::Malformed, "{junk:?}");
+    }
+}
