@@ -1,7 +1,6 @@
 //! Folders of engines for the TensorRT without a GPU: the shipped manifest, with a text (`runtime/engine/tensorrt/fake/plan.h`) in the place of each engine.
 
 use drivewam_core::bindings::{Axis, Graph, Letter, TensorSpec};
-use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{
     Built, Compatible, Dotted, EngineEntry, FILE_NAME, Family, FileEntry, Flags, Fusion, GraphEntry, Manifest, Profile, Role, Version,
 };
@@ -29,13 +28,25 @@ pub fn version(family: Family) -> Version {
     }
 }
 
+/// The first bytes of an engine that TensorRT-RTX 1.7.1 built.
+pub const RTX_HEADER: [u8; 64] = [
+    0x76, 0x74, 0x72, 0x74, 0x00, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x2c, 0x36, 0x1d, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x01, 0x07, 0x01, 0x74, 0x76, 0x74, 0x72, 0x74, 0x1c, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xe0, 0x57, 0x16, 0x00, 0x00, 0x00, 0x00, 0x00,
+];
+
 /// Work space that every engine asks for.
 pub const SCRATCH_BYTES: u64 = 4096;
 
 impl Made {
     /// The shipped graphs as engines of `family`, for passes of the shipped configuration.
     pub fn new(family: Family) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engines/tiny");
+        Self::of(family, "engines/tiny")
+    }
+
+    /// The same of the graphs in `graphs`, below the workspace's root.
+    pub fn of(family: Family, graphs: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(graphs);
         let folder = Folder::open(&root, &Trust::default(), None).unwrap();
         let mut manifest = folder.manifest().clone();
         let content = |name: &str| folder.content(name).unwrap().as_slice().to_vec();
@@ -122,8 +133,7 @@ fn plan(graph: Graph, entry: &GraphEntry, version: Version) -> String {
     };
     for (side, specs) in [("in", &entry.inputs), ("out", &entry.outputs)] {
         for spec in specs {
-            assert_eq!(spec.dtype, DType::F32);
-            let _ = writeln!(text, "tensor {} {side} f32{}", spec.name, axes(spec));
+            let _ = writeln!(text, "tensor {} {side} {}{}", spec.name, spec.dtype, axes(spec));
         }
     }
     for profile in entry.engine.iter().flat_map(|engine| &engine.profiles) {

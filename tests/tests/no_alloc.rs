@@ -14,6 +14,7 @@ use drivewam_core::pose::Pose2;
 use drivewam_engine::{Folder, Trust, library};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 struct Counting;
@@ -58,6 +59,9 @@ fn minor_faults() -> u64 {
 
 const MS: i64 = 1_000_000;
 
+/// The count is the process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 fn ride(set: &str) -> Ride {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
@@ -91,6 +95,7 @@ fn drive(ride: &mut Ride, picture: &mut [u8], from_ms: i64, chunks: i64) -> u64 
 
 #[test]
 fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
+    let _alone = ALONE.lock();
     for set in [
         "{memory: {policy: selective}}",
         "{memory: {policy: fifo}, flow: {solver: unipc, action: {start: {mean: 2}}}}",
@@ -114,4 +119,51 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
         assert_eq!(scored, set.contains("selective"), "the settings that are named must be the ones that run");
         assert_eq!(ours, 0, "allocations in the ride: {set}");
     }
+}
+
+/// The same on a GPU, with the driver and TensorRT of this repository in the place of the vendor's: what the ride itself does there, in this and that library's
+/// calls. Breaks if an operation of the device, a pass or a copy allocates.
+#[cfg(feature = "tensorrt")]
+#[test]
+fn a_ride_on_a_gpu_allocates_nothing_either() {
+    let _alone = ALONE.lock();
+    const DOUBLES: &str = "DRIVEWAM_TEST_DOUBLES";
+    let Some(home) = std::env::var_os(DOUBLES) else {
+        let temp = tempfile::tempdir().unwrap();
+        drivewam_tests::doubles::kernels(&temp.path().join("kernels"));
+        drivewam_tests::doubles::driver(temp.path());
+        let done = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["a_ride_on_a_gpu", "--nocapture"])
+            .env("LD_LIBRARY_PATH", temp.path())
+            .env(DOUBLES, temp.path())
+            .output()
+            .unwrap();
+        print!("{}", String::from_utf8_lossy(&done.stdout));
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        return;
+    };
+    let home = Path::new(&home);
+    let (family, folder) = (drivewam_core::manifest::Family::Tensorrt, home.join("engines"));
+    let library = drivewam_tests::doubles::runtime(home, family);
+    // Engines that nobody computes put out zeros, and that is what they are held against.
+    let mut made = drivewam_tests::fake_engines::Made::new(family);
+    let test = made.files.get_mut("self_test.safetensors").unwrap();
+    let head = 8 + usize::try_from(u64::from_le_bytes(test[..8].try_into().unwrap())).unwrap();
+    test[head..].fill(0);
+    made.write(&folder);
+    let mut config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &[]).unwrap();
+    config.engine.kind = drivewam_core::config::EngineKind::Tensorrt;
+    config.engine.folder = folder.display().to_string();
+    config.engine.tensorrt.library = Some(library.display().to_string());
+    config.engine.tensorrt.kernels = Some(home.join("kernels").display().to_string());
+    let engines = Folder::open(&folder, &Trust::default(), None).unwrap();
+    let camera = SourceCamera::of_model(&config.model);
+    let mut ride = Plan::new(config, engines.manifest(), camera, RideOptions::default()).unwrap().warm(&engines).unwrap();
+    let mut picture = vec![0u8; 64 * 112 * 3];
+    drive(&mut ride, &mut picture, 0, 6);
+    let (ours, theirs) = (OURS.load(Ordering::Relaxed), LIBRARY.load(Ordering::Relaxed));
+    let outcomes = drive(&mut ride, &mut picture, 24_000, 20);
+    let (ours, theirs) = (OURS.load(Ordering::Relaxed) - ours, LIBRARY.load(Ordering::Relaxed) - theirs);
+    println!("on a GPU: {outcomes} chunks, allocations of ours {ours}, within calls of the engine library {theirs}");
+    assert_eq!((outcomes, ours, theirs), (20, 0, 0));
 }

@@ -1,25 +1,26 @@
 //! For tests: says what the engines of a TensorRT without a GPU (`../../tensorrt/fake`) compute.
 
 use drivewam_core::{Error, ErrorKind, Result};
+use half::{bf16, f16};
 use libloading::Library as Shared;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 
-/// A tensor of a pass, f32, in memory that the host can address.
+/// A tensor of a pass.
 #[derive(Debug)]
-pub struct Tensor<'a> {
+pub struct Tensor {
     /// Its name.
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
     /// Whether the pass reads it; else it writes it.
     pub is_input: bool,
-    /// Its elements.
-    pub data: &'a mut [f32],
+    /// Its elements; what is written is rounded to the tensor's type.
+    pub data: Vec<f32>,
 }
 
 /// Computes a pass of the engine with this name; `false` for one that fails.
-pub type Executor = Box<dyn FnMut(&str, &mut [Tensor<'_>]) -> bool + Send>;
+pub type Executor = Box<dyn FnMut(&str, &mut [Tensor]) -> bool + Send>;
 
 /// The double, opened beside the runtime that uses it.
 #[derive(Debug)]
@@ -85,17 +86,42 @@ unsafe extern "C" fn run(user: *mut c_void, engine: *const c_char, tensors: *con
     let tensors = unsafe { std::slice::from_raw_parts(tensors, usize::try_from(count).unwrap_or(0)) };
     let mut seen = Vec::new();
     for tensor in tensors {
-        if tensor.dtype != 0 {
-            return 0;
-        }
         let rank = usize::try_from(tensor.rank).unwrap_or(0).min(tensor.dims.len());
         let shape: Vec<usize> = tensor.dims[..rank].iter().map(|&len| usize::try_from(len).unwrap_or(0)).collect();
-        // SAFETY: the address is of the arena of a driver library that works in the host's memory, where `bind` proved room for the shape; tensors that are
-        // written lie apart from all others (`border::check`), and nobody else touches the arena while the stream works.
-        let data = unsafe { std::slice::from_raw_parts_mut(tensor.address.cast::<f32>(), shape.iter().product()) };
         // SAFETY: as the engine's name.
         let name = unsafe { CStr::from_ptr(tensor.name) }.to_string_lossy().into_owned();
+        let mut data = vec![0.0; shape.iter().product()];
+        if tensor.is_input != 0 && !copy(tensor, &mut data, false) {
+            return 0;
+        }
         seen.push(Tensor { name, shape, is_input: tensor.is_input != 0, data });
     }
-    c_int::from(executor(&engine, &mut seen))
+    let done = executor(&engine, &mut seen);
+    let written =
+        tensors.iter().zip(&mut seen).filter(|(tensor, _)| tensor.is_input == 0).all(|(tensor, seen)| copy(tensor, &mut seen.data, true));
+    c_int::from(done && written)
+}
+
+/// Copies between a tensor's memory and `data`; `false` for a type that is no float.
+fn copy(tensor: &FakeTensor, data: &mut [f32], writes: bool) -> bool {
+    /// The memory as `data.len()` elements.
+    fn elements<'a, T>(tensor: &FakeTensor, len: usize) -> &'a mut [T] {
+        // SAFETY: the address is of the arena of a driver library that works in the host's memory, where `bind` proved room for the shape in this type; tensors
+        // that are written lie apart from all others (`border::check`), and nobody else touches the arena while the stream works.
+        unsafe { std::slice::from_raw_parts_mut(tensor.address.cast::<T>(), len) }
+    }
+    fn halves<T: Copy>(memory: &mut [T], data: &mut [f32], writes: bool, from: fn(f32) -> T, to: fn(T) -> f32) {
+        for (half, x) in memory.iter_mut().zip(data) {
+            if writes { *half = from(*x) } else { *x = to(*half) }
+        }
+    }
+    let len = data.len();
+    match tensor.dtype {
+        0 if writes => elements::<f32>(tensor, len).copy_from_slice(data),
+        0 => data.copy_from_slice(elements::<f32>(tensor, len)),
+        1 => halves(elements(tensor, len), data, writes, f16::from_f32, f16::to_f32),
+        7 => halves(elements(tensor, len), data, writes, bf16::from_f32, bf16::to_f32),
+        _ => return false,
+    }
+    true
 }
