@@ -7,7 +7,7 @@ TENSORRT := tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-lean-cu13-libs==11.4.0.10
 # What is off by default, and tested.
 FEATURES := drivewam-build-engines/tensorrt,drivewam-tests/tensorrt,drivewam-tools/tensorrt
 
-.PHONY: test rust python setup lint fixtures study bench
+.PHONY: test rust python setup lint fixtures study bench gpu
 
 # Headers of TensorRT for a machine without its SDK: those that a crate ships, pinned by its lock file. With an SDK, or DRIVEWAM_TENSORRT_INCLUDE, not used.
 HEADERS := target/tensorrt/headers
@@ -65,6 +65,13 @@ python: setup
 study:
 	cargo build --release
 	for part in sight memory routes hours; do target/release/drivewam study $$part --out docs/studies || exit 1; done
+
+# What tests/gpu/run.sh carries to a machine with a GPU: programs without symbols, and kernels. About 25 MB.
+gpu: setup
+	cargo build --release -p drivewam-tests -p drivewam-build-engines --features $(FEATURES) --bin drivewam-gpu --bin build_engines
+	mkdir -p target/gpu
+	for program in drivewam-gpu build_engines; do strip -o target/gpu/$$program target/release/$$program; done
+	cargo run --release -p drivewam-build-kernels
 
 MIDDLE := target/bench/middle
 

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# The CUDA kernels on this machine's GPU: the conformance suite, compute-sanitizer, graph capture, and the benchmark. Writes one text report.
+# The CUDA kernels on this machine's GPU: the conformance suite, compute-sanitizer, graph capture, and the benchmark. Where TensorRT or TensorRT-RTX is found
+# (DRIVEWAM_TENSORRT, else by the system's loader): engines of the small policy are built, self-tested, and a ride on them is compared. Writes one text report.
 #
 #   tests/gpu/run.sh [REPORT]          default: docs/gpu/report.txt
 #
 # Runs what was built beforehand, so that it can be carried to a machine without a Rust toolchain:
-#   cargo build --release -p drivewam-tests --bin drivewam-gpu && mkdir -p target/gpu && strip -o target/gpu/drivewam-gpu target/release/drivewam-gpu
-#   cargo run --release -p drivewam-build-kernels
+#   make gpu        (target/gpu/drivewam-gpu, target/gpu/build_engines, engines/kernels)
 # Exit status: 0 all passed, 1 something failed, 77 no GPU: nothing was run, and no report is written.
 set -u
 cd "$(dirname "$0")/../.."
 REPORT=${1:-docs/gpu/report.txt}
 PROGRAM=${DRIVEWAM_GPU:-target/gpu/drivewam-gpu}
+BUILDER=${DRIVEWAM_BUILD_ENGINES:-target/gpu/build_engines}
 KERNELS=${DRIVEWAM_KERNELS:-engines/kernels}
 PYTHON=${PYTHON:-python3}
 
@@ -18,7 +19,7 @@ if ! nvidia-smi -L >/dev/null 2>&1; then
     echo "tests/gpu/run.sh: did not run: no NVIDIA GPU answers on this machine" >&2
     exit 77
 fi
-for needed in "$PROGRAM" "$KERNELS/kernels.yaml"; do
+for needed in "$PROGRAM" "$BUILDER" "$KERNELS/kernels.yaml"; do
     if [ ! -e "$needed" ]; then
         echo "tests/gpu/run.sh: $needed is not there: build it first, as the head of this file says" >&2
         exit 1
@@ -82,6 +83,29 @@ else
     cat "$WORK/err" >>"$ASIDE"
     echo "-- FAILED" | tee -a "$ASIDE"
     status=1
+fi
+
+# Engines: built by the library of this machine for its GPU, then ridden beside the host.
+engines() {
+    local target=$1 library=$2 out
+    out="$WORK/engines-$target"
+    part "build_engines, $target ($library)" env DRIVEWAM_TENSORRT="$library" "$BUILDER" configs/tiny.yaml --target "tests/gpu/$target.yaml" --out "$out" --allow-unfused
+    if [ -e "$out/manifest.yaml" ]; then
+        cp "$out/dit.layers.json" "$(dirname "$REPORT")/dit.layers.$target.json" 2>/dev/null
+        part "a ride on $target beside the host" env DRIVEWAM_TENSORRT="$library" "$PROGRAM" --kernels "$KERNELS" ride "tests/gpu/$target-ride.yaml" --engines "$out"
+    fi
+}
+found=0
+candidates=${DRIVEWAM_TENSORRT:-$(ldconfig -p 2>/dev/null | sed -n 's/.*=> \(.*lib\(nvinfer\|tensorrt_rtx\)\.so\.[0-9]*\)$/\1/p')}
+for library in $candidates; do
+    found=1
+    case $library in
+        *tensorrt_rtx*) engines tensorrt_rtx "$library" ;;
+        *) engines tensorrt "$library" ;;
+    esac
+done
+if [ $found = 0 ]; then
+    printf '\n== engines\n-- not run: neither TensorRT nor TensorRT-RTX is found (DRIVEWAM_TENSORRT names a library)\n' | tee -a "$ASIDE"
 fi
 [ $status = 0 ] && echo "all passed" >>"$ASIDE" || echo "something FAILED" >>"$ASIDE"
 chmod 644 "$ASIDE"

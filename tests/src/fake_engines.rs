@@ -107,6 +107,18 @@ impl Made {
         *self.plan(graph) = text.replacen(from, to, 1).into_bytes();
     }
 
+    /// The same, held against zeros: what engines put out that nobody computes.
+    #[must_use]
+    pub fn of_zeros(mut self) -> Self {
+        for (name, content) in &mut self.files {
+            if name.starts_with("self_test") {
+                let head = 8 + usize::try_from(u64::from_le_bytes(content[..8].try_into().unwrap())).unwrap();
+                content[head..].fill(0);
+            }
+        }
+        self
+    }
+
     /// Writes the folder; the manifest vouches for what is in `files`, whatever it said.
     pub fn write(mut self, folder: &Path) {
         std::fs::create_dir_all(folder).unwrap();

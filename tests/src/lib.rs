@@ -4,6 +4,7 @@
 
 pub mod conformance;
 pub mod doubles;
+pub mod drawn;
 pub mod fake_engines;
 pub mod paper;
 pub mod signing;

@@ -145,12 +145,7 @@ fn a_ride_on_a_gpu_allocates_nothing_either() {
     let home = Path::new(&home);
     let (family, folder) = (drivewam_core::manifest::Family::Tensorrt, home.join("engines"));
     let library = drivewam_tests::doubles::runtime(home, family);
-    // Engines that nobody computes put out zeros, and that is what they are held against.
-    let mut made = drivewam_tests::fake_engines::Made::new(family);
-    let test = made.files.get_mut("self_test.safetensors").unwrap();
-    let head = 8 + usize::try_from(u64::from_le_bytes(test[..8].try_into().unwrap())).unwrap();
-    test[head..].fill(0);
-    made.write(&folder);
+    drivewam_tests::fake_engines::Made::new(family).of_zeros().write(&folder);
     let mut config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &[]).unwrap();
     config.engine.kind = drivewam_core::config::EngineKind::Tensorrt;
     config.engine.folder = folder.display().to_string();

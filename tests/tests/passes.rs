@@ -3,18 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::ingest::EgoState;
-use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
+use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::{Config, Layer};
-use drivewam_core::dims::Command;
-use drivewam_core::pose::Pose2;
 use drivewam_device::HostDevice;
 use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
 use drivewam_engine::{Folder, Trust};
-use drivewam_world::{Canvas, World};
+use drivewam_tests::drawn;
 use std::path::Path;
-
-const TICK_NS: i64 = 100_000_000;
 
 fn config(set: &str) -> Config {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
@@ -42,33 +37,9 @@ fn closed_form(set: &str, fault: Option<Fault>) -> Ride {
 
 /// Drives a drawn world and returns all numbers of all trajectories, and the passes of the last chunk.
 fn drive(mut ride: Ride, chunks: usize) -> (Vec<f64>, u32) {
-    let model = ride.config().model.clone();
-    let mut world = World::new(5, drivewam_world::Options::default());
-    let mut canvas = Canvas::new(model.image.width, model.image.height, model.camera);
-    let (mut numbers, mut passes) = (Vec::new(), 0);
-    for tick in 0..=(chunks as i64 - 1) * 40 {
-        let (stamp, ego) = (tick * TICK_NS, world.ego());
-        ride.push_ego(
-            stamp,
-            EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm },
-        )
-        .unwrap();
-        ride.push_pose(stamp, Pose2::new(ego.pose.x_m, ego.pose.y_m, ego.pose.yaw_rad)).unwrap();
-        if tick == 0 {
-            ride.push_command(0, Command::Straight).unwrap();
-        }
-        if tick % 10 == 0 {
-            world.render(&mut canvas);
-            ride.push_frame(stamp, &canvas.rgb).unwrap();
-            if let Progress::Outcome(outcome) = ride.step(stamp).unwrap() {
-                passes = outcome.stages.passes();
-                numbers.extend(outcome.trajectory.points().iter().flat_map(|p| [p.x_m, p.y_m, p.yaw_rad]));
-            }
-        }
-        world.step(world.expert());
-    }
-    assert_eq!(numbers.len(), chunks * 40 * 3);
-    (numbers, passes)
+    let driven = drawn::drive(&mut ride, chunks).unwrap();
+    assert_eq!(driven.poses.len(), chunks * 40);
+    (driven.numbers(), driven.passes)
 }
 
 /// Largest difference relative to the largest number.

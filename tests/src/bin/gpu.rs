@@ -1,21 +1,25 @@
-//! `drivewam-gpu`: the conformance suite and the benchmark of the CUDA kernels on a real GPU. `tests/gpu/run.sh` carries and runs it.
+//! `drivewam-gpu`: the conformance suite and the benchmark of the CUDA kernels on a real GPU, and a ride on TensorRT's engines. `tests/gpu/run.sh` carries and runs it.
 
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::arena::ArenaPlan;
+use drivewam_core::config::Layer;
 use drivewam_core::dtype::DType;
 use drivewam_core::selection::Scoring;
 use drivewam_device::Device;
 use drivewam_device::cuda::{CudaDevice, Kernel, Nodes, Nvidia};
+use drivewam_engine::{Folder, Trust};
 use drivewam_tests::conformance::{Make, suite};
+use drivewam_tests::drawn::drive;
 use drivewam_tests::paper::{ACTION, LAYERS, Memory, ROW_BYTES, VIDEO};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::panic::catch_unwind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -54,6 +58,26 @@ enum Verb {
         #[arg(long, default_value_t = LAYERS)]
         layers: usize,
     },
+    /// Ride a drawn world on the engines of a configuration and on the host, and compare.
+    Ride {
+        /// Configuration whose `engine.kind` is tensorrt or tensorrt_rtx.
+        config: PathBuf,
+        /// The same model on the host.
+        #[arg(long, default_value = "configs/tiny.yaml")]
+        host: PathBuf,
+        /// Folder of engines, in the place of the configuration's.
+        #[arg(long)]
+        engines: Option<PathBuf>,
+        /// Device memory for a pass, where the engines do not know it.
+        #[arg(long)]
+        scratch_bytes: Option<u64>,
+        /// Chunks.
+        #[arg(long, default_value_t = 20)]
+        chunks: usize,
+        /// Farthest that a position may be from the host's in the mean, m.
+        #[arg(long, default_value_t = 0.1)]
+        most_m: f64,
+    },
 }
 
 /// What the suite's devices are opened with: a device is made by a plain function.
@@ -74,6 +98,11 @@ fn main() -> ExitCode {
     let done = match &args.verb {
         Verb::Suite { only } => run_suite(only),
         Verb::Bench { commits, rounds, layers } => bench(*commits, *rounds, *layers),
+        Verb::Ride { config, host, engines, scratch_bytes, chunks, most_m } => {
+            let layer = json!({"engine": {"folder": engines, "tensorrt": {"gpu": args.gpu, "kernels": args.kernels, "scratch_bytes": scratch_bytes}}});
+            let text = if engines.is_some() { layer } else { json!({"engine": {"tensorrt": layer["engine"]["tensorrt"]}}) };
+            ride(config, host, text.to_string(), *chunks, *most_m)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -103,6 +132,36 @@ fn run_suite(only: &str) -> Result<()> {
     writeln!(out, "{} of {run} passed", run - failed.len())?;
     if run == 0 || !failed.is_empty() {
         bail!("{} failed of {run}: {}", failed.len(), failed.join(", "));
+    }
+    Ok(())
+}
+
+/// A ride of a configuration, warmed.
+fn warm(path: &Path, layers: &[Layer]) -> Result<Ride> {
+    let config = load_config(path, layers)?;
+    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
+    let camera = SourceCamera::of_model(&config.model);
+    Ok(Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?)
+}
+
+fn ride(config: &Path, host: &Path, layer: String, chunks: usize, most_m: f64) -> Result<()> {
+    let mut out = std::io::stdout();
+    let mut gpu = warm(config, &[Layer { name: "the command line".to_owned(), text: layer }]).context("on the GPU")?;
+    writeln!(out, "{}", gpu.device().describe())?;
+    for (graph, words) in gpu.engines() {
+        writeln!(out, "{graph}: {words}, self-test passed")?;
+    }
+    let (got, wanted) = (drive(&mut gpu, chunks).context("on the GPU")?, drive(&mut warm(host, &[])?, chunks).context("on the host")?);
+    let mut sorted = got.seconds.clone();
+    sorted.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        sorted.get(((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN) * 1e3
+    };
+    let (mean, worst) = got.distance(&wanted);
+    writeln!(out, "{chunks} chunks: median {:.2} ms, p95 {:.2} ms, greatest {:.2} ms", at(0.5), at(0.95), at(1.0))?;
+    writeln!(out, "positions differ from the host's by {mean:.2e} m in the mean, {worst:.2e} m at most")?;
+    if got.poses.len() != wanted.poses.len() || mean.is_nan() || mean > most_m {
+        bail!("the rides differ: {} and {} poses, {mean} m in the mean (wanted at most {most_m})", got.poses.len(), wanted.poses.len());
     }
     Ok(())
 }

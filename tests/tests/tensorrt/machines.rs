@@ -1,11 +1,12 @@
 //! Machines on which nothing can be loaded, or things go wrong while it works: each is said, and nothing is tried in its place.
 
-use super::ride::{drive, on_gpu, real_graphs, warm};
+use super::ride::{on_gpu, real_graphs, warm};
 use super::{Case, home, library};
 use drivewam_core::manifest::Family;
 use drivewam_core::{Error, ErrorKind};
 use drivewam_engine::tensorrt::double::Double;
 use drivewam_engine::tensorrt::{Library, headers};
+use drivewam_tests::drawn::drive;
 use drivewam_tests::fake_engines::Made;
 
 const RTX: Family = Family::TensorrtRtx;

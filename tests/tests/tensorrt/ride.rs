@@ -1,25 +1,22 @@
 //! Whole rides: planned, warmed, driven, on each family.
 
 use super::{Case, home, library};
-use drivewam::ingest::EgoState;
-use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
+use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::Result;
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, EngineKind, Layer};
-use drivewam_core::dims::Command;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
-use drivewam_core::pose::Pose2;
 use drivewam_device::{Device, HostDevice};
 use drivewam_engine::tensorrt::double::{Double, Executor, Tensor};
 use drivewam_engine::{Binding, Bound, Engine, Folder, Io, Trust, load};
+use drivewam_tests::drawn::drive;
 use drivewam_tests::fake_engines::Made;
-use drivewam_world::{Canvas, World};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub(crate) const CASES: [Case; 6] = [
+pub(crate) const CASES: [Case; 7] = [
     Case { name: "a ride on TensorRT", machine: &[], body: || equals_the_hosts(Family::Tensorrt, "{}") },
     Case { name: "a ride on TensorRT-RTX", machine: &[], body: || equals_the_hosts(Family::TensorrtRtx, "{}") },
     Case {
@@ -30,6 +27,7 @@ pub(crate) const CASES: [Case; 6] = [
     Case { name: "a ride in half precision", machine: &[], body: || in_half("target/tiny-f16", "f16") },
     Case { name: "a ride in bfloat16", machine: &[], body: || in_half("target/tiny-bf16", "bf16") },
     Case { name: "everything is given back", machine: &[], body: given_back },
+    Case { name: "the program for a machine with a GPU", machine: &[], body: program },
 ];
 
 /// The shipped configuration with `set` on top.
@@ -56,32 +54,6 @@ pub(crate) fn warm(config: Config) -> Result<Ride> {
     let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
     let camera = SourceCamera::of_model(&config.model);
     Plan::new(config, folder.manifest(), camera, RideOptions { decoder: true, ..RideOptions::default() })?.warm(&folder)
-}
-
-/// Drives a drawn world; all numbers of all trajectories, or the first fault.
-pub(crate) fn drive(ride: &mut Ride, chunks: i64) -> Result<Vec<f64>> {
-    let model = ride.config().model.clone();
-    let mut world = World::new(5, drivewam_world::Options::default());
-    let mut canvas = Canvas::new(model.image.width, model.image.height, model.camera);
-    let mut numbers = Vec::new();
-    for tick in 0..=(chunks - 1) * 40 {
-        let (stamp, ego) = (tick * 100_000_000, world.ego());
-        let state = EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm };
-        ride.push_ego(stamp, state)?;
-        ride.push_pose(stamp, Pose2::new(ego.pose.x_m, ego.pose.y_m, ego.pose.yaw_rad))?;
-        if tick == 0 {
-            ride.push_command(0, Command::Straight)?;
-        }
-        if tick % 10 == 0 {
-            world.render(&mut canvas);
-            ride.push_frame(stamp, &canvas.rgb)?;
-        }
-        if let Progress::Outcome(outcome) = ride.step(stamp)? {
-            numbers.extend(outcome.trajectory.points().iter().flat_map(|p| [p.x_m, p.y_m, p.yaw_rad, p.v_mps]));
-        }
-        world.step(world.expert());
-    }
-    Ok(numbers)
 }
 
 /// An engine, and tensors of its own.
@@ -138,10 +110,10 @@ fn equals_the_hosts(family: Family, set: &str) {
     let got = drive(&mut ride, 8).unwrap();
     assert_eq!(double.count("fake_tensorrt_compiled").unwrap(), compiled, "kernels were compiled in the ride");
     let wanted = drive(&mut warm(config("{}")).unwrap(), 8).unwrap();
-    assert_eq!((got.len(), wanted.len()), (8 * 160, 8 * 160));
-    let worst = got.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert_eq!((got.poses.len(), wanted.poses.len()), (8 * 40, 8 * 40));
+    let (_, worst) = got.distance(&wanted);
     println!("    8 trajectories differ from the host's by {worst:.1e} m at most");
-    assert!(worst < 2e-3, "{worst}");
+    assert!(worst < 1e-3, "{worst}");
 }
 
 /// A memory of halves on the kernels, between passes that are computed in f32 and rounded. Breaks if a region, a kernel or a border has another type than the
@@ -153,14 +125,8 @@ fn in_half(graphs: &str, precision: &str) {
     let mut ride = warm(on_gpu(Family::TensorrtRtx, folder.path(), "{}")).unwrap();
     assert!(ride.engines().iter().any(|(_, words)| words.contains(precision)));
     let (got, wanted) = (drive(&mut ride, 6).unwrap(), drive(&mut warm(config("{}")).unwrap(), 6).unwrap());
-    // Positions alone: x, y of each point.
-    let off = |(a, b): (&[f64], &[f64])| ((a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2)).sqrt();
-    let all: Vec<f64> = got.chunks(4).zip(wanted.chunks(4)).map(off).collect();
-    let mean = all.iter().sum::<f64>() / all.len() as f64;
-    println!(
-        "    6 trajectories differ from the host's by {mean:.1e} m in the mean, {:.1e} m at most",
-        all.iter().copied().fold(0.0, f64::max)
-    );
+    let (mean, worst) = got.distance(&wanted);
+    println!("    6 trajectories differ from the host's by {mean:.1e} m in the mean, {worst:.1e} m at most");
     assert!(mean > 0.0 && mean < 0.1, "{mean}");
 }
 
@@ -178,4 +144,26 @@ fn given_back() {
     }
     // The driver's own were given back too, or the next device would be told.
     let _primary = drivewam_device::cuda::Primary::retain(0).unwrap();
+}
+
+/// Breaks if what `tests/gpu/run.sh` runs does not ride, or takes a ride that is another for the same.
+fn program() {
+    let folder = tempfile::tempdir().unwrap();
+    let engines = folder.path().join("engines");
+    Made::new(Family::Tensorrt).of_zeros().write(&engines);
+    let path = folder.path().join("config.yaml");
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml").canonicalize().unwrap();
+    std::fs::write(&path, format!("extends: [{base:?}]\nengine: {{kind: tensorrt}}\n")).unwrap();
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_drivewam-gpu"))
+        .args(["ride", path.to_str().unwrap(), "--host", base.to_str().unwrap(), "--engines", engines.to_str().unwrap(), "--chunks", "3"])
+        .arg("--kernels")
+        .arg(home().join("kernels"))
+        .env("DRIVEWAM_TENSORRT", library(Family::Tensorrt))
+        .output()
+        .unwrap();
+    let (told, refused) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert_eq!(told.matches("self-test passed").count(), 5, "{told}{refused}");
+    assert!(told.contains("3 chunks: median") && told.contains("no GPU, a test"), "{told}{refused}");
+    // Engines of zeros drive nowhere.
+    assert!(!done.status.success() && refused.contains("the rides differ"), "{told}{refused}");
 }

@@ -1,0 +1,67 @@
+//! A ride through a drawn world, the same for whoever compares two rides.
+
+use drivewam::ingest::EgoState;
+use drivewam::{Progress, Ride};
+use drivewam_core::Result;
+use drivewam_core::dims::Command;
+use drivewam_core::pose::Pose2;
+use drivewam_world::{Canvas, World};
+use std::time::Instant;
+
+const TICK_NS: i64 = 100_000_000;
+
+/// What a ride put out.
+#[derive(Debug, Clone, Default)]
+pub struct Driven {
+    /// x m, y m, yaw rad of every pose of every trajectory, in the frame of its own chunk.
+    pub poses: Vec<[f64; 3]>,
+    /// Passes of the last chunk.
+    pub passes: u32,
+    /// What each step took that ended a chunk, seconds.
+    pub seconds: Vec<f64>,
+}
+
+impl Driven {
+    /// All numbers of all trajectories.
+    pub fn numbers(&self) -> Vec<f64> {
+        self.poses.iter().flatten().copied().collect()
+    }
+
+    /// The mean and the largest distance between the positions of two rides, m.
+    pub fn distance(&self, other: &Self) -> (f64, f64) {
+        let all: Vec<f64> = self.poses.iter().zip(&other.poses).map(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1])).collect();
+        (all.iter().sum::<f64>() / all.len().max(1) as f64, all.iter().copied().fold(0.0, f64::max))
+    }
+}
+
+/// Drives `chunks` chunks of world 5, whose expert has the wheel.
+///
+/// # Errors
+/// The first of the ride.
+pub fn drive(ride: &mut Ride, chunks: usize) -> Result<Driven> {
+    let model = ride.config().model.clone();
+    let mut world = World::new(5, drivewam_world::Options::default());
+    let mut canvas = Canvas::new(model.image.width, model.image.height, model.camera);
+    let mut driven = Driven::default();
+    for tick in 0..=(chunks as i64 - 1) * 40 {
+        let (stamp, ego) = (tick * TICK_NS, world.ego());
+        let state = EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm };
+        ride.push_ego(stamp, state)?;
+        ride.push_pose(stamp, Pose2::new(ego.pose.x_m, ego.pose.y_m, ego.pose.yaw_rad))?;
+        if tick == 0 {
+            ride.push_command(0, Command::Straight)?;
+        }
+        if tick % 10 == 0 {
+            world.render(&mut canvas);
+            ride.push_frame(stamp, &canvas.rgb)?;
+            let since = Instant::now();
+            if let Progress::Outcome(outcome) = ride.step(stamp)? {
+                driven.seconds.push(since.elapsed().as_secs_f64());
+                driven.passes = outcome.stages.passes();
+                driven.poses.extend(outcome.trajectory.points().iter().map(|p| [p.x_m, p.y_m, p.yaw_rad]));
+            }
+        }
+        world.step(world.expert());
+    }
+    Ok(driven)
+}
