@@ -59,7 +59,7 @@ impl Made {
             family,
             library: version(family),
             driver: None,
-            gpu: None,
+            gpu: Some("no GPU, a test, 2 multiprocessors".into()),
             source_sha256: folder.manifest_sha256().to_owned(),
             flags: Flags {
                 optimization_level: 3,

@@ -7,8 +7,8 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// Every region begins at a multiple of this: 256 bytes is what device allocators give and what vectorised loads and engine bindings ask for.
-pub const ALIGNMENT: usize = 256;
+/// Every region begins at a multiple of this: engines ask for 256 bytes where a tensor lies, and for a GPU's texture alignment, 512 on some, where they compute.
+pub const ALIGNMENT: usize = 512;
 
 /// A typed place in the arena. Plain data: it reaches memory only through the arena it was planned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -242,7 +242,7 @@ mod tests {
         let b = planner.add("memory", "b", DType::U8, &[1]).unwrap();
         let c = planner.add("sampler", "c", DType::F16, &[0]).unwrap();
         let plan = planner.finish(1 << 20).unwrap();
-        assert_eq!((a.offset(), b.offset(), c.offset()), (0, 256, 512));
+        assert_eq!((a.offset(), b.offset(), c.offset()), (0, 512, 1024));
         assert!(!a.overlaps(&b) && !b.overlaps(&c));
         assert_eq!(plan.bytes(), 512);
         assert_eq!(plan.owners(), vec![("memory", 512), ("sampler", 0)]);

@@ -98,7 +98,8 @@ int cuDeviceGetName(char* name, int len, int) { return std::snprintf(name, len, 
 
 int cuDeviceGetAttribute(int* value, int attribute, int) {
     const int capability = static_cast<int>(setting("CAPABILITY", 90));
-    *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : 0;
+    // Compute capability, multiprocessors, texture alignment.
+    *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : attribute == 16 ? static_cast<int>(setting("MULTIPROCESSORS", 2)) : attribute == 14 ? 512 : 0;
     return SUCCESS;
 }
 

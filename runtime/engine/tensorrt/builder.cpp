@@ -29,8 +29,8 @@ private:
 
 // Members are freed in the reverse of their order: the parser keeps what the network reads.
 struct Work {
-    explicit Work(drivewam_log log) : logger(log), recorder(log) {}
-    Logger logger;
+    explicit Work(void* to) : logger(*static_cast<Logger*>(to)), recorder(logger.sink()) {}
+    Logger& logger;
     Recorder recorder;
     std::unique_ptr<IBuilder> builder;
     std::unique_ptr<INetworkDefinition> network;
@@ -100,14 +100,18 @@ bool set_capabilities(IBuilderConfig& config, drivewam_build const& what, Work& 
 
 }  // namespace
 
-int32_t parse(void* builder_create, void* parser_create, drivewam_log log, drivewam_build const* what) {
-    return Work(log).parse(builder_create, parser_create, *what);
+int32_t parse(void* builder_create, void* parser_create, void* logger, drivewam_build const* what) {
+    return Work(logger).parse(builder_create, parser_create, *what);
 }
 
-int32_t build(void* builder_create, void* parser_create, drivewam_log log, drivewam_build const* what) {
-    Work work(log);
-    if (!work.parse(builder_create, parser_create, *what)) return 0;
+int32_t build(void* builder_create, void* parser_create, void* logger, drivewam_build const* what) {
+    // Both must outlive the builder.
     Progress progress(*what);
+#if !SHIM_RTX
+    std::unique_ptr<ITimingCache> timing;
+#endif
+    Work work(logger);
+    if (!work.parse(builder_create, parser_create, *what)) return 0;
     std::unique_ptr<IBuilderConfig> config(work.builder->createBuilderConfig());
     if (!config) return work.fail("the library gives no configuration");
     config->setProgressMonitor(&progress);
@@ -122,9 +126,15 @@ int32_t build(void* builder_create, void* parser_create, drivewam_log log, drive
     if (!set_capabilities(*config, *what, work) || !add_profiles(*work.builder, *config, *what, work)) return 0;
 #if !SHIM_RTX
     // Without one the library makes its own and throws it away. TensorRT-RTX times nothing while it builds.
-    std::unique_ptr<ITimingCache> timing(config->createTimingCache(what->timing_cache, what->timing_cache_bytes));
-    if (!timing) timing.reset(config->createTimingCache(nullptr, 0));
-    if (!timing || !config->setTimingCache(*timing, false)) return work.fail("the library refuses a timing cache");
+    timing.reset(config->createTimingCache(what->timing_cache, what->timing_cache_bytes));
+    if (!timing || !config->setTimingCache(*timing, false)) {
+        // That of another GPU or version is of no use: everything is timed anew.
+        timing.reset(config->createTimingCache(nullptr, 0));
+        if (!timing || !config->setTimingCache(*timing, false)) return work.fail("the library refuses a timing cache");
+    }
+#else
+    // Needed for graphs: nothing is allocated while a pass runs. Weights that stream are.
+    if (!what->weight_streaming) config->setFlag(BuilderFlag::kREQUIRE_USER_ALLOCATION);
 #endif
     std::unique_ptr<IHostMemory> engine(work.builder->buildSerializedNetwork(*work.network, *config));
     if (!engine) return work.fail("the library builds no engine");

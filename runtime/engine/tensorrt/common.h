@@ -29,18 +29,20 @@ private:
     drivewam_log log_;
 };
 
-// Passes on what the library reports; keeps nothing.
+// Passes on what the library reports, and counts it; keeps no words.
 class Recorder : public nvinfer1::IErrorRecorder {
 public:
     explicit Recorder(drivewam_log log) : log_(log) {}
-    int32_t getNbErrors() const noexcept override { return 0; }
-    nvinfer1::ErrorCode getErrorCode(int32_t) const noexcept override { return nvinfer1::ErrorCode::kSUCCESS; }
+    int32_t getNbErrors() const noexcept override { return errors_; }
+    nvinfer1::ErrorCode getErrorCode(int32_t) const noexcept override { return nvinfer1::ErrorCode::kUNSPECIFIED_ERROR; }
     ErrorDesc getErrorDesc(int32_t) const noexcept override { return ""; }
-    bool hasOverflowed() const noexcept override { return false; }
-    void clear() noexcept override {}
+    bool hasOverflowed() const noexcept override { return errors_ > 0; }
+    void clear() noexcept override { errors_ = 0; }
+    // True: whatever reports an error is to end.
     bool reportError(nvinfer1::ErrorCode, ErrorDesc text) noexcept override {
+        ++errors_;
         if (text) log_.write(log_.user, DRIVEWAM_RECORDED, text);
-        return false;
+        return true;
     }
     RefCount incRefCount() noexcept override { return ++count_; }
     RefCount decRefCount() noexcept override { return --count_; }
@@ -48,6 +50,7 @@ public:
 private:
     drivewam_log log_;
     std::atomic<RefCount> count_{0};
+    std::atomic<int32_t> errors_{0};
 };
 
 inline void give(drivewam_sink sink, void const* data, size_t bytes) { sink.write(sink.user, data, bytes); }
@@ -66,8 +69,8 @@ inline bool from_dims(nvinfer1::Dims const& from, drivewam_dims* to) {
     return true;
 }
 
-int32_t parse(void*, void*, drivewam_log, drivewam_build const*);
-int32_t build(void*, void*, drivewam_log, drivewam_build const*);
+int32_t parse(void*, void*, void*, drivewam_build const*);
+int32_t build(void*, void*, void*, drivewam_build const*);
 
 }  // namespace SHIM
 }  // namespace shim

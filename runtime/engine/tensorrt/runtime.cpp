@@ -8,9 +8,8 @@ namespace SHIM {
 namespace {
 
 struct Runtime {
-    Runtime(drivewam_log log) : logger(log), recorder(log) {}
+    explicit Runtime(drivewam_log log) : recorder(log) {}
     ~Runtime() { delete runtime; }
-    Logger logger;
     Recorder recorder;
     IRuntime* runtime = nullptr;
 };
@@ -33,13 +32,17 @@ struct Context {
 ICudaEngine* engine_of(void* engine) { return static_cast<ICudaEngine*>(engine); }
 IExecutionContext* context_of(void* context) { return static_cast<Context*>(context)->context; }
 
-void* runtime(void* create, drivewam_log log) {
-    auto* made = new (std::nothrow) Runtime(log);
+void* logger(drivewam_log log) { return new (std::nothrow) Logger(log); }
+
+void* runtime(void* create, void* logger, int32_t host_code) {
+    auto* const to = static_cast<Logger*>(logger);
+    auto* made = new (std::nothrow) Runtime(to->sink());
     if (!made) return nullptr;
     auto call = reinterpret_cast<void* (*)(void*, int32_t) noexcept>(create);
-    made->runtime = static_cast<IRuntime*>(call(&made->logger, NV_TENSORRT_VERSION));
+    made->runtime = static_cast<IRuntime*>(call(static_cast<ILogger*>(to), NV_TENSORRT_VERSION));
     if (!made->runtime) return delete made, nullptr;
     made->runtime->setErrorRecorder(&made->recorder);
+    if (host_code) made->runtime->setEngineHostCodeAllowed(true);
     return made;
 }
 
@@ -167,7 +170,7 @@ int32_t save_cache(void* context, drivewam_sink sink) {
 extern "C" drivewam_api const SHIM;
 extern "C" drivewam_api const SHIM = {
     SHIM_RTX, NV_TENSORRT_MAJOR, NV_TENSORRT_MINOR, NV_TENSORRT_PATCH,
-    shim::SHIM::runtime, shim::SHIM::runtime_free, shim::SHIM::header,
+    shim::SHIM::logger, shim::SHIM::runtime, shim::SHIM::runtime_free, shim::SHIM::header,
     shim::SHIM::engine, shim::SHIM::engine_free, shim::SHIM::tensor_count, shim::SHIM::tensor, shim::SHIM::profile_count, shim::SHIM::profile_shape,
     shim::SHIM::scratch_bytes, shim::SHIM::streamable_bytes, shim::SHIM::set_weight_budget, shim::SHIM::information,
     shim::SHIM::context, shim::SHIM::context_free, shim::SHIM::set_profile, shim::SHIM::set_shape, shim::SHIM::shape, shim::SHIM::set_address,

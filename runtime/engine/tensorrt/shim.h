@@ -4,7 +4,7 @@
 // namespace renamed (build.rs), and gives out one table of functions each time. Nothing is linked: every entry point of the libraries comes in as an
 // address. Only what TensorRT 10.3 already has is called; what a family lacks is compiled away.
 //
-// Handles are made and freed one by one. The order, newest first: context, engine, runtime. A log must outlive the runtime or builder that it was given to.
+// Handles are made and freed one by one. The order, newest first: context, engine, runtime.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -67,7 +67,11 @@ struct drivewam_build {
 struct drivewam_api {
     int32_t is_rtx, major, minor, patch;  // of the headers
 
-    void* (*runtime)(void* create, struct drivewam_log log);
+    // The library keeps the first logger that it meets, beyond the life of whoever brought it: one for each library, which is never freed.
+    void* (*logger)(struct drivewam_log log);
+
+    // `host_code`: engines that carry a runtime of their own, as version-compatible ones do, may be loaded.
+    void* (*runtime)(void* create, void* logger, int32_t host_code);
     void (*runtime_free)(void* runtime);
 
     // What the first bytes of a plan say: 0 valid here, 1 valid but slower, 2 not (`diagnostics` says why), -1 the family cannot tell.
@@ -100,6 +104,6 @@ struct drivewam_api {
     int32_t (*save_cache)(void* context, struct drivewam_sink cache);
 
     // The builder. `parser_create` makes the library's ONNX parser. 1: built.
-    int32_t (*parse)(void* builder_create, void* parser_create, struct drivewam_log log, const struct drivewam_build* what);
-    int32_t (*build)(void* builder_create, void* parser_create, struct drivewam_log log, const struct drivewam_build* what);
+    int32_t (*parse)(void* builder_create, void* parser_create, void* logger, const struct drivewam_build* what);
+    int32_t (*build)(void* builder_create, void* parser_create, void* logger, const struct drivewam_build* what);
 };

@@ -11,7 +11,7 @@ use drivewam_tests::fake_engines::Made;
 
 const RTX: Family = Family::TensorrtRtx;
 
-pub(crate) const CASES: [Case; 20] = [
+pub(crate) const CASES: [Case; 24] = [
     Case {
         name: "a driver that is too old",
         machine: &[("FAKE_CUDA_VERSION", "11080")],
@@ -26,17 +26,37 @@ pub(crate) const CASES: [Case; 20] = [
     Case {
         name: "a library of an older minor than the headers",
         machine: &[("FAKE_TENSORRT_VERSION", "10600")],
-        body: || refused(&["older than the headers", "1.6.0", "1.7.1"]),
+        body: || refused(&["not built for this version of the library", "1.6.0", "1.7.1"]),
     },
     Case {
         name: "a library of another major",
         machine: &[("FAKE_TENSORRT_VERSION", "20000")],
-        body: || refused(&["not built for this major version", "2.0.0"]),
+        body: || refused(&["not built for this version", "2.0.0"]),
     },
     Case {
         name: "a newer library than the engines",
         machine: &[("FAKE_TENSORRT_VERSION", "10800")],
-        body: || refused(&["built.compatible.library", "1.8.0", "1.7.1 to 1.7.1", "build the engines"]),
+        body: || refused(&["not built for this version of the library", "1.8.0", "1.7.1"]),
+    },
+    Case {
+        name: "TensorRT of an older minor than the headers",
+        machine: &[("FAKE_TENSORRT_VERSION", "110300")],
+        body: || refused_on(Family::Tensorrt, &["older than the headers", "11.3.0", "11.4.0"]),
+    },
+    Case {
+        name: "TensorRT newer than the engines",
+        machine: &[("FAKE_TENSORRT_VERSION", "110500")],
+        body: || refused_on(Family::Tensorrt, &["built.compatible.library", "11.5.0", "11.4.0 to 11.4.0", "build the engines"]),
+    },
+    Case {
+        name: "TensorRT of another major",
+        machine: &[("FAKE_TENSORRT_VERSION", "120000")],
+        body: || refused_on(Family::Tensorrt, &["not built for this major version", "12.0.0"]),
+    },
+    Case {
+        name: "another model of GPU",
+        machine: &[("FAKE_CUDA_MULTIPROCESSORS", "8")],
+        body: || refused_on(Family::Tensorrt, &["built.gpu", "another model of GPU", "8 multiprocessors", "2 multiprocessors"]),
     },
     Case { name: "a library of the other family", machine: &[], body: other_family },
     Case { name: "a library that is none", machine: &[], body: no_library },
@@ -60,7 +80,7 @@ pub(crate) const CASES: [Case; 20] = [
     Case {
         name: "a pass that would compile in the ride",
         machine: &[("FAKE_TENSORRT_NOT_CAPTURABLE", "1")],
-        body: || refused(&["would still compile"]),
+        body: || refused(&["cannot be a graph", "engine.tensorrt.cuda_graphs"]),
     },
     Case {
         name: "a graph that allocates",
@@ -77,17 +97,17 @@ pub(crate) const CASES: [Case; 20] = [
         machine: &[("FAKE_TENSORRT_NAN", "1")],
         body: || refused(&["self-test", "vae_encode_first", "NaN"]),
     },
-    Case { name: "a warning is no fault", machine: &[("FAKE_TENSORRT_WARN", "1")], body: || drop(fresh().unwrap()) },
+    Case { name: "a warning is no fault", machine: &[("FAKE_TENSORRT_WARN", "1")], body: || drop(fresh(RTX).unwrap()) },
     Case { name: "a pass fails in the ride", machine: &[("FAKE_TENSORRT_FAIL_ENQUEUE", "100")], body: fails_in_the_ride },
     Case { name: "the device is lost in the ride", machine: &[("FAKE_CUDA_FAIL_LAUNCH", "100")], body: lost_in_the_ride },
 ];
 
 /// A ride on the shipped graphs, computed for real.
-fn fresh() -> drivewam_core::Result<drivewam::Ride> {
+fn fresh(family: Family) -> drivewam_core::Result<drivewam::Ride> {
     let folder = tempfile::tempdir().unwrap();
-    Made::new(RTX).write(folder.path());
-    Double::open(&library(RTX))?.execute(real_graphs())?;
-    warm(on_gpu(RTX, folder.path(), "{}"))
+    Made::new(family).write(folder.path());
+    Double::open(&library(family))?.execute(real_graphs())?;
+    warm(on_gpu(family, folder.path(), "{}"))
 }
 
 fn says(error: &Error, words: &[&str]) {
@@ -99,7 +119,11 @@ fn says(error: &Error, words: &[&str]) {
 }
 
 fn refused(words: &[&str]) {
-    says(&fresh().unwrap_err(), words);
+    refused_on(RTX, words);
+}
+
+fn refused_on(family: Family, words: &[&str]) {
+    says(&fresh(family).unwrap_err(), words);
 }
 
 /// Breaks if the vtables of one family are called with the other's.
@@ -134,7 +158,7 @@ fn fails_in_the_ride() {
 
 /// Breaks if a ride goes on, in silence, on a device whose context is gone.
 fn lost_in_the_ride() {
-    let mut ride = fresh().unwrap();
+    let mut ride = fresh(RTX).unwrap();
     let error = drive(&mut ride, 4).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Device);
     says(&error, &["CUDA_ERROR_ILLEGAL_ADDRESS"]);

@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// The first argument of a child.
@@ -121,7 +120,7 @@ pub(crate) fn library(family: Family, config: &Config) -> Result<Machine> {
     Ok(Machine {
         library: library.version(),
         driver: primary.as_ref().map(|p| Dotted(p.driver())),
-        gpu: primary.as_ref().map(|p| p.name().to_owned()),
+        gpu: primary.as_ref().map(|p| p.model()),
         capability: primary.as_ref().map(|p| Dotted(p.capability())),
     })
 }
@@ -181,6 +180,9 @@ fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word)) -> Result<Do
         say(Word::Step { phase: phase.to_owned(), step, steps });
         true
     };
+    let primary = driver_version().and_then(|_| Primary::retain(i32::try_from(request.gpu).unwrap_or(i32::MAX))).ok();
+    // The library times and asks the GPU whose context is current.
+    primary.as_ref().map_or(Ok(()), |primary| primary.enter())?;
     let product = builder::build(&library, &asked, &mut step)?;
     write_synced(&request.engine, &product.engine)?;
     if !product.timing_cache.is_empty() {
@@ -189,15 +191,15 @@ fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word)) -> Result<Do
         let _ = write_synced(&aside, &product.timing_cache).and_then(|()| Ok(fs::rename(&aside, &request.timing_cache)?));
     }
     (done.bytes, done.sha256) = (product.engine.len() as u64, hex(&Sha256::digest(&product.engine)));
-    if driver_version().is_ok() {
-        let primary: Arc<Primary> = Primary::retain(i32::try_from(request.gpu).unwrap_or(i32::MAX))?;
+    if let Some(primary) = primary {
         let runs_here = request.capabilities.is_empty() || request.capabilities.contains(&Dotted(primary.capability()));
         if runs_here {
-            let facts = builder::facts(&library, &primary, &product.engine)?;
+            let facts = builder::facts(&library, &primary, &product.engine, request.flags.version_compatible)?;
             let report = request.engine.with_extension("layers.json");
             write_synced(&report, facts.layers.as_bytes())?;
             done.scratch_bytes = Some(facts.scratch_bytes);
-            if request.has_attention {
+            // TensorRT-RTX chooses its kernels when it meets the GPU.
+            if request.has_attention && request.family == Family::Tensorrt {
                 done.fusion = Fusion::Fused(fusion::count(&facts.layers)?);
             }
             done.layers = Some(report);

@@ -84,7 +84,7 @@ pub struct Built {
     /// CUDA version of the driver on the machine that built; absent where it had none (TensorRT-RTX builds without).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Dotted<2>>,
-    /// The GPU of the machine that built, in words; absent as `driver`.
+    /// The model of GPU of the machine that built; absent as `driver`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
     /// SHA-256 of the manifest that the engines were built from.
@@ -187,7 +187,7 @@ impl fmt::Display for Fusion {
 }
 
 /// The machine that is to load engines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// Of the opened library.
     pub family: Family,
@@ -195,6 +195,8 @@ pub struct Machine {
     pub library: Version,
     /// Of the GPU.
     pub capability: Capability,
+    /// The GPU's model.
+    pub gpu: String,
 }
 
 impl Built {
@@ -218,6 +220,12 @@ impl Built {
             return Err(bad("compatible.compute_capabilities", "built for other GPUs")
                 .got(format!("compute capability {}", machine.capability))
                 .wanted(format!("one of {}: build the engines for this machine", known.join(", "))));
+        }
+        // TensorRT times its kernels on one model of GPU, and warns of errors and deadlocks on others of the same compute capability.
+        if self.family == Family::Tensorrt && !self.flags.hardware_compatible && self.gpu.as_ref() != Some(&machine.gpu) {
+            return Err(bad("gpu", "built on another model of GPU")
+                .got(&machine.gpu)
+                .wanted(format!("{}, or engines that are hardware compatible", self.gpu.as_deref().unwrap_or("a GPU"))));
         }
         Ok(())
     }

@@ -134,7 +134,7 @@ pub trait Driver: Send + fmt::Debug {
     /// The machine in words, for reports.
     fn describe(&self) -> String;
 
-    /// Zeroed memory that lives as long as the driver, aligned to 256 bytes. Warm.
+    /// Zeroed memory that lives as long as the driver, aligned as a region ([`drivewam_core::arena::ALIGNMENT`]). Warm.
     ///
     /// # Errors
     /// `Capacity`, with what is free; `Device`.

@@ -5,7 +5,7 @@
 use super::Address;
 use super::driver::{Driver, Graph, Grid, Kernel, Nodes, no_graph};
 use crate::host::HostArena;
-use drivewam_core::arena::ArenaPlan;
+use drivewam_core::arena::{ALIGNMENT, ArenaPlan};
 use drivewam_core::{Error, ErrorKind, Result};
 use libloading::Library;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -13,9 +13,6 @@ use std::ffi::{CStr, c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Every allocation begins at a multiple of this.
-const ALIGNMENT: usize = 256;
 
 /// What launches moved and multiplied, by the kernels' own 16-byte loads, stores and products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,7 +2,6 @@
 
 use super::ffi::{Build, Dims, Range, gather};
 use super::handles::{Plan, c_name, dims};
-use super::journal::Journal;
 use super::library::Library;
 use drivewam_core::bindings::{Axis, TensorSpec};
 use drivewam_core::manifest::{Capability, Flags, Profile};
@@ -11,7 +10,7 @@ use drivewam_device::cuda::Primary;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::ptr::null;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is to be built.
 #[derive(Debug, Clone, Copy)]
@@ -87,10 +86,11 @@ fn ranges(request: &Request<'_>) -> Result<Ranges> {
 }
 
 unsafe extern "C" fn tell(user: *mut c_void, phase: *const c_char, step: i32, steps: i32) -> i32 {
-    // SAFETY: `user` is the closure that `call` borrowed; the shim calls during its own call alone.
-    let progress = unsafe { &mut *user.cast::<Progress<'_>>() };
+    // SAFETY: `user` is what `call` made around the closure; the shim calls during its own call alone, from any thread.
+    let progress = unsafe { &*user.cast::<Mutex<Progress<'_>>>() };
     // SAFETY: the shim gives a text that lives during the call.
     let phase = unsafe { CStr::from_ptr(phase) };
+    let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
     i32::from(progress(&phase.to_string_lossy(), step, steps))
 }
 
@@ -106,11 +106,12 @@ fn call(library: &Library, request: &Request<'_>, out: Option<(&mut Product, Pro
     let (mut nothing, mut silence): (Product, Progress<'_>) =
         (Product { engine: Vec::new(), timing_cache: Vec::new() }, &mut |_: &str, _: i32, _: i32| true);
     let builds = out.is_some();
-    let (product, mut progress): (&mut Product, Progress<'_>) = match out {
+    let (product, progress): (&mut Product, Progress<'_>) = match out {
         Some((product, progress)) => (product, progress),
         None => (&mut nothing, &mut silence),
     };
-    let journal = Arc::new(Journal::default());
+    let progress = Mutex::new(progress);
+    library.journal.forget();
     let cache = request.timing_cache;
     let build = Build {
         onnx: request.onnx.as_ptr().cast(),
@@ -131,13 +132,13 @@ fn call(library: &Library, request: &Request<'_>, out: Option<(&mut Product, Pro
         timing_cache_bytes: cache.len(),
         engine: gather(&mut product.engine),
         timing_cache_out: gather(&mut product.timing_cache),
-        progress_user: std::ptr::from_mut(&mut progress).cast(),
+        progress_user: std::ptr::from_ref(&progress).cast_mut().cast(),
         progress: Some(tell),
     };
     let function = if builds { library.api.build } else { library.api.parse };
-    // SAFETY: the entry points are the library's; everything that `build` points to lives through the call, and the journal longer than the builder.
-    match unsafe { function(builder, create_parser, journal.log(), &raw const build) } {
-        0 => Err(at(journal.error(if builds { "the engine is not built" } else { "the graph is not accepted" }))),
+    // SAFETY: the entry points and the logger are the library's; everything that `build` points to lives through the call.
+    match unsafe { function(builder, create_parser, library.logger, &raw const build) } {
+        0 => Err(at(library.journal.error(if builds { "the engine is not built" } else { "the graph is not accepted" }))),
         _ => Ok(()),
     }
 }
@@ -151,11 +152,11 @@ pub struct Facts {
     pub layers: String,
 }
 
-/// Deserialises an engine on this machine's GPU and asks about it.
+/// Deserialises an engine on this machine's GPU and asks about it; `host_code` as its flags say.
 ///
 /// # Errors
 /// `Engine`.
-pub fn facts(library: &Arc<Library>, primary: &Arc<Primary>, engine: &[u8]) -> Result<Facts> {
-    let plan = Plan::load(Arc::clone(library), Arc::clone(primary), engine)?;
+pub fn facts(library: &Arc<Library>, primary: &Arc<Primary>, engine: &[u8], host_code: bool) -> Result<Facts> {
+    let plan = Plan::load(Arc::clone(library), Arc::clone(primary), engine, host_code)?;
     Ok(Facts { scratch_bytes: plan.scratch_bytes(), layers: plan.information()? })
 }

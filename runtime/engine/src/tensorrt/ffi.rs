@@ -75,7 +75,8 @@ pub(super) struct Build {
     pub progress: Option<Progress>,
 }
 
-type BuildCall = unsafe extern "C" fn(builder_create: *const c_void, parser_create: *const c_void, log: Log, what: *const Build) -> i32;
+type BuildCall =
+    unsafe extern "C" fn(builder_create: *const c_void, parser_create: *const c_void, logger: Handle, what: *const Build) -> i32;
 
 #[repr(C)]
 pub(super) struct Api {
@@ -83,7 +84,8 @@ pub(super) struct Api {
     pub major: i32,
     pub minor: i32,
     pub patch: i32,
-    pub runtime: unsafe extern "C" fn(create: *const c_void, log: Log) -> Handle,
+    pub logger: unsafe extern "C" fn(log: Log) -> Handle,
+    pub runtime: unsafe extern "C" fn(create: *const c_void, logger: Handle, host_code: i32) -> Handle,
     pub runtime_free: unsafe extern "C" fn(runtime: Handle),
     pub header: unsafe extern "C" fn(runtime: Handle, plan: *const c_void, bytes: usize, diagnostics: *mut u64) -> i32,
     pub engine: unsafe extern "C" fn(runtime: Handle, plan: *const c_void, bytes: usize) -> Handle,

@@ -1,5 +1,5 @@
 //! Owners of the library's handles. Each keeps what its handle stands on, so the order of dropping is the library's, newest first: a context, then the
-//! engine, then the runtime, then the journal that the runtime writes to, then the GPU's context. The library itself is never closed.
+//! engine, then the runtime, then the GPU's context. The library, its logger and its journal live as long as the process.
 
 use super::ffi::{Api, Dims, Handle, MAX_RANK, Tensor, gather};
 use super::journal::Journal;
@@ -18,7 +18,7 @@ pub(super) struct Plan {
     engine: Handle,
     runtime: Handle,
     library: Arc<Library>,
-    pub journal: Arc<Journal>,
+    pub journal: &'static Journal,
     /// Last of all: the library's device memory is of this context.
     primary: Arc<Primary>,
 }
@@ -74,15 +74,16 @@ fn dtype(number: i32) -> std::result::Result<DType, String> {
 }
 
 impl Plan {
-    /// Deserialises `content`, which must be what the folder vouched for. Warm.
+    /// Deserialises `content`, which must be what the folder vouched for; `host_code` lets it bring a runtime of its own, as version-compatible engines do. Warm.
     ///
     /// # Errors
     /// `Engine`, with the library's own words, when it gives no runtime or refuses the engine; `Device` when the GPU's context is lost.
-    pub fn load(library: Arc<Library>, primary: Arc<Primary>, content: &[u8]) -> Result<Self> {
+    pub fn load(library: Arc<Library>, primary: Arc<Primary>, content: &[u8], host_code: bool) -> Result<Self> {
         primary.enter()?;
-        let journal = Arc::new(Journal::default());
-        // SAFETY: `create_runtime` is the library's; the journal outlives the runtime, which this value frees before it.
-        let runtime = unsafe { (library.api.runtime)(library.create_runtime, journal.log()) };
+        let journal = library.journal;
+        journal.forget();
+        // SAFETY: the address and the logger are the library's own, which live as long as the process.
+        let runtime = unsafe { (library.api.runtime)(library.create_runtime, library.logger, i32::from(host_code)) };
         // From here on `drop` gives back what was made.
         let mut plan = Self { engine: null_mut(), runtime, library, journal, primary };
         if runtime.is_null() {

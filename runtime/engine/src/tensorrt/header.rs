@@ -1,12 +1,10 @@
 //! What the first bytes of an engine say, without deserialising it: TensorRT-RTX can tell, also without a driver.
 
 use super::ffi::Handle;
-use super::journal::Journal;
 use super::library::Library;
 use drivewam_core::manifest::Family;
 use drivewam_core::{Error, ErrorKind, Result};
 use std::fmt;
-use std::sync::Arc;
 
 /// Reasons of the library, by bit.
 const REASONS: [&str; 7] = [
@@ -56,7 +54,7 @@ impl Drop for Asked<'_> {
     }
 }
 
-/// Asks the library about the first bytes of an engine. Safe without a driver: TensorRT's runtime, which would die of that, is not made.
+/// Asks the library about the first bytes of an engine, for the GPU whose context is current, if any is. Safe without a driver: TensorRT's runtime, which would die of that, is not made.
 ///
 /// # Errors
 /// `Engine` when the library gives no runtime.
@@ -64,16 +62,17 @@ pub fn header(library: &Library, engine: &[u8]) -> Result<Header> {
     if library.family() == Family::Tensorrt {
         return Ok(Header::Unknown);
     }
-    let journal = Arc::new(Journal::default());
-    // SAFETY: the address is the library's own; the journal outlives the runtime.
-    let runtime = unsafe { (library.api.runtime)(library.create_runtime, journal.log()) };
+    // SAFETY: the address and the logger are the library's own.
+    let runtime = unsafe { (library.api.runtime)(library.create_runtime, library.logger, 0) };
     if runtime.is_null() {
-        return Err(journal.error("the library gives no runtime"));
+        return Err(library.journal.error("the library gives no runtime"));
     }
     let asked = Asked(library, runtime);
     let mut diagnostics = 0;
     // SAFETY: the runtime is alive; the bytes and the place live through the call.
     let validity = unsafe { (library.api.header)(asked.1, engine.as_ptr().cast(), engine.len(), &raw mut diagnostics) };
+    // What it says without a driver is no fault of anybody's.
+    library.journal.forget();
     Ok(match validity {
         0 | 1 => Header::Valid,
         2 if diagnostics & MALFORMED != 0 => Header::Malformed,

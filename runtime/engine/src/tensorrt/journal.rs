@@ -3,19 +3,19 @@
 use super::ffi;
 use drivewam_core::{Error, ErrorKind};
 use std::ffi::{CStr, c_char, c_void};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// Errors that are kept until somebody asks; of a flood the first say the most.
 const MOST: usize = 8;
 
-/// The errors of one runtime or builder. Must outlive it.
+/// The errors of one library, from whatever of it is at work.
 #[derive(Debug, Default)]
 pub(super) struct Journal(Mutex<Vec<String>>);
 
 impl Journal {
-    /// Where the library writes. Good as long as this value.
-    pub fn log(self: &Arc<Self>) -> ffi::Log {
-        ffi::Log { user: Arc::as_ptr(self).cast_mut().cast(), write }
+    /// Where the library writes, until the process ends.
+    pub fn log(&'static self) -> ffi::Log {
+        ffi::Log { user: std::ptr::from_ref(self).cast_mut().cast(), write }
     }
 
     fn keep(&self, severity: i32, text: &str) {
@@ -34,6 +34,11 @@ impl Journal {
         }
     }
 
+    /// Drops the errors so far.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// An error of `what`, with what the library said since it was last asked.
     pub fn error(&self, what: &str) -> Error {
         let errors = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
@@ -43,7 +48,7 @@ impl Journal {
 }
 
 unsafe extern "C" fn write(user: *mut c_void, severity: i32, text: *const c_char) {
-    // SAFETY: `user` is the journal that gave this function out, and outlives whoever writes.
+    // SAFETY: `user` is the journal that gave this function out, which lives as long as the process.
     let journal = unsafe { &*user.cast::<Journal>() };
     // SAFETY: the shim passes on no null; the text lives during the call.
     let text = unsafe { CStr::from_ptr(text) };

@@ -1,6 +1,7 @@
 //! Opening a library of either family, once in a process: found, asked for its version, and matched with a shim before anything of it runs.
 
-use super::ffi::{self, Api};
+use super::ffi::{self, Api, Handle};
+use super::journal::Journal;
 use drivewam_core::manifest::{Dotted, Family, Version};
 use drivewam_core::{Error, ErrorKind, Result};
 use libloading::Library as Shared;
@@ -18,6 +19,9 @@ const KEY: &str = "engine.tensorrt.library";
 pub struct Library {
     pub(super) api: &'static Api,
     pub(super) create_runtime: *const c_void,
+    /// The one logger that the library is ever given: it keeps the first that it meets.
+    pub(super) logger: Handle,
+    pub(super) journal: &'static Journal,
     shared: Shared,
     path: PathBuf,
     family: Family,
@@ -85,7 +89,14 @@ impl Library {
         };
         let version = Dotted([number("getInferLibMajorVersion")?, number("getInferLibMinorVersion")?, number("getInferLibPatchVersion")?]);
         let create_runtime = symbol(&shared, "createInferRuntime_INTERNAL")?;
-        Ok(Self { api: shim(family, version)?, create_runtime, shared, path: path.to_owned(), family, version })
+        let api = shim(family, version)?;
+        let journal: &'static Journal = Box::leak(Box::default());
+        // SAFETY: the journal lives as long as the process, and so does the logger.
+        let logger = unsafe { (api.logger)(journal.log()) };
+        if logger.is_null() {
+            return Err(Error::new(ErrorKind::Capacity, "no memory for a logger"));
+        }
+        Ok(Self { api, create_runtime, logger, journal, shared, path: path.to_owned(), family, version })
     }
 
     /// Its family.
@@ -136,10 +147,12 @@ fn places(family: Family, configured: Option<&str>, variable: Option<OsString>) 
             let mut majors: Vec<i32> = ffi::tables().filter(|api| family_of(api) == family).map(|api| api.major).collect();
             majors.sort_unstable();
             majors.dedup();
-            let names = majors.iter().rev().flat_map(|major| match family {
-                Family::Tensorrt => vec![format!("libnvinfer.so.{major}"), format!("libnvinfer_lean.so.{major}")],
-                Family::TensorrtRtx => vec![format!("libtensorrt_rtx.so.{major}")],
-            });
+            // Whole libraries before lean ones, newest first.
+            let stems = match family {
+                Family::Tensorrt => ["libnvinfer", "libnvinfer_lean"].as_slice(),
+                Family::TensorrtRtx => &["libtensorrt_rtx"],
+            };
+            let names = stems.iter().flat_map(|stem| majors.iter().rev().map(move |major| format!("{stem}.so.{major}")));
             (names.map(PathBuf::from).collect(), KEY)
         }
     }
@@ -166,7 +179,7 @@ fn version_of(api: &Api) -> Version {
     Dotted([api.major, api.minor, api.patch].map(i32::unsigned_abs))
 }
 
-/// The shim for a library: compiled with headers of its major version, whose vtables it has, and no newer ones, whose functions it may lack.
+/// The shim for a library: compiled with headers whose vtables it has, and no newer ones, whose functions it may lack.
 fn shim(family: Family, version: Version) -> Result<&'static Api> {
     let is_rtx = version.0[0] < 10;
     if is_rtx != (family == Family::TensorrtRtx) {
@@ -174,14 +187,23 @@ fn shim(family: Family, version: Version) -> Result<&'static Api> {
     }
     let built: Vec<_> = ffi::tables().filter(|api| family_of(api) == family).collect();
     let known = built.iter().map(|api| version_of(api).to_string()).collect::<Vec<_>>().join(", ");
-    let same_major: Vec<_> = built.into_iter().filter(|api| version_of(api).0[0] == version.0[0]).collect();
-    if same_major.is_empty() {
-        return Err(Error::new(ErrorKind::Engine, "this program was not built for this major version of the library")
-            .got(version)
-            .wanted(format!("a version of {family} like its headers' ({known}); or build it with this library's headers")));
+    // TensorRT adds to its vtables within a major version; TensorRT-RTX takes away, too.
+    let parts = if is_rtx { 2 } else { 1 };
+    let alike: Vec<_> = built.into_iter().filter(|api| version_of(api).0[..parts] == version.0[..parts]).collect();
+    if alike.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Engine,
+            if is_rtx {
+                "this program was not built for this version of the library"
+            } else {
+                "this program was not built for this major version of the library"
+            },
+        )
+        .got(version)
+        .wanted(format!("a version of {family} like its headers' ({known}); or build it with this library's headers")));
     }
     // The newest headers that the library is not older than.
-    same_major.into_iter().filter(|api| version_of(api) <= version).max_by_key(|api| version_of(api)).ok_or_else(|| {
+    alike.into_iter().filter(|api| version_of(api) <= version).max_by_key(|api| version_of(api)).ok_or_else(|| {
         Error::new(ErrorKind::Engine, "the library is older than the headers that this program was built with").got(version).wanted(known)
     })
 }

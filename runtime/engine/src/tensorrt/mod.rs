@@ -28,7 +28,7 @@ use crate::folder::Folder;
 use crate::library as calls;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config;
-use drivewam_core::manifest::{Capability, Dotted, EngineEntry, Family, GraphEntry, Machine};
+use drivewam_core::manifest::{Dotted, EngineEntry, Family, GraphEntry, Machine};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_device::cuda::{CudaDevice, Graph as CudaGraph, Primary};
@@ -49,7 +49,7 @@ pub struct TensorRt {
     plan: Arc<Plan>,
     /// Kernels that an earlier shape had compiled.
     cache: Vec<u8>,
-    capability: Capability,
+    primary: Arc<Primary>,
 }
 
 /// One bound shape.
@@ -61,9 +61,9 @@ struct Shape {
     pass: Option<CudaGraph>,
 }
 
-/// Compute capability of a GPU and what stands on it.
+/// A GPU and what stands on it.
 fn machine(primary: &Primary, library: &Library) -> Machine {
-    Machine { family: library.family(), library: library.version(), capability: Dotted(primary.capability()) }
+    Machine { family: library.family(), library: library.version(), capability: Dotted(primary.capability()), gpu: primary.model() }
 }
 
 impl TensorRt {
@@ -84,13 +84,21 @@ impl TensorRt {
         let primary = Primary::retain(i32::try_from(options.gpu).unwrap_or(i32::MAX)).map_err(at)?;
         let library = Library::open(family, options.library.as_deref()).map_err(at)?;
         built.check(&machine(&primary, &library)).map_err(at)?;
-        let capability = Dotted(primary.capability());
+        let gpu = Arc::clone(&primary);
+        primary.enter().map_err(at)?;
         header::check(&library, parts.content.as_slice()).map_err(at)?;
-        let plan = calls::enter(|| Plan::load(library, primary, parts.content.as_slice())).map_err(at)?;
+        let host_code = built.flags.version_compatible;
+        let plan = calls::enter(|| Plan::load(library, primary, parts.content.as_slice(), host_code)).map_err(at)?;
+        agrees(graph, parts.entry, engine, &plan).map_err(at)?;
         if let Some(bytes) = options.weight_budget_bytes {
             plan.set_weight_budget(bytes).map_err(at)?;
+            if options.cuda_graphs {
+                return Err(at(Error::new(ErrorKind::Config, "a pass whose weights stream in cannot be a graph")
+                    .at("engine.tensorrt.cuda_graphs")
+                    .got(true)
+                    .wanted("false with a weight budget, or no `engine.tensorrt.weight_budget_bytes`")));
+            }
         }
-        agrees(graph, parts.entry, engine, &plan).map_err(at)?;
         Ok(Self {
             graph,
             entry: parts.entry.clone(),
@@ -98,7 +106,7 @@ impl TensorRt {
             shapes: Vec::new(),
             plan: Arc::new(plan),
             cache: Vec::new(),
-            capability,
+            primary: gpu,
         })
     }
 
@@ -141,7 +149,12 @@ impl TensorRt {
             }
             context.set_address(&tensor.name, is_input, address)?;
         }
-        let (wanted, scratch) = (context.scratch_bytes(), io.scratch);
+        // 0 also says that the library does not know: then it is what the engine said for all shapes.
+        let wanted = match context.scratch_bytes() {
+            0 => self.plan.scratch_bytes(),
+            bytes => bytes,
+        };
+        let scratch = io.scratch;
         let has = scratch.map_or(0, |region| region.bytes()) as u64;
         if wanted > has {
             return Err(Error::new(ErrorKind::Capacity, "a pass wants more work space than the plan has")
@@ -150,7 +163,14 @@ impl TensorRt {
                 .wanted(format!("at least {wanted}")));
         }
         if let Some(scratch) = scratch {
-            context.set_scratch(device.address(scratch)?, has);
+            let address = device.address(scratch)?;
+            let alignment = u64::from(self.primary.texture_alignment().max(1));
+            if !address.is_multiple_of(alignment) {
+                return Err(Error::new(ErrorKind::Device, "work space at an address that this GPU does not take")
+                    .got(format!("{address:#x}"))
+                    .wanted(format!("a multiple of {alignment}")));
+            }
+            context.set_scratch(address, has);
         }
         Ok(context)
     }
@@ -161,16 +181,23 @@ impl TensorRt {
         // SAFETY: `tie` set every address to a region of this device that is as long as the tensor, and this function waits.
         unsafe { context.enqueue(stream) }?;
         device.settle()?;
-        let compiled = context.cache()?;
+        let compiled = context.cache()?.len();
         // SAFETY: as above.
         unsafe { context.enqueue(stream) }?;
         device.settle()?;
-        if context.cache()? != compiled || !context.is_capturable(stream) {
+        // A cache grows by what is compiled.
+        let again = context.cache()?.len();
+        if again != compiled {
             return Err(Error::new(ErrorKind::Engine, "the engine would still compile kernels while it runs")
-                .wanted("an engine whose second pass compiles nothing"));
+                .got(format!("compiled kernels of {compiled} bytes after the first pass, of {again} after the second")));
         }
         if !self.options.cuda_graphs {
             return Ok(None);
+        }
+        if !context.is_capturable(stream) {
+            return Err(Error::new(ErrorKind::Engine, "the engine's pass cannot be a graph")
+                .at("engine.tensorrt.cuda_graphs")
+                .wanted("an engine built without weight streaming, or false: every pass is then enqueued"));
         }
         // SAFETY: as above; the graph is replayed on this device alone (`run`).
         let pass = device.record(|stream| unsafe { context.enqueue(stream) }).map_err(|e| e.at("capture of a pass"))?;
@@ -180,7 +207,7 @@ impl TensorRt {
     }
 }
 
-/// Proves that the engine's border, profiles and scratch memory are the manifest's.
+/// Proves that the engine's border and profiles are the manifest's.
 fn agrees(graph: Graph, entry: &GraphEntry, engine: &EngineEntry, plan: &Plan) -> Result<()> {
     let tensors = plan.tensors()?;
     let side = |inputs: bool| tensors.iter().filter(|t| t.is_input == inputs).map(|t| t.reported.clone()).collect::<Vec<_>>();
@@ -208,10 +235,7 @@ fn agrees(graph: Graph, entry: &GraphEntry, engine: &EngineEntry, plan: &Plan) -
             }
         }
     }
-    match engine.scratch_bytes {
-        Some(bytes) if bytes != plan.scratch_bytes() => Err(bad("another need of work space").got(plan.scratch_bytes()).wanted(bytes)),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// The device as a GPU. Allocates only on the way to an error.
@@ -235,7 +259,7 @@ impl Engine for TensorRt {
             "{} ({}), compute capability {}, {}, attention: {fusion}, {}",
             self.plan.library(),
             self.plan.library().path().display(),
-            self.capability,
+            Dotted(self.primary.capability()),
             self.entry.precision,
             if self.options.cuda_graphs { "a CUDA graph a pass" } else { "enqueued" }
         )

@@ -197,7 +197,7 @@ public:
 
     void setDeviceMemoryV2(void* memory, int64_t bytes) noexcept override {
         if (owns_scratch_) reports_.fail(ErrorCode::kINVALID_STATE, "setDeviceMemoryV2: the library allocates by itself");
-        else if (!is_aligned(memory)) reports_.fail(ErrorCode::kINVALID_ARGUMENT, "setDeviceMemoryV2: not aligned to 256 bytes");
+        else if (reinterpret_cast<uintptr_t>(memory) % 512) reports_.fail(ErrorCode::kINVALID_ARGUMENT, "setDeviceMemoryV2: not aligned to 512 bytes, a GPU's texture alignment");
         else scratch_ = memory, scratch_bytes_ = bytes;
     }
 

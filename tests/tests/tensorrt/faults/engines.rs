@@ -81,7 +81,7 @@ pub(super) fn of_engines() -> Vec<Fault> {
         Fault {
             name: "more work space",
             make: |m| m.replace(Graph::Dit, "scratch 4096", "scratch 8192"),
-            words: &["another need of work space", "got 8192, wanted 4096"],
+            words: &["more work space", "got 4096 bytes, wanted at least 8192"],
             ..NOTHING
         },
         Fault {
@@ -94,6 +94,13 @@ pub(super) fn of_engines() -> Vec<Fault> {
             name: "weights that do not stream",
             set: "{engine: {tensorrt: {weight_budget_bytes: 1000}}}",
             words: &["not built for weight streaming"],
+            ..NOTHING
+        },
+        Fault {
+            name: "a graph of weights that stream",
+            make: |m| Graph::ALL.into_iter().for_each(|graph| m.replace(graph, "weights 0", "weights 1000000")),
+            set: "{engine: {tensorrt: {weight_budget_bytes: 1000}}}",
+            words: &["engine.tensorrt.cuda_graphs", "cannot be a graph"],
             ..NOTHING
         },
         Fault { name: "a GPU that is not there", set: "{engine: {tensorrt: {gpu: 3}}}", words: &["no such GPU", "got 3"], ..NOTHING },

@@ -9,9 +9,9 @@ pub(crate) fn root() -> PathBuf {
 
 /// A library of the wheels in .venv.
 fn wheel(folder: &str, name: &str) -> PathBuf {
-    let pythons = std::fs::read_dir(root().join(".venv/lib")).expect("`make setup` first").flatten();
+    let pythons = std::fs::read_dir(root().join(".venv/lib")).unwrap_or_else(|e| panic!("`make setup` first: {e}")).flatten();
     let paths = pythons.map(|python| python.path().join("site-packages").join(folder).join(name));
-    paths.into_iter().find(|path| path.exists()).expect("`make setup` first: a wheel is missing")
+    paths.into_iter().find(|path| path.exists()).unwrap_or_else(|| panic!("`make setup` first: no {name}"))
 }
 
 /// TensorRT-RTX.

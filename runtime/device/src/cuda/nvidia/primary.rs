@@ -19,6 +19,8 @@ pub struct Primary {
     capability: [u32; 2],
     driver: [u32; 2],
     is_integrated: bool,
+    multiprocessors: u32,
+    texture_alignment: u32,
     device: sys::CUdevice,
     context: sys::CUcontext,
 }
@@ -75,14 +77,26 @@ impl Primary {
             attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         ];
         let is_integrated = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)? != 0;
+        let multiprocessors = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let texture_alignment = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_TEXTURE_ALIGNMENT)?;
         // SAFETY: `device` is from the driver.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(|e| failed("the GPU gives no context", e))?;
-        Ok(Arc::new(Self { name, capability, driver, is_integrated, device, context }))
+        Ok(Arc::new(Self { name, capability, driver, is_integrated, multiprocessors, texture_alignment, device, context }))
     }
 
     /// The GPU's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The GPU's model, which boards of one name may differ in.
+    pub fn model(&self) -> String {
+        format!("{}, {} multiprocessors", self.name, self.multiprocessors)
+    }
+
+    /// What addresses of work space must be multiples of, bytes.
+    pub fn texture_alignment(&self) -> u32 {
+        self.texture_alignment
     }
 
     /// Compute capability: major, minor.

@@ -7,6 +7,7 @@ use crate::cuda::Address;
 use crate::cuda::driver::{Driver, Graph, Grid, Kernel, Nodes};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
+use drivewam_core::arena::ALIGNMENT;
 use drivewam_core::{Error, ErrorKind, Result};
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -30,17 +31,19 @@ impl Driver for Nvidia {
         if bytes > free && !self.primary.is_integrated() {
             return Err(refused());
         }
+        // The driver promises 256 bytes: so much more that what is given out can begin where it must.
+        let all = bytes.saturating_add(ALIGNMENT);
         // SAFETY: the context is current; the address is kept and freed in `drop`.
-        let address = match unsafe { result::malloc_sync(bytes.max(1)) } {
+        let address = match unsafe { result::malloc_sync(all) } {
             Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => return Err(refused()),
             other => self.told("an allocation failed", other)?,
         };
         self.memory.push(address);
         // SAFETY: `address` has that many bytes, and nothing else uses them yet.
-        let zeroed = unsafe { result::memset_d8_async(address, 0, bytes.max(1), self.stream) };
+        let zeroed = unsafe { result::memset_d8_async(address, 0, all, self.stream) };
         self.told("memory cannot be cleared", zeroed)?;
         self.wait()?;
-        Ok(address)
+        Ok(address.next_multiple_of(ALIGNMENT as u64))
     }
 
     fn write(&mut self, to: Address, data: &[u8]) -> Result<()> {
