@@ -47,11 +47,11 @@ EXPORTER := $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam
 
 target/tiny-%/manifest.yaml: $(EXPORTER) engines/tiny/manifest.yaml
 	mkdir -p target
-	$(EXPORT) --config configs/model/tiny.yaml --checkpoint engines/tiny --precision $* --out target/tiny-$*
+	$(EXPORT) --config configs/model/tiny.yaml --checkpoint engines/tiny --precision $* --attention textbook --out target/tiny-$*
 
 target/wide/manifest.yaml: $(EXPORTER) configs/model/drivewam-5b.yaml
 	mkdir -p target
-	$(EXPORT) --config configs/model/drivewam-5b.yaml --layers 2 --graphs dit,context_text,context_ego --precision f16 --checkpoint random:0 --out target/wide
+	$(EXPORT) --config configs/model/drivewam-5b.yaml --layers 2 --graphs dit,context_text,context_ego --precision f16 --attention textbook --checkpoint random:0 --out target/wide
 
 $(WAN)/manifest.yaml: $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/onnx_graphs/*.py)
 	mkdir -p target

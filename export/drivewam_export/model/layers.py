@@ -92,3 +92,16 @@ class Block(nn.Module):
 def attend(q, k, v, bias=None):
     """Softmax attention [..., H, N, D] over [..., H, M, D], with an additive bias that broadcasts to [..., H, N, M]."""
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+def attend_textbook(scaled, k, v, bias=None):
+    """Attention of scaled queries [H, N, D] over [H, M, D], in the pattern that TensorRT fuses into one kernel.
+
+    NVIDIA's guide (TensorRT documentation, "Fused Attention", formerly "MHA fusion") asks for a batch axis, a scale before the first product, and
+    products in half precision. It does not ask for a softmax in half precision; Model Optimizer looks for this pattern past Casts
+    (`find_mha_partitions`), and TensorRT-RTX 1.7 makes one kernel of it, `_gemm_mha_v2`, with Add and Softmax in f32 as in half. So softmax stays an f32
+    island (onnx_graphs/precision.py). Without the batch axis cross-attention stays in pieces, in f32 every attention does.
+    """
+    scores = scaled.unsqueeze(0) @ k.unsqueeze(0).transpose(-1, -2)
+    weights = (scores if bias is None else scores + bias).softmax(-1)
+    return (weights @ v.unsqueeze(0)).squeeze(0)

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..config import ModelConfig
 from ..rope import rotate
-from .layers import Block, attend
+from .layers import Block, attend, attend_textbook
 
 MASKED = -30000.0
 TIME_STEPS = 1000.0
@@ -98,8 +98,11 @@ class DriveWam(nn.Module):
         action = nn.functional.pad(self.action_proj_out(rows), (0, c.token_width - c.action.channels))
         return video + is_action[..., None] * (action - video)
 
-    def dit(self, tokens, is_action, flow_time, rope, mem_bias, text_bias, self_scale, mem, text, ego):
-        """One pass: the `dit` graph. `mem`, `text`, `ego` are per-layer (k, v). Returns velocity [N, W] and per-layer (k, v, q)."""
+    def dit(self, tokens, is_action, flow_time, rope, mem_bias, text_bias, self_scale, mem, text, ego, textbook=False):
+        """One pass: the `dit` graph. `mem`, `text`, `ego` are per-layer (k, v). Returns velocity [N, W] and per-layer (k, v, q).
+
+        `textbook` copies the memory: keys are concatenated instead of scores, values too (attend_textbook). The numbers are the same.
+        """
         blend = is_action[:, None]
         video_time, video_proj = self.condition_embedder.time(flow_time[0:1])
         action_time, action_proj = self.condition_embedder_action.time(flow_time[1:2])
@@ -120,8 +123,10 @@ class DriveWam(nn.Module):
                 scaled = q * self.config.head_dim**-0.5
                 if self_scale is not None:
                     scaled = scaled * self_scale[:, None]
-                # Scores are concatenated, not keys: the memory is never copied.
                 mem_k, mem_v = mem[layer]
+                if textbook:
+                    return attend_textbook(scaled, torch.cat([mem_k, k], -2), torch.cat([mem_v, v], -2), bias)
+                # Scores are concatenated, not keys: the memory is never copied.
                 slots = mem_k.shape[-2]
                 scores = torch.cat([scaled @ mem_k.transpose(-1, -2), scaled @ k.transpose(-1, -2)], -1) + bias
                 weights = scores.softmax(-1)
@@ -129,7 +134,10 @@ class DriveWam(nn.Module):
 
             def cross(kv, row_bias=None):
                 def run(q):
-                    scores = (q * self.config.head_dim**-0.5) @ kv[0].transpose(-1, -2)
+                    scaled = q * self.config.head_dim**-0.5
+                    if textbook:
+                        return attend_textbook(scaled, *kv, row_bias)
+                    scores = scaled @ kv[0].transpose(-1, -2)
                     return (scores if row_bias is None else scores + row_bias).softmax(-1) @ kv[1]
 
                 return run

@@ -1,8 +1,9 @@
 """`python -m drivewam_export.onnx_graphs.export --config configs/model/tiny.yaml --checkpoint DIR|random:SEED --out engines/tiny`
 
 Exports graphs to a folder written aside and renamed, checks each in ONNX Runtime against PyTorch on the inputs of the self-test, and writes
-`manifest.yaml` last. `--precision f16|bf16` stores weights and cache in half (precision.py); `--graphs` and `--layers` export a part. Also
-`--checkpoint lingbot:PATH` and `wan:PATH` for weights under other names (checkpoint.py), with `--beside DIR` and, for a codec, `--vae DIR`.
+`manifest.yaml` last. `--precision f16|bf16` stores weights and cache in half (precision.py); `--attention textbook` writes attention as TensorRT
+fuses it (graphs.py); `--graphs` and `--layers` export a part. Also `--checkpoint lingbot:PATH` and `wan:PATH` for weights under other names
+(checkpoint.py), with `--beside DIR` and, for a codec, `--vae DIR`.
 
 In memory stands one copy of the model, in f32, until the answers of the self-test are known; what is written passes through one tensor at a time.
 """
@@ -28,7 +29,7 @@ from ..config import ModelConfig, load
 from ..folder import Checkpoint, ExportError, Mapping, open_checkpoint, sha256
 from ..wan_vae import WanEncoder, encoder_graphs, open_vae
 from . import weights
-from .graphs import NAMES, Graph, belongs, codec_graphs, policy_graphs
+from .graphs import ATTENTIONS, NAMES, Graph, belongs, codec_graphs, policy_graphs
 from .precision import BF16, F32, PRECISIONS, Precision, emulated, lower, possible
 
 OPSET = 18
@@ -200,7 +201,9 @@ def cut(config: ModelConfig, layers: int, checkpoint: str) -> ModelConfig:
     return dataclasses.replace(config, layers=layers)
 
 
-def gather(checkpoint: str, config: ModelConfig, mapping: Mapping, vae: str | None, with_codec: bool) -> tuple[Checkpoint, list[Graph], dict]:
+def gather(
+    checkpoint: str, config: ModelConfig, mapping: Mapping, vae: str | None, with_codec: bool, attention: str = ATTENTIONS[0],
+) -> tuple[Checkpoint, list[Graph], dict]:
     """The checkpoint without its weights, all its graphs, and the state dicts that hold the weights."""
     source = open_checkpoint(checkpoint, config, mapping, with_codec)
     graphs, states = [], {"model.": source.model.state_dict()}
@@ -211,13 +214,13 @@ def gather(checkpoint: str, config: ModelConfig, mapping: Mapping, vae: str | No
     elif vae is not None:
         codec = WanEncoder(open_vae(vae)).eval()
         graphs, states["codec."] = encoder_graphs(codec, config), codec.state_dict()
-    graphs += policy_graphs(source.model)
+    graphs += policy_graphs(source.model, attention)
     return dataclasses.replace(source, model=None, codec=None), graphs, states
 
 
 def export(
     config: ModelConfig, checkpoint: str, out: Path, target: str | None = None, mapping: Mapping = Mapping(), vae: str | None = None,
-    precision: Precision = F32, layers: int | None = None, only: list[str] | None = None,
+    precision: Precision = F32, layers: int | None = None, only: list[str] | None = None, attention: str = ATTENTIONS[0],
 ) -> None:
     """`only`: names of the graphs to export; all that the checkpoint has without it. `target`: portable-PRECISION without it."""
     torch.set_num_threads(1)
@@ -227,7 +230,7 @@ def export(
     if layers is not None:
         config = cut(config, layers, checkpoint)
     wanted = set(NAMES if only is None else only)
-    source, graphs, states = gather(checkpoint, config, mapping, vae, with_codec=any(name.startswith("vae_") for name in wanted))
+    source, graphs, states = gather(checkpoint, config, mapping, vae, any(name.startswith("vae_") for name in wanted), attention)
     absent = [name for name in only or [] if name not in {g.name for g in graphs}]
     if absent:
         raise ExportError(f"--graphs: {checkpoint} has no {', '.join(absent)}")
@@ -241,6 +244,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", required=True, help="a checkpoint folder, an exported folder, random:SEED, lingbot:PATH or wan:PATH")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--precision", choices=PRECISIONS, default="f32", help="of weights, products and cache (precision.py)")
+    parser.add_argument("--attention", choices=ATTENTIONS, default=ATTENTIONS[0], help="how dit is written (graphs.py); textbook: as TensorRT fuses it")
     parser.add_argument("--target", help="what the manifest calls it; default: portable-PRECISION")
     parser.add_argument("--graphs", help=f"only these, separated by commas, of {','.join(NAMES)}")
     parser.add_argument("--layers", type=int, help="random: only the first so many layers of the configuration")
@@ -251,7 +255,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         mapping, only = Mapping(args.beside, Names.parse(args.names), args.missing), args.graphs.split(",") if args.graphs else None
-        export(load(args.config), args.checkpoint, args.out, args.target, mapping, args.vae, PRECISIONS[args.precision], args.layers, only)
+        export(load(args.config), args.checkpoint, args.out, args.target, mapping, args.vae, PRECISIONS[args.precision], args.layers, only, args.attention)
     except (ExportError, CheckpointError) as error:
         sys.exit(f"export: {error}")
 

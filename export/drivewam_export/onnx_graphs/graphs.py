@@ -13,6 +13,9 @@ from ..config import ModelConfig
 from ..model import DriveWam
 
 NAMES = ("vae_encode_first", "vae_encode", "vae_decode", "context_text", "context_ego", "dit")
+# How `dit` writes attention. `scores_concatenated` never copies the pool: two score products, one softmax, two value products, summed. `textbook` is
+# what TensorRT fuses into one kernel (model/layers.py, attend_textbook); it copies the pool's keys and values in every pass and layer.
+ATTENTIONS = ("scores_concatenated", "textbook")
 
 
 @dataclass
@@ -65,9 +68,11 @@ class ContextEgo(nn.Module):
 
 
 class Dit(nn.Module):
-    def __init__(self, model: DriveWam):
+    """`attention` is how the graph is written. In PyTorch the module answers in the first way all the same: a second opinion on the graph."""
+
+    def __init__(self, model: DriveWam, attention: str = ATTENTIONS[0]):
         super().__init__()
-        self.model = model
+        self.model, self.textbook = model, attention == "textbook"
 
     def forward(self, tokens, is_action, flow_time, rope, mem_bias, text_bias, *rest):
         rest = list(rest)
@@ -75,7 +80,8 @@ class Dit(nn.Module):
         layers = self.model.config.layers
         pairs = [(rest[2 * i], rest[2 * i + 1]) for i in range(3 * layers)]
         mem, text, ego = pairs[:layers], pairs[layers : 2 * layers], pairs[2 * layers :]
-        velocity, outputs = self.model.dit(tokens, is_action, flow_time, rope, mem_bias, text_bias, self_scale, mem, text, ego)
+        textbook = self.textbook and torch.onnx.is_in_onnx_export()
+        velocity, outputs = self.model.dit(tokens, is_action, flow_time, rope, mem_bias, text_bias, self_scale, mem, text, ego, textbook)
         return (velocity, *(x for kvq in outputs for x in kvq))
 
 
@@ -102,7 +108,7 @@ def dit_inputs(c: ModelConfig, n_video: int, n_action: int, slots: int, seed: in
     return out
 
 
-def policy_graphs(model: DriveWam) -> list[Graph]:
+def policy_graphs(model: DriveWam, attention: str = ATTENTIONS[0]) -> list[Graph]:
     """`context_text`, `context_ego`, `dit`."""
     c = model.config
     dynamic = {name: {0: "N"} for name in ("tokens", "is_action", "rope", "self_scale", "velocity")}
@@ -115,8 +121,8 @@ def policy_graphs(model: DriveWam) -> list[Graph]:
         Graph("context_text", ContextText(model), "model.", "context.safetensors", {"text": torch.randn(c.text_rows, c.text.dim)}, layered(["text_k", "text_v"], c.layers)),
         Graph("context_ego", ContextEgo(model), "model.", "context.safetensors", {"ego": torch.ones(len(c.ego.features))}, layered(["ego_k", "ego_v"], c.layers)),
         Graph(
-            "dit", Dit(model), "model.", "dit.safetensors", dit_inputs(c, c.nv, c.na, 4 * (c.nv + c.na)),
-            ["velocity", *layered(["k", "v", "q"], c.layers)], dynamic, "scores_concatenated",
+            "dit", Dit(model, attention), "model.", "dit.safetensors", dit_inputs(c, c.nv, c.na, 4 * (c.nv + c.na)),
+            ["velocity", *layered(["k", "v", "q"], c.layers)], dynamic, attention,
         ),
     ]
 

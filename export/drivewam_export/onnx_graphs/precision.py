@@ -1,9 +1,9 @@
 """Graphs in half precision: products in f16 or bf16, everything else in f32.
 
 The graph that is rewritten here is the traced f32 graph. A product (MatMul, Gemm, Conv, and the Add of its bias) reads and yields the half type; an
-operation that only moves numbers keeps the type of what it moves; all others read f32: norms, modulation, softmax, activations, rotations, residual
-sums, the blend of the two modalities. Explicit Casts join them, so that no operation has floats of two types. No constant is stored in half
-precision, and no number of f64 is left.
+operation that only moves numbers keeps the type of what it moves, and what is joined with cache takes the cache's; all others read f32: norms,
+modulation, softmax, activations, rotations, residual sums, the blend of the two modalities. Explicit Casts join them, so that no operation has floats
+of two types. No constant is stored in half precision, and no number of f64 is left.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ class Rewriter:
         if node.op_type in PRODUCTS:
             of_island = any(name in self.islands and name in self.matrices for name in floats)
             return TensorProto.FLOAT if of_island else self.half.onnx
+        if node.op_type == "Concat" and any(CACHE.fullmatch(name) for name in floats):
+            return self.half.onnx
         of_bias = node.op_type == "Add" and any(name in self.biases for name in floats)
         return self.half.onnx if (of_bias or node.op_type in MOVES) and all(halves) else TensorProto.FLOAT
 

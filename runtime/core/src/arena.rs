@@ -244,8 +244,8 @@ mod tests {
         let plan = planner.finish(1 << 20).unwrap();
         assert_eq!((a.offset(), b.offset(), c.offset()), (0, 512, 1024));
         assert!(!a.overlaps(&b) && !b.overlaps(&c));
-        assert_eq!(plan.bytes(), 512);
-        assert_eq!(plan.owners(), vec![("memory", 512), ("sampler", 0)]);
+        assert_eq!(plan.bytes(), 1024);
+        assert_eq!(plan.owners(), vec![("memory", 1024), ("sampler", 0)]);
     }
 
     #[test]

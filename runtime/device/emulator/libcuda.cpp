@@ -115,6 +115,7 @@ int cuDevicePrimaryCtxRelease_v2(int) {
 int cuCtxSetCurrent(void*) { return machine.retained > 0 ? SUCCESS : INVALID_VALUE; }
 int cuStreamCreate(void** stream, unsigned) { return *stream = &machine.queue, SUCCESS; }
 int cuStreamSynchronize(void*) { return finish(); }
+int cuCtxSynchronize() { return finish(); }
 int cuStreamDestroy_v2(void*) { return machine.sticky; }
 
 int cuModuleLoadData(void** module, const void* image) {

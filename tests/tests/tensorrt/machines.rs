@@ -2,16 +2,23 @@
 
 use super::ride::{on_gpu, real_graphs, warm};
 use super::{Case, home, library};
+use drivewam_core::arena::Planner;
+use drivewam_core::bindings::{Graph, TensorSpec};
+use drivewam_core::config::TensorRt;
+use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
 use drivewam_core::{Error, ErrorKind};
+use drivewam_device::cuda::Nvidia;
+use drivewam_device::{CudaDevice, HostDevice};
 use drivewam_engine::tensorrt::double::Double;
 use drivewam_engine::tensorrt::{Library, headers};
+use drivewam_engine::{Bound, Engine, Folder, Io, Trust};
 use drivewam_tests::drawn::drive;
 use drivewam_tests::fake_engines::Made;
 
 const RTX: Family = Family::TensorrtRtx;
 
-pub(crate) const CASES: [Case; 24] = [
+pub(crate) const CASES: [Case; 25] = [
     Case {
         name: "a driver that is too old",
         machine: &[("FAKE_CUDA_VERSION", "11080")],
@@ -97,6 +104,7 @@ pub(crate) const CASES: [Case; 24] = [
         machine: &[("FAKE_TENSORRT_NAN", "1")],
         body: || refused(&["self-test", "vae_encode_first", "NaN"]),
     },
+    Case { name: "a binding of another device", machine: &[], body: another_device },
     Case { name: "a warning is no fault", machine: &[("FAKE_TENSORRT_WARN", "1")], body: || drop(fresh(RTX).unwrap()) },
     Case { name: "a pass fails in the ride", machine: &[("FAKE_TENSORRT_FAIL_ENQUEUE", "100")], body: fails_in_the_ride },
     Case { name: "the device is lost in the ride", machine: &[("FAKE_CUDA_FAIL_LAUNCH", "100")], body: lost_in_the_ride },
@@ -163,4 +171,36 @@ fn lost_in_the_ride() {
     assert_eq!(error.kind(), ErrorKind::Device);
     says(&error, &["CUDA_ERROR_ILLEGAL_ADDRESS"]);
     says(&ride.device().settle().unwrap_err(), &["lost"]);
+}
+
+/// Addresses belong to the device that they were taken from. Breaks if a pass is put on another's stream, or into a host's memory.
+fn another_device() {
+    let temp = tempfile::tempdir().unwrap();
+    Made::new(RTX).write(temp.path());
+    let folder = Folder::open(temp.path(), &Trust::default(), None).unwrap();
+    let entry = folder.manifest().graph(Graph::ContextEgo).unwrap().clone();
+    let mut planner = Planner::new();
+    let mut bound = |specs: &[TensorSpec]| -> Vec<Bound> {
+        let mut add = |spec: &TensorSpec| {
+            let shape = spec.resolve(0, 0);
+            Bound { name: spec.name.clone(), region: planner.add("test", &spec.name, spec.dtype, &shape).unwrap(), shape }
+        };
+        specs.iter().map(&mut add).collect()
+    };
+    let (inputs, outputs) = (bound(&entry.inputs), bound(&entry.outputs));
+    let scratch = Some(planner.add("test", "scratch", DType::U8, &[4096]).unwrap());
+    let plan = planner.finish(1 << 20).unwrap();
+    let device = || CudaDevice::new(Box::new(Nvidia::open(0, &home().join("kernels")).unwrap()), plan.clone()).unwrap();
+    let (mut first, mut second, mut host) = (device(), device(), HostDevice::new(plan.clone(), 1).unwrap());
+    let options = TensorRt { library: Some(library(RTX).display().to_string()), ..TensorRt::default() };
+    let mut engine = drivewam_engine::tensorrt::TensorRt::open(&folder, Graph::ContextEgo, RTX, &options).unwrap();
+    let io = Io { inputs, outputs, scratch };
+    let binding = engine.bind(&mut first, &io).unwrap();
+    engine.run(binding, &mut first).unwrap();
+    says(&engine.run(binding, &mut second).unwrap_err(), &["a binding of another device"]);
+    says(&engine.run(binding, &mut host).unwrap_err(), &["computes on a GPU", "host"]);
+    let mut short = Io { outputs: io.outputs[1..].to_vec(), ..io.clone() };
+    says(&engine.bind(&mut first, &short).unwrap_err(), &["an output is not bound", "ego_k.0"]);
+    short = Io { scratch: None, ..io };
+    says(&engine.bind(&mut first, &short).unwrap_err(), &["more work space", "got 0 bytes"]);
 }

@@ -205,6 +205,9 @@ fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word)) -> Result<Do
             done.layers = Some(report);
         }
     }
+    if request.has_attention && request.family == Family::TensorrtRtx {
+        done.fusion = Fusion::Named(fusion::named(&product.engine));
+    }
     done.seconds = began.elapsed().as_secs_f64();
     done.peak_bytes = peak_bytes();
     Ok(done)

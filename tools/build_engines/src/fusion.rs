@@ -3,6 +3,8 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+/// How TensorRT-RTX 1.7 begins a kernel of fused attention.
+const KERNEL: &[u8] = b"name=_gemm_mha";
 /// Parts of the names that both families give to kernels of fused attention.
 const FUSED: [&str; 4] = ["mha", "flash_att", "flashatt", "fused_att"];
 
@@ -14,6 +16,12 @@ pub(crate) fn count(report: &str) -> Result<usize> {
     let report: Value = serde_json::from_str(report).context("the library's report of layers is not JSON")?;
     let layers = report["Layers"].as_array().context("the library's report has no list of layers")?;
     Ok(layers.iter().filter(|layer| is_fused(layer)).count())
+}
+
+/// Counts the kernels of fused attention that are named in an engine's bytes. TensorRT-RTX lists its kernels there in plain text; nothing documents that,
+/// so it is told as what it is, and not as the inspector's word.
+pub(crate) fn named(engine: &[u8]) -> usize {
+    engine.windows(KERNEL.len()).filter(|window| *window == KERNEL).count()
 }
 
 /// A layer is an object, or only its name where the engine holds no more.
@@ -39,6 +47,7 @@ mod tests {
             "{ForeignNode[FlashAttention_7]}"], "Bindings": []}"#;
         assert_eq!(count(report).unwrap(), 2);
         assert_eq!(count(r#"{"Layers": [{"Name": "/blocks.0/attn1/MatMul"}]}"#).unwrap(), 0);
+        assert_eq!(named(b"\0name=_gemm_mha_v2 \0struct _gemm_mha_v2_params\0name=_gemm_v2\0name=_gemm_mha_v2"), 2);
         assert!(count("{}").is_err() && count("").is_err());
     }
 }

@@ -183,8 +183,11 @@ impl Job {
             bail!("the engine has {}, wanted at most {}: do its profiles hold copies of the weights?", mib(done.bytes), mib(most));
         }
         // The library fuses attention in half precision alone.
-        if done.fusion == Fusion::Fused(0) && self.entry.precision != Precision::F32 && !allow_unfused {
-            bail!("no attention block became one kernel: see {:?}; --allow-unfused takes the engine all the same", done.layers);
+        if matches!(done.fusion, Fusion::Fused(0) | Fusion::Named(0)) && self.entry.precision != Precision::F32 && !allow_unfused {
+            bail!(
+                "no attention block became one kernel (attention: {}): export the graph with --attention textbook; --allow-unfused takes the engine all the same",
+                self.entry.attention.as_deref().unwrap_or("?")
+            );
         }
         Ok(())
     }
@@ -204,4 +207,40 @@ pub(crate) fn mib(bytes: u64) -> String {
 fn profiles(all: &[Profile]) -> String {
     let words: Vec<String> = all.iter().map(|p| format!("{} over {}", p.n[1], p.s[1])).collect();
     if words.is_empty() { "one shape".to_owned() } else { words.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Breaks if an engine with copies of its weights, or one in half precision without fused attention, is taken.
+    #[test]
+    fn an_engine_that_is_too_large_or_not_fused_is_refused() {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engines/tiny/manifest.yaml")).unwrap();
+        let entry = Manifest::parse(&text).unwrap().graphs[&Graph::Dit].clone();
+        let profiles = vec![Profile { n: [8; 3], s: [172; 3] }; 3];
+        let mut job = Job {
+            graph: Graph::Dit,
+            entry,
+            onnx: PathBuf::new(),
+            onnx_sha256: String::new(),
+            weight_bytes: 1 << 30,
+            profiles,
+            carries_runtime: false,
+        };
+        let done =
+            |bytes, fusion| Done { bytes, sha256: String::new(), seconds: 0.0, peak_bytes: 0, scratch_bytes: None, fusion, layers: None };
+        let words = |job: &Job, done: &Done, allow| job.check(done, allow).err().map(|e| e.to_string()).unwrap_or_default();
+        assert_eq!(words(&job, &done((1 << 30) + (100 << 20), Fusion::Fused(0)), false), "", "f32 is never fused");
+        assert!(words(&job, &done(2 << 30, Fusion::Fused(3)), false).contains("copies of the weights"));
+        job.entry.precision = Precision::F16;
+        for unfused in [Fusion::Fused(0), Fusion::Named(0)] {
+            let refused = words(&job, &done(1 << 30, unfused), false);
+            assert!(refused.contains("--attention textbook") && refused.contains("scores_concatenated"), "{refused}");
+            assert_eq!(words(&job, &done(1 << 30, unfused), true), "");
+        }
+        for fused in [Fusion::Fused(1), Fusion::Named(54), Fusion::Unknown] {
+            assert_eq!(words(&job, &done(1 << 30, fused), false), "");
+        }
+    }
 }

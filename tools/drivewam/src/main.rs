@@ -48,6 +48,13 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    // What an engine library says on its own: RUST_LOG=tensorrt=info shows all of it. Its errors are in the message of what failed.
+    #[cfg(feature = "tensorrt")]
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_unset| "warn,tensorrt=warn".into()))
+        .without_time()
+        .init();
     let done = match Cli::parse().verb {
         Verb::Drive(args) => drive::run(&args),
         Verb::Plan(args) => plan::run(&args).map(|()| ExitCode::SUCCESS),

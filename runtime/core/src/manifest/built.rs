@@ -174,6 +174,8 @@ pub enum Fusion {
     Unknown,
     /// So many kernels of fused attention.
     Fused(usize),
+    /// No driver let the inspector read the engine; so many kernels of fused attention are named in its bytes.
+    Named(usize),
 }
 
 impl fmt::Display for Fusion {
@@ -182,6 +184,7 @@ impl fmt::Display for Fusion {
             Self::None => f.pad("none"),
             Self::Unknown => f.pad("unknown"),
             Self::Fused(count) => f.pad(&format!("{count} fused")),
+            Self::Named(count) => f.pad(&format!("unknown, {count} named")),
         }
     }
 }

@@ -338,8 +338,9 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        let _ = self.plan.primary.enter();
-        // SAFETY: made in `new`, once; no pass of it is under way, because whoever drops an engine has let the stream come to rest (`TensorRt`).
+        // A pass may be under way. Where waiting fails the GPU is lost, and nothing runs on it any more.
+        let _ = self.plan.primary.synchronize();
+        // SAFETY: made in `new`, once; no pass of it is under way.
         unsafe { (self.api().context_free)(self.context) };
     }
 }

@@ -5,8 +5,7 @@
 //! without a driver dies. What was hashed is what is deserialised. Each bound shape has an execution context of its own, whose scratch memory is a region
 //! of the arena, and whose pass is one CUDA graph: `run` replays it, or enqueues, and does nothing else.
 //!
-//! What stands on what, and so is dropped in this order: context, engine, runtime, journal, the GPU's context. An engine's passes must be done before it is
-//! dropped: every fault of the ride and its end wait for the stream.
+//! What stands on what, and so is dropped in this order: context (which waits for its passes), engine, runtime, the GPU's context.
 
 #![expect(unsafe_code, reason = "calls the vendor's C++ classes through a shim of ours")]
 

@@ -104,7 +104,27 @@ fn a_wide_transformer_is_built_from_external_data_within_the_estimate() {
     println!("weights {weights}, engine {bytes}, peak {peak}, estimate {estimate}, {} s", built["graphs"][0]["seconds"]);
     assert!(bytes < weights + weights / 20, "{bytes}");
     assert!(peak < estimate, "{peak} of {estimate}");
-    assert_eq!(open(&out).manifest().graphs[&Graph::Dit].engine.as_ref().unwrap().fusion, Fusion::Unknown);
+    let fusion = open(&out).manifest().graphs[&Graph::Dit].engine.as_ref().unwrap().fusion;
+    assert!(
+        matches!(fusion, Fusion::Named(count) if count >= 12),
+        "two layers, two of three attentions at least, three profiles: {fusion}"
+    );
+}
+
+/// Six layers, three attentions each, three profiles. Breaks if the exported pattern is not the one that becomes one kernel.
+#[test]
+fn attention_in_half_precision_becomes_one_kernel() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("out");
+    let graphs = root().join("target/tiny-f16");
+    let arguments = ["--graphs", graphs.to_str().unwrap(), "--graph", "dit"];
+    let done = build(&out, &arguments);
+    assert!(done.status.success(), "{}", told(&done));
+    assert_eq!(open(&out).manifest().graphs[&Graph::Dit].engine.as_ref().unwrap().fusion, Fusion::Named(54));
+    // f32 is never fused, and nobody asks it to.
+    let done = build(&out, &["--graph", "dit", "--set", "build.optimization_level=0"]);
+    assert!(done.status.success(), "{}", told(&done));
+    assert_eq!(open(&out).manifest().graphs[&Graph::Dit].engine.as_ref().unwrap().fusion, Fusion::Named(0));
 }
 
 /// Breaks if a build that is killed leaves a folder that does not load, loses the old engines, or forgets what it had built.

@@ -4,8 +4,9 @@ use super::lab::{build, lean, root, rtx};
 use drivewam::load_config;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
-use drivewam_core::manifest::{FILE_NAME, Family};
+use drivewam_core::manifest::{FILE_NAME, Family, Manifest};
 use drivewam_device::cuda::driver_version;
+use drivewam_engine::tensorrt::builder::{Request, parse};
 use drivewam_engine::tensorrt::{Header, Library, header, headers};
 use drivewam_engine::{Folder, Trust, load};
 
@@ -44,4 +45,25 @@ fn tensorrt_rtx_knows_an_engine_by_its_first_bytes_without_a_driver() {
     for junk in [&b""[..], b"abc", &[0; 64], &[0xff; 4096], b"fake plan 1\nname dit\nend\n"] {
         assert_eq!(header(&library, junk).unwrap(), Header::Malformed, "{junk:?}");
     }
+}
+
+/// The paper's codec and two layers of its width, of random weights. Breaks if a graph is exported that TensorRT's parser does not take.
+#[test]
+fn the_parser_takes_the_graphs_of_the_papers_size() {
+    let library = Library::open(Family::TensorrtRtx, Some(rtx().to_str().unwrap())).unwrap();
+    let mut count = 0;
+    for folder in ["target/wan_vae", "target/wide"] {
+        let folder = root().join(folder);
+        let manifest = Manifest::parse(&std::fs::read_to_string(folder.join(FILE_NAME)).unwrap()).unwrap();
+        for entry in manifest.graphs.values() {
+            let path = folder.join(&entry.file);
+            let onnx = std::fs::read(&path).unwrap();
+            let flags = load_config(&root().join("configs/tiny.yaml"), &[]).unwrap().build.flags();
+            let request =
+                Request { onnx: &onnx, path: &path, inputs: &entry.inputs, profiles: &[], capabilities: &[], flags, timing_cache: &[] };
+            parse(&library, &request).unwrap();
+            count += 1;
+        }
+    }
+    assert_eq!(count, 5);
 }

@@ -128,6 +128,18 @@ impl Primary {
     }
 }
 
+impl Primary {
+    /// Waits until all work on the GPU is done: before what it uses is given back.
+    ///
+    /// # Errors
+    /// `Device`, also for what went wrong in that work.
+    pub fn synchronize(&self) -> Result<()> {
+        self.enter()?;
+        // SAFETY: the context is current.
+        unsafe { sys::cuCtxSynchronize() }.result().map_err(|e| failed("work on the GPU failed", e))
+    }
+}
+
 impl Drop for Primary {
     fn drop(&mut self) {
         // SAFETY: retained in `retain`, once.
