@@ -1,7 +1,6 @@
 //! `build_engines`: builds the engines of a target from exported graphs, and writes the manifest that vouches for them.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test"))]
 
 mod component;
 mod folder;
