@@ -4,25 +4,27 @@
 //! names, element types and shapes of what crosses the border, operator set, and where each weight is said to lie.
 
 use crate::border::{Reported, agrees};
-use crate::folder::Parts;
 use drivewam_core::bindings::Graph;
 use drivewam_core::dtype::DType;
+use drivewam_core::manifest::{FileEntry, GraphEntry};
 use drivewam_core::{Error, ErrorKind, Result};
 use rten_onnx::onnx::{DataLocation, DataType, GraphProto, ModelProto, TensorProto, ValueInfoProto};
+use std::collections::BTreeMap;
 
 /// Proves that the file of `graph` is an ONNX model with the manifest's tensors and operator set, whose weights lie inside the files that the manifest
 /// names for it.
 ///
 /// # Errors
 /// `Manifest`, with the file, and the tensor where it is about one.
-pub(crate) fn check(graph: Graph, parts: &Parts<'_>) -> Result<()> {
-    let named = |e: Error| e.at(format!("{:?}", parts.entry.file));
-    if parts.entry.engine.is_some() {
+/// `files` are the manifest's, for their lengths.
+pub fn check(graph: Graph, entry: &GraphEntry, onnx: &[u8], files: &BTreeMap<String, FileEntry>) -> Result<()> {
+    let named = |e: Error| e.at(format!("{:?}", entry.file));
+    if entry.engine.is_some() {
         return Err(named(Error::new(ErrorKind::Manifest, "an engine of a vendor's library, and this one reads ONNX graphs"))
             .wanted("`engine.kind` tensorrt or tensorrt_rtx, or the folder that the engines were built from"));
     }
     let not_onnx = || named(Error::new(ErrorKind::Manifest, "not an ONNX model"));
-    let parsed = std::panic::catch_unwind(|| ModelProto::parse_buf(parts.content.as_slice()));
+    let parsed = std::panic::catch_unwind(|| ModelProto::parse_buf(onnx));
     let model = match parsed {
         Ok(Ok(model)) => model,
         Ok(Err(e)) => return Err(not_onnx().caused_by(e)),
@@ -31,22 +33,28 @@ pub(crate) fn check(graph: Graph, parts: &Parts<'_>) -> Result<()> {
     let onnx_graph = model.graph.as_ref().ok_or_else(|| not_onnx().got("a file without a graph"))?;
     let opset =
         model.opset_import.iter().find(|set| matches!(set.domain.as_deref(), None | Some("" | "ai.onnx"))).and_then(|set| set.version);
-    if opset != Some(i64::from(parts.entry.opset)) {
+    if opset != Some(i64::from(entry.opset)) {
         return Err(named(Error::new(ErrorKind::Manifest, "another operator set"))
             .got(opset.map_or_else(|| "none".to_owned(), |v| v.to_string()))
-            .wanted(parts.entry.opset));
+            .wanted(entry.opset));
     }
-    agrees(graph, "input", &inputs(onnx_graph), &parts.entry.inputs).map_err(named)?;
-    agrees(graph, "output", &onnx_graph.output.iter().map(report).collect::<Vec<_>>(), &parts.entry.outputs).map_err(named)?;
-    weights(onnx_graph, parts).map_err(named)
+    agrees(graph, "input", &inputs(onnx_graph), &entry.inputs).map_err(named)?;
+    agrees(graph, "output", &onnx_graph.output.iter().map(report).collect::<Vec<_>>(), &entry.outputs).map_err(named)?;
+    weights(onnx_graph, &Places { entry, files }).map_err(named)
+}
+
+/// Where weights may lie.
+struct Places<'a> {
+    entry: &'a GraphEntry,
+    files: &'a BTreeMap<String, FileEntry>,
 }
 
 /// Every weight of a graph and of the graphs inside its nodes; a node's own constants lie in the file.
-fn weights(graph: &GraphProto, parts: &Parts<'_>) -> Result<()> {
-    graph.initializer.iter().try_for_each(|tensor| weight(tensor, parts))?;
+fn weights(graph: &GraphProto, places: &Places<'_>) -> Result<()> {
+    graph.initializer.iter().try_for_each(|tensor| weight(tensor, places))?;
     for attribute in graph.node.iter().flat_map(|node| &node.attribute) {
-        attribute.t.as_ref().map_or(Ok(()), |tensor| weight(tensor, parts))?;
-        attribute.g.as_ref().map_or(Ok(()), |inner| weights(inner, parts))?;
+        attribute.t.as_ref().map_or(Ok(()), |tensor| weight(tensor, places))?;
+        attribute.g.as_ref().map_or(Ok(()), |inner| weights(inner, places))?;
     }
     Ok(())
 }
@@ -77,7 +85,7 @@ fn report(value: &ValueInfoProto) -> Reported {
 }
 
 /// Proves that a weight which lies outside of the file lies inside one that was checked.
-fn weight(tensor: &TensorProto, parts: &Parts<'_>) -> Result<()> {
+fn weight(tensor: &TensorProto, places: &Places<'_>) -> Result<()> {
     if tensor.data_location != Some(DataLocation::EXTERNAL) {
         return Ok(());
     }
@@ -87,13 +95,13 @@ fn weight(tensor: &TensorProto, parts: &Parts<'_>) -> Result<()> {
         |key: &str| tensor.external_data.iter().find(|entry| entry.key.as_deref() == Some(key)).and_then(|entry| entry.value.as_deref());
     let number = |key: &str| value(key).and_then(|text| text.parse::<u64>().ok());
     let file = value("location").unwrap_or_default();
-    let Some((_, content)) = parts.weights.iter().find(|(name, _)| *name == file) else {
-        let known: Vec<_> = parts.weights.iter().map(|(name, _)| *name).collect();
+    let Some(len) = places.entry.weights.iter().find(|name| *name == file).and_then(|name| places.files.get(name)).map(|file| file.bytes)
+    else {
+        let known = &places.entry.weights;
         return Err(bad("lies in a file that the manifest does not name for this graph")
             .got(format!("{file:?}"))
             .wanted(format!("one of {known:?}")));
     };
-    let len = content.as_slice().len() as u64;
     let place =
         number("offset").unwrap_or(0).checked_add(number("length").ok_or_else(|| bad("lies in a file, but its length is not said"))?);
     match place {
@@ -104,7 +112,7 @@ fn weight(tensor: &TensorProto, parts: &Parts<'_>) -> Result<()> {
     }
 }
 
-/// Bytes of the weights of an ONNX file, each once, wherever they lie.
+/// Bytes of the weights of an ONNX file, each once, those in the file itself by the file's length.
 ///
 /// # Errors
 /// `Manifest` for a file that is not ONNX.
@@ -113,11 +121,15 @@ pub fn weight_bytes(onnx: &[u8]) -> Result<u64> {
     let parsed = std::panic::catch_unwind(|| ModelProto::parse_buf(onnx)).map_err(|_panic| not_onnx())?;
     let model = parsed.map_err(|e| not_onnx().caused_by(e))?;
     let weights = model.graph.iter().flat_map(|graph| &graph.initializer);
-    let mut places = std::collections::BTreeMap::new();
+    let mut places = BTreeMap::new();
     for tensor in weights {
         let value = |key: &str| tensor.external_data.iter().find(|e| e.key.as_deref() == Some(key)).and_then(|e| e.value.as_deref());
-        let bytes = value("length").and_then(|text| text.parse().ok()).unwrap_or(0u64);
-        places.insert((value("location"), value("offset")), bytes);
+        if tensor.data_location == Some(DataLocation::EXTERNAL) {
+            let bytes = value("length").and_then(|text| text.parse().ok()).unwrap_or(0u64);
+            places.insert((value("location"), value("offset")), bytes);
+        }
     }
-    Ok(places.values().fold(0, |sum, bytes| sum.saturating_add(*bytes)))
+    let outside = places.values().fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
+    // What lies in the file is no more than the file.
+    Ok(outside.saturating_add(onnx.len() as u64))
 }

@@ -60,7 +60,7 @@ impl Rten {
     pub fn open(folder: &Folder, graph: Graph, threads: usize) -> Result<Self> {
         let at = |e: Error| e.at(format!("graph {graph}")).at("rten");
         let parts = folder.parts(graph)?;
-        onnx::check(graph, &parts)?;
+        onnx::check(graph, parts.entry, parts.content.as_slice(), &folder.manifest().files)?;
         let borders = parts.entry.inputs.iter().chain(&parts.entry.outputs);
         if let Some(tensor) = borders.into_iter().find(|t| t.dtype != DType::F32) {
             return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at(format!("{:?}", tensor.name)).got(tensor.dtype)));

@@ -2,8 +2,8 @@
 //! exporter took from the f32 model in PyTorch. Done for every shape as it is bound, whatever the engine: one that is fast and wrong is refused in Warm.
 //!
 //! The rule, which `export/drivewam_export/self_test.py` has too: element i of the tensor `name` is u = (x >> 8) · 2⁻²³ − 1, where x is the hash lowbias32
-//! of FNV-1a(name) + i; `is_action`, `flow_time`, `rope`, biases and `self_scale` have values that a model can mean. The memory has eight slots; those
-//! beyond are zero and masked, so a larger memory must give the same.
+//! of FNV-1a(name) + i; `is_action`, `flow_time`, `rope`, biases and `self_scale` have values that a model can mean. Eight slots
+//! of the memory hold tokens, spread over all of it; the others are zero and masked, so a larger memory must give the same.
 
 use crate::border;
 use crate::engine::{Binding, Bound, Engine, Io};
@@ -78,7 +78,7 @@ impl Engine for Tested {
 }
 
 /// The answers of `graph`: finite numbers, each with its norm.
-fn read(content: &[u8], graph: Graph) -> Result<BTreeMap<String, (Vec<f32>, f32)>> {
+pub(crate) fn read(content: &[u8], graph: Graph) -> Result<BTreeMap<String, (Vec<f32>, f32)>> {
     let bad = |what: &str| Error::new(ErrorKind::Manifest, what);
     let file = SafeTensors::deserialize(content).map_err(|e| bad("not a safetensors file").caused_by(e))?;
     let prefix = format!("{graph}/");
@@ -92,7 +92,11 @@ fn read(content: &[u8], graph: Graph) -> Result<BTreeMap<String, (Vec<f32>, f32)
     };
     let mut answers = BTreeMap::new();
     for name in file.names().into_iter().filter(|name| name.starts_with(&prefix) && !name.ends_with("/norm")) {
-        answers.insert(name[prefix.len()..].to_owned(), (numbers(name)?, numbers(&format!("{name}/norm"))?[0]));
+        let norm = numbers(&format!("{name}/norm"))?[0];
+        if norm < 0.0 {
+            return Err(bad("a norm below zero").at(format!("{name:?}")).got(norm));
+        }
+        answers.insert(name[prefix.len()..].to_owned(), (numbers(name)?, norm));
     }
     if answers.is_empty() { Err(bad("has no answers of the graph").at(graph)) } else { Ok(answers) }
 }
@@ -110,8 +114,14 @@ fn uniform(seed: u32, i: usize) -> f32 {
     ((x ^ x >> 16) >> 8) as f32 / 8_388_608.0 - 1.0
 }
 
+/// Which of the eight tokens lies in slot `slot` of `slots`: attention does not care where they are, and a kernel's later tiles are to be seen too.
+fn token_of(slot: usize, slots: usize) -> Option<usize> {
+    let token = (slot * SLOTS).div_ceil(slots.max(1));
+    (token < SLOTS && token * slots / SLOTS == slot).then_some(token)
+}
+
 impl SelfTest {
-    /// The value of an input. `slots` is S where the memory has more than [`SLOTS`].
+    /// The value of an input.
     fn input(&self, bound: &Bound, n: usize) -> Vec<f32> {
         let len: usize = bound.shape.iter().product();
         let seed = fnv1a(&bound.name);
@@ -124,18 +134,21 @@ impl SelfTest {
             bindings::FLOW_TIME => vec![0.75, 0.5],
             bindings::SELF_SCALE => vec![1.0; len],
             bindings::TEXT_BIAS => vec![0.0; len],
-            bindings::MEM_BIAS => (0..len).map(|i| if i < SLOTS { 0.0 } else { MASKED }).collect(),
+            bindings::MEM_BIAS => (0..len).map(|i| if token_of(i, len).is_some() { 0.0 } else { MASKED }).collect(),
             ROPE => (0..len / 2)
                 .flat_map(|pair| {
                     let angle = std::f64::consts::PI * f64::from(uniform(seed, pair));
                     [libm::cos(angle) as f32, libm::sin(angle) as f32]
                 })
                 .collect(),
-            // [H, S, D]: numbered as if there were eight slots.
+            // [H, S, D]: numbered as if there were only the eight slots that hold a token.
             "mem_k" | "mem_v" => {
                 let (slots, width) = (bound.shape[1], bound.shape[2]);
                 let at = |i: usize| (i / (slots * width), i / width % slots, i % width);
-                (0..len).map(at).map(|(h, s, d)| if s < SLOTS { uniform(seed, (h * SLOTS + s) * width + d) } else { 0.0 }).collect()
+                (0..len)
+                    .map(at)
+                    .map(|(h, s, d)| token_of(s, slots).map_or(0.0, |token| uniform(seed, (h * SLOTS + token) * width + d)))
+                    .collect()
             }
             _ => (0..len).map(|i| uniform(seed, i)).collect(),
         }
@@ -161,8 +174,8 @@ impl SelfTest {
             kept.push(before);
             device.upload(bound.region, &self.input(bound, n))?;
         }
-        engine.run(binding, device)?;
-        let compared = io.outputs.iter().try_for_each(|bound| self.compare(shape, bound, device));
+        let compared =
+            engine.run(binding, device).and_then(|()| io.outputs.iter().try_for_each(|bound| self.compare(shape, bound, device)));
         for (bound, before) in io.inputs.iter().zip(&kept) {
             device.upload(bound.region, before)?;
         }
@@ -218,9 +231,22 @@ impl SelfTest {
 mod tests {
     use super::*;
 
-    /// The numbers of `export/tests/test_self_test.py`: breaks if one of the two rules changes.
+    /// The numbers that `export/tests/test_self_test.py` holds its own rule to. Breaks if one of the two changes.
     #[test]
     fn the_rule_is_the_exporters() {
         assert_eq!(fnv1a("tokens"), 0xfceb_c453);
+        let first: Vec<f32> = (0..4).map(|i| uniform(fnv1a("tokens"), i) * 8_388_608.0).collect();
+        assert_eq!(first, [5_467_626.0, -5_399_122.0, 358_302.0, 1_527_816.0]);
+    }
+
+    /// Breaks if a token is left out or put twice, or all lie in the first tile of a kernel.
+    #[test]
+    fn eight_tokens_lie_all_over_the_memory() {
+        for slots in [8, 9, 13, 172, 720] {
+            let places: Vec<usize> = (0..slots).filter_map(|slot| token_of(slot, slots)).collect();
+            assert_eq!(places, [0, 1, 2, 3, 4, 5, 6, 7], "{slots}");
+        }
+        let last = (0..720).rev().find(|&slot| token_of(slot, 720).is_some());
+        assert_eq!(last, Some(630));
     }
 }

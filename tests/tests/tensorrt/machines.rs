@@ -10,7 +10,7 @@ use drivewam_core::manifest::Family;
 use drivewam_core::{Error, ErrorKind};
 use drivewam_device::cuda::Nvidia;
 use drivewam_device::{CudaDevice, HostDevice};
-use drivewam_engine::tensorrt::double::Double;
+use drivewam_engine::tensorrt::double::{Double, Tensor};
 use drivewam_engine::tensorrt::{Library, headers};
 use drivewam_engine::{Bound, Engine, Folder, Io, Trust};
 use drivewam_tests::drawn::drive;
@@ -18,7 +18,7 @@ use drivewam_tests::fake_engines::Made;
 
 const RTX: Family = Family::TensorrtRtx;
 
-pub(crate) const CASES: [Case; 25] = [
+pub(crate) const CASES: [Case; 29] = [
     Case {
         name: "a driver that is too old",
         machine: &[("FAKE_CUDA_VERSION", "11080")],
@@ -85,7 +85,12 @@ pub(crate) const CASES: [Case; 25] = [
         body: || refused(&["capture of a pass", "failed to start"]),
     },
     Case {
-        name: "a pass that would compile in the ride",
+        name: "a pass that compiles every time",
+        machine: &[("FAKE_TENSORRT_COMPILES_ALWAYS", "1")],
+        body: || refused(&["would still compile", "after the first pass"]),
+    },
+    Case {
+        name: "a pass that cannot be a graph",
         machine: &[("FAKE_TENSORRT_NOT_CAPTURABLE", "1")],
         body: || refused(&["cannot be a graph", "engine.tensorrt.cuda_graphs"]),
     },
@@ -105,6 +110,31 @@ pub(crate) const CASES: [Case; 25] = [
         body: || refused(&["self-test", "vae_encode_first", "NaN"]),
     },
     Case { name: "a binding of another device", machine: &[], body: another_device },
+    Case {
+        name: "fast and wrong: a hundredth too large",
+        machine: &[],
+        body: || wrong(|_, data| data.iter_mut().for_each(|x| *x *= 1.01), "video/velocity", "does not put out"),
+    },
+    Case {
+        name: "fast and wrong: in one profile alone",
+        machine: &[],
+        body: || {
+            wrong(
+                |n, data| {
+                    if n == 8 {
+                        data.rotate_left(1)
+                    }
+                },
+                "action/velocity",
+                "does not put out",
+            )
+        },
+    },
+    Case {
+        name: "fast and wrong: where no sample is",
+        machine: &[],
+        body: || wrong(|_, data| data[1] += 40.0, "video/velocity", "another norm"),
+    },
     Case { name: "a warning is no fault", machine: &[("FAKE_TENSORRT_WARN", "1")], body: || drop(fresh(RTX).unwrap()) },
     Case { name: "a pass fails in the ride", machine: &[("FAKE_TENSORRT_FAIL_ENQUEUE", "100")], body: fails_in_the_ride },
     Case { name: "the device is lost in the ride", machine: &[("FAKE_CUDA_FAIL_LAUNCH", "100")], body: lost_in_the_ride },
@@ -203,4 +233,20 @@ fn another_device() {
     says(&engine.bind(&mut first, &short).unwrap_err(), &["an output is not bound", "ego_k.0"]);
     short = Io { scratch: None, ..io };
     says(&engine.bind(&mut first, &short).unwrap_err(), &["more work space", "got 0 bytes"]);
+}
+
+/// Passes of `dit` whose velocity is spoilt by a function of N. Breaks if an engine that runs and is wrong drives.
+fn wrong(spoil: fn(usize, &mut [f32]), place: &str, what: &str) {
+    let temp = tempfile::tempdir().unwrap();
+    Made::new(RTX).write(temp.path());
+    let mut real = real_graphs();
+    let executor = move |name: &str, tensors: &mut [Tensor]| {
+        let done = real(name, tensors);
+        for tensor in tensors.iter_mut().filter(|t| t.name == "velocity") {
+            spoil(tensor.shape[0], &mut tensor.data);
+        }
+        done
+    };
+    Double::open(&library(RTX)).unwrap().execute(Box::new(executor)).unwrap();
+    says(&warm(on_gpu(RTX, temp.path(), "{}")).unwrap_err(), &["self-test of graph dit", place, what]);
 }

@@ -1,5 +1,6 @@
 //! One component, built in a process of its own: a crash or a full memory is that component's error, and nobody else's.
 
+use crate::files::{hash, hex, write_synced};
 use crate::fusion;
 use crate::job::Job;
 use anyhow::{Context, Result, anyhow, bail};
@@ -25,6 +26,7 @@ pub(crate) struct Request {
     gpu: u32,
     onnx: PathBuf,
     onnx_sha256: String,
+    weights: Vec<(PathBuf, String)>,
     inputs: Vec<TensorSpec>,
     profiles: Vec<Profile>,
     capabilities: Vec<Capability>,
@@ -51,6 +53,8 @@ pub(crate) enum Word {
 pub(crate) struct Done {
     pub(crate) bytes: u64,
     pub(crate) sha256: String,
+    /// Of the library that built it.
+    pub(crate) library: Version,
     pub(crate) seconds: f64,
     pub(crate) peak_bytes: u64,
     pub(crate) scratch_bytes: Option<u64>,
@@ -82,6 +86,7 @@ pub(crate) fn request(config: &Config, family: Family, job: &Job, engine: &Path,
         gpu: config.engine.tensorrt.gpu,
         onnx: job.onnx.clone(),
         onnx_sha256: job.onnx_sha256.clone(),
+        weights: job.weights.clone(),
         inputs: job.entry.inputs.clone(),
         profiles: job.profiles.clone(),
         capabilities: config.build.compute_capabilities.clone(),
@@ -101,7 +106,7 @@ pub(crate) fn library(_: Family, _: &Config) -> Result<Machine> {
 }
 
 #[cfg(not(feature = "tensorrt"))]
-fn build(_: &Request, _: &[u8], _: &mut dyn FnMut(Word)) -> Result<Done> {
+fn build(_: &Request, _: &[u8], _: &mut dyn FnMut(Word) -> bool) -> Result<Done> {
     bail!("this program was built without TensorRT")
 }
 
@@ -129,6 +134,9 @@ pub(crate) fn library(family: Family, config: &Config) -> Result<Machine> {
 pub(crate) fn run() -> Result<()> {
     // When memory runs out the system ends this process, not the parent and not the vehicle's.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    // Nor does it outlive the parent, whose lock goes with it.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let mut order = String::new();
     std::io::stdin().read_to_string(&mut order)?;
     let request: Request = serde_json::from_str(&order).context("not an order for a component")?;
@@ -136,20 +144,25 @@ pub(crate) fn run() -> Result<()> {
     if hex(&Sha256::digest(&onnx)) != request.onnx_sha256 {
         bail!("{:?}: changed since the manifest was checked", request.onnx);
     }
+    // `false` once nobody listens any more.
     let mut say = |word: Word| {
-        // A parent that went away ends the child by its pipe.
-        if let Ok(line) = serde_json::to_string(&word) {
-            let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-        }
+        let mut out = std::io::stdout().lock();
+        serde_json::to_string(&word).is_ok_and(|line| writeln!(out, "{line}").and_then(|()| out.flush()).is_ok())
     };
     let done = build(&request, &onnx, &mut say)?;
+    // The library read the weights from the disk itself.
+    for (path, wanted) in &request.weights {
+        let got = hash(path)?;
+        if got != *wanted {
+            bail!("{path:?}: changed while it was built from (got SHA-256 {got}, wanted {wanted})");
+        }
+    }
     say(Word::Done(done));
     Ok(())
 }
 
 #[cfg(feature = "tensorrt")]
-fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word)) -> Result<Done> {
+fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word) -> bool) -> Result<Done> {
     use drivewam_engine::tensorrt::{Library, builder};
     let began = Instant::now();
     let library = Library::open(request.family, request.library.as_deref())?;
@@ -166,6 +179,7 @@ fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word)) -> Result<Do
     let mut done = Done {
         bytes: 0,
         sha256: String::new(),
+        library: library.version(),
         seconds: 0.0,
         peak_bytes: 0,
         scratch_bytes: None,
@@ -176,10 +190,7 @@ fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word)) -> Result<Do
         builder::parse(&library, &asked)?;
         return Ok(done);
     }
-    let mut step = |phase: &str, step: i32, steps: i32| {
-        say(Word::Step { phase: phase.to_owned(), step, steps });
-        true
-    };
+    let mut step = |phase: &str, step: i32, steps: i32| say(Word::Step { phase: phase.to_owned(), step, steps });
     let primary = driver_version().and_then(|_| Primary::retain(i32::try_from(request.gpu).unwrap_or(i32::MAX))).ok();
     // The library times and asks the GPU whose context is current.
     primary.as_ref().map_or(Ok(()), |primary| primary.enter())?;
@@ -219,15 +230,4 @@ fn peak_bytes() -> u64 {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
     line.trim().trim_end_matches("kB").trim().parse::<u64>().map_or(0, |kb| kb * 1024)
-}
-
-/// Writes a file that survives a loss of power once this returns.
-pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<()> {
-    let written = fs::File::create(path).and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
-    written.with_context(|| format!("{path:?} cannot be written"))
-}
-
-/// A hash as the manifest writes it.
-pub(crate) fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

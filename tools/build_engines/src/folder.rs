@@ -1,6 +1,7 @@
 //! The folder that is written: built aside, whole before anybody sees it, and swapped in one step.
 
-use crate::component::{Done, Machine, hex, write_synced};
+use crate::component::{Done, Machine};
+use crate::files::{self, beside, copy, hash, hex, remove, write_synced};
 use crate::job::{Job, Plan, mib};
 use crate::sign;
 use anyhow::{Context, Result, anyhow, bail};
@@ -12,13 +13,11 @@ use drivewam_core::manifest::{
 use drivewam_engine::Folder;
 use drivewam_engine::folder::{SIGNATURE_FILE_NAME, Trust};
 use ed25519_dalek::SigningKey;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// Where the components of an unfinished build say what they were built for.
@@ -36,6 +35,8 @@ pub(crate) struct Work {
     done: BTreeMap<Graph, Done>,
     /// The folder that is there, where it was built for the same.
     old: Option<Manifest>,
+    /// Its graphs that nobody asked for: they stay.
+    carried: Vec<Graph>,
 }
 
 /// What components must have in common to stand in one folder.
@@ -76,11 +77,6 @@ impl fmt::Display for Written {
     }
 }
 
-/// Beside `out`, hidden: `.NAME.what`.
-fn beside(out: &Path, what: &str) -> PathBuf {
-    out.with_file_name(format!(".{}.{what}", out.file_name().unwrap_or_default().to_string_lossy()))
-}
-
 /// What earlier builds for this target found out about its GPU.
 pub(crate) fn timing_cache(out: &Path) -> PathBuf {
     beside(out, "timing_cache")
@@ -91,21 +87,13 @@ fn engine_file(graph: Graph) -> String {
 }
 
 impl Work {
-    /// Takes the lock, and what is left of an earlier build for the same.
+    /// Takes the lock, and what is left of an earlier build for the same. With a key, only engines that it signed are taken from the folder that is there.
     ///
     /// # Errors
-    /// Another build is under way; the folder cannot be written.
-    pub(crate) fn begin(out: &Path, plan: &Plan, machine: &Machine) -> Result<Self> {
-        if out.file_name().is_none() {
-            bail!("--out {out:?}: not the name of a folder");
-        }
-        if let Some(folder) = out.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("{folder:?} cannot be made"))?;
-        }
-        if plan.source == out.canonicalize().unwrap_or_default() {
-            bail!("--out {out:?}: the folder of the graphs themselves");
-        }
-        let path = beside(out, "lock");
+    /// Another build is under way; `out` is something else than a folder of engines, or one of more graphs than could be kept; it cannot be written.
+    pub(crate) fn begin(out: &Path, plan: &Plan, machine: &Machine, sign: Option<&SigningKey>) -> Result<Self> {
+        let out = files::place(out, &plan.source)?;
+        let path = beside(&out, "lock");
         let lock = File::create(&path).with_context(|| format!("{path:?} cannot be written"))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -113,16 +101,24 @@ impl Work {
             Err(fs::TryLockError::Error(e)) => return Err(e).with_context(|| format!("{path:?} cannot be locked")),
         }
         let key = Key { built: built(plan, machine)? };
-        let aside = beside(out, "partial");
-        let text = serde_json::to_string_pretty(&key)?;
-        if fs::read_to_string(aside.join(KEY_FILE)).is_ok_and(|known| known != text) {
-            fs::remove_dir_all(&aside).with_context(|| format!("{aside:?} cannot be removed"))?;
-        }
-        fs::create_dir_all(&aside).with_context(|| format!("{aside:?} cannot be made"))?;
-        write_synced(&aside.join(KEY_FILE), text.as_bytes())?;
-        let old = Folder::verify(out, &Trust::default(), None);
+        let aside = aside_of(&out, &key)?;
+        let there = Folder::verify(&out, &Trust::default(), None).manifest.ok();
+        let trust = match sign {
+            Some(key) => sign::trust(key)?,
+            None => Trust::default(),
+        };
+        let old = Folder::verify(&out, &trust, None);
         let old = if old.is_whole() { old.manifest.ok().filter(|m| m.built.as_ref() == Some(&key.built)) } else { None };
-        Ok(Self { out: out.to_owned(), aside, _lock: lock, key, machine: machine.clone(), done: BTreeMap::new(), old })
+        let carried: Vec<Graph> =
+            there.iter().flat_map(|m| m.graphs.keys()).copied().filter(|g| plan.jobs.iter().all(|job| job.graph != *g)).collect();
+        if old.is_none() && !carried.is_empty() {
+            let names: Vec<_> = carried.iter().map(|graph| graph.as_str()).collect();
+            bail!(
+                "{out:?}: has engines that were built in another way, and this build would drop {}: build all graphs, or write to another --out",
+                names.join(", ")
+            );
+        }
+        Ok(Self { out, aside, _lock: lock, key, machine: machine.clone(), done: BTreeMap::new(), old, carried })
     }
 
     /// Where a component writes its engine.
@@ -131,27 +127,28 @@ impl Work {
     }
 
     /// Takes an engine that an earlier build left: aside, or in the folder that is there. Only if it is whole and was built for exactly this.
-    pub(crate) fn take_known(&mut self, job: &Job) -> Result<bool> {
+    pub(crate) fn take_known(&mut self, job: &Job) -> Result<Option<Done>> {
         let (name, record) = (engine_file(job.graph), self.aside.join(format!("{}.json", job.graph)));
         if let Ok(text) = fs::read_to_string(&record)
             && let Ok((profiles, done)) = serde_json::from_str::<(Vec<Profile>, Done)>(&text)
             && profiles == job.profiles
             && hash(&self.aside.join(&name)).is_ok_and(|sha256| sha256 == done.sha256)
         {
-            self.done.insert(job.graph, done);
-            return Ok(true);
+            self.done.insert(job.graph, done.clone());
+            return Ok(Some(done));
         }
-        let Some(old) = &self.old else { return Ok(false) };
-        let (Some(entry), Some(file)) = (old.graphs.get(&job.graph), old.files.get(&name)) else { return Ok(false) };
+        let Some(old) = &self.old else { return Ok(None) };
+        let (Some(entry), Some(file)) = (old.graphs.get(&job.graph), old.files.get(&name)) else { return Ok(None) };
         let Some(engine) = entry.engine.as_ref().filter(|e| e.onnx_sha256 == job.onnx_sha256 && e.profiles == job.profiles) else {
-            return Ok(false);
+            return Ok(None);
         };
-        copy(&self.out.join(&name), &self.aside.join(&name))?;
+        copy(&self.out.join(&name), &self.aside.join(&name), &file.sha256)?;
         let layers = engine.layers.as_ref().map(|report| self.aside.join(report));
         if let (Some(to), Some(report)) = (&layers, &engine.layers) {
-            copy(&self.out.join(report), to)?;
+            copy(&self.out.join(report), to, &old.files[report].sha256)?;
         }
         let done = Done {
+            library: old.built.as_ref().map_or(self.machine.library, |built| built.library),
             bytes: file.bytes,
             sha256: file.sha256.clone(),
             seconds: engine.build_seconds,
@@ -160,8 +157,8 @@ impl Work {
             fusion: engine.fusion,
             layers,
         };
-        self.record(job, done)?;
-        Ok(true)
+        self.record(job, done.clone())?;
+        Ok(Some(done))
     }
 
     /// Keeps what a component built.
@@ -169,6 +166,9 @@ impl Work {
         let (from, to) = (self.aside(job), self.aside.join(engine_file(job.graph)));
         if hash(&from)? != done.sha256 {
             bail!("{from:?}: not what the component says that it wrote");
+        }
+        if done.library != self.machine.library {
+            bail!("the library was replaced meanwhile: got {}, wanted {}", done.library, self.machine.library);
         }
         fs::rename(&from, &to).with_context(|| format!("{to:?} cannot be written"))?;
         self.record(job, done)
@@ -181,33 +181,41 @@ impl Work {
         Ok(())
     }
 
-    /// Writes the manifest and its signature, checks the folder as a vehicle would, and puts it in the place of the old one.
+    /// Writes the manifest and its signature, checks the folder as the vehicle of the configuration would, and puts it in the place of the old one.
     pub(crate) fn finish(self, config: &Config, plan: &Plan, target: &str, key: Option<&SigningKey>) -> Result<Written> {
         let manifest = self.manifest(config, plan, target)?;
         let text = serde_saphyr::to_string(&manifest)?;
         Manifest::parse(&text).context("the manifest that was made is refused")?;
         write_synced(&self.aside.join(FILE_NAME), text.as_bytes())?;
         let signature = self.aside.join(SIGNATURE_FILE_NAME);
-        let _ = fs::remove_file(&signature);
-        let mut vehicle = config.vehicle.clone();
-        (vehicle.trusted_keys, vehicle.revoked_keys) = (Vec::new(), Vec::new());
+        remove(&signature)?;
         if let Some(key) = key {
             write_synced(&signature, &sign::signature(key, text.as_bytes()))?;
-            vehicle.trusted_keys.push(sign::public(key));
         }
-        // Only what the manifest names stays.
+        let report = Folder::verify(&self.aside, &Trust::of(&config.vehicle)?, None);
+        if !report.is_whole() {
+            let fault = report.into_first_fault().map_or_else(|| anyhow!("it is not whole"), Into::into);
+            return Err(fault.context("the vehicle of this configuration would refuse the folder that was made"));
+        }
+        // Only what the manifest names goes along; records of the build are kept until the folder is in its place.
+        let kept = beside(&self.out, "records");
+        fs::create_dir_all(&kept).with_context(|| format!("{kept:?} cannot be made"))?;
         for entry in fs::read_dir(&self.aside)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if !manifest.files.contains_key(&name) && name != FILE_NAME && name != SIGNATURE_FILE_NAME {
-                fs::remove_file(entry.path()).with_context(|| format!("{:?} cannot be removed", entry.path()))?;
+                fs::rename(entry.path(), kept.join(&name)).with_context(|| format!("{:?} cannot be moved", entry.path()))?;
             }
         }
-        let report = Folder::verify(&self.aside, &Trust::of(&vehicle)?, None);
-        if !report.is_whole() {
-            return Err(report.into_first_fault().map_or_else(|| anyhow!("the folder that was made is not whole"), Into::into));
+        let placed = files::open_to_readers(&self.aside)
+            .and_then(|()| File::open(&self.aside)?.sync_all().with_context(|| format!("{:?} cannot be synced", self.aside)))
+            .and_then(|()| files::swap(&self.aside, &self.out));
+        if let Err(error) = placed {
+            for entry in fs::read_dir(&kept)?.flatten() {
+                let _ = fs::rename(entry.path(), self.aside.join(entry.file_name()));
+            }
+            return Err(error);
         }
-        File::open(&self.aside)?.sync_all().with_context(|| format!("{:?} cannot be synced", self.aside))?;
-        swap(&self.aside, &self.out)?;
+        let _ = fs::remove_dir_all(&kept);
         Ok(Written {
             out: self.out,
             manifest_sha256: hex(&Sha256::digest(text.as_bytes())),
@@ -221,24 +229,29 @@ impl Work {
     fn manifest(&self, config: &Config, plan: &Plan, target: &str) -> Result<Manifest> {
         let source = &plan.manifest;
         let mut files = BTreeMap::new();
-        let mut vouch = |name: &str, role: Role| -> Result<()> {
+        // What is on the disk must be what was built, or what was checked when this began.
+        let mut vouch = |name: &str, role: Role, wanted: Option<&str>| -> Result<()> {
             let path = self.aside.join(name);
-            let bytes = fs::metadata(&path).with_context(|| format!("{path:?}"))?.len();
-            files.insert(name.to_owned(), FileEntry { sha256: hash(&path)?, bytes, role });
+            let (bytes, sha256) = (fs::metadata(&path).with_context(|| format!("{path:?}"))?.len(), hash(&path)?);
+            if wanted.is_some_and(|wanted| wanted != sha256) {
+                bail!("{path:?}: changed since it was checked (got SHA-256 {sha256}, wanted {})", wanted.unwrap_or_default());
+            }
+            files.insert(name.to_owned(), FileEntry { sha256, bytes, role });
             Ok(())
         };
         let test = source.self_test.as_ref().context("the graphs have no self-test")?;
         for (name, role) in [(&source.commands.file, Role::Commands), (&test.file, Role::SelfTest)] {
-            copy(&plan.source.join(name), &self.aside.join(name))?;
-            vouch(name, role)?;
+            let wanted = &source.files[name].sha256;
+            copy(&plan.source.join(name), &self.aside.join(name), wanted)?;
+            vouch(name, role, Some(wanted))?;
         }
         let mut graphs = BTreeMap::new();
         for job in &plan.jobs {
             let done = self.done.get(&job.graph).with_context(|| format!("graph {} was not built", job.graph))?;
             let file = engine_file(job.graph);
-            vouch(&file, Role::Engine)?;
+            vouch(&file, Role::Engine, Some(&done.sha256))?;
             let layers = done.layers.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
-            layers.as_deref().map_or(Ok(()), |name| vouch(name, Role::Report))?;
+            layers.as_deref().map_or(Ok(()), |name| vouch(name, Role::Report, None))?;
             let engine = EngineEntry {
                 onnx_sha256: job.onnx_sha256.clone(),
                 weight_bytes: job.weight_bytes,
@@ -248,10 +261,18 @@ impl Work {
                 layers,
                 build_seconds: (done.seconds * 10.0).round() / 10.0,
             };
-            // Ten bits of mantissa instead of 23 in every product.
             let loose = config.build.tf32 && job.entry.precision == Precision::F32;
-            let tolerance = if loose { job.entry.tolerance.max(2e-2) } else { job.entry.tolerance };
+            let tolerance = if loose { job.entry.precision.tolerance(true) } else { job.entry.tolerance };
             graphs.insert(job.graph, GraphEntry { file, weights: Vec::new(), tolerance, engine: Some(engine), ..job.entry.clone() });
+        }
+        for (graph, old) in self.carried.iter().filter_map(|graph| Some((graph, self.old.as_ref()?))) {
+            let entry = old.graphs[graph].clone();
+            let report = entry.engine.as_ref().and_then(|engine| engine.layers.as_ref());
+            for (name, role) in [(&entry.file, Role::Engine)].into_iter().chain(report.map(|name| (name, Role::Report))) {
+                copy(&self.out.join(name), &self.aside.join(name), &old.files[name].sha256)?;
+                vouch(name, role, Some(&old.files[name].sha256))?;
+            }
+            graphs.insert(*graph, entry);
         }
         Ok(Manifest { target: target.to_owned(), built: Some(self.key.built.clone()), graphs, files, ..source.clone() })
     }
@@ -273,13 +294,12 @@ fn built(plan: &Plan, machine: &Machine) -> Result<Built> {
     };
     let Version { 0: [major, _, _] } = machine.library;
     let newest = if plan.build.version_compatible { drivewam_core::manifest::Dotted([major, 999, 999]) } else { machine.library };
-    let path = plan.source.join(FILE_NAME);
     Ok(Built {
         family: plan.family,
         library: machine.library,
         driver: machine.driver,
         gpu: machine.gpu.clone(),
-        source_sha256: hash(&path)?,
+        source_sha256: plan.source_sha256.clone(),
         flags: plan.build.flags(),
         compatible: Compatible { compute_capabilities: capabilities, library_from: machine.library, library_to: newest },
     })
@@ -288,33 +308,16 @@ fn built(plan: &Plan, machine: &Machine) -> Result<Built> {
 /// What TensorRT's hardware compatibility covers.
 const AMPERE_AND_LATER: [[u32; 2]; 7] = [[8, 0], [8, 6], [8, 9], [9, 0], [10, 0], [12, 0], [12, 1]];
 
-fn hash(path: &Path) -> Result<String> {
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; 1 << 20];
-    let mut file = File::open(path).with_context(|| format!("{path:?}"))?;
-    loop {
-        match file.read(&mut piece).with_context(|| format!("{path:?}"))? {
-            0 => return Ok(hex(&hasher.finalize())),
-            read => hasher.update(&piece[..read]),
-        }
+/// The folder where an unfinished build lies: ours alone, and of a build for the same; else a new one.
+fn aside_of(out: &Path, key: &Key) -> Result<PathBuf> {
+    let aside = beside(out, "partial");
+    let text = serde_json::to_string_pretty(key)?;
+    let is_same = fs::read_to_string(aside.join(KEY_FILE)).is_ok_and(|known| known == text) && files::is_ours(&aside);
+    if !is_same && fs::symlink_metadata(&aside).is_ok() {
+        fs::remove_dir_all(&aside).with_context(|| format!("{aside:?} cannot be removed"))?;
     }
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).and_then(|_| File::open(to)?.sync_all()).with_context(|| format!("{from:?} cannot be copied to {to:?}"))
-}
-
-/// Puts the folder `new` in the place of `old`, in one step where there is one already, and removes what was there.
-fn swap(new: &Path, old: &Path) -> Result<()> {
-    let failed = |e: std::io::Error| anyhow!(e).context(format!("{new:?} cannot be put in the place of {old:?}"));
-    match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
-        Ok(()) => fs::remove_dir_all(new).map_err(failed)?,
-        Err(e) if std::io::Error::from(e).kind() == ErrorKind::NotFound => fs::rename(new, old).map_err(failed)?,
-        Err(e) => return Err(failed(e.into())),
-    }
-    if let Some(folder) = old.parent() {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    }
-    Ok(())
+    fs::create_dir_all(&aside).with_context(|| format!("{aside:?} cannot be made"))?;
+    files::private(&aside)?;
+    write_synced(&aside.join(KEY_FILE), text.as_bytes())?;
+    Ok(aside)
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use drivewam_core::bindings::{Axis, Graph};
 use drivewam_core::config::{Build, Config};
 use drivewam_core::manifest::{Family, Fusion, GraphEntry, Manifest, Precision, Profile};
-use drivewam_engine::folder::weight_bytes;
+use drivewam_engine::folder::{check_onnx, weight_bytes};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,10 +23,21 @@ const LEAN_BYTES: u64 = 192 << 20;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) source: PathBuf,
+    /// Of the graphs' manifest, as it was checked.
+    pub(crate) source_sha256: String,
     pub(crate) manifest: Manifest,
     pub(crate) jobs: Vec<Job>,
     pub(crate) family: Family,
     pub(crate) build: Build,
+}
+
+/// A folder of graphs that was checked.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) path: PathBuf,
+    pub(crate) manifest: Manifest,
+    /// Of the manifest's text.
+    pub(crate) sha256: String,
 }
 
 /// One graph.
@@ -36,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) entry: GraphEntry,
     pub(crate) onnx: PathBuf,
     pub(crate) onnx_sha256: String,
+    /// Files of weights, by the hashes that were checked.
+    pub(crate) weights: Vec<(PathBuf, String)>,
     pub(crate) weight_bytes: u64,
     pub(crate) profiles: Vec<Profile>,
     /// The engine brings a runtime of its own.
@@ -51,7 +64,8 @@ pub(crate) struct Limits {
 
 impl Plan {
     /// Plans the graphs `only`, or all.
-    pub(crate) fn new(config: &Config, family: Family, source: &Path, manifest: Manifest, only: &[Graph]) -> Result<Self> {
+    pub(crate) fn new(config: &Config, family: Family, source: Checked, only: &[Graph]) -> Result<Self> {
+        let Checked { path: source, manifest, sha256: source_sha256 } = source;
         if let Some(built) = &manifest.built {
             bail!(
                 "{source:?}: engines that {} {} built, wanted the exported graphs that they were built from",
@@ -88,11 +102,13 @@ impl Plan {
             let is_dynamic = entry.inputs.iter().any(|t| t.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_))));
             let onnx = source.join(&entry.file);
             let content = std::fs::read(&onnx).with_context(|| format!("{onnx:?}"))?;
+            check_onnx(graph, entry, &content, &manifest.files).map_err(|e| e.at(source.display()))?;
             jobs.push(Job {
                 graph,
                 entry: entry.clone(),
                 weight_bytes: weight_bytes(&content).map_err(|e| e.at(format!("{onnx:?}")))?,
                 onnx_sha256: manifest.files[&entry.file].sha256.clone(),
+                weights: entry.weights.iter().map(|name| (source.join(name), manifest.files[name].sha256.clone())).collect(),
                 onnx,
                 profiles: if is_dynamic { passes.map(fixed).to_vec() } else { Vec::new() },
                 carries_runtime: config.build.version_compatible,
@@ -101,7 +117,7 @@ impl Plan {
         if jobs.is_empty() {
             bail!("{source:?}: has no graph to build");
         }
-        Ok(Self { source: source.to_owned(), manifest, jobs, family, build: config.build.clone() })
+        Ok(Self { source, source_sha256, manifest, jobs, family, build: config.build.clone() })
     }
 
     /// What would be built, for people.
@@ -147,7 +163,7 @@ impl Plan {
 impl Job {
     /// Memory that the build will about take, bytes.
     pub(crate) fn estimate(&self) -> u64 {
-        BUILDER_BYTES + WEIGHT_COPIES * self.weight_bytes
+        BUILDER_BYTES.saturating_add(WEIGHT_COPIES.saturating_mul(self.weight_bytes))
     }
 
     /// What is built, in a line.
@@ -178,7 +194,8 @@ impl Job {
     /// An engine that holds its weights more than once; one none of whose attention blocks became one kernel.
     pub(crate) fn check(&self, done: &Done, allow_unfused: bool) -> Result<()> {
         let carried = if self.carries_runtime { LEAN_BYTES } else { 0 };
-        let most = self.weight_bytes + self.weight_bytes / 8 + CODE_BYTES * self.profiles.len().max(1) as u64 + carried;
+        let code = CODE_BYTES.saturating_mul(self.profiles.len().max(1) as u64);
+        let most = self.weight_bytes.saturating_add(self.weight_bytes / 8).saturating_add(code).saturating_add(carried);
         if done.bytes > most {
             bail!("the engine has {}, wanted at most {}: do its profiles hold copies of the weights?", mib(done.bytes), mib(most));
         }
@@ -224,12 +241,21 @@ mod tests {
             entry,
             onnx: PathBuf::new(),
             onnx_sha256: String::new(),
+            weights: Vec::new(),
             weight_bytes: 1 << 30,
             profiles,
             carries_runtime: false,
         };
-        let done =
-            |bytes, fusion| Done { bytes, sha256: String::new(), seconds: 0.0, peak_bytes: 0, scratch_bytes: None, fusion, layers: None };
+        let done = |bytes, fusion| Done {
+            bytes,
+            sha256: String::new(),
+            library: drivewam_core::manifest::Dotted([1, 7, 1]),
+            seconds: 0.0,
+            peak_bytes: 0,
+            scratch_bytes: None,
+            fusion,
+            layers: None,
+        };
         let words = |job: &Job, done: &Done, allow| job.check(done, allow).err().map(|e| e.to_string()).unwrap_or_default();
         assert_eq!(words(&job, &done((1 << 30) + (100 << 20), Fusion::Fused(0)), false), "", "f32 is never fused");
         assert!(words(&job, &done(2 << 30, Fusion::Fused(3)), false).contains("copies of the weights"));

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod component;
+mod files;
 mod folder;
 mod fusion;
 mod job;
@@ -17,7 +18,7 @@ use drivewam_core::config::{Config, EngineKind, Layer};
 use drivewam_core::manifest::Family;
 use drivewam_engine::{Folder, Trust};
 use indicatif::{ProgressBar, ProgressStyle};
-use job::{Job, Plan};
+use job::{Checked, Job, Plan};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,13 +35,13 @@ struct Args {
     /// The target: a YAML with `target:`, `engine:` and `build:`, or the name of one in the folder target/ beside CONFIG.
     #[arg(long, value_name = "T")]
     target: String,
-    /// Folder to write; without it engines/T beside the graphs' folder.
+    /// Folder to write, or to replace if it holds engines; without it the target's name beside the graphs' folder.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Folder of the graphs, in the place of the configuration's.
     #[arg(long, value_name = "DIR")]
     graphs: Option<PathBuf>,
-    /// A graph to build; may be given again. Without it: every graph of the folder.
+    /// A graph to build; may be given again. Without it: every graph of the folder. Engines of other graphs stay, where they were built for the same.
     #[arg(long = "graph", value_name = "NAME")]
     only: Vec<String>,
     /// Overrides one key, for example --set build.optimization_level=5; may be given again.
@@ -99,14 +100,15 @@ fn run(args: &Args) -> Result<()> {
         bar.set_length(all);
         bar.set_position(done);
     };
-    let report = Folder::verify(&source, &Trust::of(&config.vehicle)?, Some(&mut told));
+    // Whose graphs are built is the builder's affair; whose engines are loaded, the vehicle's.
+    let report = Folder::verify(&source, &Trust::default(), Some(&mut told));
     if !report.is_whole() {
         return Err(report.into_first_fault().map_or_else(|| anyhow::anyhow!("{source:?}: not whole"), Into::into));
     }
-    let manifest = report.manifest?;
-    manifest.check_model(&config.model)?;
+    let checked = Checked { path: source, manifest: report.manifest?, sha256: report.manifest_sha256.unwrap_or_default() };
+    checked.manifest.check_model(&config.model)?;
     bar.finish_and_clear();
-    let plan = Plan::new(&config, family, &source, manifest, &only)?;
+    let plan = Plan::new(&config, family, checked, &only)?;
     let mut stdout = std::io::stdout().lock();
     if args.dry_run {
         if args.json {
@@ -124,12 +126,14 @@ fn run(args: &Args) -> Result<()> {
         }
         return Ok(());
     }
-    let mut work = folder::Work::begin(&out, &plan, &component::library(family, &config)?)?;
+    let mut work = folder::Work::begin(&out, &plan, &component::library(family, &config)?, key.as_ref())?;
     for job in &plan.jobs {
         if !args.json {
             eprintln!("{:<18} {}", job.graph.as_str(), job.words());
         }
-        if work.take_known(job)? {
+        stop_if_asked()?;
+        if let Some(known) = work.take_known(job)? {
+            job.check(&known, args.allow_unfused).with_context(|| format!("graph {}", job.graph))?;
             continue;
         }
         let limits = job.limits(&config.build)?;
@@ -138,6 +142,7 @@ fn run(args: &Args) -> Result<()> {
         work.keep(job, done)?;
     }
     bar.finish_and_clear();
+    stop_if_asked()?;
     let written = work.finish(&config, &plan, &name, key.as_ref())?;
     if args.json {
         writeln!(stdout, "{}", serde_json::to_string_pretty(&written)?)?;
@@ -145,6 +150,11 @@ fn run(args: &Args) -> Result<()> {
         write!(stdout, "{written}")?;
     }
     Ok(())
+}
+
+/// Ctrl-C between two components.
+fn stop_if_asked() -> Result<()> {
+    if watch::interrupted() { bail!("interrupted: {}", watch::KEPT) } else { Ok(()) }
 }
 
 /// The configuration with the target's layers and the overrides on top, and the target's name.
@@ -169,6 +179,9 @@ fn configuration(args: &Args) -> Result<(Config, String)> {
         config.engine.folder = plain.display().to_string();
     }
     let name = config.target.name.clone();
+    if name.is_empty() || name.starts_with('.') || name.bytes().any(|b| !b.is_ascii_alphanumeric() && !matches!(b, b'-' | b'_' | b'.')) {
+        bail!("target.name: got {name:?}, wanted letters, digits, '.', '_' and '-': it names the folder");
+    }
     Ok((config, name))
 }
 

@@ -1,6 +1,7 @@
 //! The key that signs a manifest.
 
 use anyhow::{Context, Result, anyhow};
+use drivewam_engine::folder::Trust;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
 use std::path::Path;
@@ -19,5 +20,10 @@ pub(crate) fn signature(key: &SigningKey, manifest: &[u8]) -> Vec<u8> {
 
 /// What a vehicle trusts.
 pub(crate) fn public(key: &SigningKey) -> String {
-    crate::component::hex(key.verifying_key().as_bytes())
+    crate::files::hex(key.verifying_key().as_bytes())
+}
+
+/// Trust in this key alone.
+pub(crate) fn trust(key: &SigningKey) -> Result<Trust> {
+    Ok(Trust::only(&public(key))?)
 }

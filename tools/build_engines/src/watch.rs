@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Once, mpsc};
 use std::time::{Duration, Instant};
 
+/// What an end before the end leaves.
+pub(crate) const KEPT: &str = "what was built so far is kept for the next time; the engines that were there are untouched";
 /// How often a child is looked at.
 const PERIOD: Duration = Duration::from_millis(20);
 
 /// Whether Ctrl-C was pressed. The first call begins to watch for it.
-fn interrupted() -> bool {
+pub(crate) fn interrupted() -> bool {
     static ASKED: AtomicBool = AtomicBool::new(false);
     static WATCHED: Once = Once::new();
     // Where nobody can be told, the system's own handling ends parent and child: the old engines stay valid all the same.
@@ -47,7 +49,7 @@ pub(crate) fn component(request: &Request, limits: &Limits, bar: &ProgressBar) -
     drop(stdin);
     let (send, words) = mpsc::sync_channel(64);
     let reader = std::thread::Builder::new().name("component".into()).spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        for line in lines(stdout) {
             // What the library prints on its own is no word.
             if let Ok(word) = serde_json::from_str::<Word>(&line) {
                 let _ = send.send(word);
@@ -56,7 +58,7 @@ pub(crate) fn component(request: &Request, limits: &Limits, bar: &ProgressBar) -
     })?;
     let told = std::thread::Builder::new().name("component-err".into()).spawn(move || {
         let mut last = Vec::new();
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        for line in lines(stderr) {
             last.push(line);
             // The end of what it said is what matters.
             if last.len() > 40 {
@@ -79,7 +81,7 @@ pub(crate) fn component(request: &Request, limits: &Limits, bar: &ProgressBar) -
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
         if interrupted() {
-            bail!("interrupted: what was built so far is kept for the next time; the engines that were there are untouched");
+            bail!("interrupted: {KEPT}");
         }
         let bytes = resident(running.0.id());
         peak = peak.max(bytes);
@@ -93,17 +95,30 @@ pub(crate) fn component(request: &Request, limits: &Limits, bar: &ProgressBar) -
             break status;
         }
     };
-    let _ = reader.join();
-    while let Ok(word) = words.try_recv() {
+    // Until the reader has read all and hung up.
+    for word in &words {
         if let Word::Done(word) = word {
             done = Some(word);
         }
     }
+    let _ = reader.join();
     let told = told.join().unwrap_or_default();
     match (status.success(), done) {
         (true, Some(done)) => Ok(Done { peak_bytes: done.peak_bytes.max(peak), ..done }),
         _ => bail!("{}{}", end(status, peak), if told.is_empty() { String::new() } else { format!(":\n{told}") }),
     }
+}
+
+/// Lines of whatever text a child writes.
+fn lines(from: impl std::io::Read) -> impl Iterator<Item = String> {
+    let mut from = BufReader::new(from);
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        match from.read_until(b'\n', &mut line) {
+            Ok(read) if read > 0 => Some(String::from_utf8_lossy(&line).trim_end().to_owned()),
+            _ => None,
+        }
+    })
 }
 
 /// How a child ended, in words.

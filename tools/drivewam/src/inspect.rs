@@ -10,7 +10,7 @@ use drivewam_engine::folder::{FileReport, FileStatus, Report, Signed};
 use drivewam_engine::{Folder, Trust};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Options of `drivewam inspect`.
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     config.vehicle.trusted_keys.extend_from_slice(&args.keys);
     let report = Folder::verify(&dir, &Trust::of(&config.vehicle)?, None);
     let whole = report.is_whole();
-    let headers = report.manifest.as_ref().map(|manifest| headers(&dir, manifest, &config)).unwrap_or_default();
+    let headers = headers(&report, &config);
     if args.json {
         say!("{}", as_json(&report, &headers)?);
     } else if let Ok(manifest) = &report.manifest {
@@ -160,13 +160,15 @@ type Headers = BTreeMap<Graph, String>;
 
 /// Asks the library that the engines are for, where this program has its shim and finds it.
 #[cfg(feature = "tensorrt")]
-fn headers(dir: &Path, manifest: &Manifest, config: &Config) -> Headers {
+fn headers(report: &Report, config: &Config) -> Headers {
     use drivewam_engine::tensorrt::{Library, header};
+    let Ok(manifest) = &report.manifest else { return Headers::new() };
     let Some(built) = &manifest.built else { return Headers::new() };
+    let is_whole = |name: &str| report.files.iter().any(|file| file.name == name && matches!(file.status, FileStatus::Whole));
     let library = Library::open(built.family, config.engine.tensorrt.library.as_deref());
     let first = |file: &str| -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(dir.join(file))?, 4096), &mut bytes)?;
+        std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(report.path.join(file))?, 4096), &mut bytes)?;
         Ok(bytes)
     };
     let words = |file: &str| match (&library, first(file)) {
@@ -174,11 +176,12 @@ fn headers(dir: &Path, manifest: &Manifest, config: &Config) -> Headers {
         (_, Err(e)) => e.to_string(),
         (Ok(library), Ok(bytes)) => header(library, &bytes).map_or_else(|e| e.to_string(), |header| header.to_string()),
     };
-    manifest.graphs.iter().map(|(graph, entry)| (*graph, words(&entry.file))).collect()
+    // Bytes of which nobody knows what they are go to no parser.
+    manifest.graphs.iter().filter(|(_, entry)| is_whole(&entry.file)).map(|(graph, entry)| (*graph, words(&entry.file))).collect()
 }
 
 #[cfg(not(feature = "tensorrt"))]
-fn headers(_: &Path, _: &Manifest, _: &Config) -> Headers {
+fn headers(_: &Report, _: &Config) -> Headers {
     Headers::new()
 }
 
@@ -215,7 +218,7 @@ fn print_built(built: &Built, manifest: &Manifest, headers: &Headers) {
         let profiles: Vec<String> = engine.profiles.iter().map(|p| format!("{} over {}", p.n[1], p.s[1])).collect();
         let scratch = engine.scratch_bytes.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string());
         let fusion = engine.fusion.to_string();
-        let header = headers.get(graph).map_or("not asked: built without TensorRT", String::as_str);
+        let header = headers.get(graph).map_or("not asked", String::as_str);
         say!("{:<18} {:>12} {scratch:>10}  {fusion:<10} {:<38}  {header}", graph.as_str(), engine.weight_bytes, profiles.join(", "));
     }
 }

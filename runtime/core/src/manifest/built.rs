@@ -249,6 +249,10 @@ impl Built {
                 .got(format!("{library_from} to {library_to}"))
                 .wanted(self.library));
         }
+        if library_from != library_to && !self.flags.version_compatible {
+            return Err(bad("compatible.library", "several versions, and the engines were not built version compatible")
+                .got(format!("{library_from} to {library_to}")));
+        }
         super::check_hash(&self.source_sha256).map_err(|e| e.at("built.source_sha256"))
     }
 }

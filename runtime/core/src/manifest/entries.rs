@@ -111,6 +111,19 @@ impl Precision {
     }
 }
 
+impl Precision {
+    /// How far an output may be from the f32 reference's, relative to its root mean square: a few times what the arithmetic costs. `tf32`: products of f32
+    /// are rounded to ten bits of mantissa.
+    pub fn tolerance(self, tf32: bool) -> f64 {
+        match self {
+            Self::F32 if tf32 => 2e-2,
+            Self::F32 => 1e-3,
+            Self::F16 => 2e-2,
+            Self::Bf16 => 1e-1,
+        }
+    }
+}
+
 impl std::fmt::Display for Precision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.dtype().fmt(f)

@@ -111,6 +111,13 @@ impl Manifest {
         if self.schema != SCHEMA {
             return Err(bad("another schema").at("schema").got(self.schema).wanted(SCHEMA));
         }
+        for (key, word) in
+            [("name", Some(&self.name)), ("target", Some(&self.target)), ("built.gpu", self.built.as_ref().and_then(|b| b.gpu.as_ref()))]
+        {
+            if word.is_some_and(|word| word.len() > 200 || word.chars().any(char::is_control)) {
+                return Err(bad("not words that can be shown").at(key).got(format!("{:?}", word.map_or("", String::as_str))));
+            }
+        }
         self.model.check()?;
         self.normalisation.action.check().map_err(|e| e.at("normalisation.action"))?;
         for (key, shift) in [("video", &self.schedule.video), ("action", &self.schedule.action)] {
@@ -145,8 +152,12 @@ impl Manifest {
     fn check_graph(&self, graph: Graph, entry: &GraphEntry) -> Result<()> {
         let at = |key: &str| format!("graphs.{graph}.{key}");
         let bad = |key: &str, what: &str| Error::new(ErrorKind::Manifest, what).at(at(key));
-        if !(entry.tolerance.is_finite() && entry.tolerance > 0.0 && entry.tolerance <= 1.0) {
-            return Err(bad("tolerance", "out of range").got(entry.tolerance).wanted("above 0, at most 1"));
+        let loose = self.built.as_ref().is_some_and(|built| built.flags.tf32);
+        let most = entry.precision.tolerance(loose);
+        if !(entry.tolerance > 0.0 && entry.tolerance <= most) {
+            return Err(bad("tolerance", "out of range")
+                .got(entry.tolerance)
+                .wanted(format!("above 0, at most {most} in {}", entry.precision)));
         }
         match (&entry.engine, &self.built) {
             (None, None) => self.vouched(&entry.file, &at("file"), Role::Graph)?,
@@ -198,8 +209,10 @@ impl Manifest {
     /// Shapes of the causal cache of a codec graph, in order; empty for other graphs and for a codec without one.
     pub fn caches(&self, graph: Graph) -> Vec<Vec<usize>> {
         let Some(entry) = self.graphs.get(&graph) else { return Vec::new() };
+        let number = |t: &TensorSpec| t.name.strip_prefix("cache_out.").and_then(|i| i.parse::<usize>().ok());
+        let mut numbered: BTreeMap<usize, &TensorSpec> = entry.outputs.iter().filter_map(|t| Some((number(t)?, t))).collect();
         let mut caches = Vec::new();
-        while let Some(cache) = entry.outputs.iter().find(|t| t.name == format!("cache_out.{}", caches.len())) {
+        while let Some(cache) = numbered.remove(&caches.len()) {
             caches.push(cache.resolve(0, 0));
         }
         caches

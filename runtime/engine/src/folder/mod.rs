@@ -9,7 +9,7 @@ mod report;
 mod texts;
 mod trust;
 
-pub use crate::onnx::weight_bytes;
+pub use crate::onnx::{check as check_onnx, weight_bytes};
 pub use report::{FileReport, FileStatus, Report};
 pub use texts::CommandText;
 pub use trust::{FILE_NAME as SIGNATURE_FILE_NAME, Signed, Trust};

@@ -1,8 +1,8 @@
 //! What a look at a folder found, file by file, without stopping at the first fault.
 
-use super::read;
-use super::{Progress, Signed, Trust};
-use drivewam_core::manifest::{FILE_NAME, FileEntry, Manifest};
+use super::{Progress, Signed, Trust, read, texts};
+use crate::self_test;
+use drivewam_core::manifest::{FILE_NAME, FileEntry, Manifest, Role};
 use drivewam_core::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,8 @@ pub struct Report {
     pub path: PathBuf,
     /// Its manifest, or why it cannot be acted on.
     pub manifest: Result<Manifest>,
+    /// SHA-256 of the manifest's text.
+    pub manifest_sha256: Option<String>,
     /// Who signed the manifest; `None` for one that cannot be acted on.
     pub signed: Option<Signed>,
     /// The files that the manifest vouches for, then those that are there without; in order of name.
@@ -62,9 +64,9 @@ impl Report {
 
 pub(super) fn verify(path: &Path, trust: &Trust, progress: Option<Progress<'_>>) -> Report {
     let mut files = Vec::new();
-    let (manifest, signed) = match read::manifest(path, trust) {
-        Ok(read::Checked { manifest, signed, .. }) => (Ok(manifest), Some(signed)),
-        Err(e) => (Err(e), None),
+    let (manifest, manifest_sha256, signed) = match read::manifest(path, trust) {
+        Ok(read::Checked { manifest, sha256, signed }) => (Ok(manifest), Some(sha256), Some(signed)),
+        Err(e) => (Err(e), None, None),
     };
     if let Ok(manifest) = &manifest {
         let mut nothing = |_: u64, _: u64| {};
@@ -75,20 +77,25 @@ pub(super) fn verify(path: &Path, trust: &Trust, progress: Option<Progress<'_>>)
         let all = manifest.files.values().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
         let mut before = 0u64;
         for (name, entry) in &manifest.files {
-            let status = match read::hash_only(&path.join(name), entry, &mut |done| progress(before.saturating_add(done), all)) {
-                Ok(()) => FileStatus::Whole,
-                Err(e) => FileStatus::Fault(e),
+            let told = &mut |done: u64| progress(before.saturating_add(done), all);
+            let looked_at = match entry.role {
+                // What is small and read by every engine is read here too.
+                Role::Commands => read::whole(&path.join(name), entry, told).and_then(|c| texts::read(manifest, c.as_slice()).map(drop)),
+                Role::SelfTest => read::whole(&path.join(name), entry, told)
+                    .and_then(|c| manifest.graphs.keys().try_for_each(|graph| self_test::read(c.as_slice(), *graph).map(drop))),
+                _ => read::hash_only(&path.join(name), entry, told),
             };
+            let status = looked_at.map_or_else(FileStatus::Fault, |()| FileStatus::Whole);
             before = before.saturating_add(entry.bytes);
             progress(before, all);
             files.push(FileReport { name: name.clone(), entry: Some(entry.clone()), status });
         }
         match unvouched(path, manifest) {
             Ok(names) => files.extend(names.into_iter().map(|name| FileReport { name, entry: None, status: FileStatus::Unvouched })),
-            Err(e) => return Report { path: path.to_owned(), manifest: Err(e), signed, files },
+            Err(e) => return Report { path: path.to_owned(), manifest: Err(e), manifest_sha256, signed, files },
         }
     }
-    Report { path: path.to_owned(), manifest, signed, files }
+    Report { path: path.to_owned(), manifest, manifest_sha256, signed, files }
 }
 
 fn unvouched(path: &Path, manifest: &Manifest) -> Result<Vec<String>> {

@@ -40,6 +40,14 @@ impl Trust {
         })
     }
 
+    /// One key, in hexadecimal.
+    ///
+    /// # Errors
+    /// `Config` for a text that is no key.
+    pub fn only(key: &str) -> Result<Self> {
+        Ok(Self { keys: vec![parse(key)?], revoked: Vec::new() })
+    }
+
     /// Proves that `manifest` is signed as these keys want it.
     pub(super) fn check(&self, manifest: &[u8], signature: Option<&[u8]>) -> Result<Signed> {
         let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at(FILE_NAME);
@@ -63,15 +71,20 @@ impl Trust {
         }
         by(&self.keys).map(Signed::By).ok_or_else(|| {
             let known: Vec<_> = self.keys.iter().map(|key| hex(key.as_bytes())).collect();
-            bad("no trusted key made this signature of this manifest").wanted(format!("one of {}", known.join(", ")))
+            let wanted =
+                if known.is_empty() { "a key in `vehicle.trusted_keys`".to_owned() } else { format!("one of {}", known.join(", ")) };
+            bad("no trusted key made this signature of this manifest").wanted(wanted)
         })
     }
 }
 
 fn parse(text: &str) -> Result<VerifyingKey> {
     let bad = || Error::new(ErrorKind::Config, "not an ed25519 public key").got(format!("{text:?}")).wanted("64 hexadecimal digits");
-    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    let bytes: [u8; 32] = bytes.try_into().map_err(|_other_length| bad())?;
+    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect();
+    let digits = digits.filter(|digits| digits.len() == 64).ok_or_else(bad)?;
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = pair[0] << 4 | pair[1];
+    }
     VerifyingKey::from_bytes(&bytes).map_err(|e| bad().caused_by(e.to_string()))
 }

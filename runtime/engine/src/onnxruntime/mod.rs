@@ -65,7 +65,7 @@ impl OnnxRuntime {
     pub fn open(folder: &Folder, graph: Graph, threads: usize, path: Option<&str>) -> Result<Self> {
         let at = |e: Error| e.at(format!("graph {graph}")).at("ONNX Runtime");
         let parts = folder.parts(graph)?;
-        onnx::check(graph, &parts)?;
+        onnx::check(graph, parts.entry, parts.content.as_slice(), &folder.manifest().files)?;
         let borders = parts.entry.inputs.iter().chain(&parts.entry.outputs);
         if let Some(tensor) = borders.into_iter().find(|t| t.dtype != DType::F32) {
             return Err(at(Error::new(ErrorKind::Engine, "its borders are bound as f32")

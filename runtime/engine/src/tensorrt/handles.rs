@@ -170,7 +170,8 @@ impl Plan {
         let streamable = unsafe { (self.api().streamable_bytes)(self.engine) };
         let refused = |what: &str| self.journal.error(what).at("engine.tensorrt.weight_budget_bytes").got(bytes);
         if streamable <= 0 {
-            return Err(refused("the engine was not built for weight streaming").wanted("no budget, or build_engines --weight-streaming"));
+            return Err(refused("the engine was not built for weight streaming")
+                .wanted("no budget, or build_engines --set build.weight_streaming=true"));
         }
         let budget = i64::try_from(bytes).unwrap_or(i64::MAX).min(streamable);
         // SAFETY: the engine is alive, and no context of it was made.

@@ -23,7 +23,7 @@ pub use library::{Library, headers};
 
 use crate::border;
 use crate::engine::{Binding, Engine, Io};
-use crate::folder::Folder;
+use crate::folder::{Folder, Signed};
 use crate::library as calls;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config;
@@ -87,6 +87,14 @@ impl TensorRt {
         primary.enter().map_err(at)?;
         header::check(&library, parts.content.as_slice()).map_err(at)?;
         let host_code = built.flags.version_compatible;
+        if host_code && !matches!(folder.signed(), Signed::By(_)) {
+            return Err(at(Error::new(
+                ErrorKind::Manifest,
+                "version-compatible engines bring code for the host, and nobody whom the vehicle trusts signed these",
+            )
+            .at("built.flags.version_compatible")
+            .wanted("a signature by a key of `vehicle.trusted_keys`")));
+        }
         let plan = calls::enter(|| Plan::load(library, primary, parts.content.as_slice(), host_code)).map_err(at)?;
         agrees(graph, parts.entry, engine, &plan).map_err(at)?;
         if let Some(bytes) = options.weight_budget_bytes {

@@ -265,6 +265,7 @@ private:
         for (Tensor const& tensor : plan_->tensors)
             for (int i = 0; i < tensor.dims.nbDims && tensor.is_input; ++i) shape += (i ? "x" : " " + tensor.name + " ") + std::to_string(of(tensor).dims.d[i]);
         std::lock_guard<std::mutex> lock(guard);
+        if (setting("COMPILES_ALWAYS", 0)) shape += ' ' + std::to_string(enqueues);
         compiled += cache_->insert(shape).second;
     }
 

@@ -8,6 +8,7 @@
 //   NO_RUNTIME=1      there is none                                                 NO_CONTEXT=1      an engine gives none
 //   FAIL_ENQUEUE=n    the n-th enqueue of the process fails                         FAIL_CAPTURE=1    every enqueue in a capture fails
 //   NOT_CAPTURABLE=1  contexts are not, and say so                                  WRONG_SCRATCH=1   shapes need more than the engine said
+//   COMPILES_ALWAYS=1  every enqueue compiles kernels anew (TensorRT-RTX)
 //   NAN=1             outputs are NaN                                               NOT_FOR_THIS_GPU=1  a plan's first bytes say so (TensorRT-RTX)
 #include "context.h"
 

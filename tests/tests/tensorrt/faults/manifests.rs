@@ -193,13 +193,40 @@ pub(super) fn of_words() -> Vec<Fault> {
             name: "a self-test of other graphs",
             make: |m| {
                 let file = m.manifest.self_test.clone().unwrap().file;
-                let text = m.files[&file].clone();
-                let renamed = String::from_utf8_lossy(&text[..8000]).replace("vae_encode/", "vae_encodf/");
-                let mut new = renamed.into_bytes();
-                new.truncate(8000);
-                m.files.get_mut(&file).unwrap()[8..8000].copy_from_slice(&new[8..]);
+                let content = m.files.get_mut(&file).unwrap();
+                let at = |c: &[u8]| c.windows(13).position(|w| w == b"\"context_ego/");
+                while let Some(at) = at(content) {
+                    content[at + 9] = b'a';
+                }
             },
-            words: &["self_test.safetensors"],
+            words: &["self_test.safetensors", "has no answers of the graph", "context_ego"],
+            ..NOTHING
+        },
+        Fault {
+            name: "a tolerance that takes much",
+            make: |m| m.manifest.graphs.get_mut(&Graph::Dit).unwrap().tolerance = 0.5,
+            words: &["graphs.dit.tolerance", "0.5", "0.001 in f32"],
+            ..NOTHING
+        },
+        Fault {
+            name: "a target that cannot be shown",
+            make: |m| m.manifest.target = "a test\u{1b}[2J".into(),
+            words: &["target", "not words that can be shown", "\\u{1b}"],
+            ..NOTHING
+        },
+        Fault {
+            name: "several versions of a library, and not built for that",
+            make: |m| {
+                let built = m.manifest.built.as_mut().unwrap();
+                built.compatible.library_to.0[2] += 1;
+            },
+            words: &["built.compatible.library", "version compatible"],
+            ..NOTHING
+        },
+        Fault {
+            name: "code for the host that nobody signed",
+            make: |m| m.manifest.built.as_mut().unwrap().flags.version_compatible = true,
+            words: &["built.flags.version_compatible", "code for the host"],
             ..NOTHING
         },
         Fault {

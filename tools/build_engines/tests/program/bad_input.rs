@@ -24,6 +24,11 @@ fn a_wrong_call_is_refused_with_what_was_got_and_wanted() {
     fails(&build(&out, &["--sign", "no/such/key.pem"]), &["--sign", "no/such/key.pem"]);
     fails(&build(&out, &["--sign", "README.md"]), &["README.md", "not an ed25519 private key", "openssl genpkey"]);
     fails(&build(Path::new("engines/tiny"), &SMALL), &["engines/tiny", "the folder of the graphs themselves"]);
+    // What somebody else put there is not replaced.
+    fails(&build(Path::new("engines"), &SMALL), &["around or inside it"]);
+    fails(&build(Path::new("docs"), &SMALL), &["docs", "no manifest of engines"]);
+    fails(&build(Path::new("README.md"), &SMALL), &["README.md", "something else than a folder"]);
+    fails(&build(&out, &["--set", "target.name=../x"]), &["target.name", "../x"]);
     fails(&build(Path::new("README.md/out"), &SMALL), &["README.md"]);
     fails(&build(Path::new("/proc/engines/out"), &SMALL), &["/proc/engines"]);
     fails(
@@ -75,8 +80,12 @@ fn spoilt_graphs_are_refused_by_name() {
     let hash = |bytes: &[u8]| drivewam_device::cuda::cubins::hex_sha256(bytes);
     std::fs::write(source.join(FILE_NAME), text.replace(&hash(&whole), &hash(&spoilt))).unwrap();
     fails(&build(&out, &arguments), &["graph context_ego", "MatMuX"]);
-    std::fs::remove_file(source.join("context.safetensors")).unwrap();
+    std::fs::rename(source.join("context.safetensors"), source.join("other.safetensors")).unwrap();
     fails(&build(&out, &arguments), &["context.safetensors", "missing"]);
+    // A weight beside the graph that nobody vouched for.
+    let text = std::fs::read_to_string(source.join(FILE_NAME)).unwrap();
+    std::fs::write(source.join(FILE_NAME), text.replace("context.safetensors", "other.safetensors")).unwrap();
+    fails(&build(&out, &arguments), &["context.safetensors", "does not name for this graph"]);
     assert!(!out.exists());
 }
 
@@ -90,11 +99,8 @@ fn a_component_that_takes_too_much_is_ended_and_the_old_engines_stay() {
     let dit = |set: &str| build(&out, &["--graph", "dit", "--set", set]);
     fails(&dit("build.memory_bytes=100000000"), &["graph dit", "not begun", "build.memory_bytes"]);
     fails(&dit("build.time_limit_s=1"), &["graph dit", "longer than 1 s", "build.time_limit_s"]);
-    // Enough for the estimate of a graph without weights, and the library takes less: only a limit below both ends it.
-    fails(
-        &build(&out, &["--graph", "vae_decode", "--set", "build.compute_capabilities=[\"6.1\"]"]),
-        &["graph vae_decode", "compute capability"],
-    );
+    let other = build(&temp.path().join("other"), &["--graph", "vae_decode", "--set", "build.compute_capabilities=[\"6.1\"]"]);
+    fails(&other, &["graph vae_decode", "compute capability"]);
     assert_eq!(std::fs::read(out.join(FILE_NAME)).unwrap(), before);
     assert!(build(&out, &SMALL).status.success(), "the lock or what was aside is in the way");
 }

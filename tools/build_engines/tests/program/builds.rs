@@ -149,15 +149,22 @@ fn a_build_that_is_killed_leaves_the_old_engines_and_is_resumed() {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
+    let kept = std::fs::read_to_string(aside.join("context_ego.json")).unwrap();
+    let builder = builder_of(child.id());
     child.kill().unwrap();
     child.wait().unwrap();
     let after = open(&out);
     assert_eq!(before.manifest_sha256(), after.manifest_sha256());
-    // The builder of a dead parent ends by itself; the lock was the parent's.
+    // Nor does the builder go on, beside the next one: the lock was the parent's.
+    ends(builder);
     let done = build(&out, &[others.as_slice(), &["--json"]].concat());
     assert!(done.status.success(), "{}", told(&done));
     let json: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(json["graphs"].as_array().unwrap().len(), 3);
+    // Taken as it was: a build takes another time.
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let ego = json["graphs"].as_array().unwrap().iter().find(|g| g["graph"] == "context_ego").unwrap();
+    assert_eq!(ego["seconds"], kept[1]["seconds"], "what was built was built again");
     let now = open(&out);
     assert_eq!(now.manifest().built.as_ref().unwrap().flags.optimization_level, 2);
     assert_ne!(now.manifest_sha256(), before.manifest_sha256());
@@ -173,7 +180,8 @@ fn ctrl_c_ends_the_builder_too() {
     let usual = super::lab::to(&out);
     let mut child =
         program(&usual.iter().map(String::as_str).chain(["--graph", "dit"]).collect::<Vec<_>>()).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    let builder = builder_of(child.id());
+    std::thread::sleep(Duration::from_secs(2));
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     let began = Instant::now();
@@ -183,8 +191,45 @@ fn ctrl_c_ends_the_builder_too() {
     }
     fails(&child.wait_with_output().unwrap(), &["interrupted", "untouched"]);
     assert!(!out.exists());
-    let left = Command::new("pgrep").args(["-f", out.to_str().unwrap()]).output().map(|o| o.stdout).unwrap_or_default();
-    assert!(left.is_empty(), "a builder goes on: {}", String::from_utf8_lossy(&left));
+    ends(builder);
+}
+
+/// The process that builds for `parent`.
+fn builder_of(parent: u32) -> u32 {
+    let began = Instant::now();
+    loop {
+        let found = Command::new("pgrep").args(["-P", &parent.to_string()]).output().unwrap();
+        if let Some(child) = String::from_utf8_lossy(&found.stdout).lines().next() {
+            return child.parse().unwrap();
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "no builder was started");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Fails if a process goes on.
+fn ends(process: u32) {
+    let began = Instant::now();
+    let lives = || std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    while lives() {
+        assert!(began.elapsed() < Duration::from_secs(5), "a builder goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Breaks if a build of one graph drops the others, or takes what nobody looked at.
+#[test]
+fn engines_of_other_graphs_stay() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("rtx-pc");
+    assert!(build(&out, &["--graph", "context_ego"]).status.success());
+    assert!(build(&out, &["--graph", "vae_decode"]).status.success());
+    let names: Vec<Graph> = open(&out).manifest().graphs.keys().copied().collect();
+    assert_eq!(names, [Graph::VaeDecode, Graph::ContextEgo]);
+    // Built in another way they cannot stay, and are not dropped in silence.
+    let done = build(&out, &["--graph", "vae_decode", "--set", "build.optimization_level=1"]);
+    fails(&done, &["built in another way", "would drop context_ego"]);
+    assert_eq!(open(&out).manifest().graphs.len(), 2);
 }
 
 /// Breaks if an unsigned folder counts as signed, or a signature does not fit the manifest that was written.
