@@ -25,7 +25,7 @@ def vlm(seed: int = 0, tied: bool = False) -> Qwen3VLForConditionalGeneration:
     """Three layers of 4 heads over 2 key heads, two deepstack levels, uneven rope sections; patches of 4 pixels, merged 2 x 2."""
     text = dict(
         vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
-        rope_parameters={"rope_type": "default", "rope_theta": 100.0, "mrope_section": [4, 2, 2], "mrope_interleaved": True},
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0, "mrope_section": [5, 2, 1], "mrope_interleaved": True},
     )
     visual = dict(
         depth=3, hidden_size=24, intermediate_size=40, num_heads=3, patch_size=4, temporal_patch_size=2, spatial_merge_size=2, out_hidden_size=32,

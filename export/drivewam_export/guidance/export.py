@@ -1,0 +1,199 @@
+"""`python -m drivewam_export.guidance.export --vlm DIR --text DIR --image 448x832 --out DIR`
+
+Exports `vlm_vision`, `vlm_decoder` and `text_encode` to a folder written aside and renamed, checks each in ONNX Runtime against PyTorch, and writes
+`guidance.yaml` last: what a runtime has to know of the checkpoint, and the graphs' inputs and outputs. Weights stand in one safetensors file per
+graph under the checkpoint's own names; tied weights stand once. All f32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Sequence
+
+import onnx
+import torch
+import yaml
+from transformers import Qwen3VLForConditionalGeneration, UMT5EncoderModel
+
+from .. import self_test
+from ..folder import ExportError
+from ..onnx_graphs import weights
+from ..onnx_graphs.export import OPSET, reference, session, trace, vouch
+from ..onnx_graphs.graphs import Graph
+from ..onnx_graphs.precision import F32
+from . import decoder, text, vision
+from .decoder import decoder_graph
+from .text import text_graph
+from .vision import vision_graph
+
+DTYPES = {torch.float32: "f32", torch.int64: "i64"}
+STATIC_ROPE = ("default", "linear", "llama3", "yarn")  # whose frequencies do not change with the length
+
+
+def belongs(name: str, file: str) -> bool:
+    """Whether the checkpoint's weight `name` is kept in the safetensors file `file`."""
+    visual = name.startswith("model.visual.")
+    return {decoder.FILE: not visual, vision.FILE: visual, text.FILE: True}[file]
+
+
+def untied(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`state` without the second names of tied weights. The tracer, too, calls a tied weight by its first name."""
+    first = {}
+    for name, tensor in state.items():
+        first.setdefault((tensor.data_ptr(), tuple(tensor.shape)), name)
+    return {name: state[name] for name in first.values()}
+
+
+def tables(graph: Graph) -> dict[str, str]:
+    """What a graph of images has beside the checkpoint: its buffers' names and their names in the weight file."""
+    return {name: f"{graph.name}.{name}" for name in ("positions", "rope")} if graph.weights == vision.FILE else {}
+
+
+def write_file(out: Path, readers: list[Graph], traced: dict[str, onnx.ModelProto]) -> None:
+    """Writes the weight file of `readers`, which share one model, and points their graphs into it."""
+    file = readers[0].weights
+    kept = untied({name: value for name, value in readers[0].module.model.state_dict().items() if belongs(name, file)})
+    for graph in readers:
+        kept |= {stored: getattr(graph.module, name) for name, stored in tables(graph).items()}
+    places = weights.write(out / file, {name: value.to(torch.float32) for name, value in kept.items()})
+    for graph in readers:
+        weights.point_into(traced[graph.name], file, places | {name: places[stored] for name, stored in tables(graph).items()}, graph.prefix)
+
+
+def read_in_place(model: onnx.ModelProto) -> None:
+    """Writes every product of rows [N, I] with a weight [O, I] as a Gemm that reads the weight as it lies. The tracer writes a product without a bias
+    as a transposition and a MatMul; ONNX Runtime would make a transposed copy of each weight as it loads, and of a tied embedding a second one."""
+    weight_names = {tensor.name for tensor in model.graph.initializer}
+    turned = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Transpose" and node.input[0] in weight_names}
+    for node in model.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in turned:
+            node.op_type, node.input[1] = "Gemm", turned[node.input[1]]
+            node.attribute.append(onnx.helper.make_attribute("transB", 1))
+    read = {name for node in model.graph.node for name in node.input}
+    kept = [node for node in model.graph.node if node.output[0] not in turned or node.output[0] in read]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def verify(graph: Graph, path: Path) -> float:
+    """Largest difference of ONNX Runtime to PyTorch on the example, over the root mean square of each output."""
+    onnx.checker.check_model(str(path), full_check=True)
+    wanted = reference(graph, graph.inputs)
+    got = session(path, F32).run(graph.outputs, {name: value.numpy() for name, value in graph.inputs.items()})
+    worst = max(self_test.difference(torch.from_numpy(value), wanted[name]) for name, value in zip(graph.outputs, got))
+    if not worst <= F32.limit:
+        raise ExportError(f"{graph.name}: ONNX Runtime differs from PyTorch by {worst:.1e} of the root mean square (wanted at most {F32.limit:.0e})")
+    return worst
+
+
+def entry(graph: Graph, model: onnx.ModelProto) -> dict:
+    """The graph's entry of `guidance.yaml`, with the keys of a manifest's `graphs:` section."""
+
+    def border(name: str, tensor: torch.Tensor) -> dict:
+        axes = graph.dynamic.get(name, {})
+        return {"name": name, "dtype": DTYPES[tensor.dtype], "shape": [axes.get(i, length) for i, length in enumerate(tensor.shape)]}
+
+    values = reference(graph, graph.inputs)
+    return {
+        "file": f"{graph.name}.onnx", "weights": [graph.weights], "opset": OPSET, "precision": "f32", "tolerance": F32.tolerance,
+        "inputs": [border(value.name, graph.inputs[value.name]) for value in model.graph.input],
+        "outputs": [border(name, values[name]) for name in graph.outputs],
+    }
+
+
+def facts(model: Qwen3VLForConditionalGeneration, sizes: dict[str, tuple[int, int]]) -> dict:
+    """What a runtime has to know of the language model. `inverse_frequencies` are the checkpoint's own f32 numbers, so that nobody repeats their
+    arithmetic; `sizes`: the graph of images by [height, width] in pixels."""
+    c, v = model.config.text_config, model.config.vision_config
+    rotary = model.model.language_model.rotary_emb
+    if rotary.rope_type not in STATIC_ROPE:
+        raise ExportError(f"rope type {rotary.rope_type!r}: its frequencies change with the length; wanted one of {', '.join(STATIC_ROPE)}")
+    return {
+        "layers": c.num_hidden_layers, "kv_heads": c.num_key_value_heads, "head_dim": c.head_dim, "width": c.hidden_size, "vocabulary": c.vocab_size,
+        "image_token": model.config.image_token_id, "vision_start_token": model.config.vision_start_token_id,
+        "vision_end_token": model.config.vision_end_token_id, "patch": v.patch_size, "temporal_patch": v.temporal_patch_size,
+        "merge": v.spatial_merge_size, "deepstack": len(v.deepstack_visual_indexes), "images": {name: list(size) for name, size in sizes.items()},
+        "rope": {"sections": list(rotary.mrope_section), "inverse_frequencies": rotary.inv_freq.tolist(), "scale": float(rotary.attention_scaling)},
+    }
+
+
+def write_graphs(graphs: list[Graph], out: Path) -> dict[str, dict]:
+    """Writes the graphs and their weight files, verified. Returns their entries."""
+    for graph in graphs:
+        graph.module.eval()  # the tracer puts back the mode of the whole, and dropout with it
+    traced = {graph.name: trace(graph, out / f"{graph.name}.onnx") for graph in graphs}
+    for model in traced.values():
+        read_in_place(model)
+    for file in dict.fromkeys(graph.weights for graph in graphs):
+        write_file(out, [graph for graph in graphs if graph.weights == file], traced)
+    entries = {}
+    for graph in graphs:
+        path = out / f"{graph.name}.onnx"
+        traced[graph.name].producer_name, traced[graph.name].producer_version = "drivewam-export", ""
+        path.write_bytes(traced[graph.name].SerializeToString(deterministic=True))
+        print(f"{graph.name}: ONNX Runtime equals PyTorch to {verify(graph, path):.1e}", file=sys.stderr, flush=True)
+        entries[graph.name] = entry(graph, traced[graph.name])
+    return entries
+
+
+def export(
+    vlm: Qwen3VLForConditionalGeneration | None, encoder: UMT5EncoderModel | None, out: Path, images: Sequence[tuple[int, int]] = (), rows: int = 128,
+) -> None:
+    """`images`: sizes (height, width) in pixels; one graph `vlm_vision`, or `vlm_vision.HxW` each where there are several. `rows`: T of the text."""
+    torch.set_num_threads(1)
+    graphs, sizes = [], {}
+    if vlm is not None:
+        vlm = vlm.eval().float()
+        sizes = {"vlm_vision" if len(images) == 1 else f"vlm_vision.{height}x{width}": (height, width) for height, width in images}
+        graphs += [vision_graph(vlm, height, width, name) for name, (height, width) in sizes.items()] + [decoder_graph(vlm)]
+    if encoder is not None:
+        graphs.append(text_graph(encoder.eval().float(), rows))
+    aside = out.with_name(out.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        record = {"graphs": write_graphs(graphs, aside)}
+        if vlm is not None:
+            record["vlm"] = facts(vlm, sizes)
+        if encoder is not None:
+            record["text"] = {"rows": rows, "width": encoder.config.d_model, "pad_token": encoder.config.pad_token_id}
+        record["files"] = vouch(aside)
+        (aside / "guidance.yaml").write_text(yaml.safe_dump(record, sort_keys=False, width=160, default_flow_style=None))
+        old = out.with_name(out.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if out.exists():
+            os.rename(out, old)
+        os.rename(aside, out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def size(value: str) -> tuple[int, int]:
+    """"448x832" to (height, width)."""
+    height, width = value.split("x")
+    return int(height), int(width)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--vlm", type=Path, help="a checkpoint folder of Qwen3VLForConditionalGeneration")
+    parser.add_argument("--text", type=Path, help="a checkpoint folder of UMT5EncoderModel")
+    parser.add_argument("--image", type=size, action="append", default=[], help="HEIGHTxWIDTH in pixels; may be repeated")
+    parser.add_argument("--rows", type=int, default=128, help="rows of the text, padding included")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    try:
+        vlm = Qwen3VLForConditionalGeneration.from_pretrained(args.vlm, dtype=torch.float32) if args.vlm else None
+        encoder = UMT5EncoderModel.from_pretrained(args.text, dtype=torch.float32) if args.text else None
+        export(vlm, encoder, args.out, args.image, args.rows)
+    except ExportError as error:
+        sys.exit(f"export: {error}")
+
+
+if __name__ == "__main__":
+    main()
