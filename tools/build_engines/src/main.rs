@@ -119,14 +119,15 @@ fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let request = |job: &Job, engine: &Path| component::request(&config, family, job, engine, args.parse_only, &folder::timing_cache(&out));
+    let machine = component::library(family, &config)?;
     if args.parse_only {
         for job in &plan.jobs {
             watch::component(&request(job, Path::new("")), &job.limits(&config.build)?, &bar)?;
-            writeln!(stdout, "{:<18} accepted by {}", job.graph.as_str(), component::library(family, &config)?)?;
+            writeln!(stdout, "{:<18} accepted by {family} {machine}", job.graph.as_str())?;
         }
         return Ok(());
     }
-    let mut work = folder::Work::begin(&out, &plan, &component::library(family, &config)?, key.as_ref())?;
+    let mut work = folder::Work::begin(&out, &plan, &machine, key.as_ref())?;
     for job in &plan.jobs {
         if !args.json {
             eprintln!("{:<18} {}", job.graph.as_str(), job.words());
@@ -178,11 +179,24 @@ fn configuration(args: &Args) -> Result<(Config, String)> {
     if let Ok(plain) = Path::new(&config.engine.folder).canonicalize() {
         config.engine.folder = plain.display().to_string();
     }
+    if config.engine.kind == EngineKind::TensorrtRtx
+        && std::env::var_os("DRIVEWAM_TENSORRT").is_none()
+        && config.engine.tensorrt.library.is_none()
+    {
+        config.engine.tensorrt.library = wheel();
+    }
     let name = config.target.name.clone();
     if name.is_empty() || name.starts_with('.') || name.bytes().any(|b| !b.is_ascii_alphanumeric() && !matches!(b, b'-' | b'_' | b'.')) {
         bail!("target.name: got {name:?}, wanted letters, digits, '.', '_' and '-': it names the folder");
     }
     Ok((config, name))
+}
+
+/// TensorRT-RTX as `make setup` installs it, where nothing else is named: as build_kernels finds its compiler.
+fn wheel() -> Option<String> {
+    let pythons = std::fs::read_dir(".venv/lib").into_iter().flatten().flatten();
+    let mut paths = pythons.map(|python| python.path().join("site-packages/tensorrt_rtx_libs/libtensorrt_rtx.so.1"));
+    paths.find(|path| path.exists()).and_then(|path| path.canonicalize().ok()).map(|path| path.display().to_string())
 }
 
 fn graph(word: &str) -> Result<Graph> {
