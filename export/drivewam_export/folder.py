@@ -6,7 +6,10 @@ Nothing is guessed: a missing, unknown or wrongly shaped weight is an error that
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,6 +72,23 @@ def load_strictly(kind: type, config: ModelConfig, state: dict[str, torch.Tensor
         raise ExportError(f"{what}: " + "; ".join(problems))
     module.load_state_dict(state, assign=True)
     return module
+
+
+@contextmanager
+def written_aside(out: Path):
+    """A folder beside `out` to be filled, which is put in its place at the end; when something fails before that, `out` is as it was."""
+    aside, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        shutil.rmtree(old, ignore_errors=True)
+        if out.exists():
+            os.rename(out, old)
+        os.rename(aside, out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:

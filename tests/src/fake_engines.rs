@@ -61,14 +61,7 @@ impl Made {
             driver: None,
             gpu: Some("no GPU, a test, 2 multiprocessors".into()),
             source_sha256: folder.manifest_sha256().to_owned(),
-            flags: Flags {
-                optimization_level: 3,
-                tf32: false,
-                version_compatible: false,
-                hardware_compatible: false,
-                weight_streaming: false,
-                workspace_bytes: 0,
-            },
+            flags: Flags::default(),
             compatible: Compatible { compute_capabilities: vec![capability], library_from: version(family), library_to: version(family) },
         });
         let model = manifest.model.clone();

@@ -8,8 +8,6 @@ graph under the checkpoint's own names; tied weights stand once. All f32.
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Sequence
@@ -20,7 +18,7 @@ import yaml
 from transformers import Qwen3VLForConditionalGeneration, UMT5EncoderModel
 
 from .. import self_test
-from ..folder import ExportError
+from ..folder import ExportError, written_aside
 from ..onnx_graphs import weights
 from ..onnx_graphs.export import OPSET, reference, session, trace, vouch
 from ..onnx_graphs.graphs import Graph
@@ -152,10 +150,7 @@ def export(
         graphs += [vision_graph(vlm, height, width, name) for name, (height, width) in sizes.items()] + [decoder_graph(vlm)]
     if encoder is not None:
         graphs.append(text_graph(encoder.eval().float(), rows))
-    aside = out.with_name(out.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
+    with written_aside(out) as aside:
         record = {"graphs": write_graphs(graphs, aside)}
         if vlm is not None:
             record["vlm"] = facts(vlm, sizes)
@@ -163,14 +158,6 @@ def export(
             record["text"] = {"rows": rows, "width": encoder.config.d_model, "pad_token": encoder.config.pad_token_id}
         record["files"] = vouch(aside)
         (aside / "guidance.yaml").write_text(yaml.safe_dump(record, sort_keys=False, width=160, default_flow_style=None))
-        old = out.with_name(out.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            os.rename(out, old)
-        os.rename(aside, out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def size(value: str) -> tuple[int, int]:

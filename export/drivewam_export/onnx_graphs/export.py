@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -26,7 +24,7 @@ import yaml
 from .. import self_test
 from ..checkpoint import CheckpointError, Names
 from ..config import ModelConfig, load
-from ..folder import Checkpoint, ExportError, Mapping, open_checkpoint, sha256
+from ..folder import Checkpoint, ExportError, Mapping, open_checkpoint, sha256, written_aside
 from ..wan_vae import WanEncoder, encoder_graphs, open_vae
 from . import weights
 from .graphs import ATTENTIONS, NAMES, Graph, belongs, codec_graphs, policy_graphs
@@ -167,10 +165,7 @@ def write_folder(source: Checkpoint, out: Path, target: str, graphs: list[Graph]
     """Writes the graphs, the commands' text rows, the self-test and the manifest to a folder aside, then renames it to `out`. Of `source` the weights
     are not read: `states` has them. `graphs` and `states` are used up (export_graphs)."""
     config = source.config
-    aside = out.with_name(out.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
+    with written_aside(out) as aside:
         entries, answers = export_graphs(graphs, states, config, aside, precision)
         weights.write(aside / "commands.safetensors", source.rows)
         weights.write(aside / self_test.FILE, answers)
@@ -181,14 +176,6 @@ def write_folder(source: Checkpoint, out: Path, target: str, graphs: list[Graph]
             "self_test": {"file": self_test.FILE}, "graphs": entries, "files": vouch(aside), "training": source.record,
         }
         (aside / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None))
-        old = out.with_name(out.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            os.rename(out, old)
-        os.rename(aside, out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     print(f"{out}: {len(entries)} graphs, {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB", file=sys.stderr)
 
 

@@ -1,7 +1,6 @@
 //! What tests of several modules need: the shipped model and engines, spoilt ones, and tensors of a graph in an arena.
 
 use crate::bytes::Bytes;
-use crate::closed_form;
 use crate::engine::{Binding, Bound, Engine, Io};
 use crate::folder::{Folder, Trust};
 use drivewam_core::arena::{Planner, Region};
@@ -39,7 +38,7 @@ pub(crate) fn spoilt(spoil: impl FnOnce(&mut Manifest, &mut Contents)) -> Folder
     let mut contents = folder.files().map(|(name, _)| (name.to_owned(), folder.content(name).unwrap().as_slice().to_vec())).collect();
     spoil(&mut manifest, &mut contents);
     for (name, content) in &contents {
-        manifest.files.insert(name.clone(), closed_form::vouch(content, manifest.files[name].role));
+        manifest.files.insert(name.clone(), crate::folder::vouch(content, manifest.files[name].role));
     }
     Folder::in_memory(manifest, contents.into_iter().map(|(name, content)| (name, Bytes::copy_of(&content).unwrap())).collect()).unwrap()
 }

@@ -1,20 +1,19 @@
 //! The folder that is written: built aside, whole before anybody sees it, and swapped in one step.
 
 use crate::component::{Done, Machine};
-use crate::files::{self, beside, copy, hash, hex, remove, write_synced};
+use crate::files::{self, beside, write_synced};
 use crate::job::{Job, Plan, mib};
 use crate::sign;
 use anyhow::{Context, Result, anyhow, bail};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Config;
 use drivewam_core::manifest::{
-    Built, Compatible, EngineEntry, FILE_NAME, FileEntry, GraphEntry, Manifest, Precision, Profile, Role, Version,
+    Built, Compatible, Dotted, EngineEntry, FILE_NAME, FileEntry, GraphEntry, Manifest, Precision, Profile, Version,
 };
 use drivewam_engine::Folder;
-use drivewam_engine::folder::{SIGNATURE_FILE_NAME, Trust};
+use drivewam_engine::folder::{SIGNATURE_FILE_NAME, Signed, Trust, check_file, manifest_of};
 use ed25519_dalek::SigningKey;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
@@ -30,19 +29,11 @@ pub(crate) struct Work {
     aside: PathBuf,
     /// Locked as long as this value lives.
     _lock: File,
-    key: Key,
-    machine: Machine,
-    done: BTreeMap<Graph, Done>,
+    built: Built,
+    /// Of every graph: its engine, and the folder that it lies in.
+    done: BTreeMap<Graph, (Done, PathBuf)>,
     /// The folder that is there, where it was built for the same.
     old: Option<Manifest>,
-    /// Its graphs that nobody asked for: they stay.
-    carried: Vec<Graph>,
-}
-
-/// What components must have in common to stand in one folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Key {
-    built: Built,
 }
 
 /// What was written, for people and programs.
@@ -66,7 +57,7 @@ impl fmt::Display for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:<18} {:>12} {:>8} {:>12}  attention", "graph", "engine", "seconds", "peak")?;
         for Row { graph, done } in &self.graphs {
-            let (engine, peak) = (mib(done.bytes), mib(done.peak_bytes));
+            let (engine, peak) = (mib(done.file.bytes), mib(done.peak_bytes));
             writeln!(f, "{:<18} {engine:>12} {:>8.1} {peak:>12}  {}", graph.as_str(), done.seconds, done.fusion)?;
         }
         writeln!(f, "written to {:?} by {}, manifest {}", self.out, self.library, &self.manifest_sha256[..12])?;
@@ -86,6 +77,10 @@ fn engine_file(graph: Graph) -> String {
     format!("{graph}.engine")
 }
 
+fn layers_file(graph: Graph) -> String {
+    format!("{graph}.layers.json")
+}
+
 impl Work {
     /// Takes the lock, and what is left of an earlier build for the same. With a key, only engines that it signed are taken from the folder that is there.
     ///
@@ -100,181 +95,144 @@ impl Work {
             Err(fs::TryLockError::WouldBlock) => bail!("{out:?}: another build is under way ({path:?} is locked)"),
             Err(fs::TryLockError::Error(e)) => return Err(e).with_context(|| format!("{path:?} cannot be locked")),
         }
-        let key = Key { built: built(plan, machine)? };
-        let aside = aside_of(&out, &key)?;
-        let there = Folder::verify(&out, &Trust::default(), None).manifest.ok();
-        let trust = match sign {
-            Some(key) => sign::trust(key)?,
-            None => Trust::default(),
+        let built = built(plan, machine)?;
+        let there = manifest_of(&out).ok();
+        let is_asked = |graph: &Graph| plan.jobs.iter().any(|job| job.graph == *graph);
+        let others: Vec<&str> = there.iter().flat_map(|m| m.graphs.keys()).filter(|g| !is_asked(g)).map(|g| g.as_str()).collect();
+        let is_trusted = || -> Result<bool> { Ok(Folder::verify(&out, &sign::trust(sign)?, None).is_whole()) };
+        let old = match there {
+            Some(manifest) if manifest.built.as_ref() == Some(&built) && is_trusted()? => Some(manifest),
+            _ if others.is_empty() => None,
+            _ => bail!(
+                "{out:?}: has engines that were built in another way, or that the key did not sign, and this build would drop {}: build all graphs, or write to another --out",
+                others.join(", ")
+            ),
         };
-        let old = Folder::verify(&out, &trust, None);
-        let old = if old.is_whole() { old.manifest.ok().filter(|m| m.built.as_ref() == Some(&key.built)) } else { None };
-        let carried: Vec<Graph> =
-            there.iter().flat_map(|m| m.graphs.keys()).copied().filter(|g| plan.jobs.iter().all(|job| job.graph != *g)).collect();
-        if old.is_none() && !carried.is_empty() {
-            let names: Vec<_> = carried.iter().map(|graph| graph.as_str()).collect();
-            bail!(
-                "{out:?}: has engines that were built in another way, and this build would drop {}: build all graphs, or write to another --out",
-                names.join(", ")
-            );
+        let aside = aside_of(&out, &built)?;
+        let mut work = Self { out, aside, _lock: lock, built, done: BTreeMap::new(), old };
+        // Graphs that nobody asked for stay as they are.
+        let graphs: Vec<Graph> = work.old.iter().flat_map(|m| m.graphs.keys()).copied().filter(|g| !is_asked(g)).collect();
+        for graph in graphs {
+            let done = work.in_old(graph).with_context(|| format!("graph {graph}: the folder that is there has no engine of it"))?;
+            work.done.insert(graph, (done, work.out.clone()));
         }
-        Ok(Self { out, aside, _lock: lock, key, machine: machine.clone(), done: BTreeMap::new(), old, carried })
+        Ok(work)
     }
 
     /// Where a component writes its engine.
     pub(crate) fn aside(&self, job: &Job) -> PathBuf {
-        self.aside.join(format!("{}.new", job.graph))
+        self.aside.join(engine_file(job.graph))
     }
 
-    /// Takes an engine that an earlier build left: aside, or in the folder that is there. Only if it is whole and was built for exactly this.
-    pub(crate) fn take_known(&mut self, job: &Job) -> Result<Option<Done>> {
-        let (name, record) = (engine_file(job.graph), self.aside.join(format!("{}.json", job.graph)));
-        if let Ok(text) = fs::read_to_string(&record)
-            && let Ok((profiles, done)) = serde_json::from_str::<(Vec<Profile>, Done)>(&text)
-            && profiles == job.profiles
-            && hash(&self.aside.join(&name)).is_ok_and(|sha256| sha256 == done.sha256)
-        {
-            self.done.insert(job.graph, done.clone());
-            return Ok(Some(done));
-        }
-        let Some(old) = &self.old else { return Ok(None) };
-        let (Some(entry), Some(file)) = (old.graphs.get(&job.graph), old.files.get(&name)) else { return Ok(None) };
-        let Some(engine) = entry.engine.as_ref().filter(|e| e.onnx_sha256 == job.onnx_sha256 && e.profiles == job.profiles) else {
-            return Ok(None);
-        };
-        copy(&self.out.join(&name), &self.aside.join(&name), &file.sha256)?;
-        let layers = engine.layers.as_ref().map(|report| self.aside.join(report));
-        if let (Some(to), Some(report)) = (&layers, &engine.layers) {
-            copy(&self.out.join(report), to, &old.files[report].sha256)?;
-        }
-        let done = Done {
-            library: old.built.as_ref().map_or(self.machine.library, |built| built.library),
-            bytes: file.bytes,
-            sha256: file.sha256.clone(),
+    /// Where a component's record is kept: for the shapes that it was built for.
+    fn record(&self, graph: Graph) -> PathBuf {
+        self.aside.join(format!("{graph}.json"))
+    }
+
+    /// What the folder that is there says of an engine.
+    fn in_old(&self, graph: Graph) -> Option<Done> {
+        let old = self.old.as_ref()?;
+        let engine = old.graphs.get(&graph)?.engine.as_ref()?;
+        Some(Done {
+            file: old.files.get(&engine_file(graph))?.clone(),
+            library: self.built.library,
             seconds: engine.build_seconds,
             peak_bytes: 0,
             scratch_bytes: engine.scratch_bytes,
             fusion: engine.fusion,
-            layers,
-        };
-        self.record(job, done.clone())?;
-        Ok(Some(done))
+            layers: engine.layers.as_ref().and_then(|report| old.files.get(report)).cloned(),
+        })
+    }
+
+    /// Takes an engine that an earlier build left: aside, or in the folder that is there. Only if it is whole and was built for exactly this.
+    pub(crate) fn take_known(&mut self, job: &Job) -> Option<Done> {
+        let text = fs::read_to_string(self.record(job.graph)).unwrap_or_default();
+        let left = serde_json::from_str::<(Vec<Profile>, Done)>(&text)
+            .ok()
+            .filter(|(profiles, done)| *profiles == job.profiles && check_file(&self.aside(job), &done.file).is_ok())
+            .map(|(_, done)| (done, self.aside.clone()));
+        let is_same = |engine: &EngineEntry| engine.onnx_sha256 == job.onnx_file.sha256 && engine.profiles == job.profiles;
+        let there = self.old.as_ref().and_then(|old| old.graphs.get(&job.graph)?.engine.as_ref());
+        let known =
+            left.or_else(|| there.filter(|engine| is_same(engine)).and_then(|_| Some((self.in_old(job.graph)?, self.out.clone()))))?;
+        self.done.insert(job.graph, known.clone());
+        Some(known.0)
     }
 
     /// Keeps what a component built.
     pub(crate) fn keep(&mut self, job: &Job, done: Done) -> Result<()> {
-        let (from, to) = (self.aside(job), self.aside.join(engine_file(job.graph)));
-        if hash(&from)? != done.sha256 {
-            bail!("{from:?}: not what the component says that it wrote");
+        if done.library != self.built.library {
+            bail!("the library was replaced meanwhile: got {}, wanted {}", done.library, self.built.library);
         }
-        if done.library != self.machine.library {
-            bail!("the library was replaced meanwhile: got {}, wanted {}", done.library, self.machine.library);
-        }
-        fs::rename(&from, &to).with_context(|| format!("{to:?} cannot be written"))?;
-        self.record(job, done)
-    }
-
-    fn record(&mut self, job: &Job, done: Done) -> Result<()> {
-        let record = serde_json::to_string(&(&job.profiles, &done))?;
-        write_synced(&self.aside.join(format!("{}.json", job.graph)), record.as_bytes())?;
-        self.done.insert(job.graph, done);
+        write_synced(&self.record(job.graph), serde_json::to_string(&(&job.profiles, &done))?.as_bytes())?;
+        self.done.insert(job.graph, (done, self.aside.clone()));
         Ok(())
     }
 
-    /// Writes the manifest and its signature, checks the folder as the vehicle of the configuration would, and puts it in the place of the old one.
+    /// Gathers the new folder, checks it as the vehicle of the configuration would, and puts it in the place of the old one.
     pub(crate) fn finish(self, config: &Config, plan: &Plan, target: &str, key: Option<&SigningKey>) -> Result<Written> {
-        let manifest = self.manifest(config, plan, target)?;
+        let fresh = files::emptied(&beside(&self.out, "new"))?;
+        let manifest = self.gather(&fresh, plan, target)?;
         let text = serde_saphyr::to_string(&manifest)?;
-        Manifest::parse(&text).context("the manifest that was made is refused")?;
-        write_synced(&self.aside.join(FILE_NAME), text.as_bytes())?;
-        let signature = self.aside.join(SIGNATURE_FILE_NAME);
-        remove(&signature)?;
+        write_synced(&fresh.join(FILE_NAME), text.as_bytes())?;
         if let Some(key) = key {
-            write_synced(&signature, &sign::signature(key, text.as_bytes()))?;
+            write_synced(&fresh.join(SIGNATURE_FILE_NAME), &sign::signature(key, text.as_bytes()))?;
         }
-        let report = Folder::verify(&self.aside, &Trust::of(&config.vehicle)?, None);
-        if !report.is_whole() {
-            let fault = report.into_first_fault().map_or_else(|| anyhow!("it is not whole"), Into::into);
-            return Err(fault.context("the vehicle of this configuration would refuse the folder that was made"));
+        // Where the vehicle trusts nobody yet, the key is held against its own signature.
+        let trust = if config.vehicle.trusted_keys.is_empty() { sign::trust(key)? } else { Trust::of(&config.vehicle)? };
+        let mut report = Folder::verify(&fresh, &trust, None);
+        let (signed, manifest_sha256) = (report.signed.take(), report.manifest_sha256.take().unwrap_or_default());
+        if let Some(fault) = report.into_first_fault() {
+            return Err(anyhow!(fault).context("the vehicle of this configuration would refuse the folder that was made"));
         }
-        // Only what the manifest names goes along; records of the build are kept until the folder is in its place.
-        let kept = beside(&self.out, "records");
-        fs::create_dir_all(&kept).with_context(|| format!("{kept:?} cannot be made"))?;
-        for entry in fs::read_dir(&self.aside)?.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !manifest.files.contains_key(&name) && name != FILE_NAME && name != SIGNATURE_FILE_NAME {
-                fs::rename(entry.path(), kept.join(&name)).with_context(|| format!("{:?} cannot be moved", entry.path()))?;
-            }
-        }
-        let placed = files::open_to_readers(&self.aside)
-            .and_then(|()| File::open(&self.aside)?.sync_all().with_context(|| format!("{:?} cannot be synced", self.aside)))
-            .and_then(|()| files::swap(&self.aside, &self.out));
-        if let Err(error) = placed {
-            for entry in fs::read_dir(&kept)?.flatten() {
-                let _ = fs::rename(entry.path(), self.aside.join(entry.file_name()));
-            }
-            return Err(error);
-        }
-        let _ = fs::remove_dir_all(&kept);
-        Ok(Written {
-            out: self.out,
-            manifest_sha256: hex(&Sha256::digest(text.as_bytes())),
-            signed_by: key.map(sign::public),
-            library: format!("{} {}", plan.family, self.machine),
-            graphs: self.done.into_iter().map(|(graph, done)| Row { graph, done }).collect(),
-        })
+        files::sync(&fresh)?;
+        files::swap(&fresh, &self.out)?;
+        fs::remove_dir_all(&self.aside).with_context(|| format!("{:?} cannot be removed", self.aside))?;
+        let signed_by = match signed {
+            Some(Signed::By(key)) => Some(key),
+            _ => None,
+        };
+        let library = format!("{} {}", plan.family, self.built.library);
+        let graphs = self.done.into_iter().map(|(graph, (done, _))| Row { graph, done }).collect();
+        Ok(Written { out: self.out, manifest_sha256, signed_by, library, graphs })
     }
 
-    /// The manifest of the graphs, with engines in the place of ONNX.
-    fn manifest(&self, config: &Config, plan: &Plan, target: &str) -> Result<Manifest> {
+    /// Puts all files into `fresh`. Returns the manifest of the graphs, with engines in the place of ONNX; it vouches for what was checked or built, and whoever
+    /// verifies the folder finds out what changed since.
+    fn gather(&self, fresh: &Path, plan: &Plan, target: &str) -> Result<Manifest> {
         let source = &plan.manifest;
-        let mut files = BTreeMap::new();
-        // What is on the disk must be what was built, or what was checked when this began.
-        let mut vouch = |name: &str, role: Role, wanted: Option<&str>| -> Result<()> {
-            let path = self.aside.join(name);
-            let (bytes, sha256) = (fs::metadata(&path).with_context(|| format!("{path:?}"))?.len(), hash(&path)?);
-            if wanted.is_some_and(|wanted| wanted != sha256) {
-                bail!("{path:?}: changed since it was checked (got SHA-256 {sha256}, wanted {})", wanted.unwrap_or_default());
-            }
-            files.insert(name.to_owned(), FileEntry { sha256, bytes, role });
+        let mut files: BTreeMap<String, FileEntry> = BTreeMap::new();
+        let mut take = |folder: &Path, name: &str, entry: &FileEntry| -> Result<()> {
+            files::link(&folder.join(name), &fresh.join(name))?;
+            files.insert(name.to_owned(), entry.clone());
             Ok(())
         };
         let test = source.self_test.as_ref().context("the graphs have no self-test")?;
-        for (name, role) in [(&source.commands.file, Role::Commands), (&test.file, Role::SelfTest)] {
-            let wanted = &source.files[name].sha256;
-            copy(&plan.source.join(name), &self.aside.join(name), wanted)?;
-            vouch(name, role, Some(wanted))?;
+        for name in [&source.commands.file, &test.file] {
+            take(&plan.source, name, &source.files[name])?;
         }
-        let mut graphs = BTreeMap::new();
+        for (graph, (done, folder)) in &self.done {
+            take(folder, &engine_file(*graph), &done.file)?;
+            done.layers.as_ref().map_or(Ok(()), |entry| take(folder, &layers_file(*graph), entry))?;
+        }
+        let mut graphs: BTreeMap<Graph, GraphEntry> = self.old.iter().flat_map(|old| old.graphs.clone()).collect();
         for job in &plan.jobs {
-            let done = self.done.get(&job.graph).with_context(|| format!("graph {} was not built", job.graph))?;
-            let file = engine_file(job.graph);
-            vouch(&file, Role::Engine, Some(&done.sha256))?;
-            let layers = done.layers.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
-            layers.as_deref().map_or(Ok(()), |name| vouch(name, Role::Report, None))?;
+            let (done, _) = self.done.get(&job.graph).with_context(|| format!("graph {} was not built", job.graph))?;
             let engine = EngineEntry {
-                onnx_sha256: job.onnx_sha256.clone(),
+                onnx_sha256: job.onnx_file.sha256.clone(),
                 weight_bytes: job.weight_bytes,
                 profiles: job.profiles.clone(),
                 scratch_bytes: done.scratch_bytes,
                 fusion: done.fusion,
-                layers,
+                layers: done.layers.is_some().then(|| layers_file(job.graph)),
                 build_seconds: (done.seconds * 10.0).round() / 10.0,
             };
-            let loose = config.build.tf32 && job.entry.precision == Precision::F32;
+            let loose = self.built.flags.tf32 && job.entry.precision == Precision::F32;
             let tolerance = if loose { job.entry.precision.tolerance(true) } else { job.entry.tolerance };
+            let file = engine_file(job.graph);
             graphs.insert(job.graph, GraphEntry { file, weights: Vec::new(), tolerance, engine: Some(engine), ..job.entry.clone() });
         }
-        for (graph, old) in self.carried.iter().filter_map(|graph| Some((graph, self.old.as_ref()?))) {
-            let entry = old.graphs[graph].clone();
-            let report = entry.engine.as_ref().and_then(|engine| engine.layers.as_ref());
-            for (name, role) in [(&entry.file, Role::Engine)].into_iter().chain(report.map(|name| (name, Role::Report))) {
-                copy(&self.out.join(name), &self.aside.join(name), &old.files[name].sha256)?;
-                vouch(name, role, Some(&old.files[name].sha256))?;
-            }
-            graphs.insert(*graph, entry);
-        }
-        Ok(Manifest { target: target.to_owned(), built: Some(self.key.built.clone()), graphs, files, ..source.clone() })
+        Ok(Manifest { target: target.to_owned(), built: Some(self.built.clone()), graphs, files, ..source.clone() })
     }
 }
 
@@ -283,8 +241,8 @@ fn built(plan: &Plan, machine: &Machine) -> Result<Built> {
     let asked = &plan.build.compute_capabilities;
     let capabilities = match (asked.is_empty(), machine.capability) {
         (false, _) => asked.clone(),
-        (true, Some(own)) if plan.build.hardware_compatible => {
-            let mut all: Vec<_> = AMPERE_AND_LATER.into_iter().map(drivewam_core::manifest::Dotted).chain([own]).collect();
+        (true, Some(own)) if plan.build.flags.hardware_compatible => {
+            let mut all: Vec<_> = AMPERE_AND_LATER.into_iter().map(Dotted).chain([own]).collect();
             all.sort_unstable();
             all.dedup();
             all
@@ -293,14 +251,14 @@ fn built(plan: &Plan, machine: &Machine) -> Result<Built> {
         (true, None) => bail!("build.compute_capabilities: empty, and this machine has no GPU to build for"),
     };
     let Version { 0: [major, _, _] } = machine.library;
-    let newest = if plan.build.version_compatible { drivewam_core::manifest::Dotted([major, 999, 999]) } else { machine.library };
+    let newest = if plan.build.flags.version_compatible { Dotted([major, 999, 999]) } else { machine.library };
     Ok(Built {
         family: plan.family,
         library: machine.library,
         driver: machine.driver,
         gpu: machine.gpu.clone(),
         source_sha256: plan.source_sha256.clone(),
-        flags: plan.build.flags(),
+        flags: plan.build.flags,
         compatible: Compatible { compute_capabilities: capabilities, library_from: machine.library, library_to: newest },
     })
 }
@@ -309,15 +267,14 @@ fn built(plan: &Plan, machine: &Machine) -> Result<Built> {
 const AMPERE_AND_LATER: [[u32; 2]; 7] = [[8, 0], [8, 6], [8, 9], [9, 0], [10, 0], [12, 0], [12, 1]];
 
 /// The folder where an unfinished build lies: ours alone, and of a build for the same; else a new one.
-fn aside_of(out: &Path, key: &Key) -> Result<PathBuf> {
+fn aside_of(out: &Path, built: &Built) -> Result<PathBuf> {
     let aside = beside(out, "partial");
-    let text = serde_json::to_string_pretty(key)?;
-    let is_same = fs::read_to_string(aside.join(KEY_FILE)).is_ok_and(|known| known == text) && files::is_ours(&aside);
-    if !is_same && fs::symlink_metadata(&aside).is_ok() {
-        fs::remove_dir_all(&aside).with_context(|| format!("{aside:?} cannot be removed"))?;
+    let (key, text) = (aside.join(KEY_FILE), serde_json::to_string_pretty(built)?);
+    if fs::read_to_string(&key).is_ok_and(|known| known == text) && files::is_ours(&aside) {
+        return Ok(aside);
     }
-    fs::create_dir_all(&aside).with_context(|| format!("{aside:?} cannot be made"))?;
-    files::private(&aside)?;
-    write_synced(&aside.join(KEY_FILE), text.as_bytes())?;
+    files::emptied(&aside)?;
+    files::make_ours(&aside)?;
+    write_synced(&key, text.as_bytes())?;
     Ok(aside)
 }

@@ -4,7 +4,7 @@ use crate::component::Done;
 use anyhow::{Context, Result, bail};
 use drivewam_core::bindings::{Axis, Graph};
 use drivewam_core::config::{Build, Config};
-use drivewam_core::manifest::{Family, Fusion, GraphEntry, Manifest, Precision, Profile};
+use drivewam_core::manifest::{Family, FileEntry, Fusion, GraphEntry, Manifest, Precision, Profile};
 use drivewam_engine::folder::{check_onnx, weight_bytes};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -46,9 +46,9 @@ pub(crate) struct Job {
     pub(crate) graph: Graph,
     pub(crate) entry: GraphEntry,
     pub(crate) onnx: PathBuf,
-    pub(crate) onnx_sha256: String,
-    /// Files of weights, by the hashes that were checked.
-    pub(crate) weights: Vec<(PathBuf, String)>,
+    pub(crate) onnx_file: FileEntry,
+    /// Files of weights, as they were checked.
+    pub(crate) weights: Vec<(PathBuf, FileEntry)>,
     pub(crate) weight_bytes: u64,
     pub(crate) profiles: Vec<Profile>,
     /// The engine brings a runtime of its own.
@@ -75,8 +75,8 @@ impl Plan {
         }
         let asks = |flag: bool, key: &str| flag.then(|| format!("build.{key}"));
         let odd = match family {
-            Family::TensorrtRtx => asks(config.build.version_compatible, "version_compatible")
-                .or_else(|| asks(config.build.hardware_compatible, "hardware_compatible")),
+            Family::TensorrtRtx => asks(config.build.flags.version_compatible, "flags.version_compatible")
+                .or_else(|| asks(config.build.flags.hardware_compatible, "flags.hardware_compatible")),
             Family::Tensorrt => asks(!config.build.compute_capabilities.is_empty(), "compute_capabilities"),
         };
         if let Some(key) = odd {
@@ -107,11 +107,11 @@ impl Plan {
                 graph,
                 entry: entry.clone(),
                 weight_bytes: weight_bytes(&content).map_err(|e| e.at(format!("{onnx:?}")))?,
-                onnx_sha256: manifest.files[&entry.file].sha256.clone(),
-                weights: entry.weights.iter().map(|name| (source.join(name), manifest.files[name].sha256.clone())).collect(),
+                onnx_file: manifest.files[&entry.file].clone(),
+                weights: entry.weights.iter().map(|name| (source.join(name), manifest.files[name].clone())).collect(),
                 onnx,
                 profiles: if is_dynamic { passes.map(fixed).to_vec() } else { Vec::new() },
-                carries_runtime: config.build.version_compatible,
+                carries_runtime: config.build.flags.version_compatible,
             });
         }
         if jobs.is_empty() {
@@ -196,8 +196,8 @@ impl Job {
         let carried = if self.carries_runtime { LEAN_BYTES } else { 0 };
         let code = CODE_BYTES.saturating_mul(self.profiles.len().max(1) as u64);
         let most = self.weight_bytes.saturating_add(self.weight_bytes / 8).saturating_add(code).saturating_add(carried);
-        if done.bytes > most {
-            bail!("the engine has {}, wanted at most {}: do its profiles hold copies of the weights?", mib(done.bytes), mib(most));
+        if done.file.bytes > most {
+            bail!("the engine has {}, wanted at most {}: do its profiles hold copies of the weights?", mib(done.file.bytes), mib(most));
         }
         // The library fuses attention in half precision alone.
         if matches!(done.fusion, Fusion::Fused(0) | Fusion::Named(0)) && self.entry.precision != Precision::F32 && !allow_unfused {
@@ -236,19 +236,19 @@ mod tests {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engines/tiny/manifest.yaml")).unwrap();
         let entry = Manifest::parse(&text).unwrap().graphs[&Graph::Dit].clone();
         let profiles = vec![Profile { n: [8; 3], s: [172; 3] }; 3];
+        let file = |bytes| FileEntry { sha256: String::new(), bytes, role: drivewam_core::manifest::Role::Engine };
         let mut job = Job {
             graph: Graph::Dit,
             entry,
             onnx: PathBuf::new(),
-            onnx_sha256: String::new(),
+            onnx_file: file(0),
             weights: Vec::new(),
             weight_bytes: 1 << 30,
             profiles,
             carries_runtime: false,
         };
         let done = |bytes, fusion| Done {
-            bytes,
-            sha256: String::new(),
+            file: file(bytes),
             library: drivewam_core::manifest::Dotted([1, 7, 1]),
             seconds: 0.0,
             peak_bytes: 0,

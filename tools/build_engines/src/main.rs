@@ -2,9 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg_attr(not(feature = "tensorrt"), path = "no_build.rs")]
+mod build;
 mod component;
 mod files;
 mod folder;
+#[cfg(feature = "tensorrt")]
 mod fusion;
 mod job;
 mod sign;
@@ -44,7 +47,7 @@ struct Args {
     /// A graph to build; may be given again. Without it: every graph of the folder. Engines of other graphs stay, where they were built for the same.
     #[arg(long = "graph", value_name = "NAME")]
     only: Vec<String>,
-    /// Overrides one key, for example --set build.optimization_level=5; may be given again.
+    /// Overrides one key, for example --set build.flags.optimization_level=5; may be given again.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Sign the manifest with this ed25519 private key (PEM, as `openssl genpkey -algorithm ed25519` writes it).
@@ -119,7 +122,7 @@ fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let request = |job: &Job, engine: &Path| component::request(&config, family, job, engine, args.parse_only, &folder::timing_cache(&out));
-    let machine = component::library(family, &config)?;
+    let machine = build::library(family, &config)?;
     if args.parse_only {
         for job in &plan.jobs {
             watch::component(&request(job, Path::new("")), &job.limits(&config.build)?, &bar)?;
@@ -133,7 +136,7 @@ fn run(args: &Args) -> Result<()> {
             eprintln!("{:<18} {}", job.graph.as_str(), job.words());
         }
         stop_if_asked()?;
-        if let Some(known) = work.take_known(job)? {
+        if let Some(known) = work.take_known(job) {
             job.check(&known, args.allow_unfused).with_context(|| format!("graph {}", job.graph))?;
             continue;
         }
@@ -168,9 +171,7 @@ fn configuration(args: &Args) -> Result<(Config, String)> {
     let text = std::fs::read_to_string(&path).with_context(|| format!("--target {path:?}"))?;
     let mut layers = vec![Layer { name: path.display().to_string(), text }];
     for text in &args.set {
-        let (key, value) = text.split_once('=').with_context(|| format!("--set {text:?}: wanted KEY=VALUE"))?;
-        let yaml = key.rsplit('.').fold(value.to_owned(), |inner, part| format!("{{{part}: {inner}}}"));
-        layers.push(Layer { name: format!("--set {text}"), text: yaml });
+        layers.push(Layer::setting(text)?);
     }
     if let Some(folder) = &args.graphs {
         layers.push(Layer { name: "--graphs".to_owned(), text: serde_json::json!({"engine": {"folder": folder}}).to_string() });

@@ -1,6 +1,6 @@
 //! Which configuration a verb works with: the one it was given, else the shipped small one; `--set` on top.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use drivewam::load_config;
 use drivewam_core::config::{Config, Layer};
@@ -49,7 +49,7 @@ impl ConfigArgs {
             None => shipped()?,
         };
         let on_top = layers.iter().filter(|text| !text.is_empty()).map(|text| Layer { name: (*text).to_owned(), text: (*text).to_owned() });
-        let mut layers: Vec<Layer> = self.set.iter().map(|text| layer(text)).collect::<Result<_>>()?;
+        let mut layers: Vec<Layer> = self.set.iter().map(|text| Layer::setting(text)).collect::<drivewam_core::Result<_>>()?;
         layers.extend(on_top);
         let mut config = load_config(&path, &layers)?;
         // Without "..", so that messages name it plainly.
@@ -75,32 +75,7 @@ fn shipped() -> Result<PathBuf> {
     bail!("no CONFIG was given, and the shipped one is neither at {built:?} nor at {here:?}")
 }
 
-/// `a.b=value` as a layer `{a: {b: value}}`.
-fn layer(text: &str) -> Result<Layer> {
-    let (key, value) = text.split_once('=').with_context(|| format!("--set {text:?}: wanted KEY=VALUE, for example flow.seed=7"))?;
-    let mut yaml = value.to_owned();
-    for part in key.rsplit('.') {
-        if part.is_empty() || !part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            bail!("--set {text:?}: not a key (got {key:?}, wanted names joined by dots)");
-        }
-        yaml = format!("{{{part}: {yaml}}}");
-    }
-    Ok(Layer { name: format!("--set {text}"), text: yaml })
-}
-
 /// SHA-256 in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_override_becomes_a_layer_and_a_wrong_one_is_refused() {
-        assert_eq!(layer("flow.video.steps=4").unwrap().text, "{flow: {video: {steps: 4}}}");
-        assert!(layer("flow.seed").unwrap_err().to_string().contains("KEY=VALUE"));
-        assert!(layer("flow..seed=1").is_err() && layer("a: {b=1").is_err());
-    }
 }

@@ -57,7 +57,8 @@ pub struct TensorRt {
     pub kernels: Option<String>,
     /// Every pass is one CUDA graph, captured in Warm. Default true; a pass that cannot be captured is then refused.
     pub cuda_graphs: bool,
-    /// Weights on the GPU, bytes of each engine; the others stream in. Only engines built with weight streaming; else all weights are there.
+    /// Weights on the GPU, bytes of each engine; the others stream in. Only engines built with weight streaming, and passes without graphs; else all weights
+    /// are there.
     pub weight_budget_bytes: Option<u64>,
     /// Device memory for a pass, where the manifest does not know it (its builder had no GPU); a pass that needs more is refused in Warm and says so.
     pub scratch_bytes: Option<u64>,
@@ -73,6 +74,12 @@ impl Engine {
     pub(super) fn check(&self) -> Result<()> {
         within("engine.threads", self.threads, 1, 64)?;
         within("engine.tensorrt.gpu", self.tensorrt.gpu as usize, 0, 63)?;
+        if self.tensorrt.cuda_graphs && self.tensorrt.weight_budget_bytes.is_some() {
+            return Err(Error::new(ErrorKind::Config, "a pass whose weights stream in cannot be a graph")
+                .at("engine.tensorrt.cuda_graphs")
+                .got(true)
+                .wanted("false with a weight budget, or no `engine.tensorrt.weight_budget_bytes`"));
+        }
         // Numbers that an address can count to.
         for (key, bytes) in [("weight_budget_bytes", self.tensorrt.weight_budget_bytes), ("scratch_bytes", self.tensorrt.scratch_bytes)] {
             if let Some(bytes) = bytes.filter(|&b| i64::try_from(b).is_err()) {

@@ -13,6 +13,25 @@ pub struct Layer {
     pub text: String,
 }
 
+impl Layer {
+    /// `a.b=value`, the value YAML, as a layer `{a: {b: value}}`: what `--set` of every program means.
+    ///
+    /// # Errors
+    /// `Config` for anything else.
+    pub fn setting(text: &str) -> Result<Self> {
+        let bad = |what: &str| Error::new(ErrorKind::Config, what).at(format!("--set {text:?}"));
+        let (key, value) = text.split_once('=').ok_or_else(|| bad("not a setting").wanted("KEY=VALUE, for example flow.seed=7"))?;
+        let mut yaml = value.to_owned();
+        for part in key.rsplit('.') {
+            if part.is_empty() || !part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                return Err(bad("not a key").got(format!("{key:?}")).wanted("names joined by dots"));
+            }
+            yaml = format!("{{{part}: {yaml}}}");
+        }
+        Ok(Self { name: format!("--set {text}"), text: yaml })
+    }
+}
+
 /// The merged tree and the layer of every key.
 #[derive(Debug)]
 pub(super) struct Merged {

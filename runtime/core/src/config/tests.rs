@@ -43,6 +43,7 @@ fn a_wrong_key_is_refused_with_its_name_and_its_layer() {
         words: &'static [&'static str],
     }
     let cases = [
+        Case { text: "engine: {tensorrt: {weight_budget_bytes: 1000}}", words: &["engine.tensorrt.cuda_graphs", "weights stream in"] },
         Case { text: "memory: {video_slot: 3}", words: &["mine.yaml", "memory", "video_slot"] },
         Case { text: "memory: {video_slots: 3}", words: &["mine.yaml", "memory.video_slots", "got 3", "28"] },
         Case { text: "memory: {policy: lru}", words: &["mine.yaml", "memory.policy", "lru", "selective"] },
@@ -78,4 +79,11 @@ fn a_wrong_key_is_refused_with_its_name_and_its_layer() {
 fn a_missing_section_is_named() {
     let error = Config::from_layers(&shipped()[..1]).unwrap_err().to_string();
     assert!(error.contains("missing field `target`"), "{error}");
+}
+
+#[test]
+fn a_setting_becomes_a_layer_and_a_wrong_one_is_refused() {
+    assert_eq!(Layer::setting("flow.video.steps=4").unwrap().text, "{flow: {video: {steps: 4}}}");
+    assert!(Layer::setting("flow.seed").unwrap_err().to_string().contains("KEY=VALUE"));
+    assert!(Layer::setting("flow..seed=1").is_err() && Layer::setting("a: {b=1").is_err());
 }

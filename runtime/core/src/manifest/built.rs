@@ -95,22 +95,35 @@ pub struct Built {
     pub compatible: Compatible,
 }
 
-/// What was asked of the builder.
+/// What is asked of the builder: `build.flags` of a configuration, and what the manifest says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Flags {
-    /// 0 to 5.
+    /// How long the builder looks for faster kernels, 0 to 5. Default 3.
     pub optimization_level: u32,
-    /// f32 products may be rounded to 10 bits of mantissa.
+    /// f32 products may be rounded to 10 bits of mantissa. Default false.
     pub tf32: bool,
-    /// Loads in later versions of the same major.
+    /// The engines load in later versions of the same major; TensorRT alone. Default false.
     pub version_compatible: bool,
-    /// Loads on any GPU of Ampere or later.
+    /// The engines load on any GPU of Ampere or later; TensorRT alone. Default false.
     pub hardware_compatible: bool,
-    /// Weights may stay in host memory.
+    /// Weights may stay in host memory, see `engine.tensorrt.weight_budget_bytes`. Default false.
     pub weight_streaming: bool,
-    /// Most memory that a tactic may take, bytes; 0: what the GPU has.
+    /// Most device memory that a tactic may take, bytes; default 0: what the GPU has.
     pub workspace_bytes: u64,
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self {
+            optimization_level: 3,
+            tf32: false,
+            version_compatible: false,
+            hardware_compatible: false,
+            weight_streaming: false,
+            workspace_bytes: 0,
+        }
+    }
 }
 
 /// Where engines may be loaded.

@@ -1,25 +1,18 @@
 //! A folder for the closed-form engine: a manifest with all graphs and four-row command texts, in memory.
 
 use crate::bytes::Bytes;
-use crate::folder::Folder;
-use crate::folder::read::hex;
+use crate::folder::{Folder, vouch};
 use drivewam_core::dims::Model;
-use drivewam_core::manifest::{CommandTexts, FileEntry, Manifest, Role};
+use drivewam_core::manifest::{CommandTexts, Manifest, Role};
 use drivewam_core::{Error, ErrorKind, Result};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 const GRAPH_FILE: &str = "closed_form.txt";
 const TEXTS_FILE: &str = "commands.safetensors";
 /// Rows of each command's text, where the model has room for them.
 const TEXT_ROWS: usize = 4;
-
-/// What a manifest says of a file with this content.
-pub fn vouch(content: &[u8], role: Role) -> FileEntry {
-    FileEntry { sha256: hex(&Sha256::digest(content)), bytes: content.len() as u64, role }
-}
 
 /// A folder of `model` with every graph. The codec has one cache, `[3, Hz, Wz]`, and its decoder has none. The number at row r, channel c of the text
 /// of the i-th command is ((7·i + 3·r + c) mod 11 − 5) / 5.

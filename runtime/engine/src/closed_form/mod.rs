@@ -14,7 +14,7 @@ mod context;
 mod dit;
 mod folder;
 
-pub use folder::{folder, vouch};
+pub use folder::folder;
 
 use crate::border;
 use crate::engine::{Binding, Engine, Io};

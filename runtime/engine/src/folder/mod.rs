@@ -17,12 +17,33 @@ pub use trust::{FILE_NAME as SIGNATURE_FILE_NAME, Signed, Trust};
 use crate::bytes::Bytes;
 use drivewam_core::bindings::Graph;
 use drivewam_core::dims::Command;
-use drivewam_core::manifest::{FileEntry, GraphEntry, Manifest};
+use drivewam_core::manifest::{FileEntry, GraphEntry, Manifest, Role};
 use drivewam_core::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What a manifest says of a file with this content.
+pub fn vouch(content: &[u8], role: Role) -> FileEntry {
+    FileEntry { sha256: read::hex(&Sha256::digest(content)), bytes: content.len() as u64, role }
+}
+
+/// Proves that the file `path` is what `entry` says, without keeping it.
+///
+/// # Errors
+/// As [`Folder::open`] says of a file.
+pub fn check_file(path: &Path, entry: &FileEntry) -> Result<()> {
+    read::hash_only(path, entry, &mut |_| {}).map_err(|e| e.at(format!("{:?}", path.display())))
+}
+
+/// The manifest of a folder, none of whose files is looked at.
+///
+/// # Errors
+/// As [`Folder::open`] says of a manifest.
+pub fn manifest_of(path: &Path) -> Result<Manifest> {
+    read::manifest(path, &Trust::default()).map(|checked| checked.manifest)
+}
 
 /// Told the bytes that are done and the bytes in all.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);

@@ -161,7 +161,7 @@ fn a_text_of_another_shape_or_with_a_nan_is_refused() {
         }
         let mut content = files.remove(VICTIM).unwrap();
         f(&mut manifest, &mut content);
-        manifest.files.insert(VICTIM.into(), crate::closed_form::vouch(&content, Role::Commands));
+        manifest.files.insert(VICTIM.into(), crate::folder::vouch(&content, Role::Commands));
         files.insert(VICTIM.into(), content);
         let files = files.into_iter().map(|(name, content)| (name, Bytes::copy_of(&content).unwrap())).collect();
         Folder::in_memory(manifest, files).unwrap_err().to_string()

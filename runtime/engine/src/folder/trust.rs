@@ -40,12 +40,12 @@ impl Trust {
         })
     }
 
-    /// One key, in hexadecimal.
+    /// One key.
     ///
     /// # Errors
-    /// `Config` for a text that is no key.
-    pub fn only(key: &str) -> Result<Self> {
-        Ok(Self { keys: vec![parse(key)?], revoked: Vec::new() })
+    /// `Config` for bytes that are no key.
+    pub fn only(key: &[u8; 32]) -> Result<Self> {
+        Ok(Self { keys: vec![parse(&hex(key))?], revoked: Vec::new() })
     }
 
     /// Proves that `manifest` is signed as these keys want it.

@@ -2,6 +2,7 @@
 //! engine, then the runtime, then the GPU's context. The library, its logger and its journal live as long as the process.
 
 use super::ffi::{Api, Dims, Handle, MAX_RANK, Tensor, gather};
+use super::header::{self, Header};
 use super::journal::Journal;
 use super::library::Library;
 use crate::border::Reported;
@@ -89,6 +90,10 @@ impl Plan {
         if runtime.is_null() {
             return Err(plan.journal.error("the library gives no runtime"));
         }
+        match header::ask(plan.library(), runtime, content) {
+            Header::Unknown | Header::Valid => {}
+            other => return Err(Error::new(ErrorKind::Engine, "the library refuses the engine by its first bytes").got(other)),
+        }
         // SAFETY: the runtime is alive; the library copies what it needs of the content during the call.
         plan.engine = unsafe { (plan.api().engine)(runtime, content.as_ptr().cast(), content.len()) };
         if plan.engine.is_null() {
@@ -104,6 +109,11 @@ impl Plan {
     /// The library.
     pub fn library(&self) -> &Library {
         &self.library
+    }
+
+    /// The GPU.
+    pub fn primary(&self) -> &Primary {
+        &self.primary
     }
 
     /// Inputs and outputs.
@@ -171,7 +181,7 @@ impl Plan {
         let refused = |what: &str| self.journal.error(what).at("engine.tensorrt.weight_budget_bytes").got(bytes);
         if streamable <= 0 {
             return Err(refused("the engine was not built for weight streaming")
-                .wanted("no budget, or build_engines --set build.weight_streaming=true"));
+                .wanted("no budget, or build_engines --set build.flags.weight_streaming=true"));
         }
         let budget = i64::try_from(bytes).unwrap_or(i64::MAX).min(streamable);
         // SAFETY: the engine is alive, and no context of it was made.

@@ -2,8 +2,8 @@
 
 use super::ffi::Handle;
 use super::library::Library;
+use drivewam_core::Result;
 use drivewam_core::manifest::Family;
-use drivewam_core::{Error, ErrorKind, Result};
 use std::fmt;
 
 /// Reasons of the library, by bit.
@@ -54,7 +54,7 @@ impl Drop for Asked<'_> {
     }
 }
 
-/// Asks the library about the first bytes of an engine, for the GPU whose context is current, if any is. Safe without a driver: TensorRT's runtime, which would die of that, is not made.
+/// Asks the library about the first bytes of an engine. Safe without a driver: TensorRT's runtime, which would die of that, is not made.
 ///
 /// # Errors
 /// `Engine` when the library gives no runtime.
@@ -68,23 +68,20 @@ pub fn header(library: &Library, engine: &[u8]) -> Result<Header> {
         return Err(library.journal.error("the library gives no runtime"));
     }
     let asked = Asked(library, runtime);
+    Ok(ask(library, asked.1, engine))
+}
+
+/// The same of a runtime that is there, for the GPU whose context is current.
+pub(super) fn ask(library: &Library, runtime: Handle, engine: &[u8]) -> Header {
     let mut diagnostics = 0;
     // SAFETY: the runtime is alive; the bytes and the place live through the call.
-    let validity = unsafe { (library.api.header)(asked.1, engine.as_ptr().cast(), engine.len(), &raw mut diagnostics) };
+    let validity = unsafe { (library.api.header)(runtime, engine.as_ptr().cast(), engine.len(), &raw mut diagnostics) };
     // What it says without a driver is no fault of anybody's.
     library.journal.forget();
-    Ok(match validity {
+    match validity {
         0 | 1 => Header::Valid,
         2 if diagnostics & MALFORMED != 0 => Header::Malformed,
         2 => Header::NotHere(REASONS.iter().enumerate().filter(|(bit, _)| diagnostics >> bit & 1 == 1).map(|(_, why)| *why).collect()),
         _ => Header::Unknown,
-    })
-}
-
-/// Proves that the first bytes do not speak against this machine.
-pub(super) fn check(library: &Library, engine: &[u8]) -> Result<()> {
-    match header(library, engine)? {
-        Header::Unknown | Header::Valid => Ok(()),
-        other => Err(Error::new(ErrorKind::Engine, "the library refuses the engine by its first bytes").got(other)),
     }
 }

@@ -48,7 +48,6 @@ pub struct TensorRt {
     plan: Arc<Plan>,
     /// Kernels that an earlier shape had compiled.
     cache: Vec<u8>,
-    primary: Arc<Primary>,
 }
 
 /// One bound shape.
@@ -83,9 +82,6 @@ impl TensorRt {
         let primary = Primary::retain(i32::try_from(options.gpu).unwrap_or(i32::MAX)).map_err(at)?;
         let library = Library::open(family, options.library.as_deref()).map_err(at)?;
         built.check(&machine(&primary, &library)).map_err(at)?;
-        let gpu = Arc::clone(&primary);
-        primary.enter().map_err(at)?;
-        header::check(&library, parts.content.as_slice()).map_err(at)?;
         let host_code = built.flags.version_compatible;
         if host_code && !matches!(folder.signed(), Signed::By(_)) {
             return Err(at(Error::new(
@@ -99,12 +95,6 @@ impl TensorRt {
         agrees(graph, parts.entry, engine, &plan).map_err(at)?;
         if let Some(bytes) = options.weight_budget_bytes {
             plan.set_weight_budget(bytes).map_err(at)?;
-            if options.cuda_graphs {
-                return Err(at(Error::new(ErrorKind::Config, "a pass whose weights stream in cannot be a graph")
-                    .at("engine.tensorrt.cuda_graphs")
-                    .got(true)
-                    .wanted("false with a weight budget, or no `engine.tensorrt.weight_budget_bytes`")));
-            }
         }
         Ok(Self {
             graph,
@@ -113,7 +103,6 @@ impl TensorRt {
             shapes: Vec::new(),
             plan: Arc::new(plan),
             cache: Vec::new(),
-            primary: gpu,
         })
     }
 
@@ -171,7 +160,7 @@ impl TensorRt {
         }
         if let Some(scratch) = scratch {
             let address = device.address(scratch)?;
-            let alignment = u64::from(self.primary.texture_alignment().max(1));
+            let alignment = u64::from(self.plan.primary().texture_alignment().max(1));
             if !address.is_multiple_of(alignment) {
                 return Err(Error::new(ErrorKind::Device, "work space at an address that this GPU does not take")
                     .got(format!("{address:#x}"))
@@ -266,7 +255,7 @@ impl Engine for TensorRt {
             "{} ({}), compute capability {}, {}, attention: {fusion}, {}",
             self.plan.library(),
             self.plan.library().path().display(),
-            Dotted(self.primary.capability()),
+            Dotted(self.plan.primary().capability()),
             self.entry.precision,
             if self.options.cuda_graphs { "a CUDA graph a pass" } else { "enqueued" }
         )

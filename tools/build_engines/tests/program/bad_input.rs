@@ -17,9 +17,12 @@ fn a_wrong_call_is_refused_with_what_was_got_and_wanted() {
     fails(&run(&["configs/tiny.yaml", "--target", "host-cpu"]), &["engine.kind", "wanted tensorrt or tensorrt_rtx"]);
     fails(&build(&out, &["--graph", "dot"]), &["--graph", "\"dot\"", "context_ego"]);
     fails(&build(&out, &["--set", "build.tactics=9"]), &["tactics", "--set build.tactics=9"]);
-    fails(&build(&out, &["--set", "build.optimization_level=9"]), &["build.optimization_level", "9", "0 to 5"]);
+    fails(&build(&out, &["--set", "build.flags.optimization_level=9"]), &["build.flags.optimization_level", "9", "0 to 5"]);
     fails(&build(&out, &["--set", "build.compute_capabilities=[\"8\"]"]), &["build.compute_capabilities", "\"8\""]);
-    fails(&build(&out, &["--set", "build.version_compatible=true"]), &["build.version_compatible", "TensorRT-RTX has no such thing"]);
+    fails(
+        &build(&out, &["--set", "build.flags.version_compatible=true"]),
+        &["build.flags.version_compatible", "TensorRT-RTX has no such thing"],
+    );
     fails(&build(&out, &["--graphs", "configs"]), &["no manifest", "configs"]);
     fails(&build(&out, &["--sign", "no/such/key.pem"]), &["--sign", "no/such/key.pem"]);
     fails(&build(&out, &["--sign", "README.md"]), &["README.md", "not an ed25519 private key", "openssl genpkey"]);

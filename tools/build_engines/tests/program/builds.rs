@@ -103,7 +103,7 @@ fn a_wide_transformer_is_built_from_external_data_within_the_estimate() {
         (planned["graphs"][0]["weight_bytes"].as_u64().unwrap(), planned["graphs"][0]["estimate_bytes"].as_u64().unwrap());
     assert!(weights > 900 << 20, "{weights}");
     let built = run(&[]);
-    let (bytes, peak) = (built["graphs"][0]["bytes"].as_u64().unwrap(), built["graphs"][0]["peak_bytes"].as_u64().unwrap());
+    let (bytes, peak) = (built["graphs"][0]["file"]["bytes"].as_u64().unwrap(), built["graphs"][0]["peak_bytes"].as_u64().unwrap());
     println!("weights {weights}, engine {bytes}, peak {peak}, estimate {estimate}, {} s", built["graphs"][0]["seconds"]);
     assert!(bytes < weights + weights / 20, "{bytes}");
     assert!(peak < estimate, "{peak} of {estimate}");
@@ -125,7 +125,7 @@ fn attention_in_half_precision_becomes_one_kernel() {
     assert!(done.status.success(), "{}", told(&done));
     assert_eq!(open(&out).manifest().graphs[&Graph::Dit].engine.as_ref().unwrap().fusion, Fusion::Named(54));
     // f32 is never fused, and nobody asks it to.
-    let done = build(&out, &["--graph", "dit", "--set", "build.optimization_level=0"]);
+    let done = build(&out, &["--graph", "dit", "--set", "build.flags.optimization_level=0"]);
     assert!(done.status.success(), "{}", told(&done));
     assert_eq!(open(&out).manifest().graphs[&Graph::Dit].engine.as_ref().unwrap().fusion, Fusion::Named(0));
 }
@@ -139,7 +139,7 @@ fn a_build_that_is_killed_leaves_the_old_engines_and_is_resumed() {
     assert!(build(&out, &small).status.success());
     let before = open(&out);
     // Other flags: nothing of the old folder can be taken. Killed once the first of two is done.
-    let others = [small.as_slice(), &["--graph", "dit", "--set", "build.optimization_level=2"]].concat();
+    let others = [small.as_slice(), &["--graph", "dit", "--set", "build.flags.optimization_level=2"]].concat();
     let usual = super::lab::to(&out);
     let arguments: Vec<&str> = usual.iter().map(String::as_str).chain(others.iter().copied()).collect();
     let mut child = program(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -230,7 +230,7 @@ fn engines_of_other_graphs_stay() {
     let names: Vec<Graph> = open(&out).manifest().graphs.keys().copied().collect();
     assert_eq!(names, [Graph::VaeDecode, Graph::ContextEgo]);
     // Built in another way they cannot stay, and are not dropped in silence.
-    let done = build(&out, &["--graph", "vae_decode", "--set", "build.optimization_level=1"]);
+    let done = build(&out, &["--graph", "vae_decode", "--set", "build.flags.optimization_level=1"]);
     fails(&done, &["built in another way", "would drop context_ego"]);
     assert_eq!(open(&out).manifest().graphs.len(), 2);
 }

@@ -58,7 +58,7 @@ fn the_parser_takes_the_graphs_of_the_papers_size() {
         for entry in manifest.graphs.values() {
             let path = folder.join(&entry.file);
             let onnx = std::fs::read(&path).unwrap();
-            let flags = load_config(&root().join("configs/tiny.yaml"), &[]).unwrap().build.flags();
+            let flags = load_config(&root().join("configs/tiny.yaml"), &[]).unwrap().build.flags;
             let request =
                 Request { onnx: &onnx, path: &path, inputs: &entry.inputs, profiles: &[], capabilities: &[], flags, timing_cache: &[] };
             parse(&library, &request).unwrap();
