@@ -68,7 +68,7 @@ study:
 
 # What tests/gpu/run.sh carries to a machine with a GPU: programs without symbols, and kernels. About 25 MB.
 gpu: setup
-	cargo build --release -p drivewam-tests -p drivewam-build-engines --features $(FEATURES) --bin drivewam-gpu --bin build_engines
+	cargo build --release --workspace --features $(FEATURES) --bin drivewam-gpu --bin build_engines
 	mkdir -p target/gpu
 	for program in drivewam-gpu build_engines; do strip -o target/gpu/$$program target/release/$$program; done
 	cargo run --release -p drivewam-build-kernels
