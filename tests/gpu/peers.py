@@ -89,18 +89,17 @@ def main() -> None:
     graph = {"median": statistics.median(ours["graph_us"]), "least": min(ours["graph_us"]), "most": max(ours["graph_us"])}
     launches = {"median": statistics.median(ours["launches_us"]), "least": min(ours["launches_us"]), "most": max(ours["launches_us"])}
     print(f"\nselection and overwrite of a chunk, {LAYERS} layers, both pools, microseconds")
-    for name, t in {"ours, one graph": graph, "ours, eight launches": launches, **peers}.items():
+    for name, t in {"ours, one graph": graph, "ours, three launches": launches, **peers}.items():
         print(f"  {name:<40} {t['median']:>10.1f} [{t['least']:.1f}, {t['most']:.1f}]   {t['median'] / graph['median']:>7.1f} x ours")
     print(f"\nkernels one by one, with events around each (median microseconds); copy bandwidth of this GPU {bandwidth:.2f} TB/s")
-    for name, pools in ours["kernels"].items():
-        video, action = (statistics.median(pools[pool]) for pool in ("video_us", "action_us"))
-        line = f"  {name:<14} video {video:>8.1f}   action {action:>8.1f}"
+    for name, all_us in ours["kernels_us"].items():
+        us = statistics.median(all_us)
+        line = f"  {name:<14} {us:>8.1f}"
         if name.startswith("score"):
-            shares = [bytes_ / us * 1e-6 / bandwidth for bytes_, us in zip(ours["key_bytes"], (video, action))]
-            line += f"   keys, read once: {shares[0]:.0%} and {shares[1]:.0%} of the copy bandwidth"
+            line += f"   keys, read once: {ours['key_bytes'] / us * 1e-6 / bandwidth:.0%} of the copy bandwidth"
         print(line)
     print(f"  graph nodes: {ours['graph_nodes']}")
-    moved = sum(ours["key_bytes"]) + 3.5 * ours["new_bytes"]  # new keys and values looked at, copied and written; queries
+    moved = ours["key_bytes"] + 3.5 * ours["new_bytes"]  # new keys and values looked at, copied and written; queries
     print(f"  all that must move: {moved * 1e-6:.0f} MB, {moved / graph['median'] * 1e-6 / bandwidth:.0%} of the copy bandwidth")
 
 

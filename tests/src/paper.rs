@@ -7,7 +7,7 @@ use drivewam_core::config::MemoryPolicy;
 use drivewam_core::dtype::DType;
 use drivewam_core::rope::RopeTable;
 use drivewam_core::selection::{Policy, Scoring};
-use drivewam_device::{Device, KvLayout, KvRegions, PassKv, Pool};
+use drivewam_device::{Commit, Device, KvLayout, KvRegions, PassKv, Pool};
 
 /// Layers of the paper's model.
 pub const LAYERS: usize = 30;
@@ -89,7 +89,8 @@ impl Memory {
     /// # Errors
     /// Of the device.
     pub fn commit(&self, device: &mut dyn Device, chunk: u32) -> Result<()> {
-        device.kv_commit_observed(Pool::Video, Policy::Selective(&[]), chunk, &self.pass, 0..VIDEO[1])?;
-        device.kv_commit_observed(Pool::Action, Policy::Selective(&[]), chunk, &self.pass, VIDEO[1]..VIDEO[1] + ACTION[1])
+        let commits = [(Pool::Video, 0..VIDEO[1]), (Pool::Action, VIDEO[1]..VIDEO[1] + ACTION[1])];
+        let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective(&[]), pass: &self.pass, rows });
+        device.kv_commit_observed(chunk, &commits)
     }
 }

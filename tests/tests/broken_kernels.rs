@@ -8,7 +8,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::{Result, arena::ArenaPlan};
 use drivewam_device::Device;
 use drivewam_device::cuda::{CudaDevice, Emulator};
-use drivewam_tests::conformance::{Make, camera, memory, selection, steps};
+use drivewam_tests::conformance::{Make, camera, joint, memory, selection, steps};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ struct Bug {
     test: fn(Make),
 }
 
-const BUGS: [Bug; 18] = [
+const BUGS: [Bug; 23] = [
     Bug {
         name: "the last tokens of a pool are not scored",
         file: "score.cu",
@@ -49,7 +49,28 @@ const BUGS: [Bug; 18] = [
     Bug {
         name: "copies that nobody waits for",
         file: "score.cu",
-        right: "wait_copies();",
+        right: "wait_copies(ahead == 0 ? 0u : ahead - 1);",
+        wrong: "",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "the keys of a step are not waited for, those of the step before are",
+        file: "score.cu",
+        right: "wait_copies(ahead == 0 ? 0u : ahead - 1);",
+        wrong: "wait_copies(ahead);",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "keys are copied over those that are multiplied",
+        file: "score.cu",
+        right: "next_slot = next_slot + 1 == p.stages ? 0u : next_slot + 1;",
+        wrong: "next_slot = next_slot + 2 >= p.stages ? 0u : next_slot + 1;",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "a sum of unit keys is read before all warps have added to it",
+        file: "score.cu",
+        right: "__syncthreads();  // the sums of all warps are there",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
@@ -70,7 +91,7 @@ const BUGS: [Bug; 18] = [
     Bug {
         name: "the scale of one head for a set of all heads",
         file: "score.cu",
-        right: "sqrtf((float)(heads_per_set(p) * p.width))",
+        right: "sqrtf((float)(heads * p.width))",
         wrong: "sqrtf((float)p.width)",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
@@ -84,27 +105,41 @@ const BUGS: [Bug; 18] = [
     Bug {
         name: "a sum over stale slots",
         file: "kv.cuh",
-        right: "{ return p.count + (p.scored_new",
-        wrong: "{ return p.size + (p.scored_new",
+        right: "{ return part.count + (p.scored_new",
+        wrong: "{ return part.size + (p.scored_new",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
         name: "ties go to the newer chunk",
-        file: "choose.cu",
-        right: "second[i] != second[j] ? second[i] < second[j]",
-        wrong: "second[i] != second[j] ? second[i] > second[j]",
+        file: "choose.cuh",
+        right: "k == 2 ? (u32)(token >> 32)",
+        wrong: "k == 2 ? ~(u32)(token >> 32)",
         test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
     },
     Bug {
         name: "one token too many stays",
-        file: "choose.cu",
-        right: "rank >= kept",
-        wrong: "rank > kept",
+        file: "choose.cuh",
+        right: "wanted = part.size - part.fresh;",
+        wrong: "wanted = part.size - part.fresh + 1;",
         test: memory::policies_without_scores_keep_what_core_keeps,
     },
     Bug {
+        name: "two warps count their places from the same one on",
+        file: "choose.cuh",
+        right: "before += w < warp ? of_warp[w] : 0u;",
+        wrong: "before += 0u;",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+    },
+    Bug {
+        name: "the second pool is given the slots of the first",
+        file: "decide.cu",
+        right: "p.parts[blockIdx.x / jobs]",
+        wrong: "p.parts[0]",
+        test: joint::a_commit_of_both_pools_leaves_what_two_commits_leave,
+    },
+    Bug {
         name: "a maximum over the neighbours of all chunks",
-        file: "choose.cu",
+        file: "choose.cuh",
         right: "(!old || mine >> 32 == other >> 32) && apart <= p.reach",
         wrong: "(u32)apart <= p.reach",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
@@ -112,20 +147,20 @@ const BUGS: [Bug; 18] = [
     Bug {
         name: "a fault of one layer does not stop the others",
         file: "scatter.cu",
-        right: "    if (p.state->raised) return;  // nobody raises in this launch\n    const u32 token",
-        wrong: "    const u32 token",
+        right: "    if (p.state->raised) return;  // nobody raises in this launch\n    const bool later",
+        wrong: "    const bool later",
         test: memory::an_error_leaves_the_memory_as_it_was,
     },
     Bug {
         name: "the last columns of a row are not copied",
         file: "scatter.cu",
-        right: "const u32 vectors = p.width / EACH;",
-        wrong: "const u32 vectors = p.width / EACH - 1;",
+        right: "const u32 vectors = p.width / ELEMENTS;",
+        wrong: "const u32 vectors = p.width / ELEMENTS - 1;",
         test: memory::free_slots_are_filled_in_order_before_anything_is_forgotten,
     },
     Bug {
         name: "a key's squares overflow",
-        file: "scatter.cu",
+        file: "check.cuh",
         right: "const float scale = __uint_as_float((254 - e) << 23);",
         wrong: "const float scale = 1.0f;",
         test: selection::keys_of_any_length_score_as_the_oracle_does,

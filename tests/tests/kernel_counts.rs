@@ -5,27 +5,33 @@ use drivewam_core::selection::Scoring;
 use drivewam_device::Device;
 use drivewam_device::cuda::{Counts, CudaDevice, Emulator, Kernel};
 use drivewam_tests::paper::{ACTION, HEADS, LAYERS, Memory, ROW_BYTES, VIDEO, WIDTH};
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 const TRIED_LAYERS: usize = 2;
 /// Queries of a block of `score.cu`.
 const QUERIES: usize = 40;
 
-/// What a commit of one pool must move in each kernel, all layers together.
-fn arithmetic([slots, fresh]: [usize; 2]) -> [(Kernel, Counts); 3] {
-    let blocks = fresh.div_ceil(QUERIES);
-    let all = |n: usize| (TRIED_LAYERS * n) as u64;
-    let counts =
-        |read: usize, written: usize, flops: usize| Counts { bytes_read: all(read), bytes_written: all(written), flops: all(flops) };
+/// What a commit of both pools must move in each kernel, all layers together, in the order of their launches.
+fn arithmetic() -> [(Kernel, Counts); 3] {
+    let both = |of: &dyn Fn(usize, usize, usize) -> usize| {
+        (TRIED_LAYERS * [VIDEO, ACTION].iter().map(|[slots, fresh]| of(*slots, *fresh, fresh.div_ceil(QUERIES))).sum::<usize>()) as u64
+    };
+    let new = both(&|_, fresh, _| 2 * fresh * ROW_BYTES);
     [
+        // A pool's keys by every block of queries (the first of these from device memory, the others from L2); the queries once. Products for whole blocks
+        // of queries.
+        (
+            Kernel::ScoreBf16,
+            Counts {
+                bytes_read: both(&|slots, fresh, blocks| (blocks * slots + fresh) * ROW_BYTES),
+                bytes_written: 0,
+                flops: both(&|slots, _, blocks| 2 * blocks * QUERIES * slots * HEADS * WIDTH),
+            },
+        ),
         // Every new key and value, once.
-        (Kernel::CheckBf16, counts(2 * fresh * ROW_BYTES, 0, 0)),
-        // The pool's keys by every block of queries, and once more for the redundancy (the first of these from device memory, the others from L2); the
-        // queries once. Products for whole blocks of queries.
-        (Kernel::ScoreBf16, counts(((blocks + 1) * slots + fresh) * ROW_BYTES, 0, 2 * blocks * QUERIES * slots * HEADS * WIDTH)),
+        (Kernel::DecideBf16, Counts { bytes_read: new, ..Counts::default() }),
         // Every new key and value from its pass to its slot.
-        (Kernel::ScatterBf16, counts(2 * fresh * ROW_BYTES, 2 * fresh * ROW_BYTES, 0)),
+        (Kernel::ScatterBf16, Counts { bytes_read: new, bytes_written: new, flops: 0 }),
     ]
 }
 
@@ -44,25 +50,12 @@ fn a_commit_moves_what_the_arithmetic_says() {
     device.settle().unwrap();
     assert_eq!(device.traffic().committed - before, (2 * TRIED_LAYERS * ROW_BYTES * (VIDEO[1] + ACTION[1])) as u64);
     let got = seen.lock().unwrap().clone();
-    let order: Vec<Kernel> = got.iter().map(|(kernel, _)| *kernel).collect();
-    let commit = [Kernel::CheckBf16, Kernel::ScoreBf16, Kernel::Choose, Kernel::ScatterBf16];
-    assert_eq!(order, [commit, commit].concat());
-    let mut totals: BTreeMap<&str, Counts> = BTreeMap::new();
-    for (at, pool) in [VIDEO, ACTION].into_iter().enumerate() {
-        for (kernel, wanted) in arithmetic(pool) {
-            let (_, counts) = got[4 * at..4 * at + 4].iter().find(|(k, _)| *k == kernel).unwrap();
-            assert_eq!(*counts, wanted, "{kernel:?}, pool of {} slots", pool[0]);
-            let total = totals.entry(kernel.name().to_str().unwrap()).or_default();
-            total.bytes_read += wanted.bytes_read;
-            total.bytes_written += wanted.bytes_written;
-            total.flops += wanted.flops;
-        }
-    }
+    assert_eq!(got, arithmetic());
     println!("a chunk at the paper's {LAYERS} layers, both pools:");
     let whole = |x: u64| (x * LAYERS as u64 / TRIED_LAYERS as u64) as f64;
-    for (name, c) in totals {
+    for (kernel, c) in got {
         let (read, written, flops) = (whole(c.bytes_read) * 1e-6, whole(c.bytes_written) * 1e-6, whole(c.flops) * 1e-9);
-        println!("{name:<14} {read:>7.1} MB read, {written:>6.1} MB written, {flops:>7.2} GFLOP");
+        println!("{:<14} {read:>7.1} MB read, {written:>6.1} MB written, {flops:>7.2} GFLOP", kernel.name().to_string_lossy());
     }
     println!("keys of both pools, once: {:.1} MB", (LAYERS * (VIDEO[0] + ACTION[0]) * ROW_BYTES) as f64 * 1e-6);
 }

@@ -56,7 +56,7 @@ fn shapes_that_no_kernel_takes_are_refused_before_the_ride() {
     for layout in [
         with(&|l| l.video_slots = 576),
         with(&|l| (l.video_slots, l.scoring.scored) = (562, Scored::PoolAndNew)),
-        with(&|l| (l.video_slots, l.policy) = (1535, MemoryPolicy::Fifo)),
+        with(&|l| (l.video_slots, l.policy) = (1536, MemoryPolicy::Fifo)),
         // Nothing is ever chosen: any number of slots will do.
         with(&|l| (l.video_slots, l.policy) = (8512, MemoryPolicy::Full)),
     ] {

@@ -11,7 +11,7 @@ use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Scoring};
 use drivewam_core::{Error, ErrorKind};
 use drivewam_device::cuda::{CudaDevice, Nodes, Nvidia};
-use drivewam_device::{Device, KvCounts, PassKv, Pool};
+use drivewam_device::{Commit, Device, KvCounts, PassKv, Pool};
 use drivewam_tests::conformance::rig::Rig;
 use drivewam_tests::conformance::{Make, suite};
 use drivewam_tests::doubles;
@@ -159,8 +159,8 @@ fn not_given_back() {
 /// written, and steps are taken (of two rows of the pass that no commit reads).
 fn sequence(device: &mut dyn Device, chunk: u32, pass: &PassKv) -> drivewam_core::Result<()> {
     device.kv_drop_predicted()?;
-    device.kv_commit_observed(Pool::Video, Policy::Selective(&[]), chunk, pass, 0..6)?;
-    device.kv_commit_observed(Pool::Action, Policy::Selective(&[]), chunk, pass, 6..10)?;
+    let commits = [(Pool::Video, 0..6), (Pool::Action, 6..10)];
+    device.kv_commit_observed(chunk, &commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective(&[]), pass, rows }))?;
     device.kv_commit_predicted(chunk + 1, pass, 0..8)?;
     let [x, velocity] = rows(pass);
     for _ in 0..3 {
@@ -196,8 +196,8 @@ fn full() -> (CudaDevice, Rig, PassKv) {
 fn graph() {
     let (mut device, mut rig, pass) = full();
     let graph = device.capture(100, |device| sequence(device, 100, &pass)).unwrap();
-    // Drop; check, score, choose, scatter for each pool; check, drop, scatter; three steps.
-    assert_eq!(device.nodes(graph).unwrap(), Nodes { kernels: 15, memory: 0, others: 0 });
+    // Drop; score, decide, scatter; decide, drop, scatter; three steps.
+    assert_eq!(device.nodes(graph).unwrap(), Nodes { kernels: 10, memory: 0, others: 0 });
     for chunk in 5..9 {
         let offer = rig.offer(12, u64::from(chunk));
         let here = rig.put(&offer);
@@ -234,16 +234,14 @@ fn program() {
     };
     assert!(run(&["suite", "--only", "tied"]).contains("3 of 3 passed"));
     let figures: serde_json::Value = serde_json::from_str(&run(&["bench", "--layers", "1", "--commits", "2", "--rounds", "1"])).unwrap();
-    assert_eq!(figures["graph_nodes"], serde_json::json!({"kernels": 8, "memory": 0, "others": 0}));
-    for name in ["check_bf16", "score_bf16", "choose", "scatter_bf16"] {
-        for pool in ["video_us", "action_us"] {
-            assert_eq!(figures["kernels"][name][pool].as_array().unwrap().len(), 2, "{name}, {pool}");
-        }
+    assert_eq!(figures["graph_nodes"], serde_json::json!({"kernels": 3, "memory": 0, "others": 0}));
+    for name in ["score_bf16", "decide_bf16", "scatter_bf16"] {
+        assert_eq!(figures["kernels_us"][name].as_array().unwrap().len(), 2, "{name}");
     }
 }
 
 fn memory_nodes() {
     let (mut device, _, pass) = full();
     let graph = device.capture(0, |device| sequence(device, 0, &pass)).unwrap();
-    assert_eq!(device.nodes(graph).unwrap(), Nodes { kernels: 0, memory: 15, others: 0 });
+    assert_eq!(device.nodes(graph).unwrap(), Nodes { kernels: 0, memory: 10, others: 0 });
 }

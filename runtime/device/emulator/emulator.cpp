@@ -22,6 +22,7 @@ namespace {
 constexpr size_t STACK = 64 * 1024;
 constexpr unsigned WARP = 32;
 constexpr size_t PAYLOAD = 32;
+constexpr size_t SHARED_BYTES = 99 * 1024;  // what every supported architecture gives a block that asks
 
 #if defined(OWN_SWITCH)
 // Saves the registers that a call must keep, swaps stacks, and returns on the other one.
@@ -59,7 +60,14 @@ struct Fiber {
     ucontext_t at{};
 #endif
     uint64_t exchanges = 0;
-    std::vector<std::pair<void*, const void*>> copies;  // asked for, and not waited for
+    // Asked for, and not waited for; and how many groups of them ended.
+    struct Copy {
+        void* to;
+        const void* from;
+        uint64_t group;
+    };
+    std::vector<Copy> copies;
+    uint64_t groups = 0;
     bool ended = false;
 };
 
@@ -75,6 +83,8 @@ struct Block {
     std::vector<std::vector<unsigned>> ready;  // of each warp
     std::vector<unsigned> order;               // of warps
     std::vector<unsigned> at_barrier;
+    bool counts = false;       // whether those at the barrier are counted
+    unsigned counted = 0, result = 0;
     std::vector<unsigned char> memory;
 #if defined(OWN_SWITCH)
     void* scheduler = nullptr;
@@ -150,6 +160,7 @@ void prepare(Fiber& fiber) {
 #endif
     fiber.exchanges = 0;
     fiber.copies.clear();
+    fiber.groups = 0;
     fiber.ended = false;
 }
 
@@ -178,13 +189,29 @@ void refuse(const char* what) {
     std::abort();
 }
 
-void barrier() {
+namespace {
+void arrive(bool counts, bool x) {
+    if (block.at_barrier.empty()) {
+        block.counts = counts;
+        block.counted = 0;
+    }
+    if (block.counts != counts) refuse("threads at different barriers");
+    block.counted += x;
     block.at_barrier.push_back(block.running);
     if (block.at_barrier.size() == block.fibers.size()) {
         for (const unsigned fiber : block.at_barrier) block.ready[fiber / WARP].push_back(fiber);
         block.at_barrier.clear();
+        block.result = block.counted;
     }
     to_scheduler();
+}
+}  // namespace
+
+void barrier() { arrive(false, false); }
+
+unsigned barrier_count(bool x) {
+    arrive(true, x);
+    return block.result;  // the next barrier ends when all have read it
 }
 
 const unsigned char* exchange(unsigned mask, const void* mine, unsigned size) {
@@ -243,7 +270,7 @@ void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], float (*
 const char* run(Body body, const void* params, const Launch& launch) {
     const unsigned threads = launch.threads;
     if (threads == 0 || threads % WARP || threads > 1024) return "a block that is no whole number of warps, or of more than 1024 threads";
-    if (launch.shared_bytes > 48 * 1024) return "more than 48 KiB of shared memory";
+    if (launch.shared_bytes > SHARED_BYTES) return "more shared memory than a block may have";
     block.fibers.resize(threads);
     block.warps.resize(threads / WARP);
     block.memory.resize(launch.shared_bytes);
@@ -285,11 +312,27 @@ const char* run(Body body, const void* params, const Launch& launch) {
 void copy_16(void* shared, const void* from) {
     if (reinterpret_cast<uintptr_t>(from) % 16 || reinterpret_cast<uintptr_t>(shared) % 16) emulator::refuse("a 16-byte copy that is not aligned");
     emulator::counts.bytes_read += 16;
-    emulator::block.fibers[emulator::block.running].copies.emplace_back(shared, from);
+    if (emulator::draw(2)) {
+        std::memcpy(shared, from, 16);
+        return;
+    }
+    auto& fiber = emulator::block.fibers[emulator::block.running];
+    fiber.copies.push_back({shared, from, fiber.groups});
 }
 
-void wait_copies() {
-    auto& copies = emulator::block.fibers[emulator::block.running].copies;
-    for (const auto& [to, from] : copies) std::memcpy(to, from, 16);
-    copies.clear();
+void commit_copies() { ++emulator::block.fibers[emulator::block.running].groups; }
+
+void wait_copies(unsigned n) {
+    auto& fiber = emulator::block.fibers[emulator::block.running];
+    if (n > 4) emulator::refuse("a wait for all but more than four groups");
+    auto& copies = fiber.copies;
+    size_t left = 0;
+    for (const auto& copy : copies) {
+        if (copy.group + n < fiber.groups) {
+            std::memcpy(copy.to, copy.from, 16);
+        } else {
+            copies[left++] = copy;
+        }
+    }
+    copies.resize(left);
 }

@@ -9,7 +9,7 @@
 
 #define __device__
 #define __global__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define KERNEL static
 #define SHARED_MEMORY(name) unsigned char* name = emulator::shared()
 
@@ -36,6 +36,8 @@ extern thread_local Counts counts;
 
 unsigned char* shared();
 void barrier();
+// The same, and for how many threads `x` holds.
+unsigned barrier_count(bool x);
 
 // Hands `size` bytes to the other lanes of the warp and waits for theirs: 32 entries of `size` bytes, good until the lane's next call.
 const unsigned char* exchange(unsigned mask, const void* mine, unsigned size);
@@ -61,6 +63,17 @@ void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], float (*
 #define gridDim (emulator::self->blocks)
 
 inline void __syncthreads() { emulator::barrier(); }
+
+inline int __syncthreads_count(bool x) { return static_cast<int>(emulator::barrier_count(x)); }
+
+inline int __popc(uint32_t x) { return __builtin_popcount(x); }
+
+inline uint32_t __ballot_sync(unsigned mask, bool x) {
+    const unsigned char* lanes = emulator::exchange(mask, &x, sizeof x);
+    uint32_t bits = 0;
+    for (unsigned i = 0; i < 32; ++i) bits |= static_cast<uint32_t>(lanes[i] != 0) << i;
+    return bits;
+}
 
 template <class T>
 T __shfl_sync(unsigned mask, T x, unsigned from) {
@@ -93,9 +106,10 @@ inline void store_16(void* to, uint4 x) {
     std::memcpy(to, &x, sizeof x);
 }
 
-// Remembered, and done when the fiber waits.
+// Done at once, or remembered and done when the fiber waits for its group: who relies on either is found out.
 void copy_16(void* shared, const void* from);
-void wait_copies();
+void commit_copies();
+void wait_copies(unsigned n);
 
 inline void keep_order() {}
 

@@ -3,7 +3,7 @@
 
 #include "launch.h"
 
-#include "../kernels/choose.cu"
+#include "../kernels/decide.cu"
 #include "../kernels/image.cu"
 #include "../kernels/scatter.cu"
 #include "../kernels/score.cu"
@@ -24,10 +24,10 @@ struct Entry {
 
 #define ENTRY(type, name) {#name, sizeof(type), call<const type, name>}
 const Entry ENTRIES[] = {
-    ENTRY(Kv, score_f32),        ENTRY(Kv, score_f16),        ENTRY(Kv, score_bf16),    ENTRY(Kv, score_turned_f32), ENTRY(Kv, score_turned_f16),
-    ENTRY(Kv, score_turned_bf16), ENTRY(Kv, choose),          ENTRY(Kv, check_f32),     ENTRY(Kv, check_f16),        ENTRY(Kv, check_bf16),
-    ENTRY(Kv, scatter_f32),      ENTRY(Kv, scatter_f16),      ENTRY(Kv, scatter_bf16),  ENTRY(Kv, drop),             ENTRY(Solver, solver),
-    ENTRY(Fill, fill),           ENTRY(Image, image),
+    ENTRY(Kv, score_f32),         ENTRY(Kv, score_f16),  ENTRY(Kv, score_bf16),  ENTRY(Kv, score_turned_f32), ENTRY(Kv, score_turned_f16),
+    ENTRY(Kv, score_turned_bf16), ENTRY(Kv, decide_f32), ENTRY(Kv, decide_f16),  ENTRY(Kv, decide_bf16),      ENTRY(Kv, scatter_f32),
+    ENTRY(Kv, scatter_f16),       ENTRY(Kv, scatter_bf16), ENTRY(Kv, drop),      ENTRY(Solver, solver),       ENTRY(Fill, fill),
+    ENTRY(Image, image),
 };
 
 }  // namespace

@@ -10,12 +10,22 @@
 
 __device__ inline void count_flops(unsigned) {}
 
-// Copies 16 bytes into shared memory while the thread goes on; they are there after `wait_copies`, for this thread (sm_80 and later).
+// Copies 16 bytes into shared memory while the thread goes on (sm_80 and later). Copies up to a `commit_copies` are a group.
 __device__ inline void copy_16(void* shared, const void* from) {
     const unsigned to = (unsigned)__cvta_generic_to_shared(shared);
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
-__device__ inline void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits for all of this thread's groups but the newest `n`, at most 4: what they copied is there, for this thread.
+__device__ inline void wait_copies(unsigned n) {
+    switch (n) {  // the instruction takes no variable
+        case 0: asm volatile("cp.async.wait_group 0;" ::: "memory"); break;
+        case 1: asm volatile("cp.async.wait_group 1;" ::: "memory"); break;
+        case 2: asm volatile("cp.async.wait_group 2;" ::: "memory"); break;
+        case 3: asm volatile("cp.async.wait_group 3;" ::: "memory"); break;
+        default: asm volatile("cp.async.wait_group 4;" ::: "memory");
+    }
+}
 
 // The compiler moves no load across.
 __device__ inline void keep_order() { asm volatile("" ::: "memory"); }
@@ -59,6 +69,8 @@ struct State {
     u32 counts[3];
 };
 
+constexpr u32 ACTION_POOL = 1u << 31;  // beside a code: which pool's rows were at fault
+
 __device__ inline void raise(State* state, u32 code, u32 a, u32 b, u32 c, const u32* counts) {
     if (atomicCAS(&state->raised, 0u, 1u) != 0u) return;
     state->code = code;
@@ -83,6 +95,10 @@ __device__ inline bool is_finite(float x) { return (__float_as_uint(x) & 0x7f800
 struct F32 {
     typedef float T;
     struct Eight { uint4 raw[2]; };
+    // Not zero where an exponent has all bits.
+    __device__ static u32 beyond(const uint4& x) { return beyond(x.x) | beyond(x.y) | beyond(x.z) | beyond(x.w); }
+    __device__ static u32 beyond(u32 x) { return ((x & 0x7f800000u) + 0x00800000u) & 0x80000000u; }
+    __device__ static bool is_finite(const Eight& x) { return !(beyond(x.raw[0]) | beyond(x.raw[1])); }
     __device__ static void load(const T* from, Eight& to) { to.raw[0] = load_16(from); to.raw[1] = load_16(from + 4); }
     __device__ static void floats(const Eight& x, float (&to)[8]) {
         const u32 w[8] = {x.raw[0].x, x.raw[0].y, x.raw[0].z, x.raw[0].w, x.raw[1].x, x.raw[1].y, x.raw[1].z, x.raw[1].w};
@@ -91,11 +107,16 @@ struct F32 {
     }
 };
 
-// `FLOAT` turns the low 16 bits of its argument into a float.
-template <float (*FLOAT)(u32)>
+// `FLOAT` turns the low 16 bits of its argument into a float; `EXPONENT` are the bits of one, and `LOWEST` the least of them.
+template <float (*FLOAT)(u32), u32 EXPONENT, u32 LOWEST>
 struct Short {
     typedef unsigned short T;
     struct Eight { uint4 raw[1]; };
+    // Two at a time: an exponent with all bits carries into the bit of the sign, which was cleared.
+    __device__ static u32 beyond(u32 x) { return ((x & EXPONENT * 0x10001u) + LOWEST * 0x10001u) & 0x80008000u; }
+    __device__ static bool is_finite(const Eight& x) {
+        return !(beyond(x.raw[0].x) | beyond(x.raw[0].y) | beyond(x.raw[0].z) | beyond(x.raw[0].w));
+    }
     __device__ static void load(const T* from, Eight& to) { to.raw[0] = load_16(from); }
     __device__ static void floats(const Eight& x, float (&to)[8]) {
         const u32 w[4] = {x.raw[0].x, x.raw[0].y, x.raw[0].z, x.raw[0].w};
@@ -109,11 +130,11 @@ struct Short {
 
 __device__ inline float of_bf16(u32 x) { return __uint_as_float(x << 16); }
 
-struct Bf16 : Short<of_bf16> {
+struct Bf16 : Short<of_bf16, 0x7f80u, 0x80u> {
     // c += a·b, warp-wide: a 16x16, b 16x8, c 16x8 in f32 (PTX ISA, mma.m16n8k16).
     __device__ static void mma(float (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) { mma_bf16(c, a0, a1, a2, a3, b0, b1); }
 };
 
-struct F16 : Short<of_f16> {
+struct F16 : Short<of_f16, 0x7c00u, 0x400u> {
     __device__ static void mma(float (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) { mma_f16(c, a0, a1, a2, a3, b0, b1); }
 };

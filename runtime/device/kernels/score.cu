@@ -1,12 +1,13 @@
-// Relevance and redundancy of the tokens of a pool, from one reading of its keys (host twin: host/score.rs; oracle: core/selection/score.rs).
+// Relevance and redundancy of the tokens of both pools, from one reading of their keys (host twin: host/score.rs; oracle: core/selection/score.rs).
 //
-// A block owns 40 queries (16 without tensor cores) of one job and walks over the heads of its set; a warp owns up to three times 16 keys, whose logits
-// it keeps in registers until all heads are summed: q·k never reaches device memory. Redundancy rides along: of every head, one of the job's blocks also
-// sums the unit keys that pass by, reads the keys once more (from L1 or L2) and multiplies them with that sum. Writes [2, tokens] per block; choose.cu
-// adds the blocks up in order, so the result does not depend on who ran first.
+// A block owns 40 queries (16 without tensor cores) of one job and walks over the heads of its set, 32 columns at a time; a warp owns up to three times 16
+// keys, whose logits it keeps in registers until all heads are summed: q·k never reaches device memory. On tensor cores every thread copies what it will
+// multiply into a ring of its own in shared memory, some steps ahead, so that device memory never waits for products. Redundancy rides along: of every
+// head, one of the job's blocks also sums the unit keys that pass by and multiplies the same keys, still in the ring, with that sum. Writes [2, tokens]
+// per block; choose.cuh adds the blocks up in order, so the result does not depend on who ran first.
 #include "kv.cuh"
 
-// Queries of a block: fewer in f32, which takes more registers. cuda/kv.rs counts on it.
+// Queries of a block: fewer in f32, which takes more registers. cuda/kv/limits.rs counts on it.
 __device__ constexpr int queries_of(bool tensor) { return tensor ? 40 : 16; }
 constexpr int M_TILES = 3;   // times 16 keys of a warp
 constexpr int THREADS = 384;  // at most, twelve warps: 576 keys; a thread may have 168 registers
@@ -18,19 +19,19 @@ struct Place {
     u32 time, row, column;
 };
 
-__device__ inline Place place_of(const Kv& p, u32 chunk, u32 token) {
-    if (p.is_action) return {chunk * (p.action_tokens + 1) + token + 1, ~0u, ~0u};
+__device__ inline Place place_of(const Kv& p, const Part& part, u32 chunk, u32 token) {
+    if (part.is_action) return {chunk * (p.action_tokens + 1) + token + 1, ~0u, ~0u};
     return {chunk, token / p.columns, token % p.columns};
 }
 
 // Turns 8 elements of a row, from column `column` on, back to where they were before the rotation (core/rope.rs). Turns are counted in 2^-64: whole ones
 // fall off by themselves, after hours as in the first second.
-__device__ inline void turn_back(const Kv& p, const Place& place, u32 column, float (&x)[8]) {
+__device__ inline void turn_back(const Kv& p, const Part& part, const Place& place, u32 column, float (&x)[8]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
         const u32 pair = column / 2 + i;
         const u32 at = pair < p.time_pairs ? place.time : pair < p.time_pairs + p.height_pairs ? place.row : place.column;
-        const u64 turns = (u64)(long long)(int)at * p.turns[(p.is_action ? p.width / 2 : 0) + pair];
+        const u64 turns = (u64)(long long)(int)at * p.turns[(part.is_action ? p.width / 2 : 0) + pair];
         float sin, cos;
         sincospif((float)(int)(turns >> 32) * 4.656612873e-10f, &sin, &cos);  // 2^-31: in halves of a turn
         const float even = x[2 * i], odd = x[2 * i + 1];
@@ -102,13 +103,18 @@ __device__ void score(const Kv& p) {
     typedef typename Element<TENSOR>::T Q;
     constexpr int QUERIES = queries_of(TENSOR), N_TILES = QUERIES / 8;
     const u32 warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const u32 tile = blockIdx.x, job = blockIdx.y, layer = job / p.sets, head0 = (job % p.sets) * heads_per_set(p);
-    const u32 stride = p.width + pad_bytes(TENSOR) / sizeof(Q), all = tokens(p);
+    const bool later = blockIdx.x >= p.parts[0].tiles;
+    const Part& part = p.parts[later];
+    const u32 tile = later ? blockIdx.x - p.parts[0].tiles : blockIdx.x;
+    const u32 job = blockIdx.y, layer = job / p.sets, heads = heads_per_set(p), head0 = job % p.sets * heads;
+    const u32 stride = p.width + pad_bytes(TENSOR) / sizeof(Q), all = tokens(p, part);
     SHARED_MEMORY(memory);
-    Q* memory_of_queries = (Q*)memory;  // [2 on tensor cores, QUERIES, stride]
-    float* sums = (float*)(memory + (TENSOR ? 2 : 1) * QUERIES * stride * sizeof(Q));  // [warps, D]
-    float* total = sums + warps * p.width;                       // [D]
-    float* most = total + p.width;                               // [warps + 1, QUERIES]
+    uint4* ring = (uint4*)memory;  // on tensor cores: [stages, M_TILES, 2, threads]
+    const u32 stage_pieces = TENSOR ? 2 * M_TILES * blockDim.x : 0u;
+    Q* memory_of_queries = (Q*)(ring + p.stages * stage_pieces);  // [2 on tensor cores, QUERIES, stride]
+    float* sums = (float*)(memory_of_queries + (TENSOR ? 2 : 1) * QUERIES * stride);  // [warps, 32]
+    float* total = sums + warps * 32;                             // [32]
+    float* most = total + 32;                                     // [warps + 1, QUERIES]
     u32* word = (u32*)(most + (warps + 1) * QUERIES);
     if (is_stopped(p.state, word)) return;
 
@@ -117,10 +123,11 @@ __device__ void score(const Kv& p) {
 
     // Which token a lane looks at: tile `m` of its warp, row g or g + 8.
     const auto token_of = [&](int m, int r) { return (warp + warps * m) * 16 + g + 8 * r; };
+    const auto is_empty = [&](int m) { return (warp + warps * m) * 16 >= all; };
     // The lane's part of that token's key, from `column` on; a token that does not exist reads the first, and is masked.
     const auto key = [&](u32 head, int m, int r, u32 column) {
         const u32 j = token_of(m, r);
-        return key_row<S>(p, layer, head, j < all ? j : 0u) + column + 8 * t;
+        return key_row<S>(p, part, layer, head, j < all ? j : 0u) + column + 8 * t;
     };
     // The same in f32, turned back if it must be.
     const auto load = [&](u32 head, int m, int r, u32 column, float(&x)[8]) {
@@ -129,8 +136,9 @@ __device__ void score(const Kv& p) {
         S::floats(raw, x);
         if (TURNED) {
             const u32 j = token_of(m, r) < all ? token_of(m, r) : 0u;
-            const Slot slot = slots_of(p, job)[j < p.count ? j : 0u];
-            turn_back(p, j < p.count ? place_of(p, slot.chunk, slot.token) : place_of(p, chunk_of(p), j - p.count), column + 8 * t, x);
+            const Slot slot = slots_of(p, part, job)[j < part.count ? j : 0u];
+            const Place place = j < part.count ? place_of(p, part, slot.chunk, slot.token) : place_of(p, part, chunk_of(p), j - part.count);
+            turn_back(p, part, place, column + 8 * t, x);
         }
     };
 
@@ -140,63 +148,94 @@ __device__ void score(const Kv& p) {
             const u32 q = i / (p.width / 8), column = i % (p.width / 8) * 8, token = tile * QUERIES + q;
             Q* to = buffer + q * stride + column;
             if constexpr (TENSOR) {
-                if (token < p.fresh) {
-                    copy_16(to, fresh_row<S>(p.pass_q[layer], p, head, token) + column);
+                if (token < part.fresh) {
+                    copy_16(to, fresh_row<S>(p, part, part.pass_q[layer], head, token) + column);
                 } else {
                     *(uint4*)to = uint4{0u, 0u, 0u, 0u};
                 }
             } else {
                 typename S::Eight raw = {};
                 float x[8];
-                if (token < p.fresh) S::load(fresh_row<S>(p.pass_q[layer], p, head, token) + column, raw);
+                if (token < part.fresh) S::load(fresh_row<S>(p, part, part.pass_q[layer], head, token) + column, raw);
                 S::floats(raw, x);
-                if (TURNED) turn_back(p, place_of(p, chunk_of(p), token), column, x);
+                if (TURNED) turn_back(p, part, place_of(p, part, chunk_of(p), token), column, x);
 #pragma unroll
                 for (int e = 0; e < 8; ++e) to[e] = x[e];
             }
         }
     };
 
-    if (TENSOR) stage(head0, memory_of_queries);
-    for (u32 h = 0; h < heads_per_set(p); ++h) {
+    // The thread's piece of its tile `m`, row `r`, in a slot of its ring.
+    const auto piece = [&](u32 slot, int m, int r) { return ring + slot * stage_pieces + (2 * m + r) * blockDim.x + threadIdx.x; };
+    const u32 ahead = p.stages - 1;
+    u32 next_head = 0, next_column = 0, next_slot = 0, slot = 0;  // what is copied next, and what is multiplied
+    const auto fetch = [&]() {
+        if (next_head == heads) return;
+#pragma unroll
+        for (int m = 0; m < M_TILES; ++m) {
+            if (is_empty(m)) break;
+#pragma unroll
+            for (int r = 0; r < 2; ++r) copy_16(piece(next_slot, m, r), key(head0 + next_head, m, r, next_column));
+        }
+        next_slot = next_slot + 1 == p.stages ? 0u : next_slot + 1;
+        next_column += 32;
+        if (next_column == p.width) {
+            next_column = 0;
+            ++next_head;
+        }
+    };
+
+    if constexpr (TENSOR) {
+        stage(head0, memory_of_queries);
+        for (u32 i = 0; i < ahead; ++i) {
+            fetch();
+            commit_copies();
+        }
+    }
+    for (u32 h = 0; h < heads; ++h) {
         const u32 head = head0 + h;
         const Q* queries = memory_of_queries + (TENSOR ? h % 2 * QUERIES * stride : 0u);
-        if constexpr (TENSOR) {
-            wait_copies();
-            __syncthreads();  // the head's queries are there, and those of the head before are done with
-            if (h + 1 < heads_per_set(p)) stage(head + 1, memory_of_queries + (h + 1) % 2 * QUERIES * stride);
-        } else {
+        if constexpr (!TENSOR) {
             __syncthreads();
             stage(head, memory_of_queries);
             __syncthreads();
         }
-        const bool sums_here = h % gridDim.x == tile;
+        const bool sums_here = h % part.tiles == tile;
         for (u32 column = 0; column < p.width; column += 32) {
-            float sum[8] = {};
-            typename S::Eight raw[TENSOR ? M_TILES : 1][2];
             if constexpr (TENSOR) {
-                // All loads before any product: they are on their way together.
-#pragma unroll
-                for (int m = 0; m < M_TILES; ++m) {
-                    if (token_of(m, 0) - g >= all) continue;
-                    S::load(key(head, m, 0, column), raw[m][0]);
-                    S::load(key(head, m, 1, column), raw[m][1]);
+                // As many groups as steps: the step's keys are there when all but those ahead of it are, and so are the head's queries (limits.rs).
+                if (ahead == 0) {
+                    fetch();
+                    commit_copies();
+                }
+                wait_copies(ahead == 0 ? 0u : ahead - 1);
+                if (column == 0) {
+                    __syncthreads();  // the head's queries are there, and those of the head before are done with
+                    if (h + 1 < heads) stage(head + 1, memory_of_queries + (h + 1) % 2 * QUERIES * stride);
+                }
+                if (ahead > 0) {
+                    fetch();
+                    commit_copies();
                 }
             }
+            float sum[8] = {};
 #pragma unroll
             for (int m = 0; m < M_TILES; ++m) {
-                if ((warp + warps * m) * 16 >= all) break;
+                if (is_empty(m)) break;
                 const auto add = [&](int r, const float(&x)[8]) {
                     const u32 j = token_of(m, r);
-                    const float weight = j < all ? inverse_of(p, job, j) : 0.0f;
+                    const float weight = j < all ? inverse_of(p, part, job, j) : 0.0f;
 #pragma unroll
                     for (int i = 0; i < 8; ++i) sum[i] += weight * x[i];
                 };
                 float x[8];
                 if constexpr (TENSOR) {
-                    multiply<S, N_TILES>(raw[m][0], raw[m][1], queries, stride, lane, column, c[m]);
+                    typename S::Eight raw[2];
+                    raw[0].raw[0] = *piece(slot, m, 0);
+                    raw[1].raw[0] = *piece(slot, m, 1);
+                    multiply<S, N_TILES>(raw[0], raw[1], queries, stride, lane, column, c[m]);
                     for (int r = 0; sums_here && r < 2; ++r) {
-                        S::floats(raw[m][r], x);
+                        S::floats(raw[r], x);
                         add(r, x);
                     }
                 } else {
@@ -214,36 +253,40 @@ __device__ void score(const Kv& p) {
 #pragma unroll
                 for (int i = 0; i < 8; ++i) {
                     const float over_rows = row_sum(sum[i]);
-                    if (g == 0) sums[warp * p.width + column + 8 * t + i] = over_rows;
+                    if (g == 0) sums[warp * 32 + 8 * t + i] = over_rows;
+                }
+                __syncthreads();  // the sums of all warps are there
+                if (threadIdx.x < 32) {
+                    float over_warps = 0.0f;
+                    for (u32 w = 0; w < warps; ++w) over_warps += sums[w * 32 + threadIdx.x];
+                    total[threadIdx.x] = over_warps;
+                }
+                __syncthreads();
+#pragma unroll
+                for (int m = 0; m < M_TILES; ++m) {
+                    if (is_empty(m)) break;
+#pragma unroll
+                    for (int r = 0; r < 2; ++r) {
+                        float x[8];
+                        if constexpr (TENSOR) {
+                            typename S::Eight raw;
+                            raw.raw[0] = *piece(slot, m, r);
+                            S::floats(raw, x);
+                        } else {
+                            keep_order();
+                            load(head, m, r, column, x);
+                        }
+#pragma unroll
+                        for (int i = 0; i < 8; ++i) eta[m][r] += x[i] * total[8 * t + i];
+                    }
                 }
             }
-        }
-        if (!sums_here) continue;
-        __syncthreads();
-        for (u32 d = threadIdx.x; d < p.width; d += blockDim.x) {
-            float over_warps = 0.0f;
-            for (u32 w = 0; w < warps; ++w) over_warps += sums[w * p.width + d];
-            total[d] = over_warps;
-        }
-        __syncthreads();
-        for (u32 column = 0; column < p.width; column += 32) {
-#pragma unroll
-            for (int m = 0; m < M_TILES; ++m) {
-                if ((warp + warps * m) * 16 >= all) break;
-#pragma unroll
-                for (int r = 0; r < 2; ++r) {
-                    if (!TENSOR) keep_order();
-                    float x[8];
-                    load(head, m, r, column, x);
-#pragma unroll
-                    for (int i = 0; i < 8; ++i) eta[m][r] += x[i] * total[column + 8 * t + i];
-                }
-            }
+            if (TENSOR) slot = slot + 1 == p.stages ? 0u : slot + 1;
         }
     }
 
     // A softmax over the keys for each query; a lane holds queries 2t and 2t+1 of every n-tile, for keys g and g+8 of every m-tile. First the peaks.
-    const float scale = 1.0f / sqrtf((float)(heads_per_set(p) * p.width));
+    const float scale = 1.0f / sqrtf((float)(heads * p.width));
     float* over_all = most + warps * QUERIES;
 #pragma unroll
     for (int n = 0; n < N_TILES; ++n) {
@@ -253,7 +296,7 @@ __device__ void score(const Kv& p) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 const u32 j = token_of(m, i / 2), q = tile * QUERIES + 8 * n + 2 * t + i % 2;
-                if (j < all && q < p.fresh && !is_finite(c[m][n][i])) raise(p.state, QUERY_OR_PRODUCT, job, q, j, p.counts);
+                if (j < all && q < part.fresh && !is_finite(c[m][n][i])) raise(p.state, code_of(part, QUERY_OR_PRODUCT), job, q, j, p.counts);
                 c[m][n][i] = j < all ? c[m][n][i] * scale : minus_infinity();
                 peak[i % 2] = fmaxf(peak[i % 2], c[m][n][i]);
             }
@@ -293,14 +336,14 @@ __device__ void score(const Kv& p) {
     for (u32 q = threadIdx.x; q < QUERIES; q += blockDim.x) {
         float x = 0.0f;
         for (u32 w = 0; w < warps; ++w) x += most[w * QUERIES + q];
-        const bool asked = tile * QUERIES + q < p.fresh;
-        over_all[q] = asked ? 1.0f / (x * (float)p.fresh) : 0.0f;
+        const bool asked = tile * QUERIES + q < part.fresh;
+        over_all[q] = asked ? 1.0f / (x * (float)part.fresh) : 0.0f;
     }
     __syncthreads();  // every query's weight is there
-    float* partial = p.partial + (u64)(job * p.tiles + tile) * 2 * all;
+    float* partial = part.partial + (u64)(job * part.tiles + tile) * 2 * all;
 #pragma unroll
     for (int m = 0; m < M_TILES; ++m) {
-        if ((warp + warps * m) * 16 >= all) break;
+        if (is_empty(m)) break;
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
             float rho = 0.0f;

@@ -113,6 +113,19 @@ pub struct PassKv {
     pub q: Vec<Region>,
 }
 
+/// Rows of a pass that become the observed tokens of one pool.
+#[derive(Debug, Clone)]
+pub struct Commit<'a> {
+    /// Which pool.
+    pub pool: Pool,
+    /// Who decides what it forgets.
+    pub policy: Policy<'a>,
+    /// What the pass put out.
+    pub pass: &'a PassKv,
+    /// The rows of it.
+    pub rows: Range<usize>,
+}
+
 /// Slots that hold a token. Known by arithmetic: the same for every layer and head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KvCounts {
@@ -241,14 +254,16 @@ pub trait Device: Send + fmt::Debug {
     /// `Usage` before `kv_open`.
     fn kv_drop_predicted(&mut self) -> Result<()>;
 
-    /// Commits rows `rows` of a pass as the observed tokens of `chunk`: while free slots suffice, into the lowest of them; else, in every layer and
-    /// head set, over the slots that `policy` forgets. Under [`Policy::Selective`] the device computes the scores itself (the slice that the
-    /// variant carries is ignored and may be empty) and keeps them in the slot table. The rows' queries are the relevance's.
+    /// Commits the observed tokens of `chunk`, those of all pools or none. For each of `commits`: while free slots suffice, into the lowest of them;
+    /// else, in every layer and head set, over the slots that its policy forgets. Under [`Policy::Selective`] the device computes the scores itself
+    /// (the slice that the variant carries is ignored and may be empty) and keeps them in the slot table. The rows' queries are the relevance's.
+    /// No commits change nothing.
     ///
     /// # Errors
-    /// `Usage` when the rows are not in the pass; `Capacity` when they outnumber the pool, or under `full` without free slots; `Output` for a new key or
-    /// value, or a query or score of a selection, that is not finite. The memory is then unchanged: all layers choose before any is written.
-    fn kv_commit_observed(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()>;
+    /// `Usage` for a pool that is named twice, or when rows are not in their pass; `Capacity` when they outnumber the pool, or under `full` without free
+    /// slots; `Output` for a new key or value, or a query or score of a selection, that is not finite. The memory is then unchanged, its counts too, in
+    /// every pool: all pools of all layers choose before any is written.
+    fn kv_commit_observed(&mut self, chunk: u32, commits: &[Commit<'_>]) -> Result<()>;
 
     /// Slots that hold a token.
     fn kv_counts(&self) -> KvCounts;

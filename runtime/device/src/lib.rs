@@ -30,7 +30,7 @@ mod shape;
 pub mod taps;
 
 pub use cuda::CudaDevice;
-pub use device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
+pub use device::{Commit, Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
 pub use host::{HostArena, HostDevice};
 pub use picture::{Pictures, PixelFormat};
 pub use taps::Taps;

@@ -1,6 +1,6 @@
-//! What regions and taps must be, proved once and in the same words for every device.
+//! What regions, commits and taps must be, proved once and in the same words for every device.
 
-use crate::device::{KvLayout, KvRegions, PassKv};
+use crate::device::{Commit, KvLayout, KvRegions, PassKv};
 use crate::picture::Pictures;
 use crate::taps::Taps;
 use drivewam_core::arena::{ArenaPlan, apart};
@@ -77,6 +77,19 @@ pub(crate) fn pass(
             if regions.k.iter().chain(&regions.v).any(|memory| memory.overlaps(region)) {
                 return Err(wrong("a region that overlaps the memory".to_owned()));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Proves that no pool is named twice.
+///
+/// # Errors
+/// `Usage`.
+pub(crate) fn pools(commits: &[Commit<'_>]) -> Result<()> {
+    for (i, commit) in commits.iter().enumerate() {
+        if commits[..i].iter().any(|earlier| earlier.pool == commit.pool) {
+            return Err(usage("a pool that is named twice", format!("{:?}", commit.pool), "each pool at most once"));
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use drivewam_core::flow::solver::plan;
 use drivewam_core::noise::{Stream, standard_normal};
 use drivewam_core::rope::RopeTable;
 use drivewam_core::selection::{HeadSets, Keys, Normalise, Policy, Scored, Scoring};
-use drivewam_device::{Device, HostDevice, KvLayout, KvRegions, PassKv, Pictures, Pool, Taps};
+use drivewam_device::{Commit, Device, HostDevice, KvLayout, KvRegions, PassKv, Pictures, Pool, Taps};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -102,8 +102,9 @@ fn twelve_chunks_of_the_costliest_options_allocate_nothing() {
             }
             device.resample(&picture, frame).unwrap();
             device.kv_drop_predicted().unwrap();
-            device.kv_commit_observed(Pool::Video, Policy::Selective(&[]), chunk, &pass, 0..28).unwrap();
-            device.kv_commit_observed(Pool::Action, Policy::Selective(&[]), chunk, &pass, 28..36).unwrap();
+            let commits = [(Pool::Video, 0..28), (Pool::Action, 28..36)];
+            let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective(&[]), pass: &pass, rows });
+            device.kv_commit_observed(chunk, &commits).unwrap();
             device.kv_commit_predicted(chunk, &pass, 0..28).unwrap();
             device.solve(step, x, velocity, &history, 96, &channels).unwrap();
             device.download(x, &mut row[..100]).unwrap();

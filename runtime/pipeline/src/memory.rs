@@ -5,7 +5,7 @@ use drivewam_core::Result;
 use drivewam_core::bindings;
 use drivewam_core::config::{Config, MemoryPolicy};
 use drivewam_core::selection::Policy;
-use drivewam_device::{Device, KvLayout, KvRegions, PassKv, Pool};
+use drivewam_device::{Commit, Device, KvLayout, KvRegions, PassKv, Pool};
 use std::ops::Range;
 
 /// The memory of one ride.
@@ -24,13 +24,20 @@ impl Memory {
         Ok(Self { policy: config.memory.policy })
     }
 
-    /// Commits rows of a pass as the observed tokens of `chunk`.
-    pub(crate) fn commit(&mut self, device: &mut dyn Device, pool: Pool, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
+    /// Commits rows of a pass for each pool as the observed tokens of `chunk`, both or none.
+    pub(crate) fn commit(
+        &mut self,
+        device: &mut dyn Device,
+        chunk: u32,
+        video: (&PassKv, Range<usize>),
+        action: (&PassKv, Range<usize>),
+    ) -> Result<()> {
         let policy = match self.policy {
             MemoryPolicy::Full => Policy::Full,
             MemoryPolicy::Fifo => Policy::Fifo,
             MemoryPolicy::Selective => Policy::Selective(&[]),
         };
-        device.kv_commit_observed(pool, policy, chunk, pass, rows)
+        let commits = [(Pool::Video, video), (Pool::Action, action)].map(|(pool, (pass, rows))| Commit { pool, policy, pass, rows });
+        device.kv_commit_observed(chunk, &commits)
     }
 }

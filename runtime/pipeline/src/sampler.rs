@@ -17,7 +17,7 @@ use drivewam_core::flow::schedule::{Step, action_steps, video_steps};
 use drivewam_core::flow::solver::{SolverStep, plan};
 use drivewam_core::noise::{Stream, standard_normal};
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::{Device, Pool};
+use drivewam_device::Device;
 use std::time::Instant;
 
 /// One stream's way from noise.
@@ -134,7 +134,7 @@ impl Sampler {
         work.device.upload(self.video.sample, video)?;
         work.device.upload(self.action.sample, action)?;
         let (n_video, all) = (self.n_video, work.transformer.tokens(Rows::Both));
-        let (video_pass, action_pass) = match self.flow.passes {
+        let (video_rows, action_rows) = match self.flow.passes {
             Passes::Packed => {
                 work.pass(Stage::Observe, Rows::Both, 0.0, 0.0)?;
                 ((Rows::Both, 0..n_video), (Rows::Both, n_video..all))
@@ -149,9 +149,8 @@ impl Sampler {
             }
         };
         let from = Instant::now();
-        for (pool, (rows, range)) in [(Pool::Video, video_pass), (Pool::Action, action_pass)] {
-            work.memory.commit(work.device, pool, index(chunk), work.transformer.kv(rows), range)?;
-        }
+        let of_pass = |(pass, rows)| (work.transformer.kv(pass), rows);
+        work.memory.commit(work.device, index(chunk), of_pass(video_rows), of_pass(action_rows))?;
         work.times.add(Stage::Select, from);
         let shown: &[Rows] = if self.flow.passes == Passes::Packed { &[Rows::Both] } else { &[Rows::Video, Rows::Action] };
         for &rows in shown {

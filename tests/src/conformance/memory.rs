@@ -5,7 +5,7 @@ use super::rig::{Rig, held, layout};
 use drivewam_core::ErrorKind;
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{HeadSets, Keys, Normalise, Policy, Provenance, Scored, Scoring, Slot, destinations};
-use drivewam_device::{KvCounts, KvRegions, PassKv, Pool};
+use drivewam_device::{Commit, KvCounts, KvRegions, PassKv, Pool};
 
 const PER_HEAD: Scoring = Scoring {
     lambda: 0.07,
@@ -22,11 +22,12 @@ pub fn a_memory_begins_empty_and_is_used_only_when_open(make: Make) {
     let mut rig = Rig::closed(make, layout(Scoring::default()));
     let offer = rig.offer(4, 1);
     let pass = rig.put(&offer);
+    let commit = Commit { pool: Pool::Video, policy: Policy::Fifo, pass: &pass, rows: 0..4 };
     let results = [
         rig.device.kv_clear(),
         rig.device.kv_drop_predicted(),
         rig.device.kv_commit_predicted(0, &pass, 0..4),
-        rig.device.kv_commit_observed(Pool::Video, Policy::Fifo, 0, &pass, 0..4),
+        rig.device.kv_commit_observed(0, &[commit]),
         rig.device.kv_table(0).map(|_| ()),
     ];
     for (i, result) in results.into_iter().enumerate() {
@@ -244,7 +245,8 @@ pub fn passes_of_another_shape_are_refused(make: Make) {
         ("rows beyond the pass", &pass, 3..7),
         ("a turned range", &pass, turned),
     ] {
-        let error = rig.device.kv_commit_observed(Pool::Video, Policy::Fifo, 0, pass, rows.clone()).unwrap_err();
+        let commit = Commit { pool: Pool::Video, policy: Policy::Fifo, pass, rows: rows.clone() };
+        let error = rig.device.kv_commit_observed(0, &[commit]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage, "{what}: {error}");
         assert_eq!(rig.device.kv_commit_predicted(0, pass, rows).unwrap_err().kind(), ErrorKind::Usage, "{what}");
     }
@@ -264,7 +266,7 @@ pub fn a_fault_that_was_not_told_yet_leaves_the_memory_as_it_was(make: Make) {
     let [x, velocity] = rig.spare;
     rig.device.upload(velocity, &[f32::NAN; 8]).unwrap();
     if rig.device.solve(&SolverStep::Euler { span: -0.5 }, x, velocity, &[], 8, &[0]).is_ok() {
-        rig.device.kv_commit_observed(Pool::Video, Policy::Fifo, 2, &pass, 0..6).unwrap();
+        rig.device.kv_commit_observed(2, &[Commit { pool: Pool::Video, policy: Policy::Fifo, pass: &pass, rows: 0..6 }]).unwrap();
         rig.device.kv_commit_predicted(3, &pass, 0..6).unwrap();
         rig.device.kv_drop_predicted().unwrap();
         let error = rig.device.settle().unwrap_err();

@@ -4,6 +4,7 @@
 //! device whose memory the host cannot address. Every function here panics where the device fails.
 
 pub mod camera;
+pub mod joint;
 pub mod memory;
 pub mod properties;
 pub mod regions;
@@ -53,6 +54,12 @@ macro_rules! each_conformance_test {
                 an_error_leaves_the_memory_as_it_was
                 a_fault_that_was_not_told_yet_leaves_the_memory_as_it_was
                 passes_of_another_shape_are_refused;
+            joint:
+                a_commit_of_both_pools_leaves_what_two_commits_leave
+                a_number_that_is_not_finite_in_one_pool_leaves_both_as_they_were
+                a_commit_that_one_pool_cannot_take_leaves_both_as_they_were
+                a_pool_that_is_named_twice_is_refused
+                no_commits_change_nothing;
             selection:
                 every_option_scores_and_keeps_as_the_oracle_does
                 a_pool_of_many_tokens_scores_as_the_oracle_does

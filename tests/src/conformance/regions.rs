@@ -7,7 +7,7 @@ use drivewam_core::arena::{Planner, Region};
 use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Scoring};
-use drivewam_device::{Device, Pictures, Pool, Taps};
+use drivewam_device::{Commit, Device, Pictures, Pool, Taps};
 
 fn three(make: Make) -> (Box<dyn Device>, [Region; 3]) {
     let mut planner = Planner::new();
@@ -73,7 +73,8 @@ pub fn a_region_of_another_plan_is_refused_by_every_operation(make: Make) {
     let mut passes = [good.clone(), good.clone(), good];
     (passes[0].k[1], passes[1].v[1], passes[2].q[1]) = (foreign, foreign, foreign);
     for pass in passes {
-        assert_eq!(rig.device.kv_commit_observed(Pool::Video, Policy::Fifo, 0, &pass, 0..6).unwrap_err().kind(), ErrorKind::Usage);
+        let commit = Commit { pool: Pool::Video, policy: Policy::Fifo, pass: &pass, rows: 0..6 };
+        assert_eq!(rig.device.kv_commit_observed(0, &[commit]).unwrap_err().kind(), ErrorKind::Usage);
         assert_eq!(rig.device.kv_commit_predicted(0, &pass, 0..6).unwrap_err().kind(), ErrorKind::Usage);
     }
     assert_eq!(rig.check(), before);

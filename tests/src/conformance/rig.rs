@@ -10,7 +10,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
 use drivewam_core::rope::RopeTable;
 use drivewam_core::selection::{Policy, Provenance, Scoring, SlotTable};
-use drivewam_device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool};
+use drivewam_device::{Commit, Device, KvCounts, KvLayout, KvRegions, PassKv, Pool};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -119,6 +119,9 @@ pub struct Snapshot {
 /// Whose token: a pool's, or the tail's (`None`); its chunk; its index.
 type Token = (Option<bool>, u32, u32);
 
+/// What one pool takes of a pass: who decides there what is forgotten, and the rows.
+pub type Part<'a> = (Pool, Policy<'a>, Range<usize>);
+
 /// Key and value of a token, `[L, H, D]` each.
 type Pair = [Vec<f32>; 2];
 
@@ -184,23 +187,36 @@ impl Rig {
 
     /// Uploads what a pass puts out.
     pub fn put(&mut self, offer: &Offer) -> PassKv {
-        put(&mut *self.device, &self.layout, &self.room, offer)
+        put(&mut *self.device, &self.layout, &self.room, 0, offer)
+    }
+
+    /// The same, behind a pass of `tokens` tokens.
+    pub fn put_behind(&mut self, tokens: usize, offer: &Offer) -> PassKv {
+        put(&mut *self.device, &self.layout, &self.room, tokens, offer)
     }
 
     /// The same on another device of the same plan.
     pub fn put_on(&self, device: &mut dyn Device, offer: &Offer) -> PassKv {
-        put(device, &self.layout, &self.room, offer)
+        put(device, &self.layout, &self.room, 0, offer)
     }
 
     /// Commits rows of a pass as observed and, where the device took them, writes them down.
     pub fn observe(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, offer: &Offer, rows: Range<usize>) -> Result<()> {
+        self.observe_all(chunk, offer, &[(pool, policy, rows)])
+    }
+
+    /// The same of several pools in one.
+    pub fn observe_all(&mut self, chunk: u32, offer: &Offer, parts: &[Part<'_>]) -> Result<()> {
         let pass = self.put(offer);
-        self.device.kv_commit_observed(pool, policy, chunk, &pass, rows.clone())?;
+        let commits = parts.iter().cloned().map(|(pool, policy, rows)| Commit { pool, policy, pass: &pass, rows });
+        self.device.kv_commit_observed(chunk, &commits.collect::<Vec<_>>())?;
         self.device.settle()?;
-        self.note(Some(pool == Pool::Video), chunk, offer, &rows);
-        let slots = self.layout.pool(pool).len();
-        let count = if pool == Pool::Video { &mut self.counts.video } else { &mut self.counts.action };
-        *count = (*count + rows.len()).min(slots);
+        for (pool, _, rows) in parts {
+            self.note(Some(*pool == Pool::Video), chunk, offer, rows);
+            let slots = self.layout.pool(*pool).len();
+            let count = if *pool == Pool::Video { &mut self.counts.video } else { &mut self.counts.action };
+            *count = (*count + rows.len()).min(slots);
+        }
         Ok(())
     }
 
@@ -293,9 +309,9 @@ impl Rig {
     }
 }
 
-fn put(device: &mut dyn Device, layout: &KvLayout, room: &PassKv, offer: &Offer) -> PassKv {
-    let len = layout.heads * offer.tokens * layout.head_dim;
-    let cut = |regions: &[Region]| regions.iter().map(|r| r.part(0, len).unwrap()).collect::<Vec<_>>();
+fn put(device: &mut dyn Device, layout: &KvLayout, room: &PassKv, behind: usize, offer: &Offer) -> PassKv {
+    let [first, len] = [behind, offer.tokens].map(|tokens| layout.heads * tokens * layout.head_dim);
+    let cut = |regions: &[Region]| regions.iter().map(|r| r.part(first, len).unwrap()).collect::<Vec<_>>();
     let pass = PassKv { tokens: offer.tokens, k: cut(&room.k), v: cut(&room.v), q: cut(&room.q) };
     for (regions, data) in [(&pass.k, &offer.k), (&pass.v, &offer.v), (&pass.q, &offer.q)] {
         for (region, data) in regions.iter().zip(data) {

@@ -15,8 +15,10 @@ pub const SCHEMA: u32 = 1;
 const MOST_BYTES: u64 = 64 << 20;
 
 /// Name and text of every file of `kernels`.
-pub const SOURCES: [(&str, &str); 7] = [
-    ("choose.cu", include_str!("../../kernels/choose.cu")),
+pub const SOURCES: [(&str, &str); 9] = [
+    ("check.cuh", include_str!("../../kernels/check.cuh")),
+    ("choose.cuh", include_str!("../../kernels/choose.cuh")),
+    ("decide.cu", include_str!("../../kernels/decide.cu")),
     ("image.cu", include_str!("../../kernels/image.cu")),
     ("kernel.cuh", include_str!("../../kernels/kernel.cuh")),
     ("kv.cuh", include_str!("../../kernels/kv.cuh")),

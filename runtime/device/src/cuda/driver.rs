@@ -25,14 +25,12 @@ pub enum Kernel {
     ScoreTurnedF16,
     /// The same in bfloat16.
     ScoreTurnedBf16,
-    /// `choose.cu`.
-    Choose,
-    /// `scatter.cu`: looks at new rows.
-    CheckF32,
+    /// `decide.cu`: chooses slots and looks at new rows.
+    DecideF32,
     /// The same in half precision.
-    CheckF16,
+    DecideF16,
     /// The same in bfloat16.
-    CheckBf16,
+    DecideBf16,
     /// `scatter.cu`: writes them.
     ScatterF32,
     /// The same in half precision.
@@ -51,17 +49,16 @@ pub enum Kernel {
 
 impl Kernel {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 16] = [
         Self::ScoreF32,
         Self::ScoreF16,
         Self::ScoreBf16,
         Self::ScoreTurnedF32,
         Self::ScoreTurnedF16,
         Self::ScoreTurnedBf16,
-        Self::Choose,
-        Self::CheckF32,
-        Self::CheckF16,
-        Self::CheckBf16,
+        Self::DecideF32,
+        Self::DecideF16,
+        Self::DecideBf16,
         Self::ScatterF32,
         Self::ScatterF16,
         Self::ScatterBf16,
@@ -80,10 +77,9 @@ impl Kernel {
             Self::ScoreTurnedF32 => c"score_turned_f32",
             Self::ScoreTurnedF16 => c"score_turned_f16",
             Self::ScoreTurnedBf16 => c"score_turned_bf16",
-            Self::Choose => c"choose",
-            Self::CheckF32 => c"check_f32",
-            Self::CheckF16 => c"check_f16",
-            Self::CheckBf16 => c"check_bf16",
+            Self::DecideF32 => c"decide_f32",
+            Self::DecideF16 => c"decide_f16",
+            Self::DecideBf16 => c"decide_bf16",
             Self::ScatterF32 => c"scatter_f32",
             Self::ScatterF16 => c"scatter_f16",
             Self::ScatterBf16 => c"scatter_bf16",
@@ -95,14 +91,14 @@ impl Kernel {
     }
 }
 
-/// The shape of a launch: at most 48 KiB of shared memory, which every supported architecture has without being asked.
+/// The shape of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
     /// Blocks.
     pub blocks: [u32; 2],
     /// Threads of a block.
     pub threads: u32,
-    /// Dynamic shared memory of a block, bytes.
+    /// Dynamic shared memory of a block, bytes: at most [`Driver::shared_bytes`].
     pub shared_bytes: u32,
 }
 
@@ -126,13 +122,18 @@ pub(super) fn no_graph(graph: Graph) -> Error {
     Error::new(ErrorKind::Usage, "a graph of another driver").at("device").got(graph.0)
 }
 
-/// Shared memory that a block may have.
-pub(crate) const SHARED_BYTES: usize = 48 * 1024;
+/// Shared memory that a block may have on every supported architecture, when it asks.
+const SHARED_BYTES: usize = 99 * 1024;
 
 /// Runs kernels and copies, in order, on one stream. Addresses are of this driver's own memory.
 pub trait Driver: Send + fmt::Debug {
     /// The machine in words, for reports.
     fn describe(&self) -> String;
+
+    /// Shared memory that a block may have.
+    fn shared_bytes(&self) -> usize {
+        SHARED_BYTES
+    }
 
     /// Zeroed memory that lives as long as the driver, aligned as a region ([`drivewam_core::arena::ALIGNMENT`]). Warm.
     ///

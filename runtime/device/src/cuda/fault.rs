@@ -1,8 +1,11 @@
 //! What a kernel found wrong, as `kernels/kernel.cuh` tells it.
 
-use crate::device::KvCounts;
+use crate::device::{KvCounts, Pool};
 use bytemuck::{Pod, Zeroable};
 use drivewam_core::{Error, ErrorKind};
+
+/// `ACTION_POOL` of `kernel.cuh`.
+const ACTION_POOL: u32 = 1 << 31;
 
 /// `State` of `kernel.cuh`, field by field.
 #[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
@@ -20,7 +23,7 @@ impl State {
         let [a, b, c] = self.place;
         let output = |what: &str, place: String| Error::new(ErrorKind::Output, what).at(place);
         // `Code` of kernel.cuh. A job is a layer and head set; how many sets a layer has is the memory's to say, so it adds the layer.
-        match self.code {
+        match self.code & !ACTION_POOL {
             1 => output("a new key is not finite", format!("head {b}, row {c}")),
             2 => output("a new value is not finite", format!("head {b}, row {c}")),
             3 => output("a product of query and key is not finite", format!("query {b}, key {c}")),
@@ -30,10 +33,11 @@ impl State {
         }
     }
 
-    /// The layer and head set whose job found it, where one did; `sets` is the number of sets of a layer.
-    pub(crate) fn job(&self, sets: usize) -> Option<(usize, usize)> {
+    /// Whose rows were at fault, and the layer and head set whose job found it, where one did; `sets` is the number of sets of a layer.
+    pub(crate) fn job(&self, sets: usize) -> Option<(Pool, usize, usize)> {
         let job = self.place[0] as usize;
-        (1..=4).contains(&self.code).then(|| (job / sets, job % sets))
+        let pool = if self.code & ACTION_POOL == 0 { Pool::Video } else { Pool::Action };
+        (1..=4).contains(&(self.code & !ACTION_POOL)).then(|| (pool, job / sets, job % sets))
     }
 
     /// What the memory held before the operation that found it.

@@ -1,18 +1,18 @@
-//! The KV memory on a GPU: launches `kernels/scatter.cu`, `score.cu` and `choose.cu`.
+//! The KV memory on a GPU: launches `kernels/score.cu`, `decide.cu` and `scatter.cu`, each once for both pools.
 //!
-//! An observed commit is four launches: check (are the new rows finite, how long are the keys), score, choose, scatter. The first three change nothing of
-//! the memory, and the last does nothing where one of them found a fault, so all layers have chosen before any is written. Which slots are valid
-//! is known by arithmetic (the first ones of each pool); which tokens they hold is known to the device alone.
+//! An observed commit is three launches: score, decide (which slots are overwritten; are the new rows finite, how long are the keys), scatter. The first two
+//! change nothing of the memory, and the last does nothing where one of them found a fault, so all layers of both pools have chosen before any is
+//! written. Which slots are valid is known by arithmetic (the first ones of each pool); which tokens they hold is known to the device alone.
 
 #![expect(unsafe_code, reason = "a launch is a promise about its parameters")]
 
 mod limits;
 mod params;
 
+use super::Gpu;
 use super::driver::{Grid, Kernel};
 use super::fault::State;
-use super::{Address, Gpu};
-use crate::device::{KvCounts, KvLayout, KvRegions, PassKv, Pool};
+use crate::device::{Commit, KvCounts, KvLayout, KvRegions, PassKv, Pool};
 use crate::shape;
 use bytemuck::Zeroable;
 use drivewam_core::arena::Region;
@@ -20,8 +20,8 @@ use drivewam_core::dtype::DType;
 use drivewam_core::selection::policy::{check_forced, makes_room};
 use drivewam_core::selection::{Keys, Normalise, Policy, Provenance, Scored, Slot, SlotTable};
 use drivewam_core::{Error, ErrorKind, Result};
-use limits::{MOST_SCORED, QUERIES, THREADS, WARP_KEYS, check, fits, narrow, on_tensor_cores, score_shared_bytes};
-use params::{FIFO, FORCED, PREDICTED, Params, RANDOM, Row, SELECTIVE, VALID};
+use limits::{MOST_SCORED, QUERIES, THREADS, WARP_KEYS, check, fits, narrow, on_tensor_cores, score_shared_bytes, stages};
+use params::{FIFO, FORCED, PREDICTED, Params, Part, RANDOM, Row, SELECTIVE, VALID};
 use std::ops::Range;
 
 /// The memory of one ride.
@@ -46,7 +46,7 @@ impl Kv {
         if !matches!(dtype, DType::F32 | DType::F16 | DType::Bf16) {
             return Err(Error::new(ErrorKind::Usage, "keys of a type without kernels").at("memory: mem_k").got(dtype));
         }
-        check(&layout)?;
+        check(&layout, gpu.driver.shared_bytes())?;
         let sets = layout.scoring.sets(layout.heads);
         let (jobs, slots, pass) = (layout.layers * sets, layout.slots(), layout.pass_tokens);
         let queries = QUERIES[usize::from(!on_tensor_cores(&layout, dtype))];
@@ -55,15 +55,20 @@ impl Kv {
         let turns = layout.rope.turns();
         let [time_pairs, height_pairs, _] = layout.rope.pairs();
         let scoring = &layout.scoring;
+        let mut parts = [Part::zeroed(); 2];
+        for part in &mut parts {
+            part.inverse_new = gpu.driver.allocate(jobs * pass * 4)?;
+            part.partial = gpu.driver.allocate(jobs * tiles * 2 * scored * 4)?;
+            part.destinations = gpu.driver.allocate(jobs * pass * 4)?;
+        }
         let mut params = Params {
+            arena: gpu.base,
+            parts,
             bias: gpu.f32_at(regions.bias)?,
             table: gpu.driver.allocate(jobs * slots * size_of::<Row>())?,
             inverse: gpu.driver.allocate(jobs * slots * 4)?,
-            inverse_new: gpu.driver.allocate(jobs * pass * 4)?,
-            partial: gpu.driver.allocate(jobs * tiles * 2 * scored * 4)?,
-            destinations: gpu.driver.allocate(jobs * pass * 4)?,
             turns: gpu.driver.allocate(turns.len() * 8)?,
-            stays: gpu.driver.allocate(layout.video_slots.max(layout.action_slots))?,
+            stays: gpu.driver.allocate(slots)?,
             state: gpu.state,
             chunk: gpu.driver.allocate(4)?,
             layers: narrow(layout.layers)?,
@@ -71,9 +76,11 @@ impl Kv {
             width: narrow(layout.head_dim)?,
             sets: narrow(sets)?,
             slots: narrow(slots)?,
+            stages: 1,
             lambda: scoring.lambda,
             softmax: u32::from(scoring.normalise == Normalise::Softmax),
             reach: scoring.max_pool / 2,
+            scored_new: u32::from(scoring.scored == Scored::PoolAndNew),
             max_age_chunks: scoring.max_age_chunks,
             columns: narrow(layout.rope.columns())?,
             action_tokens: narrow(layout.rope.action_tokens())?,
@@ -83,7 +90,7 @@ impl Kv {
         };
         gpu.driver.write(params.turns, bytemuck::cast_slice(&turns))?;
         for layer in 0..layout.layers {
-            (params.mem_k[layer], params.mem_v[layer]) = (Self::aligned(gpu, regions.k[layer])?, Self::aligned(gpu, regions.v[layer])?);
+            (params.mem_k[layer], params.mem_v[layer]) = (Self::place(gpu, regions.k[layer])?, Self::place(gpu, regions.v[layer])?);
         }
         let rows = vec![Row::default(); sets * slots];
         let mut kv = Self { layout, regions, dtype, queries, params, counts: KvCounts::default(), rows };
@@ -113,7 +120,8 @@ impl Kv {
         if range.is_empty() {
             return Ok(());
         }
-        let params = Params { base: narrow(range.start)?, size: narrow(range.len())?, ..self.params };
+        let mut params = self.params;
+        (params.parts[0].base, params.parts[0].size) = (narrow(range.start)?, narrow(range.len())?);
         let grid = Grid { blocks: [narrow(range.len())?.div_ceil(THREADS), self.jobs()], threads: THREADS, shared_bytes: 0 };
         // SAFETY: the parameters are those of `drop`, whose slots lie inside the table and the bias.
         unsafe { gpu.driver.launch(Kernel::Drop, grid, bytemuck::bytes_of(&params)) }
@@ -134,7 +142,7 @@ impl Kv {
         let error = state.error();
         self.counts = state.counts();
         match state.job(self.params.sets as usize) {
-            Some((layer, set)) => error.at(format!("memory: layer {layer}, set {set}")),
+            Some((pool, layer, set)) => error.at(format!("memory: {pool:?} pool, layer {layer}, set {set}")),
             None => error,
         }
     }
@@ -162,79 +170,92 @@ impl Kv {
 
     /// Writes rows of a pass into the tail, in place of what was there. Returns the bytes that it copies.
     pub(super) fn commit_predicted(&mut self, gpu: &mut Gpu, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<u64> {
-        let mut params = self.of_pass(gpu, chunk, pass, &rows)?;
-        shape::tail(&self.layout, &rows)?;
         let tail = self.layout.tail();
-        (params.base, params.size) = (narrow(tail.start)?, narrow(tail.len())?);
-        (params.in_order, params.predicted) = (1, 1);
+        let mut params = self.of_chunk()?;
+        params.parts[0] = Part { predicted: 1, in_order: 1, ..self.part(gpu, 0, pass, &rows, &tail)? };
+        shape::tail(&self.layout, &rows)?;
         if rows.is_empty() {
             self.drop_predicted(gpu)?;
             return Ok(0);
         }
-        self.launch(gpu, self.typed([Kernel::CheckF32, Kernel::CheckF16, Kernel::CheckBf16]), &params)?;
+        self.tell_chunk(gpu, chunk, &mut params)?;
+        self.decide(gpu, &params, true)?;
         self.drop_predicted(gpu)?;
-        self.launch(gpu, self.typed([Kernel::ScatterF32, Kernel::ScatterF16, Kernel::ScatterBf16]), &params)?;
+        self.scatter(gpu, &params)?;
         self.counts.tail = rows.len();
         Ok(self.bytes(rows.len()))
     }
 
-    /// Commits rows of a pass as observed tokens. Returns the bytes that it copies. See [`crate::Device::kv_commit_observed`].
-    pub(super) fn commit_observed(
-        &mut self,
-        gpu: &mut Gpu,
-        pool: Pool,
-        policy: Policy<'_>,
-        chunk: u32,
-        pass: &PassKv,
-        rows: Range<usize>,
-    ) -> Result<u64> {
-        let mut params = self.of_pass(gpu, chunk, pass, &rows)?;
-        let range = self.layout.pool(pool);
-        let count = *self.counts.of_mut(pool);
-        let forgets = makes_room(policy, range.len(), range.len() - count, rows.len())?;
-        if rows.is_empty() {
+    /// Commits rows of passes as observed tokens. Returns the bytes that it copies. See [`crate::Device::kv_commit_observed`].
+    pub(super) fn commit_observed(&mut self, gpu: &mut Gpu, chunk: u32, commits: &[Commit<'_>]) -> Result<u64> {
+        shape::pools(commits)?;
+        let (mut params, mut counts) = (self.of_chunk()?, self.counts);
+        for (at, commit) in commits.iter().enumerate() {
+            let range = self.layout.pool(commit.pool);
+            params.parts[at] = self.observed(gpu, at, commit, &range)?;
+            let count = counts.of_mut(commit.pool);
+            *count = (*count + commit.rows.len()).min(range.len());
+        }
+        let rows: usize = commits.iter().map(|commit| commit.rows.len()).sum();
+        if rows == 0 {
             return Ok(0);
         }
-        (params.base, params.size, params.count) = (narrow(range.start)?, narrow(range.len())?, narrow(count)?);
-        params.is_action = u32::from(pool == Pool::Action);
-        params.in_order = u32::from(!forgets);
-        params.policy = match policy {
-            Policy::Full | Policy::Fifo => FIFO,
-            Policy::Selective(_) => {
-                params.scored_new = u32::from(self.layout.scoring.scored == Scored::PoolAndNew);
-                SELECTIVE
+        self.tell_chunk(gpu, chunk, &mut params)?;
+        for (commit, part) in commits.iter().zip(&params.parts) {
+            if let (Policy::Forced(stays), 0) = (commit.policy, part.in_order) {
+                gpu.driver.write(params.stays + u64::from(part.base), bytemuck::cast_slice(stays))?;
             }
+        }
+        let scores = params.parts.iter().any(|part| part.tiles > 0);
+        if params.parts.iter().any(|part| part.fresh > 0 && part.in_order == 0) {
+            params.choosers = narrow(commits.len())? * self.jobs();
+        }
+        if scores && params.scored_new != 0 {
+            // The new keys are scored too: their lengths come first.
+            self.decide(gpu, &Params { choosers: 0, ..params }, true)?;
+            self.score(gpu, &params)?;
+            self.decide(gpu, &params, false)?;
+        } else {
+            if scores {
+                self.score(gpu, &params)?;
+            }
+            self.decide(gpu, &params, true)?;
+        }
+        self.scatter(gpu, &params)?;
+        self.counts = counts;
+        Ok(self.bytes(rows))
+    }
+
+    /// What the kernels are told of one pool's commit.
+    fn observed(&self, gpu: &Gpu, at: usize, commit: &Commit<'_>, range: &Range<usize>) -> Result<Part> {
+        let mut part = self.part(gpu, at, commit.pass, &commit.rows, range)?;
+        let (mut counts, fresh) = (self.counts, commit.rows.len());
+        let count = *counts.of_mut(commit.pool);
+        let forgets = makes_room(commit.policy, range.len(), range.len() - count, fresh)? && fresh > 0;
+        part.count = narrow(count)?;
+        part.is_action = u32::from(commit.pool == Pool::Action);
+        part.in_order = u32::from(!forgets);
+        part.policy = match commit.policy {
+            Policy::Full | Policy::Fifo => FIFO,
+            Policy::Selective(_) => SELECTIVE,
             Policy::Random(seed) => {
-                params.seed = seed;
+                part.seed = seed;
                 RANDOM
             }
             Policy::Forced(stays) => {
                 if forgets {
-                    check_forced(stays, range.len(), range.len() - rows.len(), |i| i < count)?;
-                    gpu.driver.write(params.stays, bytemuck::cast_slice(stays))?;
+                    check_forced(stays, range.len(), range.len() - fresh, |i| i < count)?;
                 }
                 FORCED
             }
         };
         if forgets {
-            fits(&self.layout, count, params.policy == SELECTIVE, rows.len())?;
-        }
-        self.launch(gpu, self.typed([Kernel::CheckF32, Kernel::CheckF16, Kernel::CheckBf16]), &params)?;
-        if forgets {
-            if params.policy == SELECTIVE {
-                let turned = self.layout.scoring.keys == Keys::PreRope;
-                let kernels = if turned {
-                    [Kernel::ScoreTurnedF32, Kernel::ScoreTurnedF16, Kernel::ScoreTurnedBf16]
-                } else {
-                    [Kernel::ScoreF32, Kernel::ScoreF16, Kernel::ScoreBf16]
-                };
-                self.launch(gpu, self.typed(kernels), &params)?;
+            fits(&self.layout, count, part.policy == SELECTIVE, fresh)?;
+            if part.policy == SELECTIVE {
+                part.tiles = narrow(fresh.div_ceil(self.queries))?;
             }
-            self.launch(gpu, Kernel::Choose, &params)?;
         }
-        self.launch(gpu, self.typed([Kernel::ScatterF32, Kernel::ScatterF16, Kernel::ScatterBf16]), &params)?;
-        *self.counts.of_mut(pool) = (count + rows.len()).min(range.len());
-        Ok(self.bytes(rows.len()))
+        Ok(part)
     }
 
     /// Where a graph's commits take their chunk from.
@@ -242,31 +263,40 @@ impl Kv {
         gpu.driver.write(self.params.chunk, bytemuck::bytes_of(&chunk))
     }
 
-    /// The parameters of any commit of `rows`, whose chunk is told unless a graph is being made of it.
-    fn of_pass(&self, gpu: &mut Gpu, chunk: u32, pass: &PassKv, rows: &Range<usize>) -> Result<Params> {
-        shape::pass(&gpu.plan, (&self.layout, &self.regions, self.dtype), pass, rows)?;
-        let mut params = self.params;
+    /// The parameters of any commit.
+    fn of_chunk(&self) -> Result<Params> {
+        let KvCounts { video, action, tail } = self.counts;
+        Ok(Params { counts: [narrow(video)?, narrow(action)?, narrow(tail)?], ..self.params })
+    }
+
+    /// Tells the chunk, unless a graph is being made.
+    fn tell_chunk(&self, gpu: &mut Gpu, chunk: u32, params: &mut Params) -> Result<()> {
         match gpu.captures {
             None => self.set_chunk(gpu, chunk)?,
             Some(base) => params.ahead = chunk.wrapping_sub(base),
         }
-        for layer in 0..self.layout.layers {
-            params.pass_k[layer] = Self::aligned(gpu, pass.k[layer])?;
-            params.pass_v[layer] = Self::aligned(gpu, pass.v[layer])?;
-            params.pass_q[layer] = Self::aligned(gpu, pass.q[layer])?;
-        }
-        (params.pass_tokens, params.first, params.fresh) = (narrow(pass.tokens)?, narrow(rows.start)?, narrow(rows.len())?);
-        params.tiles = narrow(rows.len().div_ceil(self.queries))?;
-        let KvCounts { video, action, tail } = self.counts;
-        params.counts = [narrow(video)?, narrow(action)?, narrow(tail)?];
-        Ok(params)
+        Ok(())
     }
 
-    /// Where a region of keys, values or queries lies: kernels move 16 bytes at a time.
-    fn aligned(gpu: &Gpu, region: Region) -> Result<Address> {
-        let at = gpu.at(region)?;
-        if at.is_multiple_of(16) {
-            return Ok(at);
+    /// What the kernels are told of rows that go into the slots `range`.
+    fn part(&self, gpu: &Gpu, at: usize, pass: &PassKv, rows: &Range<usize>, range: &Range<usize>) -> Result<Part> {
+        shape::pass(&gpu.plan, (&self.layout, &self.regions, self.dtype), pass, rows)?;
+        let mut part = self.params.parts[at];
+        for layer in 0..self.layout.layers {
+            part.pass_k[layer] = Self::place(gpu, pass.k[layer])?;
+            part.pass_v[layer] = Self::place(gpu, pass.v[layer])?;
+            part.pass_q[layer] = Self::place(gpu, pass.q[layer])?;
+        }
+        (part.pass_tokens, part.first, part.fresh) = (narrow(pass.tokens)?, narrow(rows.start)?, narrow(rows.len())?);
+        (part.base, part.size) = (narrow(range.start)?, narrow(range.len())?);
+        Ok(part)
+    }
+
+    /// Where a region of keys, values or queries lies in the arena: kernels move 16 bytes at a time, and count in them.
+    fn place(gpu: &Gpu, region: Region) -> Result<u32> {
+        let into = gpu.at(region)? - gpu.base;
+        if into.is_multiple_of(16) {
+            return narrow((into / 16) as usize);
         }
         Err(Error::new(ErrorKind::Usage, "a region that begins between two pieces of 16 bytes").at("memory").got(format!("{region:?}")))
     }
@@ -288,27 +318,44 @@ impl Kv {
         (2 * self.layout.layers * self.layout.heads * self.layout.head_dim * self.dtype.bytes() * tokens) as u64
     }
 
-    fn launch(&self, gpu: &mut Gpu, kernel: Kernel, params: &Params) -> Result<()> {
-        let scored = params.count + if params.scored_new == 0 { 0 } else { params.fresh };
-        let grid = match kernel {
-            Kernel::Choose => {
-                Grid { blocks: [self.jobs(), 1], threads: THREADS, shared_bytes: 16 * params.count + 12 * scored + 4 * params.size + 8 }
-            }
-            Kernel::CheckF32 | Kernel::CheckF16 | Kernel::CheckBf16 => {
-                Grid { blocks: [params.fresh, self.jobs()], threads: THREADS, shared_bytes: THREADS / 32 * 8 }
-            }
-            Kernel::ScatterF32 | Kernel::ScatterF16 | Kernel::ScatterBf16 => {
-                Grid { blocks: [params.fresh, self.jobs()], threads: THREADS, shared_bytes: 0 }
-            }
-            _ => {
-                let element = if on_tensor_cores(&self.layout, self.dtype) { 2 } else { 4 };
-                let warps = (scored as usize).div_ceil(WARP_KEYS).max(1);
-                let shared_bytes = narrow(score_shared_bytes(self.queries, self.layout.head_dim, element, warps))?;
-                Grid { blocks: [params.tiles, self.jobs()], threads: 32 * narrow(warps)?, shared_bytes }
-            }
+    fn score(&self, gpu: &mut Gpu, params: &Params) -> Result<()> {
+        let scored = params.parts.iter().filter(|part| part.tiles > 0).map(|part| part.scored(params.scored_new)).max().unwrap_or(0);
+        let warps = (scored as usize).div_ceil(WARP_KEYS).max(1);
+        let (f32, most) = (!on_tensor_cores(&self.layout, self.dtype), gpu.driver.shared_bytes());
+        let stages = stages(self.layout.head_dim, warps, most);
+        let shared_bytes = narrow(score_shared_bytes(f32, self.layout.head_dim, warps, stages))?;
+        let kernels = if self.layout.scoring.keys == Keys::PreRope {
+            [Kernel::ScoreTurnedF32, Kernel::ScoreTurnedF16, Kernel::ScoreTurnedBf16]
+        } else {
+            [Kernel::ScoreF32, Kernel::ScoreF16, Kernel::ScoreBf16]
         };
+        let grid =
+            Grid { blocks: [params.parts[0].tiles + params.parts[1].tiles, self.jobs()], threads: 32 * narrow(warps)?, shared_bytes };
+        self.launch(gpu, kernels, grid, &Params { stages: narrow(stages)?, ..*params })
+    }
+
+    /// Chooses, where `choosers` are told, and `checks` the new rows.
+    fn decide(&self, gpu: &mut Gpu, params: &Params, checks: bool) -> Result<()> {
+        let rows = if checks { params.parts[0].fresh + params.parts[1].fresh } else { 0 };
+        let choice = |part: &Part| 8 * part.count + 12 * part.scored(params.scored_new);
+        let chosen = if params.choosers == 0 { 0 } else { params.parts.iter().map(choice).max().unwrap_or(0) };
+        let grid = Grid {
+            blocks: [params.choosers + self.jobs() * rows, 1],
+            threads: THREADS,
+            shared_bytes: (chosen + THREADS / 32 * 4 + 4).max(THREADS / 32 * 8),
+        };
+        self.launch(gpu, [Kernel::DecideF32, Kernel::DecideF16, Kernel::DecideBf16], grid, params)
+    }
+
+    fn scatter(&self, gpu: &mut Gpu, params: &Params) -> Result<()> {
+        let rows = params.parts[0].fresh + params.parts[1].fresh;
+        let grid = Grid { blocks: [rows, self.jobs()], threads: THREADS, shared_bytes: 0 };
+        self.launch(gpu, [Kernel::ScatterF32, Kernel::ScatterF16, Kernel::ScatterBf16], grid, params)
+    }
+
+    fn launch(&self, gpu: &mut Gpu, kernels: [Kernel; 3], grid: Grid, params: &Params) -> Result<()> {
         // SAFETY: the parameters are those of every kernel of the memory; regions were proved to be of the plan and of the layout's shape, work space was
         // made for the layout in `open`, and counts lie within it.
-        unsafe { gpu.driver.launch(kernel, grid, bytemuck::bytes_of(params)) }
+        unsafe { gpu.driver.launch(self.typed(kernels), grid, bytemuck::bytes_of(params)) }
     }
 }

@@ -23,14 +23,14 @@ pub use driver::{Driver, Graph, Grid, Kernel, Nodes};
 pub use emulator::{Counts, Emulator};
 pub use nvidia::{Nvidia, Primary, driver_version};
 
-use crate::device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
+use crate::device::{Commit, Device, KvCounts, KvLayout, KvRegions, PassKv, Traffic};
 use crate::host::HostArena;
 use crate::picture::Pictures;
 use crate::taps::Taps;
 use drivewam_core::arena::{ArenaPlan, Region};
 use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::SolverStep;
-use drivewam_core::selection::{Policy, SlotTable};
+use drivewam_core::selection::SlotTable;
 use drivewam_core::{Error, ErrorKind, Result};
 use fault::State;
 use half::{bf16, f16};
@@ -315,9 +315,9 @@ impl Device for CudaDevice {
         kv.drop_predicted(gpu)
     }
 
-    fn kv_commit_observed(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
+    fn kv_commit_observed(&mut self, chunk: u32, commits: &[Commit<'_>]) -> Result<()> {
         let (kv, gpu) = self.kv()?;
-        let moved = kv.commit_observed(gpu, pool, policy, chunk, pass, rows)?;
+        let moved = kv.commit_observed(gpu, chunk, commits)?;
         self.traffic.committed += moved;
         Ok(())
     }

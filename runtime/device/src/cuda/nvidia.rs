@@ -134,6 +134,11 @@ impl Nvidia {
             let missing = |e| failed("a kernel is missing", e).at(kernel.name().to_string_lossy());
             // SAFETY: the module was loaded above.
             *function = unsafe { result::module::get_function(nvidia.module, kernel.name().to_owned()) }.map_err(missing)?;
+            let refused = |e| failed("a kernel does not get its shared memory", e).at(kernel.name().to_string_lossy());
+            let which = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is of the module.
+            unsafe { result::function::set_function_attribute(*function, which, nvidia.primary.shared_bytes().cast_signed()) }
+                .map_err(refused)?;
         }
         for staging in [&mut nvidia.outbox, &mut nvidia.inbox] {
             // SAFETY: the context is current; the memory is used as bytes that are written before they are read.

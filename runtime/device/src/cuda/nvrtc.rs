@@ -13,7 +13,7 @@ use std::ptr::null_mut;
 
 /// What is compiled: all kernels, as one unit.
 const UNIT: &CStr =
-    c"#include \"choose.cu\"\n#include \"image.cu\"\n#include \"scatter.cu\"\n#include \"score.cu\"\n#include \"solver.cu\"\n";
+    c"#include \"decide.cu\"\n#include \"image.cu\"\n#include \"scatter.cu\"\n#include \"score.cu\"\n#include \"solver.cu\"\n";
 
 /// A program of the compiler.
 type Program = *mut c_void;

@@ -1,14 +1,14 @@
 //! The KV memory on the host: slot tables, the bias, and who is written over.
 //!
-//! An observed commit falls apart into jobs, one per layer and head set: each looks at its new rows, scores its pool where something must be forgotten,
-//! and chooses its slots. Only when all have chosen is anything written, so an error leaves the memory as it was. Which slots hold a token is the same
-//! in every layer and set, because all begin empty and fill in the same order; what they hold differs.
+//! An observed commit falls apart into jobs, one per pool, layer and head set: each looks at its new rows, scores its pool where something must be
+//! forgotten, and chooses its slots. Only when all have chosen is anything written, so an error leaves the memory as it was. Which slots hold a token is
+//! the same in every layer and set, because all begin empty and fill in the same order; what they hold differs.
 
 use super::arena::HostArena;
 use super::score::{Inputs, Rows, Workspace};
 use super::simd::Simd;
 use super::threads::Threads;
-use crate::device::{KvCounts, KvLayout, KvRegions, PassKv, Pool};
+use crate::device::{Commit, KvCounts, KvLayout, KvRegions, PassKv, Pool};
 use crate::shape;
 use drivewam_core::bindings::MASKED;
 use drivewam_core::dtype::DType;
@@ -34,7 +34,7 @@ pub(crate) struct Kv {
     /// One per layer.
     tables: Vec<SlotTable>,
     counts: KvCounts,
-    /// One per job: layer by layer, set by set.
+    /// One per job: commit by commit, layer by layer, set by set.
     choices: Vec<Mutex<Choice>>,
     /// One per thread.
     spaces: Vec<Mutex<Workspace>>,
@@ -68,6 +68,12 @@ struct New<'a> {
     len: usize,
 }
 
+impl<'a> New<'a> {
+    fn of(commit: &Commit<'a>, chunk: u32) -> Self {
+        Self { pool: commit.pool, chunk, pass: commit.pass, first: commit.rows.start, len: commit.rows.len() }
+    }
+}
+
 impl Kv {
     /// Checks the regions, empties every slot, makes all work space. Warm.
     pub(crate) fn open(layout: KvLayout, regions: KvRegions, arena: &mut HostArena, threads: usize) -> Result<Self> {
@@ -81,7 +87,8 @@ impl Kv {
         let mut kv = Self {
             tables: (0..layout.layers).map(|_| SlotTable::new(sets, layout.slots())).collect(),
             counts: KvCounts::default(),
-            choices: (0..layout.layers * sets).map(|_| choice()).collect(),
+            // A commit names each of the two pools at most once.
+            choices: (0..2 * layout.layers * sets).map(|_| choice()).collect(),
             spaces: (0..threads).map(|_| Mutex::new(Workspace::new(&layout))).collect(),
             in_order: (0u32..).take(layout.tail_slots).collect(),
             place: Place { layout, regions },
@@ -152,23 +159,21 @@ impl Kv {
         Ok(moved)
     }
 
-    /// Commits rows of a pass as observed tokens. Returns the bytes that it copied. See [`crate::Device::kv_commit_observed`].
-    pub(crate) fn commit_observed(
-        &mut self,
-        mut host: Host<'_>,
-        pool: Pool,
-        policy: Policy<'_>,
-        chunk: u32,
-        pass: &PassKv,
-        rows: Range<usize>,
-    ) -> Result<u64> {
-        self.place.check(host.arena, pass, &rows)?;
-        let new = New { pool, chunk, pass, first: rows.start, len: rows.len() };
-        self.choose(&mut host, policy, &new)?;
+    /// Commits rows of passes as observed tokens, all or none. Returns the bytes that it copied. See [`crate::Device::kv_commit_observed`].
+    pub(crate) fn commit_observed(&mut self, mut host: Host<'_>, chunk: u32, commits: &[Commit<'_>]) -> Result<u64> {
+        shape::pools(commits)?;
+        for Commit { pass, rows, .. } in commits {
+            self.place.check(host.arena, pass, rows)?;
+        }
+        self.choose(&mut host, chunk, commits)?;
+        // Nothing from here on fails.
         let mut moved = 0;
-        let (slots, sets) = (self.place.layout.pool(pool), self.place.layout.scoring.sets(self.place.layout.heads));
-        for (job, choice) in self.choices.iter_mut().enumerate() {
-            let (layer, set) = (job / sets, job % sets);
+        let sets = self.place.layout.scoring.sets(self.place.layout.heads);
+        let jobs = self.place.layout.layers * sets;
+        for (job, choice) in self.choices.iter_mut().enumerate().take(commits.len() * jobs) {
+            let new = New::of(&commits[job / jobs], chunk);
+            let (layer, set) = (job % jobs / sets, job % sets);
+            let slots = self.place.layout.pool(new.pool);
             let choice = choice.get_mut().unwrap_or_else(PoisonError::into_inner);
             let destinations = &choice.destinations[..new.len];
             let heads = self.place.layout.scoring.heads_of(set, self.place.layout.heads);
@@ -183,22 +188,27 @@ impl Kv {
                 bias[*slot as usize] = 0.0;
             }
         }
-        let count = self.counts.of_mut(pool);
-        *count = (*count + new.len).min(slots.len());
+        for commit in commits {
+            let count = self.counts.of_mut(commit.pool);
+            *count = (*count + commit.rows.len()).min(self.place.layout.pool(commit.pool).len());
+        }
         Ok(moved)
     }
 
-    /// Fills every job's choice and changes nothing else.
-    fn choose(&self, host: &mut Host<'_>, policy: Policy<'_>, new: &New<'_>) -> Result<()> {
+    /// Fills the choice of every job of every commit, and changes nothing else.
+    fn choose(&self, host: &mut Host<'_>, chunk: u32, commits: &[Commit<'_>]) -> Result<()> {
         let (arena, simd) = (&*host.arena, host.simd);
         let sets = self.place.layout.scoring.sets(self.place.layout.heads);
-        host.threads.run(self.choices.len(), &|job, thread| {
-            let mut choice = lock(&self.choices[job]);
-            choice.failed = self.choose_one(arena, simd, policy, new, job, &mut choice, &mut lock(&self.spaces[thread])).err();
+        let jobs = self.place.layout.layers * sets;
+        host.threads.run(commits.len() * jobs, &|job, thread| {
+            let (commit, mut choice) = (&commits[job / jobs], lock(&self.choices[job]));
+            let at = (job % jobs / sets, job % sets);
+            choice.failed = self.choose_one(arena, simd, commit, chunk, at, &mut choice, &mut lock(&self.spaces[thread])).err();
         })?;
-        for (job, choice) in self.choices.iter().enumerate() {
+        for (job, choice) in self.choices.iter().enumerate().take(commits.len() * jobs) {
             if let Some(error) = lock(choice).failed.take() {
-                return Err(error.at(format!("memory: {:?} pool, layer {}, set {}", new.pool, job / sets, job % sets)));
+                let pool = commits[job / jobs].pool;
+                return Err(error.at(format!("memory: {pool:?} pool, layer {}, set {}", job % jobs / sets, job % sets)));
             }
         }
         Ok(())
@@ -209,23 +219,21 @@ impl Kv {
         &self,
         arena: &HostArena,
         simd: Simd,
-        policy: Policy<'_>,
-        new: &New<'_>,
-        job: usize,
+        commit: &Commit<'_>,
+        chunk: u32,
+        (layer, set): (usize, usize),
         choice: &mut Choice,
         space: &mut Workspace,
     ) -> Result<()> {
-        let layout = &self.place.layout;
-        let sets = layout.scoring.sets(layout.heads);
-        let (layer, set) = (job / sets, job % sets);
+        let (layout, policy, new) = (&self.place.layout, commit.policy, New::of(commit, chunk));
         let (range, heads) = (layout.pool(new.pool), layout.scoring.heads_of(set, layout.heads));
-        self.place.are_finite(simd, arena, new, layer, heads.clone())?;
+        self.place.are_finite(simd, arena, &new, layer, heads.clone())?;
         let slots = self.tables[layer].pool(set, range.clone())?;
         let Choice { scores, scored, destinations: out, .. } = choice;
         let scores = &mut scores[..slots.len()];
         *scored = matches!(policy, Policy::Selective(_)) && must_forget(slots, new.len) && new.len <= slots.len();
         let policy = if *scored {
-            let fresh = |region| Ok::<_, Error>(self.place.rows(arena.f32(region)?, heads.start, new));
+            let fresh = |region| Ok::<_, Error>(self.place.rows(arena.f32(region)?, heads.start, &new));
             let inputs = Inputs {
                 keys: Rows::new(arena.f32(self.place.regions.k[layer])?, heads.start, layout.slots(), layout.head_dim, range),
                 queries: fresh(new.pass.q[layer])?,

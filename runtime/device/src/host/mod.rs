@@ -9,12 +9,12 @@ mod threads;
 
 pub use arena::{HostArena, Lease, Lent, Reads, Writes};
 
-use crate::device::{Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
+use crate::device::{Commit, Device, KvCounts, KvLayout, KvRegions, PassKv, Traffic};
 use crate::picture::Pictures;
 use crate::taps::Taps;
 use drivewam_core::arena::{ArenaPlan, Region};
 use drivewam_core::flow::solver::{self, SolverStep};
-use drivewam_core::selection::{Policy, SlotTable};
+use drivewam_core::selection::SlotTable;
 use drivewam_core::{Error, ErrorKind, Result};
 use image::Camera;
 use kv::{Host, Kv};
@@ -173,9 +173,9 @@ impl Device for HostDevice {
         kv.drop_predicted(host.arena)
     }
 
-    fn kv_commit_observed(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
+    fn kv_commit_observed(&mut self, chunk: u32, commits: &[Commit<'_>]) -> Result<()> {
         let (kv, host) = self.kv()?;
-        let moved = kv.commit_observed(host, pool, policy, chunk, pass, rows)?;
+        let moved = kv.commit_observed(host, chunk, commits)?;
         self.traffic.committed += moved;
         Ok(())
     }

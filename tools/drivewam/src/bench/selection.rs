@@ -7,7 +7,7 @@ use drivewam_core::config::Config;
 use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
 use drivewam_core::selection::Policy;
-use drivewam_device::{Device, HostDevice, KvLayout, KvRegions, PassKv, Pool};
+use drivewam_device::{Commit, Device, HostDevice, KvLayout, KvRegions, PassKv, Pool};
 use std::time::Instant;
 
 /// A full memory that forgets for every chunk.
@@ -64,9 +64,10 @@ impl Selection {
     /// Of the device.
     pub(super) fn forget(&mut self) -> Result<f64> {
         let from = Instant::now();
-        let (policy, chunk) = (Policy::Selective(&[]), self.chunk);
-        self.device.kv_commit_observed(Pool::Video, policy, chunk, &self.pass, 0..self.video)?;
-        self.device.kv_commit_observed(Pool::Action, policy, chunk, &self.pass, self.video..self.video + self.action)?;
+        let (video, all) = (self.video, self.video + self.action);
+        let commits = [(Pool::Video, 0..video), (Pool::Action, video..all)];
+        let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective(&[]), pass: &self.pass, rows });
+        self.device.kv_commit_observed(self.chunk, &commits)?;
         self.chunk += 1;
         Ok(from.elapsed().as_secs_f64() * 1e3)
     }

@@ -4,7 +4,7 @@ use drivewam_core::Result;
 use drivewam_core::arena::{ArenaPlan, Region};
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Slot, SlotTable};
-use drivewam_device::{Device, HostArena, HostDevice, KvCounts, KvLayout, KvRegions, PassKv, Pictures, Pool, Taps, Traffic};
+use drivewam_device::{Commit, Device, HostArena, HostDevice, KvCounts, KvLayout, KvRegions, PassKv, Pictures, Pool, Taps, Traffic};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -96,22 +96,29 @@ impl Device for ChosenDevice {
         self.host.kv_open(layout, regions)
     }
 
-    fn kv_commit_observed(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<()> {
+    fn kv_commit_observed(&mut self, chunk: u32, commits: &[Commit<'_>]) -> Result<()> {
         match &self.choice {
             Choice::Random(signs) => {
                 let seed = (signs.world() << 32).wrapping_add(u64::from(chunk).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                self.host.kv_commit_observed(pool, Policy::Random(seed), chunk, pass, rows)
+                let drawn: Vec<_> = commits.iter().map(|commit| Commit { policy: Policy::Random(seed), ..commit.clone() }).collect();
+                self.host.kv_commit_observed(chunk, &drawn)
             }
             Choice::Oracle(signs) => {
-                let range = self.pools[usize::from(pool == Pool::Action)].clone();
                 let table = self.host.kv_table(0)?;
-                let slots = table.pool(0, range)?;
-                if slots.iter().filter(|s| !s.valid).count() >= rows.len() {
-                    return self.host.kv_commit_observed(pool, policy, chunk, pass, rows);
+                // `None` while free slots suffice.
+                let mut stays = Vec::with_capacity(commits.len());
+                for Commit { pool, rows, .. } in commits {
+                    let slots = table.pool(0, self.pools[usize::from(*pool == Pool::Action)].clone())?;
+                    let forgets = slots.iter().filter(|s| !s.valid).count() < rows.len();
+                    let signs = if *pool == Pool::Video { signs.tokens() } else { Vec::new() };
+                    stays.push(forgets.then(|| oracle(slots, &signs, slots.len() - rows.len())));
                 }
-                let signs = if pool == Pool::Video { signs.tokens() } else { Vec::new() };
-                let stays = oracle(slots, &signs, slots.len() - rows.len());
-                self.host.kv_commit_observed(pool, Policy::Forced(&stays), chunk, pass, rows)
+                let forced: Vec<_> = commits
+                    .iter()
+                    .zip(&stays)
+                    .map(|(commit, stays)| Commit { policy: stays.as_deref().map_or(commit.policy, Policy::Forced), ..commit.clone() })
+                    .collect();
+                self.host.kv_commit_observed(chunk, &forced)
             }
         }
     }

@@ -1,6 +1,5 @@
 //! What the memory's kernels take: shapes beyond it are refused in Warm.
 
-use crate::cuda::driver::SHARED_BYTES;
 use crate::device::KvLayout;
 use drivewam_core::config::MemoryPolicy;
 use drivewam_core::dtype::DType;
@@ -18,8 +17,12 @@ pub(super) const MOST_SCORED: usize = MOST_WARPS * WARP_KEYS;
 pub(super) const QUERIES: [usize; 2] = [40, 16];
 /// Columns that a warp takes at once.
 pub(super) const COLUMNS: usize = 32;
-/// Threads of `check`, `scatter` and `choose`.
-pub(super) const THREADS: u32 = 256;
+/// Steps of `score.cu` whose keys may be on their way: `wait_copies` knows no more.
+const MOST_STAGES: usize = 6;
+/// Threads of `decide`, `scatter` and `drop`: a piece of 16 bytes of a token's keys for each, at the paper's shape.
+pub(super) const THREADS: u32 = 384;
+/// Slots that `choose.cuh` takes: four for each thread.
+const MOST_SLOTS: usize = 4 * THREADS as usize;
 
 pub(super) fn narrow(n: usize) -> Result<u32> {
     u32::try_from(n).map_err(|e| Error::new(ErrorKind::Capacity, "a memory larger than its kernels count").at("memory").got(n).caused_by(e))
@@ -29,28 +32,26 @@ pub(super) fn narrow(n: usize) -> Result<u32> {
 pub(super) fn most_slots(layout: &KvLayout) -> usize {
     match layout.policy {
         MemoryPolicy::Full => usize::MAX,
-        MemoryPolicy::Fifo => (SHARED_BYTES - 16) / 32,
+        MemoryPolicy::Fifo => MOST_SLOTS,
         MemoryPolicy::Selective if layout.scoring.scored == Scored::PoolAndNew => MOST_SCORED.saturating_sub(layout.pass_tokens),
         MemoryPolicy::Selective => MOST_SCORED,
     }
 }
 
-/// Proves that the kernels take the layout.
-pub(super) fn check(layout: &KvLayout) -> Result<()> {
+/// Proves that the kernels take the layout, on a GPU whose blocks may share `most` bytes.
+pub(super) fn check(layout: &KvLayout, most: usize) -> Result<()> {
     let refused = |key: &str, got: usize, wanted: String| {
         Err(Error::new(ErrorKind::Capacity, "more than the CUDA kernels take").at(key).got(got).wanted(wanted))
     };
     if layout.layers > MOST_LAYERS {
         return refused("model.layers", layout.layers, format!("at most {MOST_LAYERS}"));
     }
-    // The sums of every warp and the queries lie in shared memory, in f32 at worst.
-    let shared =
-        score_shared_bytes(QUERIES[0], layout.head_dim, 2, MOST_WARPS).max(score_shared_bytes(QUERIES[1], layout.head_dim, 4, MOST_WARPS));
-    if !layout.head_dim.is_multiple_of(COLUMNS) || shared > SHARED_BYTES {
+    let shared = (0..2).map(|f32| score_shared_bytes(f32 == 1, layout.head_dim, MOST_WARPS, 1)).max().unwrap_or(0);
+    if !layout.head_dim.is_multiple_of(COLUMNS) || shared > most {
         return refused(
             "model.head_dim",
             layout.head_dim,
-            format!("a multiple of {COLUMNS}, with all that a block shares in {SHARED_BYTES} bytes"),
+            format!("a multiple of {COLUMNS}, with all that a block shares in {most} bytes"),
         );
     }
     let jobs = layout.layers * layout.scoring.sets(layout.heads);
@@ -68,7 +69,7 @@ pub(super) fn check(layout: &KvLayout) -> Result<()> {
 /// Proves that a pool of `count` tokens can be chosen from: a policy that the layout was not opened for may ask for more than was proved in Warm.
 pub(super) fn fits(layout: &KvLayout, count: usize, scores: bool, fresh: usize) -> Result<()> {
     let scored = if layout.scoring.scored == Scored::PoolAndNew { count + fresh } else { count };
-    let (got, most) = if scores { (scored, MOST_SCORED) } else { (count, (SHARED_BYTES - 16) / 32) };
+    let (got, most) = if scores { (scored, MOST_SCORED) } else { (count, MOST_SLOTS) };
     if got > most {
         return Err(Error::new(
             ErrorKind::Capacity,
@@ -81,11 +82,18 @@ pub(super) fn fits(layout: &KvLayout, count: usize, scores: bool, fresh: usize) 
     Ok(())
 }
 
-/// What a block of `score.cu` shares: queries of `element` bytes a number, a sum per warp and over all, a peak per query, a word.
-pub(super) fn score_shared_bytes(queries: usize, width: usize, element: usize, warps: usize) -> usize {
+/// What a block of `score.cu` shares: on tensor cores the rings of its warps; queries; a sum per warp and over all; a peak per query; a word.
+pub(super) fn score_shared_bytes(f32: bool, width: usize, warps: usize, stages: usize) -> usize {
+    let queries = QUERIES[usize::from(f32)];
     // On tensor cores the next head's queries are on their way while one is multiplied.
-    let (buffers, pad) = if element == 2 { (2, 64) } else { (1, 16) };
-    buffers * queries * (width * element + pad) + (warps + 1) * (width + queries) * 4 + 4
+    let numbers = if f32 { queries * (width * 4 + 16) } else { stages * warps * WARP_KEYS * COLUMNS * 2 + 2 * queries * (width * 2 + 64) };
+    numbers + (warps + 1) * (COLUMNS + queries) * 4 + 4
+}
+
+/// Steps whose keys a block keeps: as many as fit into `most` bytes. The queries of a head are asked for a head before they are multiplied, so no more than
+/// that may be ahead.
+pub(super) fn stages(width: usize, warps: usize, most: usize) -> usize {
+    (2..=MOST_STAGES.min(width / COLUMNS + 1)).rev().find(|n| score_shared_bytes(false, width, warps, *n) <= most).unwrap_or(1)
 }
 
 /// Whether the keys are multiplied on tensor cores.

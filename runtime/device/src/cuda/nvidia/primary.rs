@@ -21,6 +21,7 @@ pub struct Primary {
     is_integrated: bool,
     multiprocessors: u32,
     texture_alignment: u32,
+    shared_bytes: u32,
     device: sys::CUdevice,
     context: sys::CUcontext,
 }
@@ -79,9 +80,10 @@ impl Primary {
         let is_integrated = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)? != 0;
         let multiprocessors = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         let texture_alignment = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_TEXTURE_ALIGNMENT)?;
+        let shared_bytes = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
         // SAFETY: `device` is from the driver.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(|e| failed("the GPU gives no context", e))?;
-        Ok(Arc::new(Self { name, capability, driver, is_integrated, multiprocessors, texture_alignment, device, context }))
+        Ok(Arc::new(Self { name, capability, driver, is_integrated, multiprocessors, texture_alignment, shared_bytes, device, context }))
     }
 
     /// The GPU's name.
@@ -97,6 +99,11 @@ impl Primary {
     /// What addresses of work space must be multiples of, bytes.
     pub fn texture_alignment(&self) -> u32 {
         self.texture_alignment
+    }
+
+    /// Shared memory that a block may have when it asks.
+    pub(super) fn shared_bytes(&self) -> u32 {
+        self.shared_bytes
     }
 
     /// Compute capability: major, minor.

@@ -17,6 +17,10 @@ impl Driver for Nvidia {
         self.words.clone()
     }
 
+    fn shared_bytes(&self) -> usize {
+        self.primary.shared_bytes() as usize
+    }
+
     fn allocate(&mut self, bytes: usize) -> Result<Address> {
         self.enter()?;
         let (free, total) = self.told("the device does not tell its free memory", result::mem_get_info())?;
