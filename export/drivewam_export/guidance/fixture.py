@@ -30,7 +30,7 @@ from .generate import patch_rows
 from .join import join
 from .random_models import END, IMAGE, START, STOP, VOCABULARY, encoder, vlm
 
-SIZE = (16, 24)  # pixels of a picture
+SIZE = (32, 48)  # pixels of a picture
 PROMPTS, CAP, ROWS = 54, 20, 64
 
 

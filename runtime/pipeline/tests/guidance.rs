@@ -6,7 +6,7 @@
 use drivewam::guidance::text::TextEncoder;
 use drivewam::guidance::vlm::{Ended, Vlm};
 use drivewam_core::config::{Engine, EngineKind};
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::{Folder, Trust, load};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn says_what_transformers_says(kind: EngineKind) {
     let count = golden.names().iter().filter(|name| name.ends_with("/tokens")).count();
     assert!(count >= 50, "{count}");
     let prompts: Vec<Vec<u32>> = (0..count).map(|i| whole(&golden, &format!("{i}/ids"))).collect();
-    let mut vlm = Vlm::new(&engine(kind), &folder, &prompts, CAP).unwrap();
+    let mut vlm = Vlm::new(&folder, &|graph| load(&engine(kind), &folder, graph), &prompts, CAP).unwrap();
     let facts = &folder.manifest().guidance.as_ref().unwrap().vlm;
     let (mut answer, mut pictures) = (Vec::new(), 0);
     // Backwards once more: what a prompt left behind must not matter to the next.
@@ -89,7 +89,7 @@ fn onnx_runtime_says_what_transformers_says() {
 fn texts_have_the_rows_that_transformers_gives_them() {
     let (golden, folder) = (golden(), folder());
     let golden = SafeTensors::deserialize(&golden).unwrap();
-    let mut encoder = TextEncoder::new(&engine(EngineKind::Rten), &folder).unwrap();
+    let mut encoder = TextEncoder::new(&folder, &|graph| load(&engine(EngineKind::Rten), &folder, graph)).unwrap();
     let dim = folder.manifest().model.text.dim;
     let mut rows = vec![0.0; encoder.most_tokens() * dim];
     let mut worst = 0.0f32;

@@ -3,11 +3,10 @@
 use super::bound::{Bench, arena};
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{Graph, IDS, MASKED, PAD_BIAS, TEXT};
-use drivewam_core::config;
 use drivewam_core::guidance::TextEncoder as Facts;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::HostDevice;
-use drivewam_engine::{Binding, Engine, Folder, load};
+use drivewam_engine::{Binding, Engine, Folder};
 
 /// See the module's doc. Computes on the host.
 #[derive(Debug)]
@@ -23,11 +22,11 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Loads the graph of `folder` and binds it. Warm.
+    /// Loads the graph of `folder` by `open` and binds it. Warm.
     ///
     /// # Errors
     /// `Manifest` for a folder without an encoder; `Engine` when the graph does not load, or puts out something else than the reference.
-    pub fn new(config: &config::Engine, folder: &Folder) -> Result<Self> {
+    pub fn new(folder: &Folder, open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>) -> Result<Self> {
         let manifest = folder.manifest();
         let no_encoder =
             || Error::new(ErrorKind::Manifest, "the folder has no text encoder").at("guidance").wanted("one that guidance.join made");
@@ -35,7 +34,7 @@ impl TextEncoder {
         let mut planner = Planner::new();
         let mut bench = Bench::plan(&mut planner, "text_encode", &manifest.signature(Graph::TextEncode)?, 0, 0)?;
         let mut device = HostDevice::new(planner.finish(usize::MAX)?, 1)?;
-        let binding = bench.bind(load(config, folder, Graph::TextEncode)?, &mut device, 0, 0)?;
+        let binding = bench.bind(open(Graph::TextEncode)?, &mut device, 0, 0)?;
         let (ids, pad_bias, text) = (bench.region(IDS)?, bench.region(PAD_BIAS)?, bench.region(TEXT)?);
         Ok(Self { facts, device, engine: bench.engine()?, binding, ids, pad_bias, text, dim: manifest.model.text.dim })
     }

@@ -7,11 +7,10 @@
 use super::bound::{Bench, arena, copy};
 use drivewam_core::arena::{ArenaPlan, Planner, Region};
 use drivewam_core::bindings::{DEEPSTACK, Graph, IDS, IMAGE, IS_IMAGE, LOGITS, MASKED, MEM_BIAS, PATCHES, ROPE, layered};
-use drivewam_core::config;
 use drivewam_core::guidance::Vlm as Facts;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::HostDevice;
-use drivewam_engine::{Binding, Engine, Folder, load};
+use drivewam_engine::{Binding, Engine, Folder};
 use std::time::{Duration, Instant};
 
 /// A prompt, tokens and positions worked out.
@@ -71,12 +70,12 @@ struct Regions {
 }
 
 impl Vlm {
-    /// Loads both graphs of `folder` and binds every shape. `prompts`: tokens with one image token for each of the prompt's pictures; `most_tokens`: of an answer. Warm.
+    /// Loads both graphs of `folder` by `open` and binds every shape. `prompts`: tokens with one image token for each of the prompt's pictures; `most_tokens`: of an answer. Warm.
     ///
     /// # Errors
     /// `Manifest` for a folder without a language model, or a prompt beyond its vocabulary; `Capacity` when the memory does not fit; `Engine` when a graph does
     /// not load, or puts out something else than the reference.
-    pub fn new(config: &config::Engine, folder: &Folder, prompts: &[Vec<u32>], most_tokens: usize) -> Result<Self> {
+    pub fn new(folder: &Folder, open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>, prompts: &[Vec<u32>], most_tokens: usize) -> Result<Self> {
         let manifest = folder.manifest();
         let no_model =
             || Error::new(ErrorKind::Manifest, "the folder has no language model").at("guidance").wanted("one that guidance.join made");
@@ -107,8 +106,8 @@ impl Vlm {
             new: cache(["k", "v"])?,
             memory: cache(["mem_k", "mem_v"])?,
         };
-        let seen = vision.bind(load(config, folder, Graph::VlmVision)?, &mut device, 0, 0)?;
-        let one = decoder.bind(load(config, folder, Graph::VlmDecoder)?, &mut device, 1, slots)?;
+        let seen = vision.bind(open(Graph::VlmVision)?, &mut device, 0, 0)?;
+        let one = decoder.bind(open(Graph::VlmDecoder)?, &mut device, 1, slots)?;
         let prompts = prompts.iter().map(|ids| prompt(&facts, ids, &mut decoder, &mut device, slots)).collect::<Result<Vec<_>>>()?;
         let (vision, decoder) = (vision.engine()?, decoder.engine()?);
         Ok(Self { facts, device, vision, decoder, seen, one, prompts, regions, slots, used: 0, most_tokens })
