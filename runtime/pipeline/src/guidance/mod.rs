@@ -62,6 +62,8 @@ pub(crate) struct Guidance {
     fixed: Option<(Vec<f32>, usize)>,
     refused: Option<Refusal>,
     refusals: u32,
+    /// Which engine runs each graph, in words.
+    engines: Vec<(Graph, String)>,
 }
 
 impl Guidance {
@@ -81,6 +83,7 @@ impl Guidance {
         }
         let mut reader = Reader::new(folder, open)?;
         let mut quiet = Self::silent(config);
+        quiet.engines.push((Graph::TextEncode, reader.describe()));
         if let Some(text) = &settings.text {
             let mut rows = vec![0.0; reader.most_tokens() * config.model.text.dim];
             let tokens = reader.read(text, &mut rows)?.ok_or_else(|| {
@@ -92,6 +95,8 @@ impl Guidance {
             return Ok(quiet);
         }
         let speaker = Speaker::new(settings, folder, camera, &config.model.text.commands, reader, open)?;
+        let [vision, decoder] = speaker.describe();
+        quiet.engines.extend([(Graph::VlmVision, vision), (Graph::VlmDecoder, decoder)]);
         quiet.speak_by(config, camera, Box::new(speaker))?;
         Ok(quiet)
     }
@@ -124,7 +129,13 @@ impl Guidance {
             fixed: None,
             refused: None,
             refusals: 0,
+            engines: Vec::new(),
         }
+    }
+
+    /// Which engine runs each graph, in words.
+    pub(crate) fn engines(&self) -> &[(Graph, String)] {
+        &self.engines
     }
 
     /// Keeps a picture, in case it is the newest of a chunk.

@@ -51,6 +51,11 @@ impl Reader {
         Ok(Some(self.ids.len()))
     }
 
+    /// Which engine.
+    pub(super) fn describe(&self) -> String {
+        self.encoder.describe()
+    }
+
     /// T.
     pub(super) fn most_tokens(&self) -> usize {
         self.encoder.most_tokens()
@@ -128,6 +133,13 @@ impl Speaker {
             most: Duration::from_millis(u64::from(settings.most_ms)),
             said: Vec::with_capacity(settings.most_tokens),
         })
+    }
+}
+
+impl Speaker {
+    /// Which engines.
+    pub(super) fn describe(&self) -> [String; 2] {
+        self.vlm.describe()
     }
 }
 

@@ -71,12 +71,14 @@ impl Ride {
     pub fn engines(&self) -> Vec<(Graph, String)> {
         let [first, chunk] = self.encoder.describe();
         let [text, ego] = self.context.describe();
-        vec![
+        let mut all = vec![
             (Graph::VaeEncodeFirst, first),
             (Graph::VaeEncode, chunk),
             (Graph::ContextText, text),
             (Graph::ContextEgo, ego),
             (Graph::Dit, self.transformer.describe()),
-        ]
+        ];
+        all.extend_from_slice(self.guidance.engines());
+        all
     }
 }
