@@ -39,8 +39,8 @@ $(VENV)/ready: export/pyproject.toml
 	touch $@
 
 # The paper's codec class with random weights, which a test runs in the embedded engine; the small policy in half precision and two layers of the paper's
-# width, which TensorRT-RTX builds.
-fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml target/wide/manifest.yaml
+# width, which TensorRT-RTX builds; pictures as Qwen3-VL's processor makes them.
+fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml target/wide/manifest.yaml target/vlm_pictures/index.json
 
 EXPORT := $(VENV)/bin/python -m drivewam_export.onnx_graphs.export
 EXPORTER := $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/*/*.py)
@@ -56,6 +56,12 @@ target/wide/manifest.yaml: $(EXPORTER) configs/model/drivewam-5b.yaml
 $(WAN)/manifest.yaml: $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/onnx_graphs/*.py)
 	mkdir -p target
 	cd export && ../$(VENV)/bin/python -m drivewam_export.wan_vae --vae random:0 --out ../$(WAN)
+
+GUIDANCE := export/drivewam_export/guidance
+
+target/vlm_pictures/index.json: $(VENV)/ready $(GUIDANCE)/pictures.py
+	mkdir -p target
+	cd export && ../$(VENV)/bin/python -m drivewam_export.guidance.pictures --out ../target/vlm_pictures
 
 python: setup
 	cd export && ../$(VENV)/bin/python -m pytest -q

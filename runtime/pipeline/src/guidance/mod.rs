@@ -1,0 +1,3 @@
+//! What the guidance's graphs are fed with: pictures.
+
+pub mod picture;
