@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 WAN := target/wan_vae
+# Qwen's own vocabulary lies outside of this folder; a test says so where it is absent.
+RANKS := $(wildcard ../shared/data/tokenizer/qwen.tiktoken)
+QWEN := $(if $(RANKS),target/qwen_tokenizer/tokenizer.json)
 # TensorRT-RTX, whose builder needs no GPU, and the lean runtime of TensorRT, which must be refused before it is called.
 TENSORRT := tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-lean-cu13-libs==11.4.0.106
 # What is off by default, and tested.
@@ -39,8 +42,9 @@ $(VENV)/ready: export/pyproject.toml
 	touch $@
 
 # The paper's codec class with random weights, which a test runs in the embedded engine; the small policy in half precision and two layers of the paper's
-# width, which TensorRT-RTX builds.
-fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml target/wide/manifest.yaml target/guided/manifest.yaml
+# width, which TensorRT-RTX builds; pictures and tokens as Python makes them of Qwen3-VL's.
+fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml target/wide/manifest.yaml target/guided/manifest.yaml \
+	target/vlm_pictures/index.json target/tiny_tokenizers/golden.json $(QWEN)
 
 EXPORT := $(VENV)/bin/python -m drivewam_export.onnx_graphs.export
 EXPORTER := $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/*/*.py)
@@ -61,6 +65,19 @@ target/guided/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml
 $(WAN)/manifest.yaml: $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/onnx_graphs/*.py)
 	mkdir -p target
 	cd export && ../$(VENV)/bin/python -m drivewam_export.wan_vae --vae random:0 --out ../$(WAN)
+
+GUIDANCE := export/drivewam_export/guidance
+
+target/vlm_pictures/index.json: $(VENV)/ready $(GUIDANCE)/pictures.py
+	mkdir -p target
+	cd export && ../$(VENV)/bin/python -m drivewam_export.guidance.pictures --out ../target/vlm_pictures
+
+target/tiny_tokenizers/golden.json: $(VENV)/ready $(GUIDANCE)/qwen_tokenizer.py export/drivewam_export/fixtures/tiny_tokenizers.py
+	mkdir -p target
+	cd export && ../$(VENV)/bin/python -m drivewam_export.fixtures.tiny_tokenizers ../target/tiny_tokenizers
+
+target/qwen_tokenizer/tokenizer.json: $(VENV)/ready $(GUIDANCE)/qwen_tokenizer.py $(RANKS)
+	cd export && ../$(VENV)/bin/python -m drivewam_export.guidance.qwen_tokenizer ../$(RANKS) --out ../$@
 
 python: setup
 	cd export && ../$(VENV)/bin/python -m pytest -q

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(unsafe_code, reason = "a counting allocator has to be a global allocator")]
 
+use drivewam::guidance::picture::Preprocessor;
 use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
 use drivewam::ingest::EgoState;
 use drivewam::telemetry::{Refusal, Voice};
@@ -144,7 +145,20 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
     }
 }
 
-/// The same on a GPU, with the driver and TensorRT of this repository in the place of the vendor's: what the ride itself does there, in this and that library's
+/// Breaks when a picture for the VLM is resized or cut into patches in memory that was not planned, whichever pass goes first.
+#[test]
+fn a_picture_for_the_vlm_allocates_nothing() {
+    let _alone = ALONE.lock();
+    for from in [(270, 480), (480, 270), (64, 128)] {
+        let mut made = Preprocessor::new(from, (64, 128), 16, 2, 2, [0.5; 3], [0.5; 3]).unwrap();
+        let (picture, mut patches) = (vec![9u8; from.0 * from.1 * 3], vec![0.0; made.shape().iter().product()]);
+        let before = OURS.load(Ordering::Relaxed);
+        made.run(&picture, &mut patches).unwrap();
+        assert_eq!(OURS.load(Ordering::Relaxed) - before, 0, "{from:?}");
+    }
+}
+
+/// The ride on a GPU, with the driver and TensorRT of this repository in the place of the vendor's: what the ride itself does there, in this and that library's
 /// calls. Breaks if an operation of the device, a pass or a copy allocates.
 #[cfg(feature = "tensorrt")]
 #[test]

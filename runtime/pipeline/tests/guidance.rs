@@ -1,7 +1,7 @@
 //! The language model in this runtime against `transformers`, token for token, in the folder that `make fixtures` writes: random weights, large enough for
 //! every part to matter.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam::guidance::text::TextEncoder;
 use drivewam::guidance::vlm::{Ended, Vlm};

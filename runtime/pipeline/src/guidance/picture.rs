@@ -1,8 +1,8 @@
 //! A picture of the vehicle as the rows that `vlm_vision` reads: what the checkpoint's image processor does, to the bit.
 //!
 //! The processor is `Qwen2VLImageProcessorPil` of `transformers` 5.24 on Pillow 13 (`export/drivewam_export/guidance/pictures.py` writes its results
-//! for the tests). With torchvision installed, `transformers` takes that instead; its resize has weights of 16 bits and is mostly one byte step
-//! away, in one byte of 200, and more only where Pillow 13 takes the rows first.
+//! for the tests). With torchvision installed, `transformers` takes that instead; its resize has weights of 16 bits and is mostly one step
+//! away, in less than one byte of 100, and more only where Pillow 13 takes the rows first.
 
 mod resample;
 
