@@ -1,5 +1,6 @@
 //! `drivewam bench`: chunks on demand, for a comparison that takes turns (`make bench`).
 
+mod guidance;
 mod selection;
 
 use crate::feed::{Camera, Feed};
@@ -10,6 +11,7 @@ use drivewam::telemetry::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_engine::{Folder, Trust};
 use drivewam_world::Options;
+use guidance::Talk;
 use selection::Selection;
 use serde_json::{Map, Value, json};
 use std::io::BufRead;
@@ -26,6 +28,12 @@ pub(crate) struct Args {
     /// Instead of chunks: the selection of a full memory by itself, with no engine.
     #[arg(long)]
     selection: bool,
+    /// Instead of chunks: answers of the folder's language model, of so many tokens each.
+    #[arg(long, value_name = "TOKENS", conflicts_with = "selection")]
+    guidance: Option<usize>,
+    /// With --guidance: tokens of text in the prompt, beside two pictures.
+    #[arg(long, default_value_t = 64)]
+    prompt: usize,
 }
 
 /// What a chunk took: all of it by the wall, and of that the stages, in nanoseconds; and its passes.
@@ -68,6 +76,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         });
     }
     let folder = Folder::open(named.config.engine.folder.as_ref(), &Trust::of(&named.config.vehicle)?, None)?;
+    if let Some(tokens) = args.guidance {
+        let mut talk = Talk::new(&named.config, &folder, args.prompt, tokens)?;
+        say!("{}", json!({"ready": true, "engines": talk.describe()}));
+        return answer(|count| {
+            let took: Vec<f64> = (0..count).map(|_| Ok(talk.answer()?.0)).collect::<Result<_>>()?;
+            Ok(json!({"chunk_ms": took, "said": talk.said()}))
+        });
+    }
     let model = named.config.model.clone();
     let camera = SourceCamera::of_model(&model);
     let mut ride = Plan::new(named.config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?;
