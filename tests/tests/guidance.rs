@@ -7,7 +7,7 @@ use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
 use drivewam::telemetry::{Refusal, Told, Voice};
 use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::Layer;
+use drivewam_core::config::{EngineKind, Layer};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::{Device, HostDevice};
 use drivewam_engine::{Binding, Engine, Folder, Io, Trust, load};
@@ -268,6 +268,10 @@ fn what_cannot_speak_is_refused_in_warm() {
     .unwrap();
     let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
     let camera = SourceCamera::of_model(&config.model);
+    let mut on_gpu = config.clone();
+    on_gpu.engine.kind = EngineKind::TensorrtRtx;
+    let error = Plan::new(on_gpu, folder.manifest(), camera, RideOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("guidance.mode") && error.contains("on the host"), "{error}");
     let error = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap_err().to_string();
     assert!(error.contains("no text encoder") || error.contains("no language model") || error.contains("text_encode"), "{error}");
 }

@@ -4,7 +4,7 @@
 use crate::camera::{Fit, SourceCamera};
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
-use crate::guidance::Guidance;
+use crate::guidance::{self, Guidance};
 use crate::memory::Memory;
 use crate::regions::Regions;
 use crate::ride::{Parts, Ride};
@@ -46,10 +46,11 @@ impl Plan {
     /// Plans a ride of `config` with the engines that `manifest` speaks of, behind `camera`.
     ///
     /// # Errors
-    /// `Manifest` when the engines were made for another model; `Input` for a camera that cannot be used; `Capacity`, naming the keys to raise,
+    /// `Manifest` when the engines were made for another model; `Config` for guidance beside engines on a GPU; `Input` for a camera that cannot be used; `Capacity`, naming the keys to raise,
     /// when the plan does not fit `target.arena_bytes`.
     pub fn new(config: Config, manifest: &Manifest, camera: SourceCamera, options: RideOptions) -> Result<Self> {
         manifest.check_model(&config.model)?;
+        guidance::check(&config)?;
         let fit = Fit::plan(&config.camera, &config.model, camera, config.ingest.max_image_pixels)?;
         let (regions, arena) = Regions::plan(&config, manifest, options.decoder)?;
         Ok(Self { config, options, regions, arena, fit })

@@ -19,10 +19,10 @@ pub mod vlm;
 use crate::camera::SourceCamera;
 use crate::telemetry::{Refusal, Told, Voice};
 use bev::Sample;
-use drivewam_core::Result;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, Guidance as Settings, GuidanceMode, Wait};
 use drivewam_core::dims::Command;
+use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_engine::{Engine, Folder};
 use post::{Answer, Post, Request, Speak};
 use speaker::{Reader, Speaker};
@@ -32,6 +32,20 @@ use std::time::Duration;
 pub(crate) const MOST_TEXT: usize = 2048;
 /// Samples of the past 4 s.
 pub(crate) const PATH: usize = 41;
+
+/// Proves that the configuration's guidance can be had.
+///
+/// # Errors
+/// `Config` beside engines on a GPU: the guidance's compute on the host.
+pub(crate) fn check(config: &Config) -> Result<()> {
+    if config.guidance.mode == GuidanceMode::Off || !config.engine.kind.on_gpu() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, "guidance computes on the host, and the policy's engines are for a GPU")
+        .at("guidance.mode")
+        .got(format!("{:?} with engine.kind {:?}", config.guidance.mode, config.engine.kind))
+        .wanted("off, or engine.kind rten or ort; Ride::speak_by takes any other speaker"))
+}
 
 /// Text for a chunk.
 #[derive(Debug)]
@@ -86,9 +100,9 @@ impl Guidance {
         quiet.engines.push((Graph::TextEncode, reader.describe()));
         if let Some(text) = &settings.text {
             let mut rows = vec![0.0; reader.most_tokens() * config.model.text.dim];
-            let tokens = reader.read(text, &mut rows)?.ok_or_else(|| {
-                drivewam_core::Error::new(drivewam_core::ErrorKind::Input, "more words than the text encoder reads").at("guidance.text")
-            })?;
+            let tokens = reader
+                .read(text, &mut rows)?
+                .ok_or_else(|| Error::new(ErrorKind::Input, "more words than the text encoder reads").at("guidance.text"))?;
             quiet.fixed = Some((rows, tokens));
         }
         if settings.mode == GuidanceMode::Fixed {
