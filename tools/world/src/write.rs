@@ -3,7 +3,7 @@
 //! One folder per seed, written aside and renamed when it is whole: a cancelled run leaves finished folders and nothing else.
 
 use crate::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Labels, Light, Options, TICK_S, WORLD_VERSION, World};
-use drivewam_core::dims::Intrinsics;
+use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -48,6 +48,8 @@ pub struct WriteOptions {
     pub format: FrameFormat,
     /// Whether to write the expert's plan beside each frame (`plans.f32`), as training wants it.
     pub plans: bool,
+    /// Whether to write captions beside each frame (`captions.jsonl`), as training of the guidance wants them.
+    pub captions: bool,
     /// Threads, each with worlds of its own.
     pub threads: usize,
 }
@@ -186,7 +188,7 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
         "stamp_ns,speed_mps,acceleration_mps2,curvature_1pm\n".to_owned(),
     );
     let (mut commands, mut labels) = ("stamp_ns,command\n".to_owned(), Labels::CSV_HEADER.to_owned());
-    let mut last_command = None;
+    let (mut last_command, mut captions) = (None, String::new());
     let every = u64::from(10 / options.camera_hz);
     let ticks = (options.seconds / TICK_S).round() as u64;
     let mut count = 0;
@@ -211,6 +213,9 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
                 for number in world.plan(PLAN_TICKS).iter().flat_map(|p| [p.x_m, p.y_m, p.yaw_rad]) {
                     file.write_all(&(number as f32).to_le_bytes()).map_err(|e| io(e, folder))?;
                 }
+            }
+            if options.captions {
+                captions.push_str(&captioned(&world, stamp));
             }
             match &mut raw {
                 Some(file) => {
@@ -262,12 +267,25 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
         ("ego.csv", ego),
         ("commands.csv", commands),
         ("labels.csv", labels),
+        ("captions.jsonl", captions),
         ("input.yaml", header),
     ] {
+        if text.is_empty() {
+            continue;
+        }
         let path = folder.join(name);
         fs::write(&path, text).map_err(|e| io(e, &path))?;
     }
     Ok(count)
+}
+
+/// Two lines: the caption under the command in force, and under none. Captions are letters, spaces, commas and full stops: nothing to escape.
+fn captioned(world: &World, stamp_ns: i64) -> String {
+    let line = |command: Command| {
+        let (word, text) = (command.as_str(), world.facts(command).caption());
+        format!("{{\"stamp_ns\": {stamp_ns}, \"command\": \"{word}\", \"caption\": \"{text}\"}}\n")
+    };
+    line(world.command()) + &line(Command::Unknown)
 }
 
 impl Labels {
