@@ -40,7 +40,7 @@ $(VENV)/ready: export/pyproject.toml
 
 # The paper's codec class with random weights, which a test runs in the embedded engine; the small policy in half precision and two layers of the paper's
 # width, which TensorRT-RTX builds.
-fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml target/wide/manifest.yaml
+fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml target/wide/manifest.yaml target/guided/manifest.yaml
 
 EXPORT := $(VENV)/bin/python -m drivewam_export.onnx_graphs.export
 EXPORTER := $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/*/*.py)
@@ -52,6 +52,11 @@ target/tiny-%/manifest.yaml: $(EXPORTER) engines/tiny/manifest.yaml
 target/wide/manifest.yaml: $(EXPORTER) configs/model/drivewam-5b.yaml
 	mkdir -p target
 	$(EXPORT) --config configs/model/drivewam-5b.yaml --layers 2 --graphs dit,context_text,context_ego --precision f16 --attention textbook --checkpoint random:0 --out target/wide
+
+# A policy with a language model and a text encoder, all with random weights, and what `transformers` says.
+target/guided/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml
+	mkdir -p target
+	$(VENV)/bin/python -m drivewam_export.guidance.fixture --out target/guided
 
 $(WAN)/manifest.yaml: $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/onnx_graphs/*.py)
 	mkdir -p target

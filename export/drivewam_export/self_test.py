@@ -12,13 +12,17 @@
 | `flow_time` | 0.75, 0.5 |
 | `rope` | row n, pair p of P: cos and sin of pi * u("rope", n * P + p), computed in f64, stored in f32 |
 | `mem_bias`, `text_bias` | 0 |
+| `pad_bias` | 0 for the first three quarters, -30000 for the rest: row i of T is padding where 4i >= 3T |
+| `is_image` | 1 where i mod 4 = 1, 0 else |
+| `ids` | floor((u + 1) / 2 * V), V the graph's vocabulary |
 | `self_scale` | 1 |
 | any other | u |
 
 Then each value is rounded to the type in which the tensor crosses the graph's border.
 
-**Shapes.** `dit` is asked in three: `video` (N = Nv), `action` (N = Na), `packed` (N = Nv + Na), each with S = 8 memory slots. Any other graph has
-one, `only`.
+**Shapes.** `dit` is asked in three: `video` (N = Nv), `action` (N = Na), `packed` (N = Nv + Na), each with S = 8 memory slots; `vlm_decoder` in two, `one`
+(N = 1) and `rows` (N = 16), with as many slots. Any other graph has one, `only`. Inputs of `vlm_decoder` are such that a pass of more rows begins with the
+rows of one of fewer, and earlier rows do not see later ones: keys and values of `rows` are held against the first rows of any pass.
 
 **Answer**, from the f32 model in PyTorch, whatever the precision of the folder. Of an output with n elements m = min(64, n) are kept: sample j is the
 element at row-major index floor(j * n / m). All f32:
@@ -36,12 +40,14 @@ import torch
 
 from .config import ModelConfig
 from .folder import ExportError
+from .model.transformer import MASKED
 from .onnx_graphs.graphs import Graph
 from .onnx_graphs.precision import Precision
 
 FILE = "self_test.safetensors"
 SAMPLES = 64
 SLOTS = 8
+ROWS = 16
 FLOW_TIMES = (0.75, 0.5)
 
 
@@ -63,8 +69,14 @@ def uniform(name: str, count: int) -> np.ndarray:
     return (x >> np.uint32(8)).astype(np.float32) * np.float32(2**-23) - np.float32(1)
 
 
-def value(name: str, shape: list[int], video_rows: int) -> torch.Tensor:
-    """The input `name`, f32, before it is rounded."""
+def value(name: str, shape: list[int], video_rows: int, vocabulary: int = 0) -> torch.Tensor:
+    """The input `name`, f32, before it is rounded. `vocabulary`: of a graph that reads `ids`."""
+    if name == "ids":
+        return torch.from_numpy(np.floor((uniform(name, shape[0]).astype(np.float64) + 1) / 2 * vocabulary).astype(np.float32))
+    if name == "is_image":
+        return (torch.arange(shape[0]) % 4 == 1).float()
+    if name == "pad_bias":
+        return (4 * torch.arange(shape[0]) >= 3 * shape[0]).float() * MASKED
     if name == "is_action":
         return (torch.arange(shape[0]) >= video_rows).float()
     if name == "flow_time":
@@ -79,19 +91,24 @@ def value(name: str, shape: list[int], video_rows: int) -> torch.Tensor:
     return torch.from_numpy(uniform(name, int(np.prod(shape))).reshape(shape))
 
 
-def inputs(graph: Graph, config: ModelConfig, precision: Precision) -> dict[str, dict[str, torch.Tensor]]:
-    """By shape, the inputs of `graph` in f32, rounded as a folder of `precision` wants them."""
+def inputs(graph: Graph, config: ModelConfig | None, precision: Precision, vocabulary: int = 0) -> dict[str, dict[str, torch.Tensor]]:
+    """By shape, the inputs of `graph` in f32, rounded as a folder of `precision` wants them. `config`: of a policy's graph; `vocabulary`: as in `value`."""
     bad = [name for name, example in graph.inputs.items() if not example.is_floating_point()]
     if bad:
         raise ExportError(f"{graph.name}: the self-test has no rule for whole numbers, got {', '.join(bad)}")
-    passes = {"video": (config.nv, 0), "action": (0, config.na), "packed": (config.nv, config.na)} if graph.dynamic else {"only": (0, 0)}
+    if graph.name == "vlm_decoder":
+        passes = {"one": (1, 0), "rows": (ROWS, 0)}
+    elif graph.dynamic:
+        passes = {"video": (config.nv, 0), "action": (0, config.na), "packed": (config.nv, config.na)}
+    else:
+        passes = {"only": (0, 0)}
     out = {}
     for case, (video, action) in passes.items():
         letters, out[case] = {"N": video + action, "S": SLOTS}, {}
         for name, example in graph.inputs.items():
             axes = graph.dynamic.get(name, {})
             shape = [letters[axes[i]] if i in axes else length for i, length in enumerate(example.shape)]
-            out[case][name] = value(name, shape, video).to(precision.border(name).torch).float()
+            out[case][name] = value(name, shape, video, vocabulary).to(precision.border(name).torch).float()
     return out
 
 

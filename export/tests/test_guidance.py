@@ -15,8 +15,8 @@ from drivewam_export.folder import ExportError
 from drivewam_export.guidance import decoder as decoders
 from drivewam_export.guidance.export import export
 from drivewam_export.guidance.generate import Guide, Memory, expand, patch_rows, positions, rope_table
+from drivewam_export.guidance.random_models import END, IMAGE, START, encoder, vlm
 from drivewam_export.model.transformer import MASKED
-from guidance_tiny import END, IMAGE, START, encoder, vlm
 
 SIZES = [(16, 24), (32, 16)]  # height, width in pixels
 SEEN = [[], SIZES[:1], SIZES[1:], SIZES, [SIZES[1], SIZES[1]], SIZES[::-1]]  # images of a prompt
@@ -97,7 +97,7 @@ def test_prefill_in_one_pass_equals_token_by_token_and_slots_in_any_order(made):
     """Breaks when rows of a pass see later rows, when a masked slot is read, or when the order of slots matters."""
     _, guide, _ = made[1]
     rows, _ = guide.rows(*prompt(1, SIZES))
-    count = len(rows["tokens"])
+    count = len(rows["ids"])
     order = np.random.default_rng(0).permutation(count + 5)
     one = Memory(guide.facts, count)
     logits = guide.prefill(rows, one)
@@ -120,8 +120,8 @@ def test_rows_that_are_no_image_rows_read_no_image(made):
     dirty = {name: value.copy() for name, value in rows.items()}
     for name in ("image", "deepstack.0", "deepstack.1"):
         dirty[name][rows["is_image"] == 0] = 7.0
-    clean = guide.prefill(rows, Memory(guide.facts, len(rows["tokens"])))
-    assert (guide.prefill(dirty, Memory(guide.facts, len(rows["tokens"]))) == clean).all()
+    clean = guide.prefill(rows, Memory(guide.facts, len(rows["ids"])))
+    assert (guide.prefill(dirty, Memory(guide.facts, len(rows["ids"]))) == clean).all()
 
 
 def test_positions_and_rope_are_the_model_s(made):
@@ -207,7 +207,7 @@ def test_the_tests_notice_a_broken_part(made, tmp_path, monkeypatch):
     model, guide, _ = made[0]
     ids, images = prompt(0, SIZES)
     _, logits = wanted(model, ids, images, 1)
-    differs = lambda rows, guide=guide: closeness(torch.from_numpy(guide.prefill(rows, Memory(guide.facts, len(rows["tokens"])))), logits[0])
+    differs = lambda rows, guide=guide: closeness(torch.from_numpy(guide.prefill(rows, Memory(guide.facts, len(rows["ids"])))), logits[0])
     rows, _ = guide.rows(ids, images)
     places, _ = positions(ids, IMAGE, [(height // 8, width // 8) for _, height, width in images])
     assert differs(rows) < 1e-4
@@ -243,7 +243,7 @@ def test_text_encode_equals_the_encoder(tmp_path, rows, seed):
         tokens = torch.randint(1, 80, (rows,), generator=g) * real
         with torch.no_grad():
             expected = model(input_ids=tokens[None], attention_mask=real[None].long()).last_hidden_state[0]
-        (got,) = session.run(["text"], {"tokens": tokens.numpy(), "bias": torch.where(real, 0.0, MASKED).numpy()})
+        (got,) = session.run(["text"], {"ids": tokens.float().numpy(), "pad_bias": torch.where(real, 0.0, MASKED).numpy()})
         worst = max(worst, closeness(torch.from_numpy(got), expected))
     print(f"text: {worst:.1e}")
     assert worst < 1e-5

@@ -1,6 +1,7 @@
 //! A ride through a drawn world, the same for whoever compares two rides.
 
 use drivewam::ingest::EgoState;
+use drivewam::telemetry::Told;
 use drivewam::{Progress, Ride};
 use drivewam_core::Result;
 use drivewam_core::dims::Command;
@@ -15,6 +16,8 @@ const TICK_NS: i64 = 100_000_000;
 pub struct Driven {
     /// x m, y m, yaw rad of every pose of every trajectory, in the frame of its own chunk.
     pub poses: Vec<[f64; 3]>,
+    /// What each chunk was told.
+    pub told: Vec<Told>,
     /// Passes of the last chunk.
     pub passes: u32,
     /// What each step took that ended a chunk, seconds.
@@ -57,6 +60,7 @@ pub fn drive(ride: &mut Ride, chunks: usize) -> Result<Driven> {
             let since = Instant::now();
             if let Progress::Outcome(outcome) = ride.step(stamp)? {
                 driven.seconds.push(since.elapsed().as_secs_f64());
+                driven.told.push(outcome.guidance.clone());
                 driven.passes = outcome.stages.passes();
                 driven.poses.extend(outcome.trajectory.points().iter().map(|p| [p.x_m, p.y_m, p.yaw_rad]));
             }

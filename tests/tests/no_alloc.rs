@@ -6,7 +6,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(unsafe_code, reason = "a counting allocator has to be a global allocator")]
 
+use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
 use drivewam::ingest::EgoState;
+use drivewam::telemetry::{Refusal, Voice};
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
@@ -93,15 +95,34 @@ fn drive(ride: &mut Ride, picture: &mut [u8], from_ms: i64, chunks: i64) -> u64 
     outcomes
 }
 
+/// Says two sentences at once, and now and then nothing.
+struct Talker;
+
+impl Speak for Talker {
+    fn speak(&mut self, request: &Request, answer: &mut Answer) -> Result<(), Unsaid> {
+        if request.number.is_multiple_of(5) {
+            return Err(Unsaid::Refused(Refusal::Endless));
+        }
+        answer.text.push_str("The road is free. Keep on.");
+        answer.tokens = 3;
+        answer.rows[..192].fill(request.number as f32 * 0.01 + f32::from(request.frame[0]) * 0.001);
+        Ok(())
+    }
+}
+
 #[test]
 fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
     let _alone = ALONE.lock();
-    for set in [
-        "{memory: {policy: selective}}",
-        "{memory: {policy: fifo}, flow: {solver: unipc, action: {start: {mean: 2}}}}",
-        "{memory: {policy: selective, scoring: {heads: per_head, keys: pre_rope, normalise: softmax, max_pool: 7}}}",
+    for (set, speaks) in [
+        ("{memory: {policy: selective}}", false),
+        ("{memory: {policy: selective}, guidance: {wait_ms: 5, max_age_ms: 3000}}", true),
+        ("{memory: {policy: fifo}, flow: {solver: unipc, action: {start: {mean: 2}}}}", false),
+        ("{memory: {policy: selective, scoring: {heads: per_head, keys: pre_rope, normalise: softmax, max_pool: 7}}}", false),
     ] {
         let mut ride = ride(set);
+        if speaks {
+            ride.speak_by(Box::new(Talker)).unwrap();
+        }
         let mut picture = vec![0u8; 64 * 112 * 3];
         // Four chunks fill the memory: from the fifth on it forgets, which is what the count has to cover. The library settles its pools here too.
         drive(&mut ride, &mut picture, 0, 6);
@@ -112,6 +133,8 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
         let faults = minor_faults() - faults;
         println!("{set}: {outcomes} chunks, allocations of ours {ours}, of the engine library {theirs}, minor page faults {faults}");
         assert_eq!(outcomes, 20);
+        let told = &ride.outcome().unwrap().guidance;
+        assert_eq!((told.refusals > 2, told.voice == Voice::Vlm || told.refused.is_some()), (speaks, speaks), "{told:?}");
         assert!(theirs > 0, "the engine library is known to allocate in its calls: the count does not see it");
         assert!(faults < 1000, "{faults} minor page faults in 20 chunks: memory is touched for the first time in the ride");
         let table = ride.device().kv_table(0).unwrap();

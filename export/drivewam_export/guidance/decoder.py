@@ -59,13 +59,13 @@ class Decoder(nn.Module):
         out = out.reshape(heads, group, -1, width).permute(2, 0, 1, 3).reshape(-1, heads * group * width)
         return attention.o_proj(out), k, v
 
-    def forward(self, tokens, image, is_image, *rest):
-        """`tokens` [N] i64; `image` [N, D] and `is_image` [N]: the rows that are image embeddings; then `deepstack.i` [N, D], `rope` [N, Dh/2, 2],
+    def forward(self, ids, image, is_image, *rest):
+        """`ids` [N], whole numbers in f32; `image` [N, D] and `is_image` [N]: the rows that are image embeddings; then `deepstack.i` [N, D], `rope` [N, Dh/2, 2],
         `mem_bias` [S], and per layer `mem_k.l`, `mem_v.l` [Hkv, S, Dh]. Rows of `image` and `deepstack` whose `is_image` is 0 count for nothing.
         Returns logits [V] of the last row, and per layer the new keys (after norm and rope) and values [Hkv, N, Dh]."""
         deepstack, (rope, mem_bias, *mem) = rest[: self.levels], rest[self.levels :]
         language, blend = self.model.model.language_model, is_image[:, None]
-        x = language.embed_tokens(tokens) * (1 - blend) + image * blend
+        x = language.embed_tokens(ids.to(torch.int64)) * (1 - blend) + image * blend
         bias = torch.cat([mem_bias[None, :].expand(x.shape[0], -1), causal_bias(x)], -1).repeat(self.group, 1)
         outputs = []
         for index, layer in enumerate(language.layers):
@@ -84,7 +84,7 @@ def decoder_inputs(model: nn.Module, rows: int, slots: int, seed: int = 0) -> di
     rand = lambda *shape: torch.randn(*shape, generator=generator)
     angles = rand(rows, c.head_dim // 2) * 6
     index = torch.arange(rows)
-    out = {"tokens": index % c.vocab_size, "image": rand(rows, c.hidden_size), "is_image": (index < rows // 2).float()}
+    out = {"ids": (index % c.vocab_size).float(), "image": rand(rows, c.hidden_size), "is_image": (index < rows // 2).float()}
     out |= {f"deepstack.{i}": rand(rows, c.hidden_size) for i in range(len(model.config.vision_config.deepstack_visual_indexes))}
     out |= {"rope": torch.stack([angles.cos(), angles.sin()], -1), "mem_bias": torch.where(torch.arange(slots) % 4 == 3, MASKED, 0.0)}
     return out | {name: rand(c.num_key_value_heads, slots, c.head_dim) for name in layered(["mem_k", "mem_v"], c.num_hidden_layers)}

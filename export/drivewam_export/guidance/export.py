@@ -2,12 +2,14 @@
 
 Exports `vlm_vision`, `vlm_decoder` and `text_encode` to a folder written aside and renamed, checks each in ONNX Runtime against PyTorch, and writes
 `guidance.yaml` last: what a runtime has to know of the checkpoint, and the graphs' inputs and outputs. Weights stand in one safetensors file per
-graph under the checkpoint's own names; tied weights stand once. All f32.
+graph under the checkpoint's own names; tied weights stand once. All f32. `guidance.join` puts such a folder into a policy's.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Sequence
@@ -28,7 +30,6 @@ from .decoder import decoder_graph
 from .text import text_graph
 from .vision import vision_graph
 
-DTYPES = {torch.float32: "f32", torch.int64: "i64"}
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")  # whose frequencies do not change with the length
 
 
@@ -93,7 +94,7 @@ def entry(graph: Graph, model: onnx.ModelProto) -> dict:
 
     def border(name: str, tensor: torch.Tensor) -> dict:
         axes = graph.dynamic.get(name, {})
-        return {"name": name, "dtype": DTYPES[tensor.dtype], "shape": [axes.get(i, length) for i, length in enumerate(tensor.shape)]}
+        return {"name": name, "dtype": "f32", "shape": [axes.get(i, length) for i, length in enumerate(tensor.shape)]}
 
     values = reference(graph, graph.inputs)
     return {
@@ -103,24 +104,54 @@ def entry(graph: Graph, model: onnx.ModelProto) -> dict:
     }
 
 
-def facts(model: Qwen3VLForConditionalGeneration, sizes: dict[str, tuple[int, int]]) -> dict:
-    """What a runtime has to know of the language model. `inverse_frequencies` are the checkpoint's own f32 numbers, so that nobody repeats their
-    arithmetic; `sizes`: the graph of images by [height, width] in pixels."""
+def facts(model: Qwen3VLForConditionalGeneration, size: tuple[int, int], end_tokens: Sequence[int], pixels: dict) -> dict:
+    """What a runtime has to know of the language model (core/guidance.rs). `inverse_frequencies` are the checkpoint's own f32 numbers, so that nobody
+    repeats their arithmetic; `size`: height and width of a picture; `pixels`: `mean` and `std` of the checkpoint's processor."""
     c, v = model.config.text_config, model.config.vision_config
     rotary = model.model.language_model.rotary_emb
     if rotary.rope_type not in STATIC_ROPE:
         raise ExportError(f"rope type {rotary.rope_type!r}: its frequencies change with the length; wanted one of {', '.join(STATIC_ROPE)}")
     return {
         "layers": c.num_hidden_layers, "kv_heads": c.num_key_value_heads, "head_dim": c.head_dim, "width": c.hidden_size, "vocabulary": c.vocab_size,
+        "deepstack": len(v.deepstack_visual_indexes),
+        "image": {
+            "height": size[0], "width": size[1], "patch": v.patch_size, "temporal_patch": v.temporal_patch_size, "merge": v.spatial_merge_size, **pixels,
+        },
         "image_token": model.config.image_token_id, "vision_start_token": model.config.vision_start_token_id,
-        "vision_end_token": model.config.vision_end_token_id, "patch": v.patch_size, "temporal_patch": v.temporal_patch_size,
-        "merge": v.spatial_merge_size, "deepstack": len(v.deepstack_visual_indexes), "images": {name: list(size) for name, size in sizes.items()},
+        "vision_end_token": model.config.vision_end_token_id, "end_tokens": list(end_tokens),
         "rope": {"sections": list(rotary.mrope_section), "inverse_frequencies": rotary.inv_freq.tolist(), "scale": float(rotary.attention_scaling)},
     }
 
 
+def end_tokens(model: Qwen3VLForConditionalGeneration) -> list[int]:
+    """Tokens that end an answer, as the checkpoint's generation config has them."""
+    ends = model.generation_config.eos_token_id
+    return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+
+
+def pixels(checkpoint: Path) -> dict:
+    """`mean` and `std` of the checkpoint's image processor; those of Qwen3-VL where the folder says nothing."""
+    path = checkpoint / "preprocessor_config.json"
+    record = json.loads(path.read_text()) if path.exists() else {}
+    return {"mean": record.get("image_mean", [0.5] * 3), "std": record.get("image_std", [0.5] * 3)}
+
+
+def vocabulary(graph: Graph) -> int:
+    """Of a graph that reads `ids`."""
+    config = graph.module.model.config
+    return config.vocab_size if graph.name == "text_encode" else config.text_config.vocab_size
+
+
+def in_own_memory(model: torch.nn.Module) -> torch.nn.Module:
+    """`model` in f32, its weights copied out of the file's mapping: products are rounded by where their operands lie."""
+    model = model.eval().float()
+    for weight in model.parameters():
+        weight.data = weight.data.clone()
+    return model
+
+
 def write_graphs(graphs: list[Graph], out: Path) -> dict[str, dict]:
-    """Writes the graphs and their weight files, verified. Returns their entries."""
+    """Writes the graphs, their weight files and what they must put out. Returns their entries."""
     for graph in graphs:
         graph.module.eval()  # the tracer puts back the mode of the whole, and dropout with it
     traced = {graph.name: trace(graph, out / f"{graph.name}.onnx") for graph in graphs}
@@ -128,34 +159,43 @@ def write_graphs(graphs: list[Graph], out: Path) -> dict[str, dict]:
         read_in_place(model)
     for file in dict.fromkeys(graph.weights for graph in graphs):
         write_file(out, [graph for graph in graphs if graph.weights == file], traced)
-    entries = {}
+    entries, answers = {}, {}
     for graph in graphs:
         path = out / f"{graph.name}.onnx"
         traced[graph.name].producer_name, traced[graph.name].producer_version = "drivewam-export", ""
         path.write_bytes(traced[graph.name].SerializeToString(deterministic=True))
         print(f"{graph.name}: ONNX Runtime equals PyTorch to {verify(graph, path):.1e}", file=sys.stderr, flush=True)
         entries[graph.name] = entry(graph, traced[graph.name])
+        for case, inputs in self_test.inputs(graph, None, F32, vocabulary(graph)).items():
+            answers |= self_test.answer(graph.name, case, reference(graph, inputs))
+    weights.write(out / self_test.FILE, answers)
     return entries
 
 
 def export(
     vlm: Qwen3VLForConditionalGeneration | None, encoder: UMT5EncoderModel | None, out: Path, images: Sequence[tuple[int, int]] = (), rows: int = 128,
+    tokenizers: dict[str, Path] = {}, pixels: dict = {"mean": [0.5] * 3, "std": [0.5] * 3},
 ) -> None:
-    """`images`: sizes (height, width) in pixels; one graph `vlm_vision`, or `vlm_vision.HxW` each where there are several. `rows`: T of the text."""
+    """`images`: sizes (height, width) in pixels; one graph `vlm_vision`, or `vlm_vision.HxW` each where there are several. `rows`: T of the text.
+    `tokenizers`: the `tokenizer.json` of "vlm" and of "text"."""
     torch.set_num_threads(1)
     graphs, sizes = [], {}
     if vlm is not None:
-        vlm = vlm.eval().float()
+        vlm = in_own_memory(vlm)
         sizes = {"vlm_vision" if len(images) == 1 else f"vlm_vision.{height}x{width}": (height, width) for height, width in images}
         graphs += [vision_graph(vlm, height, width, name) for name, (height, width) in sizes.items()] + [decoder_graph(vlm)]
     if encoder is not None:
-        graphs.append(text_graph(encoder.eval().float(), rows))
+        graphs.append(text_graph(in_own_memory(encoder), rows))
     with written_aside(out) as aside:
-        record = {"graphs": write_graphs(graphs, aside)}
+        record = {"graphs": write_graphs(graphs, aside), "images": {name: list(size) for name, size in sizes.items()}}
         if vlm is not None:
-            record["vlm"] = facts(vlm, sizes)
+            record["vlm"] = facts(vlm, images[0], end_tokens(vlm), pixels)
         if encoder is not None:
-            record["text"] = {"rows": rows, "width": encoder.config.d_model, "pad_token": encoder.config.pad_token_id}
+            c = encoder.config
+            record["text"] = {"vocabulary": c.vocab_size, "pad_token": c.pad_token_id, "end_token": c.eos_token_id}
+        for name, path in tokenizers.items():
+            record[name]["tokenizer"] = f"{name}_tokenizer.json"
+            shutil.copyfile(path, aside / record[name]["tokenizer"])
         record["files"] = vouch(aside)
         (aside / "guidance.yaml").write_text(yaml.safe_dump(record, sort_keys=False, width=160, default_flow_style=None))
 
@@ -177,7 +217,9 @@ def main() -> None:
     try:
         vlm = Qwen3VLForConditionalGeneration.from_pretrained(args.vlm, dtype=torch.float32) if args.vlm else None
         encoder = UMT5EncoderModel.from_pretrained(args.text, dtype=torch.float32) if args.text else None
-        export(vlm, encoder, args.out, args.image, args.rows)
+        folders = {name: folder for name, folder in (("vlm", args.vlm), ("text", args.text)) if folder}
+        found = {name: folder / "tokenizer.json" for name, folder in folders.items() if (folder / "tokenizer.json").exists()}
+        export(vlm, encoder, args.out, args.image, args.rows, found, pixels(args.vlm) if args.vlm else {})
     except ExportError as error:
         sys.exit(f"export: {error}")
 

@@ -107,7 +107,7 @@ class Guide:
 
     def __init__(self, folder: Path):
         record = yaml.safe_load((folder / "guidance.yaml").read_text())
-        self.facts, self.graphs = record["vlm"], record["graphs"]
+        self.facts, self.graphs, self.images = record["vlm"], record["graphs"], record["images"]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.sessions = {
@@ -120,10 +120,10 @@ class Guide:
 
     def see(self, patches: np.ndarray, height: int, width: int) -> tuple[list[np.ndarray], tuple[int, int]]:
         """`patches` of an image of `height` x `width` pixels to its embedding and deepstack rows, each [P/merge^2, D], and their grid."""
-        known = {tuple(size): name for name, size in self.facts["images"].items()}
+        known = {tuple(size): name for name, size in self.images.items()}
         if (height, width) not in known:
             raise ValueError(f"image of {height} x {width} pixels: wanted one of {sorted(known)}")
-        step = self.facts["patch"] * self.facts["merge"]
+        step = self.facts["image"]["patch"] * self.facts["image"]["merge"]
         return self.run(known[height, width], {"patches": patches}), (height // step, width // step)
 
     def rows(self, ids: list[int], images: list[tuple[np.ndarray, int, int]]) -> tuple[dict[str, np.ndarray], int]:
@@ -133,7 +133,7 @@ class Guide:
         seen = [self.see(*image) for image in images]
         tokens = np.array(expand(ids, token, [len(parts[0]) for parts, _ in seen]), np.int64)
         places, behind = positions(ids, token, [grid for _, grid in seen])
-        out = {"tokens": tokens, "is_image": (tokens == token).astype(np.float32), "rope": rope_table(places, self.facts["rope"])}
+        out = {"ids": tokens.astype(np.float32), "is_image": (tokens == token).astype(np.float32), "rope": rope_table(places, self.facts["rope"])}
         for i, name in enumerate(["image", *(f"deepstack.{level}" for level in range(self.facts["deepstack"]))]):
             out[name] = np.zeros((len(tokens), self.facts["width"]), np.float32)
             if seen:
@@ -143,7 +143,7 @@ class Guide:
     def decoded(self, token: int, place: int) -> dict[str, np.ndarray]:
         """The decoder's inputs for one row of text at position `place`."""
         nothing = np.zeros((1, self.facts["width"]), np.float32)
-        out = {"tokens": np.array([token], np.int64), "is_image": np.zeros(1, np.float32), "image": nothing}
+        out = {"ids": np.array([token], np.float32), "is_image": np.zeros(1, np.float32), "image": nothing}
         out["rope"] = rope_table(np.full((1, 3), place), self.facts["rope"])
         return out | {f"deepstack.{level}": nothing for level in range(self.facts["deepstack"])}
 
@@ -155,7 +155,7 @@ class Guide:
 
     def prefill(self, rows: dict[str, np.ndarray], memory: Memory, at_once: int | None = None) -> np.ndarray:
         """Passes of at most `at_once` rows, one pass without it. Returns logits [V] of the last row."""
-        count = len(rows["tokens"])
+        count = len(rows["ids"])
         at_once = at_once or count
         for start in range(0, count, at_once):
             logits = self.step({name: value[start : start + at_once] for name, value in rows.items()}, memory)
@@ -167,7 +167,7 @@ class Guide:
     ) -> Answer:
         """Greedy: at most `cap` tokens, or until one of `end`. Of equal logits the lowest token wins."""
         rows, place = self.rows(ids, images)
-        memory, answer = memory or Memory(self.facts, len(rows["tokens"]) + cap), Answer()
+        memory, answer = memory or Memory(self.facts, len(rows["ids"]) + cap), Answer()
         logits = self.prefill(rows, memory, at_once)
         while True:
             answer.tokens.append(int(logits.argmax()))

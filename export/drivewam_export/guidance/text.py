@@ -30,19 +30,19 @@ class TextEncode(nn.Module):
         heads, row = attention.n_heads, attention.relative_attention_bias.weight[self.buckets].transpose(0, 1)
         return row[:, None].expand(heads, t, 2 * t).reshape(heads, -1)[:, : t * (2 * t - 1)].reshape(heads, t, 2 * t - 1)[..., :t]
 
-    def forward(self, tokens, bias):
-        """`tokens` [T] i64; `bias` [T] f32, 0 or MASKED (padding). Returns [T, Dt]; rows of padding hold numbers that nobody should read."""
-        x = self.model.shared(tokens)
+    def forward(self, ids, pad_bias):
+        """`ids` [T], whole numbers in f32; `pad_bias` [T], 0 or MASKED (padding). Returns [T, Dt]; rows of padding hold numbers that nobody should read."""
+        x = self.model.shared(ids.to(torch.int64))
         for block in self.model.encoder.block:
             attention, rows = block.layer[0].SelfAttention, block.layer[0].layer_norm(x)
             heads, width = attention.n_heads, attention.key_value_proj_dim
             q, k, v = (project(rows).reshape(-1, heads, width).transpose(0, 1) for project in (attention.q, attention.k, attention.v))
-            scores = q @ k.transpose(-1, -2) + (self.position_bias(attention) + bias)  # T5 does not scale
+            scores = q @ k.transpose(-1, -2) + (self.position_bias(attention) + pad_bias)  # T5 does not scale
             x = x + attention.o((scores.softmax(-1) @ v).transpose(0, 1).reshape(-1, heads * width))
             x = block.layer[1](x)
         return self.model.encoder.final_layer_norm(x)
 
 
 def text_graph(model: nn.Module, rows: int) -> Graph:
-    inputs = {"tokens": torch.arange(rows) % model.config.vocab_size, "bias": torch.zeros(rows)}
+    inputs = {"ids": (torch.arange(rows) % model.config.vocab_size).float(), "pad_bias": torch.zeros(rows)}
     return Graph("text_encode", TextEncode(model, rows), "model.", FILE, inputs, ["text"])

@@ -156,7 +156,7 @@ def vouch(folder: Path) -> dict:
     """The manifest's `files:` section: role, hash and length of every file of the folder."""
     entries = {}
     for path in sorted(folder.iterdir()):
-        role = "graph" if path.suffix == ".onnx" else ROLES.get(path.name, "weights")
+        role = "graph" if path.suffix == ".onnx" else "tokenizer" if path.suffix == ".json" else ROLES.get(path.name, "weights")
         entries[path.name] = {"role": role, "sha256": sha256(path), "bytes": path.stat().st_size}
     return entries
 

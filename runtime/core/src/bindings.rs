@@ -5,6 +5,7 @@
 
 use crate::dims::{Model, SelfScale};
 use crate::dtype::DType;
+use crate::guidance::Guidance;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -32,6 +33,21 @@ pub const LATENT: &str = "latent";
 pub const TEXT: &str = "text";
 /// Ego state in physical units, one number per feature.
 pub const EGO: &str = "ego";
+
+/// Tokens by their number in the vocabulary, `[N]` or `[T]`: whole numbers in f32, which the graph casts.
+pub const IDS: &str = "ids";
+/// 1 for a row of an image, 0 for one of text, `[N]`.
+pub const IS_IMAGE: &str = "is_image";
+/// Rows of a picture, `[P/merge², D]`; of a prompt, `[N, D]`.
+pub const IMAGE: &str = "image";
+/// What is added to those rows at a level of the decoder.
+pub const DEEPSTACK: &str = "deepstack";
+/// Patches of a picture, normalised, `[P, 3·tp·ps·ps]`.
+pub const PATCHES: &str = "patches";
+/// Of the next token, `[V]`.
+pub const LOGITS: &str = "logits";
+/// 0 for a row of text, [`MASKED`] for one of padding, `[T]`.
+pub const PAD_BIAS: &str = "pad_bias";
 
 /// The additive bias of a key that must not be seen. Finite in half precision.
 pub const MASKED: f32 = -30000.0;
@@ -82,11 +98,11 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    fn f32(name: impl Into<String>, shape: &[Axis]) -> Self {
+    pub(crate) fn f32(name: impl Into<String>, shape: &[Axis]) -> Self {
         Self::of(name, DType::F32, shape)
     }
 
-    fn of(name: impl Into<String>, dtype: DType, shape: &[Axis]) -> Self {
+    pub(crate) fn of(name: impl Into<String>, dtype: DType, shape: &[Axis]) -> Self {
         Self { name: name.into(), dtype, shape: shape.to_vec() }
     }
 
@@ -114,7 +130,7 @@ impl fmt::Display for TensorSpec {
 }
 
 /// What goes into a graph and what comes out of it, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Signature {
     /// Inputs.
     pub inputs: Vec<TensorSpec>,
@@ -138,11 +154,29 @@ pub enum Graph {
     ContextEgo,
     /// One pass of the denoising transformer.
     Dit,
+    /// A picture to rows that the language model reads.
+    VlmVision,
+    /// The language model: N rows of a prompt, or one of an answer.
+    VlmDecoder,
+    /// The guidance text to rows that `context_text` reads.
+    TextEncode,
 }
 
 impl Graph {
     /// All graphs, in the order in which they first run.
-    pub const ALL: [Self; 6] = [Self::VaeEncodeFirst, Self::VaeEncode, Self::ContextText, Self::ContextEgo, Self::Dit, Self::VaeDecode];
+    pub const ALL: [Self; 9] = [
+        Self::VaeEncodeFirst,
+        Self::VaeEncode,
+        Self::VlmVision,
+        Self::VlmDecoder,
+        Self::TextEncode,
+        Self::ContextText,
+        Self::ContextEgo,
+        Self::Dit,
+        Self::VaeDecode,
+    ];
+    /// Those that every policy has.
+    pub const POLICY: [Self; 6] = [Self::VaeEncodeFirst, Self::VaeEncode, Self::ContextText, Self::ContextEgo, Self::Dit, Self::VaeDecode];
 
     /// The name in the manifest.
     pub fn as_str(self) -> &'static str {
@@ -153,6 +187,9 @@ impl Graph {
             Self::ContextText => "context_text",
             Self::ContextEgo => "context_ego",
             Self::Dit => "dit",
+            Self::VlmVision => "vlm_vision",
+            Self::VlmDecoder => "vlm_decoder",
+            Self::TextEncode => "text_encode",
         }
     }
 
@@ -160,8 +197,8 @@ impl Graph {
     ///
     /// `caches` are the shapes of the codec's causal cache: how many there are and how large is the codec's own affair, so they come from
     /// the manifest; graphs without a codec ignore them. `cached` is the type of keys, values and queries, of the memory and of the context; all
-    /// else crosses a border in f32.
-    pub fn signature(self, model: &Model, caches: &[Vec<usize>], cached: DType) -> Signature {
+    /// else crosses a border in f32. `guidance` are the facts of the graphs that speak; without them these have no tensors, and no engine.
+    pub fn signature(self, model: &Model, guidance: Option<&Guidance>, caches: &[Vec<usize>], cached: DType) -> Signature {
         use Axis::{Dynamic, Fixed};
         let (n, s) = (Dynamic(Letter::N), Dynamic(Letter::S));
         let (h, d) = (Fixed(model.heads), Fixed(model.head_dim));
@@ -197,6 +234,9 @@ impl Graph {
                 inputs: vec![TensorSpec::f32(EGO, &[Fixed(model.ego.features.len())])],
                 outputs: per_layer(["ego_k", "ego_v"], e).collect(),
             },
+            Self::VlmVision => guidance.map(Guidance::vision).unwrap_or_default(),
+            Self::VlmDecoder => guidance.map(|guidance| guidance.decoder(cached)).unwrap_or_default(),
+            Self::TextEncode => Guidance::encoder(model),
             Self::Dit => {
                 let mut inputs = vec![
                     TensorSpec::f32(TOKENS, &[n, w]),

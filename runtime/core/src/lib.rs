@@ -13,6 +13,7 @@ pub mod dims;
 pub mod dtype;
 pub mod error;
 pub mod flow;
+pub mod guidance;
 pub mod manifest;
 pub mod noise;
 pub mod pose;

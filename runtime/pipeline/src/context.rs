@@ -1,5 +1,6 @@
-//! Room 3, what conditions a chunk: text (a fixed embedding per route command, until a guidance model speaks) and the ego state.
+//! Room 3, what conditions a chunk: text (guidance, or a fixed embedding per route command) and the ego state.
 
+use crate::guidance::Words;
 use crate::ingest::EgoState;
 use crate::regions::Regions;
 use drivewam_core::arena::Region;
@@ -18,6 +19,13 @@ struct Text {
     bias: Vec<f32>,
 }
 
+/// Whose words the text graph last read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Current {
+    Command(Command),
+    Guidance(u64),
+}
+
 /// Both context graphs.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -29,7 +37,12 @@ pub(crate) struct Context {
     text_bias: Region,
     ego_in: Region,
     texts: Vec<Text>,
-    current: Option<Command>,
+    current: Option<Current>,
+    /// Room for a guidance: rows and bias.
+    rows: Vec<f32>,
+    bias: Vec<f32>,
+    dim: usize,
+    padded_rows: usize,
     features: Vec<EgoFeature>,
     values: Vec<f32>,
 }
@@ -55,11 +68,7 @@ impl Context {
                 let real = folder.text(command)?;
                 let (mut rows, mut bias) = (real.values.clone(), vec![MASKED; model.text_rows()]);
                 rows.resize(model.text_rows() * model.text.dim, 0.0);
-                bias[..real.rows].fill(0.0);
-                // The last row stands for all padding rows at once: the logarithm of their count is their weight in the softmax.
-                if model.text.padded_rows > real.rows {
-                    bias[model.text.max_rows] = libm::log((model.text.padded_rows - real.rows) as f64) as f32;
-                }
+                weigh(&mut bias, real.rows, model.text.padded_rows);
                 Ok(Text { command, rows, bias })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -76,6 +85,10 @@ impl Context {
             ego_in: regions.get(bindings::EGO)?,
             texts,
             current: None,
+            rows: vec![0.0; model.text_rows() * model.text.dim],
+            bias: vec![MASKED; model.text_rows()],
+            dim: model.text.dim,
+            padded_rows: model.text.padded_rows,
             features: model.ego.features.clone(),
             values: vec![0.0; model.ego.features.len()],
             text,
@@ -83,20 +96,36 @@ impl Context {
         })
     }
 
-    /// What the chunk's passes read from now on. The text graph runs only when the command is another one.
+    /// What the chunk's passes read from now on: `words`, or without them the command's. The text graph runs only when they are others.
     ///
     /// # Errors
     /// `Input` for a command that the model has no text for.
-    pub(crate) fn set(&mut self, device: &mut dyn Device, command: Command, state: EgoState) -> Result<()> {
-        if self.current != Some(command) {
-            let text = self.texts.iter().find(|t| t.command == command).ok_or_else(|| {
-                Error::new(ErrorKind::Input, "the model has no text for this route command").at("context").got(command.as_str())
-            })?;
+    pub(crate) fn set(&mut self, device: &mut dyn Device, command: Command, words: Option<Words<'_>>, state: EgoState) -> Result<()> {
+        let wanted = words.as_ref().map_or(Current::Command(command), |words| Current::Guidance(words.number));
+        if self.current != Some(wanted) {
+            let (rows, bias) = match words {
+                Some(Words { rows, tokens, .. }) => {
+                    let len = tokens * self.dim;
+                    let (Some(from), Some(to)) = (rows.get(..len), self.rows.get_mut(..len)) else {
+                        return Err(Error::new(ErrorKind::Usage, "guidance of more rows than the model reads").at("context").got(tokens));
+                    };
+                    to.copy_from_slice(from);
+                    self.rows[len..].fill(0.0);
+                    weigh(&mut self.bias, tokens, self.padded_rows);
+                    (&self.rows, &self.bias)
+                }
+                None => {
+                    let text = self.texts.iter().find(|t| t.command == command).ok_or_else(|| {
+                        Error::new(ErrorKind::Input, "the model has no text for this route command").at("context").got(command.as_str())
+                    })?;
+                    (&text.rows, &text.bias)
+                }
+            };
             self.current = None;
-            device.upload(self.text_in, &text.rows)?;
-            device.upload(self.text_bias, &text.bias)?;
+            device.upload(self.text_in, rows)?;
+            device.upload(self.text_bias, bias)?;
             self.text.run(self.text_binding, device)?;
-            self.current = Some(command);
+            self.current = Some(wanted);
         }
         for (value, &feature) in self.values.iter_mut().zip(&self.features) {
             *value = state.feature(feature) as f32;
@@ -108,5 +137,15 @@ impl Context {
     /// Library and version, of both graphs.
     pub(crate) fn describe(&self) -> [String; 2] {
         [self.text.describe(), self.ego.describe()]
+    }
+}
+
+/// The bias of a text's rows. The last row stands for all padding rows at once, which are alike: the logarithm of their count is their weight in the softmax, so
+/// that nothing changes but the work.
+fn weigh(bias: &mut [f32], real: usize, padded_rows: usize) {
+    bias.fill(MASKED);
+    bias[..real].fill(0.0);
+    if let (true, Some(last)) = (padded_rows > real, bias.last_mut()) {
+        *last = libm::log((padded_rows - real) as f64) as f32;
     }
 }

@@ -33,6 +33,7 @@ mod camera;
 mod codec;
 mod context;
 pub mod guard;
+pub mod guidance;
 pub mod ingest;
 mod load;
 mod memory;

@@ -4,6 +4,7 @@
 use crate::camera::{Fit, SourceCamera};
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
+use crate::guidance::Guidance;
 use crate::memory::Memory;
 use crate::regions::Regions;
 use crate::ride::{Parts, Ride};
@@ -96,6 +97,7 @@ impl Plan {
         let device_ref = device.as_mut();
         let encoder = Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, device_ref)?;
         let context = Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, folder, &regions, device_ref)?;
+        let guidance = Guidance::new(&config, folder, camera, &open)?;
         let transformer = Transformer::new(open(Graph::Dit)?, manifest, &regions, device_ref)?;
         let memory = Memory::new(&config, &regions, device_ref)?;
         let decoder = if options.decoder {
@@ -105,7 +107,10 @@ impl Plan {
             None
         };
         let sampler = Sampler::new(&config, &regions)?;
-        Ride::warm(Parts { config, options, camera, fitted, device, encoder, context, transformer, memory, sampler, decoder }, manifest)
+        Ride::warm(
+            Parts { config, options, camera, fitted, device, encoder, context, guidance, transformer, memory, sampler, decoder },
+            manifest,
+        )
     }
 }
 

@@ -3,14 +3,17 @@
 //! One thread owns a ride. Nothing here reads a clock but to measure how long a stage took: time comes in with every call. After
 //! [`Plan::warm`](crate::Plan::warm) a ride neither allocates nor compiles nor rebinds, until an error is made.
 
+mod access;
 mod warm;
 
 pub(crate) use warm::Parts;
 
 use crate::camera::SourceCamera;
-use crate::codec::{Decoder, Encoder, patchify, unpatchify};
+use crate::codec::{Decoder, Encoder, patchify};
 use crate::context::Context;
 use crate::guard::{Guard, Reason};
+use crate::guidance::Guidance;
+use crate::guidance::bev::Sample;
 use crate::ingest::{EgoState, Grid, Ingest, Place, Ready, check_stamp};
 use crate::memory::Memory;
 use crate::plan::RideOptions;
@@ -19,8 +22,6 @@ use crate::sampler::{Sampler, Work};
 use crate::telemetry::{Ages, Degraded, Outcome, Restart, Stage, StageTimes};
 use crate::transformer::Transformer;
 use drivewam_core::action::{ActionRows, Increment, increments};
-use drivewam_core::arena::ArenaPlan;
-use drivewam_core::bindings::Graph;
 use drivewam_core::config::Config;
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
@@ -49,6 +50,7 @@ pub struct Ride {
     device: Box<dyn Device>,
     encoder: Encoder,
     context: Context,
+    guidance: Guidance,
     transformer: Transformer,
     memory: Memory,
     sampler: Sampler,
@@ -108,6 +110,7 @@ impl Ride {
         };
         let fitted = self.encoder.frame(slot).and_then(|to| self.device.resample(picture, to));
         fitted.inspect_err(|e| self.spoilt = Some(e.kind()))?;
+        self.guidance.frame(picture);
         self.stages.add(Stage::Ingest, from);
         Ok(())
     }
@@ -177,72 +180,13 @@ impl Ride {
         self.guard.forget();
         self.grid = Grid::new(&self.config.model, self.config.ingest.frame_tolerance_ms);
         (self.plan_end, self.plan_end_ns) = (None, None);
+        self.guidance.forget();
         self.end_rollout(Restart::Asked);
     }
 
     /// The last outcome; after an error of [`Ride::step`] the guard's answer to it.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.has_outcome.then_some(&self.outcome)
-    }
-
-    /// The video that the last chunk imagined, decoded: `[F, 3, H, W]` in [-1, 1]. For people: not part of the ride.
-    ///
-    /// # Errors
-    /// `Usage` without [`RideOptions::decoder`], and before the first chunk or after a fault; `Engine` when the decoder fails.
-    pub fn future(&mut self) -> Result<&[f32]> {
-        if !self.has_outcome || matches!(self.outcome.reason, Some(Reason::Fault(_) | Reason::Expired)) {
-            return Err(
-                Error::new(ErrorKind::Usage, "the last chunk imagined nothing: there was none, or it ended in an error").at("future")
-            );
-        }
-        let Some(decoder) = &mut self.decoder else {
-            return Err(Error::new(ErrorKind::Usage, "the ride was warmed without a decoder")
-                .at("future")
-                .wanted("RideOptions { decoder: true, .. }"));
-        };
-        unpatchify(&self.config.model, self.sampler.imagined(), &mut self.latent);
-        decoder.decode(self.device.as_mut(), &self.latent)
-    }
-
-    /// Noise for the next chunk, in place of the seed's: token rows `[Nv, W]` and `[Na, W]`. Allocates.
-    ///
-    /// # Errors
-    /// `Usage` for other lengths.
-    pub fn give_noise(&mut self, video: &[f32], action: &[f32]) -> Result<()> {
-        self.sampler.give_noise(video, action)
-    }
-
-    /// Shows tensors to `probe` from now on, or to nobody. A ride with a probe allocates and copies.
-    pub fn set_probe(&mut self, probe: Option<Box<dyn Probe>>) {
-        self.probe = probe;
-    }
-
-    /// The plan of its memory.
-    pub fn arena(&self) -> &ArenaPlan {
-        self.device.plan()
-    }
-
-    /// The memory's slot tables and other state of the device, for people and tests.
-    pub fn device(&mut self) -> &mut dyn Device {
-        self.device.as_mut()
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// Which engine runs each graph, in words.
-    pub fn engines(&self) -> Vec<(Graph, String)> {
-        let [first, chunk] = self.encoder.describe();
-        let [text, ego] = self.context.describe();
-        vec![
-            (Graph::VaeEncodeFirst, first),
-            (Graph::VaeEncode, chunk),
-            (Graph::ContextText, text),
-            (Graph::ContextEgo, ego),
-            (Graph::Dit, self.transformer.describe()),
-        ]
     }
 
     /// What is known of a chunk before anything of it can fail.
@@ -278,6 +222,14 @@ impl Ride {
         let pose_age_ns = self.ingest.newest_pose(ready.t0_ns).map_or(0, |(_, age)| age);
         self.outcome.ages = Ages { ego_ms: ms(ego_age_ns), pose_ms: ms(pose_age_ns), command_ms: ms(command_age_ns) };
 
+        // The past as the ride knows it; where it knows none, the plot is empty.
+        let ingest = &self.ingest;
+        self.guidance.ask(
+            ready.t0_ns,
+            command,
+            ingest.past(ready.t0_ns, PAST_NS / PATH_NS, PATH_NS).map(|(pose, speed_mps)| Sample { pose, speed_mps }),
+        );
+
         let from = Instant::now();
         let latent = if begins { self.encoder.encode_first(device)? } else { self.encoder.encode(device)? };
         patchify(&self.config.model, latent, &mut self.video);
@@ -295,7 +247,8 @@ impl Ride {
         if begins {
             // Chunk 0 is committed with what chunk 1 reads: there was nothing before.
             let from = Instant::now();
-            self.context.set(device, command, ego)?;
+            let words = self.guidance.hear(ready.t0_ns, &mut self.outcome.guidance);
+            self.context.set(device, command, words, ego)?;
             self.stages.add(Stage::Context, from);
         }
         let (memory, transformer) = (&mut self.memory, &mut self.transformer);
@@ -304,7 +257,8 @@ impl Ride {
         self.outcome.memory = work.device.kv_counts();
         if !begins {
             let from = Instant::now();
-            self.context.set(work.device, command, ego)?;
+            let words = self.guidance.hear(ready.t0_ns, &mut self.outcome.guidance);
+            self.context.set(work.device, command, words, ego)?;
             work.times.add(Stage::Context, from);
         }
         let rows = self.sampler.predict(&mut work, chunk)?;
@@ -376,6 +330,10 @@ impl Ride {
         self.spoilt = None;
     }
 }
+
+/// How far back the plot of the past reaches, and how far apart its samples are.
+const PAST_NS: i64 = 4_000_000_000;
+const PATH_NS: i64 = 100_000_000;
 
 /// A point of a plan that does not exist.
 const NO_POINT: Point = Point { x_m: f64::NAN, y_m: f64::NAN, yaw_rad: f64::NAN, v_mps: f64::NAN };

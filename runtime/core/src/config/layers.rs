@@ -60,7 +60,10 @@ pub(super) fn merge(layers: &[Layer]) -> Result<Merged> {
     let mut merged = Merged { tree: Value::Object(Map::new()), origin: BTreeMap::new() };
     for layer in layers {
         let fail = |what: &str| Error::new(ErrorKind::Config, what).at(format!("{:?}", layer.name));
-        let tree: Value = serde_saphyr::from_str(&layer.text).map_err(|e| fail("not a YAML that can be read").caused_by(e))?;
+        // YAML 1.2: only true and false are booleans, and `off` is a word.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let tree: Value =
+            serde_saphyr::from_str_with_options(&layer.text, options).map_err(|e| fail("not a YAML that can be read").caused_by(e))?;
         let Value::Object(mut tree) = tree else {
             return Err(fail("not a map of sections").got(kind(&tree)));
         };

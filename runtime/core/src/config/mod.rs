@@ -5,6 +5,7 @@
 
 mod build;
 mod engine;
+mod guidance;
 mod layers;
 mod sections;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 
 pub use build::Build;
 pub use engine::{Engine, EngineKind, TensorRt};
+pub use guidance::{Forever, Guidance, GuidanceMode, Wait};
 pub use layers::Layer;
 pub use sections::{
     ActionFlow, ActionStart, Camera, CameraFit, Flow, GapPolicy, Guard, Ingest, Memory, MemoryPolicy, Passes, SolverKind, Target, Vehicle,
@@ -44,6 +46,9 @@ pub struct Config {
     pub flow: Flow,
     /// The KV memory.
     pub memory: Memory,
+    /// What a chunk is told of the scene.
+    #[serde(default)]
+    pub guidance: Guidance,
     /// The guard.
     #[serde(default)]
     pub guard: Guard,
@@ -100,6 +105,7 @@ impl Config {
         self.camera.check()?;
         self.ingest.check()?;
         self.flow.check()?;
+        self.guidance.check()?;
         self.guard.check()?;
         self.build.check()?;
         self.memory.check(&self.model)

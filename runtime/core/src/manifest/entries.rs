@@ -182,6 +182,8 @@ pub enum Role {
     Commands,
     /// Values that outputs must have.
     SelfTest,
+    /// A `tokenizer.json`.
+    Tokenizer,
     /// For people.
     Report,
 }
@@ -194,6 +196,7 @@ impl std::fmt::Display for Role {
             Self::Engine => "engine",
             Self::Commands => "commands",
             Self::SelfTest => "self_test",
+            Self::Tokenizer => "tokenizer",
             Self::Report => "report",
         })
     }

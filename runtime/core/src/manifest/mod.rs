@@ -18,6 +18,7 @@ use crate::bindings::{Axis, Graph, Signature, TensorSpec};
 use crate::dims::Model;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
+use crate::guidance::Guidance;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -47,6 +48,9 @@ pub struct Manifest {
     pub schedule: TrainedSchedule,
     /// Text embeddings of the route commands.
     pub commands: CommandTexts,
+    /// The language model and its text encoder; absent where the folder has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance: Option<Guidance>,
     /// What the graphs must put out; absent where nothing was stored, and then only the closed-form engine loads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_test: Option<SelfTest>,
@@ -81,7 +85,7 @@ impl Manifest {
     /// `caches` are the shapes of the codec's causal cache; its decoder has none.
     pub fn by_contract(model: &Model, caches: &[Vec<usize>]) -> Self {
         let entry = |graph: Graph| {
-            let signature = graph.signature(model, if graph == Graph::VaeDecode { &[] } else { caches }, DType::F32);
+            let signature = graph.signature(model, None, if graph == Graph::VaeDecode { &[] } else { caches }, DType::F32);
             let Signature { inputs, outputs } = signature;
             let (file, weights, precision) = (String::new(), Vec::new(), Precision::F32);
             (graph, GraphEntry { file, weights, opset: 0, precision, tolerance: 1e-3, attention: None, engine: None, inputs, outputs })
@@ -98,9 +102,10 @@ impl Manifest {
             },
             schedule: TrainedSchedule { video: shift(), action: shift() },
             commands: CommandTexts { file: String::new(), rows: BTreeMap::new() },
+            guidance: None,
             self_test: None,
             built: None,
-            graphs: Graph::ALL.map(entry).into(),
+            graphs: Graph::POLICY.map(entry).into(),
             files: BTreeMap::new(),
             training: serde_json::Value::Null,
         }
@@ -143,6 +148,11 @@ impl Manifest {
                     .wanted(format!("1 to {}", self.model.text.max_rows)));
             }
         }
+        if let Some(guidance) = &self.guidance {
+            guidance.check()?;
+            self.vouched(&guidance.vlm.tokenizer, "guidance.vlm.tokenizer", Role::Tokenizer)?;
+            self.vouched(&guidance.text.tokenizer, "guidance.text.tokenizer", Role::Tokenizer)?;
+        }
         for (&graph, entry) in &self.graphs {
             self.check_graph(graph, entry)?;
         }
@@ -151,6 +161,11 @@ impl Manifest {
 
     fn check_graph(&self, graph: Graph, entry: &GraphEntry) -> Result<()> {
         let at = |key: &str| format!("graphs.{graph}.{key}");
+        if !Graph::POLICY.contains(&graph) && self.guidance.is_none() {
+            return Err(Error::new(ErrorKind::Manifest, "a graph of a language model that nobody describes")
+                .at(at(""))
+                .wanted("the section `guidance`"));
+        }
         let bad = |key: &str, what: &str| Error::new(ErrorKind::Manifest, what).at(at(key));
         let loose = self.built.as_ref().is_some_and(|built| built.flags.tf32);
         let most = entry.precision.tolerance(loose);
@@ -195,7 +210,7 @@ impl Manifest {
     /// # Errors
     /// `Manifest` when the folder has no such graph.
     pub fn signature(&self, graph: Graph) -> Result<Signature> {
-        Ok(graph.signature(&self.model, &self.caches(graph), self.graph(graph)?.precision.dtype()))
+        Ok(graph.signature(&self.model, self.guidance.as_ref(), &self.caches(graph), self.graph(graph)?.precision.dtype()))
     }
 
     /// The entry of `graph`.

@@ -86,8 +86,11 @@ impl ClosedForm {
     /// The engine of `graph`; `folder` gives the model and the shapes.
     ///
     /// # Errors
-    /// `Manifest` when the folder has no such graph; `Engine` when a tensor of it is not f32.
+    /// `Manifest` when the folder has no such graph; `Engine` when a tensor of it is not f32, and for a graph of the language model.
     pub fn open(folder: &Folder, graph: Graph, options: Options) -> Result<Self> {
+        if !Graph::POLICY.contains(&graph) {
+            return Err(Error::new(ErrorKind::Engine, "the closed-form engine speaks no language").at(format!("graph {graph}")));
+        }
         let entry = folder.manifest().graph(graph)?.clone();
         if let Some(tensor) = entry.inputs.iter().chain(&entry.outputs).find(|t| t.dtype != DType::F32) {
             return Err(Error::new(ErrorKind::Engine, "the closed-form engine computes in f32")
@@ -160,6 +163,7 @@ impl Engine for ClosedForm {
             Graph::ContextText | Graph::ContextEgo => context::run(&self.model, self.graph, inputs, outputs),
             Graph::VaeEncodeFirst | Graph::VaeEncode => codec::encode(&self.model, inputs, outputs),
             Graph::VaeDecode => codec::decode(&self.model, inputs, outputs),
+            Graph::VlmVision | Graph::VlmDecoder | Graph::TextEncode => {} // refused in `open`
         }
         if matches!(self.options.fault, Some(Fault::NanAt(first)) if self.runs >= first)
             && let Some(first) = outputs.first_mut().and_then(|output| output.data.first_mut())

@@ -115,28 +115,42 @@ impl Ingest {
         self.poses.newest_ns().is_some_and(|newest| newest >= last_ns) && ego
     }
 
+    /// The pose at `at_ns`, between its two neighbours, if these are no hole.
+    fn between(&self, at_ns: i64) -> Option<Pose2> {
+        match self.poses.around(at_ns) {
+            (Some((ns, pose)), _) if ns == at_ns => Some(pose),
+            (Some((before_ns, before)), Some((after_ns, after)))
+                if after_ns - before_ns <= i64::from(self.settings.pose_hole_ms) * 1_000_000 =>
+            {
+                Some(before.interpolate(&after, (at_ns - before_ns) as f64 / (after_ns - before_ns) as f64))
+            }
+            _ => None,
+        }
+    }
+
     /// The pose at `at_ns`, between its two neighbours.
     ///
     /// # Errors
     /// `Input` for a hole longer than `ingest.pose_hole_ms`, or a time that the poses do not reach.
     pub(crate) fn pose(&self, at_ns: i64) -> Result<Pose2> {
-        let hole = |from: String, to: String| {
-            Err(Error::new(ErrorKind::Input, "a hole in the poses")
+        self.between(at_ns).ok_or_else(|| {
+            let show = |entry: Option<(i64, Pose2)>| entry.map_or_else(|| "none".to_owned(), |(ns, _)| format!("{ns} ns"));
+            let (before, after) = self.poses.around(at_ns);
+            Error::new(ErrorKind::Input, "a hole in the poses")
                 .at(format!("{at_ns} ns"))
-                .got(format!("neighbours at {from} and {to}"))
-                .wanted(format!("at most {} ms between neighbours (ingest.pose_hole_ms)", self.settings.pose_hole_ms)))
-        };
-        let show = |entry: Option<(i64, Pose2)>| entry.map_or_else(|| "none".to_owned(), |(ns, _)| format!("{ns} ns"));
-        match self.poses.around(at_ns) {
-            (Some((ns, pose)), _) if ns == at_ns => Ok(pose),
-            (Some((before_ns, before)), Some((after_ns, after))) => {
-                if after_ns - before_ns > i64::from(self.settings.pose_hole_ms) * 1_000_000 {
-                    return hole(format!("{before_ns} ns"), format!("{after_ns} ns"));
-                }
-                Ok(before.interpolate(&after, (at_ns - before_ns) as f64 / (after_ns - before_ns) as f64))
-            }
-            (before, after) => hole(show(before), show(after)),
-        }
+                .got(format!("neighbours at {} and {}", show(before), show(after)))
+                .wanted(format!("at most {} ms between neighbours (ingest.pose_hole_ms)", self.settings.pose_hole_ms))
+        })
+    }
+
+    /// Where the ego was at `at_ns` and before, every `step_ns` for `steps` steps, oldest first, relative to where it is at `at_ns`, and how fast, m/s. Times of
+    /// which nothing is known are left out.
+    pub(crate) fn past(&self, at_ns: i64, steps: i64, step_ns: i64) -> impl Iterator<Item = (Pose2, f64)> {
+        let here = self.between(at_ns);
+        (0..=steps).rev().filter_map(move |i| {
+            let then_ns = at_ns - i * step_ns;
+            Some((self.between(then_ns)?.relative_to(&here?), self.newest_ego(then_ns)?.0.speed_mps))
+        })
     }
 
     /// Writes the poses at `from_ns`, and at every step of the action after it, into `out`; the yaw runs on without a jump.

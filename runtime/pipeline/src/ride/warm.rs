@@ -5,11 +5,12 @@ use crate::camera::SourceCamera;
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
 use crate::guard::{Guard, Verdict};
+use crate::guidance::{Guidance, MOST_TEXT};
 use crate::ingest::{EgoState, Grid, Ingest};
 use crate::memory::Memory;
 use crate::plan::RideOptions;
 use crate::sampler::Sampler;
-use crate::telemetry::{Ages, Degraded, Outcome, StageTimes};
+use crate::telemetry::{Ages, Degraded, Outcome, StageTimes, Told};
 use crate::transformer::Transformer;
 use drivewam_core::Result;
 use drivewam_core::action::{ActionRows, Increment};
@@ -29,6 +30,7 @@ pub(crate) struct Parts {
     pub(crate) device: Box<dyn Device>,
     pub(crate) encoder: Encoder,
     pub(crate) context: Context,
+    pub(crate) guidance: Guidance,
     pub(crate) transformer: Transformer,
     pub(crate) memory: Memory,
     pub(crate) sampler: Sampler,
@@ -38,7 +40,7 @@ pub(crate) struct Parts {
 impl Ride {
     /// Makes all memory and runs two chunks of a grey picture through every graph and stage, so that the first real chunk meets no first time.
     pub(crate) fn warm(parts: Parts, manifest: &Manifest) -> Result<Self> {
-        let Parts { config, options, camera, fitted, device, encoder, context, transformer, memory, sampler, decoder } = parts;
+        let Parts { config, options, camera, fitted, device, encoder, context, guidance, transformer, memory, sampler, decoder } = parts;
         let model = &config.model;
         let rows = ActionRows::new(model, manifest.normalisation.action);
         let trajectory = Trajectory::new(model.poses(), model.pose_period_ns())?;
@@ -56,6 +58,7 @@ impl Ride {
             reason: None,
             continuity_m: None,
             command: Command::Unknown,
+            guidance: Told { text: String::with_capacity(MOST_TEXT), ..Told::default() },
             ages: Ages::default(),
             degraded: Degraded::default(),
             restarted: None,
@@ -78,6 +81,7 @@ impl Ride {
             device,
             encoder,
             context,
+            guidance,
             transformer,
             memory,
             sampler,

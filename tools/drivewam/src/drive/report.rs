@@ -84,11 +84,30 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
         "reasons": reasons,
         "restarts": rows.iter().filter(|r| r.outcome.restarted.is_some_and(|why| why != Restart::Asked)).count(),
         "degraded_chunks": degradations,
+        "guidance": guidance(rows),
         "latency_ms": latency,
         "memory_bytes": {"arena": facts.arena.bytes(), "capacity": facts.arena.capacity_bytes(), "by_owner": owners},
         "errors_m": errors(rows)?,
         "closed_loop": facts.violations.map(|v| json!({"collisions": v.collisions, "off_road": v.off_road, "red_lights": v.red_lights})),
     }))
+}
+
+/// Chunks by who told them what the scene is, ages of what the language model said, and its answers that were not used.
+fn guidance(rows: &[Row]) -> Value {
+    let (mut voices, mut refused) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
+    for told in rows.iter().map(|row| &row.outcome.guidance) {
+        *voices.entry(told.voice.as_str()).or_default() += 1;
+        if let Some(refusal) = told.refused {
+            *refused.entry(refusal.as_str()).or_default() += 1;
+        }
+    }
+    let ages = rows.iter().filter_map(|row| row.outcome.guidance.age_ms).collect();
+    json!({
+        "voices": voices,
+        "age_ms": distribution(ages),
+        "refusals": rows.last().map_or(0, |row| row.outcome.guidance.refusals),
+        "chunks_after_a_refusal": refused,
+    })
 }
 
 /// Mean errors over the chunks after which enough was driven.
@@ -162,6 +181,19 @@ pub(super) fn table(summary: &Value) -> String {
     }
     for (name, count) in summary["degraded_chunks"].as_object().into_iter().flatten() {
         say(format!("degraded   {name}: {count} chunks"));
+    }
+    let guidance = &summary["guidance"];
+    let voices = guidance["voices"].as_object();
+    if voices.is_some_and(|voices| voices.keys().any(|voice| voice != "command")) || guidance["refusals"].as_u64().unwrap_or(0) > 0 {
+        let spoke: Vec<String> = voices.into_iter().flatten().map(|(voice, count)| format!("{voice} in {count} chunks")).collect();
+        say(format!("guidance   {}; {} answers refused", spoke.join(", "), whole(&guidance["refusals"])));
+        let age = &guidance["age_ms"];
+        if age["count"].as_u64().unwrap_or(0) > 0 {
+            say(format!("           age of the vlm's, ms: p50 {}, p99 {}, max {}", number(&age["p50"]), number(&age["p99"]), number(&age["max"])));
+        }
+        for (why, count) in guidance["chunks_after_a_refusal"].as_object().into_iter().flatten() {
+            say(format!("           {why}: newest answer of {count} chunks"));
+        }
     }
     let violations = &summary["closed_loop"];
     if violations.is_object() {

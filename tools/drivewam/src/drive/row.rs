@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Outcome, Restart, Stage};
+use drivewam::telemetry::{Outcome, Refusal, Restart, Stage};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
 use serde_json::{Value, json};
@@ -55,6 +55,13 @@ impl Row {
             "pose": o.pose.map(|p| [p.x_m, p.y_m, p.yaw_rad]),
             "speed_mps": self.speed_mps,
             "command": o.command.as_str(),
+            "guidance": {
+                "voice": o.guidance.voice.as_str(),
+                "text": o.guidance.text,
+                "age_ms": o.guidance.age_ms,
+                "refused": o.guidance.refused.map(Refusal::as_str),
+                "refusals": o.guidance.refusals,
+            },
             "verdict": o.verdict.as_str(),
             "reason": o.reason.map(|reason| reason.to_string()),
             "continuity_m": o.continuity_m,

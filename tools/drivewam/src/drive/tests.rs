@@ -38,6 +38,7 @@ pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdic
         reason: (verdict != Verdict::Accepted).then_some(Reason::NotFinite { pose: 3 }),
         continuity_m: None,
         command: Command::Straight,
+        guidance: Default::default(),
         ages: Ages::default(),
         degraded: Degraded::default(),
         restarted: None,

@@ -1,9 +1,9 @@
-"""Tiny models of the real classes, with random weights that are large enough for every part to matter."""
+"""Small models of the real classes, with random weights that are large enough for every part to matter: for tests and fixtures."""
 
 import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, UMT5Config, UMT5EncoderModel
 
-IMAGE, START, END, VOCABULARY = 90, 91, 92, 97
+IMAGE, START, END, STOP, VOCABULARY = 90, 91, 92, 95, 97
 
 
 def spread(model, seed: int):
@@ -35,12 +35,14 @@ def vlm(seed: int = 0, tied: bool = False) -> Qwen3VLForConditionalGeneration:
         text_config=text, vision_config=visual, image_token_id=IMAGE, video_token_id=93, vision_start_token_id=START, vision_end_token_id=END,
         tie_word_embeddings=tied,
     )
-    return spread(Qwen3VLForConditionalGeneration(config), seed)
+    model = Qwen3VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = STOP
+    return spread(model, seed)
 
 
-def encoder(seed: int = 0) -> UMT5EncoderModel:
-    """Two layers; far differences share a bucket, so both halves of the bucket rule are used."""
+def encoder(seed: int = 0, width: int = 32) -> UMT5EncoderModel:
+    """Two layers; far differences share a bucket, so both halves of the bucket rule are used. `width`: Dt."""
     config = UMT5Config(
-        vocab_size=80, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, relative_attention_num_buckets=8, relative_attention_max_distance=20,
+        vocab_size=80, d_model=width, d_kv=8, d_ff=48, num_layers=2, num_heads=4, relative_attention_num_buckets=8, relative_attention_max_distance=20,
     )
     return spread(UMT5EncoderModel(config), seed)

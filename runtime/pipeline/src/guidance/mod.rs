@@ -1,0 +1,202 @@
+//! Room 3, the second system: a frozen language model that looks at the scene once per chunk and says what matters. It runs beside the ride, on its own
+//! thread and at its own pace.
+//!
+//! With every chunk the ride asks about its newest frame and goes on; a request that was not begun yet is forgotten. What was said is taken between two chunks,
+//! after the observed commit of the one that still reads what was said before. The last good answer is used until `guidance.max_age_ms`; then `guidance.text`
+//! speaks, or the route command. Every outcome says who spoke, what, and how old it is.
+
+pub mod answer;
+pub mod bev;
+mod bound;
+pub mod picture;
+pub mod post;
+pub mod prompt;
+mod speaker;
+pub mod text;
+pub mod tokens;
+pub mod vlm;
+
+use crate::camera::SourceCamera;
+use crate::telemetry::{Refusal, Told, Voice};
+use bev::Sample;
+use drivewam_core::Result;
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::{Config, Guidance as Settings, GuidanceMode, Wait};
+use drivewam_core::dims::Command;
+use drivewam_engine::{Engine, Folder};
+use post::{Answer, Post, Request, Speak};
+use speaker::{Reader, Speaker};
+use std::time::Duration;
+
+/// Room for the words of an answer, bytes: fifty words of the longest kind.
+pub(crate) const MOST_TEXT: usize = 2048;
+/// Samples of the past 4 s.
+pub(crate) const PATH: usize = 41;
+
+/// Text for a chunk.
+#[derive(Debug)]
+pub(crate) struct Words<'a> {
+    /// Changes with the words.
+    pub(crate) number: u64,
+    /// `[tokens, Dt]`.
+    pub(crate) rows: &'a [f32],
+    /// How many.
+    pub(crate) tokens: usize,
+}
+
+/// What a ride has of it.
+#[derive(Debug)]
+pub(crate) struct Guidance {
+    settings: Settings,
+    commands: Vec<Command>,
+    post: Option<Post>,
+    /// What is asked next.
+    request: Box<Request>,
+    asked: u64,
+    /// Answers to earlier requests are of another time.
+    since: u64,
+    newest: Box<Answer>,
+    good: Box<Answer>,
+    has_good: bool,
+    /// `guidance.text` in rows.
+    fixed: Option<(Vec<f32>, usize)>,
+    refused: Option<Refusal>,
+    refusals: u32,
+    /// Which engine runs each graph, in words.
+    engines: Vec<(Graph, String)>,
+}
+
+impl Guidance {
+    /// Loads what the configuration asks for and starts the thread. Warm.
+    ///
+    /// # Errors
+    /// `Manifest` for a folder without the models; of the engines; `Input` for a fixed text that is too long.
+    pub(crate) fn new(
+        config: &Config,
+        folder: &Folder,
+        camera: SourceCamera,
+        open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>,
+    ) -> Result<Self> {
+        let settings = &config.guidance;
+        if settings.mode == GuidanceMode::Off {
+            return Ok(Self::silent(config));
+        }
+        let mut reader = Reader::new(folder, open)?;
+        let mut quiet = Self::silent(config);
+        quiet.engines.push((Graph::TextEncode, reader.describe()));
+        if let Some(text) = &settings.text {
+            let mut rows = vec![0.0; reader.most_tokens() * config.model.text.dim];
+            let tokens = reader.read(text, &mut rows)?.ok_or_else(|| {
+                drivewam_core::Error::new(drivewam_core::ErrorKind::Input, "more words than the text encoder reads").at("guidance.text")
+            })?;
+            quiet.fixed = Some((rows, tokens));
+        }
+        if settings.mode == GuidanceMode::Fixed {
+            return Ok(quiet);
+        }
+        let speaker = Speaker::new(settings, folder, camera, &config.model.text.commands, reader, open)?;
+        let [vision, decoder] = speaker.describe();
+        quiet.engines.extend([(Graph::VlmVision, vision), (Graph::VlmDecoder, decoder)]);
+        quiet.speak_by(config, camera, Box::new(speaker))?;
+        Ok(quiet)
+    }
+
+    /// From now on `speaker` is asked, and nobody else. Warm.
+    pub(crate) fn speak_by(&mut self, config: &Config, camera: SourceCamera, speaker: Box<dyn Speak>) -> Result<()> {
+        let frame = vec![0; camera.pictures().bytes()?];
+        let like = Request { frame, path: vec![Sample::default(); PATH], ..Request::default() };
+        let rows = vec![0.0; config.model.text.max_rows * config.model.text.dim];
+        let answer = Answer { text: String::with_capacity(MOST_TEXT), rows, ..Answer::default() };
+        self.post = Some(Post::open(speaker, &like, &answer)?);
+        let blank = || Box::new(Answer { text: String::with_capacity(MOST_TEXT), rows: answer.rows.clone(), ..Answer::default() });
+        (self.newest, self.good) = (blank(), blank());
+        *self.request = like;
+        self.forget();
+        Ok(())
+    }
+
+    fn silent(config: &Config) -> Self {
+        Self {
+            settings: config.guidance.clone(),
+            commands: config.model.text.commands.clone(),
+            post: None,
+            request: Box::default(),
+            asked: 0,
+            since: 0,
+            newest: Box::default(),
+            good: Box::default(),
+            has_good: false,
+            fixed: None,
+            refused: None,
+            refusals: 0,
+            engines: Vec::new(),
+        }
+    }
+
+    /// Which engine runs each graph, in words.
+    pub(crate) fn engines(&self) -> &[(Graph, String)] {
+        &self.engines
+    }
+
+    /// Keeps a picture, in case it is the newest of a chunk.
+    pub(crate) fn frame(&mut self, picture: &[u8]) {
+        if self.post.is_some() && self.request.frame.len() == picture.len() {
+            self.request.frame.copy_from_slice(picture);
+        }
+    }
+
+    /// Asks about the newest picture. `path`: the past 4 s, oldest first.
+    pub(crate) fn ask(&mut self, t0_ns: i64, command: Command, path: impl Iterator<Item = Sample>) {
+        let Some(post) = &self.post else { return };
+        self.asked += 1;
+        let request = &mut self.request;
+        (request.number, request.t0_ns) = (self.asked, t0_ns);
+        request.prompt = self.commands.iter().position(|known| *known == command).unwrap_or(0);
+        request.path.clear();
+        request.path.extend(path.take(PATH));
+        post.ask(request);
+    }
+
+    /// What the chunk at `t0_ns` is told, and by whom. None: the route command speaks.
+    pub(crate) fn hear(&mut self, t0_ns: i64, told: &mut Told) -> Option<Words<'_>> {
+        if let Some(post) = &self.post {
+            let most = match self.settings.wait_ms {
+                Wait::Ms(ms) => Some(Duration::from_millis(u64::from(ms))),
+                Wait::Word(_) => None,
+            };
+            if post.take(&mut self.newest, self.asked, most) && self.newest.number > self.since {
+                self.refused = self.newest.refused;
+                match self.refused {
+                    None => {
+                        std::mem::swap(&mut self.newest, &mut self.good);
+                        self.has_good = true;
+                    }
+                    Some(_) => self.refusals = self.refusals.saturating_add(1),
+                }
+            } else if post.is_dead() {
+                self.refused = Some(Refusal::Dead);
+            }
+        }
+        let age_ns = t0_ns.saturating_sub(self.good.t0_ns);
+        let is_young = self.has_good && age_ns <= i64::from(self.settings.max_age_ms) * 1_000_000;
+        told.text.clear();
+        (told.refused, told.refusals, told.age_ms) = (self.refused, self.refusals, None);
+        if is_young {
+            (told.voice, told.age_ms) = (Voice::Vlm, Some(age_ns as f64 * 1e-6));
+            told.text.push_str(&self.good.text);
+            return Some(Words { number: self.good.number, rows: &self.good.rows, tokens: self.good.tokens });
+        }
+        let Some((rows, tokens)) = &self.fixed else {
+            told.voice = Voice::Command;
+            return None;
+        };
+        told.voice = Voice::Fixed;
+        told.text.push_str(self.settings.text.as_deref().unwrap_or_default());
+        Some(Words { number: 0, rows, tokens: *tokens })
+    }
+
+    /// Forgets what was said: stamps begin anew.
+    pub(crate) fn forget(&mut self) {
+        (self.since, self.has_good, self.refused, self.refusals) = (self.asked, false, None, 0);
+    }
+}

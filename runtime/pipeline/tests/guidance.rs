@@ -1,0 +1,109 @@
+//! The language model in this runtime against `transformers`, token for token, in the folder that `make fixtures` writes: random weights, large enough for
+//! every part to matter.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use drivewam::guidance::text::TextEncoder;
+use drivewam::guidance::vlm::{Ended, Vlm};
+use drivewam_core::config::{Engine, EngineKind};
+use drivewam_engine::{Folder, Trust, load};
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const CAP: usize = 20;
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
+}
+
+fn folder() -> Folder {
+    Folder::open(&target().join("guided"), &Trust::default(), None).expect("target/guided: run `make fixtures`")
+}
+
+fn golden() -> Vec<u8> {
+    std::fs::read(target().join("guided.golden.safetensors")).expect("target/guided.golden.safetensors: run `make fixtures`")
+}
+
+fn engine(kind: EngineKind) -> Engine {
+    Engine { kind, folder: String::new(), threads: 1, onnxruntime: None, tensorrt: Default::default() }
+}
+
+fn whole(file: &SafeTensors<'_>, name: &str) -> Vec<u32> {
+    let data = file.tensor(name).unwrap();
+    data.data().as_chunks::<8>().0.iter().map(|bytes| u32::try_from(i64::from_le_bytes(*bytes)).unwrap()).collect()
+}
+
+fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    file.tensor(name).unwrap().data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// Breaks with any wrong part: a position behind a picture, a row of a picture in another place, keys of a token in another slot, a mask, rows of the prompt
+/// before that are still seen, of equal logits another token.
+fn says_what_transformers_says(kind: EngineKind) {
+    let (golden, folder) = (golden(), folder());
+    let golden = SafeTensors::deserialize(&golden).unwrap();
+    let count = golden.names().iter().filter(|name| name.ends_with("/tokens")).count();
+    assert!(count >= 50, "{count}");
+    let prompts: Vec<Vec<u32>> = (0..count).map(|i| whole(&golden, &format!("{i}/ids"))).collect();
+    let mut vlm = Vlm::new(&folder, &|graph| load(&engine(kind), &folder, graph), &prompts, CAP).unwrap();
+    let facts = &folder.manifest().guidance.as_ref().unwrap().vlm;
+    let (mut answer, mut pictures) = (Vec::new(), 0);
+    // Backwards once more: what a prompt left behind must not matter to the next.
+    for i in (0..count).chain((0..count).rev()) {
+        let patches = floats(&golden, &format!("{i}/patches"));
+        let len = facts.image.patches() * facts.image.patch_len();
+        let see = |picture: usize, to: &mut [f32]| {
+            pictures += 1;
+            to.copy_from_slice(&patches[picture * len..(picture + 1) * len]);
+            Ok(())
+        };
+        let ended = vlm.answer(i, see, Duration::from_secs(60), &mut answer).unwrap();
+        let mut wanted = whole(&golden, &format!("{i}/tokens"));
+        let stops = wanted.last().is_some_and(|token| facts.end_tokens.contains(token));
+        if stops {
+            wanted.pop();
+        }
+        assert_eq!(answer, wanted, "prompt {i}");
+        assert_eq!(ended, if stops { Ended::End } else { Ended::Tokens }, "prompt {i}");
+    }
+    println!("{count} prompts, {pictures} pictures: {}", vlm.describe().join("; "));
+}
+
+#[test]
+fn rten_says_what_transformers_says() {
+    says_what_transformers_says(EngineKind::Rten);
+}
+
+#[test]
+fn onnx_runtime_says_what_transformers_says() {
+    if std::env::var_os("ORT_DYLIB_PATH").is_some() {
+        says_what_transformers_says(EngineKind::Ort);
+    } else {
+        println!("compared nothing: ORT_DYLIB_PATH names no library (make test does)");
+    }
+}
+
+/// Breaks when padding is seen, or the rows of another text are still there.
+#[test]
+fn texts_have_the_rows_that_transformers_gives_them() {
+    let (golden, folder) = (golden(), folder());
+    let golden = SafeTensors::deserialize(&golden).unwrap();
+    let mut encoder = TextEncoder::new(&folder, &|graph| load(&engine(EngineKind::Rten), &folder, graph)).unwrap();
+    let dim = folder.manifest().model.text.dim;
+    let mut rows = vec![0.0; encoder.most_tokens() * dim];
+    let mut worst = 0.0f32;
+    for i in [4, 0, 3, 1, 2] {
+        let (ids, wanted) = (whole(&golden, &format!("text.{i}/ids")), floats(&golden, &format!("text.{i}/rows")));
+        encoder.encode(&ids, &mut rows).unwrap();
+        let largest = wanted.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        worst = rows.iter().zip(&wanted).fold(worst, |worst, (got, wanted)| worst.max((got - wanted).abs() / largest));
+    }
+    println!("rows differ by {worst:.1e} of the largest number");
+    assert!(worst < 1e-5, "{worst}");
+    let too_long = vec![2; encoder.most_tokens() + 1];
+    for (tokens, words) in [(&too_long[..], "65 tokens"), (&[], "0 tokens"), (&[80], "vocabulary")] {
+        let error = encoder.encode(tokens, &mut rows).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}

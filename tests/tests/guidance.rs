@@ -1,0 +1,273 @@
+//! A ride that is told what the scene is: by a fixed text, by the language model with random weights of `make fixtures`, and by doubles that are slow, silent,
+//! wrong or dead. Whatever they do, the ride goes on.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
+use drivewam::telemetry::{Refusal, Told, Voice};
+use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::Layer;
+use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::{Device, HostDevice};
+use drivewam_engine::{Binding, Engine, Folder, Io, Trust, load};
+use drivewam_tests::drawn::{Driven, drive};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const CHUNKS: usize = 5;
+
+fn folder() -> Folder {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guided");
+    assert!(path.join("manifest.yaml").exists(), "{path:?} is missing: `make fixtures` writes it");
+    Folder::open(&path, &Trust::default(), None).unwrap()
+}
+
+/// A ride of the folder with `guidance` and engines that `spoil` may change.
+fn warm(guidance: &str, spoil: impl Fn(Graph, Box<dyn Engine>) -> Box<dyn Engine>) -> Result<Ride> {
+    let text = format!("model: {{text: {{max_rows: 64, padded_rows: 128}}}}\nguidance: {guidance}");
+    let layers = [Layer { name: "the test".into(), text }];
+    let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &layers)?;
+    let (folder, engine, threads) = (folder(), config.engine.clone(), config.target.threads);
+    let camera = SourceCamera::of_model(&config.model);
+    Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm_with(
+        &folder,
+        |arena| Ok(Box::new(HostDevice::new(arena, threads)?)),
+        |graph| Ok(spoil(graph, load(&engine, &folder, graph)?)),
+    )
+}
+
+fn ride(guidance: &str) -> Driven {
+    drive(&mut warm(guidance, |_, engine| engine).unwrap(), CHUNKS).unwrap()
+}
+
+fn voices(driven: &Driven) -> Vec<Voice> {
+    driven.told.iter().map(|told| told.voice).collect()
+}
+
+/// Breaks when a fixed text does not reach the transformer, or another one gives the same plan.
+#[test]
+fn a_fixed_text_is_what_every_chunk_is_told() {
+    let off = ride("{mode: off}");
+    let [one, other] = ["ba be. bi bo.", "du da. di de."].map(|text| ride(&format!("{{mode: fixed, text: {text:?}}}")));
+    assert_eq!((off.told.len(), voices(&off)), (CHUNKS, vec![Voice::Command; CHUNKS]));
+    assert_eq!(voices(&one), [Voice::Fixed; CHUNKS]);
+    assert!(one.told.iter().all(|told| told.text == "ba be. bi bo." && told.age_ms.is_none() && told.refused.is_none()));
+    for (a, b) in [(&off, &one), (&one, &other)] {
+        assert!(a.distance(b).0 > 1e-4, "{:?}", a.distance(b));
+    }
+}
+
+/// Breaks when an answer that is refused changes the plan, is not counted, or is waited for when nobody asked to.
+#[test]
+fn the_model_s_own_answers_are_refused_and_the_command_speaks() {
+    let (off, vlm) = (ride("{mode: off}"), ride("{mode: vlm, wait_ms: inf, most_tokens: 12}"));
+    // Random weights hardly say two sentences.
+    for (i, told) in vlm.told.iter().enumerate() {
+        assert_eq!((told.voice, told.refusals), (Voice::Command, i as u32 + 1), "{told:?}");
+        assert!(matches!(told.refused, Some(Refusal::Endless | Refusal::Form(_))), "{told:?}");
+    }
+    assert_eq!(off.poses, vlm.poses);
+}
+
+type Say = Box<dyn Fn(&Request, &mut Answer) -> std::result::Result<(), Unsaid> + Send>;
+
+/// Says what it is told to: the number of the request, after a while.
+struct Double {
+    delay: Duration,
+    say: Say,
+    asked: Arc<Mutex<Vec<(i64, usize, usize)>>>,
+}
+
+impl Speak for Double {
+    fn speak(&mut self, request: &Request, answer: &mut Answer) -> std::result::Result<(), Unsaid> {
+        self.asked.lock().unwrap().push((request.t0_ns, request.path.len(), request.frame.iter().map(|x| usize::from(*x)).sum()));
+        std::thread::sleep(self.delay);
+        (self.say)(request, answer)
+    }
+}
+
+fn good(request: &Request, answer: &mut Answer) -> std::result::Result<(), Unsaid> {
+    answer.text.push_str("Request ");
+    answer.text.push_str(["none", "one", "two", "three", "four", "five", "six"].get(request.number as usize).unwrap_or(&"many"));
+    answer.tokens = 2;
+    answer.rows[..128].fill(request.number as f32 * 0.3);
+    Ok(())
+}
+
+/// A ride with a double, driven; and what it was asked.
+fn doubled(
+    guidance: &str,
+    delay_ms: u64,
+    say: impl Fn(&Request, &mut Answer) -> std::result::Result<(), Unsaid> + Send + 'static,
+) -> (Driven, Vec<(i64, usize, usize)>) {
+    let mut ride = warm(guidance, |_, engine| engine).unwrap();
+    let asked = Arc::default();
+    ride.speak_by(Box::new(Double { delay: Duration::from_millis(delay_ms), say: Box::new(say), asked: Arc::clone(&asked) })).unwrap();
+    let driven = drive(&mut ride, CHUNKS).unwrap();
+    let asked = asked.lock().unwrap().clone();
+    (driven, asked)
+}
+
+/// Breaks when a chunk is told of another frame than its own newest, an age is wrong, the past is not in the plot, or words do not reach the transformer.
+#[test]
+fn who_waits_is_told_of_the_newest_frame() {
+    let (driven, asked) = doubled("{mode: off, wait_ms: inf}", 1, good);
+    let told: Vec<(Voice, &str, Option<f64>)> = driven.told.iter().map(|t| (t.voice, t.text.as_str(), t.age_ms)).collect();
+    let wanted = ["one", "two", "three", "four", "five"].map(|word| (Voice::Vlm, format!("Request {word}"), Some(0.0)));
+    assert_eq!(told, wanted.each_ref().map(|(voice, text, age)| (*voice, text.as_str(), *age)));
+    let stamps: Vec<(i64, usize)> = asked.iter().map(|(t0_ns, path, _)| (t0_ns / 1_000_000_000, *path)).collect();
+    // Nothing is known of the time before the ride.
+    assert_eq!(stamps, [(0, 1), (4, 41), (8, 41), (12, 41), (16, 41)]);
+    assert!(asked.windows(2).all(|two| two[0].2 != two[1].2), "another picture each time: {asked:?}");
+    assert!(driven.distance(&ride("{mode: off}")).0 > 1e-4);
+}
+
+/// Breaks when the ride waits for a model that takes longer than a chunk, asks about an old frame when it is free again, or says an age that is none.
+#[test]
+fn who_does_not_wait_is_told_of_an_older_frame_and_how_old_it_is() {
+    let (alone, from) = (ride("{mode: off}"), Instant::now());
+    let (driven, asked) = doubled("{mode: off}", 60_000, good);
+    assert_eq!(voices(&driven), [Voice::Command; CHUNKS]);
+    assert_eq!((driven.poses == alone.poses, asked.len()), (true, 1), "the others were forgotten: {asked:?}");
+    assert!(from.elapsed() < Duration::from_secs(60), "nobody waited");
+
+    let (driven, _) = doubled("{mode: off, wait_ms: 20}", 0, good);
+    for told in &driven.told {
+        assert!(told.voice == Voice::Vlm && told.age_ms.is_some_and(|age| age >= 0.0 && age % 4000.0 == 0.0), "{told:?}");
+    }
+}
+
+/// Breaks when guidance that is too old is still used, when a text that was given for then does not speak, or when a refusal or a death is not told.
+#[test]
+fn the_last_good_guidance_is_used_until_it_is_too_old_and_then_the_fixed_one() {
+    let first_only = |request: &Request, answer: &mut Answer| {
+        if request.number > 1 { Err(Unsaid::Refused(Refusal::TooLong)) } else { good(request, answer) }
+    };
+    let (driven, _) = doubled("{mode: fixed, text: ba be, wait_ms: inf, max_age_ms: 8000}", 0, first_only);
+    let told: Vec<_> = driven.told.iter().map(|t| (t.voice, t.text.as_str(), t.age_ms, t.refused, t.refusals)).collect();
+    let long = Some(Refusal::TooLong);
+    assert_eq!(
+        told,
+        [
+            (Voice::Vlm, "Request one", Some(0.0), None, 0),
+            (Voice::Vlm, "Request one", Some(4000.0), long, 1),
+            (Voice::Vlm, "Request one", Some(8000.0), long, 2),
+            (Voice::Fixed, "ba be", None, long, 3),
+            (Voice::Fixed, "ba be", None, long, 4),
+        ]
+    );
+    let dies = |request: &Request, answer: &mut Answer| {
+        assert!(request.number < 3, "the model's library panics");
+        good(request, answer)
+    };
+    let (driven, _) = doubled("{mode: off, wait_ms: inf, max_age_ms: 5000}", 0, dies);
+    let told: Vec<_> = driven.told.iter().map(|t| (t.voice, t.age_ms, t.refused)).collect();
+    let dead = Some(Refusal::Dead);
+    assert_eq!(
+        told,
+        [
+            (Voice::Vlm, Some(0.0), None),
+            (Voice::Vlm, Some(0.0), None),
+            (Voice::Vlm, Some(4000.0), dead),
+            (Voice::Command, None, dead),
+            (Voice::Command, None, dead),
+        ]
+    );
+}
+
+/// An engine that does something else from its `n`th run in the ride on.
+#[derive(Debug)]
+struct Faulty {
+    engine: Box<dyn Engine>,
+    outputs: Vec<drivewam_core::arena::Region>,
+    runs: AtomicU64,
+    fault: Fault,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Error,
+    Nan,
+    Panic,
+}
+
+impl Engine for Faulty {
+    fn graph(&self) -> Graph {
+        self.engine.graph()
+    }
+
+    fn describe(&self) -> String {
+        self.engine.describe()
+    }
+
+    fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
+        self.outputs.extend(io.outputs.iter().map(|bound| bound.region));
+        self.engine.bind(device, io)
+    }
+
+    fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
+        self.engine.run(binding, device)?;
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        match self.fault {
+            Fault::Error => Err(Error::new(ErrorKind::Engine, "the fault that was asked for")),
+            Fault::Panic => panic!("the fault that was asked for"),
+            Fault::Nan => {
+                let host = device.host().unwrap();
+                self.outputs.iter().for_each(|region| host.f32_mut(*region).unwrap()[0] = f32::NAN);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Breaks when a fault of any graph of the guidance ends the ride, changes its plan, or is not told with its kind.
+#[test]
+fn a_fault_of_the_language_model_is_told_and_the_ride_goes_on() {
+    let off = ride("{mode: off}");
+    for (faulty, fault, wanted) in [
+        (Graph::VlmVision, Fault::Error, Refusal::Fault(ErrorKind::Engine)),
+        (Graph::VlmDecoder, Fault::Error, Refusal::Fault(ErrorKind::Engine)),
+        (Graph::VlmDecoder, Fault::Nan, Refusal::Fault(ErrorKind::Output)),
+        (Graph::VlmVision, Fault::Panic, Refusal::Dead),
+    ] {
+        let mut ride = warm("{mode: vlm, wait_ms: inf, most_tokens: 4}", |graph, engine| {
+            if graph == faulty { Box::new(Faulty { engine, outputs: Vec::new(), runs: AtomicU64::new(0), fault }) } else { engine }
+        })
+        .unwrap();
+        let driven = drive(&mut ride, CHUNKS).unwrap();
+        for Told { voice, refused, .. } in &driven.told {
+            assert_eq!((*voice, *refused), (Voice::Command, Some(wanted)), "{faulty} {fault:?}");
+        }
+        assert_eq!(driven.poses, off.poses, "{faulty} {fault:?}");
+    }
+}
+
+/// Breaks when a folder without the models, a tokenizer of another model, a text that nobody can encode or a template without its places rides all the same.
+#[test]
+fn what_cannot_speak_is_refused_in_warm() {
+    let say = |guidance: &str| warm(guidance, |_, engine| engine).unwrap_err().to_string();
+    let long = ["ba"; 70].join(" ");
+    for (guidance, words) in [
+        (format!("{{mode: fixed, text: {long}}}"), &["guidance.text", "more words"][..]),
+        ("{mode: fixed}".to_owned(), &["guidance.text", "without words"]),
+        ("{mode: vlm, template: \"look {camera} and {plot}\"}".to_owned(), &["guidance.template", "{command}"]),
+        ("{mode: vlm, most_tokens: 0}".to_owned(), &["guidance.most_tokens", "got 0"]),
+        ("{mode: loud}".to_owned(), &["guidance", "loud"]),
+        ("{wait_ms: never}".to_owned(), &["guidance"]),
+    ] {
+        let text = say(&guidance);
+        assert!(words.iter().all(|word| text.contains(word)), "{guidance}: {text}");
+    }
+    let config = load_config(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"),
+        &[Layer { name: "the test".into(), text: "guidance: {mode: vlm}".into() }],
+    )
+    .unwrap();
+    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
+    let camera = SourceCamera::of_model(&config.model);
+    let error = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap_err().to_string();
+    assert!(error.contains("no text encoder") || error.contains("no language model") || error.contains("text_encode"), "{error}");
+}
