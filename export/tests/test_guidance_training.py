@@ -1,4 +1,4 @@
-"""The training of the small guidance: facts of captions, plots, the vocabulary, the batched model against `transformers`, a run from drives to graphs."""
+"""The training of the small guidance: facts of captions, the vocabulary, the batched model against `transformers`, a run from drives to graphs."""
 
 import json
 import sys
@@ -11,14 +11,14 @@ from transformers import Qwen3VLForConditionalGeneration, UMT5EncoderModel
 
 from drivewam_export.guidance.export import export
 from drivewam_export.guidance.generate import patch_rows
+from drivewam_export.guidance.random_models import spread
 from drivewam_export.train.data import COMMANDS
 from drivewam_export.train.guidance import __main__ as training
 from drivewam_export.train.guidance import facts, text, words
-from drivewam_export.train.guidance.scenes import PLOT, Scenes, plot, shares
+from drivewam_export.train.guidance.scenes import Scenes, shares
 from drivewam_export.train.guidance.vlm import Batched, make
-from guidance_tiny import spread
 
-SIZES = [(32, 48), (32, 32)]
+SIZES = [(32, 48), (32, 48)]
 CAPTIONS = {
     "A junction lies ahead and the way is free. Keep to the lane and wait.": {"road": "junction", "light": "none", "command": "unknown", "action": "wait"},
     "The road bends left with a red light close by, a pedestrian on the road, a braking car ahead and a slow zone sign. "
@@ -54,27 +54,19 @@ def test_facts_are_read_and_scored():
 
 
 def test_every_text_is_encoded_and_captions_word_by_word(tokenizer):
-    """Breaks when bytes are missing, when the vocabulary grows, or when the prompts of two commands differ in length."""
+    """Breaks when bytes are missing, when the vocabulary grows, when a known command's prompt has a length of its own, or reads otherwise than the template."""
     assert tokenizer.get_vocab_size() <= words.LIMIT
     for written in [*CAPTIONS, "Straße 7, 雪!", "\n\t"]:
         assert tokenizer.decode(tokenizer.encode(written).ids) == written
     for caption in CAPTIONS:
         assert len(tokenizer.encode(caption).ids) == len(caption.split()) + caption.count(",") + 2
     assert words.ending(tokenizer).encode("wait").ids[-1] == tokenizer.token_to_id(words.END_OF_TEXT)
-    assert len(words.prompts(tokenizer)) == len(COMMANDS)
-
-
-def test_a_plot_shows_where_the_car_came_from_and_how_fast():
-    """Breaks when left and right are swapped, forward is not up, or the speed does not show."""
-    ticks = np.arange(-40, 1)[:, None] * 0.1
-    drive = lambda mps, left_m: np.concatenate([mps * ticks, left_m * (ticks / 4) ** 2, 0 * ticks], 1)
-    slow, fast, from_left = plot(drive(3.0, 0.0)), plot(drive(12.0, 0.0)), plot(drive(8.0, 20.0))
-    drawn = lambda picture: np.argwhere((picture != 24).any(-1) & (picture != 255).any(-1))
-    assert slow.shape == (PLOT, PLOT, 3) and slow.dtype == np.uint8
-    assert drawn(slow)[:, 0].max() < drawn(fast)[:, 0].max()
-    assert fast[..., 0].astype(int).sum() - 24 * PLOT**2 > 3 * (slow[slow[..., 2] > 100][:, 0].astype(int).sum())
-    assert drawn(from_left)[:, 1].mean() < PLOT / 2 - 3
-    assert len(drawn(plot(np.zeros((41, 3))))) < 6 and plot(np.zeros((1, 3))).shape == slow.shape
+    asked = words.prompts(tokenizer)
+    assert len(asked) == len(COMMANDS) and len({len(ids) for ids in asked[:3]}) == 1
+    picture = words.VISION_START + words.IMAGE + words.VISION_END
+    for ids, word in zip(asked, COMMANDS):
+        written = words.TEMPLATE.format(camera=picture, plot=picture, command=words.WORDS[word])
+        assert tokenizer.decode(ids, skip_special_tokens=False) == written
 
 
 def test_rare_values_are_drawn_more_often_up_to_a_limit():
@@ -90,7 +82,7 @@ def test_the_batched_model_equals_the_class(tokenizer):
     batched = Batched(model, tokenizer, SIZES).eval()
     g = torch.Generator().manual_seed(1)
     pictures = [torch.randint(0, 256, (3, *size, 3), generator=g, dtype=torch.uint8) for size in SIZES]
-    command, answer = torch.tensor([2, 0, 3]), torch.randint(9, 300, (3, 5), generator=g)
+    command, answer = torch.tensor([2, 0, 1]), torch.randint(9, 300, (3, 5), generator=g)
     with torch.no_grad():
         got, _ = batched(command, pictures, answer)
     answers = batched.generate(command, pictures, 8)
@@ -120,6 +112,7 @@ def drives(root, count):
         (folder / "input.yaml").write_text(yaml.safe_dump({"camera": {"height": 32, "width": 48}, "frames": {"format": "rgb8"}}))
         (folder / "frames.csv").write_text(rows("stamp_ns,file", [f"{s},{i}" for i, s in enumerate(stamps[::10])]))
         (folder / "frames.rgb").write_bytes(g.integers(0, 256, (7, 32, 48, 3), np.uint8).tobytes())
+        (folder / "plots.rgb").write_bytes(bytes([number]) * (7 * 32 * 48 * 3))
         (folder / "poses.csv").write_text(rows("stamp_ns,x_m,y_m,yaw_rad", [f"{s},{i * 0.5},0,0" for i, s in enumerate(stamps)]))
         (folder / "ego.csv").write_text(rows("stamp_ns,speed_mps,acceleration_mps2,curvature_1pm", [f"{s},5,0,0" for s in stamps]))
         (folder / "commands.csv").write_text(rows("stamp_ns,command", [f"{stamps[0]},left", f"{stamps[30]},right"]))
@@ -129,14 +122,16 @@ def drives(root, count):
         (folder / "captions.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
 
-def test_scenes_hold_a_picture_a_path_a_command_and_what_is_said_under_none(tmp_path):
-    """Breaks when a path reaches into the future or is not the car's own frame, or when a drive without captions is taken."""
+def test_scenes_hold_a_picture_a_plot_a_command_and_what_is_said_without_a_route(tmp_path):
+    """Breaks when plots or captions are another frame's, or when a drive without captions is taken."""
     drives(tmp_path, 2)
     scenes = Scenes.open(tmp_path)
-    assert len(scenes) == 14 and [len(path) for path in scenes.paths[:7]] == [1, 11, 21, 31, 41, 41, 41]
-    assert np.allclose(scenes.paths[6][[0, -1]], [[-20, 0, 0], [0, 0, 0]])
-    command, said = scenes.said(np.array([0, 6]), np.array([False, True]))
-    assert command.tolist() == [COMMANDS.index("left"), COMMANDS.index("unknown")] and said[1] == list(CAPTIONS)[2]
+    assert len(scenes) == 14
+    front, plots = scenes.pictures(np.array([13, 2]))
+    assert (front[0] == scenes.frames[1][6]).all() and plots[0].max() == 1 and plots[1].max() == 0
+    command, said = scenes.said(np.array([0, 6]), False)
+    assert [COMMANDS[i] for i in command] == ["left", "right"] and said == [list(CAPTIONS)[0], list(CAPTIONS)[2]]
+    assert scenes.said(np.array([6]), True)[0].tolist() == [COMMANDS.index("unknown")]
     (tmp_path / "000001/captions.jsonl").unlink()
     with pytest.raises(ValueError, match="000001: no captions"):
         Scenes.open(tmp_path)
@@ -154,8 +149,9 @@ def test_a_run_leaves_checkpoints_that_are_exported(tmp_path, monkeypatch):
     assert record["vlm"]["held"]["captions"] == 14 and record["text"]["held"]["unseen"] == 0
     assert (tmp_path / "first/vlm/tokenizer.json").read_bytes() == (tmp_path / "second/vlm/tokenizer.json").read_bytes()
     vlm = Qwen3VLForConditionalGeneration.from_pretrained(tmp_path / "second/vlm")
-    export(vlm, UMT5EncoderModel.from_pretrained(tmp_path / "second/text"), tmp_path / "graphs", [(32, 48), (PLOT, PLOT)], rows=64)
-    assert (tmp_path / "graphs/guidance.yaml").exists()
+    export(vlm, UMT5EncoderModel.from_pretrained(tmp_path / "second/text"), tmp_path / "graphs", [(32, 48)], rows=64)
+    told = yaml.safe_load((tmp_path / "graphs/guidance.yaml").read_text())
+    assert told["vlm"]["end_tokens"] == [words.learn(list(CAPTIONS)).token_to_id(words.END)]
 
 
 def test_sentences_are_crossed_whole():

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Write the expert's plan beside each frame, as training wants it (docs/training.md).
     #[arg(long)]
     plans: bool,
-    /// Write two sentences on each frame, as training of the guidance wants them (docs/training.md).
+    /// Write two sentences and a plot of the past on each frame, as training of the guidance wants them (docs/training.md).
     #[arg(long)]
     captions: bool,
     /// Storage of the frames.

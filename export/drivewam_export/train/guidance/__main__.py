@@ -20,17 +20,16 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
-from transformers import Qwen3VLForConditionalGeneration
 
 from ...folder import written_aside
 from . import text, words
 from .facts import SEEN, score, table
-from .scenes import PLOT, Scenes, shares
-from .vlm import Batched, Readers, make
+from .scenes import Scenes, shares
+from .vlm import Batched, Readers, make, take_over
 
 LONGEST = 64  # tokens of an answer
 MOST_OFTEN = 6.0  # a scene of rare facts is drawn at most this many times as often as another
-HIDDEN_SHARE = 0.1  # of the scenes, whose command is not told
+HIDDEN_SHARE = 0.1  # of the batches, in which no route is known
 
 
 class Trainer:
@@ -38,9 +37,11 @@ class Trainer:
         self.args, self.scenes, self.held, self.tokenizer = args, scenes, held, tokenizer
         torch.manual_seed(args.seed)
         self.rng, self.stop, self.device = np.random.default_rng(args.seed), False, torch.device(args.device)
-        model = Qwen3VLForConditionalGeneration.from_pretrained(args.start / "vlm") if args.start else make(tokenizer)
+        model = make(tokenizer)
+        if args.start:
+            take_over(model, tokenizer, args.start / "vlm")
         front = scenes.frames[0].shape[1:3]
-        self.vlm = Batched(model, tokenizer, [front, (PLOT, PLOT)])
+        self.vlm = Batched(model, tokenizer, [front, front])
         vision = model.config.vision_config
         rows = front[0] * front[1] // (vision.patch_size * vision.spatial_merge_size) ** 2
         self.modules = nn.ModuleDict({"vlm": self.vlm, "readers": Readers(rows, vision.out_hidden_size)}).to(self.device)
@@ -73,7 +74,7 @@ class Trainer:
         if eyes:
             told = self.modules["readers"].loss(self.vlm.see(put(front))[0], wanted)
             return told, torch.zeros(()), told
-        command, captions = self.scenes.said(rows, self.rng.random(len(rows)) < HIDDEN_SHARE)
+        command, captions = self.scenes.said(rows, self.rng.random() < HIDDEN_SHARE)
         fed, next_words = self.answers(captions)
         logits, seen = self.vlm(put(command), [put(front), put(plots)], fed)
         said = F.cross_entropy(logits.flatten(0, 1), next_words.flatten())
@@ -116,7 +117,7 @@ class Trainer:
         answers, wanted = [], []
         for part in np.array_split(rows, -(-len(rows) // 128)):
             put = lambda array: torch.from_numpy(array).to(self.device)
-            command, captions = self.held.said(part, np.zeros(len(part), bool))
+            command, captions = self.held.said(part, False)
             ids = self.vlm.generate(put(command), [put(p) for p in self.held.pictures(part)], LONGEST).tolist()
             answers += [self.tokenizer.decode(row[: (row + [self.vlm.end]).index(self.vlm.end)]) for row in ids]
             wanted += captions
@@ -148,7 +149,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of input folders with captions")
     parser.add_argument("--held", type=Path, required=True, help="the same of other seeds, to judge by")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="an earlier --out, whose VLM and vocabulary to begin with")
+    parser.add_argument("--start", type=Path, help="an earlier --out, whose VLM to begin with")
     parser.add_argument("--minutes", type=float, default=20, help="of the VLM")
     parser.add_argument("--text-minutes", type=float, default=2)
     parser.add_argument("--width", type=int, default=64, help="of the text rows, the policy's text.dim")
@@ -170,7 +171,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     scenes, held = Scenes.open(args.data), Scenes.open(args.held)
     captions = [c for pair in scenes.captions for c in pair]
-    tokenizer = Tokenizer.from_file(str(args.start / "vlm/tokenizer.json")) if args.start else words.learn(captions)
+    tokenizer = words.learn(captions)
     print(f"{len(scenes)} scenes of {len(scenes.frames)} drives, {len(set(captions))} different captions, vocabulary {tokenizer.get_vocab_size()}", flush=True)
     trainer = Trainer(args, scenes, held, tokenizer)
     encoder, ending, read = trained_text(args, scenes, held, tokenizer)
@@ -182,7 +183,7 @@ def main() -> None:
         encoder.save_pretrained(aside / "text")
         tokenizer.save(str(aside / "vlm/tokenizer.json"))
         ending.save(str(aside / "text/tokenizer.json"))
-        (aside / "vlm/prompt.txt").write_text(words.PROMPT)
+        (aside / "vlm/template.txt").write_text(words.TEMPLATE)
         (aside / "guidance.json").write_text(json.dumps({"vlm": trainer.record() | {"held": said}, "text": read}, indent=1) + "\n")
     print("guidance done", flush=True)
 

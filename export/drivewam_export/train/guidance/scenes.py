@@ -8,36 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data import COMMANDS, open_all, relative
+from ..data import COMMANDS, open_all
 from .facts import classes
 
-PLOT = 64  # pixels, both ways
-PLOT_M = 64.0  # metres that they show
-PLOT_AHEAD = 6  # pixels above the car
-PAST_TICKS = 40
-FASTEST_MPS = 14.0
 UNKNOWN = COMMANDS.index("unknown")
-
-
-def plot(path: np.ndarray) -> np.ndarray:
-    """The bird's-eye plot [H, W, 3] u8 of `path` [n, 3] (x, y, yaw at 10 Hz, the newest last and all zero): forward up, a dot for each place between two poses,
-    blue where the car stood and red at FASTEST_MPS; white the car."""
-    out = np.full((PLOT, PLOT, 3), 24, np.uint8)
-    scale = PLOT / PLOT_M
-
-    def dots(x_m, y_m, colours):
-        rows, columns = np.rint(PLOT_AHEAD - x_m * scale).astype(int), np.rint(PLOT / 2 - y_m * scale).astype(int)
-        for down, right in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
-            inside = (rows + down >= 0) & (rows + down < PLOT) & (columns + right >= 0) & (columns + right < PLOT)
-            out[rows[inside] + down, columns[inside] + right] = colours[inside]
-
-    steps = np.diff(path[:, :2], axis=0)
-    share = np.clip(np.hypot(*steps.T) * 10 / FASTEST_MPS, 0, 1)
-    colours = np.stack([255 * share, 255 * (1 - np.abs(2 * share - 1)), 255 * (1 - share)], -1).astype(np.uint8)
-    for part in (0.0, 0.5):
-        dots(path[:-1, 0] + part * steps[:, 0], path[:-1, 1] + part * steps[:, 1], colours)
-    dots(np.array([0.0, 1.0, 2.0]), np.zeros(3), np.full((3, 3), 255, np.uint8))
-    return out
 
 
 @dataclass
@@ -45,8 +19,8 @@ class Scenes:
     """One per frame. `at`: (drive, frame). `captions`: under the command in force and under none."""
 
     frames: list[np.ndarray]  # per drive [n, H, W, 3] u8
+    plots: list[np.ndarray]  # the same shape
     at: list[tuple[int, int]]
-    paths: list[np.ndarray]  # [up to 41, 3]
     command: np.ndarray  # [scenes] index into COMMANDS
     captions: list[tuple[str, str]]
 
@@ -62,15 +36,13 @@ class Scenes:
             lines: dict[int, dict[str, str]] = {}
             for line in map(json.loads, file.read_text().splitlines()):
                 lines.setdefault(line["stamp_ns"], {})[line["command"]] = line["caption"]
-            for frame, (second, said) in enumerate(zip(drive.frame_s, lines.values(), strict=True)):
-                tick = round(second * 10)
-                past = drive.poses[max(0, tick - PAST_TICKS) : tick + 1]
+            for frame, said in enumerate(lines.values()):
                 command = next((word for word in said if word != "unknown"), "unknown")
                 out.at.append((len(out.frames), frame))
-                out.paths.append(relative(past, past[-1]).astype(np.float32))
                 out.captions.append((said[command], said["unknown"]))
                 commands.append(COMMANDS.index(command))
             out.frames.append(drive.frames)
+            out.plots.append(np.memmap(drive.path / "plots.rgb", np.uint8, "r").reshape(drive.frames.shape))
         out.command = np.array(commands)
         return out
 
@@ -79,12 +51,13 @@ class Scenes:
 
     def pictures(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Front pictures [n, H, W, 3] and plots, u8."""
-        return np.stack([self.frames[drive][frame] for drive, frame in (self.at[i] for i in rows)]), np.stack([plot(self.paths[i]) for i in rows])
+        pick = lambda kept: np.stack([kept[drive][frame] for drive, frame in (self.at[i] for i in rows)])
+        return pick(self.frames), pick(self.plots)
 
-    def said(self, rows: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Commands and captions, `unknown` where `hidden`."""
-        command = np.where(hidden, UNKNOWN, self.command[rows])
-        return command, [self.captions[i][int(h)] for i, h in zip(rows, hidden)]
+    def said(self, rows: np.ndarray, hidden: bool) -> tuple[np.ndarray, list[str]]:
+        """Commands and captions; with `hidden`, as if no route were known."""
+        command = np.full(len(rows), UNKNOWN) if hidden else self.command[rows]
+        return command, [self.captions[i][int(hidden)] for i in rows]
 
     def classes(self, facts: tuple[str, ...]) -> np.ndarray:
         """[scenes, facts]: indices into FACTS of what the captions say."""

@@ -1,7 +1,9 @@
-"""The small VLM over batches whose prompts have one shape: the modules of `Qwen3VLForConditionalGeneration`, with one attention call per layer instead of
+"""The small VLM over batches whose prompts have one length: the modules of `Qwen3VLForConditionalGeneration`, with one attention call per layer instead of
 one per picture. Equal to the class's own `forward` (tests)."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
@@ -13,7 +15,7 @@ from ...guidance.decoder import rotate_halves
 from ...guidance.generate import expand, positions
 from ...guidance.vision import grid, position_tables
 from .facts import FACTS, SEEN
-from .words import END, IMAGE, VIDEO, VISION_END, VISION_START, prompts
+from .words import END, IMAGE, PAD, VIDEO, VISION_END, VISION_START, prompts
 
 
 def make(tokenizer: Tokenizer) -> Qwen3VLForConditionalGeneration:
@@ -32,7 +34,20 @@ def make(tokenizer: Tokenizer) -> Qwen3VLForConditionalGeneration:
         text_config=text, vision_config=visual, image_token_id=token(IMAGE), video_token_id=token(VIDEO), vision_start_token_id=token(VISION_START),
         vision_end_token_id=token(VISION_END), tie_word_embeddings=True,
     )
-    return Qwen3VLForConditionalGeneration(config)
+    model = Qwen3VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = token(END), token(PAD)
+    return model
+
+
+def take_over(model: Qwen3VLForConditionalGeneration, tokenizer: Tokenizer, folder: Path) -> None:
+    """Gives `model` the weights of the checkpoint in `folder`, and of its embedding the rows of the tokens that both vocabularies have."""
+    old, known = Qwen3VLForConditionalGeneration.from_pretrained(folder), Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+    state, name = old.state_dict(), "model.language_model.embed_tokens.weight"
+    rows = model.state_dict()[name].clone()
+    for token, index in tokenizer.get_vocab().items():
+        if token in known:
+            rows[index] = state[name][known[token]]
+    model.load_state_dict(state | {name: rows, "lm_head.weight": rows})
 
 
 class Batched(nn.Module):
@@ -44,12 +59,11 @@ class Batched(nn.Module):
         config = model.config
         step = config.vision_config.patch_size * config.vision_config.spatial_merge_size
         grids = [(height // step, width // step) for height, width in sizes]
-        asked = prompts(tokenizer)
-        places, self.behind = positions(asked[0], config.image_token_id, grids)
-        self.register_buffer("places", torch.from_numpy(places.T.copy()), persistent=False)  # [3, N]
-        expanded = [expand(ids, config.image_token_id, [rows * columns for rows, columns in grids]) for ids in asked]
-        self.register_buffer("asked", torch.tensor(expanded), persistent=False)  # [commands, N]
-        self.register_buffer("is_image", self.asked[0] == config.image_token_id, persistent=False)
+        self.asked, self.places = [], {}
+        for ids in prompts(tokenizer):
+            places, behind = positions(ids, config.image_token_id, grids)
+            self.asked.append(torch.tensor(expand(ids, config.image_token_id, [rows * columns for rows, columns in grids])))
+            self.places[len(places)] = torch.from_numpy(places.T.copy()), behind  # [3, N]
         self.end = tokenizer.token_to_id(END)
 
     def see(self, pictures):
@@ -103,29 +117,32 @@ class Batched(nn.Module):
         return language.norm(x)
 
     def prompt(self, command, seen):
-        """`command` [B] index into COMMANDS; `seen`: what `see` returned for each picture. Returns the prompt's rows and deepstack levels, [B, N, D]."""
+        """`command` [B] index into COMMANDS, of prompts of one length; `seen`: what `see` returned for each picture. Returns the prompt's rows and deepstack
+        levels, [B, N, D], its places [3, N] and the position behind them."""
         joined = [torch.cat(level, 1) for level in zip(*seen, strict=True)]
-        rows = self.model.model.language_model.embed_tokens(self.asked[command])
-        where = self.is_image.nonzero()[:, 0]
+        asked = torch.stack([self.asked[i] for i in command.tolist()]).to(joined[0].device)
+        places, behind = self.places[asked.shape[1]]
+        rows = self.model.model.language_model.embed_tokens(asked)
+        where = (asked[0] == self.model.config.image_token_id).nonzero()[:, 0]
         fill = lambda base, value: base.index_copy(1, where, value)
-        return fill(rows, joined[0]), [fill(torch.zeros_like(rows), level) for level in joined[1:]]
+        return fill(rows, joined[0]), [fill(torch.zeros_like(rows), level) for level in joined[1:]], places.to(rows.device), behind
 
     def forward(self, command, pictures, answer):
         """`answer` [B, A]: tokens fed behind the prompt. Returns logits [B, A + 1, V] of what follows the prompt and each of them, and what was seen."""
         seen = [self.see(p) for p in pictures]
-        x, deepstack = self.prompt(command, seen)
+        x, deepstack, places, behind = self.prompt(command, seen)
         count, width = x.shape[1], answer.shape[1]
         x = torch.cat([x, self.model.model.language_model.embed_tokens(answer)], 1)
         deepstack = [F.pad(level, (0, 0, 0, width)) for level in deepstack]
-        behind = self.behind + torch.arange(width, device=x.device).expand(3, -1)
-        x = self.decode(x, torch.cat([self.places, behind], 1), deepstack)
+        after = behind + torch.arange(width, device=x.device).expand(3, -1)
+        x = self.decode(x, torch.cat([places, after], 1), deepstack)
         return self.model.lm_head(x[:, count - 1 :]), seen
 
     @torch.no_grad()
     def generate(self, command, pictures, cap: int):
         """Greedy answers [B, up to `cap`], `end` from where one has ended."""
-        x, deepstack = self.prompt(command, [self.see(p) for p in pictures])
-        memory, out, places = [], [], self.places
+        x, deepstack, places, behind = self.prompt(command, [self.see(p) for p in pictures])
+        memory, out = [], []
         ended = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         for index in range(cap):
             token = self.model.lm_head(self.decode(x, places, deepstack, memory)[:, -1]).argmax(-1)
@@ -135,7 +152,7 @@ class Batched(nn.Module):
             if ended.all():
                 break
             x, deepstack = self.model.model.language_model.embed_tokens(token)[:, None], []
-            places = torch.full((3, 1), self.behind + index, device=x.device)
+            places = torch.full((3, 1), behind + index, device=x.device)
         return torch.stack(out, 1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from ..data import COMMANDS
@@ -10,9 +12,9 @@ PAD, END_OF_TEXT, MASK = "<pad>", "</s>", "<mask>"
 START, END = "<|im_start|>", "<|im_end|>"
 VISION_START, VISION_END, IMAGE, VIDEO = "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"
 SPECIAL = [PAD, END_OF_TEXT, MASK, START, END, VISION_START, VISION_END, IMAGE, VIDEO]
-PICTURE = VISION_START + IMAGE + VISION_END
-# The front picture, the plot, the command.
-PROMPT = f"{START}user {PICTURE}{PICTURE} command: {{command}}{END}{START}assistant "
+# As a configuration has it (`guidance.template`), and the words of a command as the runtime says them (`runtime/pipeline/src/guidance/prompt.rs`).
+TEMPLATE = f"{START}user {{camera}}{{plot}} command: {{command}}{END}{START}assistant "
+WORDS = {"left": "turn left", "straight": "go straight", "right": "turn right", "unknown": "no route is known"}
 LIMIT = 1000
 
 
@@ -24,7 +26,7 @@ def learn(captions: list[str]) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=LIMIT, min_frequency=2, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
     )
-    prompts = [f"user command: {word} assistant " for word in COMMANDS] * 2
+    prompts = [piece for word in WORDS.values() for piece in (word, "user ", " command: ", "assistant ")] * 2
     tokenizer.train_from_iterator(sorted(set(captions)) * 2 + prompts, trainer)
     return tokenizer
 
@@ -37,8 +39,9 @@ def ending(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def prompts(tokenizer: Tokenizer) -> list[list[int]]:
-    """The prompt's ids under each of COMMANDS, with one placeholder per picture; all of one length, as a batch needs them."""
-    out = [tokenizer.encode(PROMPT.format(command=word)).ids for word in COMMANDS]
-    if len({len(ids) for ids in out}) != 1:
-        raise ValueError(f"prompts of {[len(ids) for ids in out]} tokens, wanted one length")
-    return out
+    """The prompt's ids under each of COMMANDS, with one placeholder per picture. Pieces between the places are encoded one by one, as the runtime does."""
+    encode = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+    picture = [tokenizer.token_to_id(token) for token in (VISION_START, IMAGE, VISION_END)]
+    pieces = [piece for piece in re.split(r"(\{\w+\})", TEMPLATE) if piece]
+    filled = {word: {"{camera}": picture, "{plot}": picture, "{command}": encode(WORDS[word])} for word in COMMANDS}
+    return [[token for piece in pieces for token in (filled[word].get(piece) or encode(piece))] for word in COMMANDS]

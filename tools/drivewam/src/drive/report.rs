@@ -189,7 +189,12 @@ pub(super) fn table(summary: &Value) -> String {
         say(format!("guidance   {}; {} answers refused", spoke.join(", "), whole(&guidance["refusals"])));
         let age = &guidance["age_ms"];
         if age["count"].as_u64().unwrap_or(0) > 0 {
-            say(format!("           age of the vlm's, ms: p50 {}, p99 {}, max {}", number(&age["p50"]), number(&age["p99"]), number(&age["max"])));
+            say(format!(
+                "           age of the vlm's, ms: p50 {}, p99 {}, max {}",
+                number(&age["p50"]),
+                number(&age["p99"]),
+                number(&age["max"])
+            ));
         }
         for (why, count) in guidance["chunks_after_a_refusal"].as_object().into_iter().flatten() {
             say(format!("           {why}: newest answer of {count} chunks"));
