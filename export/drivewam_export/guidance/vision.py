@@ -28,15 +28,17 @@ def grid(config, height: int, width: int) -> tuple[int, int]:
 
 
 def position_tables(tower: nn.Module, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Position embedding [P, E] and (cos, sin) [P, Dh/2, 2] of the patch grid, in the processor's order of patches (merge blocks)."""
+    """Position embedding [P, E], with its gradient where asked for, and (cos, sin) [P, Dh/2, 2] of the patch grid, in the processor's order of
+    patches (merge blocks)."""
     size, merge = torch.tensor([[1, rows, columns]]), tower.config.spatial_merge_size
     indices, weights = get_vision_interpolation_indices_and_weights(
         size, num_grid_per_side=tower.num_grid_per_side, mode=tower.interpolation_mode, align_corners=tower.interpolation_align_corners,
         spatial_merge_size=merge,
     )
+    device = tower.pos_embed.weight.device
+    embedding = (tower.pos_embed(indices.to(device)) * weights.to(device)[:, :, None]).sum(1)
     with torch.no_grad():
-        embedding = (tower.pos_embed(indices) * weights[:, :, None]).sum(1)
-        cos, sin = tower.rotary_pos_emb(embedding, get_vision_position_ids(size, merge))
+        cos, sin = tower.rotary_pos_emb(embedding, get_vision_position_ids(size, merge).to(device))
     half = cos.shape[-1] // 2  # the second half repeats the first
     return embedding, torch.stack([cos[:, :half], sin[:, :half]], -1)
 
@@ -48,7 +50,8 @@ class Vision(nn.Module):
         super().__init__()
         self.model = model
         tower = model.model.visual
-        positions, rope = position_tables(tower, *grid(tower.config, height, width))
+        with torch.no_grad():
+            positions, rope = position_tables(tower, *grid(tower.config, height, width))
         self.register_buffer("positions", positions)
         self.register_buffer("rope", rope)
 

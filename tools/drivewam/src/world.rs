@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// Write the expert's plan beside each frame, as training wants it (docs/training.md).
     #[arg(long)]
     plans: bool,
+    /// Write two sentences and a plot of the past on each frame, as training of the guidance wants them (docs/training.md).
+    #[arg(long)]
+    captions: bool,
     /// Storage of the frames.
     #[arg(long, value_enum, default_value_t = Frames::Png)]
     frames: Frames,
@@ -97,6 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Frames::Rgb8 => FrameFormat::Rgb8,
         },
         plans: args.plans,
+        captions: args.captions,
         threads: args.threads.clamp(1, 64),
     };
     let cancel = Arc::new(AtomicBool::new(false));

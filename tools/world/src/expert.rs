@@ -19,8 +19,23 @@ const HEADWAY_S: f64 = 1.2;
 /// A car stops with its front this far before a line.
 const LINE_MARGIN_M: f64 = 1.2;
 
+/// What holds the expert back the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The limit, or the bends.
+    Road,
+    Lead,
+    Line,
+    Pedestrian,
+}
+
 /// What the expert does now.
 pub(crate) fn control(world: &World) -> Control {
+    decide(world).0
+}
+
+/// What the expert does now, and why it does no more.
+pub(crate) fn decide(world: &World) -> (Control, Reason) {
     let ego = world.ego();
     let (s_m, _) = world.place();
     let speed = ego.speed_mps;
@@ -33,17 +48,23 @@ pub(crate) fn control(world: &World) -> Control {
     let ratio = speed / wanted.max(0.3);
     let free =
         if ratio <= 1.0 { ACCELERATION_MPS2 * (1.0 - ratio * ratio * ratio * ratio) } else { (-2.0 * (speed - wanted)).max(-COMFORT_MPS2) };
-    let mut acceleration = free;
+    let (mut acceleration, mut reason) = (free, Reason::Road);
+    let mut at_most = |limit: f64, why: Reason| {
+        if limit < acceleration {
+            (acceleration, reason) = (limit, why);
+        }
+    };
     if let Some(lead) = &world.scene().lead
         && lead.aside_m < 2.2
         && lead.s_m > s_m
     {
-        acceleration = acceleration.min(follow(speed, lead.speed_mps, lead.s_m - LEAD_REAR_M - s_m - FRONT_M));
+        at_most(follow(speed, lead.speed_mps, lead.s_m - LEAD_REAR_M - s_m - FRONT_M), Reason::Lead);
     }
-    if let Some(stop_m) = stopping_point(world, s_m, speed) {
-        acceleration = acceleration.min(halt(speed, stop_m - s_m - FRONT_M - LINE_MARGIN_M));
+    if let Some((stop_m, why)) = stopping_point(world, s_m, speed) {
+        at_most(halt(speed, stop_m - s_m - FRONT_M - LINE_MARGIN_M), why);
     }
-    Control { acceleration_mps2: acceleration.clamp(-HARDEST_MPS2, ACCELERATION_MPS2), curvature_1pm: pursue(world, 0.0) }
+    let control = Control { acceleration_mps2: acceleration.clamp(-HARDEST_MPS2, ACCELERATION_MPS2), curvature_1pm: pursue(world, 0.0) };
+    (control, reason)
 }
 
 /// Intelligent driver model towards a lead `gap_m` ahead.
@@ -71,7 +92,7 @@ fn halt(speed: f64, left_m: f64) -> f64 {
 }
 
 /// The nearest line or pedestrian to stop for.
-fn stopping_point(world: &World, s_m: f64, speed: f64) -> Option<f64> {
+fn stopping_point(world: &World, s_m: f64, speed: f64) -> Option<(f64, Reason)> {
     let needed_m = speed * speed / (2.0 * 3.5);
     let line = world
         .road()
@@ -92,8 +113,9 @@ fn stopping_point(world: &World, s_m: f64, speed: f64) -> Option<f64> {
         .map(|p| p.s_m - 2.0)
         .reduce(f64::min);
     match (line, walker) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
+        (Some(line), Some(walker)) if line <= walker => Some((line, Reason::Line)),
+        (_, Some(walker)) => Some((walker, Reason::Pedestrian)),
+        (line, None) => line.map(|line_m| (line_m, Reason::Line)),
     }
 }
 

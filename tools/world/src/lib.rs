@@ -2,11 +2,12 @@
 //!
 //! A seed names a world: a lane with curves and junctions, leads that brake, lights, pedestrians, and speed-limit signs whose effect lasts
 //! long after they left the picture. [`World::step`] moves the car, [`World::render`] draws its front camera, [`World::expert`] says what a good
-//! driver would do, [`World::labels`] what the world knows. Nothing here reads a clock or the machine: a seed gives the same bits everywhere.
+//! driver would do, [`World::labels`] what the world knows, [`World::caption`] says it in words. Nothing here reads a clock or the machine: a seed gives the same bits everywhere.
 //! Frame of reference: a fixed plane, x and y in metres, the car's reference point between its rear wheels.
 
 #![forbid(unsafe_code)]
 
+mod caption;
 mod drift;
 mod expert;
 mod follow;
@@ -14,11 +15,14 @@ mod render;
 mod rng;
 mod road;
 mod scene;
+mod sight;
 mod write;
 
+pub use caption::{Action, Because, Facts, LeadAhead};
 pub use follow::Follower;
 pub use render::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas};
 pub use scene::Light;
+pub use sight::RoadAhead;
 pub use write::{FrameFormat, WriteOptions, Written, write_seeds};
 
 use drift::Drift;

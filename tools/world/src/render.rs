@@ -212,8 +212,8 @@ fn nearest(near: &[Near], x_m: f64, y_m: f64, hint: &mut usize) -> Option<(f64, 
 }
 
 /// Of a sign's foot beside the centre line, left positive, and its face around the foot: left, bottom, right, top, metres.
-const SIGN_ASIDE_M: f64 = -3.6;
-const SIGN_FACE_M: [f64; 4] = [-1.1, 1.2, 1.1, 3.4];
+pub(crate) const SIGN_ASIDE_M: f64 = -3.6;
+pub(crate) const SIGN_FACE_M: [f64; 4] = [-1.1, 1.2, 1.1, 3.4];
 
 /// The picture's rectangle of a part `[left, bottom, right, top]` of a thing: left, top, right, bottom, pixels.
 fn project(intrinsics: &Intrinsics, forward_m: f64, right_m: f64, [left, bottom, right, top]: [f64; 4]) -> [f64; 4] {
@@ -315,7 +315,7 @@ fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
     }
     if let (Some(at), Some(lead)) = (world.scene().lead_pose(road), &world.scene().lead) {
         let rear = at.compose(&Pose2::new(-crate::scene::LEAD_REAR_M, 0.0, 0.0));
-        let brake = if lead.acceleration_mps2 < -0.4 || lead.speed_mps < 0.2 { [255.0, 20.0, 20.0] } else { [110.0, 15.0, 15.0] };
+        let brake = if lead.lamps_glow() { [255.0, 20.0, 20.0] } else { [110.0, 15.0, 15.0] };
         add(
             rear,
             vec![

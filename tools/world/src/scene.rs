@@ -42,6 +42,11 @@ impl Lead {
     pub(crate) fn leaving(&self) -> bool {
         self.aside_m > 0.0
     }
+
+    /// Whether its brake lamps glow: it slows down or stands.
+    pub(crate) fn lamps_glow(&self) -> bool {
+        self.acceleration_mps2 < -0.4 || self.speed_mps < 0.2
+    }
 }
 
 /// A pedestrian on the way across.

@@ -3,19 +3,22 @@
 //! One folder per seed, written aside and renamed when it is whole: a cancelled run leaves finished folders and nothing else.
 
 use crate::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Labels, Light, Options, TICK_S, WORLD_VERSION, World};
-use drivewam_core::dims::Intrinsics;
+use drivewam::guidance::bev::{Plot, Sample};
+use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Ticks of the expert's plan that is written beside each frame: the policy's 4 s.
 const PLAN_TICKS: usize = 40;
+/// Ticks of the past that a plot shows: as many as a ride's.
+const PAST_TICKS: usize = 40;
 /// The first stamp of a written drive, nanoseconds.
 const FIRST_STAMP_NS: i64 = 1_000_000_000;
 
@@ -48,6 +51,8 @@ pub struct WriteOptions {
     pub format: FrameFormat,
     /// Whether to write the expert's plan beside each frame (`plans.f32`), as training wants it.
     pub plans: bool,
+    /// Whether to write captions and the plot of the past 4 s beside each frame (`captions.jsonl`, `plots.rgb`), as training of the guidance wants them.
+    pub captions: bool,
     /// Threads, each with worlds of its own.
     pub threads: usize,
 }
@@ -178,6 +183,7 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
     };
     let plans = folder.join("plans.f32");
     let mut plans = if options.plans { Some(BufWriter::new(File::create(&plans).map_err(|e| io(e, &plans))?)) } else { None };
+    let mut plots = if options.captions { Some(Plots::new(folder, options)?) } else { None };
     let mut world = World::new(seed, options.world);
     let mut canvas = Canvas::new(options.width, options.height, options.intrinsics);
     let (mut frames, mut poses, mut ego) = (
@@ -186,7 +192,7 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
         "stamp_ns,speed_mps,acceleration_mps2,curvature_1pm\n".to_owned(),
     );
     let (mut commands, mut labels) = ("stamp_ns,command\n".to_owned(), Labels::CSV_HEADER.to_owned());
-    let mut last_command = None;
+    let (mut last_command, mut captions) = (None, String::new());
     let every = u64::from(10 / options.camera_hz);
     let ticks = (options.seconds / TICK_S).round() as u64;
     let mut count = 0;
@@ -196,6 +202,9 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
         }
         let stamp = FIRST_STAMP_NS + tick as i64 * 100_000_000;
         let state = world.ego();
+        if let Some(plots) = &mut plots {
+            plots.remember(Sample { pose: state.pose, speed_mps: state.speed_mps });
+        }
         let written = writeln!(poses, "{stamp},{},{},{}", state.pose.x_m, state.pose.y_m, state.pose.yaw_rad)
             .and_then(|()| writeln!(ego, "{stamp},{},{},{}", state.speed_mps, state.acceleration_mps2, state.curvature_1pm))
             .and_then(|()| labels.write_str(&world.labels().csv(stamp)));
@@ -211,6 +220,10 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
                 for number in world.plan(PLAN_TICKS).iter().flat_map(|p| [p.x_m, p.y_m, p.yaw_rad]) {
                     file.write_all(&(number as f32).to_le_bytes()).map_err(|e| io(e, folder))?;
                 }
+            }
+            if let Some(plots) = &mut plots {
+                captions.push_str(&captioned(&world, stamp));
+                plots.write()?;
             }
             match &mut raw {
                 Some(file) => {
@@ -229,7 +242,7 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
         }
         world.step(world.expert());
     }
-    for mut file in raw.into_iter().chain(plans) {
+    for mut file in raw.into_iter().chain(plans).chain(plots.map(|plots| plots.file)) {
         file.flush().map_err(|e| io(e, folder))?;
     }
     let Intrinsics { fx_px, fy_px, cx_px, cy_px } = options.intrinsics;
@@ -262,12 +275,58 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
         ("ego.csv", ego),
         ("commands.csv", commands),
         ("labels.csv", labels),
+        ("captions.jsonl", captions),
         ("input.yaml", header),
     ] {
+        if text.is_empty() {
+            continue;
+        }
         let path = folder.join(name);
         fs::write(&path, text).map_err(|e| io(e, &path))?;
     }
     Ok(count)
+}
+
+/// `plots.rgb`: a plot of the frame's size beside each frame.
+struct Plots {
+    plot: Plot,
+    file: BufWriter<File>,
+    path: PathBuf,
+    /// The newest ticks in the world's plane, oldest first.
+    past: Vec<Sample>,
+    /// The same in the frame of the newest.
+    seen: Vec<Sample>,
+}
+
+impl Plots {
+    fn new(folder: &Path, options: &WriteOptions) -> Result<Self> {
+        let path = folder.join("plots.rgb");
+        let file = BufWriter::new(File::create(&path).map_err(|e| io(e, &path))?);
+        Ok(Self { plot: Plot::new(options.height, options.width)?, file, path, past: Vec::new(), seen: Vec::new() })
+    }
+
+    fn remember(&mut self, newest: Sample) {
+        if self.past.len() > PAST_TICKS {
+            self.past.remove(0);
+        }
+        self.past.push(newest);
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let Some(newest) = self.past.last().map(|sample| sample.pose) else { return Ok(()) };
+        self.seen.clear();
+        self.seen.extend(self.past.iter().map(|sample| Sample { pose: sample.pose.relative_to(&newest), ..*sample }));
+        self.file.write_all(self.plot.draw(&self.seen)).map_err(|e| io(e, &self.path))
+    }
+}
+
+/// Two lines: the caption under the command in force, and under none. Captions are letters, spaces, commas and full stops: nothing to escape.
+fn captioned(world: &World, stamp_ns: i64) -> String {
+    let line = |command: Command| {
+        let (word, text) = (command.as_str(), world.facts(command).caption());
+        format!("{{\"stamp_ns\": {stamp_ns}, \"command\": \"{word}\", \"caption\": \"{text}\"}}\n")
+    };
+    line(world.command()) + &line(Command::Unknown)
 }
 
 impl Labels {

@@ -193,6 +193,7 @@ fn options() -> WriteOptions {
         intrinsics: CAMERA,
         format: FrameFormat::Rgb8,
         plans: true,
+        captions: true,
         threads: 2,
     }
 }
@@ -206,6 +207,11 @@ fn a_written_folder_is_whole_and_a_cancelled_one_is_not_there() {
     assert_eq!(raw.len(), 17 * 64 * 112 * 3);
     let plans = std::fs::metadata(dir.path().join("000001/plans.f32")).unwrap();
     assert_eq!(plans.len(), 17 * 40 * 3 * 4);
+    let plots = std::fs::metadata(dir.path().join("000001/plots.rgb")).unwrap();
+    assert_eq!(plots.len(), raw.len());
+    let captions = std::fs::read_to_string(dir.path().join("000001/captions.jsonl")).unwrap();
+    assert_eq!(captions.lines().count(), 2 * 17);
+    assert!(captions.starts_with(r#"{"stamp_ns": 1000000000, "command": ""#) && captions.ends_with(".\"}\n"), "{captions}");
     let poses = std::fs::read_to_string(dir.path().join("000001/poses.csv")).unwrap();
     assert_eq!(poses.lines().count(), 1 + 81);
     let cancelled = dir.path().join("cancelled");
