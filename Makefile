@@ -44,7 +44,7 @@ $(VENV)/ready: export/pyproject.toml
 # The paper's codec class with random weights, which a test runs in the embedded engine; the small policy in half precision and two layers of the paper's
 # width, which TensorRT-RTX builds; pictures and tokens as Python makes them of Qwen3-VL's.
 fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml target/wide/manifest.yaml target/guided/manifest.yaml \
-	target/vlm_pictures/index.json target/tiny_tokenizers/golden.json $(QWEN)
+	target/spoken/manifest.yaml target/vlm_pictures/index.json target/tiny_tokenizers/golden.json $(QWEN)
 
 EXPORT := $(VENV)/bin/python -m drivewam_export.onnx_graphs.export
 EXPORTER := $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/*/*.py)
@@ -61,6 +61,11 @@ target/wide/manifest.yaml: $(EXPORTER) configs/model/drivewam-5b.yaml
 target/guided/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml
 	mkdir -p target
 	$(VENV)/bin/python -m drivewam_export.guidance.fixture --out target/guided
+
+# The shipped policy with the small language model that is shipped beside it.
+target/spoken/manifest.yaml: $(EXPORTER) engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml
+	mkdir -p target
+	$(VENV)/bin/python -m drivewam_export.guidance.spoken --out target/spoken
 
 $(WAN)/manifest.yaml: $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/onnx_graphs/*.py)
 	mkdir -p target
