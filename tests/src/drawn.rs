@@ -1,11 +1,10 @@
 //! A ride through a drawn world, the same for whoever compares two rides.
 
 use drivewam::ingest::EgoState;
-use drivewam::telemetry::Told;
+use drivewam::telemetry::{Outcome, Told};
 use drivewam::{Progress, Ride};
 use drivewam_core::Result;
 use drivewam_core::dims::Command;
-use drivewam_core::pose::Pose2;
 use drivewam_world::{Canvas, World};
 use std::time::Instant;
 
@@ -37,35 +36,53 @@ impl Driven {
     }
 }
 
-/// Drives `chunks` chunks of world 5, whose expert has the wheel.
+/// Drives `ticks` ticks of `world`, whose expert has the wheel, under the command that `command` says at a tick. `seen` is called with the world as it was at t0 of every
+/// outcome, the ride's, and the seconds of its step.
 ///
 /// # Errors
 /// The first of the ride.
-pub fn drive(ride: &mut Ride, chunks: usize) -> Result<Driven> {
+pub fn through(
+    ride: &mut Ride,
+    world: &mut World,
+    ticks: i64,
+    command: impl Fn(&World, i64) -> Option<Command>,
+    mut seen: impl FnMut(&World, &Outcome, f64),
+) -> Result<()> {
     let model = ride.config().model.clone();
-    let mut world = World::new(5, drivewam_world::Options::default());
     let mut canvas = Canvas::new(model.image.width, model.image.height, model.camera);
-    let mut driven = Driven::default();
-    for tick in 0..=(chunks as i64 - 1) * 40 {
+    for tick in 0..=ticks {
         let (stamp, ego) = (tick * TICK_NS, world.ego());
         let state = EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm };
         ride.push_ego(stamp, state)?;
-        ride.push_pose(stamp, Pose2::new(ego.pose.x_m, ego.pose.y_m, ego.pose.yaw_rad))?;
-        if tick == 0 {
-            ride.push_command(0, Command::Straight)?;
+        ride.push_pose(stamp, ego.pose)?;
+        if let Some(command) = command(world, tick) {
+            ride.push_command(stamp, command)?;
         }
         if tick % 10 == 0 {
             world.render(&mut canvas);
             ride.push_frame(stamp, &canvas.rgb)?;
             let since = Instant::now();
             if let Progress::Outcome(outcome) = ride.step(stamp)? {
-                driven.seconds.push(since.elapsed().as_secs_f64());
-                driven.told.push(outcome.guidance.clone());
-                driven.passes = outcome.stages.passes();
-                driven.poses.extend(outcome.trajectory.points().iter().map(|p| [p.x_m, p.y_m, p.yaw_rad]));
+                seen(world, outcome, since.elapsed().as_secs_f64());
             }
         }
         world.step(world.expert());
     }
+    Ok(())
+}
+
+/// Drives `chunks` chunks of world 5, straight on.
+///
+/// # Errors
+/// The first of the ride.
+pub fn drive(ride: &mut Ride, chunks: usize) -> Result<Driven> {
+    let mut driven = Driven::default();
+    let straight = |_: &World, tick: i64| (tick == 0).then_some(Command::Straight);
+    through(ride, &mut World::new(5, drivewam_world::Options::default()), (chunks as i64 - 1) * 40, straight, |_, outcome, seconds| {
+        driven.seconds.push(seconds);
+        driven.told.push(outcome.guidance.clone());
+        driven.passes = outcome.stages.passes();
+        driven.poses.extend(outcome.trajectory.points().iter().map(|p| [p.x_m, p.y_m, p.yaw_rad]));
+    })?;
     Ok(driven)
 }

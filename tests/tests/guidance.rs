@@ -4,18 +4,16 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
-use drivewam::ingest::EgoState;
 use drivewam::telemetry::{Refusal, Told, Voice};
-use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
+use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{EngineKind, Layer};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::{Device, HostDevice};
 use drivewam_engine::{Binding, Engine, Folder, Io, Trust, load};
-use drivewam_tests::drawn::{Driven, drive};
-use drivewam_world::{Canvas, Facts, Options, World};
+use drivewam_tests::drawn::{Driven, drive, through};
+use drivewam_world::{Facts, Options, World};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -180,12 +178,11 @@ fn the_last_good_guidance_is_used_until_it_is_too_old_and_then_the_fixed_one() {
     );
 }
 
-/// An engine that does something else from its `n`th run in the ride on.
+/// An engine whose every run goes wrong once it is bound.
 #[derive(Debug)]
 struct Faulty {
     engine: Box<dyn Engine>,
     outputs: Vec<drivewam_core::arena::Region>,
-    runs: AtomicU64,
     fault: Fault,
 }
 
@@ -212,7 +209,6 @@ impl Engine for Faulty {
 
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
         self.engine.run(binding, device)?;
-        self.runs.fetch_add(1, Ordering::Relaxed);
         match self.fault {
             Fault::Error => Err(Error::new(ErrorKind::Engine, "the fault that was asked for")),
             Fault::Panic => panic!("the fault that was asked for"),
@@ -236,7 +232,7 @@ fn a_fault_of_the_language_model_is_told_and_the_ride_goes_on() {
         (Graph::VlmVision, Fault::Panic, Refusal::Dead),
     ] {
         let mut ride = warm("{mode: vlm, wait_ms: inf, most_tokens: 4}", |graph, engine| {
-            if graph == faulty { Box::new(Faulty { engine, outputs: Vec::new(), runs: AtomicU64::new(0), fault }) } else { engine }
+            if graph == faulty { Box::new(Faulty { engine, outputs: Vec::new(), fault }) } else { engine }
         })
         .unwrap();
         let driven = drive(&mut ride, CHUNKS).unwrap();
@@ -275,7 +271,7 @@ fn what_cannot_speak_is_refused_in_warm() {
     let error = Plan::new(on_gpu, folder.manifest(), camera, RideOptions::default()).unwrap_err().to_string();
     assert!(error.contains("guidance.mode") && error.contains("on the host"), "{error}");
     let error = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap_err().to_string();
-    assert!(error.contains("no text encoder") || error.contains("no language model") || error.contains("text_encode"), "{error}");
+    assert!(error.contains("no language model"), "{error}");
 }
 
 /// Breaks when the small model that was trained on the world's captions does not say what is in the picture: another order of pictures, a plot that is drawn otherwise,
@@ -287,39 +283,33 @@ fn the_small_model_says_what_is_in_the_picture_of_worlds_that_it_never_saw() {
     let folder = Folder::open(&path, &Trust::default(), None).unwrap();
     let layers = [Layer { name: "the test".into(), text: "guidance: {wait_ms: inf}".into() }];
     let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny-spoken.yaml"), &layers).unwrap();
-    let (model, camera) = (config.model.clone(), SourceCamera::of_model(&config.model));
+    let camera = SourceCamera::of_model(&config.model);
     let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap();
-    let mut canvas = Canvas::new(model.image.width, model.image.height, model.camera);
     let (mut right, mut all, mut said) = ([0; 4], 0, Vec::new());
     for seed in 5200..5208 {
         ride.restart();
         let mut world = World::new(seed, Options::default());
-        for tick in 0..=280 {
-            let (stamp, ego) = (tick * 100_000_000, world.ego());
-            let state = EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm };
-            ride.push_ego(stamp, state).unwrap();
-            ride.push_pose(stamp, ego.pose).unwrap();
-            ride.push_command(stamp, world.command()).unwrap();
-            if tick % 10 == 0 {
-                world.render(&mut canvas);
-                ride.push_frame(stamp, &canvas.rgb).unwrap();
-                if let Progress::Outcome(outcome) = ride.step(stamp).unwrap() {
-                    let told = &outcome.guidance;
-                    assert_eq!((told.voice, told.age_ms, told.refusals), (Voice::Vlm, Some(0.0), 0), "{told:?}");
-                    let (got, wanted) = (Facts::read(&told.text), world.facts(world.command()));
-                    let facts = [
-                        got.light == wanted.light,
-                        got.pedestrian == wanted.pedestrian,
-                        got.lead == wanted.lead,
-                        got.command == wanted.command,
-                    ];
-                    right.iter_mut().zip(facts).for_each(|(sum, is_right)| *sum += u32::from(is_right));
-                    all += 1;
-                    said.push(told.text.clone());
-                }
-            }
-            world.step(world.expert());
-        }
+        through(
+            &mut ride,
+            &mut world,
+            280,
+            |world, _| Some(world.command()),
+            |world, outcome, _| {
+                let told = &outcome.guidance;
+                assert_eq!((told.voice, told.age_ms, told.refusals), (Voice::Vlm, Some(0.0), 0), "{told:?}");
+                let (got, wanted) = (Facts::read(&told.text), world.facts(world.command()));
+                let facts = [
+                    got.light == wanted.light,
+                    got.pedestrian == wanted.pedestrian,
+                    got.lead == wanted.lead,
+                    got.command == wanted.command,
+                ];
+                right.iter_mut().zip(facts).for_each(|(sum, is_right)| *sum += u32::from(is_right));
+                all += 1;
+                said.push(told.text.clone());
+            },
+        )
+        .unwrap();
     }
     said.sort();
     said.dedup();

@@ -13,6 +13,7 @@ use drivewam::telemetry::{Refusal, Voice};
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
+use drivewam_core::guidance::Image;
 use drivewam_core::pose::Pose2;
 use drivewam_engine::{Folder, Trust, library};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -149,9 +150,10 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
 #[test]
 fn a_picture_for_the_vlm_allocates_nothing() {
     let _alone = ALONE.lock();
+    let image = Image { height: 64, width: 128, patch: 16, temporal_patch: 2, merge: 2, mean: [0.5; 3], std: [0.5; 3] };
     for from in [(270, 480), (480, 270), (64, 128)] {
-        let mut made = Preprocessor::new(from, (64, 128), 16, 2, 2, [0.5; 3], [0.5; 3]).unwrap();
-        let (picture, mut patches) = (vec![9u8; from.0 * from.1 * 3], vec![0.0; made.shape().iter().product()]);
+        let mut made = Preprocessor::new(from, image).unwrap();
+        let (picture, mut patches) = (vec![9u8; from.0 * from.1 * 3], vec![0.0; image.patches() * image.patch_len()]);
         let before = OURS.load(Ordering::Relaxed);
         made.run(&picture, &mut patches).unwrap();
         assert_eq!(OURS.load(Ordering::Relaxed) - before, 0, "{from:?}");

@@ -2,15 +2,13 @@
 
 The processor is the Pillow one of `transformers`: its bits are the same on every machine, those of torchvision's depend on the processor family. A
 safetensors file per picture (`rgb` [H, W, 3] u8, `resized` u8, `pixel_values` [P, C*tp*ps*ps] f32, `grid_thw` [1, 3] i64), and `index.json` with the
-settings of each and with `smart_resize` over many sizes.
+settings of each.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -92,22 +90,6 @@ def processed(rgb: np.ndarray, to: tuple[int, int] | None, settings: dict) -> di
     return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
 
 
-def sizes() -> list[dict]:
-    """`smart_resize` over sizes on and beside multiples, halves of them, tiny, huge and long ones. `size`: null where the processor refuses."""
-    pick = random.Random(0)
-    sides = [1, 15, 16, 31, 32, 33, 48, 80, 112, 333, 448, 517, 720, 832, 1080, 1280, 1920, 4096]
-    pairs = [*itertools.product(sides, sides), *((pick.randint(1, 3000), pick.randint(1, 3000)) for _ in range(400))]
-    bounds = [(32, *SIZE.values()), (32, 32 * 32, 448 * 832), (28, 56 * 56, 28 * 28 * 1280)]
-    out = []
-    for (height, width), (factor, least, most) in itertools.product(pairs, bounds):
-        try:
-            size = list(smart_resize(height, width, factor, least, most))
-        except ValueError:
-            size = None
-        out.append({"height": height, "width": width, "factor": factor, "min_pixels": least, "max_pixels": most, "size": size})
-    return out
-
-
 def write(out: Path, real: Path) -> None:
     """Fills the folder `out`. `real`: a photograph, processed beside the drawn pictures where it exists."""
     pictures = [(case, drawn(case)) for case in CASES]
@@ -122,7 +104,7 @@ def write(out: Path, real: Path) -> None:
             file = f"{case.name}_{case.height}x{case.width}_{to[0]}x{to[1]}.safetensors"
             save_file(tensors, aside / file)
             index.append({"file": file, **asdict(case), "to": to})
-        (aside / "index.json").write_text(json.dumps({"cases": index, "smart_resize": sizes()}) + "\n")
+        (aside / "index.json").write_text(json.dumps({"cases": index}) + "\n")
 
 
 def main() -> None:

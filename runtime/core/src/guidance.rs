@@ -125,7 +125,11 @@ impl Image {
         3 * self.temporal_patch * self.patch * self.patch
     }
 
-    fn check(&self) -> Result<()> {
+    /// Proves that it can be meant.
+    ///
+    /// # Errors
+    /// `Manifest`: lengths out of range, a picture that is not whole blocks of patches, a deviation that nothing can be divided by.
+    pub fn check(&self) -> Result<()> {
         let bad = |what: &str, got: String| Err(Error::new(ErrorKind::Manifest, what).at("guidance.vlm.image").got(got));
         let lengths = [self.height, self.width, self.patch, self.temporal_patch, self.merge];
         if lengths.iter().any(|len| !(1..=8192).contains(len)) {

@@ -48,19 +48,25 @@ __device__ void check(const Kv& p, const Part& part, u32 token, u32 job, unsigne
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
     const u32 eights = p.width / 8, all = heads_per_set(p) * eights;
     float* const inverse = part.inverse_new + (u64)job * part.fresh + token;
+    // Calls `use` with eight numbers of the key, and of the value, at a time.
+    const auto each = [&](auto use) {
+        for (u32 i = threadIdx.x; i < all; i += blockDim.x) {
+            const u32 head = head0 + i / eights, column = i % eights * 8;
+            typename S::Eight key, value;
+            S::load(fresh_row<S>(p, part, part.pass_k[layer], head, token) + column, key);
+            S::load(fresh_row<S>(p, part, part.pass_v[layer], head, token) + column, value);
+            use(head, key, value);
+        }
+    };
     float plain = 0.0f;
     bool finite = true;
-    for (u32 i = threadIdx.x; i < all; i += blockDim.x) {
-        const u32 head = head0 + i / eights, column = i % eights * 8;
-        typename S::Eight key, value;
+    each([&](u32, const typename S::Eight& key, const typename S::Eight& value) {
         float x[8];
-        S::load(fresh_row<S>(p, part, part.pass_k[layer], head, token) + column, key);
-        S::load(fresh_row<S>(p, part, part.pass_v[layer], head, token) + column, value);
         finite = finite && S::is_finite(value);
         S::floats(key, x);
 #pragma unroll
         for (int e = 0; e < 8; ++e) plain += x[e] * x[e];
-    }
+    });
     if (!finite) plain = minus_infinity();
     for (u32 step = 16; step > 0; step /= 2) plain += __shfl_xor_sync(ALL_LANES, plain, step);
     float* plains = (float*)memory;  // [warps]
@@ -75,12 +81,8 @@ __device__ void check(const Kv& p, const Part& part, u32 token, u32 job, unsigne
     __syncthreads();  // nobody reads the plain sums any more
     Squares* sums = (Squares*)memory;  // [warps]
     Squares sum = {1, 0.0f};
-    for (u32 i = threadIdx.x; i < all; i += blockDim.x) {
-        const u32 head = head0 + i / eights, column = i % eights * 8;
-        typename S::Eight key, value;
+    each([&](u32 head, const typename S::Eight& key, const typename S::Eight& value) {
         float x[8];
-        S::load(fresh_row<S>(p, part, part.pass_k[layer], head, token) + column, key);
-        S::load(fresh_row<S>(p, part, part.pass_v[layer], head, token) + column, value);
         S::floats(value, x);
         for (int e = 0; e < 8; ++e) {
             if (!is_finite(x[e])) raise(p.state, code_of(part, NEW_VALUE), job, head, token, p.counts);
@@ -90,7 +92,7 @@ __device__ void check(const Kv& p, const Part& part, u32 token, u32 job, unsigne
             if (!is_finite(x[e])) raise(p.state, code_of(part, NEW_KEY), job, head, token, p.counts);
         }
         sum = add(sum, squares(x));
-    }
+    });
     for (u32 step = 16; step > 0; step /= 2) {
         sum = add(sum, {__shfl_xor_sync(ALL_LANES, sum.e, step), __shfl_xor_sync(ALL_LANES, sum.s, step)});
     }

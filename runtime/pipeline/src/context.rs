@@ -99,27 +99,26 @@ impl Context {
     /// What the chunk's passes read from now on: `words`, or without them the command's. The text graph runs only when they are others.
     ///
     /// # Errors
-    /// `Input` for a command that the model has no text for.
+    /// `Input` for a command that the model has no text for, whoever speaks.
     pub(crate) fn set(&mut self, device: &mut dyn Device, command: Command, words: Option<Words<'_>>, state: EgoState) -> Result<()> {
+        let text = self.texts.iter().find(|t| t.command == command).ok_or_else(|| {
+            Error::new(ErrorKind::Input, "the model has no text for this route command").at("context").got(command.as_str())
+        })?;
         let wanted = words.as_ref().map_or(Current::Command(command), |words| Current::Guidance(words.number));
         if self.current != Some(wanted) {
             let (rows, bias) = match words {
                 Some(Words { rows, tokens, .. }) => {
                     let len = tokens * self.dim;
-                    let (Some(from), Some(to)) = (rows.get(..len), self.rows.get_mut(..len)) else {
+                    let (Some(from), true) = (rows.get(..len), len <= self.rows.len()) else {
                         return Err(Error::new(ErrorKind::Usage, "guidance of more rows than the model reads").at("context").got(tokens));
                     };
+                    let (to, rest) = self.rows.split_at_mut(len);
                     to.copy_from_slice(from);
-                    self.rows[len..].fill(0.0);
+                    rest.fill(0.0);
                     weigh(&mut self.bias, tokens, self.padded_rows);
                     (&self.rows, &self.bias)
                 }
-                None => {
-                    let text = self.texts.iter().find(|t| t.command == command).ok_or_else(|| {
-                        Error::new(ErrorKind::Input, "the model has no text for this route command").at("context").got(command.as_str())
-                    })?;
-                    (&text.rows, &text.bias)
-                }
+                None => (&text.rows, &text.bias),
             };
             self.current = None;
             device.upload(self.text_in, rows)?;

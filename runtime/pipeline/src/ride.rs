@@ -12,8 +12,8 @@ use crate::camera::SourceCamera;
 use crate::codec::{Decoder, Encoder, patchify};
 use crate::context::Context;
 use crate::guard::{Guard, Reason};
-use crate::guidance::Guidance;
 use crate::guidance::bev::Sample;
+use crate::guidance::{Guidance, PAST_NS, STEP_NS};
 use crate::ingest::{EgoState, Grid, Ingest, Place, Ready, check_stamp};
 use crate::memory::Memory;
 use crate::plan::RideOptions;
@@ -227,7 +227,7 @@ impl Ride {
         self.guidance.ask(
             ready.t0_ns,
             command,
-            ingest.past(ready.t0_ns, PAST_NS / PATH_NS, PATH_NS).map(|(pose, speed_mps)| Sample { pose, speed_mps }),
+            ingest.past(ready.t0_ns, PAST_NS, STEP_NS).map(|(pose, speed_mps)| Sample { pose, speed_mps }),
         );
 
         let from = Instant::now();
@@ -330,10 +330,6 @@ impl Ride {
         self.spoilt = None;
     }
 }
-
-/// How far back the plot of the past reaches, and how far apart its samples are.
-const PAST_NS: i64 = 4_000_000_000;
-const PATH_NS: i64 = 100_000_000;
 
 /// A point of a plan that does not exist.
 const NO_POINT: Point = Point { x_m: f64::NAN, y_m: f64::NAN, yaw_rad: f64::NAN, v_mps: f64::NAN };

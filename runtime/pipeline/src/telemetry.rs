@@ -202,6 +202,8 @@ pub struct Told {
     pub text: String,
     /// At t0, since the frame that the language model looked at, ms.
     pub age_ms: Option<f64>,
+    /// How long the language model took to say it, ms.
+    pub took_ms: Option<f64>,
     /// Why the newest answer is not used, where it is not.
     pub refused: Option<Refusal>,
     /// Answers that were not used since the ride began.

@@ -1,12 +1,13 @@
 //! Pictures as Qwen3-VL's own image processor makes them (`export/drivewam_export/guidance/pictures.py`): the resized bytes and the normalised
-//! patches are the same bits, and `smart_resize` gives the same sizes.
+//! patches are the same bits.
 //!
 //! Breaks when a weight of the resize, the order of its passes, a rounding, the normalisation of a channel or the order of the patches differs.
 //! `make fixtures` writes the folder before the tests run.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::guidance::picture::{Preprocessor, smart_resize};
+use drivewam::guidance::picture::Preprocessor;
+use drivewam_core::guidance::Image;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,6 @@ use std::path::{Path, PathBuf};
 #[derive(Deserialize)]
 struct Index {
     cases: Vec<Case>,
-    smart_resize: Vec<Size>,
 }
 
 #[derive(Deserialize)]
@@ -33,16 +33,6 @@ struct Settings {
     merge_size: usize,
     image_mean: [f32; 3],
     image_std: [f32; 3],
-}
-
-#[derive(Deserialize)]
-struct Size {
-    height: usize,
-    width: usize,
-    factor: usize,
-    min_pixels: usize,
-    max_pixels: usize,
-    size: Option<(usize, usize)>,
 }
 
 fn folder() -> PathBuf {
@@ -64,10 +54,11 @@ fn pictures_have_the_bits_of_the_processor() {
         let bytes = std::fs::read(folder().join(&case.file)).unwrap();
         let golden = SafeTensors::deserialize(&bytes).unwrap();
         let tensor = |name: &str| golden.tensor(name).unwrap();
-        let Settings { patch_size, temporal_patch_size, merge_size, image_mean, image_std } = case.settings;
-        let from = (case.height, case.width);
-        let mut made = Preprocessor::new(from, case.to, patch_size, temporal_patch_size, merge_size, image_mean, image_std).unwrap();
-        let [rows, values] = made.shape();
+        let Settings { patch_size, temporal_patch_size, merge_size, image_mean: mean, image_std: std } = case.settings;
+        let (height, width) = case.to;
+        let image = Image { height, width, patch: patch_size, temporal_patch: temporal_patch_size, merge: merge_size, mean, std };
+        let mut made = Preprocessor::new((case.height, case.width), image).unwrap();
+        let (rows, values) = (image.patches(), image.patch_len());
         assert_eq!(tensor("pixel_values").shape(), [rows, values], "{}", case.file);
         let grid: Vec<i64> = tensor("grid_thw").data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
         assert_eq!(grid, [1, case.to.0 / patch_size, case.to.1 / patch_size].map(|n| n as i64), "{}", case.file);
@@ -86,18 +77,4 @@ fn pictures_have_the_bits_of_the_processor() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
-}
-
-#[test]
-fn sizes_are_those_of_the_processor() {
-    let sizes = index().smart_resize;
-    assert!(sizes.len() > 2000 && sizes.iter().any(|s| s.size.is_none()), "{} sizes", sizes.len());
-    let wrong: Vec<String> = sizes
-        .iter()
-        .filter_map(|s| {
-            let got = smart_resize(s.height, s.width, s.factor, s.min_pixels, s.max_pixels).ok();
-            (got != s.size).then(|| format!("{} x {} by {}: {got:?}, wanted {:?}", s.height, s.width, s.factor, s.size))
-        })
-        .collect();
-    assert!(wrong.is_empty(), "{} of {}: {:#?}", wrong.len(), sizes.len(), &wrong[..wrong.len().min(10)]);
 }

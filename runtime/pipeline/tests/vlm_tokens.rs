@@ -16,7 +16,6 @@ use std::time::Instant;
 #[derive(Deserialize)]
 struct Golden {
     size: usize,
-    vocabulary: BTreeMap<String, u32>,
     cases: Vec<Case>,
 }
 
@@ -65,11 +64,7 @@ fn ids_and_texts_are_those_of_python() {
         let tokens = Tokens::from_bytes(&read(&folder.join(format!("{name}.json")))).unwrap();
         let wrong = faults(&tokens, &golden.cases);
         assert!(golden.cases.len() > 20 && wrong.is_empty(), "{name}: {wrong:#?}");
-        assert_eq!(tokens.len(), golden.size);
-        for (token, id) in &golden.vocabulary {
-            assert_eq!(tokens.id(token), Some(*id), "{name}: {token:?}");
-        }
-        assert_eq!(tokens.id("<|no such token|>"), None);
+        assert_eq!(tokens.vocabulary(), golden.size);
         let error = tokens.decode(&[0, golden.size as u32]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Output, "{error}");
     }
@@ -99,7 +94,9 @@ fn qwens_ids_are_those_of_tiktoken() {
         ("<|image_pad|>", 151_655),
         ("</think>", 151_668),
     ] {
-        assert_eq!(tokens.id(token), Some(id));
+        let mut ids = Vec::new();
+        tokens.encode(token, &mut ids).unwrap();
+        assert_eq!(ids, [id], "{token}");
     }
-    assert_eq!(tokens.len(), 151_669);
+    assert_eq!(tokens.vocabulary(), 151_669);
 }

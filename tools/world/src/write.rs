@@ -3,6 +3,7 @@
 //! One folder per seed, written aside and renamed when it is whole: a cancelled run leaves finished folders and nothing else.
 
 use crate::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Labels, Light, Options, TICK_S, WORLD_VERSION, World};
+use drivewam::guidance::PATH;
 use drivewam::guidance::bev::{Plot, Sample};
 use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_core::{Error, ErrorKind, Result};
@@ -17,8 +18,6 @@ use std::time::Instant;
 
 /// Ticks of the expert's plan that is written beside each frame: the policy's 4 s.
 const PLAN_TICKS: usize = 40;
-/// Ticks of the past that a plot shows: as many as a ride's.
-const PAST_TICKS: usize = 40;
 /// The first stamp of a written drive, nanoseconds.
 const FIRST_STAMP_NS: i64 = 1_000_000_000;
 
@@ -306,7 +305,7 @@ impl Plots {
     }
 
     fn remember(&mut self, newest: Sample) {
-        if self.past.len() > PAST_TICKS {
+        if self.past.len() == PATH {
             self.past.remove(0);
         }
         self.past.push(newest);

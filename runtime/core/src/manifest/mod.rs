@@ -221,6 +221,16 @@ impl Manifest {
         self.graphs.get(&graph).ok_or_else(|| Error::new(ErrorKind::Manifest, "the folder has no such graph").at(format!("graphs.{graph}")))
     }
 
+    /// What is known of the language model and its text encoder.
+    ///
+    /// # Errors
+    /// `Manifest` when the folder has none.
+    pub fn guidance(&self) -> Result<&Guidance> {
+        let none =
+            || Error::new(ErrorKind::Manifest, "the folder has no language model").at("guidance").wanted("one that guidance.join made");
+        self.guidance.as_ref().ok_or_else(none)
+    }
+
     /// Shapes of the causal cache of a codec graph, in order; empty for other graphs and for a codec without one.
     pub fn caches(&self, graph: Graph) -> Vec<Vec<usize>> {
         let Some(entry) = self.graphs.get(&graph) else { return Vec::new() };

@@ -8,13 +8,13 @@ use drivewam_engine::{Binding, Bound, Engine, Io};
 
 /// A graph's regions, and its engine once it is loaded.
 #[derive(Debug)]
-pub(super) struct Bench {
+pub(super) struct Bindings {
     signature: Signature,
     regions: Vec<(String, Region)>,
     engine: Option<Box<dyn Engine>>,
 }
 
-impl Bench {
+impl Bindings {
     /// Plans a region for each tensor, long enough for `n` rows and `s` slots.
     pub(super) fn plan(planner: &mut Planner, owner: &'static str, signature: &Signature, n: usize, s: usize) -> Result<Self> {
         let specs = signature.inputs.iter().chain(&signature.outputs);

@@ -30,8 +30,12 @@ use std::time::Duration;
 
 /// Room for the words of an answer, bytes: fifty words of the longest kind.
 pub(crate) const MOST_TEXT: usize = 2048;
-/// Samples of the past 4 s.
-pub(crate) const PATH: usize = 41;
+/// The past that a plot shows, ns: the paper's 4 s.
+pub(crate) const PAST_NS: i64 = 4_000_000_000;
+/// How far apart its samples are, ns.
+pub(crate) const STEP_NS: i64 = 100_000_000;
+/// Samples of it.
+pub const PATH: usize = (PAST_NS / STEP_NS) as usize + 1;
 
 /// Proves that the configuration's guidance can be had.
 ///
@@ -67,6 +71,8 @@ pub(crate) struct Guidance {
     /// What is asked next.
     request: Box<Request>,
     asked: u64,
+    /// The newest request that was answered.
+    heard: u64,
     /// Answers to earlier requests are of another time.
     since: u64,
     newest: Box<Answer>,
@@ -99,6 +105,10 @@ impl Guidance {
         let mut quiet = Self::silent(config);
         quiet.engines.push((Graph::TextEncode, reader.describe()));
         if let Some(text) = &settings.text {
+            if text.len() > MOST_TEXT {
+                let long = Error::new(ErrorKind::Input, "more words than an outcome has room for").at("guidance.text");
+                return Err(long.got(format!("{} bytes", text.len())).wanted(format!("at most {MOST_TEXT}")));
+            }
             let mut rows = vec![0.0; reader.most_tokens() * config.model.text.dim];
             let tokens = reader
                 .read(text, &mut rows)?
@@ -136,6 +146,7 @@ impl Guidance {
             post: None,
             request: Box::default(),
             asked: 0,
+            heard: 0,
             since: 0,
             newest: Box::default(),
             good: Box::default(),
@@ -159,13 +170,12 @@ impl Guidance {
         }
     }
 
-    /// Asks about the newest picture. `path`: the past 4 s, oldest first.
+    /// Asks about the newest picture; not under a command that the model was not made for, which ends the chunk in an error. `path`: the past 4 s, oldest first.
     pub(crate) fn ask(&mut self, t0_ns: i64, command: Command, path: impl Iterator<Item = Sample>) {
-        let Some(post) = &self.post else { return };
+        let (Some(post), Some(prompt)) = (&self.post, self.commands.iter().position(|known| *known == command)) else { return };
         self.asked += 1;
         let request = &mut self.request;
-        (request.number, request.t0_ns) = (self.asked, t0_ns);
-        request.prompt = self.commands.iter().position(|known| *known == command).unwrap_or(0);
+        (request.number, request.t0_ns, request.prompt) = (self.asked, t0_ns, prompt);
         request.path.clear();
         request.path.extend(path.take(PATH));
         post.ask(request);
@@ -175,10 +185,15 @@ impl Guidance {
     pub(crate) fn hear(&mut self, t0_ns: i64, told: &mut Told) -> Option<Words<'_>> {
         if let Some(post) = &self.post {
             let most = match self.settings.wait_ms {
+                _ if self.heard == self.asked => Some(Duration::ZERO),
                 Wait::Ms(ms) => Some(Duration::from_millis(u64::from(ms))),
                 Wait::Word(_) => None,
             };
-            if post.take(&mut self.newest, self.asked, most) && self.newest.number > self.since {
+            let is_new = post.take(&mut self.newest, self.asked, most);
+            if is_new {
+                self.heard = self.newest.number;
+            }
+            if is_new && self.heard > self.since {
                 self.refused = self.newest.refused;
                 match self.refused {
                     None => {
@@ -194,9 +209,9 @@ impl Guidance {
         let age_ns = t0_ns.saturating_sub(self.good.t0_ns);
         let is_young = self.has_good && age_ns <= i64::from(self.settings.max_age_ms) * 1_000_000;
         told.text.clear();
-        (told.refused, told.refusals, told.age_ms) = (self.refused, self.refusals, None);
+        (told.refused, told.refusals, told.age_ms, told.took_ms) = (self.refused, self.refusals, None, None);
         if is_young {
-            (told.voice, told.age_ms) = (Voice::Vlm, Some(age_ns as f64 * 1e-6));
+            (told.voice, told.age_ms, told.took_ms) = (Voice::Vlm, Some(age_ns as f64 * 1e-6), Some(self.good.took.as_secs_f64() * 1e3));
             told.text.push_str(&self.good.text);
             return Some(Words { number: self.good.number, rows: &self.good.rows, tokens: self.good.tokens });
         }

@@ -34,7 +34,7 @@ impl Reader {
     /// Loads both. Warm.
     pub(super) fn new(folder: &Folder, open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>) -> Result<Self> {
         let encoder = TextEncoder::new(folder, open)?;
-        let facts = folder.manifest().guidance.as_ref().map(|guidance| &guidance.text).ok_or_else(no_model)?;
+        let facts = &folder.manifest().guidance()?.text;
         let tokens = tokenizer(folder, &facts.tokenizer, facts.vocabulary)?;
         Ok(Self { ids: Vec::with_capacity(encoder.most_tokens() + 1), encoder, tokens, end_token: facts.end_token })
     }
@@ -95,7 +95,7 @@ impl Speaker {
                 .at("guidance.mode")
                 .got(format!("{:?}", camera.format)));
         }
-        let facts = &folder.manifest().guidance.as_ref().ok_or_else(no_model)?.vlm;
+        let facts = &folder.manifest().guidance()?.vlm;
         let tokens = tokenizer(folder, &facts.tokenizer, facts.vocabulary)?;
         let template = match &settings.template {
             Some(text) => Template::parse(text),
@@ -118,16 +118,12 @@ impl Speaker {
         };
         let prompts = commands.iter().map(|&command| prompt(command)).collect::<Result<Vec<_>>>()?;
         let image = facts.image;
-        let preprocess = |height: usize, width: usize| {
-            let to = (image.height, image.width);
-            Preprocessor::new((height, width), to, image.patch, image.temporal_patch, image.merge, image.mean, image.std)
-        };
         Ok(Self {
             vlm: Vlm::new(folder, open, &prompts, settings.most_tokens)?,
             tokens,
-            camera: preprocess(camera.height, camera.width)?,
+            camera: Preprocessor::new((camera.height, camera.width), image)?,
             plot: Plot::new(image.height, image.width)?,
-            plotted: preprocess(image.height, image.width)?,
+            plotted: Preprocessor::new((image.height, image.width), image)?,
             plot_comes: pictures.iter().position(|is_plot| *is_plot).unwrap_or(usize::MAX),
             reader,
             most: Duration::from_millis(u64::from(settings.most_ms)),
@@ -172,17 +168,13 @@ fn push_up_to(to: &mut String, words: &str) {
     to.push_str(&words[..end]);
 }
 
-fn no_model() -> Error {
-    Error::new(ErrorKind::Manifest, "the folder has no language model").at("guidance").wanted("one that guidance.join made")
-}
-
 /// A tokenizer of the folder, whose numbers a graph of `vocabulary` entries can read.
 fn tokenizer(folder: &Folder, file: &str, vocabulary: usize) -> Result<Tokens> {
     let tokens = Tokens::from_bytes(folder.content(file)?.as_slice()).map_err(|e| e.at(format!("{file:?}")))?;
-    if tokens.len() > vocabulary {
+    if tokens.vocabulary() > vocabulary {
         return Err(Error::new(ErrorKind::Manifest, "the tokenizer has more entries than the graph reads: it is another model's")
             .at(format!("{file:?}"))
-            .got(tokens.len())
+            .got(tokens.vocabulary())
             .wanted(format!("at most {vocabulary}")));
     }
     Ok(tokens)

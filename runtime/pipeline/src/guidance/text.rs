@@ -1,6 +1,6 @@
 //! The encoder of the guidance text: tokens in, the rows out that `context_text` reads.
 
-use super::bound::{Bench, arena};
+use super::bound::{Bindings, arena};
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{Graph, IDS, MASKED, PAD_BIAS, TEXT};
 use drivewam_core::guidance::TextEncoder as Facts;
@@ -28,11 +28,9 @@ impl TextEncoder {
     /// `Manifest` for a folder without an encoder; `Engine` when the graph does not load, or puts out something else than the reference.
     pub fn new(folder: &Folder, open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>) -> Result<Self> {
         let manifest = folder.manifest();
-        let no_encoder =
-            || Error::new(ErrorKind::Manifest, "the folder has no text encoder").at("guidance").wanted("one that guidance.join made");
-        let facts = manifest.guidance.as_ref().ok_or_else(no_encoder)?.text.clone();
+        let facts = manifest.guidance()?.text.clone();
         let mut planner = Planner::new();
-        let mut bench = Bench::plan(&mut planner, "text_encode", &manifest.signature(Graph::TextEncode)?, 0, 0)?;
+        let mut bench = Bindings::plan(&mut planner, "text_encode", &manifest.signature(Graph::TextEncode)?, 0, 0)?;
         let mut device = HostDevice::new(planner.finish(usize::MAX)?, 1)?;
         let binding = bench.bind(open(Graph::TextEncode)?, &mut device, 0, 0)?;
         let (ids, pad_bias, text) = (bench.region(IDS)?, bench.region(PAD_BIAS)?, bench.region(TEXT)?);

@@ -24,7 +24,7 @@ impl Tokens {
     }
 
     /// Appends the ids of `text` to `out`. Special tokens that stand in the text become their ids; none is added before or behind it, so a caller
-    /// appends T5's end itself, by [`Tokens::id`].
+    /// appends T5's end itself.
     ///
     /// A text from outside that must not steer the prompt is to be searched for special tokens before: here they count.
     ///
@@ -45,26 +45,16 @@ impl Tokens {
             return Err(Error::new(ErrorKind::Output, "an id without a token")
                 .at("tokenizer.json")
                 .got(id)
-                .wanted(format!("one of {}", self.len())));
+                .wanted(format!("one of {}", self.vocabulary())));
         }
         self.0
             .decode(ids, false)
             .map_err(|source| Error::new(ErrorKind::Output, "ids without a text").at("tokenizer.json").caused_by(source))
     }
 
-    /// The id of a token as the file writes it, special or not.
-    pub fn id(&self, token: &str) -> Option<u32> {
-        self.0.token_to_id(token)
-    }
-
-    /// Tokens of the vocabulary, special tokens included.
-    pub fn len(&self) -> usize {
+    /// Entries of the vocabulary, special tokens included.
+    pub fn vocabulary(&self) -> usize {
         self.0.get_vocab_size(true)
-    }
-
-    /// Whether the vocabulary is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

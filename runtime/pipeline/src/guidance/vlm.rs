@@ -4,7 +4,7 @@
 //! memory of their own; a pass puts out those of its rows alone, which are copied into the next free slots, so each weight is read once per token and
 //! nothing is compacted. Positions are computed here (core/guidance.rs). `export/drivewam_export/guidance/generate.py` is the same loop.
 
-use super::bound::{Bench, arena, copy};
+use super::bound::{Bindings, arena, copy};
 use drivewam_core::arena::{ArenaPlan, Planner, Region};
 use drivewam_core::bindings::{DEEPSTACK, Graph, IDS, IMAGE, IS_IMAGE, LOGITS, MASKED, MEM_BIAS, PATCHES, ROPE, layered};
 use drivewam_core::guidance::Vlm as Facts;
@@ -77,19 +77,18 @@ impl Vlm {
     /// not load, or puts out something else than the reference.
     pub fn new(folder: &Folder, open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>, prompts: &[Vec<u32>], most_tokens: usize) -> Result<Self> {
         let manifest = folder.manifest();
-        let no_model =
-            || Error::new(ErrorKind::Manifest, "the folder has no language model").at("guidance").wanted("one that guidance.join made");
-        let facts = manifest.guidance.as_ref().ok_or_else(no_model)?.vlm.clone();
+        let facts = manifest.guidance()?.vlm.clone();
         let longest = prompts.iter().map(|ids| rows_of(&facts, ids)).max().unwrap_or(0).max(1);
         let slots = longest + most_tokens;
         let mut planner = Planner::new();
-        let mut vision = Bench::plan(&mut planner, "vlm_vision", &manifest.signature(Graph::VlmVision)?, 0, 0)?;
-        let mut decoder = Bench::plan(&mut planner, "vlm_decoder", &manifest.signature(Graph::VlmDecoder)?, longest, slots)?;
+        let mut vision = Bindings::plan(&mut planner, "vlm_vision", &manifest.signature(Graph::VlmVision)?, 0, 0)?;
+        let mut decoder = Bindings::plan(&mut planner, "vlm_decoder", &manifest.signature(Graph::VlmDecoder)?, longest, slots)?;
         let plan: ArenaPlan = planner.finish(usize::MAX)?;
         let mut device = HostDevice::new(plan, 1)?;
         let levels = || (0..facts.deepstack).map(|level| layered(DEEPSTACK, level));
-        let rows =
-            |bench: &Bench| std::iter::once(IMAGE.to_owned()).chain(levels()).map(|name| bench.region(&name)).collect::<Result<Vec<_>>>();
+        let rows = |bench: &Bindings| {
+            std::iter::once(IMAGE.to_owned()).chain(levels()).map(|name| bench.region(&name)).collect::<Result<Vec<_>>>()
+        };
         let cache = |stems: [&str; 2]| {
             let names = (0..facts.layers).flat_map(|layer| stems.map(|stem| layered(stem, layer)));
             names.map(|name| decoder.region(&name)).collect::<Result<Vec<_>>>()
@@ -235,7 +234,7 @@ fn rows_of(facts: &Facts, ids: &[u32]) -> usize {
 }
 
 /// Works out a prompt's rows and binds a pass of their number.
-fn prompt(facts: &Facts, tokens: &[u32], decoder: &mut Bench, device: &mut HostDevice, slots: usize) -> Result<Prompt> {
+fn prompt(facts: &Facts, tokens: &[u32], decoder: &mut Bindings, device: &mut HostDevice, slots: usize) -> Result<Prompt> {
     if let Some(odd) = tokens.iter().find(|&&id| id as usize >= facts.vocabulary) {
         return Err(Error::new(
             ErrorKind::Manifest,

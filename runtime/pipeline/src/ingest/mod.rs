@@ -143,11 +143,11 @@ impl Ingest {
         })
     }
 
-    /// Where the ego was at `at_ns` and before, every `step_ns` for `steps` steps, oldest first, relative to where it is at `at_ns`, and how fast, m/s. Times of
-    /// which nothing is known are left out.
-    pub(crate) fn past(&self, at_ns: i64, steps: i64, step_ns: i64) -> impl Iterator<Item = (Pose2, f64)> {
+    /// Where the ego was at `at_ns` and for `past_ns` before, every `step_ns`, oldest first, relative to where it is at `at_ns`, and how fast, m/s. Times of which
+    /// nothing is known are left out.
+    pub(crate) fn past(&self, at_ns: i64, past_ns: i64, step_ns: i64) -> impl Iterator<Item = (Pose2, f64)> {
         let here = self.between(at_ns);
-        (0..=steps).rev().filter_map(move |i| {
+        (0..=past_ns / step_ns).rev().filter_map(move |i| {
             let then_ns = at_ns - i * step_ns;
             Some((self.between(then_ns)?.relative_to(&here?), self.newest_ego(then_ns)?.0.speed_mps))
         })

@@ -1,6 +1,6 @@
-//! Answers of the language model by itself, for a comparison that takes turns: the prompt is the commands' own length, pictures are noise.
+//! Answers of the language model by itself, for a comparison that takes turns: the prompt is two pictures of noise and words that mean nothing.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use drivewam::guidance::vlm::{Ended, Vlm};
 use drivewam_core::config::Config;
 use drivewam_engine::{Folder, load};
@@ -19,7 +19,7 @@ impl Talk {
     /// # Errors
     /// Of the folder and the engines.
     pub(super) fn new(config: &Config, folder: &Folder, words: usize, tokens: usize) -> Result<Self> {
-        let facts = &folder.manifest().guidance.as_ref().context("engine.folder has no language model (docs/guidance.md)")?.vlm;
+        let facts = &folder.manifest().guidance()?.vlm;
         let special = |id: &u32| [facts.image_token, facts.vision_start_token, facts.vision_end_token].contains(id);
         let vocabulary = u32::try_from(facts.vocabulary)?;
         let text: Vec<u32> = (0..vocabulary).filter(|id| !special(id) && !facts.end_tokens.contains(id)).collect();
@@ -32,11 +32,11 @@ impl Talk {
         Ok(Self { vlm, said: Vec::with_capacity(tokens), noise })
     }
 
-    /// Milliseconds of an answer, and its tokens.
+    /// Milliseconds of an answer.
     ///
     /// # Errors
     /// Of the engines; an answer that the model ended, which another contender's may not have been.
-    pub(super) fn answer(&mut self) -> Result<(f64, usize)> {
+    pub(super) fn answer(&mut self) -> Result<f64> {
         let from = Instant::now();
         let see = |_: usize, patches: &mut [f32]| {
             patches.copy_from_slice(&self.noise);
@@ -46,7 +46,7 @@ impl Talk {
         if ended != Ended::Tokens {
             bail!("the model ended its answer after {} tokens ({ended:?})", self.said.len());
         }
-        Ok((from.elapsed().as_secs_f64() * 1e3, self.said.len()))
+        Ok(from.elapsed().as_secs_f64() * 1e3)
     }
 
     /// What was said last.

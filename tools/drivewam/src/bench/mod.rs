@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let mut talk = Talk::new(&named.config, &folder, args.prompt, tokens)?;
         say!("{}", json!({"ready": true, "engines": talk.describe()}));
         return answer(|count| {
-            let took: Vec<f64> = (0..count).map(|_| Ok(talk.answer()?.0)).collect::<Result<_>>()?;
+            let took: Vec<f64> = (0..count).map(|_| talk.answer()).collect::<Result<_>>()?;
             Ok(json!({"chunk_ms": took, "said": talk.said()}))
         });
     }

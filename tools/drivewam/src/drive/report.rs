@@ -3,7 +3,7 @@
 use super::row::{Errors, HORIZONS_S, Row, degraded, named};
 use anyhow::Result;
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Restart, Stage};
+use drivewam::telemetry::{Restart, Stage, Told};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::trajectory::Displacement;
 use drivewam_world::Violations;
@@ -101,10 +101,12 @@ fn guidance(rows: &[Row]) -> Value {
             *refused.entry(refusal.as_str()).or_default() += 1;
         }
     }
-    let ages = rows.iter().filter_map(|row| row.outcome.guidance.age_ms).collect();
+    let (ages, took) = (|told: &Told| told.age_ms, |told: &Told| told.took_ms);
+    let ms = |of: fn(&Told) -> Option<f64>| distribution(rows.iter().filter_map(|row| of(&row.outcome.guidance)).collect());
     json!({
         "voices": voices,
-        "age_ms": distribution(ages),
+        "age_ms": ms(ages),
+        "took_ms": ms(took),
         "refusals": rows.last().map_or(0, |row| row.outcome.guidance.refusals),
         "chunks_after_a_refusal": refused,
     })
@@ -187,14 +189,11 @@ pub(super) fn table(summary: &Value) -> String {
     if voices.is_some_and(|voices| voices.keys().any(|voice| voice != "command")) || guidance["refusals"].as_u64().unwrap_or(0) > 0 {
         let spoke: Vec<String> = voices.into_iter().flatten().map(|(voice, count)| format!("{voice} in {count} chunks")).collect();
         say(format!("guidance   {}; {} answers refused", spoke.join(", "), whole(&guidance["refusals"])));
-        let age = &guidance["age_ms"];
-        if age["count"].as_u64().unwrap_or(0) > 0 {
-            say(format!(
-                "           age of the vlm's, ms: p50 {}, p99 {}, max {}",
-                number(&age["p50"]),
-                number(&age["p99"]),
-                number(&age["max"])
-            ));
+        for (what, key) in [("age at t0", "age_ms"), ("answered in", "took_ms")] {
+            let ms = &guidance[key];
+            if ms["count"].as_u64().unwrap_or(0) > 0 {
+                say(format!("           {what}, ms: p50 {}, p99 {}, max {}", number(&ms["p50"]), number(&ms["p99"]), number(&ms["max"])));
+            }
         }
         for (why, count) in guidance["chunks_after_a_refusal"].as_object().into_iter().flatten() {
             say(format!("           {why}: newest answer of {count} chunks"));

@@ -59,6 +59,7 @@ impl Row {
                 "voice": o.guidance.voice.as_str(),
                 "text": o.guidance.text,
                 "age_ms": o.guidance.age_ms,
+                "took_ms": o.guidance.took_ms,
                 "refused": o.guidance.refused.map(Refusal::as_str),
                 "refusals": o.guidance.refusals,
             },
