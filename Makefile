@@ -10,6 +10,8 @@ TENSORRT := tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-lean-cu13-libs==11.4.0.10
 # What is off by default, and tested.
 FEATURES := drivewam-build-engines/tensorrt,drivewam-tests/tensorrt,drivewam-tools/tensorrt
 
+# A file whose rule was broken off is no file.
+.DELETE_ON_ERROR:
 .PHONY: test rust python setup lint fixtures study bench gpu
 
 # Headers of TensorRT for a machine without its SDK: those that a crate ships, pinned by its lock file. With an SDK, or DRIVEWAM_TENSORRT_INCLUDE, not used.
@@ -49,7 +51,7 @@ fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/ma
 EXPORT := $(VENV)/bin/python -m drivewam_export.onnx_graphs.export
 EXPORTER := $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/*/*.py)
 
-target/tiny-%/manifest.yaml: $(EXPORTER) engines/tiny/manifest.yaml
+target/tiny-%/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml
 	mkdir -p target
 	$(EXPORT) --config configs/model/tiny.yaml --checkpoint engines/tiny --precision $* --attention textbook --out target/tiny-$*
 
@@ -63,7 +65,7 @@ target/guided/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml
 	$(VENV)/bin/python -m drivewam_export.guidance.fixture --out target/guided
 
 # The shipped policy with the small language model that is shipped beside it.
-target/spoken/manifest.yaml: $(EXPORTER) engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml
+target/spoken/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml
 	mkdir -p target
 	$(VENV)/bin/python -m drivewam_export.guidance.spoken --out target/spoken
 
@@ -71,17 +73,18 @@ $(WAN)/manifest.yaml: $(VENV)/ready $(wildcard export/drivewam_export/*.py expor
 	mkdir -p target
 	cd export && ../$(VENV)/bin/python -m drivewam_export.wan_vae --vae random:0 --out ../$(WAN)
 
-GUIDANCE := export/drivewam_export/guidance
+# A photograph, where the data stands beside the project.
+PHOTOGRAPH := $(wildcard ../shared/data/pandaset_002/camera/front_camera/40.jpg)
 
-target/vlm_pictures/index.json: $(VENV)/ready $(GUIDANCE)/pictures.py
+target/vlm_pictures/index.json: $(EXPORTER) $(PHOTOGRAPH)
 	mkdir -p target
 	cd export && ../$(VENV)/bin/python -m drivewam_export.guidance.pictures --out ../target/vlm_pictures
 
-target/tiny_tokenizers/golden.json: $(VENV)/ready $(GUIDANCE)/qwen_tokenizer.py export/drivewam_export/fixtures/tiny_tokenizers.py
+target/tiny_tokenizers/golden.json: $(EXPORTER)
 	mkdir -p target
 	cd export && ../$(VENV)/bin/python -m drivewam_export.fixtures.tiny_tokenizers ../target/tiny_tokenizers
 
-target/qwen_tokenizer/tokenizer.json: $(VENV)/ready $(GUIDANCE)/qwen_tokenizer.py $(RANKS)
+target/qwen_tokenizer/tokenizer.json: $(EXPORTER) $(RANKS)
 	cd export && ../$(VENV)/bin/python -m drivewam_export.guidance.qwen_tokenizer ../$(RANKS) --out ../$@
 
 python: setup
@@ -105,6 +108,7 @@ MIDDLE := target/bench/middle
 bench: setup $(MIDDLE)/manifest.yaml
 	cargo build --release
 	$(VENV)/bin/python -m drivewam_export.bench --out docs/bench
+	$(VENV)/bin/python -m drivewam_export.guidance.bench --out docs/bench
 
 $(MIDDLE)/manifest.yaml: $(VENV)/ready configs/model/middle.yaml
 	mkdir -p target/bench

@@ -9,6 +9,7 @@ import torch
 import yaml
 from transformers import Qwen3VLForConditionalGeneration, UMT5EncoderModel
 
+from conftest import ROOT
 from drivewam_export.guidance.export import export
 from drivewam_export.guidance.generate import patch_rows
 from drivewam_export.guidance.random_models import spread
@@ -158,3 +159,11 @@ def test_sentences_are_crossed_whole():
     crossed = text.crossed(list(CAPTIONS), 50, np.random.default_rng(0))
     first, second = zip(*(caption.split(". ") for caption in CAPTIONS))
     assert all(c.split(". ")[0] in first and c.split(". ")[1] in second for c in crossed) and len(set(crossed)) > len(CAPTIONS)
+
+
+def test_the_shipped_configuration_asks_as_the_model_was_trained():
+    """Breaks when the prompt of the ride and that of the training part ways."""
+    shipped = yaml.safe_load((ROOT / "configs/tiny-spoken.yaml").read_text())
+    assert shipped["guidance"]["template"] == words.TEMPLATE
+    spoken = (ROOT / "runtime/pipeline/src/guidance/prompt.rs").read_text()
+    assert all(f'"{word}"' in spoken for word in words.WORDS.values())

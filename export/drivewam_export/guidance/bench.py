@@ -1,28 +1,25 @@
-"""Answers of a language model by our runtime beside the loops that people run today, taking turns: `python -m drivewam_export.guidance.bench --out FILE`
+"""Answers of a language model by our runtime beside the loops that people run today, taking turns: `python -m drivewam_export.guidance.bench --out DIR`
 
 A model of random weights of the class of Qwen3-VL, the same prompt (two pictures and some text) and the same number of greedy tokens: ours on `rten` and on ONNX
-Runtime, the loop of `generate.py` on ONNX Runtime, and `transformers.generate`. Every round each contender answers once, in an order drawn anew; a ratio
-is the median over rounds of (peer's time / ours), with the range that nine rounds of ten lie in; `ours again` is the noise floor. All must say the same tokens.
+Runtime, the loop of `generate.py` on ONNX Runtime, and `transformers.generate`. Turns and ratios are those of `drivewam_export.bench`; `ours, ort, again` is the noise floor. All must say the same tokens.
 """
 
 from __future__ import annotations
 
 import argparse
-import glob
 import json
-import os
-import random
 import time
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from ..bench import Ours
+from ..bench import Ours, spread, turns
 from .export import export
 from .fixture import tokenizer
-from .generate import Guide
+from .generate import Guide, expand
 from .join import join
 from .random_models import encoder, spread
 
@@ -49,6 +46,25 @@ def model(seed: int = 0) -> Qwen3VLForConditionalGeneration:
         made.lm_head.weight[1990:1994] = 0
     made.generation_config.eos_token_id = 1999
     return made
+
+
+class Peer:
+    """A loop in Python, with the face of `Ours`."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def drive(self, count: int) -> list[float]:
+        took = []
+        for _ in range(count):
+            since = time.perf_counter()
+            said = self.answer()
+            took.append((time.perf_counter() - since) * 1e3)
+        self.last = {"said": said}
+        return took
+
+    def close(self):
+        pass
 
 
 def noise(count: int) -> np.ndarray:
@@ -79,55 +95,40 @@ def main() -> None:
     rows = (SIZE[0] // 16) * (SIZE[1] // 16)
     patches = noise(rows * 4 * 3 * 2 * 64).reshape(rows * 4, -1)
     guide = Guide(plain)
-    whole = [token for id in ids for token in ([id] * rows if id == facts.image_token_id else [id])]
+    whole = expand(ids, facts.image_token_id, [rows] * 2)
     asked = {
         "input_ids": torch.tensor([whole]), "attention_mask": torch.ones(1, len(whole), dtype=torch.long),
         "pixel_values": torch.from_numpy(np.concatenate([patches, patches])), "image_grid_thw": torch.tensor([[1, SIZE[0] // 8, SIZE[1] // 8]] * 2),
     }
     asked["mm_token_type_ids"] = (asked["input_ids"] == facts.image_token_id).long()
     flags = ("--guidance", str(TOKENS), "--prompt", str(WORDS))
-    library = glob.glob(".venv/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*")[0]
-    ours = lambda kind: Ours(args.program, Path("configs/tiny.yaml"), args.threads, [f"engine.folder={folder.absolute()}", f"engine.kind={kind}"], {"ORT_DYLIB_PATH": os.path.abspath(library)}, flags)
-    said = {}
-
-    def timed(name, answer):
-        def run() -> float:
-            since = time.perf_counter()
-            said[name] = answer()
-            return (time.perf_counter() - since) * 1e3
-        return run
-
-    def program(name, process):
-        def run() -> float:
-            (took,) = process.drive(1)
-            said[name] = process.last["said"]
-            return took
-        return run
-
-    contenders = {"ours, ort": program("ours, ort", ours("ort")), "ours, ort, again": program("ours, ort, again", ours("ort")), "ours, rten": program("ours, rten", ours("rten"))}
-    contenders["Python and ONNX Runtime"] = timed("Python and ONNX Runtime", lambda: guide.generate(ids, [(patches, *SIZE)] * 2, TOKENS).tokens)
-    contenders["transformers"] = timed("transformers", lambda: speaker.generate(**asked, do_sample=False, max_new_tokens=TOKENS, eos_token_id=None, pad_token_id=0)[0, len(whole):].tolist())
-    for run in contenders.values():
-        run()
+    library = next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so*"))
+    sets = lambda kind: [f"engine.folder={folder.absolute()}", f"engine.kind={kind}"]
+    ours = lambda kind: Ours(args.program, Path("configs/tiny.yaml"), args.threads, sets(kind), {"ORT_DYLIB_PATH": str(library)}, flags)
+    generate = lambda: speaker.generate(**asked, do_sample=False, max_new_tokens=TOKENS, eos_token_id=None, pad_token_id=0)[0, len(whole):].tolist()
+    contenders = {"ours, ort": ours("ort"), "ours, ort, again": ours("ort"), "ours, rten": ours("rten")}
+    contenders["Python and ONNX Runtime"] = Peer(lambda: guide.generate(ids, [(patches, *SIZE)] * 2, TOKENS).tokens)
+    contenders["transformers"] = Peer(generate)
+    for contender in contenders.values():
+        contender.drive(1)
+    said = {who: contender.last["said"] for who, contender in contenders.items()}
     if len({tuple(tokens) for tokens in said.values()}) != 1:
         raise SystemExit(f"the contenders do not say the same: {said}")
-    took = {name: [] for name in contenders}
-    for _ in range(args.rounds):
-        for name in random.sample(sorted(contenders), len(contenders)):
-            took[name].append(contenders[name]())
-    report = {"rounds": args.rounds, "threads": args.threads, "tokens": TOKENS, "prompt_rows": len(whole), "parameters": sum(p.numel() for p in speaker.parameters()), "contenders": {}}
-    lines = ["| contender | ms an answer | tokens/s | time / ours, ort | nine rounds of ten |", "|---|---|---|---|---|"]
-    for name, values in took.items():
-        ratios = sorted(a / b for a, b in zip(values, took["ours, ort"]))
-        cut = max(1, len(ratios) // 20)
-        entry = {"ms": float(np.median(values)), "tokens_per_s": TOKENS / np.median(values) * 1e3, "ratio": float(np.median(ratios)), "range": [ratios[cut - 1], ratios[-cut]]}
-        report["contenders"][name] = entry
-        lines.append(f"| {name} | {entry['ms']:.0f} | {entry['tokens_per_s']:.1f} | {entry['ratio']:.2f} | {entry['range'][0]:.2f} to {entry['range'][1]:.2f} |")
+    took = turns(contenders, args.rounds, 1, "answers")
+    for contender in contenders.values():
+        contender.close()
+    million = sum(p.numel() for p in speaker.parameters()) / 1e6
+    report = {"rounds": args.rounds, "threads": args.threads, "tokens": TOKENS, "prompt_rows": len(whole), "parameters_million": million}
+    report["contenders"] = {who: {"ms": spread(ms), "time_over_ours_ort": spread(ms / took["ours, ort"])} for who, ms in took.items()}
+    lines = [f"{million:.0f} M parameters, f32, {args.threads} thread(s), {len(whole)} rows of prompt, {TOKENS} tokens, {args.rounds} rounds; all say the same tokens.", ""]
+    lines += ["| contender | ms an answer | tokens/s | time / ours, ort | nine rounds of ten |", "|---|---|---|---|---|"]
+    for who, entry in report["contenders"].items():
+        ms, ratio = entry["ms"]["median"], entry["time_over_ours_ort"]
+        lines.append(f"| {who} | {ms:.0f} | {TOKENS / ms * 1e3:.1f} | {ratio['median']:.2f} | {ratio['low']:.2f} to {ratio['high']:.2f} |")
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "guidance.json").write_text(json.dumps(report, indent=1) + "\n")
-    head = f"{report['parameters'] / 1e6:.0f} M parameters, f32, {args.threads} thread(s), {len(whole)} rows of prompt, {TOKENS} tokens; all say the same tokens.\n\n"
-    (args.out / "guidance.md").write_text(head + "\n".join(lines) + "\n")
-    print(head + "\n".join(lines))
+    (args.out / "guidance.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

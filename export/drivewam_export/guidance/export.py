@@ -129,10 +129,10 @@ def end_tokens(model: Qwen3VLForConditionalGeneration) -> list[int]:
     return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
-def pixels(checkpoint: Path) -> dict:
-    """`mean` and `std` of the checkpoint's image processor; those of Qwen3-VL where the folder says nothing."""
-    path = checkpoint / "preprocessor_config.json"
-    record = json.loads(path.read_text()) if path.exists() else {}
+def pixels(checkpoint: Path | None = None) -> dict:
+    """`mean` and `std` of the checkpoint's image processor; those of Qwen3-VL where nothing says others."""
+    path = checkpoint and checkpoint / "preprocessor_config.json"
+    record = json.loads(path.read_text()) if path and path.exists() else {}
     return {"mean": record.get("image_mean", [0.5] * 3), "std": record.get("image_std", [0.5] * 3)}
 
 
@@ -174,10 +174,10 @@ def write_graphs(graphs: list[Graph], out: Path) -> dict[str, dict]:
 
 def export(
     vlm: Qwen3VLForConditionalGeneration | None, encoder: UMT5EncoderModel | None, out: Path, images: Sequence[tuple[int, int]] = (), rows: int = 128,
-    tokenizers: dict[str, Path] = {}, pixels: dict = {"mean": [0.5] * 3, "std": [0.5] * 3},
+    tokenizers: dict[str, Path] = {}, checkpoint: Path | None = None, training: dict | None = None,
 ) -> None:
     """`images`: sizes (height, width) in pixels; one graph `vlm_vision`, or `vlm_vision.HxW` each where there are several. `rows`: T of the text.
-    `tokenizers`: the `tokenizer.json` of "vlm" and of "text"."""
+    `tokenizers`: the `tokenizer.json` of "vlm" and of "text". `checkpoint`: the folder that `vlm` came from; `training`: how the models came to be, free-form."""
     torch.set_num_threads(1)
     graphs, sizes = [], {}
     if vlm is not None:
@@ -189,13 +189,15 @@ def export(
     with written_aside(out) as aside:
         record = {"graphs": write_graphs(graphs, aside), "images": {name: list(size) for name, size in sizes.items()}}
         if vlm is not None:
-            record["vlm"] = facts(vlm, images[0], end_tokens(vlm), pixels)
+            record["vlm"] = facts(vlm, images[0], end_tokens(vlm), pixels(checkpoint))
         if encoder is not None:
             c = encoder.config
             record["text"] = {"vocabulary": c.vocab_size, "pad_token": c.pad_token_id, "end_token": c.eos_token_id}
         for name, path in tokenizers.items():
             record[name]["tokenizer"] = f"{name}_tokenizer.json"
             shutil.copyfile(path, aside / record[name]["tokenizer"])
+        if training is not None:
+            record["training"] = training
         record["files"] = vouch(aside)
         (aside / "guidance.yaml").write_text(yaml.safe_dump(record, sort_keys=False, width=160, default_flow_style=None))
 
@@ -212,6 +214,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="a checkpoint folder of UMT5EncoderModel")
     parser.add_argument("--image", type=size, action="append", default=[], help="HEIGHTxWIDTH in pixels; may be repeated")
     parser.add_argument("--rows", type=int, default=128, help="rows of the text, padding included")
+    parser.add_argument("--training", type=Path, help="a JSON file of how the models came to be, kept in guidance.yaml")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     try:
@@ -219,7 +222,8 @@ def main() -> None:
         encoder = UMT5EncoderModel.from_pretrained(args.text, dtype=torch.float32) if args.text else None
         folders = {name: folder for name, folder in (("vlm", args.vlm), ("text", args.text)) if folder}
         found = {name: folder / "tokenizer.json" for name, folder in folders.items() if (folder / "tokenizer.json").exists()}
-        export(vlm, encoder, args.out, args.image, args.rows, found, pixels(args.vlm) if args.vlm else {})
+        training = json.loads(args.training.read_text()) if args.training else None
+        export(vlm, encoder, args.out, args.image, args.rows, found, args.vlm, training)
     except ExportError as error:
         sys.exit(f"export: {error}")
 

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from .. import config as configs
 from ..onnx_graphs.export import export as export_policy
 from .export import export
-from .generate import patch_rows
+from .generate import expand, patch_rows
 from .join import join
 from .random_models import END, IMAGE, START, STOP, VOCABULARY, encoder, vlm
 
@@ -60,7 +60,7 @@ def prompts(model) -> dict[str, torch.Tensor]:
             ids += [START, IMAGE, END, *words(7)]
             patches.append(patch_rows(g.standard_normal((3, *SIZE)), 4, 2, 2))
         rows = (SIZE[0] // 8) * (SIZE[1] // 8)
-        whole = [token for id in ids for token in ([id] * rows if id == IMAGE else [id])]
+        whole = expand(ids, IMAGE, [rows] * (i % 3))
         asked = {"input_ids": torch.tensor([whole]), "attention_mask": torch.ones(1, len(whole), dtype=torch.long)}
         if patches:
             asked |= {
@@ -95,8 +95,9 @@ def make(out: Path) -> None:
         tokenizer(files["vlm"], VOCABULARY, special)
         tokenizer(files["text"], reader.config.vocab_size, {"<pad>": reader.config.pad_token_id, "</s>": reader.config.eos_token_id})
         export(speaker, reader, guidance, [SIZE], ROWS, files)
+        # The folder last: it is what says that the fixture is there.
+        save_file(prompts(speaker) | texts(reader), out.with_name(out.name + ".golden.safetensors"))
         join(policy, guidance, out)
-    save_file(prompts(speaker) | texts(reader), out.with_name(out.name + ".golden.safetensors"))
 
 
 def main() -> None:

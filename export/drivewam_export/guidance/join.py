@@ -45,6 +45,8 @@ def join(policy: Path, guidance: Path, out: Path) -> None:
                 shutil.copyfile(folder / name, aside / name)
         weights.write(aside / self_test.FILE, answers | load_file(guidance / self_test.FILE))
         facts = {"vlm": record["vlm"], "text": record["text"]}
+        if "training" in record:
+            manifest["training"] = (manifest.get("training") or {}) | {"guidance": record["training"]}
         manifest |= {"guidance": facts, "graphs": graphs | record["graphs"], "files": vouch(aside)}
         (aside / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None))
 

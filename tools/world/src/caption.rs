@@ -5,11 +5,9 @@
 
 use crate::expert::{self, Reason};
 use crate::sight::{RoadAhead, Sight};
-use crate::{Light, World};
+use crate::{AHEAD_TICKS, Light, World};
 use drivewam_core::dims::Command;
 
-/// Ticks that guidance is for.
-const AHEAD_TICKS: usize = 40;
 /// Below this speed a car stands, m/s.
 const STANDING_MPS: f64 = 0.3;
 /// A change of speed in the ticks ahead that is worth a word, m/s.
@@ -108,16 +106,10 @@ impl World {
         }
     }
 
-    /// Two sentences on now, under the command in force: what the picture shows, what to do. Under 50 words, without digits.
-    pub fn caption(&self) -> String {
-        self.facts(self.command()).caption()
-    }
-
     /// What the expert does in the ticks ahead if nobody changes what they do now, and what holds it back.
     fn guidance(&self) -> (Action, Reason) {
         let now_mps = self.ego().speed_mps;
-        let mut twin = self.undisturbed();
-        twin.scene.hold_still(self.time_s());
+        let mut twin = self.without_foresight();
         for _ in 0..AHEAD_TICKS {
             twin.step(twin.expert());
         }

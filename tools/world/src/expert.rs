@@ -55,7 +55,7 @@ pub(crate) fn decide(world: &World) -> (Control, Reason) {
         }
     };
     if let Some(lead) = &world.scene().lead
-        && lead.aside_m < 2.2
+        && lead.is_in_lane()
         && lead.s_m > s_m
     {
         at_most(follow(speed, lead.speed_mps, lead.s_m - LEAD_REAR_M - s_m - FRONT_M), Reason::Lead);

@@ -2,7 +2,8 @@
 //!
 //! A seed names a world: a lane with curves and junctions, leads that brake, lights, pedestrians, and speed-limit signs whose effect lasts
 //! long after they left the picture. [`World::step`] moves the car, [`World::render`] draws its front camera, [`World::expert`] says what a good
-//! driver would do, [`World::labels`] what the world knows, [`World::caption`] says it in words. Nothing here reads a clock or the machine: a seed gives the same bits everywhere.
+//! driver would do, [`World::labels`] what the world knows, [`World::facts`] what its picture shows, and [`Facts::caption`] says that in words. Nothing here reads a clock or the
+//! machine: a seed gives the same bits everywhere.
 //! Frame of reference: a fixed plane, x and y in metres, the car's reference point between its rear wheels.
 
 #![forbid(unsafe_code)]
@@ -39,6 +40,8 @@ pub const WORLD_VERSION: u32 = 3;
 pub const SPEED_LIMITS_MPS: [f64; 3] = [5.0, 9.0, 14.0];
 /// One tick of the world, seconds.
 pub const TICK_S: f64 = 0.1;
+/// Ticks that a plan, and guidance, is for: the policy's 4 s.
+const AHEAD_TICKS: usize = 40;
 /// Inner steps of a tick.
 const SUBSTEPS: usize = 2;
 /// Holds end shortly before a multiple of this, seconds since the start.
@@ -285,9 +288,14 @@ impl World {
     /// The same if nobody changed what they do now: lights stay, the lead keeps its speed, people walk on, nobody comes anew. More than this no
     /// driver can know who plans once for all of these ticks; the road ahead is known.
     pub fn plan_without_foresight(&self, ticks: usize) -> Vec<Pose2> {
+        Self::go_on(self.without_foresight(), ticks)
+    }
+
+    /// This world as it goes on if nobody changes what they do now.
+    fn without_foresight(&self) -> Self {
         let mut twin = self.undisturbed();
         twin.scene.hold_still(self.time_s());
-        Self::go_on(twin, ticks)
+        twin
     }
 
     fn go_on(mut twin: Self, ticks: usize) -> Vec<Pose2> {
@@ -368,7 +376,7 @@ impl World {
     /// What the world knows now.
     pub fn labels(&self) -> Labels {
         let time_s = self.time_s();
-        let lead = self.scene.lead.as_ref().filter(|l| l.aside_m < 2.2);
+        let lead = self.scene.lead.as_ref().filter(|l| l.is_in_lane());
         let lead_gap_m = lead.map(|l| l.s_m - scene::LEAD_REAR_M - self.s_m - FRONT_M);
         let forgotten = time_s - self.sign_seen_s > FORGOTTEN_S && time_s - self.fast_s > FORGOTTEN_S;
         Labels {

@@ -214,6 +214,13 @@ fn nearest(near: &[Near], x_m: f64, y_m: f64, hint: &mut usize) -> Option<(f64, 
 /// Of a sign's foot beside the centre line, left positive, and its face around the foot: left, bottom, right, top, metres.
 pub(crate) const SIGN_ASIDE_M: f64 = -3.6;
 pub(crate) const SIGN_FACE_M: [f64; 4] = [-1.1, 1.2, 1.1, 3.4];
+/// Where a light stands behind its line and beside the lane's centre, and its board: left, bottom, right, top.
+pub(crate) const LIGHT_BEHIND_M: f64 = 1.0;
+pub(crate) const LIGHT_ASIDE_M: f64 = -3.1;
+pub(crate) const LIGHT_BOARD_M: [f64; 4] = [-0.75, 1.9, 0.75, 4.7];
+/// Outlines of a pedestrian and of a lead's rear.
+pub(crate) const PEDESTRIAN_M: [f64; 4] = [-0.45, 0.0, 0.45, 2.0];
+pub(crate) const LEAD_M: [f64; 4] = [-0.95, 0.0, 0.95, 1.6];
 
 /// The picture's rectangle of a part `[left, bottom, right, top]` of a thing: left, top, right, bottom, pixels.
 fn project(intrinsics: &Intrinsics, forward_m: f64, right_m: f64, [left, bottom, right, top]: [f64; 4]) -> [f64; 4] {
@@ -288,9 +295,9 @@ fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
                 add(at, parts);
             }
             Fixture::Light { .. } => {
-                let at = road.at(placed.s_m + 1.0).pose.compose(&Pose2::new(0.0, -3.1, 0.0));
+                let at = road.at(placed.s_m + LIGHT_BEHIND_M).pose.compose(&Pose2::new(0.0, LIGHT_ASIDE_M, 0.0));
                 let state = world.scene().light(placed, world.time_s());
-                let mut parts = vec![([-0.1, 0.0, 0.1, 2.0], [70.0; 3]), ([-0.75, 1.9, 0.75, 4.7], [25.0; 3])];
+                let mut parts = vec![([-0.1, 0.0, 0.1, 2.0], [70.0; 3]), (LIGHT_BOARD_M, [25.0; 3])];
                 let (bottom, colour) = match state {
                     Light::Red => (3.75, [255.0, 30.0, 20.0]),
                     Light::Amber => (2.9, [255.0, 180.0, 0.0]),
@@ -307,9 +314,9 @@ fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
         add(
             at,
             vec![
-                ([-0.4, 0.0, 0.4, 0.9], [35.0, 35.0, 110.0]),
-                ([-0.45, 0.9, 0.45, 1.6], [255.0, 120.0, 200.0]),
-                ([-0.25, 1.6, 0.25, 2.0], [225.0, 180.0, 150.0]),
+                ([-0.4, PEDESTRIAN_M[1], 0.4, 0.9], [35.0, 35.0, 110.0]),
+                ([PEDESTRIAN_M[0], 0.9, PEDESTRIAN_M[2], 1.6], [255.0, 120.0, 200.0]),
+                ([-0.25, 1.6, 0.25, PEDESTRIAN_M[3]], [225.0, 180.0, 150.0]),
             ],
         );
     }
@@ -319,11 +326,11 @@ fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
         add(
             rear,
             vec![
-                ([-0.95, 0.25, 0.95, 1.0], [60.0, 60.0, 150.0]),
-                ([-0.8, 1.0, 0.8, 1.6], [25.0, 30.0, 45.0]),
+                ([LEAD_M[0], 0.25, LEAD_M[2], 1.0], [60.0, 60.0, 150.0]),
+                ([-0.8, 1.0, 0.8, LEAD_M[3]], [25.0, 30.0, 45.0]),
                 ([-0.95, 0.65, -0.45, 0.95], brake),
                 ([0.45, 0.65, 0.95, 0.95], brake),
-                ([-0.95, 0.0, 0.95, 0.25], [15.0; 3]),
+                ([LEAD_M[0], LEAD_M[1], LEAD_M[2], 0.25], [15.0; 3]),
             ],
         );
     }

@@ -43,6 +43,11 @@ impl Lead {
         self.aside_m > 0.0
     }
 
+    /// Whether it is still in the way of who follows it.
+    pub(crate) fn is_in_lane(&self) -> bool {
+        self.aside_m < 2.2
+    }
+
     /// Whether its brake lamps glow: it slows down or stands.
     pub(crate) fn lamps_glow(&self) -> bool {
         self.acceleration_mps2 < -0.4 || self.speed_mps < 0.2

@@ -3,7 +3,7 @@
 //! Limits of distance are chosen for 112 x 64 pixels and 90 degrees, the smallest picture that the world is trained with: at its limit a thing is
 //! still one to two pixels high. What lies beyond is not there for a caption, whatever the labels say.
 
-use crate::render::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, SIGN_ASIDE_M, SIGN_FACE_M};
+use crate::render::{self, CAMERA_AHEAD_M, CAMERA_HEIGHT_M, LIGHT_ASIDE_M, LIGHT_BEHIND_M, LIGHT_BOARD_M, SIGN_ASIDE_M, SIGN_FACE_M};
 use crate::road::Fixture;
 use crate::scene::{LEAD_REAR_M, Light};
 use crate::{SPEED_LIMITS_MPS, World};
@@ -83,7 +83,7 @@ impl Shape {
     }
 }
 
-/// All that stands upright ahead, as the picture shows it.
+/// Lead, pedestrians and signs ahead, as the picture shows them: what a caption speaks of and what may stand before it.
 pub(crate) struct Sight<'a> {
     world: &'a World,
     camera: Pose2,
@@ -106,11 +106,11 @@ impl<'a> Sight<'a> {
 
     fn lead_shape(&self) -> Option<Shape> {
         let rear = self.world.scene().lead_pose(self.world.road())?.compose(&Pose2::new(-LEAD_REAR_M, 0.0, 0.0));
-        Some(Shape::new(rear, &self.camera, [-0.95, 0.0, 0.95, 1.6]))
+        Some(Shape::new(rear, &self.camera, render::LEAD_M))
     }
 
     fn pedestrian_shapes(&self) -> impl Iterator<Item = Shape> + use<'_, 'a> {
-        self.world.scene().pedestrians.iter().map(|p| self.shape(p.s_m, p.d_m, [-0.45, 0.0, 0.45, 2.0]))
+        self.world.scene().pedestrians.iter().map(|p| self.shape(p.s_m, p.d_m, render::PEDESTRIAN_M))
     }
 
     fn signs(&self) -> impl Iterator<Item = (usize, Shape)> + use<'_, 'a> {
@@ -149,7 +149,7 @@ impl<'a> Sight<'a> {
     /// The nearest light in the picture. One whose lit lamp has left it at the top is told by the lamps that are dark.
     pub(crate) fn light(&self) -> Option<LightView> {
         self.world.road().fixtures().filter(|p| p.s_m > self.s_m && matches!(p.what, Fixture::Light { .. })).find_map(|placed| {
-            let shape = self.shape(placed.s_m + 1.0, -3.1, [-0.75, 1.9, 0.75, 4.7]);
+            let shape = self.shape(placed.s_m + LIGHT_BEHIND_M, LIGHT_ASIDE_M, LIGHT_BOARD_M);
             let view = LightView { shows: self.world.scene().light(placed, self.world.time_s()), is_close: shape.forward_m < CLOSE_M };
             self.sees(&shape, LIGHT_M).then_some(view)
         })
@@ -157,7 +157,7 @@ impl<'a> Sight<'a> {
 
     /// The lead, unless it has left the lane.
     pub(crate) fn lead(&self) -> Option<LeadView> {
-        let lead = self.world.scene().lead.as_ref().filter(|lead| lead.aside_m < 2.2)?;
+        let lead = self.world.scene().lead.as_ref().filter(|lead| lead.is_in_lane())?;
         let shape = self.lead_shape().filter(|shape| self.sees(shape, LEAD_M))?;
         Some(LeadView { is_close: shape.forward_m < CLOSE_M, is_braking: lead.lamps_glow() && shape.forward_m < BRAKE_M })
     }

@@ -2,7 +2,7 @@
 //!
 //! One folder per seed, written aside and renamed when it is whole: a cancelled run leaves finished folders and nothing else.
 
-use crate::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Labels, Light, Options, TICK_S, WORLD_VERSION, World};
+use crate::{AHEAD_TICKS, CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Facts, Labels, Light, Options, TICK_S, WORLD_VERSION, World};
 use drivewam::guidance::PATH;
 use drivewam::guidance::bev::{Plot, Sample};
 use drivewam_core::dims::{Command, Intrinsics};
@@ -16,8 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Ticks of the expert's plan that is written beside each frame: the policy's 4 s.
-const PLAN_TICKS: usize = 40;
 /// The first stamp of a written drive, nanoseconds.
 const FIRST_STAMP_NS: i64 = 1_000_000_000;
 
@@ -216,7 +214,7 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
         if tick % every == 0 {
             world.render(&mut canvas);
             if let Some(file) = &mut plans {
-                for number in world.plan(PLAN_TICKS).iter().flat_map(|p| [p.x_m, p.y_m, p.yaw_rad]) {
+                for number in world.plan(AHEAD_TICKS).iter().flat_map(|p| [p.x_m, p.y_m, p.yaw_rad]) {
                     file.write_all(&(number as f32).to_le_bytes()).map_err(|e| io(e, folder))?;
                 }
             }
@@ -321,11 +319,12 @@ impl Plots {
 
 /// Two lines: the caption under the command in force, and under none. Captions are letters, spaces, commas and full stops: nothing to escape.
 fn captioned(world: &World, stamp_ns: i64) -> String {
-    let line = |command: Command| {
-        let (word, text) = (command.as_str(), world.facts(command).caption());
+    let line = |facts: Facts| {
+        let (word, text) = (facts.command.as_str(), facts.caption());
         format!("{{\"stamp_ns\": {stamp_ns}, \"command\": \"{word}\", \"caption\": \"{text}\"}}\n")
     };
-    line(world.command()) + &line(Command::Unknown)
+    let facts = world.facts(world.command());
+    line(facts) + &line(Facts { command: Command::Unknown, ..facts })
 }
 
 impl Labels {

@@ -3,7 +3,7 @@
 First the text encoder, for `--text-minutes`; then the VLM. Its eyes come first: for a share of the time only linear readers over the front picture are trained,
 three times as many pictures as whole answers could be. Then the answer's cross-entropy, with the readers beside it. Rare facts are drawn more often.
 At the end greedy answers to `--held`, drives of seeds that were not trained on, are judged fact by fact. The folder is written aside and renamed: `vlm` and `text`,
-checkpoints that `guidance.export` takes; `guidance.json`, how good they are. Ctrl-C ends a run with a whole one.
+checkpoints that `guidance.export` takes; `guidance.json`, how good they are. Ctrl-C ends a run with a whole one, once the VLM's training has begun.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Trainer:
         self.ids = {caption: tokenizer.encode(caption).ids for caption in {c for pair in scenes.captions for c in pair}}
         if (longest := max(map(len, self.ids.values()))) >= LONGEST:
             raise SystemExit(f"a caption of {longest} tokens, wanted fewer than {LONGEST}")
-        self.step, self.drawn, self.spent, self.told = 0, 0, 0.0, 0.0
+        self.step, self.drawn, self.spent = 0, 0, 0.0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: setattr(self, "stop", True))
 
@@ -126,15 +126,15 @@ class Trainer:
         return score(answers, wanted)
 
     def record(self) -> dict:
-        options = {k: (str(v) if isinstance(v, Path) else v) for k, v in vars(self.args).items() if k not in ("data", "held", "out", "start")}
+        options = {k: v for k, v in vars(self.args).items() if k not in ("data", "held", "out", "start")}
         counted = {"steps": self.step, "scenes_drawn": self.drawn, "seconds": round(self.spent), "scenes": len(self.scenes), "options": options}
         return counted | {"parameters": sum(p.numel() for p in self.vlm.model.parameters()), "vocabulary": self.tokenizer.get_vocab_size()}
 
 
-def trained_text(args, scenes: Scenes, held: Scenes, tokenizer: Tokenizer):
+def trained_text(args, scenes: Scenes, held: Scenes, tokenizer: Tokenizer, stopped):
     """The encoder, and what is to be said of it: its parameters, and how well its facts are read from held-out captions and from crossed ones."""
     ending, known = words.ending(tokenizer), sorted({c for pair in scenes.captions for c in pair})
-    reader = text.train(ending, known, args.width, args.text_minutes * 60, args.seed, lambda: False)
+    reader = text.train(ending, known, args.width, args.text_minutes * 60, args.seed, stopped)
     fresh = sorted({c for pair in held.captions for c in pair})
     result = {"parameters": sum(p.numel() for p in reader.encoder.parameters()), "captions": len(known)}
     result["held"] = {"captions": len(fresh), "unseen": len(set(fresh) - set(known)), "read": text.accuracy(reader, ending, fresh)}
@@ -174,8 +174,10 @@ def main() -> None:
     tokenizer = words.learn(captions)
     print(f"{len(scenes)} scenes of {len(scenes.frames)} drives, {len(set(captions))} different captions, vocabulary {tokenizer.get_vocab_size()}", flush=True)
     trainer = Trainer(args, scenes, held, tokenizer)
-    encoder, ending, read = trained_text(args, scenes, held, tokenizer)
+    encoder, ending, read = trained_text(args, scenes, held, tokenizer, lambda: trainer.stop)
     trainer.train()
+    if trainer.step == 0:
+        raise SystemExit("ended before the first step: nothing is written")
     said = trainer.judge(args.judge)
     print(table(said), flush=True)
     with written_aside(args.out) as aside:
@@ -183,7 +185,6 @@ def main() -> None:
         encoder.save_pretrained(aside / "text")
         tokenizer.save(str(aside / "vlm/tokenizer.json"))
         ending.save(str(aside / "text/tokenizer.json"))
-        (aside / "vlm/template.txt").write_text(words.TEMPLATE)
         (aside / "guidance.json").write_text(json.dumps({"vlm": trainer.record() | {"held": said}, "text": read}, indent=1) + "\n")
     print("guidance done", flush=True)
 
