@@ -38,6 +38,15 @@ __device__ inline float inverse_of_length(Squares sum) {
     return length >= 1.17549435e-38f ? ldexpf(1.0f / root, 127 - sum.e) : 0.0f;
 }
 
+// Piece `i` of a token's rows: eight numbers of its key and of its value. Returns the head.
+template <class S>
+__device__ inline u32 load_piece(const Kv& p, const Part& part, u32 layer, u32 head0, u32 token, u32 i, typename S::Eight& key, typename S::Eight& value) {
+    const u32 head = head0 + i / (p.width / 8), column = i % (p.width / 8) * 8;
+    S::load(fresh_row<S>(p, part, part.pass_k[layer], head, token) + column, key);
+    S::load(fresh_row<S>(p, part, part.pass_v[layer], head, token) + column, value);
+    return head;
+}
+
 // The sum of squares in plain f32, where it is exact enough: nothing overflowed, and what vanished has no weight. Else, and where a number is not finite, all
 // is done once more with care.
 constexpr float LEAST_PLAIN = 8.67361738e-19f, MOST_PLAIN = 1.26765060e30f;  // 2^-60, 2^100
@@ -46,27 +55,19 @@ template <class S>
 __device__ void check(const Kv& p, const Part& part, u32 token, u32 job, unsigned char* memory) {
     const u32 layer = job / p.sets, head0 = job % p.sets * heads_per_set(p);
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    const u32 eights = p.width / 8, all = heads_per_set(p) * eights;
+    const u32 all = heads_per_set(p) * p.width / 8;
     float* const inverse = part.inverse_new + (u64)job * part.fresh + token;
-    // Calls `use` with eight numbers of the key, and of the value, at a time.
-    const auto each = [&](auto use) {
-        for (u32 i = threadIdx.x; i < all; i += blockDim.x) {
-            const u32 head = head0 + i / eights, column = i % eights * 8;
-            typename S::Eight key, value;
-            S::load(fresh_row<S>(p, part, part.pass_k[layer], head, token) + column, key);
-            S::load(fresh_row<S>(p, part, part.pass_v[layer], head, token) + column, value);
-            use(head, key, value);
-        }
-    };
     float plain = 0.0f;
     bool finite = true;
-    each([&](u32, const typename S::Eight& key, const typename S::Eight& value) {
+    for (u32 i = threadIdx.x; i < all; i += blockDim.x) {
+        typename S::Eight key, value;
         float x[8];
+        load_piece<S>(p, part, layer, head0, token, i, key, value);
         finite = finite && S::is_finite(value);
         S::floats(key, x);
 #pragma unroll
         for (int e = 0; e < 8; ++e) plain += x[e] * x[e];
-    });
+    }
     if (!finite) plain = minus_infinity();
     for (u32 step = 16; step > 0; step /= 2) plain += __shfl_xor_sync(ALL_LANES, plain, step);
     float* plains = (float*)memory;  // [warps]
@@ -81,8 +82,10 @@ __device__ void check(const Kv& p, const Part& part, u32 token, u32 job, unsigne
     __syncthreads();  // nobody reads the plain sums any more
     Squares* sums = (Squares*)memory;  // [warps]
     Squares sum = {1, 0.0f};
-    each([&](u32 head, const typename S::Eight& key, const typename S::Eight& value) {
+    for (u32 i = threadIdx.x; i < all; i += blockDim.x) {
+        typename S::Eight key, value;
         float x[8];
+        const u32 head = load_piece<S>(p, part, layer, head0, token, i, key, value);
         S::floats(value, x);
         for (int e = 0; e < 8; ++e) {
             if (!is_finite(x[e])) raise(p.state, code_of(part, NEW_VALUE), job, head, token, p.counts);
@@ -92,7 +95,7 @@ __device__ void check(const Kv& p, const Part& part, u32 token, u32 job, unsigne
             if (!is_finite(x[e])) raise(p.state, code_of(part, NEW_KEY), job, head, token, p.counts);
         }
         sum = add(sum, squares(x));
-    });
+    }
     for (u32 step = 16; step > 0; step /= 2) {
         sum = add(sum, {__shfl_xor_sync(ALL_LANES, sum.e, step), __shfl_xor_sync(ALL_LANES, sum.s, step)});
     }

@@ -17,6 +17,6 @@ __device__ void decide(const Kv& p) {
     check<S>(p, p.parts[later], later ? row - p.parts[0].fresh : row, block / all, memory);
 }
 
-KERNEL void __launch_bounds__(384) decide_f32(const Kv p) { decide<F32>(p); }
+KERNEL void decide_f32(const Kv p) { decide<F32>(p); }
 KERNEL void __launch_bounds__(384, 4) decide_f16(const Kv p) { decide<F16>(p); }
 KERNEL void __launch_bounds__(384, 4) decide_bf16(const Kv p) { decide<Bf16>(p); }
