@@ -21,7 +21,8 @@ from .export import export
 from .fixture import tokenizer
 from .generate import Guide, expand
 from .join import join
-from .random_models import encoder, spread
+from .random_models import encoder
+from .random_models import spread as randomise
 
 SIZE, TOKENS, WORDS = (64, 112), 32, 64
 
@@ -40,7 +41,7 @@ def model(seed: int = 0) -> Qwen3VLForConditionalGeneration:
         text_config=text, vision_config=visual, image_token_id=1990, video_token_id=1991, vision_start_token_id=1992, vision_end_token_id=1993,
         tie_word_embeddings=False,
     )
-    made = spread(Qwen3VLForConditionalGeneration(config), seed)
+    made = randomise(Qwen3VLForConditionalGeneration(config), seed)
     with torch.no_grad():
         made.lm_head.weight[1994:] = 0  # the end is never said
         made.lm_head.weight[1990:1994] = 0

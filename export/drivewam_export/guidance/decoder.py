@@ -31,7 +31,7 @@ def causal_bias(rows):
 
 
 class Decoder(nn.Module):
-    """`model`: a `Qwen3VLForConditionalGeneration`."""
+    """`model`: a `Qwen3VLForConditionalGeneration`, or what has its parts (smollm2.py); queries and keys are normed where the checkpoint's class norms them."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -50,8 +50,9 @@ class Decoder(nn.Module):
         scores are concatenated, not keys.
         """
         heads, group, width, slots = self.kv_heads, self.group, self.head_dim, mem_k.shape[1]
-        q = attention.q_norm(attention.q_proj(rows).reshape(-1, heads, group, width)).permute(1, 2, 0, 3)
-        k = attention.k_norm(attention.k_proj(rows).reshape(-1, heads, width)).transpose(0, 1)
+        norm_q, norm_k = (getattr(attention, name, nn.Identity()) for name in ("q_norm", "k_norm"))
+        q = norm_q(attention.q_proj(rows).reshape(-1, heads, group, width)).permute(1, 2, 0, 3)
+        k = norm_k(attention.k_proj(rows).reshape(-1, heads, width)).transpose(0, 1)
         v = attention.v_proj(rows).reshape(-1, heads, width).transpose(0, 1)
         q, k = (rotate_halves(q, rope, width) * attention.scaling).reshape(heads, -1, width), rotate_halves(k, rope, width)
         weights = (torch.cat([q @ mem_k.transpose(-1, -2), q @ k.transpose(-1, -2)], -1) + bias).softmax(-1)

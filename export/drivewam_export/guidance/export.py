@@ -78,14 +78,14 @@ def read_in_place(model: onnx.ModelProto) -> None:
     model.graph.node.extend(kept)
 
 
-def verify(graph: Graph, path: Path) -> float:
+def verify(graph: Graph, path: Path, slack: float) -> float:
     """Largest difference of ONNX Runtime to PyTorch on the example, over the root mean square of each output."""
     onnx.checker.check_model(str(path), full_check=True)
     wanted = reference(graph, graph.inputs)
     got = session(path, F32).run(graph.outputs, {name: value.numpy() for name, value in graph.inputs.items()})
     worst = max(self_test.difference(torch.from_numpy(value), wanted[name]) for name, value in zip(graph.outputs, got))
-    if not worst <= F32.limit:
-        raise ExportError(f"{graph.name}: ONNX Runtime differs from PyTorch by {worst:.1e} of the root mean square (wanted at most {F32.limit:.0e})")
+    if not worst <= F32.limit * slack:
+        raise ExportError(f"{graph.name}: ONNX Runtime differs from PyTorch by {worst:.1e} of the root mean square (wanted at most {F32.limit * slack:.0e})")
     return worst
 
 
@@ -119,7 +119,7 @@ def facts(model: Qwen3VLForConditionalGeneration, size: tuple[int, int], end_tok
         },
         "image_token": model.config.image_token_id, "vision_start_token": model.config.vision_start_token_id,
         "vision_end_token": model.config.vision_end_token_id, "end_tokens": list(end_tokens),
-        "rope": {"sections": list(rotary.mrope_section), "inverse_frequencies": rotary.inv_freq.tolist(), "scale": float(rotary.attention_scaling)},
+        "rope": {"sections": list(getattr(rotary, "mrope_section", (c.head_dim // 2, 0, 0))), "inverse_frequencies": rotary.inv_freq.tolist(), "scale": float(rotary.attention_scaling)},
     }
 
 
@@ -150,7 +150,7 @@ def in_own_memory(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def write_graphs(graphs: list[Graph], out: Path) -> dict[str, dict]:
+def write_graphs(graphs: list[Graph], out: Path, slack: float) -> dict[str, dict]:
     """Writes the graphs, their weight files and what they must put out. Returns their entries."""
     for graph in graphs:
         graph.module.eval()  # the tracer puts back the mode of the whole, and dropout with it
@@ -164,7 +164,7 @@ def write_graphs(graphs: list[Graph], out: Path) -> dict[str, dict]:
         path = out / f"{graph.name}.onnx"
         traced[graph.name].producer_name, traced[graph.name].producer_version = "drivewam-export", ""
         path.write_bytes(traced[graph.name].SerializeToString(deterministic=True))
-        print(f"{graph.name}: ONNX Runtime equals PyTorch to {verify(graph, path):.1e}", file=sys.stderr, flush=True)
+        print(f"{graph.name}: ONNX Runtime equals PyTorch to {verify(graph, path, slack):.1e}", file=sys.stderr, flush=True)
         entries[graph.name] = entry(graph, traced[graph.name])
         for case, inputs in self_test.inputs(graph, None, F32, vocabulary(graph)).items():
             answers |= self_test.answer(graph.name, case, reference(graph, inputs))
@@ -175,9 +175,11 @@ def write_graphs(graphs: list[Graph], out: Path) -> dict[str, dict]:
 def export(
     vlm: Qwen3VLForConditionalGeneration | None, encoder: UMT5EncoderModel | None, out: Path, images: Sequence[tuple[int, int]] = (), rows: int = 128,
     tokenizers: dict[str, Path] = {}, checkpoint: Path | None = None, training: dict | None = None,
+    slack: float = 1.0,
 ) -> None:
     """`images`: sizes (height, width) in pixels; one graph `vlm_vision`, or `vlm_vision.HxW` each where there are several. `rows`: T of the text.
-    `tokenizers`: the `tokenizer.json` of "vlm" and of "text". `checkpoint`: the folder that `vlm` came from; `training`: how the models came to be, free-form."""
+    `tokenizers`: the `tokenizer.json` of "vlm" and of "text". `checkpoint`: the folder that `vlm` came from; `training`: how the models came to be, free-form.
+    `slack` multiplies what ONNX Runtime may differ by here, for weights whose products lose more digits than those of the small models."""
     torch.set_num_threads(1)
     graphs, sizes = [], {}
     if vlm is not None:
@@ -187,7 +189,7 @@ def export(
     if encoder is not None:
         graphs.append(text_graph(in_own_memory(encoder), rows))
     with written_aside(out) as aside:
-        record = {"graphs": write_graphs(graphs, aside), "images": {name: list(size) for name, size in sizes.items()}}
+        record = {"graphs": write_graphs(graphs, aside, slack), "images": {name: list(size) for name, size in sizes.items()}}
         if vlm is not None:
             record["vlm"] = facts(vlm, images[0], end_tokens(vlm), pixels(checkpoint))
         if encoder is not None:

@@ -4,6 +4,8 @@ One phase. A step has short windows, long ones, among them many where memory is 
 are dropped at random, as a bounded memory drops them. Noisy actions see the video that the model itself imagined, never the true one. One of the
 action copies starts from zero instead of noise, and its mean displacement in metres is part of the loss: it is what a ride with
 `flow.action.start: zero` does first. A checkpoint holds everything to go on; it is written aside and renamed.
+
+With `--words` only what reads texts is trained, of a policy that is there (`--start`): windows are told what the small VLM says of them, the command, or nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import signal
 import time
 from pathlib import Path
@@ -23,45 +26,23 @@ from torch import nn
 
 from ..codec import Codec
 from ..config import ModelConfig, load
-from ..folder import CODEC_FILES, read_state
+from ..folder import CODEC_FILES, open_checkpoint, read_state
 from ..loss import NoiseLevels, displacement_loss, flow_matching_loss, interpolate
 from ..model import DriveWam
 from ..packed import Layout, self_scale
 from .data import COMMANDS, LIMITS_MPS, Normalisation, open_all
 from .latents import encode_all
+from .texts import Texts, context, encode, said, words_config
 from .windows import Window, Windows, arrange
 
-COMMAND_ROWS = 4
 # Thrown away after training.
 READERS = ("limit", "road")
+# What reads texts.
+READS_TEXT = re.compile(r"policy\.(blocks\.\d+\.(attn2|norm2)|condition_embedder\.text_embedder)\.|commands\.")
 # Chunks of a window that reaches through a whole drive.
 WHOLE = (16, 32, 64)
 # As the standard deviation that latents are divided by, it leaves nothing of them.
 NO_SIGHT = 1e30
-
-
-class CommandText(nn.Module):
-    """Learned text rows per route command: they stand where a text encoder's output will."""
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        self.rows = nn.Parameter(torch.randn(len(COMMANDS), COMMAND_ROWS, config.text.dim))
-
-    def forward(self):
-        """[commands, rows + 1, Dt]: the real rows and the zero padding row."""
-        return torch.cat([self.rows, torch.zeros_like(self.rows[:, :1])], 1)
-
-
-def context(model: DriveWam, commands: CommandText, layout: Layout, command, ego):
-    """Per-layer text and ego keys and values of every chunk, and the text bias. `command` [B, K], `ego` [B, K, features]."""
-    pad = math.log(model.config.text.padded_rows - COMMAND_ROWS)
-    rows = COMMAND_ROWS + 1
-    join = lambda x: x[command].transpose(1, 2).flatten(2, 3)  # [commands, H, R, D] -> [B, H, K*R, D]
-    text = [(join(k), join(v)) for k, v in model.context_text(commands())]
-    bias = layout.context_bias(rows)
-    bias[..., rows - 1 :: rows] += pad
-    flat = lambda x: x.transpose(1, 2).flatten(2, 3)  # [B, K, H, E, D] -> [B, H, K*E, D]
-    return text, bias, [(flat(k), flat(v)) for k, v in model.context_ego(ego)]
 
 
 def drop_old_keys(layout: Layout, rows: int, generator, share: float):
@@ -89,25 +70,36 @@ class Trainer:
         torch.set_num_threads(args.threads)
         torch.manual_seed(args.seed)
         self.device = torch.device(args.device)
-        self.config = load(args.config)
+        self.config = words_config(load(args.config), args.words) if args.words else load(args.config)
         self.model = DriveWam(self.config)
-        self.commands = CommandText(self.config)
+        self.told, told, self.normalisation = None, [], None
+        if args.words:
+            self.told, told = said(open_all(args.data))
+            told = encode(args.words, told, self.config.text.max_rows)
+        self.texts = Texts(self.config, told)
         c = self.config
         readers = dict(zip(READERS, (nn.Linear(c.dim, len(LIMITS_MPS)), nn.Linear(c.nv * c.dim, c.na * c.action.channels))))
-        self.modules = nn.ModuleDict({"policy": self.model, "commands": self.commands, **readers}).to(self.device)
+        self.modules = nn.ModuleDict({"policy": self.model, "commands": self.texts, **readers}).to(self.device)
         self.model.norm_out.register_forward_hook(lambda _module, _inputs, rows: setattr(self, "hidden", rows))
         self.ema = {k: v.detach().clone() for k, v in self.modules.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(self.modules.parameters(), lr=args.rate, betas=(0.9, 0.95), weight_decay=0.02, fused=self.device.type == "cuda")
+        for name, weight in self.modules.named_parameters():
+            weight.requires_grad_(not args.words or READS_TEXT.match(name) is not None)
+        trained = [weight for weight in self.modules.parameters() if weight.requires_grad]
+        self.optimiser = torch.optim.AdamW(trained, lr=args.rate, betas=(0.9, 0.95), weight_decay=0.02, fused=self.device.type == "cuda")
         self.step, self.windows, self.spent = 0, 0, 0.0
         self.levels = NoiseLevels(video_shift=2.0, action_shift=1.0, history_probability=0.2, history_max=0.6)
         self.stop = False
         self.layouts: dict[tuple, Layout] = {}
+        if args.words and not args.start:
+            raise SystemExit("--words: trains what reads texts of a policy that is there; name it by --start")
         if args.start:
             self.load(args.start)
         signal.signal(signal.SIGINT, lambda *_: setattr(self, "stop", True))
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stop", True))
 
     def load(self, folder: Path):
+        if not self.args.resume and not (folder / "training.pt").exists():
+            return self.load_exported(folder)
         state = torch.load(folder / "training.pt", map_location=self.device, weights_only=True)
         differs = sorted(set(state["modules"]) ^ set(self.modules.state_dict()))
         if any(name.split(".")[0] not in READERS for name in differs) or (differs and self.args.resume):
@@ -120,6 +112,15 @@ class Trainer:
         if self.args.resume:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.windows, self.spent = state["step"], state["windows"], state["spent"]
+
+    def load_exported(self, folder: Path):
+        """Weights of an exported folder, which knows neither readers nor the optimiser."""
+        opened = open_checkpoint(str(folder), self.config)
+        self.normalisation = Normalisation.from_dict(opened.normalisation["action"])
+        self.model.load_state_dict(opened.model.state_dict())
+        with torch.no_grad():
+            self.texts.rows.copy_(torch.stack([opened.rows[name] for name in COMMANDS]))
+        self.ema = {name: value.clone() for name, value in self.modules.state_dict().items()}
 
     def save(self):
         out = self.args.out
@@ -168,7 +169,7 @@ class Trainer:
         draw = lambda how, *shape: how(*shape, generator=generator, device=self.device)
         clean = arrange(layout, window)
         rows = len(clean)
-        given = (window.command, ego_dropout(window.ego, generator, a.ego_dropout), window.frames)
+        given = (window.told, ego_dropout(window.ego, generator, a.ego_dropout), window.frames)
         times = self.levels.draw(layout, rows, generator)
         noise = draw(torch.randn, *clean.shape)
         first = {"is_action": True, "noisy": True, "copy": 0}
@@ -205,9 +206,9 @@ class Trainer:
     def run(self, layout: Layout, tokens, times, given, visible):
         """One pass. On a GPU its products and attention are of bf16, sums and the rest of f32."""
         scale = self_scale(visible.sum(-1)) if self.config.self_scale == "log" else None
-        command, ego, frames = given
+        told, ego, frames = given
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            text, text_bias, ego_kv = context(self.model, self.commands, layout, command, ego)
+            text, text_bias, ego_kv = context(self.model, self.texts, layout, told, ego)
             bias, rope = layout.self_bias(visible), layout.rope_at(frames)
             return self.model.packed(layout, tokens, times, bias, scale, text, text_bias, ego_kv, rope).float()
 
@@ -238,9 +239,9 @@ class Trainer:
             codec.latent_std.fill_(NO_SIGHT)
         drives = open_all(a.data)
         per_second = round(1.0 / (drives[0].frame_s[1] - drives[0].frame_s[0]))
-        self.normalisation = n = Normalisation.of(drives)
+        self.normalisation = n = self.normalisation or Normalisation.of(drives)
         self.metres = torch.tensor((n.q99 - n.q01) / 2, dtype=torch.float32, device=self.device)
-        self.data = Windows(self.config, drives, encode_all(codec, drives, per_second), n, per_second, self.device)
+        self.data = Windows(self.config, drives, encode_all(codec, drives, per_second), n, per_second, self.device, self.told)
 
     def train(self):
         a, windows = self.args, self.data
@@ -280,7 +281,7 @@ class Trainer:
 
     def record(self) -> dict:
         a = vars(self.args)
-        options = {k: (str(v) if isinstance(v, Path) else v) for k, v in a.items() if k not in ("data", "codec", "out", "start")}
+        options = {k: (str(v) if isinstance(v, Path) else v) for k, v in a.items() if k not in ("data", "codec", "out", "start", "words")}
         return {"steps": self.step, "windows": self.windows, "seconds": round(self.spent), "drives": len(self.data.drives), "options": json.loads(json.dumps(options))}
 
 
@@ -291,6 +292,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--codec", type=Path, required=True, help="folder with codec.safetensors, or an exported one")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="a checkpoint folder to start from")
+    parser.add_argument("--words", type=Path, help="with --start: train only what reads texts, on what the small guidance of this folder said of the data (train.guidance.say)")
     parser.add_argument("--resume", action="store_true", help="with --start: go on with its optimiser and its clock")
     parser.add_argument("--minutes", type=float, default=28)
     parser.add_argument("--steps", type=int, default=0, help="instead of minutes")

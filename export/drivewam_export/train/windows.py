@@ -10,6 +10,7 @@ import torch
 from ..packed import Layout, patchify
 from .data import Drive, Normalisation, increments, pack
 from .latents import Latents
+from .texts import tell
 
 
 @dataclass
@@ -19,7 +20,7 @@ class Window:
     video: torch.Tensor  # clean tokens
     action: torch.Tensor  # clean tokens: what was driven
     plan: torch.Tensor  # tokens of what the expert would have driven: what noisy actions are to become
-    command: torch.Tensor
+    told: torch.Tensor  # numbers of texts (texts.Texts); without words those of the commands
     ego: torch.Tensor
     limit: torch.Tensor  # index of the limit in force, -1 where unknown
     frames: torch.Tensor  # index of each chunk; the last few (`Windows.RECENT`) are neighbours, before them there may be gaps
@@ -31,7 +32,8 @@ class Windows:
     RECENT = 4
     FARTHEST = 75
 
-    def __init__(self, config, drives: list[Drive], latents: list[Latents], normalisation: Normalisation, per_second: int, device="cpu"):
+    def __init__(self, config, drives: list[Drive], latents: list[Latents], normalisation: Normalisation, per_second: int, device="cpu", words=None):
+        """`words`: of each drive the numbers of its frames' texts, where windows are told them."""
         self.config, self.drives, self.normalisation, self.device = config, drives, normalisation, torch.device(device)
         self.per_chunk = 4 * per_second
         self.tick = 10 // per_second
@@ -52,6 +54,10 @@ class Windows:
         put = lambda x: x.to(self.device)
         self.action, self.plan = (put(tokens(np.concatenate([*x, still]))) for x in (driven, planned))
         self.ego, self.command, self.limit = put(column("ego").float()), put(column("command")), put(column("limit"))
+        self.words = None
+        if words is not None:
+            late = [w[np.maximum(np.arange(len(w)) - self.per_chunk, 0)] for w in words]  # of the frame one chunk before
+            self.words = [put(torch.from_numpy(np.concatenate([w[: len(at)] for w, at in zip(of, begins)] + [of[0][:1]]))) for of in (words, late)]
         self.row = np.cumsum([0, *map(len, begins)])
         # Latents: chunks of all drives, then first frames.
         self.latent = torch.cat([put(l.chunk) for l in latents] + [put(l.first) for l in latents])
@@ -87,7 +93,7 @@ class Windows:
             last = max(last, (chunks - 2) * self.per_chunk)
             whole = last - (chunks - 1) * self.per_chunk >= 0 and rng.random() < 0.5
             picks.append((d, [last - (chunks - 1 - k) * self.per_chunk for k in range(chunks)], not whole))
-        return self.gather(picks, chunks)
+        return self.gather(picks, chunks, rng)
 
     def gapped(self, d: int, last: int, chunks: int, past: int, needed: bool, rng: np.random.Generator) -> list[int]:
         old = set()
@@ -101,8 +107,9 @@ class Windows:
         offsets = (sorted(old)[: chunks - self.RECENT])[::-1] + list(range(self.RECENT))[::-1]
         return [last - o * self.per_chunk for o in offsets]
 
-    def gather(self, picks: list[tuple[int, list[int], bool]], chunks: int) -> Window:
-        """Windows of (drive, frame at which each chunk begins, whether chunk 0 is the single frame at which chunk 1 begins)."""
+    def gather(self, picks: list[tuple[int, list[int], bool]], chunks: int, rng: np.random.Generator | None = None) -> Window:
+        """Windows of (drive, frame at which each chunk begins, whether chunk 0 is the single frame at which chunk 1 begins). `rng` says what they are told, where
+        there are words; without it the command."""
         d, begins, single = (np.array(x) for x in zip(*picks))
         frames = (begins - begins[:, :1]) // self.per_chunk
         begins[:, 0] = np.where(single, begins[:, 1], begins[:, 0])
@@ -112,7 +119,10 @@ class Windows:
         latent[single, 0] = (self.first_row[d] + begins[:, 0])[single]
         here, moved, latent, frames = (self.send(x) for x in (here, moved, latent, frames))
         video = patchify(self.config, self.latent[latent].float())
-        return Window(video, self.action[moved], self.plan[moved], self.command[here], self.ego[here], self.limit[here], frames)
+        told = self.command[here]
+        if rng is not None and self.words is not None:
+            told = tell(rng, told, *(words[here] for words in self.words))
+        return Window(video, self.action[moved], self.plan[moved], told, self.ego[here], self.limit[here], frames)
 
     def send(self, index: np.ndarray) -> torch.Tensor:
         """To the device, without waiting for it."""

@@ -46,6 +46,8 @@ pub(crate) struct Feed {
     frame_every: u64,
     tick: u64,
     command: Option<Command>,
+    /// Whether the ride is told the route command; else it is told that none is known.
+    pub(crate) routed: bool,
 }
 
 impl Feed {
@@ -62,6 +64,7 @@ impl Feed {
             frame_every: frame_every(model)?,
             tick: 0,
             command: None,
+            routed: true,
         })
     }
 
@@ -101,9 +104,10 @@ impl Feed {
     /// Of the ride.
     pub(crate) fn push<'a>(&mut self, ride: &'a mut Ride) -> Result<Option<&'a Outcome>> {
         let (stamp_ns, ego) = (self.tick as i64 * TICK_NS, self.world.ego());
-        if self.command != Some(self.world.command()) {
-            self.command = Some(self.world.command());
-            ride.push_command(stamp_ns, self.world.command())?;
+        let command = if self.routed { self.world.command() } else { Command::Unknown };
+        if self.command != Some(command) {
+            self.command = Some(command);
+            ride.push_command(stamp_ns, command)?;
         }
         ride.push_ego(stamp_ns, ego_state(&ego))?;
         ride.push_pose(stamp_ns, ego.pose)?;

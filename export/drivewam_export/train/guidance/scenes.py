@@ -18,6 +18,7 @@ UNKNOWN = COMMANDS.index("unknown")
 class Scenes:
     """One per frame. `at`: (drive, frame). `captions`: under the command in force and under none."""
 
+    folders: list[Path]  # per drive
     frames: list[np.ndarray]  # per drive [n, H, W, 3] u8
     plots: list[np.ndarray]  # the same shape
     at: list[tuple[int, int]]
@@ -27,7 +28,7 @@ class Scenes:
     @classmethod
     def open(cls, root: Path) -> "Scenes":
         """Raises ValueError for a drive without captions."""
-        out = cls([], [], [], np.zeros(0, np.int64), [])
+        out = cls([], [], [], [], np.zeros(0, np.int64), [])
         commands = []
         for drive in open_all(root):
             file = drive.path / "captions.jsonl"
@@ -41,6 +42,7 @@ class Scenes:
                 out.at.append((len(out.frames), frame))
                 out.captions.append((said[command], said["unknown"]))
                 commands.append(COMMANDS.index(command))
+            out.folders.append(drive.path)
             out.frames.append(drive.frames)
             out.plots.append(np.memmap(drive.path / "plots.rgb", np.uint8, "r").reshape(drive.frames.shape))
         out.command = np.array(commands)

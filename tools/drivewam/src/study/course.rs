@@ -4,7 +4,8 @@ use super::chosen::Signs;
 use crate::feed::{Camera, Feed};
 use anyhow::{Result, ensure};
 use drivewam::Ride;
-use drivewam_core::dims::Model;
+use drivewam::telemetry::Voice;
+use drivewam_core::dims::{Command, Model};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
 use drivewam_world::Options;
@@ -23,6 +24,8 @@ pub(super) struct Course {
     pub(super) camera: Camera,
     /// The ride begins anew whenever it has gone so many chunks: nothing older can reach it, on whatever way.
     pub(super) anew_every: Option<usize>,
+    /// Whether the ride is told the route command.
+    pub(super) routed: bool,
 }
 
 /// What came of one chunk.
@@ -30,6 +33,10 @@ pub(super) struct Course {
 pub(super) struct Chunk {
     /// Whether only memory can tell the limit.
     pub(super) needed: bool,
+    /// What the route demands at t0, whether the ride is told or not.
+    pub(super) command: Command,
+    /// Whether it was told what a language model said.
+    pub(super) spoken: bool,
     /// Of the policy, at each of [`HORIZONS_S`].
     pub(super) policy: [Displacement; 2],
     /// Of constant velocity and yaw rate.
@@ -41,6 +48,8 @@ pub(super) struct Chunk {
 /// A plan that waits for the truth.
 struct Waiting {
     needed: bool,
+    command: Command,
+    spoken: bool,
     kept: Option<f64>,
     policy: Trajectory,
     constant: Trajectory,
@@ -69,6 +78,7 @@ impl Course {
         let model = ride.config().model.clone();
         let steps = model.poses();
         let mut feed = Feed::new(&model, self.seed, self.options, self.camera)?;
+        feed.routed = self.routed;
         let (mut poses, mut waiting, mut chunks) = (VecDeque::with_capacity(steps + 1), None::<Waiting>, Vec::with_capacity(self.chunks));
         feed.begin(ride);
         signs.begin(self.seed);
@@ -98,13 +108,13 @@ impl Course {
                 note(&feed, &model, signs);
             }
             if let Some(outcome) = feed.push(ride)? {
-                let policy = outcome.trajectory.clone();
+                let (policy, spoken) = (outcome.trajectory.clone(), outcome.guidance.voice == Voice::Vlm);
                 ensure!(policy.points().iter().all(|p| p.pose().is_finite()), "world {}: a trajectory is not finite", self.seed);
                 let mut constant = policy.clone();
                 constant.set_constant(ego.speed_mps, ego.speed_mps * ego.curvature_1pm);
                 let needed = feed.world.labels().memory_needed;
                 let kept = if needed && self.anew_every.is_none() { kept(ride, &signs.tokens())? } else { None };
-                waiting = Some(Waiting { needed, kept, policy, constant });
+                waiting = Some(Waiting { needed, command: feed.world.command(), spoken, kept, policy, constant });
             }
             feed.step(feed.world.expert());
         }
@@ -118,7 +128,8 @@ impl Waiting {
         let errors = |plan: &Trajectory| -> Result<[Displacement; 2]> {
             Ok([plan.displacement(&truth, HORIZONS_S[0])?, plan.displacement(&truth, HORIZONS_S[1])?])
         };
-        Ok(Chunk { needed: self.needed, policy: errors(&self.policy)?, constant: errors(&self.constant)?, kept: self.kept })
+        let (policy, constant) = (errors(&self.policy)?, errors(&self.constant)?);
+        Ok(Chunk { needed: self.needed, command: self.command, spoken: self.spoken, policy, constant, kept: self.kept })
     }
 }
 

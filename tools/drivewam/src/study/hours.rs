@@ -29,7 +29,7 @@ fn resident() -> Option<u64> {
 pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> {
     let mut ride = study.ride(study.config("")?)?;
     let arena = ride.arena().bytes();
-    let course = Course { seed: 0, options: Options::default(), chunks: study.chunks, camera: Camera::Own, anew_every: None };
+    let course = Course { seed: 0, options: Options::default(), chunks: study.chunks, camera: Camera::Own, anew_every: None, routed: true };
     let mut sizes = Vec::new();
     let chunks = course
         .drive_and(&mut ride, &Signs::default(), crew.stop, |chunks| {

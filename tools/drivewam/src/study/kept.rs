@@ -29,7 +29,7 @@ pub(super) fn draw(study: &Study<'_>, stop: &AtomicBool, file: &Path) -> Result<
     let mut ride = study.ride(study.config("memory: {policy: selective}")?)?;
     let model = ride.config().model.clone();
     let options = Options { kind: Kind::Memory, disturb: false };
-    let course = Course { seed: 0, options, chunks: study.chunks.min(40), camera: Camera::Own, anew_every: None };
+    let course = Course { seed: 0, options, chunks: study.chunks.min(40), camera: Camera::Own, anew_every: None, routed: true };
     if course.drive(&mut ride, &Signs::default(), stop)?.is_none() {
         return Ok(());
     }

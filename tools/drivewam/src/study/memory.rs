@@ -97,7 +97,8 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, O
         };
         let worlds = crew.each(study.worlds, make, |(ride, signs), seed| {
             let options = Options { kind: Kind::Memory, disturb: false };
-            let course = Course { seed: seed as u64, options, chunks: study.chunks, camera: Camera::Own, anew_every: way.anew_every };
+            let course =
+                Course { seed: seed as u64, options, chunks: study.chunks, camera: Camera::Own, anew_every: way.anew_every, routed: true };
             course.drive(ride, signs, crew.stop)
         })?;
         drives.push(worlds);

@@ -1,10 +1,11 @@
 //! `drivewam study`: what a policy is worth, on drawn worlds whose seeds were held out of training (0 to 9999).
 //!
-//! Four parts: `sight`, `memory`, `routes`, `hours`. Each writes `PART.json` and `PART.md`, and pictures where people would rather look.
+//! Five parts: `sight`, `guidance`, `memory`, `routes`, `hours`. Each writes `PART.json` and `PART.md`, and pictures where people would rather look.
 
 mod chosen;
 mod course;
 mod crew;
+mod guidance;
 mod hours;
 mod kept;
 mod memory;
@@ -41,7 +42,7 @@ pub(crate) struct Args {
     part: Part,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Worlds, from seed 0 on; for `hours` there is one. Without it: 200 for sight, 40 for memory, 100 for routes.
+    /// Worlds, from seed 0 on; for `hours` there is one. Without it: 200 for sight and guidance, 40 for memory, 100 for routes.
     #[arg(long)]
     worlds: Option<usize>,
     /// Chunks of 4 s in each drive of memory (75 without it) and of hours (3600).
@@ -67,6 +68,8 @@ pub(crate) struct Args {
 enum Part {
     /// What the camera is worth: own, black, another world's; beside constant velocity and yaw rate.
     Sight,
+    /// What a language model's words are worth: told nothing, the route command, or the words; over all chunks and where the route turns.
+    Guidance,
     /// What each way of forgetting costs and keeps, over drives of 300 s.
     Memory,
     /// The closed loop: the policy moves the car along routes of 1 km.
@@ -79,6 +82,7 @@ impl Part {
     fn name(self) -> &'static str {
         match self {
             Self::Sight => "sight",
+            Self::Guidance => "guidance",
             Self::Memory => "memory",
             Self::Routes => "routes",
             Self::Hours => "hours",
@@ -176,14 +180,14 @@ impl Table {
 /// Of the options, the engines, a ride or the output.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let worlds = args.worlds.unwrap_or(match args.part {
-        Part::Sight => 200,
+        Part::Sight | Part::Guidance => 200,
         Part::Memory => 40,
         Part::Routes => 100,
         Part::Hours => 1,
     });
     let chunks = args.chunks.unwrap_or(if args.part == Part::Hours { 4 * hours::HOUR } else { memory::CHUNKS });
     for (option, given, parts) in [
-        ("--worlds", args.worlds.is_some(), &[Part::Sight, Part::Memory, Part::Routes][..]),
+        ("--worlds", args.worlds.is_some(), &[Part::Sight, Part::Guidance, Part::Memory, Part::Routes][..]),
         ("--chunks", args.chunks.is_some(), &[Part::Memory, Part::Hours]),
         ("--beside", !args.beside.is_empty(), &[Part::Sight]),
     ] {
@@ -224,6 +228,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     };
     let (figures, table) = match args.part {
         Part::Sight => sight::run(&study, &crew)?,
+        Part::Guidance => guidance::run(&study, &crew)?,
         Part::Memory => {
             let (figures, table, over_time) = memory::run(&study, &crew)?;
             if !stop.load(Ordering::Relaxed) {

@@ -39,7 +39,8 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> 
     let rides =
         || Ok((study.ride(study.config("")?)?, study.beside.iter().map(|(_, f)| study.ride_beside(f)).collect::<Result<Vec<_>>>()?));
     let worlds = crew.each(study.worlds, rides, |(ride, others), seed| {
-        let course = Course { seed: seed as u64, options: Options::default(), chunks: CHUNKS, camera: Camera::Own, anew_every: None };
+        let course =
+            Course { seed: seed as u64, options: Options::default(), chunks: CHUNKS, camera: Camera::Own, anew_every: None, routed: true };
         let mut answers = Vec::with_capacity(cameras.len() + others.len());
         for (_, camera) in cameras {
             let Some(chunks) = (Course { camera: camera(seed as u64), ..course }).drive(ride, &Signs::default(), crew.stop)? else {

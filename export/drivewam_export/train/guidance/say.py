@@ -1,0 +1,68 @@
+"""What the small VLM says of every frame of drives, for training a policy with its words: `python -m drivewam_export.train.guidance.say --data DIR --guidance engines/tiny-guidance`
+
+Writes `said.jsonl` beside each drive's `captions.jsonl`: the greedy answer under the command in force, right or wrong, as a ride would hear it. Drives that have one are left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from . import vlm, words
+from .scenes import Scenes
+
+FILE = "said.jsonl"
+LONGEST = 64
+
+
+def speaker(folder: Path, size: tuple[int, int]) -> tuple[vlm.Batched, Tokenizer]:
+    """The small VLM of an exported folder, for batches of pictures of `size` (height, width)."""
+    tokenizer = Tokenizer.from_file(str(folder / "vlm_tokenizer.json"))
+    model = vlm.make(tokenizer)
+    state = load_file(folder / "vlm_decoder.safetensors") | load_file(folder / "vlm_vision.safetensors")
+    weights = {name: value for name, value in state.items() if not name.startswith("vlm_vision.")}  # those are tables of the picture's size
+    missing, unknown = model.load_state_dict(weights, strict=False)
+    if unknown or set(missing) - {"lm_head.weight"}:  # tied to the embedding
+        raise SystemExit(f"{folder}: not the weights of the small VLM (missing {missing}, not known {unknown})")
+    model.tie_weights()
+    return vlm.Batched(model.eval(), tokenizer, [size] * 2), tokenizer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of input folders with captions")
+    parser.add_argument("--guidance", type=Path, default=Path("engines/tiny-guidance"), help="a folder of guidance.export")
+    parser.add_argument("--batch", type=int, default=161)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    scenes = Scenes.open(args.data)
+    asked, tokenizer = speaker(args.guidance, scenes.frames[0].shape[1:3])
+    rows_of = np.split(np.arange(len(scenes)), np.cumsum([len(frames) for frames in scenes.frames])[:-1])
+    left = [(folder, rows) for folder, rows in zip(scenes.folders, rows_of) if not (folder / FILE).exists()]
+    since, count, right = time.time(), 0, 0
+    for done, (folder, all_rows) in enumerate(left):
+        lines = []
+        for rows in np.array_split(all_rows, -(-len(all_rows) // args.batch)):
+            command, captions = scenes.said(rows, False)
+            ids = asked.generate(torch.from_numpy(command), [torch.from_numpy(p) for p in scenes.pictures(rows)], LONGEST).tolist()
+            said = [tokenizer.decode(row[: (row + [asked.end]).index(asked.end)]) for row in ids]
+            lines += said
+            right += sum(a == b for a, b in zip(said, captions))
+        count += len(lines)
+        aside = folder / (FILE + ".partial")
+        aside.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        aside.rename(folder / FILE)
+        if done % 20 == 0 or done + 1 == len(left):
+            print(f"{done + 1} of {len(left)} drives, {count / (time.time() - since):.0f} frames/s, {right / count:.1%} word for word as captioned", flush=True)
+
+
+if __name__ == "__main__":
+    main()

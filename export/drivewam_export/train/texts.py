@@ -1,0 +1,106 @@
+"""What a training step may be told: a route command's own rows, learned, or a guidance in words, as a frozen text encoder reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import nn
+
+from ..config import ModelConfig
+from ..model import DriveWam
+from ..packed import Layout
+from .data import COMMANDS, Drive
+
+COMMAND_ROWS = 4
+UNKNOWN = COMMANDS.index("unknown")
+# Of windows that know words: shares that are told the command alone, and nothing; and, of those told words, the share whose words are a chunk old, as where a ride never waits.
+COMMAND_SHARE, NOTHING_SHARE, LATE_SHARE = 0.25, 0.15, 0.3
+
+
+class Texts(nn.Module):
+    """Texts by number: COMMANDS, then those of `words`, each [n, Dt]. A text is its rows and one zero row that stands for all of its padding."""
+
+    def __init__(self, config: ModelConfig, words: list[torch.Tensor] = ()):
+        super().__init__()
+        self.rows = nn.Parameter(torch.randn(len(COMMANDS), COMMAND_ROWS, config.text.dim))
+        count = torch.tensor([COMMAND_ROWS] * len(COMMANDS) + [len(rows) for rows in words])
+        longest = int(count.max())
+        self.register_buffer("words", torch.stack([nn.functional.pad(rows, (0, 0, 0, longest - len(rows))) for rows in words]) if words else None, persistent=False)
+        # The bias of each key: rows that are not there are masked, the zero row behind the longest text counts as all that pads a text.
+        bias = torch.zeros(len(count), longest + 1).masked_fill(torch.arange(longest + 1) >= count[:, None], -math.inf)
+        bias[:, -1] = torch.log((config.text.padded_rows - count).float())
+        self.register_buffer("bias", bias, persistent=False)
+
+    def forward(self, which):
+        """Rows [n, R + 1, Dt] and their bias [n, R + 1] of the texts `which` [n], None for all."""
+        rows = self.rows
+        if self.words is not None:
+            rows = torch.cat([nn.functional.pad(rows, (0, 0, 0, self.words.shape[1] - COMMAND_ROWS)), self.words])
+        rows = nn.functional.pad(rows, (0, 0, 0, 1))
+        return (rows, self.bias) if which is None else (rows[which], self.bias[which])
+
+
+def context(model: DriveWam, texts: Texts, layout: Layout, told, ego):
+    """Per-layer text and ego keys and values of every chunk, and the text bias. `told` [B, K] numbers of texts, `ego` [B, K, features]."""
+    # Of a few commands all are embedded, of many words those that are told.
+    which, told = (None, told) if texts.words is None else told.unique(return_inverse=True)
+    rows, bias = texts(which)
+    join = lambda x: x[told].transpose(1, 2).flatten(2, 3)  # [texts, H, R, D] -> [B, H, K*R, D]
+    text = [(join(k), join(v)) for k, v in model.context_text(rows)]
+    bias = layout.context_bias(rows.shape[1]) + bias[told].flatten(1)[:, None, None]
+    flat = lambda x: x.transpose(1, 2).flatten(2, 3)  # [B, K, H, E, D] -> [B, H, K*E, D]
+    return text, bias, [(flat(k), flat(v)) for k, v in model.context_ego(ego)]
+
+
+def said(drives: list[Drive]) -> tuple[list[np.ndarray], list[str]]:
+    """What train.guidance.say wrote beside the drives: per drive the numbers (of Texts) of its frames' texts; and the words, each once."""
+    known: dict[str, int] = {}
+    numbers = []
+    for drive in drives:
+        lines = [json.loads(line) for line in (drive.path / "said.jsonl").read_text().splitlines()]
+        if len(lines) != len(drive.frames):
+            raise ValueError(f"{drive.path}: said.jsonl has {len(lines)} lines; wanted one per frame, {len(drive.frames)}")
+        numbers.append(np.array([known.setdefault(line, len(COMMANDS) + len(known)) for line in lines]))
+    return numbers, list(known)
+
+
+def words_config(config: ModelConfig, folder: Path) -> ModelConfig:
+    """`config` with as many text rows as the text encoder of an exported folder gives."""
+    rows, _ = yaml.safe_load((folder / "guidance.yaml").read_text())["graphs"]["text_encode"]["outputs"][0]["shape"]
+    return dataclasses.replace(config, text=dataclasses.replace(config.text, max_rows=rows, padded_rows=rows))
+
+
+@torch.no_grad()
+def encode(folder: Path, texts: list[str], most: int) -> list[torch.Tensor]:
+    """Rows [n, Dt] of each text by the small text encoder of an exported folder. Raises ValueError for a text of more than `most` rows."""
+    from .guidance import text as small
+
+    tokenizer = Tokenizer.from_file(str(folder / "text_tokenizer.json"))
+    state = load_file(folder / "text_encode.safetensors")
+    encoder = small.make(tokenizer, state["shared.weight"].shape[1]).eval()
+    missing, unknown = encoder.load_state_dict(state, strict=False)
+    if set(missing) - {"encoder.embed_tokens.weight"} or any(not name.startswith("text_encode.") for name in unknown):
+        raise ValueError(f"{folder}: not the weights of the small text encoder (missing {missing}, not known {unknown})")
+    out = []
+    for line in texts:
+        ids = tokenizer.encode(line).ids
+        if len(ids) >= most:
+            raise ValueError(f"{line!r} has {len(ids)} rows; wanted fewer than {most}")
+        out.append(encoder(torch.tensor([ids])).last_hidden_state[0])
+    return out
+
+
+def tell(rng: np.random.Generator, command, words, before):
+    """Numbers [B, K] of what each row's window is told: words, about now or a chunk ago; the command; or nothing. All tensors [B, K]."""
+    draw, late = (torch.from_numpy(rng.random((2, len(command), 1)))).to(command.device).unbind()
+    told = torch.where(late < LATE_SHARE, before, words)
+    told = torch.where(draw < COMMAND_SHARE + NOTHING_SHARE, command, told)
+    return torch.where(draw < NOTHING_SHARE, UNKNOWN, told)
