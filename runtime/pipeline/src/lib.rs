@@ -49,5 +49,5 @@ mod transformer;
 pub use camera::SourceCamera;
 pub use drivewam_device::PixelFormat;
 pub use load::load_config;
-pub use plan::{Plan, RideOptions};
+pub use plan::{Plan, RideOptions, open_device};
 pub use ride::{Progress, Ride};

@@ -74,7 +74,7 @@ impl Plan {
     /// the engine library is missing, of the wrong version, or fails.
     pub fn warm(self, folder: &Folder) -> Result<Ride> {
         let (engine, threads) = (self.config.engine.clone(), self.config.target.threads);
-        self.warm_with(folder, |arena| device(&engine, arena, threads), |graph| load(&engine, folder, graph))
+        self.warm_with(folder, |arena| open_device(&engine, arena, threads), |graph| load(&engine, folder, graph))
     }
 
     /// The same on a device of the caller's, made for the plan's arena, with engines of the caller's, one call for each graph; `folder` still gives
@@ -115,8 +115,11 @@ impl Plan {
     }
 }
 
-/// The device that the engines of `config` work on.
-fn device(config: &config::Engine, arena: ArenaPlan, threads: usize) -> Result<Box<dyn Device>> {
+/// The device that the engines of `config` work on, made for a plan's arena. `threads`: of the memory's selection on the host.
+///
+/// # Errors
+/// `Capacity` when the arena cannot be had; of the driver and its kernels where the engines work on a GPU.
+pub fn open_device(config: &config::Engine, arena: ArenaPlan, threads: usize) -> Result<Box<dyn Device>> {
     if !config.kind.on_gpu() {
         return Ok(Box::new(HostDevice::new(arena, threads)?));
     }

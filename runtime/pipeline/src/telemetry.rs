@@ -65,18 +65,50 @@ impl Stage {
     }
 }
 
-/// Nanoseconds and runs of each stage of one chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// One run of a stage: for the passes of the transformer one pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// What ran.
+    pub stage: Stage,
+    /// When it began.
+    pub from: Instant,
+    /// How long it took, nanoseconds.
+    pub ns: u64,
+}
+
+/// Nanoseconds and runs of each stage of one chunk, and its runs one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StageTimes {
     ns: [u64; Stage::ALL.len()],
     runs: [u32; Stage::ALL.len()],
+    spans: [Option<Span>; Self::SPANS],
+    count: usize,
+}
+
+impl Default for StageTimes {
+    fn default() -> Self {
+        Self { ns: [0; Stage::ALL.len()], runs: [0; Stage::ALL.len()], spans: [None; Self::SPANS], count: 0 }
+    }
 }
 
 impl StageTimes {
+    /// Runs that are kept one by one; those behind count in the sums alone. The paper's sampler has 16 passes.
+    pub const SPANS: usize = 64;
+
     /// Adds the time since `from`, which one run of `stage` took.
     pub fn add(&mut self, stage: Stage, from: Instant) {
-        self.ns[stage as usize] += u64::try_from(from.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let ns = u64::try_from(from.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.ns[stage as usize] += ns;
         self.runs[stage as usize] += 1;
+        if let Some(span) = self.spans.get_mut(self.count) {
+            *span = Some(Span { stage, from, ns });
+            self.count += 1;
+        }
+    }
+
+    /// The runs in order, the first [`StageTimes::SPANS`] of them.
+    pub fn spans(&self) -> impl Iterator<Item = &Span> {
+        self.spans.iter().flatten()
     }
 
     /// Nanoseconds of `stage`, all its runs.

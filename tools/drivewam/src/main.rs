@@ -12,7 +12,6 @@ macro_rules! say {
 
 mod bench;
 mod drive;
-mod feed;
 mod inspect;
 mod plan;
 mod sheet;

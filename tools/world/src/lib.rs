@@ -11,6 +11,7 @@
 mod caption;
 mod drift;
 mod expert;
+pub mod feed;
 mod follow;
 mod render;
 mod rng;

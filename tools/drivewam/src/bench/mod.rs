@@ -3,7 +3,6 @@
 mod guidance;
 mod selection;
 
-use crate::feed::{Camera, Feed};
 use crate::shipped::ConfigArgs;
 use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
@@ -11,6 +10,7 @@ use drivewam::telemetry::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_engine::{Folder, Trust};
 use drivewam_world::Options;
+use drivewam_world::feed::{Camera, Feed};
 use guidance::Talk;
 use selection::Selection;
 use serde_json::{Map, Value, json};

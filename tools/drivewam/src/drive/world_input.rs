@@ -1,12 +1,12 @@
 //! A drawn world as a source: the expert drives, or, in the closed loop, the published trajectory.
 
 use super::source::{Input, Picture, Source};
-use crate::feed::{TICK_NS, ego_state, frame_every};
 use anyhow::Result;
 use drivewam::SourceCamera;
 use drivewam::recording::Mount;
 use drivewam::telemetry::Outcome;
 use drivewam_core::dims::{Command, Intrinsics, Model};
+use drivewam_world::feed::{TICK_NS, ego_state, frame_every};
 use drivewam_world::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Control, Follower, Options, TICK_S, Violations, World};
 use std::collections::VecDeque;
 

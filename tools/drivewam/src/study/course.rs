@@ -1,7 +1,6 @@
 //! One world on one ride with observed history: the expert drives, the policy says at every chunk what it would do.
 
 use super::chosen::Signs;
-use crate::feed::{Camera, Feed};
 use anyhow::{Result, ensure};
 use drivewam::Ride;
 use drivewam::telemetry::Voice;
@@ -9,6 +8,7 @@ use drivewam_core::dims::{Command, Model};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
 use drivewam_world::Options;
+use drivewam_world::feed::{Camera, Feed};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -6,11 +6,11 @@ use super::course::{Chunk, Course};
 use super::crew::Crew;
 use super::stats::{Cluster, Figure, mean, ratio};
 use super::{Study, Table};
-use crate::feed::Camera;
 use anyhow::{Result, ensure};
 use drivewam_core::config::GuidanceMode;
 use drivewam_core::dims::Command;
 use drivewam_world::Options;
+use drivewam_world::feed::Camera;
 use serde_json::{Map, Value, json};
 
 /// Ten chunks a world: 40 s.

@@ -5,9 +5,9 @@ use super::course::Course;
 use super::crew::Crew;
 use super::stats::{Cluster, mean};
 use super::{Study, Table};
-use crate::feed::Camera;
 use anyhow::Result;
 use drivewam_world::Options;
+use drivewam_world::feed::Camera;
 use serde_json::{Value, json};
 
 /// Chunks of an hour.

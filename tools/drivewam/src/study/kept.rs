@@ -3,9 +3,9 @@
 use super::Study;
 use super::chosen::Signs;
 use super::course::Course;
-use crate::feed::Camera;
 use crate::sheet::{INK, Sheet, write};
 use anyhow::Result;
+use drivewam_world::feed::Camera;
 use drivewam_world::{Canvas, Kind, Options, World};
 use std::collections::BTreeMap;
 use std::path::Path;

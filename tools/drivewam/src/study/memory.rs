@@ -5,9 +5,9 @@ use super::course::{Chunk, Course};
 use super::crew::Crew;
 use super::stats::{Cluster, Figure, mean, ratio};
 use super::{Study, Table};
-use crate::feed::Camera;
 use anyhow::Result;
 use drivewam_core::config::Config;
+use drivewam_world::feed::Camera;
 use drivewam_world::{Kind, Options};
 use serde_json::{Map, Value, json};
 

@@ -4,12 +4,12 @@
 use super::crew::Crew;
 use super::stats::{Cluster, mean, ratio};
 use super::{Study, Table};
-use crate::feed::{Camera, Feed};
 use anyhow::Result;
 use drivewam::Ride;
 use drivewam_core::action::{Increment, increments};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
+use drivewam_world::feed::{Camera, Feed};
 use drivewam_world::{Follower, Options, TICK_S, Violations};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};

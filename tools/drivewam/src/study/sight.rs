@@ -6,10 +6,10 @@ use super::course::{Chunk, Course};
 use super::crew::Crew;
 use super::stats::{Cluster, Figure, mean, ratio};
 use super::{HELD_OUT, Study, Table};
-use crate::feed::Camera;
 use anyhow::Result;
 use drivewam_core::trajectory::Displacement;
 use drivewam_world::Options;
+use drivewam_world::feed::Camera;
 use serde_json::{Map, Value, json};
 
 /// Ten chunks a world: 40 s.

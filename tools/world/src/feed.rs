@@ -1,18 +1,18 @@
 //! A drawn world as what feeds a ride: one tick at a time, the ride's answer as it comes.
 
-use anyhow::{Result, bail};
+use crate::{Canvas, Control, Ego, Options, World};
 use drivewam::ingest::EgoState;
 use drivewam::telemetry::Outcome;
 use drivewam::{Progress, Ride};
 use drivewam_core::dims::{Command, Model};
-use drivewam_world::{Canvas, Control, Ego, Options, World};
+use drivewam_core::{Error, ErrorKind, Result};
 
 /// One tick of the world, nanoseconds.
-pub(crate) const TICK_NS: i64 = 100_000_000;
+pub const TICK_NS: i64 = 100_000_000;
 
 /// What the ride is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Camera {
+pub enum Camera {
     /// Its own world.
     Own,
     /// Nothing.
@@ -25,21 +25,26 @@ pub(crate) enum Camera {
 ///
 /// # Errors
 /// The model's frame rate does not divide the world's ten ticks a second.
-pub(crate) fn frame_every(model: &Model) -> Result<u64> {
+pub fn frame_every(model: &Model) -> Result<u64> {
     if model.image.frame_hz == 0 || !10u32.is_multiple_of(model.image.frame_hz) {
-        bail!("model.image.frame_hz: the world is drawn ten times a second (got {}, wanted a divisor of ten)", model.image.frame_hz);
+        return Err(Error::new(ErrorKind::Config, "the world is drawn ten times a second")
+            .at("model.image.frame_hz")
+            .got(model.image.frame_hz)
+            .wanted("a divisor of ten"));
     }
     Ok(u64::from(10 / model.image.frame_hz))
 }
 
 /// The car's motion as the ride takes it.
-pub(crate) fn ego_state(ego: &Ego) -> EgoState {
+pub fn ego_state(ego: &Ego) -> EgoState {
     EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm }
 }
 
 /// See the module's doc.
-pub(crate) struct Feed {
-    pub(crate) world: World,
+#[derive(Debug)]
+pub struct Feed {
+    /// The world as it is now.
+    pub world: World,
     other: Option<World>,
     camera: Camera,
     canvas: Canvas,
@@ -47,7 +52,7 @@ pub(crate) struct Feed {
     tick: u64,
     command: Option<Command>,
     /// Whether the ride is told the route command; else it is told that none is known.
-    pub(crate) routed: bool,
+    pub routed: bool,
 }
 
 impl Feed {
@@ -55,7 +60,7 @@ impl Feed {
     ///
     /// # Errors
     /// As [`frame_every`].
-    pub(crate) fn new(model: &Model, seed: u64, options: Options, camera: Camera) -> Result<Self> {
+    pub fn new(model: &Model, seed: u64, options: Options, camera: Camera) -> Result<Self> {
         Ok(Self {
             world: World::new(seed, options),
             other: if let Camera::Other(seed) = camera { Some(World::new(seed, options)) } else { None },
@@ -69,28 +74,28 @@ impl Feed {
     }
 
     /// Lets the ride begin anew here: all that it knew is forgotten.
-    pub(crate) fn begin(&mut self, ride: &mut Ride) {
+    pub fn begin(&mut self, ride: &mut Ride) {
         ride.restart();
         self.command = None;
     }
 
     /// Ticks since the start.
-    pub(crate) fn tick(&self) -> u64 {
+    pub fn tick(&self) -> u64 {
         self.tick
     }
 
     /// Whether there is a frame now.
-    pub(crate) fn is_frame(&self) -> bool {
+    pub fn is_frame(&self) -> bool {
         self.tick.is_multiple_of(self.frame_every)
     }
 
     /// The camera of the newest frame.
-    pub(crate) fn canvas(&self) -> &Canvas {
+    pub fn canvas(&self) -> &Canvas {
         &self.canvas
     }
 
     /// Draws the frame that [`Feed::push`] will hand over.
-    pub(crate) fn draw(&mut self) {
+    pub fn draw(&mut self) {
         match (self.camera, &self.other) {
             (Camera::Own, _) => self.world.render(&mut self.canvas),
             (Camera::Other(_), Some(other)) => other.render(&mut self.canvas),
@@ -102,7 +107,7 @@ impl Feed {
     ///
     /// # Errors
     /// Of the ride.
-    pub(crate) fn push<'a>(&mut self, ride: &'a mut Ride) -> Result<Option<&'a Outcome>> {
+    pub fn push<'a>(&mut self, ride: &'a mut Ride) -> Result<Option<&'a Outcome>> {
         let (stamp_ns, ego) = (self.tick as i64 * TICK_NS, self.world.ego());
         let command = if self.routed { self.world.command() } else { Command::Unknown };
         if self.command != Some(command) {
@@ -122,7 +127,7 @@ impl Feed {
     }
 
     /// Moves the world by one tick, the car by `control`.
-    pub(crate) fn step(&mut self, control: Control) {
+    pub fn step(&mut self, control: Control) {
         self.world.step(control);
         if let Some(other) = &mut self.other {
             other.step(other.expert());
