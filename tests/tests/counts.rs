@@ -10,8 +10,11 @@ use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use drivewam_device::Traffic;
-use drivewam_engine::{Folder, Trust};
+use drivewam_device::cuda::{CudaDevice, Emulator, Kernel};
+use drivewam_engine::{Folder, Trust, load};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 const MS: i64 = 1_000_000;
 
@@ -38,12 +41,18 @@ fn chunk(ride: &mut Ride, from_ms: i64) -> u32 {
     passes
 }
 
-fn counts(set: &str) -> Counts {
+/// The shipped policy's plan, and its folder.
+fn plan(set: &str) -> (Plan, Folder, drivewam_core::config::Engine) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
     let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
-    let camera = SourceCamera::of_model(&config.model);
-    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap();
+    let (camera, engine) = (SourceCamera::of_model(&config.model), config.engine.clone());
+    (Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap(), folder, engine)
+}
+
+fn counts(set: &str) -> Counts {
+    let (plan, folder, _) = plan(set);
+    let mut ride = plan.warm(&folder).unwrap();
     ride.push_command(0, Command::Straight).unwrap();
     for warmup in 0..6 {
         chunk(&mut ride, warmup * 4000);
@@ -76,3 +85,28 @@ const BASELINE: Counts = Counts {
     traffic: Traffic { uploaded: 34_828, downloaded: 24_576, committed: 393_216, pictures: 4, steps: 13 },
     arena_bytes: 2_022_400,
 };
+
+/// Kernels that a chunk with a full memory starts, by name.
+const LAUNCHES: [(&str, u32); 7] =
+    [("decide_f32", 2), ("drop", 2), ("fill", 1), ("image", 4), ("scatter_f32", 2), ("score_f32", 1), ("solver", 13)];
+
+/// Breaks when a chunk on a GPU starts a kernel more than it did.
+#[test]
+fn a_chunk_starts_the_kernels_that_it_started() {
+    let (plan, folder, engine) = plan("{memory: {policy: selective}}");
+    let seen: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
+    let notes = Arc::clone(&seen);
+    let name = |kernel: Kernel| kernel.name().to_string_lossy().into_owned();
+    let emulator = Emulator::new(1).watched(move |kernel, _| *notes.lock().unwrap().entry(name(kernel)).or_default() += 1);
+    let device = |arena| Ok(Box::new(CudaDevice::new(Box::new(emulator), arena)?) as Box<_>);
+    let mut ride = plan.warm_with(&folder, device, |graph| load(&engine, &folder, graph)).unwrap();
+    ride.push_command(0, Command::Straight).unwrap();
+    for warmup in 0..6 {
+        chunk(&mut ride, warmup * 4000);
+    }
+    seen.lock().unwrap().clear();
+    chunk(&mut ride, 24_000);
+    let launches = seen.lock().unwrap().clone();
+    println!("{launches:?}");
+    assert_eq!(launches, LAUNCHES.map(|(name, count)| (name.to_owned(), count)).into());
+}

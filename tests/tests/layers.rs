@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The floors, lowest first. Crates of one floor may not use one another, except where a floor is named twice: `world` is drawn below the tools.
-const FLOORS: [(&str, u32); 9] = [
+const FLOORS: [(&str, u32); 10] = [
     ("drivewam-core", 0),
     ("drivewam-device", 1),
     ("drivewam-engine", 2),
@@ -15,6 +15,7 @@ const FLOORS: [(&str, u32); 9] = [
     ("drivewam-world", 4),
     ("drivewam-build-engines", 5),
     ("drivewam-build-kernels", 5),
+    ("drivewam-profile-latency", 5),
     ("drivewam-tools", 5),
     ("drivewam-tests", 6),
 ];

@@ -148,3 +148,33 @@ fn weigh(bias: &mut [f32], real: usize, padded_rows: usize) {
         *last = libm::log((padded_rows - real) as f64) as f32;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The softmax of `logits` with `bias` over `values`, summed.
+    fn attend(logits: &[f64], bias: &[f32], values: &[f64]) -> f64 {
+        let weights: Vec<f64> = logits.iter().zip(bias).map(|(logit, bias)| libm::exp(logit + f64::from(*bias))).collect();
+        weights.iter().zip(values).map(|(w, v)| w * v).sum::<f64>() / weights.iter().sum::<f64>()
+    }
+
+    /// Breaks when the row that stands for all padding weighs as another number of rows than there are, or rows between are seen. A command of 4 rows and guidances of all
+    /// lengths, against every padding row written out (they are alike: one key, one value).
+    #[test]
+    fn merged_padding_counts_as_all_of_it() {
+        let (rows, padded) = (17, 512);
+        for real in 1..rows {
+            let row = |i: usize| (libm::sin(i as f64 * 1.7) * 3.0, libm::cos(i as f64 * 2.3));
+            let padding = (0.4, -2.5);
+            let written_out: Vec<(f64, f64)> = (0..padded).map(|i| if i < real { row(i) } else { padding }).collect();
+            let merged: Vec<(f64, f64)> = (0..rows).map(|i| if i < real { row(i) } else if i + 1 == rows { padding } else { (9.0, 1e6) }).collect();
+            let mut bias = vec![0.0; rows];
+            weigh(&mut bias, real, padded);
+            let split = |rows: &[(f64, f64)]| -> (Vec<f64>, Vec<f64>) { rows.iter().copied().unzip() };
+            let ((logits, values), (all_logits, all_values)) = (split(&merged), split(&written_out));
+            let (got, wanted) = (attend(&logits, &bias, &values), attend(&all_logits, &vec![0.0; padded], &all_values));
+            assert!((got - wanted).abs() < 1e-6 * wanted.abs(), "{real} rows: {got}, wanted {wanted}");
+        }
+    }
+}

@@ -48,6 +48,6 @@ mod transformer;
 
 pub use camera::SourceCamera;
 pub use drivewam_device::PixelFormat;
-pub use load::load_config;
+pub use load::{config_sha256, load_config};
 pub use plan::{Plan, RideOptions, open_device};
 pub use ride::{Progress, Ride};

@@ -1,7 +1,9 @@
 //! Configuration files: a YAML, the layers that it extends, and what the caller puts on top.
 
 use drivewam_core::config::{Config, Layer};
+use drivewam_core::manifest::Role;
 use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_engine::folder::vouch;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::Read;
@@ -34,6 +36,18 @@ pub fn load_config(path: &Path, overrides: &[Layer]) -> Result<Config> {
     collect(path, 0, &mut layers)?;
     layers.extend_from_slice(overrides);
     Config::from_layers(&layers)
+}
+
+/// The SHA-256 of the whole configuration as YAML, by which reports name it. The engine folder counts by its own name: where it lies is the machine's affair.
+///
+/// # Errors
+/// A configuration that cannot be written down.
+pub fn config_sha256(config: &Config) -> Result<String> {
+    let mut portable = config.clone();
+    let folder = Path::new(&config.engine.folder);
+    let plain = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    portable.engine.folder = plain.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(vouch(portable.to_yaml()?.as_bytes(), Role::Graph).sha256)
 }
 
 fn collect(path: &Path, depth: usize, layers: &mut Vec<Layer>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
-use drivewam::load_config;
+use drivewam::{config_sha256, load_config};
 use drivewam_core::config::{Config, Layer};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -56,9 +56,7 @@ impl ConfigArgs {
         if let Ok(plain) = Path::new(&config.engine.folder).canonicalize() {
             config.engine.folder = plain.display().to_string();
         }
-        let mut portable = config.clone();
-        portable.engine.folder = Path::new(&config.engine.folder).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let sha256 = sha256(portable.to_yaml()?.as_bytes());
+        let sha256 = config_sha256(&config)?;
         Ok(Named { config, path, sha256 })
     }
 }

@@ -108,6 +108,14 @@ impl Feed {
     /// # Errors
     /// Of the ride.
     pub fn push<'a>(&mut self, ride: &'a mut Ride) -> Result<Option<&'a Outcome>> {
+        self.push_late(ride, 0)
+    }
+
+    /// The same, `late_ns` after the tick.
+    ///
+    /// # Errors
+    /// Of the ride.
+    pub fn push_late<'a>(&mut self, ride: &'a mut Ride, late_ns: i64) -> Result<Option<&'a Outcome>> {
         let (stamp_ns, ego) = (self.tick as i64 * TICK_NS, self.world.ego());
         let command = if self.routed { self.world.command() } else { Command::Unknown };
         if self.command != Some(command) {
@@ -120,7 +128,7 @@ impl Feed {
             return Ok(None);
         }
         ride.push_frame(stamp_ns, &self.canvas.rgb)?;
-        Ok(match ride.step(stamp_ns)? {
+        Ok(match ride.step(stamp_ns.saturating_add(late_ns))? {
             Progress::Outcome(outcome) => Some(outcome),
             Progress::Waiting => None,
         })

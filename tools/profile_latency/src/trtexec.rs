@@ -1,0 +1,149 @@
+//! What trtexec's `--exportTimes` and `--exportProfile` write, of our chunks: tools that read those read these.
+//!
+//! One entry per chunk in place of an inference. What goes to the device (`h2d`) is the newest picture, until it is fitted to the model; what comes back (`d2h`) is the
+//! trajectory and the guard's verdict on it; all between is `compute`. The three add up to the chunk's latency, as trtexec's do. Names and order: TensorRT's
+//! `samples/common/sampleReporting.cpp`, `exportJSONTrace` and `Profiler::exportJSONProfile`.
+
+use crate::figures::median;
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// A stage's run, or a chunk: a word, when it began and how long it took, ms.
+struct Took<'a> {
+    stage: &'a str,
+    from: f64,
+    ms: f64,
+}
+
+/// The chunks of a report, each with its runs.
+fn chunks(report: &Value) -> impl Iterator<Item = (Took<'_>, Vec<Took<'_>>)> {
+    let took = |value: &'_ Value, ms: &str| -> (f64, f64) { (value["start_ms"].as_f64().unwrap_or(0.0), value[ms].as_f64().unwrap_or(0.0)) };
+    report["chunks"].as_array().into_iter().flatten().map(move |chunk| {
+        let (from, ms) = took(chunk, "latency_ms");
+        let runs = chunk["stages"].as_array().into_iter().flatten().map(|run| {
+            let (from, ms) = took(run, "ms");
+            Took { stage: run["stage"].as_str().unwrap_or("?"), from, ms }
+        });
+        (Took { stage: "chunk", from, ms }, runs.collect())
+    })
+}
+
+/// `--exportTimes`.
+pub(crate) fn times(report: &Value) -> String {
+    let mut text = "[\n".to_owned();
+    for (index, (chunk, runs)) in chunks(report).enumerate() {
+        let (from, to) = (chunk.from, chunk.from + chunk.ms);
+        let arrived = runs.iter().rfind(|r| r.stage == "ingest").map_or(from, |r| (r.from + r.ms).clamp(from, to));
+        let computed = runs.iter().find(|r| r.stage == "decode").map_or(to, |r| r.from.clamp(arrived, to));
+        let fields = [
+            ("startEnqMs", from),
+            ("endEnqMs", computed),
+            ("startH2dMs", from),
+            ("endH2dMs", arrived),
+            ("startComputeMs", arrived),
+            ("endComputeMs", computed),
+            ("startD2hMs", computed),
+            ("endD2hMs", to),
+            ("h2dMs", arrived - from),
+            ("computeMs", computed - arrived),
+            ("d2hMs", to - computed),
+            ("latencyMs", to - from),
+        ];
+        let words: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\" : {value}")).collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}{{ {} }}", if index == 0 { "  " } else { ", " }, words.join(", "));
+    }
+    text + "]\n"
+}
+
+/// `--exportProfile`: stages, and the passes of the transformer one by one, in the order of a chunk.
+pub(crate) fn profile(report: &Value) -> String {
+    let (mut layers, mut count) = (Vec::<(String, Vec<f64>)>::new(), 0);
+    for (_, runs) in chunks(report) {
+        count += 1;
+        let (mut sums, mut passes) = (Vec::<(String, f64)>::new(), 0);
+        for run in runs {
+            let name = if is_pass(run.stage) {
+                passes += 1;
+                format!("pass {passes}: {}", run.stage)
+            } else {
+                run.stage.to_owned()
+            };
+            match sums.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => *sum += run.ms,
+                None => sums.push((name, run.ms)),
+            }
+        }
+        for (name, ms) in sums {
+            match layers.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, times)) => times.push(ms),
+                None => layers.push((name, vec![ms])),
+            }
+        }
+    }
+    let all: f64 = layers.iter().flat_map(|(_, times)| times).sum();
+    let mut text = format!("[\n  {{ \"count\" : {count} }}\n");
+    for (name, mut times) in layers {
+        let sum: f64 = times.iter().sum();
+        let (average, middle, share) = (sum / times.len() as f64, median(&mut times), sum / all * 100.0);
+        let name = Value::String(name);
+        let _ = writeln!(
+            text,
+            ", {{ \"name\" : {name}, \"timeMs\" : {sum}, \"averageMs\" : {average}, \"medianMs\" : {middle}, \"percentage\" : {share} }}"
+        );
+    }
+    text + "]\n"
+}
+
+/// Whether a stage's runs are passes of the transformer.
+fn is_pass(stage: &str) -> bool {
+    matches!(stage, "observe" | "video" | "action")
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use serde_json::json;
+
+    fn report(starts: &[f64]) -> Value {
+        let runs = [("ingest", 0.0, 1.0), ("observe", 1.0, 4.0), ("video", 5.0, 2.0), ("solver", 7.0, 0.5), ("video", 7.5, 2.0), ("solver", 9.5, 0.5), ("decode", 10.0, 0.1)];
+        let chunk = |from: f64| {
+            let stages: Vec<Value> = runs.iter().map(|(stage, at, ms)| json!({"stage": stage, "start_ms": from + at, "ms": ms})).collect();
+            json!({"start_ms": from, "latency_ms": 10.2, "stages": stages})
+        };
+        json!({"chunks": starts.iter().map(|&s| chunk(s)).collect::<Vec<_>>()})
+    }
+
+    /// Breaks when a field is missing or misspelled, the parts do not add up to the latency, or a time before the chunk is taken for its own.
+    #[test]
+    fn times_have_the_fields_of_trtexec_and_add_up() {
+        let text = times(&report(&[5.0, 30.0]));
+        let entries: Vec<Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!(entries.len(), 2);
+        let wanted = "startEnqMs endEnqMs startH2dMs endH2dMs startComputeMs endComputeMs startD2hMs endD2hMs h2dMs computeMs d2hMs latencyMs";
+        for entry in &entries {
+            let mut names: Vec<&str> = wanted.split(' ').collect();
+            names.sort_unstable();
+            assert_eq!(entry.as_object().unwrap().keys().collect::<Vec<_>>(), names);
+            let ms = |name: &str| entry[name].as_f64().unwrap();
+            assert!((ms("h2dMs") + ms("computeMs") + ms("d2hMs") - ms("latencyMs")).abs() < 1e-9);
+            assert!((ms("h2dMs") - 1.0).abs() < 1e-9 && (ms("d2hMs") - 0.2).abs() < 1e-9, "{entry}");
+        }
+    }
+
+    /// Breaks when passes of one stage are taken together, runs of another stage are not, or shares do not add up to all.
+    #[test]
+    fn the_profile_lists_stages_and_single_passes() {
+        let text = profile(&report(&[0.0, 20.0]));
+        let entries: Vec<Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!(entries[0]["count"], 2);
+        let names: Vec<&str> = entries[1..].iter().map(|e| e["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["ingest", "pass 1: observe", "pass 2: video", "solver", "pass 3: video", "decode"]);
+        let of = |name: &str| entries[1..].iter().find(|e| e["name"] == name).unwrap();
+        assert!((of("solver")["averageMs"].as_f64().unwrap() - 1.0).abs() < 1e-9 && (of("solver")["timeMs"].as_f64().unwrap() - 2.0).abs() < 1e-9);
+        let shares: f64 = entries[1..].iter().map(|e| e["percentage"].as_f64().unwrap()).sum();
+        assert!((shares - 100.0).abs() < 1e-9);
+    }
+}
