@@ -1,36 +1,67 @@
 """`python -m drivewam_export.guidance.spoken --out DIR`
 
-The shipped policy with longer texts, and the small language model and text encoder that were trained on the world's captions: a folder that speaks. The policy itself
-was not trained with their words.
+A folder that speaks: the shipped policy, in it the weights that were trained to read a guidance (`engines/tiny-guided`), and the small language model and text encoder
+(`engines/tiny-guidance`). `--pick CHECKPOINT` writes such weights of a checkpoint of `train.policy --words` to `--out` instead.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import shutil
 import tempfile
 from pathlib import Path
 
 import yaml
+from safetensors.torch import load_file, save_file
 
 from .. import config as configs
+from ..folder import CODEC_FILES, POLICY_FILES, ExportError, read_state, written_aside
 from ..onnx_graphs.export import export
+from ..train.policy import READS_TEXT
+from ..train.texts import words_config
 from .join import join
 
 ROOT = Path(__file__).resolve().parents[3]
+POLICY, GUIDED, GUIDANCE = (ROOT / "engines" / name for name in ("tiny", "tiny-guided", "tiny-guidance"))
+RECORD = "training.yaml"
+
+
+def pick(checkpoint: Path, out: Path) -> None:
+    """Of a checkpoint what reads texts, the commands' texts, and how they were trained."""
+    state = load_file(checkpoint / "policy.safetensors")
+    with written_aside(out) as aside:
+        save_file({name: value for name, value in state.items() if READS_TEXT.match("policy." + name)}, aside / "policy.safetensors")
+        for name in ("commands.safetensors", RECORD):
+            shutil.copyfile(checkpoint / name, aside / name)
+
+
+def guided(out: Path) -> None:
+    """The shipped policy with those weights, as a checkpoint."""
+    manifest, trained = yaml.safe_load((POLICY / "manifest.yaml").read_text()), load_file(GUIDED / "policy.safetensors")
+    state, _ = read_state(POLICY, "policy.safetensors", POLICY_FILES)
+    strange = sorted(name for name, value in trained.items() if name not in state or state[name].shape != value.shape)
+    if strange:
+        raise ExportError(f"{GUIDED}: not weights of the policy in {POLICY}: {', '.join(strange)}")
+    save_file(state | trained, out / "policy.safetensors")
+    save_file(read_state(POLICY, "codec.safetensors", CODEC_FILES)[0], out / "codec.safetensors")
+    shutil.copyfile(GUIDED / "commands.safetensors", out / "commands.safetensors")
+    (out / "normalisation.yaml").write_text(yaml.safe_dump(manifest["normalisation"]))
+    (out / RECORD).write_text(yaml.safe_dump(manifest["training"] | {"guided": yaml.safe_load((GUIDED / RECORD).read_text())}, sort_keys=False))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pick", type=Path, help="a checkpoint of train.policy --words")
     args = parser.parse_args()
-    guidance = ROOT / "engines/tiny-guidance"
-    rows, _ = yaml.safe_load((guidance / "guidance.yaml").read_text())["graphs"]["text_encode"]["outputs"][0]["shape"]
-    config = configs.load(ROOT / "configs/model/tiny.yaml")
-    longer = dataclasses.replace(config, text=dataclasses.replace(config.text, max_rows=rows, padded_rows=rows))
+    if args.pick:
+        return pick(args.pick, args.out)
     with tempfile.TemporaryDirectory() as scratch:
-        export(longer, str(ROOT / "engines/tiny"), Path(scratch) / "policy")
-        join(Path(scratch) / "policy", guidance, args.out)
+        policy, checkpoint = Path(scratch) / "policy", Path(scratch) / "checkpoint"
+        checkpoint.mkdir()
+        guided(checkpoint)
+        export(words_config(configs.load(ROOT / "configs/model/tiny.yaml"), GUIDANCE), str(checkpoint), policy)
+        join(policy, GUIDANCE, args.out)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ fn latencies(chunks: &[Chunk]) -> Result<Value> {
 fn chunk(chunk: &Chunk) -> Value {
     let ms = |ns: u64| ns as f64 * 1e-6;
     let stages: Vec<Value> =
-        chunk.runs.iter().map(|r| json!({"stage": r.stage.as_str(), "start_ms": ms(r.from_ns), "ms": ms(r.ns)})).collect();
+        chunk.runs.iter().map(|r| json!({"stage": r.stage.as_str(), "start_ms": ms(r.from_ns) - ms(chunk.from_ns), "ms": ms(r.ns)})).collect();
     json!({
         "start_ms": ms(chunk.from_ns), "latency_ms": ms(chunk.latency_ns), "late_ms": chunk.response_ns.map(|r| ms(r.saturating_sub(chunk.latency_ns))),
         "verdict": chunk.verdict.as_str(), "told_by": chunk.voice.as_str(), "joules": chunk.joules, "stages": stages,

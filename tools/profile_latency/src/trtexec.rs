@@ -21,8 +21,8 @@ fn chunks(report: &Value) -> impl Iterator<Item = (Took<'_>, Vec<Took<'_>>)> {
     report["chunks"].as_array().into_iter().flatten().map(move |chunk| {
         let (from, ms) = took(chunk, "latency_ms");
         let runs = chunk["stages"].as_array().into_iter().flatten().map(|run| {
-            let (from, ms) = took(run, "ms");
-            Took { stage: run["stage"].as_str().unwrap_or("?"), from, ms }
+            let (after, ms) = took(run, "ms");
+            Took { stage: run["stage"].as_str().unwrap_or("?"), from: from + after, ms }
         });
         (Took { stage: "chunk", from, ms }, runs.collect())
     })
@@ -110,7 +110,7 @@ mod tests {
     fn report(starts: &[f64]) -> Value {
         let runs = [("ingest", 0.0, 1.0), ("observe", 1.0, 4.0), ("video", 5.0, 2.0), ("solver", 7.0, 0.5), ("video", 7.5, 2.0), ("solver", 9.5, 0.5), ("decode", 10.0, 0.1)];
         let chunk = |from: f64| {
-            let stages: Vec<Value> = runs.iter().map(|(stage, at, ms)| json!({"stage": stage, "start_ms": from + at, "ms": ms})).collect();
+            let stages: Vec<Value> = runs.iter().map(|(stage, at, ms)| json!({"stage": stage, "start_ms": at, "ms": ms})).collect();
             json!({"start_ms": from, "latency_ms": 10.2, "stages": stages})
         };
         json!({"chunks": starts.iter().map(|&s| chunk(s)).collect::<Vec<_>>()})

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use drivewam::SourceCamera;
 use drivewam::guard::Verdict;
 use drivewam::recording::Mount;
+use drivewam::telemetry::Told;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use image::imageops::{FilterType, resize};
@@ -81,6 +82,7 @@ pub(super) fn draw(row: &Row, elapsed_s: f64, picture: &Picture, mount: &Mount, 
         }
         dots(area, &view, published, &colour)?;
         strip(area, row, elapsed_s, width)?;
+        told(area, &row.outcome.guidance, width)?;
         legend(area, row, mount, height)
     })?;
     sheet.save(path)
@@ -212,6 +214,30 @@ fn strip(area: &Area<'_>, row: &Row, elapsed_s: f64, width: usize) -> Result<()>
         (None, None) => String::new(),
     };
     write(area, &second, 12, &RGBColor(190, 196, 204), 12, 26)
+}
+
+/// What the chunk was told of the scene, below the strip.
+fn told(area: &Area<'_>, told: &Told, width: usize) -> Result<()> {
+    if told.text.is_empty() {
+        return Ok(());
+    }
+    let age = told.age_ms.map_or_else(String::new, |ms| format!(", {:.1} s old", ms * 1e-3));
+    let lines = wrapped(&format!("{}{age}: {}", told.voice.as_str(), told.text), width as i32 - 24);
+    let (top, line) = (STRIP as i32, 17);
+    fill(area, (0, top), (width as i32, top + 8 + line * lines.len() as i32), RGBColor(24, 27, 32).mix(0.62))?;
+    lines.iter().enumerate().try_for_each(|(i, words)| write(area, words, 13, &WHITE, 12, top + 4 + line * i as i32))
+}
+
+/// `text` in lines of at most `width` written pixels, broken between words.
+fn wrapped(text: &str, width: i32) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if width_of(&format!("{line} {word}"), 13) <= width => *line = format!("{line} {word}"),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn legend(area: &Area<'_>, row: &Row, mount: &Mount, height: usize) -> Result<()> {

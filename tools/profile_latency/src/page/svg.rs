@@ -1,0 +1,131 @@
+//! A drawing, element by element. What it is given as text is escaped here and nowhere else; classes are the page's own words.
+
+use super::escape;
+use super::scale::Scale;
+use std::fmt::Write as _;
+
+/// Width of every chart, pixels: fits a page of paper on its side.
+pub(super) const WIDTH: f64 = 960.0;
+
+/// A place on the drawing: right, down.
+pub(super) type At = (f64, f64);
+
+/// A drawing that is being made.
+pub(super) struct Svg {
+    id: &'static str,
+    height: f64,
+    body: String,
+}
+
+/// Edges of the part of a chart that holds the data.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame {
+    pub(super) left: f64,
+    pub(super) right: f64,
+    pub(super) top: f64,
+    pub(super) bottom: f64,
+}
+
+impl Svg {
+    /// An empty drawing; `id` names it in the page.
+    pub(super) fn new(id: &'static str, height: f64) -> Self {
+        Self { id, height, body: String::new() }
+    }
+
+    fn push(&mut self, element: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = self.body.write_fmt(element);
+        self.body.push('\n');
+    }
+
+    pub(super) fn line(&mut self, class: &str, from: At, to: At) {
+        self.push(format_args!(r#"<line class="{class}" x1="{:.1}" y1="{:.1}" x2="{:.1}" y2="{:.1}"/>"#, from.0, from.1, to.0, to.1));
+    }
+
+    /// A box; what `tip` says is shown where the pointer rests.
+    pub(super) fn rect(&mut self, class: &str, at: At, size: At, tip: &str) {
+        self.push(format_args!(
+            r#"<rect class="{class}" x="{:.2}" y="{:.1}" width="{:.2}" height="{:.1}">{}</rect>"#,
+            at.0,
+            at.1,
+            size.0.max(0.0),
+            size.1.max(0.0),
+            titled(tip)
+        ));
+    }
+
+    pub(super) fn dot(&mut self, class: &str, at: At, radius: f64, tip: &str) {
+        self.push(format_args!(r#"<circle class="{class}" cx="{:.1}" cy="{:.1}" r="{radius:.1}">{}</circle>"#, at.0, at.1, titled(tip)));
+    }
+
+    /// Straight lines through `points`; the first and the last are joined where it is `closed`.
+    pub(super) fn path(&mut self, class: &str, points: impl IntoIterator<Item = At>, closed: bool, tip: &str) {
+        let mut d = String::new();
+        for (i, (x, y)) in points.into_iter().enumerate() {
+            let _ = write!(d, "{}{x:.1} {y:.1}", if i == 0 { "M" } else { "L" });
+        }
+        if closed {
+            d.push('Z');
+        }
+        self.push(format_args!(r#"<path class="{class}" d="{d}">{}</path>"#, titled(tip)));
+    }
+
+    /// Letters, whose class says how they are aligned: to begin, `mid` or to `end` at `at`.
+    pub(super) fn text(&mut self, class: &str, at: At, words: &str) {
+        self.push(format_args!(r#"<text class="{class}" x="{:.1}" y="{:.1}">{}</text>"#, at.0, at.1, escape(words)));
+    }
+
+    /// Grid, ticks and names of both axes around `frame`.
+    pub(super) fn axes(&mut self, frame: Frame, x: (&Scale, &str), y: (&Scale, &str)) {
+        for (value, label) in x.0.ticks() {
+            let at = x.0.at(value);
+            self.line("grid", (at, frame.top), (at, frame.bottom));
+            self.text("tick mid", (at, frame.bottom + 16.0), &label);
+        }
+        for (value, label) in y.0.ticks() {
+            let at = y.0.at(value);
+            self.line("grid", (frame.left, at), (frame.right, at));
+            self.text("tick end", (frame.left - 6.0, at + 4.0), &label);
+        }
+        self.line("axis", (frame.left, frame.bottom), (frame.right, frame.bottom));
+        self.text("name end", (frame.right, frame.bottom + 34.0), x.1);
+        self.text("name", (4.0, frame.top - 10.0), y.1);
+    }
+
+    /// The finished drawing. `title` and `desc` are what a screen reader says of it.
+    pub(super) fn finish(self, title: &str, desc: &str) -> String {
+        let Self { id, height, body } = self;
+        format!(
+            r#"<div class="wide"><svg id="{id}" role="img" aria-labelledby="{id}-title {id}-desc" width="{WIDTH}" height="{height:.0}" viewBox="0 0 {WIDTH} {height:.0}">
+<title id="{id}-title">{}</title>
+<desc id="{id}-desc">{}</desc>
+{body}</svg></div>
+"#,
+            escape(title),
+            escape(desc)
+        )
+    }
+}
+
+fn titled(tip: &str) -> String {
+    if tip.is_empty() { String::new() } else { format!("<title>{}</title>", escape(tip)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Svg;
+
+    /// Broken by any element that writes text as it came.
+    #[test]
+    fn no_text_leaves_its_element() {
+        let mut svg = Svg::new("chart-test", 10.0);
+        let hostile = "</text></svg><script>hit()</script>\" onload=\"hit()";
+        svg.rect("o0", (0.0, 0.0), (1.0, 1.0), hostile);
+        svg.dot("o0", (0.0, 0.0), 1.0, hostile);
+        svg.path("o0", [(0.0, 0.0), (1.0, 1.0)], true, hostile);
+        svg.text("tick", (0.0, 0.0), hostile);
+        let page = svg.finish(hostile, hostile);
+        assert!(!page.contains("<script") && !page.contains("\" onload"), "{page}");
+        assert_eq!(page.matches("</svg>").count(), 1);
+    }
+}

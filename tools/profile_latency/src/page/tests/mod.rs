@@ -1,0 +1,98 @@
+//! The page as text: what hostile and missing words make of it. How it looks is [`browser`]'s.
+
+mod browser;
+mod probe;
+mod sample;
+
+use super::{escape, page};
+use sample::{HOSTILE, full, hostile};
+use serde_json::{Value, json};
+
+/// The charts that the page promises.
+const CHARTS: [&str; 4] = ["chart-latency", "chart-cdf", "chart-waterfall", "chart-memory"];
+
+/// Broken by a character that ends a text or a quoted value, or that turns the letters around it.
+#[test]
+fn no_character_can_end_its_place() {
+    assert_eq!(escape("<script>\"&'"), "&lt;script&gt;&quot;&amp;&#39;");
+    assert_eq!(escape("a\0b\u{1b}[31m\u{202e}c\u{9b}"), "a\u{fffd}b\u{fffd}[31m\u{fffd}c\u{fffd}");
+    assert_eq!(escape("größer\n\t4 µs"), "größer\n\t4 µs");
+}
+
+/// Broken by one place that writes a word of the report as it came: every string and every key here tries to leave its own.
+#[test]
+fn a_hostile_report_stays_text() {
+    let page = page(&hostile());
+    assert!(page.contains("&lt;script&gt;hit()"), "the words are shown");
+    for forbidden in ["<script", "<img", "</style></", "<!--", "\u{202e}"] {
+        assert!(!page.contains(forbidden), "{forbidden}");
+    }
+    // Each quote of the words is escaped, so that every quote of the page is its own and their number is even.
+    let tags: Vec<&str> = page.split('<').skip(1).filter_map(|rest| rest.split('>').next()).collect();
+    assert!(tags.iter().all(|tag| tag.matches('"').count() % 2 == 0), "a quote of a word is in a tag");
+    assert!(!tags.iter().any(|tag| tag.contains("hit")), "a word of the report is in a tag");
+    assert!(HOSTILE.contains("</title>"));
+}
+
+/// Broken by a page that loads something: a font, a script, a picture, from anywhere.
+#[test]
+fn the_page_needs_nothing_from_outside() {
+    let page = page(&full(300));
+    for forbidden in ["http:", "https:", "//", "url(", "@import", "<script", "<link", "<img", "src=", "href="] {
+        assert!(!page.contains(forbidden), "{forbidden}");
+    }
+    assert!(page.contains("default-src 'none'"));
+    assert!(CHARTS.iter().all(|chart| page.matches(&format!("id=\"{chart}\"")).count() == 1));
+}
+
+/// Every value of the tree, by path.
+fn paths(value: &Value, at: &str, out: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| paths(value, &format!("{at}/{key}"), out)),
+        Value::Array(values) => values.iter().take(2).enumerate().for_each(|(i, value)| paths(value, &format!("{at}/{i}"), out)),
+        _ => {}
+    }
+    if !at.is_empty() {
+        out.push(at.to_owned());
+    }
+}
+
+/// Broken by a panic, or by a number that is no number, where any one field is null, of another type or absurd.
+#[test]
+fn any_field_may_be_missing_or_absurd() {
+    let report = full(12);
+    let mut all = Vec::new();
+    paths(&report, "", &mut all);
+    assert!(all.len() > 150, "{}", all.len());
+    for path in all {
+        for with in [json!(null), json!("words"), json!([]), json!({}), json!(-1.0), json!(0), json!(1e300), json!(1e15)] {
+            let mut changed = report.clone();
+            if let Some(place) = changed.pointer_mut(&path) {
+                *place = with.clone();
+            }
+            let page = page(&changed);
+            assert!(!page.contains("NaN") && !page.contains("\"inf") && !page.contains(">inf"), "{path} is {with}");
+        }
+    }
+}
+
+/// Broken by a panic, or by silence about what is missing, where the report is empty.
+#[test]
+fn an_empty_report_says_what_was_not_measured() {
+    for report in [json!({}), json!(null), json!([1, 2]), json!({"chunks": [{}], "memory_bytes": {}, "latency_ms": {}})] {
+        let page = page(&report);
+        assert!(page.matches("not measured").count() >= 4, "{report}");
+        assert!(CHARTS.iter().all(|chart| !page.contains(&format!("id=\"{chart}\""))), "{report}: a chart of nothing");
+    }
+    assert!(page(&json!({"energy": {"not_measured": "no power sensor"}})).contains("not measured: no power sensor"));
+}
+
+/// Broken by a warning that is not on top of all figures.
+#[test]
+fn warnings_come_first() {
+    let page = page(&full(300));
+    let at = |words: &str| page.find(words).unwrap_or_else(|| panic!("{words:?} is not on the page"));
+    assert!(at("throttle counter rose by 3") < at("class=\"tiles\""));
+    assert!(at("No GPU") < at("class=\"tiles\""));
+    assert!(at("class=\"tiles\"") < at("chart-latency"));
+}

@@ -1,0 +1,49 @@
+// Before the page's policy is read: measures the page when it stands, and writes what it found into an attribute.
+let errors = [];
+let hits = 0;
+function hit() { hits += 1; }
+addEventListener("error", (event) => errors.push(String(event.message)));
+addEventListener("load", () => {
+  const box = (element) => {
+    const { left, top, right, bottom } = element.getBoundingClientRect();
+    return { left: left + scrollX, top: top + scrollY, right: right + scrollX, bottom: bottom + scrollY };
+  };
+  const charts = [...document.querySelectorAll("svg")].map((svg) => {
+    const outer = box(svg);
+    const texts = [...svg.querySelectorAll("text")].filter((text) => text.textContent.trim() !== "").map((text) => {
+      const px = parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a;
+      return { words: text.textContent, px, ...box(text) };
+    });
+    const outside = texts.filter((t) => t.left < outer.left - 1 || t.right > outer.right + 1 || t.top < outer.top - 1 || t.bottom > outer.bottom + 1);
+    const over = [];
+    texts.forEach((a, i) => texts.slice(i + 1).forEach((b) => {
+      if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > -2 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3) {
+        over.push(`${a.words} | ${b.words}`);
+      }
+    }));
+    const shapes = [...svg.querySelectorAll("rect, path, circle")].filter((shape) => shape.getBBox().width > 0);
+    // What a shape is filled with, or drawn with where it is not filled: "none" for a shape that nobody sees.
+    const paint = ({ fill, stroke }) => (fill === "none" ? stroke : fill);
+    const paints = [...new Set(shapes.map((shape) => paint(getComputedStyle(shape))))];
+    return {
+      id: svg.id, ...outer, shapes: shapes.length, paints, texts: texts.length, smallest_px: Math.min(...texts.map((t) => t.px)),
+      outside: outside.map((t) => t.words), over,
+      named: svg.querySelector(":scope > title").textContent !== "" && svg.querySelector(":scope > desc").textContent !== "",
+    };
+  });
+  const found = {
+    charts, errors, hits,
+    scripts: document.scripts.length, pictures: document.images.length,
+    handlers: [...document.querySelectorAll("*")].filter((e) => [...e.attributes].some((a) => a.name.startsWith("on"))).length,
+    requests: performance.getEntriesByType("resource").length,
+    overflow_px: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    height_px: document.documentElement.scrollHeight,
+    dark: matchMedia("(prefers-color-scheme: dark)").matches,
+    paper: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color,
+  };
+  const out = document.createElement("textarea");
+  out.id = "probe";
+  out.hidden = true;
+  out.textContent = JSON.stringify(found);
+  document.body.append(out);
+});

@@ -1,0 +1,188 @@
+//! Reports to draw: a full one, as of a ride on two cores, and one that attacks.
+
+use serde_json::{Map, Value, json};
+
+/// Tries to leave a text, a quoted value, a title and a style.
+pub(super) const HOSTILE: &str = "</title></text></svg></style><script>hit()</script>\"'><img src=x onerror=hit()>\" onload=\"hit()\" <!-- ]]> javascript:hit() \u{202e}";
+
+/// The same numbers in every run.
+struct Dice(u64);
+
+impl Dice {
+    /// From 0 to 1.
+    fn roll(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Around one, with a tail upwards.
+    fn noise(&mut self) -> f64 {
+        0.97 + 0.06 * self.roll() - 0.06 * self.roll().ln()
+    }
+}
+
+/// Stages of one chunk as spans, and their end.
+fn spans(dice: &mut Dice, slow: f64) -> (Vec<Value>, f64) {
+    let mut at = 0.05;
+    let mut out = Vec::new();
+    let mut run = |stage: &str, ms: f64, dice: &mut Dice| {
+        let ms = ms * dice.noise() * if stage == "video" { slow } else { 1.0 };
+        out.push(json!({"stage": stage, "start_ms": at, "ms": ms}));
+        at += ms + 0.01;
+    };
+    for (stage, ms) in [("ingest", 0.6), ("encode", 6.2), ("observe", 4.4), ("select", 0.25), ("context", 0.7)] {
+        run(stage, ms, dice);
+    }
+    for _ in 0..8 {
+        run("video", 3.6, dice);
+        run("solver", 0.05, dice);
+    }
+    for _ in 0..5 {
+        run("action", 1.6, dice);
+        run("solver", 0.02, dice);
+    }
+    run("decode", 0.08, dice);
+    run("guard", 0.12, dice);
+    (out, at)
+}
+
+fn distribution(mut ms: Vec<f64>) -> Value {
+    ms.sort_by(f64::total_cmp);
+    let at = |share: f64| ms[((share * ms.len() as f64).ceil() as usize).clamp(1, ms.len()) - 1];
+    json!({"count": ms.len(), "mean": ms.iter().sum::<f64>() / ms.len() as f64, "p50": at(0.5), "p90": at(0.9), "p99": at(0.99),
+        "p99_9": at(0.999), "max": at(1.0)})
+}
+
+/// The arena of the shipped small policy, as `drivewam plan` lays it.
+fn regions() -> (Vec<Value>, u64) {
+    let mut regions = Vec::new();
+    let mut end = 0u64;
+    let mut add = |owner: &str, name: String, shape: Vec<u64>| {
+        let bytes = 4 * shape.iter().product::<u64>();
+        regions.push(json!({"name": name, "owner": owner, "offset": end, "bytes": bytes, "shape": shape, "dtype": "f32"}));
+        end += bytes.next_multiple_of(512);
+    };
+    add("codec", "first_frame".into(), vec![1, 3, 64, 112]);
+    add("codec", "frames".into(), vec![4, 3, 64, 112]);
+    for name in ["latent", "cache.0.0", "cache.1.0"] {
+        add("codec", name.into(), vec![1, 24, 8, 14]);
+    }
+    add("context", "text".into(), vec![17, 64]);
+    for (name, rows) in [("text", 17), ("ego", 4)] {
+        for layer in 0..6 {
+            add("context", format!("{name}_k.{layer}"), vec![4, rows, 32]);
+            add("context", format!("{name}_v.{layer}"), vec![4, rows, 32]);
+        }
+    }
+    for (name, shape) in [("tokens", vec![36, 96]), ("is_action.video", vec![28]), ("flow_time", vec![2]), ("rope", vec![36, 16, 2])] {
+        add("sampler", name.into(), shape);
+    }
+    add("memory", "mem_bias".into(), vec![172]);
+    add("sampler", "text_bias".into(), vec![17]);
+    for layer in 0..6 {
+        add("memory", format!("mem_k.{layer}"), vec![4, 172, 32]);
+        add("memory", format!("mem_v.{layer}"), vec![4, 172, 32]);
+    }
+    add("sampler", "velocity".into(), vec![36, 96]);
+    for layer in 0..6 {
+        for name in ["k", "v", "q"] {
+            add("sampler", format!("{name}.{layer}"), vec![4, 36, 32]);
+        }
+    }
+    (regions, end)
+}
+
+/// All that a report can hold, of `count` chunks, with two spikes, one late chunk and one that was held.
+pub(super) fn full(count: usize) -> Value {
+    let mut dice = Dice(7);
+    let mut chunks = Vec::new();
+    let mut by_stage: Map<String, Value> = Map::new();
+    let mut start = 0.0;
+    for i in 0..count {
+        let slow = if i == count / 3 {
+            2.4
+        } else if i == count * 3 / 4 {
+            1.8
+        } else {
+            1.0
+        };
+        let (stages, end) = spans(&mut dice, slow);
+        for stage in &stages {
+            let list = by_stage.entry(stage["stage"].as_str().unwrap()).or_insert_with(|| json!([]));
+            list.as_array_mut().unwrap().push(stage["ms"].clone());
+        }
+        let (late, verdict) =
+            (if i == count / 3 { json!(end - 80.0) } else { json!(null) }, if i == count / 2 { "held" } else { "accepted" });
+        chunks.push(json!({"start_ms": start, "latency_ms": end, "late_ms": late, "verdict": verdict, "stages": stages}));
+        start += end + 0.3;
+    }
+    let ms = |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_f64).collect::<Vec<f64>>();
+    let mut latency: Map<String, Value> = by_stage.iter().map(|(name, list)| (name.clone(), distribution(ms(list)))).collect();
+    let of_chunk: Vec<f64> = chunks.iter().filter_map(|c| c["latency_ms"].as_f64()).collect();
+    latency.insert(
+        "response".into(),
+        distribution(of_chunk.iter().enumerate().map(|(i, ms)| ms * if i % 20 == 7 { 1.5 } else { 1.02 }).collect()),
+    );
+    latency.insert("chunk".into(), distribution(of_chunk));
+    let (regions, arena) = regions();
+    let about = |low: f64, high: f64| json!({"low": low, "high": high});
+    json!({
+        "schema": 1, "tool": "profile_latency", "version": "0.1.0", "command": ["profile_latency", "configs/tiny.yaml", "--out", "out/a ride"],
+        "began": "2026-01-01T00:00:00Z", "interrupted": false,
+        "machine": {"lines": ["host: board-7, Debian 12, Linux 6.1", "cpu: AMD EPYC, 2 cores, governor performance", "clock: CLOCK_MONOTONIC"],
+            "changed": ["throttle counter rose by 3"]},
+        "configuration": {"path": "configs/tiny.yaml", "sha256": "a1d0b68e7ca27e3e492f776dfe172bb8078da2d2d870eae0abcb42ae7213eab1"},
+        "engine": {"name": "tiny", "manifest_sha256": "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef", "precision": "f32",
+            "graphs": {"dit": "rten 0.27, CPU, f32, 2 threads", "vae_encode": "rten 0.27, CPU, f32, 2 threads"}},
+        "weights": "manifest",
+        "window": {"pacing": "open_loop", "warmup_chunks": 8, "chunks": count, "seconds": start / 1000.0, "period_ms": 4000.0},
+        "startup_ms": {"open": 41.2, "plan": 0.4, "warm": 210.7, "first_trajectory": 318.9},
+        "latency_ms": latency,
+        "deadline": {"ms": 80.0, "misses": 1, "uncovered_ms": {"count": 1, "max": 3.2}},
+        "throughput_chunks_per_s": 17.2, "passes_per_chunk": 14,
+        "memory_bytes": {"arena": arena, "capacity": 268_435_456, "by_owner": {"memory": 1_057_792}, "regions": regions,
+            "resident": 84_000_000, "peak_resident": 91_000_000},
+        "energy": {"source": "INA3221", "joules_per_chunk": {"p50": 1.2, "max": 1.9}, "tegrastats": "VDD_GPU_SOC 3207mW/3105mW",
+            "rails": {"VDD_GPU_SOC": {"p50_w": 3.1}}},
+        "guidance": {"voices": {"vlm": 190, "command": 10}, "refusals": 0, "age_ms": {"count": 190, "p50": 812.0, "max": 2304.0}},
+        "aa": {"runs": 5, "ratio": {"p50": about(0.98, 1.03), "p99": about(0.91, 1.12)}},
+        "versus": {"configuration": {"path": "configs/tiny-spoken.yaml", "sha256": "0b"}, "rounds": 5,
+            "ratio": {"p50": {"mean": 1.06, "low": 1.04, "high": 1.08}, "p99": {"mean": 1.05, "low": 0.96, "high": 1.2}}},
+        "chunks": chunks,
+    })
+}
+
+/// A full report in which every string and every key that the tool does not know is [`HOSTILE`].
+pub(super) fn hostile() -> Value {
+    let mut report = full(40);
+    let renamed = |mut map: Map<String, Value>| {
+        let value = map.values().next().cloned().unwrap_or_default();
+        map.insert(HOSTILE.to_owned(), value);
+        Value::Object(map)
+    };
+    for path in [
+        "/latency_ms",
+        "/startup_ms",
+        "/engine/graphs",
+        "/memory_bytes/by_owner",
+        "/energy/rails",
+        "/energy/joules_per_chunk",
+        "/guidance/voices",
+        "/guidance/age_ms",
+        "/versus/ratio",
+    ] {
+        let place = report.pointer_mut(path).unwrap();
+        *place = renamed(place.as_object().unwrap().clone());
+    }
+    poison(&mut report);
+    report
+}
+
+fn poison(value: &mut Value) {
+    match value {
+        Value::String(words) => *words = HOSTILE.to_owned(),
+        Value::Array(values) => values.iter_mut().for_each(poison),
+        Value::Object(fields) => fields.values_mut().for_each(poison),
+        _ => {}
+    }
+}
