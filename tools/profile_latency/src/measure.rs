@@ -19,7 +19,7 @@ use drivewam_world::feed::{Camera, Feed, TICK_NS};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A run of a stage within a chunk. Times in ns; `from_ns` since the window began, as are those of [`Chunk`].
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +66,7 @@ pub(crate) struct Startup {
 /// All that a measurement came to.
 #[derive(Debug)]
 pub(crate) struct Measured {
+    pub(crate) began: SystemTime,
     pub(crate) config: Config,
     pub(crate) manifest: Manifest,
     pub(crate) manifest_sha256: String,
@@ -98,6 +99,7 @@ struct Bench {
 /// Of the configuration, the engines or the ride; a window of nothing.
 pub(crate) fn measure(args: &Args, begun: Instant, stop: &AtomicBool, mut told: impl FnMut(&str, usize)) -> Result<Measured> {
     ensure!(!args.window.is_empty(), "--window: nothing to measure (got {}, wanted at least a chunk)", args.window.word());
+    let began = SystemTime::now();
     let before = Machine::read(Path::new("/"));
     let config = args.configuration()?;
     let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
@@ -149,6 +151,7 @@ pub(crate) fn measure(args: &Args, begun: Instant, stop: &AtomicBool, mut told: 
     let window = window.elapsed();
     ensure!(!chunks.is_empty(), "interrupted before a chunk was measured");
     Ok(Measured {
+        began,
         engines: bench.ride.engines().into_iter().map(|(graph, words)| (graph.as_str().to_owned(), words)).collect(),
         arena: bench.ride.arena().clone(),
         manifest: folder.manifest().clone(),
