@@ -168,7 +168,17 @@ mod tests {
             let row = |i: usize| (libm::sin(i as f64 * 1.7) * 3.0, libm::cos(i as f64 * 2.3));
             let padding = (0.4, -2.5);
             let written_out: Vec<(f64, f64)> = (0..padded).map(|i| if i < real { row(i) } else { padding }).collect();
-            let merged: Vec<(f64, f64)> = (0..rows).map(|i| if i < real { row(i) } else if i + 1 == rows { padding } else { (9.0, 1e6) }).collect();
+            let merged: Vec<(f64, f64)> = (0..rows)
+                .map(|i| {
+                    if i < real {
+                        row(i)
+                    } else if i + 1 == rows {
+                        padding
+                    } else {
+                        (9.0, 1e6)
+                    }
+                })
+                .collect();
             let mut bias = vec![0.0; rows];
             weigh(&mut bias, real, padded);
             let split = |rows: &[(f64, f64)]| -> (Vec<f64>, Vec<f64>) { rows.iter().copied().unzip() };

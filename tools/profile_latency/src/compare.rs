@@ -14,7 +14,13 @@ const FIGURES: [&str; 5] = ["p50", "p90", "p99", "p99_9", "max"];
 ///
 /// # Errors
 /// Of a process that fails; an interruption, with nothing to show for it.
-pub(crate) fn runs(args: &Args, other: Option<&Args>, rounds: u32, stop: &AtomicBool, mut told: impl FnMut(String)) -> Result<[Vec<Value>; 2]> {
+pub(crate) fn runs(
+    args: &Args,
+    other: Option<&Args>,
+    rounds: u32,
+    stop: &AtomicBool,
+    mut told: impl FnMut(String),
+) -> Result<[Vec<Value>; 2]> {
     let mut reports = [Vec::new(), Vec::new()];
     for round in 0..rounds {
         let mut turn = vec![(0, args)];
@@ -94,7 +100,8 @@ pub(crate) fn versus(reports: &[Value], others: &[Value]) -> Value {
             ((*of).to_owned(), mean_ratio(&ratios))
         })
         .collect();
-    let shown = |report: &Value| json!({"latency_ms": report["latency_ms"], "guidance": report["guidance"], "deadline": report["deadline"]});
+    let shown =
+        |report: &Value| json!({"latency_ms": report["latency_ms"], "guidance": report["guidance"], "deadline": report["deadline"]});
     json!({
         "of": name, "rounds": reports.len(), "configuration": others.first().map(|o| &o["configuration"]), "engine": others.first().map(|o| &o["engine"]),
         "ratio": ratio, "runs": others.iter().map(shown).collect::<Vec<_>>(),

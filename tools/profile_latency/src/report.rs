@@ -112,8 +112,11 @@ fn latencies(chunks: &[Chunk]) -> Result<Value> {
 
 fn chunk(chunk: &Chunk) -> Value {
     let ms = |ns: u64| ns as f64 * 1e-6;
-    let stages: Vec<Value> =
-        chunk.runs.iter().map(|r| json!({"stage": r.stage.as_str(), "start_ms": ms(r.from_ns) - ms(chunk.from_ns), "ms": ms(r.ns)})).collect();
+    let stages: Vec<Value> = chunk
+        .runs
+        .iter()
+        .map(|r| json!({"stage": r.stage.as_str(), "start_ms": ms(r.from_ns) - ms(chunk.from_ns), "ms": ms(r.ns)}))
+        .collect();
     json!({
         "start_ms": ms(chunk.from_ns), "latency_ms": ms(chunk.latency_ns), "late_ms": chunk.response_ns.map(|r| ms(r.saturating_sub(chunk.latency_ns))),
         "verdict": chunk.verdict.as_str(), "told_by": chunk.voice.as_str(), "joules": chunk.joules, "stages": stages,
@@ -163,7 +166,8 @@ fn energy(measured: &Measured) -> Value {
             let mut joules: Vec<f64> = measured.chunks.iter().filter_map(|c| c.joules).collect();
             let median = crate::figures::median(&mut joules);
             let mut value = power.json();
-            value["joules_per_chunk"] = json!({"p50": median, "max": joules.last(), "mean": joules.iter().sum::<f64>() / joules.len() as f64});
+            value["joules_per_chunk"] =
+                json!({"p50": median, "max": joules.last(), "mean": joules.iter().sum::<f64>() / joules.len() as f64});
             value
         }
     }

@@ -5,7 +5,18 @@ use serde_json::Value;
 use std::fmt::Write as _;
 
 fn number(value: &Value) -> String {
-    value.as_f64().map_or_else(|| "-".to_owned(), |v| if v >= 100.0 { format!("{v:.0}") } else if v >= 1.0 { format!("{v:.2}") } else { format!("{v:.4}") })
+    value.as_f64().map_or_else(
+        || "-".to_owned(),
+        |v| {
+            if v >= 100.0 {
+                format!("{v:.0}")
+            } else if v >= 1.0 {
+                format!("{v:.2}")
+            } else {
+                format!("{v:.4}")
+            }
+        },
+    )
 }
 
 fn word(value: &Value) -> String {
@@ -75,7 +86,8 @@ fn latencies(report: &Value, say: &mut impl FnMut(String)) {
             if !noise.is_null() {
                 let floor = &noise[name][of];
                 let percent = |end: &str| floor[end].as_f64().map(|r| (r - 1.0) * 100.0);
-                let words = percent("low").zip(percent("high")).map_or_else(|| "-".to_owned(), |(low, high)| format!("{low:+.0} {high:+.0} %"));
+                let words =
+                    percent("low").zip(percent("high")).map_or_else(|| "-".to_owned(), |(low, high)| format!("{low:+.0} {high:+.0} %"));
                 let _ = write!(line, " {words:>13}");
             }
         }
@@ -96,31 +108,61 @@ fn rest(report: &Value, say: &mut impl FnMut(String)) {
     let (startup, deadline, memory) = (&report["startup_ms"], &report["deadline"], &report["memory_bytes"]);
     let parts = ["open", "plan", "load", "warm"].map(|part| format!("{part} {}", number(&startup[part])));
     say(format!("first trajectory after {} ms: {}", number(&startup["first_trajectory"]), parts.join(", ")));
-    say(format!("deadline of {} ms missed by {} chunks; uncovered: {} chunks, at most {} ms", deadline["ms"], deadline["misses"],
-        deadline["uncovered_ms"]["count"], number(&deadline["uncovered_ms"]["max"])));
-    say(format!("{} chunks/s, {} passes of the transformer a chunk", number(&report["throughput_chunks_per_s"]), report["passes_per_chunk"]));
-    let owners: Vec<String> = memory["by_owner"].as_object().into_iter().flatten().map(|(owner, bytes)| format!("{owner} {bytes}")).collect();
+    say(format!(
+        "deadline of {} ms missed by {} chunks; uncovered: {} chunks, at most {} ms",
+        deadline["ms"],
+        deadline["misses"],
+        deadline["uncovered_ms"]["count"],
+        number(&deadline["uncovered_ms"]["max"])
+    ));
+    say(format!(
+        "{} chunks/s, {} passes of the transformer a chunk",
+        number(&report["throughput_chunks_per_s"]),
+        report["passes_per_chunk"]
+    ));
+    let owners: Vec<String> =
+        memory["by_owner"].as_object().into_iter().flatten().map(|(owner, bytes)| format!("{owner} {bytes}")).collect();
     say(format!("arena {} of {} bytes: {}", memory["arena"], memory["capacity"], owners.join(", ")));
     say(format!("resident {} bytes, at most {}", word(&memory["resident"]), word(&memory["peak_resident"])));
     let energy = &report["energy"];
     match energy["not_measured"].as_str() {
         Some(why) => say(format!("energy not measured: {why}")),
-        None => say(format!("energy a chunk {} J, at most {}; {}", number(&energy["joules_per_chunk"]["p50"]), number(&energy["joules_per_chunk"]["max"]),
-            word(&energy["tegrastats"]))),
+        None => say(format!(
+            "energy a chunk {} J, at most {}; {}",
+            number(&energy["joules_per_chunk"]["p50"]),
+            number(&energy["joules_per_chunk"]["max"]),
+            word(&energy["tegrastats"])
+        )),
     }
     let guidance = &report["guidance"];
     if guidance["voices"].as_object().is_some_and(|voices| voices.keys().any(|voice| voice != "command")) {
-        say(format!("told by {}; age at most {} ms; {} answers refused", guidance["voices"], number(&guidance["age_ms"]["max"]), guidance["refusals"]));
+        say(format!(
+            "told by {}; age at most {} ms; {} answers refused",
+            guidance["voices"],
+            number(&guidance["age_ms"]["max"]),
+            guidance["refusals"]
+        ));
     }
     let versus = &report["versus"];
     if versus.is_object() {
         say(String::new());
-        say(format!("{} {} takes, times this one's, {} turns of fresh processes:", word(&versus["configuration"]["path"]), versus["configuration"]["set"],
-            versus["rounds"]));
+        say(format!(
+            "{} {} takes, times this one's, {} turns of fresh processes:",
+            word(&versus["configuration"]["path"]),
+            versus["configuration"]["set"],
+            versus["rounds"]
+        ));
         for (of, ratio) in versus["ratio"].as_object().into_iter().flatten() {
             let floor = &report["aa"]["ratio"][word(&versus["of"])][of];
-            say(format!("  {:<6} {} [{}, {}]   the same again: {} to {}", of.replace('_', "."), number(&ratio["mean"]), number(&ratio["low"]),
-                number(&ratio["high"]), number(&floor["low"]), number(&floor["high"])));
+            say(format!(
+                "  {:<6} {} [{}, {}]   the same again: {} to {}",
+                of.replace('_', "."),
+                number(&ratio["mean"]),
+                number(&ratio["low"]),
+                number(&ratio["high"]),
+                number(&floor["low"]),
+                number(&floor["high"])
+            ));
         }
     }
 }

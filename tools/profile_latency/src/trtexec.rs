@@ -17,7 +17,8 @@ struct Took<'a> {
 
 /// The chunks of a report, each with its runs.
 fn chunks(report: &Value) -> impl Iterator<Item = (Took<'_>, Vec<Took<'_>>)> {
-    let took = |value: &'_ Value, ms: &str| -> (f64, f64) { (value["start_ms"].as_f64().unwrap_or(0.0), value[ms].as_f64().unwrap_or(0.0)) };
+    let took =
+        |value: &'_ Value, ms: &str| -> (f64, f64) { (value["start_ms"].as_f64().unwrap_or(0.0), value[ms].as_f64().unwrap_or(0.0)) };
     report["chunks"].as_array().into_iter().flatten().map(move |chunk| {
         let (from, ms) = took(chunk, "latency_ms");
         let runs = chunk["stages"].as_array().into_iter().flatten().map(|run| {
@@ -108,7 +109,15 @@ mod tests {
     use serde_json::json;
 
     fn report(starts: &[f64]) -> Value {
-        let runs = [("ingest", 0.0, 1.0), ("observe", 1.0, 4.0), ("video", 5.0, 2.0), ("solver", 7.0, 0.5), ("video", 7.5, 2.0), ("solver", 9.5, 0.5), ("decode", 10.0, 0.1)];
+        let runs = [
+            ("ingest", 0.0, 1.0),
+            ("observe", 1.0, 4.0),
+            ("video", 5.0, 2.0),
+            ("solver", 7.0, 0.5),
+            ("video", 7.5, 2.0),
+            ("solver", 9.5, 0.5),
+            ("decode", 10.0, 0.1),
+        ];
         let chunk = |from: f64| {
             let stages: Vec<Value> = runs.iter().map(|(stage, at, ms)| json!({"stage": stage, "start_ms": at, "ms": ms})).collect();
             json!({"start_ms": from, "latency_ms": 10.2, "stages": stages})
@@ -122,7 +131,8 @@ mod tests {
         let text = times(&report(&[5.0, 30.0]));
         let entries: Vec<Value> = serde_json::from_str(&text).unwrap();
         assert_eq!(entries.len(), 2);
-        let wanted = "startEnqMs endEnqMs startH2dMs endH2dMs startComputeMs endComputeMs startD2hMs endD2hMs h2dMs computeMs d2hMs latencyMs";
+        let wanted =
+            "startEnqMs endEnqMs startH2dMs endH2dMs startComputeMs endComputeMs startD2hMs endD2hMs h2dMs computeMs d2hMs latencyMs";
         for entry in &entries {
             let mut names: Vec<&str> = wanted.split(' ').collect();
             names.sort_unstable();
@@ -142,7 +152,10 @@ mod tests {
         let names: Vec<&str> = entries[1..].iter().map(|e| e["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["ingest", "pass 1: observe", "pass 2: video", "solver", "pass 3: video", "decode"]);
         let of = |name: &str| entries[1..].iter().find(|e| e["name"] == name).unwrap();
-        assert!((of("solver")["averageMs"].as_f64().unwrap() - 1.0).abs() < 1e-9 && (of("solver")["timeMs"].as_f64().unwrap() - 2.0).abs() < 1e-9);
+        assert!(
+            (of("solver")["averageMs"].as_f64().unwrap() - 1.0).abs() < 1e-9
+                && (of("solver")["timeMs"].as_f64().unwrap() - 2.0).abs() < 1e-9
+        );
         let shares: f64 = entries[1..].iter().map(|e| e["percentage"].as_f64().unwrap()).sum();
         assert!((shares - 100.0).abs() < 1e-9);
     }

@@ -105,12 +105,8 @@ pub(super) fn versus(report: &Value) -> String {
         let known = COLUMNS.iter().find(|(known, _)| *known == key).map_or(key, |(_, name)| name);
         let mean = number(&of["mean"]).map_or_else(|| ABSENT.to_owned(), |v| format!("{v:.3}"));
         let absent = || ABSENT.to_owned();
-        let cells = [
-            mean,
-            interval(of).unwrap_or_else(absent),
-            interval(&noise[key]).unwrap_or_else(absent),
-            verdict(of, &noise[key]).to_owned(),
-        ];
+        let cells =
+            [mean, interval(of).unwrap_or_else(absent), interval(&noise[key]).unwrap_or_else(absent), verdict(of, &noise[key]).to_owned()];
         row(&mut rows, "", known, &cells);
     }
     let other = &versus["configuration"];
