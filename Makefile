@@ -100,9 +100,10 @@ python: setup
 
 # Hours, outside of `make test`: what docs/studies and docs/bench hold.
 
-study:
+study: fixtures
 	cargo build --release
 	for part in sight memory routes hours; do target/release/drivewam study $$part --out docs/studies || exit 1; done
+	target/release/drivewam study guidance configs/tiny-spoken.yaml --out docs/studies
 
 # What tests/gpu/run.sh carries to a machine with a GPU: programs without symbols, and kernels. About 25 MB.
 gpu: setup

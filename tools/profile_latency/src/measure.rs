@@ -4,7 +4,7 @@
 //! fixed time, and its response counts from then, so that a slow chunk also costs those that wait behind it (no coordinated omission).
 
 use crate::args::Args;
-use crate::machine::{Machine, Meter, PowerReport};
+use crate::machine::{Machine, Meter, PERIOD, PowerReport, Source};
 use anyhow::{Context, Result, ensure};
 use drivewam::guard::Verdict;
 use drivewam::telemetry::{Stage, Voice};
@@ -135,15 +135,16 @@ pub(crate) fn measure(args: &Args, begun: Instant, stop: &AtomicBool, mut told: 
             break;
         }
     }
-    let meter = Meter::find(Path::new("/"));
+    let meter = Source::find(Path::new("/"), config.engine.tensorrt.gpu)
+        .and_then(|source| Meter::start(source, PERIOD).map_err(|e| format!("the power cannot be watched: {e}")));
     let mut chunks = Vec::new();
     let window = Instant::now();
     (bench.due, bench.chunks) = (args.period.map(|period| (window, period)), 0);
-    let mut energy = meter.as_ref().ok().and_then(Meter::joules);
+    let mut energy = meter.as_ref().ok().and_then(Meter::energy_mj);
     while !args.window.is_over(chunks.len(), window.elapsed()) && !stop.load(Ordering::Relaxed) {
         let mut chunk = bench.chunk(window)?;
-        let now = meter.as_ref().ok().and_then(Meter::joules);
-        chunk.joules = now.zip(energy).map(|(now, before)| now - before);
+        let now = meter.as_ref().ok().and_then(Meter::energy_mj);
+        chunk.joules = now.zip(energy).map(|(now, before)| (now - before) * 1e-3);
         energy = now;
         chunks.push(chunk);
         told("window", chunks.len());

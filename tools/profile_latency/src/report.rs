@@ -166,6 +166,7 @@ fn energy(measured: &Measured) -> Value {
             let mut joules: Vec<f64> = measured.chunks.iter().filter_map(|c| c.joules).collect();
             let median = crate::figures::median(&mut joules);
             let mut value = power.json();
+            value["tegrastats"] = json!(power.tegrastats());
             value["joules_per_chunk"] =
                 json!({"p50": median, "max": joules.last(), "mean": joules.iter().sum::<f64>() / joules.len() as f64});
             value
