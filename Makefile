@@ -104,6 +104,7 @@ study: fixtures
 	cargo build --release
 	for part in sight memory routes hours; do target/release/drivewam study $$part --out docs/studies || exit 1; done
 	target/release/drivewam study guidance configs/tiny-spoken.yaml --out docs/studies
+	target/release/drivewam study table5 configs/drivewam-5b.yaml --out docs/studies
 
 # What tests/gpu/run.sh carries to a machine with a GPU: programs without symbols, and kernels. About 25 MB.
 gpu: setup

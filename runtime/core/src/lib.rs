@@ -9,6 +9,7 @@ pub mod action;
 pub mod arena;
 pub mod bindings;
 pub mod config;
+pub mod cost;
 pub mod dims;
 pub mod dtype;
 pub mod error;

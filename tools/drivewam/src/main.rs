@@ -17,6 +17,7 @@ mod plan;
 mod sheet;
 mod shipped;
 mod study;
+mod table;
 mod world;
 
 use clap::{Parser, Subcommand};
@@ -34,7 +35,7 @@ struct Cli {
 enum Verb {
     /// Drive an input folder, or a world drawn on the way, and write trajectories, pictures and figures.
     Drive(drive::Args),
-    /// Print the plan of the one memory allocation, or say why it does not fit.
+    /// Print the plan of the one memory allocation, or say why it does not fit; with --target, also what a board has to hold and the least time of every pass.
     Plan(plan::Args),
     /// Print the manifest of a folder of engines and check the hash of every file.
     Inspect(inspect::Args),
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         .init();
     let done = match Cli::parse().verb {
         Verb::Drive(args) => drive::run(&args),
-        Verb::Plan(args) => plan::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Plan(args) => plan::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Study(args) => study::run(&args),

@@ -1,13 +1,18 @@
-//! `drivewam plan`: the arena's table, or why it does not fit.
+//! `drivewam plan`: the arena's table, or why it does not fit; and, with `--target`, what a board has to hold and how fast it could be at best.
+
+mod bytes;
+mod floors;
+mod target;
 
 use crate::shipped::ConfigArgs;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use drivewam::{Plan, RideOptions, SourceCamera};
 use drivewam_core::manifest::{FILE_NAME, Manifest};
 use drivewam_core::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 use std::path::Path;
+use std::process::ExitCode;
 
 /// Options of `drivewam plan`.
 #[derive(Debug, ClapArgs)]
@@ -20,6 +25,8 @@ pub(crate) struct Args {
     /// Plan without an engine folder: graphs as the contract has them, the codec's causal cache unknown and left out.
     #[arg(long)]
     no_engines: bool,
+    #[command(flatten)]
+    target: target::Args,
     /// Print the plan as one JSON object.
     #[arg(long)]
     json: bool,
@@ -28,25 +35,30 @@ pub(crate) struct Args {
 /// Plans and prints. Reads the engines' manifest, and none of their files.
 ///
 /// # Errors
-/// Of the configuration or the manifest; a plan that does not fit.
-pub(crate) fn run(args: &Args) -> Result<()> {
+/// Of the configuration, the manifest or the boards; a plan that does not fit the arena, or the board.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let named = args.config.load()?;
-    let manifest = if args.no_engines {
+    let mut manifest = if args.no_engines {
         Manifest::by_contract(&named.config.model, &[])
     } else {
         read_manifest(Path::new(&named.config.engine.folder))?
     };
+    let target = args.target.open(&mut manifest, args.no_engines)?;
     let camera = SourceCamera::of_model(&named.config.model);
     let options = RideOptions { decoder: args.future, ..RideOptions::default() };
     let plan = Plan::new(named.config.clone(), &manifest, camera, options)?;
     let arena = plan.arena();
+    let report = target.map(|target| target.report(&named.config, &manifest, arena, args.no_engines)).transpose()?;
     if !args.json {
         say!("configuration {:?} {}", named.path, named.sha256);
         say!("{arena}");
         if args.no_engines {
             say!("without the codec's causal cache: its size is the codec's affair, and no engine folder was read");
         }
-        return Ok(());
+        if let Some(report) = &report {
+            say!("\n{}", report.text());
+        }
+        return fits(report.as_ref());
     }
     let regions: Vec<Value> = arena
         .rows()
@@ -59,12 +71,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .collect();
     let owners: Map<String, Value> = arena.owners().into_iter().map(|(owner, bytes)| (owner.to_owned(), json!(bytes))).collect();
     let (video, action, tail) = named.config.slots();
-    say!(
-        "{}",
-        json!({"configuration_sha256": named.sha256, "bytes": arena.bytes(), "capacity_bytes": arena.capacity_bytes(),
-            "slots": {"video": video, "action": action, "tail": tail}, "by_owner": owners, "regions": regions})
-    );
-    Ok(())
+    let mut whole = json!({"configuration_sha256": named.sha256, "bytes": arena.bytes(), "capacity_bytes": arena.capacity_bytes(),
+        "slots": {"video": video, "action": action, "tail": tail}, "by_owner": owners, "regions": regions});
+    if let Some(report) = &report {
+        whole["target"] = report.json();
+    }
+    say!("{whole}");
+    fits(report.as_ref())
+}
+
+/// Nothing that a board cannot hold ends well.
+fn fits(report: Option<&target::Report>) -> Result<ExitCode> {
+    match report.and_then(target::Report::excess) {
+        Some(excess) => bail!("{excess}"),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// The manifest of a folder, whose files are not looked at.

@@ -1,6 +1,6 @@
 //! `drivewam study`: what a policy is worth, on drawn worlds whose seeds were held out of training (0 to 9999).
 //!
-//! Five parts: `sight`, `guidance`, `memory`, `routes`, `hours`. Each writes `PART.json` and `PART.md`, and pictures where people would rather look.
+//! Six parts: `sight`, `guidance`, `memory`, `routes`, `hours`, and `table5`, which needs no engines. Each writes `PART.json` and `PART.md`, and pictures where people would rather look.
 
 mod chosen;
 mod course;
@@ -13,8 +13,10 @@ mod pictures;
 mod routes;
 mod sight;
 mod stats;
+mod table5;
 
 use crate::shipped::{ConfigArgs, Named};
+use crate::table::Table;
 use anyhow::{Context, Result, bail};
 use chosen::{Choice, ChosenDevice};
 use clap::{Args as ClapArgs, ValueEnum};
@@ -45,7 +47,7 @@ pub(crate) struct Args {
     /// Worlds, from seed 0 on; for `hours` there is one. Without it: 200 for sight and guidance, 40 for memory, 100 for routes.
     #[arg(long)]
     worlds: Option<usize>,
-    /// Chunks of 4 s in each drive of memory (75 without it) and of hours (3600).
+    /// Chunks of 4 s in each drive of memory and table5 (75 without it) and of hours (3600).
     #[arg(long)]
     chunks: Option<usize>,
     /// Other engines of the same shapes that `sight` rides beside the configured ones, by a name for the table: a network that was trained without
@@ -76,6 +78,8 @@ enum Part {
     Routes,
     /// One ride of four hours.
     Hours,
+    /// The paper's Table 5, memory and operations of full, fifo and selective, at the configuration's shapes; no engines are needed.
+    Table5,
 }
 
 impl Part {
@@ -86,6 +90,7 @@ impl Part {
             Self::Memory => "memory",
             Self::Routes => "routes",
             Self::Hours => "hours",
+            Self::Table5 => "table5",
         }
     }
 }
@@ -141,39 +146,6 @@ fn beside(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
-/// A table of a report.
-struct Table {
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    fn new(head: &[&str]) -> Self {
-        Self { rows: vec![head.iter().map(|h| (*h).to_owned()).collect()] }
-    }
-
-    fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
-    }
-
-    /// As Markdown, its columns aligned for those who read it as it is.
-    fn markdown(&self) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |c: usize| self.rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0).max(3);
-        let mut text = String::new();
-        for (i, row) in self.rows.iter().enumerate() {
-            for (c, cell) in row.iter().enumerate() {
-                let _ = write!(text, "| {cell:<wide$} ", wide = width(c));
-            }
-            text.push_str("|\n");
-            if i == 0 {
-                (0..columns).for_each(|c| text.push_str(&format!("|{}", "-".repeat(width(c) + 2))));
-                text.push_str("|\n");
-            }
-        }
-        text
-    }
-}
-
 /// Runs one part.
 ///
 /// # Errors
@@ -183,12 +155,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Part::Sight | Part::Guidance => 200,
         Part::Memory => 40,
         Part::Routes => 100,
-        Part::Hours => 1,
+        Part::Hours | Part::Table5 => 1,
     });
     let chunks = args.chunks.unwrap_or(if args.part == Part::Hours { 4 * hours::HOUR } else { memory::CHUNKS });
     for (option, given, parts) in [
         ("--worlds", args.worlds.is_some(), &[Part::Sight, Part::Guidance, Part::Memory, Part::Routes][..]),
-        ("--chunks", args.chunks.is_some(), &[Part::Memory, Part::Hours]),
+        ("--chunks", args.chunks.is_some(), &[Part::Memory, Part::Hours, Part::Table5]),
         ("--beside", !args.beside.is_empty(), &[Part::Sight]),
     ] {
         if given && !parts.contains(&args.part) {
@@ -206,6 +178,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let asked = Arc::clone(&stop);
     ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be watched for")?;
     let named = args.config.load()?;
+    if args.part == Part::Table5 {
+        return table5(args, &named, chunks, &stop);
+    }
     let trust = Trust::of(&named.config.vehicle)?;
     let folder = Folder::open(named.config.engine.folder.as_ref(), &trust, None)?;
     fs::create_dir_all(&args.out).with_context(|| format!("--out {:?} cannot be written", args.out))?;
@@ -243,6 +218,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             (figures, table)
         }
         Part::Hours => hours::run(&study, &crew)?,
+        Part::Table5 => bail!("table5 rides no engines"),
     };
     bar.finish_and_clear();
     if stop.load(Ordering::Relaxed) {
@@ -252,16 +228,45 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let name = args.part.name();
     let report = json!({"schema": 1, "version": env!("CARGO_PKG_VERSION"), "part": name, "configuration_sha256": named.sha256,
         "engine": {"name": manifest, "manifest_sha256": hash}, "figures": figures});
-    let text = serde_json::to_string_pretty(&report)?;
     let page = page(args, &report, &table, &files);
+    publish(args, &report, &page, &files)
+}
+
+/// `table5`: what its configuration needs is shapes.
+fn table5(args: &Args, named: &Named, chunks: usize, stop: &AtomicBool) -> Result<ExitCode> {
+    fs::create_dir_all(&args.out).with_context(|| format!("--out {:?} cannot be written", args.out))?;
+    let bar = ProgressBar::new((chunks * table5::WAYS.len()) as u64);
+    bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} chunks  {msg}  {elapsed} (left {eta})")?);
+    if args.json {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let Some((figures, table)) = table5::run(&named.config, chunks, &Crew { threads: 1, bar: &bar, stop })? else {
+        bail!("interrupted: nothing of this part was written");
+    };
+    bar.finish_and_clear();
+    let report = json!({"schema": 1, "version": env!("CARGO_PKG_VERSION"), "part": args.part.name(), "configuration_sha256": named.sha256,
+        "figures": figures});
+    let page = format!(
+        "# Study: table5\n\n`drivewam {}`; model `{}`.\n\n{}\n{}",
+        command(),
+        named.config.model.name,
+        table.markdown(),
+        table5::WHY
+    );
+    publish(args, &report, &page, &[])
+}
+
+/// Puts a part's files in their place together, and prints it.
+fn publish(args: &Args, report: &Value, page: &str, pictures: &[&str]) -> Result<ExitCode> {
+    let (name, text) = (args.part.name(), serde_json::to_string_pretty(report)?);
     let (json, markdown) = (format!("{name}.json"), format!("{name}.md"));
     fs::write(aside(&args.out, &json), format!("{text}\n")).with_context(|| format!("{json:?} cannot be written"))?;
-    fs::write(aside(&args.out, &markdown), &page).with_context(|| format!("{markdown:?} cannot be written"))?;
-    for name in files.iter().copied().chain([json.as_str(), markdown.as_str()]) {
+    fs::write(aside(&args.out, &markdown), page).with_context(|| format!("{markdown:?} cannot be written"))?;
+    for name in pictures.iter().copied().chain([json.as_str(), markdown.as_str()]) {
         fs::rename(aside(&args.out, name), args.out.join(name)).with_context(|| format!("{name:?} cannot be put in its place"))?;
     }
     if args.json {
-        say!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(report)?);
     } else {
         say!("{page}");
         say!("written to {:?}", args.out);
@@ -269,15 +274,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The command as it was given, without what changes nothing in the page.
+fn command() -> String {
+    let quoted = |a: String| if a.contains(' ') { format!("'{a}'") } else { a };
+    let words: Vec<String> = std::env::args().skip(1).filter(|a| a != "--json").map(quoted).collect();
+    words.join(" ")
+}
+
 /// The part's page: what was run, the table, the pictures.
 fn page(args: &Args, report: &Value, table: &Table, pictures: &[&str]) -> String {
     let name = args.part.name();
     let figures = &report["figures"];
-    let quoted = |a: String| if a.contains(' ') { format!("'{a}'") } else { a };
-    let command: Vec<String> = std::env::args().skip(1).filter(|a| a != "--json").map(quoted).collect();
     let mut text = format!(
         "# Study: {name}\n\n`drivewam {}`; engines `{}`, manifest {}.\n",
-        command.join(" "),
+        command(),
         report["engine"]["name"].as_str().unwrap_or("?"),
         report["engine"]["manifest_sha256"].as_str().unwrap_or("?").get(..12).unwrap_or("?")
     );
@@ -296,16 +306,4 @@ fn page(args: &Args, report: &Value, table: &Table, pictures: &[&str]) -> String
 /// Where a file is written before it is whole. The name keeps its ending, by which pictures are told apart.
 fn aside(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("partial.{name}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_is_markdown_with_aligned_columns() {
-        let mut table = Table::new(&["a", "long head"]);
-        table.row(vec!["wide cell".into(), "1".into()]);
-        assert_eq!(table.markdown(), "| a         | long head |\n|-----------|-----------|\n| wide cell | 1         |\n");
-    }
 }

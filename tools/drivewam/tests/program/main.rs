@@ -7,4 +7,5 @@ mod drive;
 mod inspect;
 mod lab;
 mod study;
+mod target;
 mod world;

@@ -76,6 +76,21 @@ fn a_long_ride_stays_finite_in_the_memory_that_it_began_with() {
     }
 }
 
+/// Breaks when a ride holds other tokens or bytes than Table 5's formula says (the command itself compares), or the formula changes: eight chunks, so
+/// that the pools of fifo and selective are full and the one of full is not theirs.
+#[test]
+fn table_5_is_confirmed_by_a_ride_with_the_paper_s_tokens() {
+    let config = super::lab::workspace().join("configs/drivewam-5b.yaml").display().to_string();
+    let (figures, dir) = study("table5", &[&config, "--chunks", "8"]);
+    let way = |i: usize, key: &str| figures["memory"][i]["ride"][key].as_u64().unwrap();
+    assert_eq!(figures["bytes_per_token"], 368_640);
+    assert_eq!([0, 1, 2].map(|i| way(i, "pool_tokens")), [8 * 152, 608, 608]);
+    assert_eq!([0, 1, 2].map(|i| way(i, "in_flight_tokens")), [112; 3]);
+    assert_eq!([0, 1, 2].map(|i| way(i, "passes_a_chunk")), [14; 3]);
+    assert_eq!([0, 1, 2].map(|i| way(i, "region_bytes")), [8 * 152 + 112, 720, 720].map(|slots| slots * 2 * 2 * 32 * 4));
+    assert_eq!(files(&dir.path().join("study")), ["table5.json", "table5.md"]);
+}
+
 #[test]
 fn wrong_options_are_refused_with_what_was_got_and_wanted() {
     let dir = tempfile::tempdir().unwrap();
@@ -85,8 +100,8 @@ fn wrong_options_are_refused_with_what_was_got_and_wanted() {
         (vec!["study", "memory", "--chunks", "0"], vec!["--chunks", "got 0"]),
         (vec!["study", "sight", "--worlds", "1", "--out", "/proc/nowhere"], vec!["--out", "/proc/nowhere"]),
         (vec!["study", "sight", "--worlds", "1", "--beside", "without sight=/nowhere", "--out", out], vec!["/nowhere"]),
-        (vec!["study", "hours", "--worlds", "1", "--out", out], vec!["--worlds", "got \"hours\"", "sight or memory or routes"]),
-        (vec!["study", "dreams"], vec!["dreams", "sight, memory, routes, hours"]),
+        (vec!["study", "hours", "--worlds", "1", "--out", out], vec!["--worlds", "got \"hours\"", "sight or guidance or memory or routes"]),
+        (vec!["study", "dreams"], vec!["dreams", "sight, guidance, memory, routes, hours, table5"]),
     ] {
         let done = drivewam(&args);
         let text = said(&done);

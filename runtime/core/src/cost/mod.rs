@@ -1,0 +1,28 @@
+//! What a model costs, by arithmetic: parameters, bytes, floating-point operations, and the least time that a board could need for them.
+//!
+//! Everything follows from [`crate::dims::Model`], a configuration and a [`Board`]; no device is asked. The counts are those of the graphs as they are
+//! exported, product by product, and `export/tests/test_cost.py` holds them against PyTorch's own count of the same graphs. A floor is a bound from below:
+//! weights and cached rows are read once, products run at the peak of the data sheet, and all else (activations, norms, softmax, launches, copies) is free.
+//!
+//! | letter | here |
+//! |---|---|
+//! | a product of `[n, i]` and `[i, o]` | 2·n·i·o operations |
+//! | attention of n queries over m keys of width d | 4·n·m·d: scores, and the sum of values |
+
+mod board;
+mod codec;
+mod guidance;
+mod number;
+mod parameters;
+mod pass;
+mod table5;
+#[cfg(test)]
+mod tests;
+
+pub use board::{Board, Boards, Bound, Floor, Peaks};
+pub use codec::{WAN22, WanEncoder};
+pub use guidance::{QWEN3_VL_8B, QwenVl, UMT5_XXL, Umt5Encoder};
+pub use number::Number;
+pub use parameters::{Count, context_ego, context_text, dit};
+pub use pass::{Pass, Work, chunk, ego_work, text_work};
+pub use table5::{Reading, Step, bytes_per_token, selection_flops};

@@ -1,0 +1,173 @@
+//! What a board has to hold: weights by graph, the arena by owner, the guidance models.
+
+use crate::table::Table;
+use drivewam_core::arena::ArenaPlan;
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::Config;
+use drivewam_core::cost::{Number, QWEN3_VL_8B, UMT5_XXL, WAN22, WanEncoder, context_ego, context_text, dit};
+use drivewam_core::manifest::Manifest;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Something that takes memory.
+#[derive(Debug)]
+pub(super) struct Item {
+    owner: String,
+    /// Where its size comes from.
+    from: String,
+    pub(super) bytes: u64,
+}
+
+/// Everything that is known to take memory, and what is not known.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) policy: Vec<Item>,
+    pub(super) guidance: Vec<Item>,
+    pub(super) unknown: Vec<String>,
+}
+
+/// What the plan is made for.
+pub(super) struct Ask<'a> {
+    pub(super) config: &'a Config,
+    pub(super) manifest: &'a Manifest,
+    /// Of the policy.
+    pub(super) number: Number,
+    /// Of the language model and the text encoder.
+    pub(super) guidance: Number,
+    /// Rows of a prompt.
+    pub(super) prompt_rows: u64,
+    /// Whether no folder was read.
+    pub(super) no_engines: bool,
+    /// Whether the precision is another than the folder's.
+    pub(super) what_if: bool,
+}
+
+impl Ask<'_> {
+    /// Whether the model can look through Wan2.2's encoder, and no folder says otherwise.
+    pub(super) fn wan(&self) -> bool {
+        self.no_engines && WAN22.fits(&self.config.model)
+    }
+
+    /// Whether the paper's guidance models can speak to the model: the encoder's rows are as wide as the model's text.
+    pub(super) fn paper_guidance(&self) -> bool {
+        self.manifest.guidance.is_none() && self.config.model.text.dim as u64 == UMT5_XXL.width
+    }
+
+    /// Bytes of the weight files of graphs, each file once.
+    fn files(&self, graphs: &[Graph]) -> Option<u64> {
+        let mut names = BTreeSet::new();
+        for graph in graphs {
+            let entry = self.manifest.graphs.get(graph)?;
+            names.extend(entry.weights.iter().chain(entry.engine.is_some().then_some(&entry.file)));
+        }
+        let bytes: Option<Vec<u64>> = names.iter().map(|name| Some(self.manifest.files.get(*name)?.bytes)).collect();
+        bytes.filter(|bytes| !bytes.is_empty()).map(|bytes| bytes.iter().sum())
+    }
+
+    /// Collects it.
+    pub(super) fn held(&self, arena: &ArenaPlan) -> Held {
+        let mut held = Held::default();
+        let model = &self.config.model;
+        for (graph, count) in [(Graph::Dit, dit(model)), (Graph::ContextText, context_text(model)), (Graph::ContextEgo, context_ego(model))]
+        {
+            let engine = self.manifest.graphs.get(&graph).and_then(|entry| entry.engine.as_ref()).filter(|_| !self.what_if);
+            let (bytes, from) = match engine {
+                Some(engine) => (engine.weight_bytes, "manifest".to_owned()),
+                None if self.number == Number::F32 => (count.bytes(self.number), format!("{} numbers", count.all)),
+                None => (count.bytes(self.number), format!("{} numbers, of which {} stay f32", count.all, count.single)),
+            };
+            held.policy.push(Item { owner: format!("weights: {graph}, {}", self.number), from, bytes });
+        }
+        self.codec(&mut held);
+        for (owner, bytes) in arena.owners() {
+            held.policy.push(Item { owner: format!("arena: {owner}"), from: "plan".to_owned(), bytes: bytes as u64 });
+        }
+        self.scratch(&mut held);
+        self.speakers(&mut held);
+        held
+    }
+
+    fn codec(&self, held: &mut Held) {
+        if let Some(bytes) = self.files(&[Graph::VaeEncodeFirst, Graph::VaeEncode]) {
+            held.policy.push(Item { owner: "weights: vae_encode".to_owned(), from: "files of the folder".to_owned(), bytes });
+        } else if self.wan() {
+            let number = WanEncoder::number(self.number);
+            let (owner, from) = (format!("weights: vae_encode, {number}"), format!("{} numbers of Wan2.2's encoder", WAN22.weights));
+            held.policy.push(Item { owner, from, bytes: WAN22.weights * number.bytes() });
+            let from = format!("two of {} numbers, f32; the arena above is without", WAN22.cache);
+            held.policy.push(Item { owner: "codec's causal cache".to_owned(), from, bytes: WAN22.cache_bytes() });
+        } else {
+            held.unknown.push("weights and causal cache of the codec: no folder was read, and the picture is not the paper's".to_owned());
+        }
+    }
+
+    fn scratch(&self, held: &mut Held) {
+        if self.config.engine.kind.on_gpu() && !self.no_engines {
+            return;
+        }
+        let measured = self.manifest.graphs.values().filter_map(|entry| entry.engine.as_ref()?.scratch_bytes).max();
+        match measured.or(self.config.engine.tensorrt.scratch_bytes) {
+            Some(bytes) => {
+                held.policy.push(Item { owner: "engine scratch".to_owned(), from: "manifest or configuration".to_owned(), bytes });
+            }
+            None => held.unknown.push("engine scratch: no engine was built for this board".to_owned()),
+        }
+        held.unknown.push("what the engine library, its driver and this program take beside".to_owned());
+    }
+
+    fn speakers(&self, held: &mut Held) {
+        let mut add = |owner: String, from: String, bytes| held.guidance.push(Item { owner, from, bytes });
+        if self.manifest.guidance.is_some() {
+            if let Some(bytes) = self.files(&[Graph::VlmVision, Graph::VlmDecoder, Graph::TextEncode]) {
+                add("weights: vlm and text_encode".to_owned(), "files of the folder".to_owned(), bytes);
+            }
+            return;
+        }
+        if !self.paper_guidance() {
+            held.unknown.push("guidance models: the folder has none, and the paper's encoder writes rows of another width".to_owned());
+            return;
+        }
+        let number = self.guidance;
+        for (graph, count, of) in [
+            (Graph::VlmVision, QWEN3_VL_8B.vision_parameters(), "Qwen3-VL-8B"),
+            (Graph::VlmDecoder, QWEN3_VL_8B.decoder_parameters(), "Qwen3-VL-8B"),
+            (Graph::TextEncode, UMT5_XXL.parameters(), "umT5-XXL's encoder"),
+        ] {
+            add(format!("weights: {graph}, {number}"), format!("{count} numbers of {of}"), count * number.bytes());
+        }
+        let rows = self.prompt_rows + self.config.guidance.most_tokens as u64;
+        add("keys and values of the vlm".to_owned(), format!("{rows} rows"), QWEN3_VL_8B.pass(1, rows, number).cache_bytes);
+    }
+}
+
+impl Held {
+    pub(super) fn policy_bytes(&self) -> u64 {
+        self.policy.iter().map(|item| item.bytes).sum()
+    }
+
+    pub(super) fn guidance_bytes(&self) -> u64 {
+        self.guidance.iter().map(|item| item.bytes).sum()
+    }
+
+    pub(super) fn table(&self) -> String {
+        let mut table = Table::new(&["owner", "from", "bytes", "GB"]);
+        let mut row = |owner: &str, from: &str, bytes: u64| {
+            table.row(vec![owner.to_owned(), from.to_owned(), bytes.to_string(), format!("{:.3}", bytes as f64 / 1e9)]);
+        };
+        self.policy.iter().for_each(|item| row(&item.owner, &item.from, item.bytes));
+        row("policy", "sum", self.policy_bytes());
+        self.guidance.iter().for_each(|item| row(&item.owner, &item.from, item.bytes));
+        if !self.guidance.is_empty() {
+            row("guidance", "sum", self.guidance_bytes());
+        }
+        table.markdown()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let items = |items: &[Item]| -> Vec<Value> {
+            items.iter().map(|item| json!({"owner": item.owner, "from": item.from, "bytes": item.bytes})).collect()
+        };
+        json!({"policy": items(&self.policy), "policy_bytes": self.policy_bytes(), "guidance": items(&self.guidance),
+            "guidance_bytes": self.guidance_bytes(), "unknown": self.unknown})
+    }
+}
