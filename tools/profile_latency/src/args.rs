@@ -151,8 +151,6 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     /// Breaks when a window of nothing, a negative time or a word is taken for a measure.

@@ -110,8 +110,6 @@ pub(crate) fn versus(reports: &[Value], others: &[Value]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     fn report(p50: f64) -> Value {

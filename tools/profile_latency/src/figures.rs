@@ -70,8 +70,6 @@ pub(crate) fn mean_ratio(ratios: &[f64]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     /// Breaks when a percentile is of another rank, the unit is not the millisecond, or a time beyond the limit is lost.

@@ -103,8 +103,6 @@ fn is_pass(stage: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
     use serde_json::json;
 
