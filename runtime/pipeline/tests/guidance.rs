@@ -1,7 +1,7 @@
 //! The language model in this runtime against `transformers`, token for token, in folders that `make fixtures` writes: `guided`, whose random weights are large
 //! enough for every part to matter, and `smollm2`, a pretrained language model (SmolLM2-135M-Instruct) without pictures.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam::guidance::text::TextEncoder;
 use drivewam::guidance::vlm::{Ended, Vlm};

@@ -1,9 +1,8 @@
 //! A procedurally drawn driving world with its expert driver: one implementation for training, tests and the demo.
 //!
-//! A seed names a world: a lane with curves and junctions, leads that brake, lights, pedestrians, and speed-limit signs whose effect lasts
-//! long after they left the picture. [`World::step`] moves the car, [`World::render`] draws its front camera, [`World::expert`] says what a good
-//! driver would do, [`World::labels`] what the world knows, [`World::facts`] what its picture shows, and [`Facts::caption`] says that in words. Nothing here reads a clock or the
-//! machine: a seed gives the same bits everywhere.
+//! A seed names a world: a lane with curves and junctions, leads that brake, lights, pedestrians, and speed-limit signs whose effect lasts long after they left the picture.
+//! [`World::step`] moves the car, [`World::render`] draws its front camera, [`World::expert`] says what a good driver would do, [`World::labels`] what the world knows,
+//! [`World::facts`] what its picture shows, [`Facts::caption`] that in words. Nothing here reads a clock or the machine: a seed gives the same bits everywhere.
 //! Frame of reference: a fixed plane, x and y in metres, the car's reference point between its rear wheels.
 
 #![forbid(unsafe_code)]
