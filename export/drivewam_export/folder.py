@@ -160,7 +160,7 @@ def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Ma
             policy = drawn(shapes_of(on_meta(DriveWam, config)), seed)
             codec = drawn(shapes_of(on_meta(Codec, config)), seed) if with_codec else None
         except ValueError as error:
-            raise ExportError(f"{spec}: {config.name}: {error}") from error
+            raise ExportError(f"{spec}: {config.name}: {error}; wanted --vae, or --graphs without a codec") from error
         rows = {name: torch.randn(4, config.text.dim, generator=generator(seed, name)) for name in config.text.commands}
         return Checkpoint(config, policy, codec, rows, RANDOM_NORMALISATION, {"weights": spec})
     folder = Path(spec)

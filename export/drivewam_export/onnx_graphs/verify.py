@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Iterator
 
@@ -13,18 +12,20 @@ import torch
 
 from .. import self_test
 from ..folder import ExportError
+from ..progress import Progress
 from .graphs import Graph
 from .precision import BF16, F32, Precision, emulated
 
-# Weights of a piece, as they are stored. A graph with fewer is run whole.
-PIECE_BYTES = 1 << 29
+# Of weights in a piece, as they are stored; a graph with fewer is run whole. ONNX Runtime holds up to three times as much of a piece in half precision.
+PIECE_BYTES = 1 << 26
 
 
 def session(model: onnx.ModelProto, folder: Path, precision: Precision) -> onnxruntime.InferenceSession:
-    """`model`, whose weights lie in `folder`, on one thread. In half precision ONNX Runtime converts weights while it runs, tensor by tensor, and keeps no
-    second copy; bf16, which it cannot multiply on a CPU, is emulated, and its border is f32."""
+    """`model`, whose weights lie in `folder`, on one thread and without an arena, which would live as long as any output of it. In half precision ONNX
+    Runtime converts weights while it runs; bf16, which it cannot multiply on a CPU, is emulated, and its border is f32."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     if precision is not F32:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -37,16 +38,16 @@ def stored_bytes(tensor: onnx.TensorProto) -> int:
 
 
 def cut(model: onnx.ModelProto, limit: int) -> Iterator[list[onnx.NodeProto]]:
-    """The nodes in order, in runs whose weights have at most `limit` bytes, or that read a single larger one."""
+    """The nodes in order, in runs whose weights have at most `limit` bytes; one node may have more."""
     sizes = {tensor.name: stored_bytes(tensor) for tensor in model.graph.initializer}
     run, read = [], set()
     for node in model.graph.node:
-        more = read | {name for name in node.input if name in sizes}
-        if run and sum(sizes[name] for name in more) > limit and more != read:
+        own = {name for name in node.input if name in sizes}
+        if run and own - read and sum(sizes[name] for name in read | own) > limit:
             yield run
-            run, more = [], more - read
+            run, read = [], set()
         run.append(node)
-        read = more
+        read |= own
     yield run
 
 
@@ -71,21 +72,26 @@ def pieces(model: onnx.ModelProto, limit: int = PIECE_BYTES) -> list[onnx.ModelP
     return out
 
 
+def advance(part: onnx.ModelProto, folder: Path, precision: Precision, known: dict[str, dict[str, np.ndarray]]) -> None:
+    """Adds to what is `known` in each case what `part` puts out. Its weights are in memory until this returns."""
+    runtime = session(part, folder, precision)
+    kinds = {value.name: np.float16 if value.type == "tensor(float16)" else None for value in runtime.get_inputs()}
+    names = [value.name for value in runtime.get_outputs()]
+    for values in known.values():
+        feeds = {name: values[name].astype(kind or values[name].dtype, copy=False) for name, kind in kinds.items()}
+        values |= dict(zip(names, runtime.run(names, feeds)))
+
+
 def run(graph: Graph, path: Path, precision: Precision, cases: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, np.ndarray]]:
     """The graph's outputs by case. Every piece is loaded once."""
     parts = pieces(onnx.load(path, load_external_data=False))
     known = {case: {name: value.numpy() for name, value in inputs.items()} for case, inputs in cases.items()}
-    wanted = [{v.name for v in part.graph.input} for part in parts]
+    wanted, progress = [{v.name for v in part.graph.input} for part in parts], Progress(f"{graph.name}: asking ONNX Runtime,", "piece", len(parts))
     for i, part in enumerate(parts):
-        if len(parts) > 1:
-            print(f"{graph.name}: ONNX Runtime, piece {i + 1} of {len(parts)}", file=sys.stderr, flush=True)
-        runtime = session(part, path.parent, precision)
-        kinds = {value.name: np.float16 if value.type == "tensor(float16)" else None for value in runtime.get_inputs()}
-        names = [value.name for value in runtime.get_outputs()]
+        advance(part, path.parent, precision, known)
         kept = set(graph.outputs).union(*wanted[i + 1 :])
-        for case, values in known.items():
-            values |= dict(zip(names, runtime.run(names, {name: values[name].astype(kind or values[name].dtype, copy=False) for name, kind in kinds.items()})))
-            known[case] = {name: value for name, value in values.items() if name in kept}
+        known = {case: {name: value for name, value in values.items() if name in kept} for case, values in known.items()}
+        progress.step()
     return known
 
 

@@ -34,16 +34,15 @@ def write(path: Path, weights: Weights, stored: Callable[[str], torch.dtype] = l
         at += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    places, progress = {}, Progress(f"{path.name}: writing", len(order), at)
+    places, progress = {}, Progress(f"{path.name}: writing", "tensor", len(order), at)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         for name in order:
             start, value = file.tell(), weights.read(name)
-            tensor = value.to(types[name])
-            if types[name] != value.dtype and not torch.isfinite(tensor).all():
+            if types[name] != value.dtype and not torch.stack(value.aminmax()).to(types[name]).isfinite().all():
                 raise ExportError(f"{name}: numbers up to {value.abs().max().item():.1e}, which {DTYPES[types[name]]} cannot hold")
-            file.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+            file.write(value.to(types[name]).contiguous().flatten().view(torch.uint8).numpy().data)
             places[name] = (start, file.tell() - start)
             progress.step(places[name][1])
     return places
