@@ -1,8 +1,7 @@
 """Weights under other names: LingBot-VA's and diffusers' Wan checkpoints as the state dict of `DriveWam`, by a table.
 
 One safetensors file, an `*.index.json` with its shards, or a folder with either. Names and shapes are compared before a tensor is read; every
-unmapped, missing, doubled or wrongly shaped one is named. Then tensors are read one at a time, so that a checkpoint needs its own size in memory and
-no more.
+unmapped, missing, doubled or wrongly shaped one is named. Then tensors are read one at a time, as they are asked for (streamed.py).
 
 LingBot-VA's names are those of its published code (`wan_va/modules/model.py`). DriveWAM's release adds an ego branch and replaces two layers by
 MLPs; how it calls them is not known, so these names are options (`Names`) whose defaults are our own. Order of the head's rows: both sources have
@@ -21,7 +20,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from .config import ModelConfig
+from .drawn import generator
 from .model import DriveWam
+from .streamed import Weights, on_meta, read_tensor, shapes_of
 
 KINDS = ("lingbot", "wan")
 # What a backbone without actions does not have. Only these may be initialised.
@@ -144,14 +145,14 @@ class Reader:
         return tuple(self.open[self.place[name]].get_slice(name).get_shape())
 
     def tensor(self, name: str) -> torch.Tensor:
-        return self.open[self.place[name]].get_tensor(name)
+        return read_tensor(self.place[name], name)
 
 
 @dataclass
-class Loaded:
-    """A model whose every weight came from the checkpoint, but for `initialised`. `unused`: source tensors that have no place here."""
+class Mapped:
+    """Weights that all come from the checkpoint, but for `initialised`. `unused`: source tensors that have no place here."""
 
-    model: DriveWam
+    weights: Weights
     initialised: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
@@ -191,35 +192,30 @@ def plan(config: ModelConfig, kind: str, names: Names, reader: Reader, shapes: d
     return chosen, initialised, unused
 
 
-def fresh(name: str, shape, state: dict, generator: torch.Generator) -> torch.Tensor:
+def fresh(name: str, shape: tuple[int, ...], read: Callable[[str], torch.Tensor], seed: int) -> torch.Tensor:
     """A weight that the checkpoint lacks: the action's time embedder is the video's (as LingBot-VA began), the ego branch is silent, the rest small."""
     if name.startswith("condition_embedder_action."):
-        return state[name.replace("_action", "", 1)].clone()
+        return read(name.replace("_action", "", 1))
     if name.endswith("bias") or ".attn_ego.to_out." in name:
         return torch.zeros(shape)
     if "norm" in name.split(".")[-2]:
         return torch.ones(shape)
-    return 0.02 * torch.randn(shape, generator=generator)
+    return 0.02 * torch.randn(shape, generator=generator(seed, name))
 
 
-def load_mapped(
-    config: ModelConfig, kind: str, path: Path, names: Names = Names(), missing: str = "error", seed: int = 0, dtype: torch.dtype = torch.float32
-) -> Loaded:
-    """The model of `config` with the weights of `path`. `missing: init` makes what a backbone without actions lacks, and lists it."""
+def mapped(config: ModelConfig, kind: str, path: Path, names: Names = Names(), missing: str = "error", seed: int = 0) -> Mapped:
+    """The weights of `path` as those of `config`'s model. `missing: init` makes what a backbone without actions lacks, and lists it."""
     if kind not in KINDS or missing not in ("error", "init"):
         raise CheckpointError(f"got kind {kind!r}, missing {missing!r}; wanted {' or '.join(KINDS)}, error or init")
-    reader = Reader(Path(path))
-    with torch.device("meta"):
-        model = DriveWam(config)
-    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    reader, shapes = Reader(Path(path)), shapes_of(on_meta(DriveWam, config))
     chosen, initialised, unused = plan(config, kind, names, reader, shapes, missing == "init")
-    state = {}
-    for ours, (name, rule) in chosen.items():
+
+    def read(ours: str) -> torch.Tensor:
+        if ours not in chosen:
+            return fresh(ours, shapes[ours], read, seed)
+        name, rule = chosen[ours]
         value = reader.tensor(name)
         value = rule.convert(config, value) if rule.convert else value
-        state[ours] = value.to(dtype).contiguous()
-    generator = torch.Generator().manual_seed(seed)
-    for ours in initialised:
-        state[ours] = fresh(ours, shapes[ours], state, generator).to(dtype)
-    model.load_state_dict(state, assign=True)
-    return Loaded(model.eval(), initialised, unused, reader.files)
+        return value.to(torch.float32, copy=True).contiguous()
+
+    return Mapped(Weights(shapes, read), initialised, unused, reader.files)

@@ -1,6 +1,7 @@
 """Opens a checkpoint: a folder from training, an exported folder, `random:SEED`, or `lingbot:PATH` and `wan:PATH` (checkpoint.py).
 
-Nothing is guessed: a missing, unknown or wrongly shaped weight is an error that names it; a weight that was initialised is listed.
+Nothing is guessed: a missing, unknown or wrongly shaped weight is an error that names it; a weight that was initialised is listed. Weights are read when
+they are asked for (streamed.py).
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import shutil
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
 import yaml
 from safetensors import safe_open
 
-from .checkpoint import KINDS, CheckpointError, Names, load_mapped
+from .checkpoint import KINDS, CheckpointError, Names, mapped
 from .codec import Codec
 from .config import ModelConfig, from_dict
+from .drawn import drawn, generator
 from .model import DriveWam
+from .streamed import Weights, on_meta, read_tensor, shapes_of, whole
 
 POLICY_FILES = ("dit.safetensors", "context.safetensors")
 CODEC_FILES = ("vae_encode.safetensors", "vae_decode.safetensors")
@@ -36,42 +40,50 @@ class ExportError(RuntimeError):
 
 @dataclass
 class Checkpoint:
-    """Everything that an export or a golden run needs. `weights`: SHA-256 by file name, empty for random weights."""
+    """Everything that an export or a golden run needs. `weights`: SHA-256 by file name, empty for random weights.
+
+    `model` and `codec` are made when they are first asked for, and stand in memory whole."""
 
     config: ModelConfig
-    model: DriveWam | None  # None for a codec alone
-    codec: Codec | None  # None for a mapped checkpoint, whose codec is a Wan VAE of its own
+    policy_weights: Weights | None  # None for a codec alone
+    codec_weights: Weights | None  # None for a mapped checkpoint, whose codec is a Wan VAE of its own
     rows: dict[str, torch.Tensor]  # text rows [R, Dt] of each route command
     normalisation: dict
     record: dict
     weights: dict[str, str] = field(default_factory=dict)
     schedule: dict = field(default_factory=lambda: TRAINED_SHIFTS)
 
+    @cached_property
+    def model(self) -> DriveWam | None:
+        return self.policy_weights and whole(DriveWam, self.config, self.policy_weights)
 
-def read_state(folder: Path, whole: str, parts: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """The state dict of a checkpoint folder, in f32, and its files: one file, or the parts of an exported folder. Its tensors are read one at a time."""
-    files = [whole] if (folder / whole).exists() else list(parts)
+    @cached_property
+    def codec(self) -> Codec | None:
+        return self.codec_weights and whole(Codec, self.config, self.codec_weights)
+
+
+def stored(folder: Path, single: str, parts: tuple[str, ...]) -> tuple[Weights, list[str]]:
+    """The weights of a checkpoint folder and their files: one file, or the parts of an exported folder."""
+    files = [single] if (folder / single).exists() else list(parts)
     missing = [p for p in files if not (folder / p).exists()]
     if missing:
-        raise ExportError(f"{folder}: neither {whole} nor {', '.join(missing)}")
-    state = {}
+        raise ExportError(f"{folder}: neither {single} nor {', '.join(missing)}")
+    places, shapes = {}, {}
     for file in files:
         with safe_open(folder / file, "pt") as opened:
-            state |= {name: opened.get_tensor(name).to(torch.float32, copy=True) for name in opened.keys()}
-    return state, files
+            for name in opened.keys():
+                places[name], shapes[name] = folder / file, tuple(opened.get_slice(name).get_shape())
+    return Weights(shapes, lambda name: read_tensor(places[name], name).to(torch.float32, copy=True)), files
 
 
-def load_strictly(kind: type, config: ModelConfig, state: dict[str, torch.Tensor], what: str) -> torch.nn.Module:
-    """A module of `kind` that holds the tensors of `state`, and no other memory."""
-    with torch.device("meta"):
-        module = kind(config).eval()
-    wanted = module.state_dict()
-    problems = [f"missing {k}" for k in wanted if k not in state] + [f"not known {k}" for k in state if k not in wanted]
-    problems += [f"{k}: shape {tuple(state[k].shape)}, wanted {tuple(wanted[k].shape)}" for k in wanted if k in state and state[k].shape != wanted[k].shape]
+def held_to(kind: type, config: ModelConfig, weights: Weights, what: str) -> Weights:
+    """`weights`, which are all that a module of `kind` has, and no others."""
+    wanted, got = shapes_of(on_meta(kind, config)), weights.shapes
+    problems = [f"missing {k}" for k in wanted if k not in got] + [f"not known {k}" for k in got if k not in wanted]
+    problems += [f"{k}: shape {got[k]}, wanted {wanted[k]}" for k in wanted if k in got and got[k] != wanted[k]]
     if problems:
         raise ExportError(f"{what}: " + "; ".join(problems))
-    module.load_state_dict(state, assign=True)
-    return module
+    return weights
 
 
 @contextmanager
@@ -125,15 +137,15 @@ def open_mapped(kind: str, path: Path, config: ModelConfig, mapping: Mapping) ->
     rows = read_rows(mapping.beside / "commands.safetensors", config)
     normalisation = yaml.safe_load((mapping.beside / "normalisation.yaml").read_text())
     try:
-        loaded = load_mapped(config, kind, path, mapping.names, mapping.missing)
+        found = mapped(config, kind, path, mapping.names, mapping.missing)
     except CheckpointError as error:
         raise ExportError(str(error)) from error
-    for what, names in (("INITIALISED, not from the checkpoint", loaded.initialised), ("not used", loaded.unused)):
+    for what, names in (("INITIALISED, not from the checkpoint", found.initialised), ("not used", found.unused)):
         for name in names:
             print(f"{path}: {what}: {name}", file=sys.stderr)
-    weights = {file.name: sha256(file) for file in loaded.files}
-    record = {"weights": {"kind": kind, "files": weights}, "initialised": loaded.initialised, "unused": loaded.unused}
-    return Checkpoint(config, loaded.model, None, rows, normalisation, record, weights, LINGBOT_SHIFTS)
+    weights = {file.name: sha256(file) for file in found.files}
+    record = {"weights": {"kind": kind, "files": weights}, "initialised": found.initialised, "unused": found.unused}
+    return Checkpoint(config, found.weights, None, rows, normalisation, record, weights, LINGBOT_SHIFTS)
 
 
 def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Mapping(), with_codec: bool = True) -> Checkpoint:
@@ -143,23 +155,24 @@ def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Ma
     if kind in KINDS:
         return open_mapped(kind, Path(path), config, mapping)
     if spec.startswith("random:"):
-        torch.manual_seed(int(spec.removeprefix("random:")))
+        seed = int(spec.removeprefix("random:"))
         try:
-            model, codec = DriveWam(config).eval(), Codec(config).eval() if with_codec else None
+            policy = drawn(shapes_of(on_meta(DriveWam, config)), seed)
+            codec = drawn(shapes_of(on_meta(Codec, config)), seed) if with_codec else None
         except ValueError as error:
-            raise ExportError(f"{spec}: {config.name}: {error}") from error
-        rows = {name: torch.randn(4, config.text.dim) for name in config.text.commands}
-        return Checkpoint(config, model, codec, rows, RANDOM_NORMALISATION, {"weights": spec})
+            raise ExportError(f"{spec}: {config.name}: {error}; wanted --vae, or --graphs without a codec") from error
+        rows = {name: torch.randn(4, config.text.dim, generator=generator(seed, name)) for name in config.text.commands}
+        return Checkpoint(config, policy, codec, rows, RANDOM_NORMALISATION, {"weights": spec})
     folder = Path(spec)
     manifest = yaml.safe_load((folder / "manifest.yaml").read_text()) if (folder / "manifest.yaml").exists() else None
     if config is None:
         if manifest is None:
             raise ExportError(f"{folder}: no manifest.yaml to tell the model, and no configuration given")
         config = from_dict(manifest["model"])
-    state, policy_files = read_state(folder, "policy.safetensors", POLICY_FILES)
-    model = load_strictly(DriveWam, config, state, f"{folder}: policy")
-    state, codec_files = read_state(folder, "codec.safetensors", CODEC_FILES)
-    codec = load_strictly(Codec, config, state, f"{folder}: codec")
+    policy, policy_files = stored(folder, "policy.safetensors", POLICY_FILES)
+    policy = held_to(DriveWam, config, policy, f"{folder}: policy")
+    codec, codec_files = stored(folder, "codec.safetensors", CODEC_FILES)
+    codec = held_to(Codec, config, codec, f"{folder}: codec")
     rows = read_rows(folder / "commands.safetensors", config)
     if manifest is not None:
         record, normalisation, schedule = manifest["training"], manifest["normalisation"], manifest["schedule"]
@@ -168,4 +181,4 @@ def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Ma
         record = yaml.safe_load((folder / "training.yaml").read_text())
         normalisation = yaml.safe_load((folder / "normalisation.yaml").read_text())
     files = sorted({*policy_files, *codec_files, "commands.safetensors"})
-    return Checkpoint(config, model, codec, rows, normalisation, record, {name: sha256(folder / name) for name in files}, schedule)
+    return Checkpoint(config, policy, codec, rows, normalisation, record, {name: sha256(folder / name) for name in files}, schedule)

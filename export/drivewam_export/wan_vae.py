@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from .config import ModelConfig, load
 from .folder import RANDOM_NORMALISATION, Checkpoint, ExportError
 from .onnx_graphs.graphs import Graph
+from .streamed import held
 
 
 class Stream:
@@ -314,8 +315,8 @@ def main() -> None:
     try:
         config = load(args.config) if args.config else small_model(load(root / "configs/model/tiny.yaml"))
         codec = WanEncoder(open_vae(args.vae)).eval()
-        graphs, states = encoder_graphs(codec, config), {"codec.": codec.state_dict()}
-        write_folder(alone(config), args.out, f"portable-{args.precision}", graphs, states, PRECISIONS[args.precision])
+        graphs, weights = encoder_graphs(codec, config), {"codec.": held(codec.state_dict())}
+        write_folder(alone(config), args.out, f"portable-{args.precision}", graphs, weights, PRECISIONS[args.precision])
     except ExportError as error:
         sys.exit(f"wan_vae: {error}")
 

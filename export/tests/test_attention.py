@@ -11,9 +11,10 @@ from drivewam_export import self_test
 from drivewam_export.config import load
 from drivewam_export.folder import open_checkpoint
 from drivewam_export.model.transformer import MASKED
-from drivewam_export.onnx_graphs.export import export, session
+from drivewam_export.onnx_graphs.export import export
 from drivewam_export.onnx_graphs.graphs import ATTENTIONS, layered, policy_graphs
 from drivewam_export.onnx_graphs.precision import F32, PRECISIONS
+from drivewam_export.onnx_graphs.verify import session
 from conftest import ROOT, closeness
 
 TINY = load(ROOT / "configs/model/tiny.yaml")
@@ -76,7 +77,7 @@ def test_both_ways_give_the_same_numbers(folders):
     """On the self-test's inputs, and with rows of different scale, empty slots and a merged padding key. Inside a pass the action rows stay unseen by
     the video rows."""
     names = ["velocity", *layered(["k", "v", "q"], TINY.layers)]
-    sessions = {attention: session(folders / attention / "dit.onnx", F32) for attention in ATTENTIONS}
+    sessions = {attention: session(onnx.load(folders / attention / "dit.onnx", load_external_data=False), folders / attention, F32) for attention in ATTENTIONS}
     run = lambda attention, feeds: [torch.from_numpy(x) for x in sessions[attention].run(names, {n: v.numpy() for n, v in feeds.items()})]
     dit, worst = policy_graphs(open_checkpoint(TRAINED, TINY).model)[-1], 0.0
     for case, plain in self_test.inputs(dit, TINY, F32).items():

@@ -8,13 +8,14 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from drivewam_export.checkpoint import CheckpointError, Names, load_mapped
+from drivewam_export.checkpoint import CheckpointError, Names, mapped
 from drivewam_export.config import load
 from drivewam_export.folder import Mapping, sha256
 from drivewam_export.model import DriveWam
 from drivewam_export.onnx_graphs.export import ExportError, export
 from drivewam_export.packed import patchify
 from drivewam_export.rope import table, video_positions
+from drivewam_export.streamed import whole
 from drivewam_export.wan_vae import small_model
 from conftest import ROOT, closeness
 
@@ -53,13 +54,14 @@ def test_lingbot_names_load_whole_or_sharded_and_give_the_same_weights(tiny, mad
     save_file(state, tmp_path / "one.safetensors")
     folder = shard(state, tmp_path / "sharded")
     for path in (tmp_path / "one.safetensors", folder, folder / "diffusion_pytorch_model.safetensors.index.json"):
-        loaded = load_mapped(tiny, "lingbot", path)
-        assert loaded.initialised == [] and all(n.startswith("condition_embedder_action.text_embedder.") for n in loaded.unused) and len(loaded.unused) == 4
-        got = loaded.model.state_dict()
+        found = mapped(tiny, "lingbot", path)
+        assert found.initialised == [] and all(n.startswith("condition_embedder_action.text_embedder.") for n in found.unused) and len(found.unused) == 4
+        filled = whole(DriveWam, tiny, found.weights)
+        got = filled.state_dict()
         assert got.keys() == model.state_dict().keys()
         assert all(torch.equal(got[name], value) for name, value in model.state_dict().items())
-        assert not any(t.is_meta for t in [*loaded.model.parameters(), *loaded.model.buffers()])
-        assert torch.equal(loaded.model.condition_embedder.frequencies, model.condition_embedder.frequencies)
+        assert not any(t.is_meta for t in [*filled.parameters(), *filled.buffers()])
+        assert torch.equal(filled.condition_embedder.frequencies, model.condition_embedder.frequencies)
 
 
 def test_names_that_the_release_may_use_are_options(tiny, made, tmp_path):
@@ -68,9 +70,9 @@ def test_names_that_the_release_may_use_are_options(tiny, made, tmp_path):
     mlps = lambda n: n.replace("linear_1", "0").replace("linear_2", "2") if n.split(".")[0] in ("action_embedder", "action_proj_out", "ego_embedder") else n
     save_file({swap(mlps(n)): v for n, v in state.items()}, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match=r"not known blocks\.0\.attn3\.to_q\.weight"):
-        load_mapped(tiny, "lingbot", tmp_path / "x.safetensors")
+        mapped(tiny, "lingbot", tmp_path / "x.safetensors")
     names = Names.parse("ego_attention=attn3,ego_norm=norm4,ego_embedder=ego_mlp,mlp=0/2")
-    got = load_mapped(tiny, "lingbot", tmp_path / "x.safetensors", names).model.state_dict()
+    got = mapped(tiny, "lingbot", tmp_path / "x.safetensors", names).weights.all()
     assert all(torch.equal(got[name], value) for name, value in model.state_dict().items())
     with pytest.raises(CheckpointError, match="ego_atention"):
         Names.parse("ego_atention=attn3")
@@ -92,7 +94,7 @@ def test_every_tensor_that_does_not_fit_is_named(tiny, made, tmp_path, change, w
     change(state)
     save_file(state, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError) as caught:
-        load_mapped(tiny, "lingbot", tmp_path / "x.safetensors")
+        mapped(tiny, "lingbot", tmp_path / "x.safetensors")
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
@@ -104,16 +106,16 @@ def test_files_that_are_not_whole_are_refused(tiny, made, tmp_path):
     path = folder / "wrong.safetensors.index.json"
     path.write_text(json.dumps({"weight_map": moved}))
     with pytest.raises(CheckpointError, match="differ about proj_out.bias"):
-        load_mapped(tiny, "lingbot", path)
+        mapped(tiny, "lingbot", path)
     first = folder / "diffusion_pytorch_model-00001-of-00003.safetensors"
     first.write_bytes(first.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="00001-of-00003.safetensors: not a whole"):
-        load_mapped(tiny, "lingbot", folder)
+        mapped(tiny, "lingbot", folder)
     first.unlink()
     with pytest.raises(CheckpointError, match="00001-of-00003"):
-        load_mapped(tiny, "lingbot", folder)
+        mapped(tiny, "lingbot", folder)
     with pytest.raises(CheckpointError, match="no such file"):
-        load_mapped(tiny, "lingbot", tmp_path / "absent.safetensors")
+        mapped(tiny, "lingbot", tmp_path / "absent.safetensors")
 
 
 def wan_twin(config):
@@ -132,20 +134,21 @@ def test_a_wan_checkpoint_of_diffusers_gives_diffusers_output_and_lists_what_it_
     twin = wan_twin(tiny)
     folder = shard(twin.state_dict(), tmp_path / "wan", 2)
     with pytest.raises(CheckpointError) as caught:
-        load_mapped(tiny, "wan", folder)
+        mapped(tiny, "wan", folder)
     for name in ("action_embedder.linear_1.weight", "blocks.5.attn_ego.to_v.bias", "condition_embedder_action.time_proj.weight", "ego_embedder.linear_2.bias"):
         assert f"missing {name}" in str(caught.value)
-    loaded = load_mapped(tiny, "wan", folder, missing="init")
-    state = loaded.model.state_dict()
-    assert set(loaded.initialised) == {n for n in state if n.startswith(("action_", "ego_", "condition_embedder_action.")) or "attn_ego" in n or "norm_ego" in n}
+    found = mapped(tiny, "wan", folder, missing="init")
+    model = whole(DriveWam, tiny, found.weights)
+    state = model.state_dict()
+    assert set(found.initialised) == {n for n in state if n.startswith(("action_", "ego_", "condition_embedder_action.")) or "attn_ego" in n or "norm_ego" in n}
     assert torch.equal(state["condition_embedder_action.time_proj.weight"], state["condition_embedder.time_proj.weight"])
     latent, text = torch.randn(tiny.latent.channels, tiny.latent.height, tiny.latent.width), torch.randn(9, tiny.text.dim)
     none = torch.zeros(tiny.heads, 0, tiny.head_dim)
     with torch.no_grad():
         wanted = twin(latent[None, :, None], torch.tensor([700.0]), text[None], return_dict=False)[0][0, :, 0]
-        velocity, _ = loaded.model.dit(
+        velocity, _ = model.dit(
             patchify(tiny, latent), torch.zeros(tiny.nv), torch.tensor([0.7, 0.2]), table(tiny, video_positions(tiny, 0)), torch.zeros(0), torch.zeros(9), None,
-            [(none, none)] * tiny.layers, loaded.model.context_text(text), loaded.model.context_ego(torch.ones(3)),
+            [(none, none)] * tiny.layers, model.context_text(text), model.context_ego(torch.ones(3)),
         )
     error = closeness(velocity, patchify(tiny, wanted))
     print(f"relative error {error:.1e}")
@@ -153,10 +156,10 @@ def test_a_wan_checkpoint_of_diffusers_gives_diffusers_output_and_lists_what_it_
     broken = twin.state_dict()
     broken.pop("blocks.2.attn2.to_out.0.weight")
     with pytest.raises(CheckpointError, match=r"missing blocks\.2\.attn2\.to_out\.0\.weight$"):
-        load_mapped(tiny, "wan", shard(broken, tmp_path / "broken", 1), missing="init")
+        mapped(tiny, "wan", shard(broken, tmp_path / "broken", 1), missing="init")
 
 
-def test_full_width_with_two_layers_loads_from_bf16_shards(tmp_path):
+def test_full_width_with_two_layers_is_read_from_bf16_shards(tmp_path):
     """Every tensor is filled with its own number: one that lands elsewhere shows."""
     config = dataclasses.replace(load(ROOT / "configs/model/drivewam-5b.yaml"), layers=2)
     with torch.device("meta"):
@@ -169,12 +172,11 @@ def test_full_width_with_two_layers_loads_from_bf16_shards(tmp_path):
     state["proj_out.bias"] = torch.arange(192).view(48, 2, 2).permute(1, 2, 0).flatten().to(torch.bfloat16)
     folder = shard(state, tmp_path / "wide", 2)
     del state
-    loaded = load_mapped(config, "lingbot", folder, dtype=torch.bfloat16)
-    got = loaded.model.state_dict()
-    assert torch.equal(got.pop("proj_out.bias"), torch.arange(192).to(torch.bfloat16))
-    for name, value in got.items():
-        wanted = torch.tensor(number[name], dtype=torch.bfloat16)
-        assert value.shape == shapes[name] and value.dtype == torch.bfloat16 and value.flatten()[0] == wanted and value.flatten()[-1] == wanted, name
+    weights = mapped(config, "lingbot", folder).weights
+    assert weights.shapes == shapes and torch.equal(weights.read("proj_out.bias"), torch.arange(192.0))
+    for name in shapes.keys() - {"proj_out.bias"}:
+        value, wanted = weights.read(name), torch.tensor(number[name], dtype=torch.bfloat16).float()
+        assert value.shape == shapes[name] and value.dtype == torch.float32 and value.flatten()[0] == wanted and value.flatten()[-1] == wanted, name
 
 
 def test_an_export_from_lingbot_names_needs_what_the_checkpoint_lacks_and_holds_its_weights(tiny, tmp_path):

@@ -22,9 +22,11 @@ from transformers import Qwen3VLForConditionalGeneration, UMT5EncoderModel
 from .. import self_test
 from ..folder import ExportError, written_aside
 from ..onnx_graphs import weights
-from ..onnx_graphs.export import OPSET, reference, session, trace, vouch
+from ..onnx_graphs.export import OPSET, reference, trace, vouch
 from ..onnx_graphs.graphs import Graph
 from ..onnx_graphs.precision import F32
+from ..onnx_graphs.verify import session
+from ..streamed import held
 from . import decoder, text, vision
 from .decoder import decoder_graph
 from .text import text_graph
@@ -58,7 +60,7 @@ def write_file(out: Path, readers: list[Graph], traced: dict[str, onnx.ModelProt
     kept = untied({name: value for name, value in readers[0].module.model.state_dict().items() if belongs(name, file)})
     for graph in readers:
         kept |= {stored: getattr(graph.module, name) for name, stored in tables(graph).items()}
-    places = weights.write(out / file, {name: value.to(torch.float32) for name, value in kept.items()})
+    places = weights.write(out / file, held(kept))
     for graph in readers:
         weights.point_into(traced[graph.name], file, places | {name: places[stored] for name, stored in tables(graph).items()}, graph.prefix)
 
@@ -82,7 +84,7 @@ def verify(graph: Graph, path: Path, slack: float) -> float:
     """Largest difference of ONNX Runtime to PyTorch on the example, over the root mean square of each output."""
     onnx.checker.check_model(str(path), full_check=True)
     wanted = reference(graph, graph.inputs)
-    got = session(path, F32).run(graph.outputs, {name: value.numpy() for name, value in graph.inputs.items()})
+    got = session(onnx.load(path, load_external_data=False), path.parent, F32).run(graph.outputs, {name: value.numpy() for name, value in graph.inputs.items()})
     worst = max(self_test.difference(torch.from_numpy(value), wanted[name]) for name, value in zip(graph.outputs, got))
     if not worst <= F32.limit * slack:
         raise ExportError(f"{graph.name}: ONNX Runtime differs from PyTorch by {worst:.1e} of the root mean square (wanted at most {F32.limit * slack:.0e})")
@@ -168,7 +170,7 @@ def write_graphs(graphs: list[Graph], out: Path, slack: float) -> dict[str, dict
         entries[graph.name] = entry(graph, traced[graph.name])
         for case, inputs in self_test.inputs(graph, None, F32, vocabulary(graph)).items():
             answers |= self_test.answer(graph.name, case, reference(graph, inputs))
-    weights.write(out / self_test.FILE, answers)
+    weights.write(out / self_test.FILE, held(answers))
     return entries
 
 

@@ -17,6 +17,7 @@ from .. import self_test
 from ..folder import ExportError, written_aside
 from ..onnx_graphs import weights
 from ..onnx_graphs.export import vouch
+from ..streamed import held
 
 GRAPHS = ("vlm_vision", "vlm_decoder", "text_encode")
 OWN = ("manifest.yaml", "guidance.yaml", self_test.FILE)
@@ -43,7 +44,7 @@ def join(policy: Path, guidance: Path, out: Path) -> None:
                 if (aside / name).exists():
                     raise ExportError(f"{name} is a file of both folders")
                 shutil.copyfile(folder / name, aside / name)
-        weights.write(aside / self_test.FILE, answers | load_file(guidance / self_test.FILE))
+        weights.write(aside / self_test.FILE, held(answers | load_file(guidance / self_test.FILE)))
         facts = {"vlm": record["vlm"], "text": record["text"]}
         if "training" in record:
             manifest["training"] = (manifest.get("training") or {}) | {"guidance": record["training"]}

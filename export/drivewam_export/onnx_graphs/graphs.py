@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ..codec import Codec, Decode, Encode, EncodeFirst
+from ..codec import STEM, Codec, Decode, Encode, EncodeFirst
 from ..config import ModelConfig
 from ..model import DriveWam
 
@@ -121,7 +121,7 @@ def policy_graphs(model: DriveWam, attention: str = ATTENTIONS[0]) -> list[Graph
         Graph("context_text", ContextText(model), "model.", "context.safetensors", {"text": torch.randn(c.text_rows, c.text.dim)}, layered(["text_k", "text_v"], c.layers)),
         Graph("context_ego", ContextEgo(model), "model.", "context.safetensors", {"ego": torch.ones(len(c.ego.features))}, layered(["ego_k", "ego_v"], c.layers)),
         Graph(
-            "dit", Dit(model, attention), "model.", "dit.safetensors", dit_inputs(c, c.nv, c.na, 4 * (c.nv + c.na)),
+            "dit", Dit(model, attention), "model.", "dit.safetensors", dit_inputs(c, 5, 2, 3),  # no more than tells the axes apart
             ["velocity", *layered(["k", "v", "q"], c.layers)], dynamic, attention,
         ),
     ]
@@ -131,10 +131,10 @@ def codec_graphs(codec: Codec) -> list[Graph]:
     """`vae_encode_first`, `vae_encode`, `vae_decode` of the small codec."""
     c = codec.config
     frames = torch.rand(c.image.frames_per_latent, 3, c.image.height, c.image.width) * 2 - 1
-    _, cache = EncodeFirst(codec)(frames[:1])
+    cache = torch.randn(1, STEM, c.latent.height, c.latent.width)
     latent = torch.randn(c.latent.channels, c.latent.height, c.latent.width)
     return [
         Graph("vae_encode_first", EncodeFirst(codec), "codec.", "vae_encode.safetensors", {"frames": frames[:1]}, ["latent", "cache_out.0"]),
-        Graph("vae_encode", Encode(codec), "codec.", "vae_encode.safetensors", {"frames": frames, "cache_in.0": cache.detach()}, ["latent", "cache_out.0"]),
+        Graph("vae_encode", Encode(codec), "codec.", "vae_encode.safetensors", {"frames": frames, "cache_in.0": cache}, ["latent", "cache_out.0"]),
         Graph("vae_decode", Decode(codec), "codec.", "vae_decode.safetensors", {"latent": latent}, ["frames"]),
     ]

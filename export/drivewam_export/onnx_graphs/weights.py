@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Callable
 
@@ -10,37 +11,40 @@ import onnx
 import torch
 
 from ..folder import ExportError
+from ..progress import Progress
+from ..streamed import Weights
 
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 INLINE_LIMIT = 16 * 1024
 
 
-def write(path: Path, tensors: dict[str, torch.Tensor], stored: Callable[[str], torch.dtype] | None = None) -> dict[str, tuple[int, int]]:
-    """Writes `tensors` one at a time, as `stored(name)` or as they are: wide types first, so that all are aligned, then in order of name. Returns
+def write(path: Path, weights: Weights, stored: Callable[[str], torch.dtype] = lambda name: torch.float32) -> dict[str, tuple[int, int]]:
+    """Writes `weights`, read one at a time, as `stored(name)`: wide types first, so that all are aligned, then in order of name. Returns
     name -> (offset in the file, length in bytes).
 
     Raises ExportError for a number that the stored type cannot hold.
     """
     header, at = {}, 0
-    types = {name: stored(name) if stored else tensor.dtype for name, tensor in tensors.items()}
-    order = sorted(tensors, key=lambda name: (-types[name].itemsize, name))
+    types = {name: stored(name) for name in weights.shapes}
+    order = sorted(types, key=lambda name: (-types[name].itemsize, name))
     for name in order:
-        size = tensors[name].numel() * types[name].itemsize
-        header[name] = {"dtype": DTYPES[types[name]], "shape": list(tensors[name].shape), "data_offsets": [at, at + size]}
+        shape = weights.shapes[name]
+        size = math.prod(shape) * types[name].itemsize
+        header[name] = {"dtype": DTYPES[types[name]], "shape": list(shape), "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    places = {}
+    places, progress = {}, Progress(f"{path.name}: writing", "tensor", len(order), at)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         for name in order:
-            start = file.tell()
-            tensor = tensors[name].detach().cpu().to(types[name])
-            if types[name] != tensors[name].dtype and not torch.isfinite(tensor).all():
-                raise ExportError(f"{name}: numbers up to {tensors[name].abs().max().item():.1e}, which {DTYPES[types[name]]} cannot hold")
-            file.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+            start, value = file.tell(), weights.read(name)
+            if types[name] != value.dtype and not torch.stack(value.aminmax()).to(types[name]).isfinite().all():
+                raise ExportError(f"{name}: numbers up to {value.abs().max().item():.1e}, which {DTYPES[types[name]]} cannot hold")
+            file.write(value.to(types[name]).contiguous().flatten().view(torch.uint8).numpy().data)
             places[name] = (start, file.tell() - start)
+            progress.step(places[name][1])
     return places
 
 

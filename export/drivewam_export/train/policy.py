@@ -26,7 +26,7 @@ from torch import nn
 
 from ..codec import Codec
 from ..config import ModelConfig, load
-from ..folder import CODEC_FILES, open_checkpoint, read_state
+from ..folder import CODEC_FILES, open_checkpoint, stored
 from ..loss import NoiseLevels, displacement_loss, flow_matching_loss, interpolate
 from ..model import DriveWam
 from ..packed import Layout, self_scale
@@ -233,7 +233,7 @@ class Trainer:
         """Everything that is trained on, on the device."""
         a = self.args
         self.codec = codec = Codec(self.config).eval()
-        codec.load_state_dict(read_state(a.codec, "codec.safetensors", CODEC_FILES)[0])
+        codec.load_state_dict(stored(a.codec, "codec.safetensors", CODEC_FILES)[0].all())
         codec.to(self.device)
         if a.blind:
             codec.latent_std.fill_(NO_SIGHT)

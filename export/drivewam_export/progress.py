@@ -1,0 +1,26 @@
+"""How far something long has come, on stderr; something short says nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+EVERY_S = 5.0
+
+
+class Progress:
+    """`what`: "dit.safetensors: writing"; of `count` things of a `kind`, and of `total` bytes where those are known."""
+
+    def __init__(self, what: str, kind: str, count: int, total: int = 0):
+        self.what, self.kind, self.count, self.total = what, kind, count, total
+        self.done, self.bytes, self.began = 0, 0, time.monotonic()
+        self.said = self.began
+
+    def step(self, size: int = 0) -> None:
+        """One more is done, which had `size` bytes."""
+        self.done, self.bytes, now = self.done + 1, self.bytes + size, time.monotonic()
+        if now - self.said < EVERY_S:
+            return
+        self.said = now
+        size = f", {self.bytes / 1e9:.1f} of {self.total / 1e9:.1f} GB" if self.total else ""
+        print(f"{self.what} {self.kind} {self.done} of {self.count}{size}, {now - self.began:.0f} s", file=sys.stderr, flush=True)
