@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from .. import config as configs
-from ..folder import CODEC_FILES, POLICY_FILES, ExportError, read_state, written_aside
+from ..folder import CODEC_FILES, POLICY_FILES, ExportError, stored, written_aside
 from ..onnx_graphs.export import export
 from ..train.policy import READS_TEXT
 from ..train.texts import words_config
@@ -38,12 +38,12 @@ def pick(checkpoint: Path, out: Path) -> None:
 def guided(out: Path) -> None:
     """The shipped policy with those weights, as a checkpoint."""
     manifest, trained = yaml.safe_load((POLICY / "manifest.yaml").read_text()), load_file(GUIDED / "policy.safetensors")
-    state, _ = read_state(POLICY, "policy.safetensors", POLICY_FILES)
+    state = stored(POLICY, "policy.safetensors", POLICY_FILES)[0].all()
     strange = sorted(name for name, value in trained.items() if name not in state or state[name].shape != value.shape)
     if strange:
         raise ExportError(f"{GUIDED}: not weights of the policy in {POLICY}: {', '.join(strange)}")
     save_file(state | trained, out / "policy.safetensors")
-    save_file(read_state(POLICY, "codec.safetensors", CODEC_FILES)[0], out / "codec.safetensors")
+    save_file(stored(POLICY, "codec.safetensors", CODEC_FILES)[0].all(), out / "codec.safetensors")
     shutil.copyfile(GUIDED / "commands.safetensors", out / "commands.safetensors")
     (out / "normalisation.yaml").write_text(yaml.safe_dump(manifest["normalisation"]))
     (out / RECORD).write_text(yaml.safe_dump(manifest["training"] | {"guided": yaml.safe_load((GUIDED / RECORD).read_text())}, sort_keys=False))
