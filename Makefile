@@ -8,7 +8,7 @@ QWEN := $(if $(RANKS),target/qwen_tokenizer/tokenizer.json)
 # TensorRT-RTX, whose builder needs no GPU, and the lean runtime of TensorRT, which must be refused before it is called.
 TENSORRT := tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-lean-cu13-libs==11.4.0.106
 # What is off by default, and tested.
-FEATURES := drivewam-build-engines/tensorrt,drivewam-tests/tensorrt,drivewam-tools/tensorrt
+FEATURES := drivewam-build-engines/tensorrt,drivewam-tests/tensorrt,drivewam-tools/tensorrt,drivewam-profile-latency/tensorrt
 
 # A file whose rule was broken off is no file.
 .DELETE_ON_ERROR:

@@ -74,12 +74,12 @@ def test_the_rows_of_words_are_those_of_the_text_encoder():
     """Breaks when a weight is not loaded, or a text is cut. `engines/tiny-guidance` is what is shipped; its own self-test holds the graph to the same encoder."""
     folder = policy.Path(__file__).resolve().parents[2] / "engines/tiny-guidance"
     short, long = "A green light lies ahead. Drive on.", "The road bends left and a car is close ahead. Turn left at the junction and slow down for the car."
-    rows = texts.encode(folder, [short, long], 64)
+    rows = texts.encode(folder, [short, long], 64, 64)
     assert len(rows[0]) < len(rows[1]) < 64 and rows[0].shape[1] == 64
-    again = texts.encode(folder, [long], 64)[0]
+    again = texts.encode(folder, [long], 64, 64)[0]
     assert torch.equal(again, rows[1]) and not torch.equal(rows[0][:4], rows[1][:4])
     with pytest.raises(ValueError, match="wanted fewer than 8"):
-        texts.encode(folder, [long], 8)
+        texts.encode(folder, [long], 64, 8)
 
 
 def test_only_what_reads_texts_is_trained(tiny, tmp_path, monkeypatch):

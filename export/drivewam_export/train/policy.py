@@ -72,10 +72,11 @@ class Trainer:
         self.device = torch.device(args.device)
         self.config = words_config(load(args.config), args.words) if args.words else load(args.config)
         self.model = DriveWam(self.config)
+        self.drives = open_all(args.data)
         self.told, told, self.normalisation = None, [], None
         if args.words:
-            self.told, told = said(open_all(args.data))
-            told = encode(args.words, told, self.config.text.max_rows)
+            self.told, told = said(self.drives)
+            told = encode(args.words, told, self.config.text.dim, self.config.text.max_rows)
         self.texts = Texts(self.config, told)
         c = self.config
         readers = dict(zip(READERS, (nn.Linear(c.dim, len(LIMITS_MPS)), nn.Linear(c.nv * c.dim, c.na * c.action.channels))))
@@ -237,7 +238,7 @@ class Trainer:
         codec.to(self.device)
         if a.blind:
             codec.latent_std.fill_(NO_SIGHT)
-        drives = open_all(a.data)
+        drives = self.drives
         per_second = round(1.0 / (drives[0].frame_s[1] - drives[0].frame_s[0]))
         self.normalisation = n = self.normalisation or Normalisation.of(drives)
         self.metres = torch.tensor((n.q99 - n.q01) / 2, dtype=torch.float32, device=self.device)

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from safetensors.torch import load_file
-from tokenizers import Tokenizer
 from torch import nn
 
 from ..config import ModelConfig
 from ..model import DriveWam
 from ..packed import Layout
 from .data import COMMANDS, Drive
+from .guidance.shipped import reader
 
 COMMAND_ROWS = 4
 UNKNOWN = COMMANDS.index("unknown")
@@ -79,16 +78,9 @@ def words_config(config: ModelConfig, folder: Path) -> ModelConfig:
 
 
 @torch.no_grad()
-def encode(folder: Path, texts: list[str], most: int) -> list[torch.Tensor]:
-    """Rows [n, Dt] of each text by the small text encoder of an exported folder. Raises ValueError for a text of more than `most` rows."""
-    from .guidance import text as small
-
-    tokenizer = Tokenizer.from_file(str(folder / "text_tokenizer.json"))
-    state = load_file(folder / "text_encode.safetensors")
-    encoder = small.make(tokenizer, state["shared.weight"].shape[1]).eval()
-    missing, unknown = encoder.load_state_dict(state, strict=False)
-    if set(missing) - {"encoder.embed_tokens.weight"} or any(not name.startswith("text_encode.") for name in unknown):
-        raise ValueError(f"{folder}: not the weights of the small text encoder (missing {missing}, not known {unknown})")
+def encode(folder: Path, texts: list[str], width: int, most: int) -> list[torch.Tensor]:
+    """Rows [n, width] of each text by the small text encoder of an exported folder. Raises ValueError for a text of more than `most` rows."""
+    encoder, tokenizer = reader(folder, width)
     out = []
     for line in texts:
         ids = tokenizer.encode(line).ids

@@ -48,6 +48,11 @@ impl Stage {
         Self::Guard,
     ];
 
+    /// Whether a run of it is a pass of the transformer.
+    pub fn is_pass(self) -> bool {
+        matches!(self, Self::Observe | Self::Video | Self::Action)
+    }
+
     /// The word that reports use.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -123,7 +128,7 @@ impl StageTimes {
 
     /// Passes of the transformer in this chunk.
     pub fn passes(&self) -> u32 {
-        self.runs(Stage::Observe) + self.runs(Stage::Video) + self.runs(Stage::Action)
+        Stage::ALL.iter().filter(|stage| stage.is_pass()).map(|stage| self.runs(*stage)).sum()
     }
 
     /// All stages together: the chunk's latency.

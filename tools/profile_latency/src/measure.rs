@@ -52,7 +52,7 @@ pub(crate) struct Chunk {
 /// How long it took until the first trajectory, ns.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Startup {
-    /// Configuration, machine and manifest read, and every file hashed.
+    /// Configuration and manifest read, and every file hashed.
     pub(crate) open_ns: u64,
     pub(crate) plan_ns: u64,
     /// Engines loaded.
@@ -100,7 +100,6 @@ struct Bench {
 pub(crate) fn measure(args: &Args, begun: Instant, stop: &AtomicBool, mut told: impl FnMut(&str, usize)) -> Result<Measured> {
     ensure!(!args.window.is_empty(), "--window: nothing to measure (got {}, wanted at least a chunk)", args.window.word());
     let began = SystemTime::now();
-    let before = Machine::read(Path::new("/"));
     let config = args.configuration()?;
     let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
     let mut startup = Startup { open_ns: nanos(begun.elapsed()), ..Startup::default() };
@@ -137,6 +136,7 @@ pub(crate) fn measure(args: &Args, begun: Instant, stop: &AtomicBool, mut told: 
     }
     let meter = Source::find(Path::new("/"), config.engine.tensorrt.gpu)
         .and_then(|source| Meter::start(source, PERIOD).map_err(|e| format!("the power cannot be watched: {e}")));
+    let before = Machine::read(Path::new("/"));
     let mut chunks = Vec::new();
     let window = Instant::now();
     (bench.due, bench.chunks) = (args.period.map(|period| (window, period)), 0);

@@ -3,7 +3,7 @@
 use crate::args::Args;
 use crate::figures::Times;
 use crate::machine;
-use crate::measure::{Chunk, Measured};
+use crate::measure::{Chunk, Measured, Run};
 use anyhow::Result;
 use drivewam::telemetry::Stage;
 use drivewam_core::manifest::Manifest;
@@ -62,17 +62,12 @@ pub(crate) fn report(args: &Args, measured: &Measured, command: &[String]) -> Re
             "uncovered_ms": uncovered.json(),
         },
         "throughput_chunks_per_s": chunks.len() as f64 / seconds,
-        "passes_per_chunk": chunks.last().map(|c| c.runs.iter().filter(|r| is_pass(r.stage)).count()),
+        "passes_per_chunk": chunks.last().map(|c| c.runs.iter().filter(|r| r.stage.is_pass()).count()),
         "memory_bytes": memory(measured),
         "energy": energy(measured),
         "guidance": guidance(chunks)?,
         "chunks": chunks.iter().map(chunk).collect::<Vec<_>>(),
     }))
-}
-
-/// Whether a stage's runs are passes of the transformer.
-pub(crate) fn is_pass(stage: Stage) -> bool {
-    matches!(stage, Stage::Observe | Stage::Video | Stage::Action)
 }
 
 /// Stages, the passes of the transformer one by one, and whole chunks. A stage's time is the sum of its runs in a chunk.
@@ -92,7 +87,7 @@ fn latencies(chunks: &[Chunk]) -> Result<Value> {
     let mut passes: BTreeMap<(usize, &str, usize), Vec<u64>> = BTreeMap::new();
     for chunk in chunks {
         let mut index = [0usize; Stage::ALL.len()];
-        for (place, run) in chunk.runs.iter().filter(|r| is_pass(r.stage)).enumerate() {
+        for (place, run) in chunk.runs.iter().filter(|r| r.stage.is_pass()).enumerate() {
             let nth = &mut index[run.stage as usize];
             *nth += 1;
             passes.entry((place, run.stage.as_str(), *nth)).or_default().push(run.ns);
@@ -112,11 +107,16 @@ fn latencies(chunks: &[Chunk]) -> Result<Value> {
 
 fn chunk(chunk: &Chunk) -> Value {
     let ms = |ns: u64| ns as f64 * 1e-6;
-    let stages: Vec<Value> = chunk
-        .runs
-        .iter()
-        .map(|r| json!({"stage": r.stage.as_str(), "start_ms": ms(r.from_ns) - ms(chunk.from_ns), "ms": ms(r.ns)}))
-        .collect();
+    let mut passes = 0;
+    let stage = |run: &Run| {
+        let mut value = json!({"stage": run.stage.as_str(), "start_ms": ms(run.from_ns) - ms(chunk.from_ns), "ms": ms(run.ns)});
+        if run.stage.is_pass() {
+            passes += 1;
+            value["pass"] = json!(passes);
+        }
+        value
+    };
+    let stages: Vec<Value> = chunk.runs.iter().map(stage).collect();
     json!({
         "start_ms": ms(chunk.from_ns), "latency_ms": ms(chunk.latency_ns), "late_ms": chunk.response_ns.map(|r| ms(r.saturating_sub(chunk.latency_ns))),
         "verdict": chunk.verdict.as_str(), "told_by": chunk.voice.as_str(), "joules": chunk.joules, "stages": stages,

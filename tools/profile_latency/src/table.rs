@@ -1,6 +1,7 @@
 //! The report for people.
 
 use crate::figures::PERCENTILES;
+use drivewam::telemetry::Stage;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -93,7 +94,7 @@ fn latencies(report: &Value, say: &mut impl FnMut(String)) {
         }
         say(line);
     };
-    for name in ["ingest", "encode", "observe", "select", "context", "video", "action", "solver", "decode", "guard"] {
+    for name in Stage::ALL.map(Stage::as_str) {
         row(name, &all[name]);
     }
     for pass in all["passes"].as_array().into_iter().flatten() {

@@ -8,9 +8,10 @@ use crate::figures::median;
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// A stage's run, or a chunk: a word, when it began and how long it took, ms.
+/// A stage's run, or a chunk: a word, which pass of the transformer, when it began and how long it took, ms.
 struct Took<'a> {
     stage: &'a str,
+    pass: Option<u64>,
     from: f64,
     ms: f64,
 }
@@ -23,9 +24,9 @@ fn chunks(report: &Value) -> impl Iterator<Item = (Took<'_>, Vec<Took<'_>>)> {
         let (from, ms) = took(chunk, "latency_ms");
         let runs = chunk["stages"].as_array().into_iter().flatten().map(|run| {
             let (after, ms) = took(run, "ms");
-            Took { stage: run["stage"].as_str().unwrap_or("?"), from: from + after, ms }
+            Took { stage: run["stage"].as_str().unwrap_or("?"), pass: run["pass"].as_u64(), from: from + after, ms }
         });
-        (Took { stage: "chunk", from, ms }, runs.collect())
+        (Took { stage: "chunk", pass: None, from, ms }, runs.collect())
     })
 }
 
@@ -62,14 +63,9 @@ pub(crate) fn profile(report: &Value) -> String {
     let (mut layers, mut count) = (Vec::<(String, Vec<f64>)>::new(), 0);
     for (_, runs) in chunks(report) {
         count += 1;
-        let (mut sums, mut passes) = (Vec::<(String, f64)>::new(), 0);
+        let mut sums: Vec<(String, f64)> = Vec::new();
         for run in runs {
-            let name = if is_pass(run.stage) {
-                passes += 1;
-                format!("pass {passes}: {}", run.stage)
-            } else {
-                run.stage.to_owned()
-            };
+            let name = run.pass.map_or_else(|| run.stage.to_owned(), |pass| format!("pass {pass}: {}", run.stage));
             match sums.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, sum)) => *sum += run.ms,
                 None => sums.push((name, run.ms)),
@@ -96,11 +92,6 @@ pub(crate) fn profile(report: &Value) -> String {
     text + "]\n"
 }
 
-/// Whether a stage's runs are passes of the transformer.
-fn is_pass(stage: &str) -> bool {
-    matches!(stage, "observe" | "video" | "action")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,16 +99,18 @@ mod tests {
 
     fn report(starts: &[f64]) -> Value {
         let runs = [
-            ("ingest", 0.0, 1.0),
-            ("observe", 1.0, 4.0),
-            ("video", 5.0, 2.0),
-            ("solver", 7.0, 0.5),
-            ("video", 7.5, 2.0),
-            ("solver", 9.5, 0.5),
-            ("decode", 10.0, 0.1),
+            ("ingest", None, 0.0, 1.0),
+            ("observe", Some(1), 1.0, 4.0),
+            ("video", Some(2), 5.0, 2.0),
+            ("solver", None, 7.0, 0.5),
+            ("video", Some(3), 7.5, 2.0),
+            ("solver", None, 9.5, 0.5),
+            ("decode", None, 10.0, 0.1),
         ];
         let chunk = |from: f64| {
-            let stages: Vec<Value> = runs.iter().map(|(stage, at, ms)| json!({"stage": stage, "start_ms": at, "ms": ms})).collect();
+            let stage =
+                |(stage, pass, at, ms): &(&str, Option<u64>, f64, f64)| json!({"stage": stage, "pass": pass, "start_ms": at, "ms": ms});
+            let stages: Vec<Value> = runs.iter().map(stage).collect();
             json!({"start_ms": from, "latency_ms": 10.2, "stages": stages})
         };
         json!({"chunks": starts.iter().map(|&s| chunk(s)).collect::<Vec<_>>()})

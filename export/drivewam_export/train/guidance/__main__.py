@@ -26,8 +26,8 @@ from . import text, words
 from .facts import SEEN, score, table
 from .scenes import Scenes, shares
 from .vlm import Batched, Readers, make, take_over
+from .words import LONGEST
 
-LONGEST = 64  # tokens of an answer
 MOST_OFTEN = 6.0  # a scene of rare facts is drawn at most this many times as often as another
 HIDDEN_SHARE = 0.1  # of the batches, in which no route is known
 

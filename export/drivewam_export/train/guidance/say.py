@@ -12,27 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
-from tokenizers import Tokenizer
 
-from . import vlm, words
 from .scenes import Scenes
+from .shipped import speaker
+from .words import LONGEST
 
 FILE = "said.jsonl"
-LONGEST = 64
-
-
-def speaker(folder: Path, size: tuple[int, int]) -> tuple[vlm.Batched, Tokenizer]:
-    """The small VLM of an exported folder, for batches of pictures of `size` (height, width)."""
-    tokenizer = Tokenizer.from_file(str(folder / "vlm_tokenizer.json"))
-    model = vlm.make(tokenizer)
-    state = load_file(folder / "vlm_decoder.safetensors") | load_file(folder / "vlm_vision.safetensors")
-    weights = {name: value for name, value in state.items() if not name.startswith("vlm_vision.")}  # those are tables of the picture's size
-    missing, unknown = model.load_state_dict(weights, strict=False)
-    if unknown or set(missing) - {"lm_head.weight"}:  # tied to the embedding
-        raise SystemExit(f"{folder}: not the weights of the small VLM (missing {missing}, not known {unknown})")
-    model.tie_weights()
-    return vlm.Batched(model.eval(), tokenizer, [size] * 2), tokenizer
 
 
 def main() -> None:

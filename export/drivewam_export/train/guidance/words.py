@@ -16,6 +16,7 @@ SPECIAL = [PAD, END_OF_TEXT, MASK, START, END, VISION_START, VISION_END, IMAGE, 
 TEMPLATE = f"{START}user {{camera}}{{plot}} command: {{command}}{END}{START}assistant "
 WORDS = {"left": "turn left", "straight": "go straight", "right": "turn right", "unknown": "no route is known"}
 LIMIT = 1000
+LONGEST = 64  # tokens of an answer
 
 
 def learn(captions: list[str]) -> Tokenizer:

@@ -102,8 +102,9 @@ impl Ask<'_> {
     }
 
     fn scratch(&self, held: &mut Held) {
+        held.unknown.push("what the engine library, its driver and this program take beside".to_owned());
         if self.config.engine.kind.on_gpu() && !self.no_engines {
-            return;
+            return; // part of the arena
         }
         let measured = self.manifest.graphs.values().filter_map(|entry| entry.engine.as_ref()?.scratch_bytes).max();
         match measured.or(self.config.engine.tensorrt.scratch_bytes) {
@@ -112,7 +113,6 @@ impl Ask<'_> {
             }
             None => held.unknown.push("engine scratch: no engine was built for this board".to_owned()),
         }
-        held.unknown.push("what the engine library, its driver and this program take beside".to_owned());
     }
 
     fn speakers(&self, held: &mut Held) {

@@ -1,12 +1,10 @@
 //! Tables of the report: stages, another configuration, and what is neither time of a chunk nor memory.
 
-use super::read::{ABSENT, amount, fields, figure, ms, not_measured, number, told, whole};
+use super::read::{ABSENT, amount, fields, figure, list, ms, not_measured, number, told, whole};
 use super::{escape, nothing, section as part};
+use drivewam::telemetry::Stage;
 use serde_json::Value;
 use std::fmt::Write as _;
-
-/// Order of the parts of a chunk; what the report has beyond them follows by name.
-const STAGES: [&str; 10] = ["ingest", "encode", "observe", "select", "context", "video", "action", "solver", "decode", "guard"];
 
 /// Whole things, below the stages.
 const WHOLES: [&str; 3] = ["chunk", "response", "guidance"];
@@ -52,10 +50,11 @@ pub(super) fn stages(report: &Value) -> String {
         return part(NAME, "", &nothing(&not_measured(latency)));
     }
     let aa = &report["aa"];
-    let known = |name: &str| STAGES.contains(&name) || WHOLES.contains(&name);
+    let stages = Stage::ALL.map(Stage::as_str);
+    let known = |name: &str| stages.contains(&name) || WHOLES.contains(&name);
     let others = fields(latency).map(|(name, _)| name).filter(|name| !known(name));
     let mut rows = String::new();
-    for name in STAGES.into_iter().chain(others).chain(WHOLES).filter(|name| latency[*name].is_object()) {
+    for name in stages.into_iter().chain(others).chain(WHOLES).filter(|name| latency[*name].is_object()) {
         let of = &latency[name];
         let mut cells = vec![whole(&of["count"])];
         cells.extend(COLUMNS.iter().map(|(key, _)| ms(&of[*key])));
@@ -110,7 +109,8 @@ pub(super) fn versus(report: &Value) -> String {
         row(&mut rows, "", known, &cells);
     }
     let other = &versus["configuration"];
-    let name = format!("Beside {}", told(if other.is_object() { &other["path"] } else { other }));
+    let set: Vec<String> = list(&other["set"]).iter().map(told).collect();
+    let name = format!("Beside {}", [vec![told(if other.is_object() { &other["path"] } else { other })], set].concat().join(" "));
     let columns = ["chunk", "mean", "low to high", "noise floor", "reading"].map(str::to_owned);
     let lead =
         format!("{RATIO} {} rounds, taking turns. Other configuration: sha256 {}.", whole(&versus["rounds"]), told(&other["sha256"]));
@@ -141,7 +141,7 @@ fn startup(startup: &Value) -> String {
     if !startup.is_object() {
         return part(NAME, "", &nothing(&not_measured(startup)));
     }
-    let ordered = ["open", "plan", "warm", "first_trajectory"];
+    let ordered = ["open", "plan", "load", "warm", "first_trajectory"];
     let others = fields(startup).map(|(name, _)| name).filter(|name| !ordered.contains(name));
     let mut rows = String::new();
     for name in ordered.into_iter().chain(others) {
@@ -174,9 +174,14 @@ fn energy(energy: &Value) -> String {
     for (key, value) in ordered(joules) {
         row(&mut rows, "", &format!("{key}, J per chunk"), &[ms(value)]);
     }
-    for (rail, value) in fields(&energy["rails"]) {
-        let parts: Vec<String> = ordered(value).map(|(name, value)| format!("{name} {}", told(value))).collect();
-        row(&mut rows, "", rail, &[if parts.is_empty() { told(value) } else { parts.join(", ") }]);
+    for rail in list(&energy["rails"]) {
+        let level = &rail["level"];
+        row(
+            &mut rows,
+            "",
+            &format!("{}, mW", told(&rail["name"])),
+            &[format!("{} mean, {} at most", ms(&level["mean_mw"]), ms(&level["max_mw"]))],
+        );
     }
     let mut lead = format!("Measured by {}.", told(&energy["source"]));
     if let Some(line) = energy["tegrastats"].as_str() {

@@ -1,0 +1,34 @@
+"""The small guidance as it is shipped: its two models out of a folder of `guidance.export`, to be run in PyTorch over batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from . import text, vlm
+
+
+def fill(model: torch.nn.Module, folder: Path, files: tuple[str, ...], tied: str) -> torch.nn.Module:
+    """`model` with the weights of `files`, whose tables (named after their graph) are not weights; `tied`: the second name of one that stands once."""
+    state = {name: value for file in files for name, value in load_file(folder / f"{file}.safetensors").items() if not name.startswith(f"{file}.")}
+    missing, unknown = model.load_state_dict(state, strict=False)
+    if unknown or set(missing) - {tied}:
+        raise ValueError(f"{folder}: not the weights of the small {type(model).__name__} (missing {missing}, not known {unknown})")
+    model.tie_weights()
+    return model.eval()
+
+
+def speaker(folder: Path, size: tuple[int, int]) -> tuple[vlm.Batched, Tokenizer]:
+    """The VLM, for batches of pictures of `size` (height, width), and its tokenizer."""
+    tokenizer = Tokenizer.from_file(str(folder / "vlm_tokenizer.json"))
+    model = fill(vlm.make(tokenizer), folder, ("vlm_decoder", "vlm_vision"), "lm_head.weight")
+    return vlm.Batched(model, tokenizer, [size] * 2), tokenizer
+
+
+def reader(folder: Path, width: int) -> tuple[torch.nn.Module, Tokenizer]:
+    """The text encoder, whose rows are `width` wide, and its tokenizer."""
+    tokenizer = Tokenizer.from_file(str(folder / "text_tokenizer.json"))
+    return fill(text.make(tokenizer, width), folder, ("text_encode",), "encoder.embed_tokens.weight"), tokenizer
