@@ -1,13 +1,16 @@
 //! Folders of engines for the TensorRT without a GPU: the shipped manifest, with a text (`runtime/engine/tensorrt/fake/plan.h`) in the place of each engine.
 
+use drivewam::guidance::prompts::passes;
+use drivewam::guidance::vlm::Passes;
 use drivewam_core::bindings::{Axis, Graph, Letter, TensorSpec};
+use drivewam_core::config::Config;
 use drivewam_core::manifest::{
     Built, Compatible, Dotted, EngineEntry, FILE_NAME, Family, FileEntry, Flags, Fusion, GraphEntry, Manifest, Profile, Role, Version,
 };
 use drivewam_device::cuda::cubins::hex_sha256;
 use drivewam_engine::Folder;
 use drivewam_engine::folder::Trust;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -44,15 +47,28 @@ impl Made {
         Self::of(family, "engines/tiny")
     }
 
+    /// The same of a policy with a language model, `target/spoken`, for the passes of `config`.
+    pub fn speaking(family: Family, config: &Config) -> Self {
+        let folder = opened("target/spoken");
+        let name = &folder.manifest().guidance.as_ref().unwrap().vlm.tokenizer;
+        let Passes { prompts, slots } = passes(config, folder.manifest(), folder.content(name).unwrap().as_slice()).unwrap();
+        let of = |n: usize| Profile { n: [n; 3], s: [slots; 3] };
+        let lengths: BTreeSet<usize> = prompts.into_iter().chain([1]).collect();
+        Self::made(family, &folder, lengths.into_iter().map(of).collect())
+    }
+
     /// The same of the graphs in `graphs`, below the workspace's root.
     pub fn of(family: Family, graphs: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(graphs);
-        let folder = Folder::open(&root, &Trust::default(), None).unwrap();
+        Self::made(family, &opened(graphs), Vec::new())
+    }
+
+    fn made(family: Family, folder: &Folder, decoder: Vec<Profile>) -> Self {
         let mut manifest = folder.manifest().clone();
         let content = |name: &str| folder.content(name).unwrap().as_slice().to_vec();
         let test = manifest.self_test.clone().unwrap().file;
-        let mut files: BTreeMap<_, _> =
-            [manifest.commands.file.clone(), test].into_iter().map(|name| (name.clone(), content(&name))).collect();
+        let tokenizers = manifest.guidance.iter().flat_map(|told| [told.vlm.tokenizer.clone(), told.text.tokenizer.clone()]);
+        let kept = [manifest.commands.file.clone(), test].into_iter().chain(tokenizers);
+        let mut files: BTreeMap<_, _> = kept.map(|name| (name.clone(), content(&name))).collect();
         let capability = Dotted([9, 0]);
         manifest.target = "a test".into();
         manifest.built = Some(Built {
@@ -66,10 +82,11 @@ impl Made {
         });
         let model = manifest.model.clone();
         let s = 112 + 32 + model.video_tokens();
-        let passes = [model.video_tokens(), model.action_tokens(), model.packed_tokens()];
+        let rides = [model.video_tokens(), model.action_tokens(), model.packed_tokens()];
         for (graph, entry) in &mut manifest.graphs {
             let profiles: Vec<Profile> = match graph {
-                Graph::Dit => passes.map(|n| Profile { n: [n; 3], s: [s; 3] }).to_vec(),
+                Graph::Dit => rides.map(|n| Profile { n: [n; 3], s: [s; 3] }).to_vec(),
+                Graph::VlmDecoder => decoder.clone(),
                 _ => Vec::new(),
             };
             entry.engine = Some(EngineEntry {
@@ -121,6 +138,7 @@ impl Made {
             let role = match name.as_str() {
                 name if name.ends_with(".engine") => Role::Engine,
                 name if *name == self.manifest.commands.file => Role::Commands,
+                name if name.ends_with("tokenizer.json") => Role::Tokenizer,
                 _ => Role::SelfTest,
             };
             let entry = FileEntry { sha256: hex_sha256(content), bytes: content.len() as u64, role };
@@ -128,6 +146,12 @@ impl Made {
         }
         std::fs::write(folder.join(FILE_NAME), serde_saphyr::to_string(&self.manifest).unwrap()).unwrap();
     }
+}
+
+/// A folder below the workspace's root.
+fn opened(name: &str) -> Folder {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    Folder::open(&path, &Trust::default(), None).unwrap_or_else(|e| panic!("{path:?}: run `make fixtures` ({e})"))
 }
 
 /// An engine as the double reads it.

@@ -10,7 +10,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Scoring};
 use drivewam_core::{Error, ErrorKind};
-use drivewam_device::cuda::{CudaDevice, Nodes, Nvidia};
+use drivewam_device::cuda::{CudaDevice, Nodes, Nvidia, Priority};
 use drivewam_device::{Commit, Device, KvCounts, PassKv, Pool};
 use drivewam_tests::conformance::rig::Rig;
 use drivewam_tests::conformance::{Make, suite};
@@ -28,7 +28,7 @@ fn kernels() -> PathBuf {
 }
 
 fn open() -> drivewam_core::Result<Box<Nvidia>> {
-    Nvidia::open(0, &kernels()).map(Box::new)
+    Nvidia::open(0, &kernels(), Priority::High).map(Box::new)
 }
 
 const DEVICE: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(open()?, plan)?)), kv: DType::Bf16 };
@@ -67,7 +67,7 @@ fn main() {
         return (CASES.iter().find(|c| c.name == case).unwrap().body)();
     }
     // Without a library there is a word for it, whether or not this machine has one.
-    if let Err(error) = Nvidia::open(0, Path::new("no/such/folder")) {
+    if let Err(error) = Nvidia::open(0, Path::new("no/such/folder"), Priority::High) {
         println!("on this machine: {error}");
     }
     let temp = tempfile::tempdir().unwrap();
@@ -118,7 +118,7 @@ fn changed() {
     let copy = tempfile::tempdir().unwrap();
     doubles::kernels(copy.path());
     std::fs::write(copy.path().join("sm_90.cubin"), b"kernels of another").unwrap();
-    says(&Nvidia::open(0, copy.path()).unwrap_err(), &["vouches", "sm_90.cubin"]);
+    says(&Nvidia::open(0, copy.path(), Priority::High).unwrap_err(), &["vouches", "sm_90.cubin"]);
 }
 
 fn out_of_memory() {

@@ -178,6 +178,9 @@ impl Graph {
     /// Those that every policy has.
     pub const POLICY: [Self; 6] = [Self::VaeEncodeFirst, Self::VaeEncode, Self::ContextText, Self::ContextEgo, Self::Dit, Self::VaeDecode];
 
+    /// Those that speak beside it.
+    pub const GUIDANCE: [Self; 3] = [Self::VlmVision, Self::VlmDecoder, Self::TextEncode];
+
     /// The name in the manifest.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,13 +1,14 @@
 // A driver library without a GPU, for tests: the functions that ../src/cuda/nvidia.rs calls, on top of the emulator.
 //
-// A stream is a list of what was asked for, and nothing is done before somebody waits: a host that reuses memory too early, reads before it has waited, or
-// gives back what is still in use, is found out. The environment says what the machine is like and what fails (see `setting`).
+// A stream is a list of what was asked for, and nothing is done before somebody waits for this very stream: a host that reuses memory too early, reads before it
+// has waited, waits for another stream, or gives back what is still in use, is found out. One thread is inside at a time. The environment says what the machine is like and what fails (see `setting`).
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -33,11 +34,23 @@ struct Graph {
     std::vector<Work> work;
 };
 
+struct Stream {
+    std::vector<Work> queue;
+    Graph* capture = nullptr;  // where work goes while a graph is made
+    int priority = 0;
+};
+
+struct Memory {
+    size_t bytes;
+    Stream* user = nullptr;  // the stream whose work touches it
+};
+
 struct Machine {
-    std::vector<Work> queue;          // of the one stream
-    Graph* capture = nullptr;         // where work goes while a graph is made
-    std::map<char*, size_t> memory;   // alive on the device
-    std::set<void*> pinned, graphs;
+    std::recursive_mutex guard;
+    std::set<Stream*> streams;
+    std::map<char*, Memory> memory;   // alive on the device
+    std::map<void*, Stream*> pinned;  // with the stream whose copies use it
+    std::set<void*> graphs;
     size_t used = 0;
     unsigned long long launches = 0, seed = 1;
     int sticky = SUCCESS;             // after a fault of the context every call has it
@@ -47,25 +60,44 @@ struct Machine {
 
 Machine machine;
 
+struct Inside {
+    std::lock_guard<std::recursive_mutex> lock{machine.guard};
+};
+
+Stream* of(void* stream) { return static_cast<Stream*>(stream); }
+
+bool at_rest() {
+    for (Stream* stream : machine.streams)
+        if (!stream->queue.empty()) return false;
+    return true;
+}
+
+bool captures() {
+    for (Stream* stream : machine.streams)
+        if (stream->capture) return true;
+    return false;
+}
+
 // What of the device lies at `address`, with `bytes` more.
 char* on_device(unsigned long long address, size_t bytes) {
     char* at = reinterpret_cast<char*>(address);
     auto after = machine.memory.upper_bound(at);
     if (after == machine.memory.begin()) return nullptr;
     --after;
-    return at + bytes <= after->first + after->second ? at : nullptr;
+    return at + bytes <= after->first + after->second.bytes ? at : nullptr;
 }
 
-int push(Work work) {
+int push(void* stream, Work work) {
     if (machine.sticky) return machine.sticky;
-    (machine.capture ? machine.capture->work : machine.queue).push_back(std::move(work));
+    if (!machine.streams.count(of(stream))) return INVALID_VALUE;
+    (of(stream)->capture ? of(stream)->capture->work : of(stream)->queue).push_back(std::move(work));
     return SUCCESS;
 }
 
-int finish() {
-    if (machine.capture) return CAPTURE_UNSUPPORTED;
+int finish(Stream* stream) {
+    if (stream->capture) return CAPTURE_UNSUPPORTED;
     std::vector<Work> queue;
-    queue.swap(machine.queue);
+    queue.swap(stream->queue);
     for (const Work& work : queue) {
         if (machine.sticky) break;
         machine.sticky = work();
@@ -98,104 +130,189 @@ int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, SUCCESS; }
 int cuDeviceGetName(char* name, int len, int) { return std::snprintf(name, len, "no GPU, a test"), SUCCESS; }
 
 int cuDeviceGetAttribute(int* value, int attribute, int) {
+    Inside lock;
     const int capability = static_cast<int>(setting("CAPABILITY", 90));
     // Shared memory of a block, compute capability, multiprocessors, texture alignment.
     *value = attribute == 97 ? 99 * 1024 : attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : attribute == 16 ? static_cast<int>(setting("MULTIPROCESSORS", 2)) : attribute == 14 ? 512 : 0;
     return SUCCESS;
 }
 
-int cuDevicePrimaryCtxRetain(void** context, int) { return *context = &machine, ++machine.retained, SUCCESS; }
+int cuDevicePrimaryCtxRetain(void** context, int) {
+    Inside lock;
+    return *context = &machine, ++machine.retained, SUCCESS;
+}
 
 int cuDevicePrimaryCtxRelease_v2(int) {
+    Inside lock;
     // A context that still owns something was left in the wrong order.
     const bool last = --machine.retained == 0;
-    const bool clean = !last || (machine.memory.empty() && machine.pinned.empty() && machine.graphs.empty() && machine.queue.empty());
+    const bool clean = !last || (machine.memory.empty() && machine.pinned.empty() && machine.graphs.empty() && at_rest());
     return machine.sticky || (clean && !setting("FAIL_RELEASE", 0)) ? machine.sticky : INVALID_VALUE;
 }
 
-int cuCtxSetCurrent(void*) { return machine.retained > 0 ? SUCCESS : INVALID_VALUE; }
-int cuStreamCreate(void** stream, unsigned) { return *stream = &machine.queue, SUCCESS; }
-int cuStreamSynchronize(void*) { return finish(); }
-int cuCtxSynchronize() { return finish(); }
-int cuStreamDestroy_v2(void*) { return machine.sticky; }
+int cuCtxSetCurrent(void*) {
+    Inside lock;
+    return machine.retained > 0 ? SUCCESS : INVALID_VALUE;
+}
+int cuCtxGetStreamPriorityRange(int* low, int* high) { return *low = 0, *high = -5, SUCCESS; }
+
+int cuStreamCreateWithPriority(void** stream, unsigned, int priority) {
+    Inside lock;
+    Stream* made = new Stream;
+    made->priority = priority;
+    return machine.streams.insert(made), *stream = made, SUCCESS;
+}
+
+int cuStreamSynchronize(void* stream) {
+    Inside lock;
+    return finish(of(stream));
+}
+
+int cuCtxSynchronize() {
+    Inside lock;
+    for (Stream* stream : machine.streams)
+        if (const int failed = finish(stream)) return failed;
+    return machine.sticky;
+}
+
+int cuStreamDestroy_v2(void* stream) {
+    Inside lock;
+    if (!machine.streams.erase(of(stream))) return INVALID_VALUE;
+    const bool clean = of(stream)->queue.empty();
+    delete of(stream);
+    return clean ? machine.sticky : INVALID_VALUE;
+}
 
 int cuModuleLoadData(void** module, const void* image) {
+    Inside lock;
     if (!std::strstr(static_cast<const char*>(image), "kernels")) return NO_BINARY;
     return *module = &machine, SUCCESS;
 }
 
 // Shared memory is had by asking, as far as the machine has it.
 int cuFuncSetAttribute(void* function, int attribute, int value) {
+    Inside lock;
     if (attribute != 8 || value > 99 * 1024) return INVALID_VALUE;
     return machine.shared[*static_cast<std::string*>(function)] = static_cast<unsigned>(value), SUCCESS;
 }
 
-int cuModuleUnload(void*) { return machine.sticky; }
+int cuModuleUnload(void*) {
+    Inside lock;
+    return machine.sticky;
+}
 
 int cuModuleGetFunction(void** function, void*, const char* name) {
+    Inside lock;
     static std::set<std::string> names;
     *function = const_cast<std::string*>(&*names.insert(name).first);
     return SUCCESS;
 }
 
 int cuMemGetInfo_v2(size_t* free, size_t* total) {
+    Inside lock;
     *total = setting("MEMORY", 1ull << 30);
     *free = *total - machine.used;
     return machine.sticky;
 }
 
 int cuMemAlloc_v2(unsigned long long* address, size_t bytes) {
-    if (machine.capture) return CAPTURE_UNSUPPORTED;
+    Inside lock;
+    if (captures()) return CAPTURE_UNSUPPORTED;
     char* at = static_cast<char*>(std::aligned_alloc(256, (bytes + 255) / 256 * 256));
     std::memset(at, 0xa5, bytes);  // not zero: nobody promised that
-    machine.memory[at] = bytes;
+    machine.memory[at] = {bytes};
     machine.used += bytes;
     *address = reinterpret_cast<unsigned long long>(at);
     return machine.sticky;
 }
 
 int cuMemFree_v2(unsigned long long address) {
+    Inside lock;
     auto found = machine.memory.find(reinterpret_cast<char*>(address));
-    if (found == machine.memory.end() || !machine.queue.empty()) return INVALID_VALUE;
-    machine.used -= found->second;
+    if (found == machine.memory.end() || (found->second.user && !found->second.user->queue.empty())) return INVALID_VALUE;
+    machine.used -= found->second.bytes;
     std::free(found->first);
     machine.memory.erase(found);
     return machine.sticky;
 }
 
 int cuMemHostAlloc(void** at, size_t bytes, unsigned) {
+    Inside lock;
     *at = std::aligned_alloc(256, bytes);
     std::memset(*at, 0xa5, bytes);
-    machine.pinned.insert(*at);
+    machine.pinned[*at] = nullptr;
     return SUCCESS;
 }
 
 int cuMemFreeHost(void* at) {
-    if (!machine.pinned.erase(at) || !machine.queue.empty()) return INVALID_VALUE;
+    Inside lock;
+    const auto found = machine.pinned.find(at);
+    if (found == machine.pinned.end() || (found->second && !found->second->queue.empty())) return INVALID_VALUE;
+    machine.pinned.erase(found);
     std::free(at);
     return machine.sticky;
 }
 
-int cuMemsetD8Async(unsigned long long to, unsigned char value, size_t bytes, void*) {
+int cuMemsetD8Async(unsigned long long to, unsigned char value, size_t bytes, void* stream) {
+    Inside lock;
     char* at = on_device(to, bytes);
     if (!at) return INVALID_VALUE;
-    return push([=] { return std::memset(at, value, bytes), SUCCESS; });
+    if (machine.memory.count(at)) machine.memory[at].user = of(stream);
+    return push(stream, [=] { return std::memset(at, value, bytes), SUCCESS; });
 }
 
-int cuMemcpyHtoDAsync_v2(unsigned long long to, const void* from, size_t bytes, void*) {
+static void used_by(const void* pinned, void* stream) {
+    auto after = machine.pinned.upper_bound(const_cast<void*>(pinned));
+    if (after != machine.pinned.begin()) (--after)->second = of(stream);
+}
+
+int cuMemcpyHtoDAsync_v2(unsigned long long to, const void* from, size_t bytes, void* stream) {
+    Inside lock;
     char* at = on_device(to, bytes);
-    if (!at || machine.capture) return at ? CAPTURE_UNSUPPORTED : INVALID_VALUE;
-    return push([=] { return std::memcpy(at, from, bytes), SUCCESS; });
+    if (!at || of(stream)->capture) return at ? CAPTURE_UNSUPPORTED : INVALID_VALUE;
+    used_by(from, stream);
+    return push(stream, [=] { return std::memcpy(at, from, bytes), SUCCESS; });
 }
 
-int cuMemcpyDtoHAsync_v2(void* to, unsigned long long from, size_t bytes, void*) {
+int cuMemcpyDtoHAsync_v2(void* to, unsigned long long from, size_t bytes, void* stream) {
+    Inside lock;
     char* at = on_device(from, bytes);
-    if (!at || machine.capture) return at ? CAPTURE_UNSUPPORTED : INVALID_VALUE;
-    return push([=] { return std::memcpy(to, at, bytes), SUCCESS; });
+    if (!at || of(stream)->capture) return at ? CAPTURE_UNSUPPORTED : INVALID_VALUE;
+    used_by(to, stream);
+    return push(stream, [=] { return std::memcpy(to, at, bytes), SUCCESS; });
 }
 
-int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned, unsigned threads, unsigned, unsigned, unsigned shared, void*, void** params,
+// The first fields of CUDA_MEMCPY2D, and what follows them.
+struct Copy2D {
+    struct Side {
+        size_t x, y;
+        int kind;
+        void* host;
+        unsigned long long device;
+        void* array;
+        size_t pitch;
+    } from, to;
+    size_t width, height;
+};
+
+int cuMemcpy2DAsync_v2(const Copy2D* copy, void* stream) {
+    Inside lock;
+    const auto place = [&](const Copy2D::Side& side) {
+        const bool plain = side.x == 0 && side.y == 0 && side.kind == 2 && side.pitch >= copy->width && copy->width && copy->height;
+        return plain ? on_device(side.device, (copy->height - 1) * side.pitch + copy->width) : nullptr;
+    };
+    char *from = place(copy->from), *to = place(copy->to);
+    if (!from || !to) return INVALID_VALUE;
+    const Copy2D kept = *copy;
+    return push(stream, [=] {
+        for (size_t row = 0; row < kept.height; ++row) std::memcpy(to + row * kept.to.pitch, from + row * kept.from.pitch, kept.width);
+        return SUCCESS;
+    });
+}
+
+int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned, unsigned threads, unsigned, unsigned, unsigned shared, void* stream, void** params,
                    void**) {
+    Inside lock;
     const std::string kernel = *static_cast<std::string*>(function);
     if (x == 0 || y == 0 || x > 0x7fffffff || y > 65535 || threads > 1024) return INVALID_VALUE;
     const auto asked = machine.shared.find(kernel);
@@ -208,40 +325,54 @@ int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned, unsigned th
     // Copied now, as a driver does: the caller's may be gone when the work is done.
     const std::vector<char> copy(first, first + bytes);
     const emulator::Launch launch = {{x, y}, threads, shared, 0};
-    return push([=] { return run(kernel, copy, launch); });
+    return push(stream, [=] { return run(kernel, copy, launch); });
 }
 
-int cuEventCreate(void** event, unsigned) { return machine.pinned.insert(*event = std::malloc(1)), SUCCESS; }
-int cuEventRecord(void*, void*) { return machine.capture ? CAPTURE_UNSUPPORTED : machine.sticky; }
-int cuEventElapsedTime(float* milliseconds, void*, void*) { return *milliseconds = 0.5f, machine.queue.empty() ? SUCCESS : INVALID_VALUE; }
-int cuEventDestroy_v2(void* event) { return std::free(event), machine.pinned.erase(event) ? SUCCESS : INVALID_VALUE; }
+int cuEventCreate(void** event, unsigned) {
+    Inside lock;
+    return machine.pinned[*event = std::malloc(1)] = nullptr, SUCCESS;
+}
+int cuEventRecord(void*, void* stream) {
+    Inside lock;
+    return of(stream)->capture ? CAPTURE_UNSUPPORTED : machine.sticky;
+}
+int cuEventElapsedTime(float* milliseconds, void*, void*) { return *milliseconds = 0.5f, at_rest() ? SUCCESS : INVALID_VALUE; }
+int cuEventDestroy_v2(void* event) {
+    Inside lock;
+    return std::free(event), machine.pinned.erase(event) ? SUCCESS : INVALID_VALUE;
+}
 
-int cuStreamBeginCapture_v2(void*, int) {
-    if (machine.capture) return CAPTURE_UNSUPPORTED;
-    machine.capture = new Graph;
+int cuStreamBeginCapture_v2(void* stream, int) {
+    Inside lock;
+    if (of(stream)->capture) return CAPTURE_UNSUPPORTED;
+    of(stream)->capture = new Graph;
     return SUCCESS;
 }
 
-int cuStreamEndCapture(void*, void** graph) {
-    if (!machine.capture) return INVALID_VALUE;
-    machine.graphs.insert(*graph = machine.capture);
-    machine.capture = nullptr;
+int cuStreamEndCapture(void* stream, void** graph) {
+    Inside lock;
+    if (!of(stream)->capture) return INVALID_VALUE;
+    machine.graphs.insert(*graph = of(stream)->capture);
+    of(stream)->capture = nullptr;
     return SUCCESS;
 }
 
 int cuGraphInstantiateWithFlags(void** exec, void* graph, unsigned long long) {
+    Inside lock;
     machine.graphs.insert(*exec = new Graph(*static_cast<Graph*>(graph)));
     return SUCCESS;
 }
 
 int cuGraphUpload(void*, void*) { return SUCCESS; }
 
-int cuGraphLaunch(void* exec, void*) {
-    for (const Work& work : static_cast<Graph*>(exec)->work) push(work);
+int cuGraphLaunch(void* exec, void* stream) {
+    Inside lock;
+    for (const Work& work : static_cast<Graph*>(exec)->work) push(stream, work);
     return machine.sticky;
 }
 
 int cuGraphGetNodes(void* graph, void** nodes, size_t* count) {
+    Inside lock;
     const size_t all = static_cast<Graph*>(graph)->work.size();
     for (size_t i = 0; nodes && i < *count && i < all; ++i) nodes[i] = &static_cast<Graph*>(graph)->work[i];
     return *count = all, SUCCESS;
@@ -250,27 +381,46 @@ int cuGraphGetNodes(void* graph, void** nodes, size_t* count) {
 int cuGraphNodeGetType(void*, unsigned* kind) { return *kind = static_cast<unsigned>(setting("NODE_KIND", 0)), SUCCESS; }
 
 int cuGraphDestroy(void* graph) {
+    Inside lock;
     if (!machine.graphs.erase(graph)) return INVALID_VALUE;
     return delete static_cast<Graph*>(graph), SUCCESS;
 }
 
-// For the double of TensorRT (../../engine/tensorrt/fake), whose passes are work on the same stream and in the same graphs.
-int fake_cuda_push(void (*work)(void*), void* user, void (*release)(void*)) {
+// For the double of TensorRT (../../engine/tensorrt/fake), whose passes are work on the same streams and in the same graphs.
+int fake_cuda_push(void* stream, void (*work)(void*), void* user, void (*release)(void*)) {
+    Inside lock;
     if (machine.sticky) return machine.sticky;  // nothing is taken
     const std::shared_ptr<void> owned(user, release);
-    return push([=] { return work(owned.get()), SUCCESS; });
+    return push(stream, [=] { return work(owned.get()), SUCCESS; });
 }
 
-int fake_cuda_is_capturing() { return machine.capture != nullptr; }
+int fake_cuda_is_capturing(void* stream) {
+    Inside lock;
+    return of(stream)->capture != nullptr;
+}
 
-int cuGraphExecDestroy(void* exec) { return cuGraphDestroy(exec); }
+// For tests: streams whose kernels go first, and the others.
+static int fake_cuda_streams(bool is_first) {
+    int found = 0;
+    for (const Stream* stream : machine.streams) found += (stream->priority < 0) == is_first;
+    return found;
+}
+int fake_cuda_first_streams() { return fake_cuda_streams(true); }
+int fake_cuda_other_streams() { return fake_cuda_streams(false); }
+
+int cuGraphExecDestroy(void* exec) {
+    Inside lock;
+    return cuGraphDestroy(exec);
+}
 
 int cuGetErrorName(int code, const char** text) {
+    Inside lock;
     *text = code == ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS" : code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR";
     return SUCCESS;
 }
 
 int cuGetErrorString(int code, const char** text) {
+    Inside lock;
     static thread_local char words[32];
     std::snprintf(words, sizeof words, "code %d", code);
     return *text = words, SUCCESS;

@@ -7,6 +7,7 @@
 use crate::cuda::CudaDevice;
 use crate::host::HostArena;
 use crate::picture::Pictures;
+use crate::rows::Rows;
 use crate::taps::Taps;
 use drivewam_core::Result;
 use drivewam_core::arena::{ArenaPlan, Region};
@@ -194,6 +195,12 @@ pub trait Device: Send + fmt::Debug {
     /// # Errors
     /// As [`Device::upload`] and [`Device::settle`].
     fn download(&mut self, from: Region, out: &mut [f32]) -> Result<()>;
+
+    /// Copies rows of `from` to `to`, as they are. Does not wait.
+    ///
+    /// # Errors
+    /// `Usage` for rows that are not inside of both regions, or overlap; for regions of two types, or of one that the device does not keep in memory.
+    fn copy_rows(&mut self, from: Region, to: Region, rows: Rows) -> Result<()>;
 
     /// Sets every element of an f32 region.
     ///

@@ -26,6 +26,7 @@ pub mod cuda;
 pub mod device;
 pub mod host;
 pub mod picture;
+pub mod rows;
 mod shape;
 pub mod taps;
 
@@ -33,4 +34,5 @@ pub use cuda::CudaDevice;
 pub use device::{Commit, Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
 pub use host::{HostArena, HostDevice};
 pub use picture::{Pictures, PixelFormat};
+pub use rows::Rows;
 pub use taps::Taps;

@@ -49,5 +49,5 @@ mod transformer;
 pub use camera::SourceCamera;
 pub use drivewam_device::PixelFormat;
 pub use load::{config_sha256, load_config};
-pub use plan::{Plan, RideOptions, open_device};
+pub use plan::{Plan, RideOptions};
 pub use ride::{Progress, Ride};

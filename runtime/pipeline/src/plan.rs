@@ -4,7 +4,7 @@
 use crate::camera::{Fit, SourceCamera};
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
-use crate::guidance::{self, Guidance};
+use crate::guidance::Guidance;
 use crate::memory::Memory;
 use crate::regions::Regions;
 use crate::ride::{Parts, Ride};
@@ -16,7 +16,7 @@ use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{self, Config};
 use drivewam_core::manifest::Manifest;
-use drivewam_device::cuda::Nvidia;
+use drivewam_device::cuda::{Nvidia, Priority};
 use drivewam_device::{CudaDevice, Device, HostDevice};
 use drivewam_engine::{Engine, Folder, load};
 use std::path::{Path, PathBuf};
@@ -46,11 +46,10 @@ impl Plan {
     /// Plans a ride of `config` with the engines that `manifest` speaks of, behind `camera`.
     ///
     /// # Errors
-    /// `Manifest` when the engines were made for another model; `Config` for guidance beside engines on a GPU; `Input` for a camera that cannot be used; `Capacity`, naming the keys to raise,
+    /// `Manifest` when the engines were made for another model; `Input` for a camera that cannot be used; `Capacity`, naming the keys to raise,
     /// when the plan does not fit `target.arena_bytes`.
     pub fn new(config: Config, manifest: &Manifest, camera: SourceCamera, options: RideOptions) -> Result<Self> {
         manifest.check_model(&config.model)?;
-        guidance::check(&config)?;
         let fit = Fit::plan(&config.camera, &config.model, camera, config.ingest.max_image_pixels)?;
         let (regions, arena) = Regions::plan(&config, manifest, options.decoder)?;
         Ok(Self { config, options, regions, arena, fit })
@@ -73,11 +72,20 @@ impl Plan {
     /// `Device` when the engines want a GPU and there is none; `Capacity` when the memory is not to be had; `Manifest` when `folder` lacks a graph or a graph is not what its manifest says; `Engine` when
     /// the engine library is missing, of the wrong version, or fails.
     pub fn warm(self, folder: &Folder) -> Result<Ride> {
-        let (engine, threads) = (self.config.engine.clone(), self.config.target.threads);
-        self.warm_with(folder, |arena| open_device(&engine, arena, threads), |graph| load(&engine, folder, graph))
+        let engine = self.config.engine.clone();
+        self.warm_engines(folder, |graph| load(&engine, folder, graph))
     }
 
-    /// The same on a device of the caller's, made for the plan's arena, with engines of the caller's, one call for each graph; `folder` still gives
+    /// The same with engines of the caller's, one call for each graph, that compute where the configuration says.
+    ///
+    /// # Errors
+    /// As [`Plan::warm`], and whatever `open` says.
+    pub fn warm_engines(self, folder: &Folder, open: impl Fn(Graph) -> Result<Box<dyn Engine>>) -> Result<Ride> {
+        let (engine, threads) = (self.config.engine.clone(), self.config.target.threads);
+        self.warm_with(folder, |arena| open_device(&engine, arena, threads, Priority::High), open)
+    }
+
+    /// The same on a device of the caller's, made for the plan's arena, with engines of the caller's; `folder` still gives
     /// the manifest and the command texts.
     ///
     /// # Errors
@@ -115,11 +123,11 @@ impl Plan {
     }
 }
 
-/// The device that the engines of `config` work on, made for a plan's arena. `threads`: of the memory's selection on the host.
+/// A device that engines of `config` work on, made for a plan's arena: with a stream of `priority` on a GPU, with `threads` for the memory's selection on the host.
 ///
 /// # Errors
 /// `Capacity` when the arena cannot be had; of the driver and its kernels where the engines work on a GPU.
-pub fn open_device(config: &config::Engine, arena: ArenaPlan, threads: usize) -> Result<Box<dyn Device>> {
+pub(crate) fn open_device(config: &config::Engine, arena: ArenaPlan, threads: usize, priority: Priority) -> Result<Box<dyn Device>> {
     if !config.kind.on_gpu() {
         return Ok(Box::new(HostDevice::new(arena, threads)?));
     }
@@ -128,6 +136,6 @@ pub fn open_device(config: &config::Engine, arena: ArenaPlan, threads: usize) ->
         Some(folder) => PathBuf::from(folder),
         None => Path::new(&config.folder).with_file_name("kernels"),
     };
-    let driver = Nvidia::open(i32::try_from(options.gpu).unwrap_or(i32::MAX), &kernels)?;
+    let driver = Nvidia::open(i32::try_from(options.gpu).unwrap_or(i32::MAX), &kernels, priority)?;
     Ok(Box::new(CudaDevice::new(Box::new(driver), arena)?))
 }

@@ -129,7 +129,7 @@ impl Regions {
         };
         let video_history = history(&mut planner, "video", n_video, config.flow.solver)?;
         let action_history = history(&mut planner, "action", n_action, config.flow.solver)?;
-        let scratch = scratch_bytes(config, manifest)?;
+        let scratch = scratch_bytes(config, manifest, &Graph::POLICY)?;
         let scratch = scratch.map(|bytes| planner.add("engine", "scratch", DType::U8, &[bytes])).transpose()?;
         let regions = Self { named, video_history, action_history, scratch, n_video, n_action, slots };
         Ok((regions, planner.finish(config.target.arena_bytes)?))
@@ -197,13 +197,13 @@ impl Regions {
     }
 }
 
-/// Work space of engines on a GPU: the largest that any of them asks for.
-fn scratch_bytes(config: &Config, manifest: &Manifest) -> Result<Option<usize>> {
+/// Work space of engines on a GPU that take turns on one stream, those of `graphs`: the largest that any of them asks for.
+pub(crate) fn scratch_bytes(config: &Config, manifest: &Manifest, graphs: &[Graph]) -> Result<Option<usize>> {
     if !config.engine.kind.on_gpu() {
         return Ok(None);
     }
     let mut most = config.engine.tensorrt.scratch_bytes.unwrap_or(0);
-    for (graph, entry) in &manifest.graphs {
+    for (graph, entry) in manifest.graphs.iter().filter(|(graph, _)| graphs.contains(graph)) {
         match entry.engine.as_ref().map(|engine| engine.scratch_bytes) {
             Some(Some(bytes)) => most = most.max(bytes),
             Some(None) if config.engine.tensorrt.scratch_bytes.is_none() => {

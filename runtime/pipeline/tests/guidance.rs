@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::guidance::text::TextEncoder;
-use drivewam::guidance::vlm::{Ended, Vlm};
+use drivewam::guidance::text::TextPlan;
+use drivewam::guidance::vlm::{Ended, VlmPlan};
+use drivewam_core::arena::Planner;
+use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Engine, EngineKind};
+use drivewam_device::HostDevice;
 use drivewam_engine::{Folder, Trust, load};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
@@ -47,7 +50,10 @@ fn says_what_transformers_says(kind: EngineKind, name: &str, at_least: usize) {
     let count = golden.names().iter().filter(|name| name.ends_with("/tokens")).count();
     assert!(count >= at_least, "{count}");
     let prompts: Vec<Vec<u32>> = (0..count).map(|i| whole(&golden, &format!("{i}/ids"))).collect();
-    let mut vlm = Vlm::new(&folder, &|graph| load(&engine(kind), &folder, graph), &prompts, CAP).unwrap();
+    let mut planner = Planner::new();
+    let plan = VlmPlan::new(&mut planner, folder.manifest(), &prompts, CAP).unwrap();
+    let mut device = HostDevice::new(planner.finish(usize::MAX).unwrap(), 1).unwrap();
+    let mut vlm = plan.warm(&|graph| load(&engine(kind), &folder, graph), &mut device, None).unwrap();
     let facts = &folder.manifest().guidance.as_ref().unwrap().vlm;
     let (mut answer, mut pictures) = (Vec::new(), 0);
     // Backwards once more: what a prompt left behind must not matter to the next.
@@ -59,7 +65,7 @@ fn says_what_transformers_says(kind: EngineKind, name: &str, at_least: usize) {
             to.copy_from_slice(&patches[picture * len..(picture + 1) * len]);
             Ok(())
         };
-        let ended = vlm.answer(i, see, Duration::from_secs(60), &mut answer).unwrap();
+        let ended = vlm.answer(&mut device, i, see, Duration::from_secs(60), &mut answer).unwrap();
         let mut wanted = whole(&golden, &format!("{i}/tokens"));
         let stops = wanted.last().is_some_and(|token| facts.end_tokens.contains(token));
         if stops {
@@ -97,13 +103,17 @@ fn rten_says_what_a_pretrained_model_says() {
 fn texts_have_the_rows_that_transformers_gives_them() {
     let (golden, folder) = (golden("guided"), folder("guided"));
     let golden = SafeTensors::deserialize(&golden).unwrap();
-    let mut encoder = TextEncoder::new(&folder, &|graph| load(&engine(EngineKind::Rten), &folder, graph)).unwrap();
+    let mut planner = Planner::new();
+    let plan = TextPlan::new(&mut planner, folder.manifest()).unwrap();
+    let mut device = HostDevice::new(planner.finish(usize::MAX).unwrap(), 1).unwrap();
+    let open = load(&engine(EngineKind::Rten), &folder, Graph::TextEncode).unwrap();
+    let mut encoder = plan.warm(open, &mut device, None).unwrap();
     let dim = folder.manifest().model.text.dim;
     let mut rows = vec![0.0; encoder.most_tokens() * dim];
     let mut worst = 0.0f32;
     for i in [4, 0, 3, 1, 2] {
         let (ids, wanted) = (whole(&golden, &format!("text.{i}/ids")), floats(&golden, &format!("text.{i}/rows")));
-        encoder.encode(&ids, &mut rows).unwrap();
+        encoder.encode(&mut device, &ids, &mut rows).unwrap();
         let largest = wanted.iter().fold(0.0f32, |most, x| most.max(x.abs()));
         worst = rows.iter().zip(&wanted).fold(worst, |worst, (got, wanted)| worst.max((got - wanted).abs() / largest));
     }
@@ -111,7 +121,7 @@ fn texts_have_the_rows_that_transformers_gives_them() {
     assert!(worst < 1e-5, "{worst}");
     let too_long = vec![2; encoder.most_tokens() + 1];
     for (tokens, words) in [(&too_long[..], "65 tokens"), (&[], "0 tokens"), (&[80], "vocabulary")] {
-        let error = encoder.encode(tokens, &mut rows).unwrap_err().to_string();
+        let error = encoder.encode(&mut device, tokens, &mut rows).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
 }

@@ -10,7 +10,7 @@ use drivewam_core::config::Layer;
 use drivewam_core::dtype::DType;
 use drivewam_core::selection::Scoring;
 use drivewam_device::Device;
-use drivewam_device::cuda::{CudaDevice, Kernel, Nodes, Nvidia};
+use drivewam_device::cuda::{CudaDevice, Kernel, Nodes, Nvidia, Priority};
 use drivewam_engine::{Folder, Trust};
 use drivewam_tests::conformance::{Make, suite};
 use drivewam_tests::drawn::drive;
@@ -85,7 +85,7 @@ static OPENED: OnceLock<(i32, PathBuf)> = OnceLock::new();
 
 fn open() -> drivewam_core::Result<Nvidia> {
     let (gpu, kernels) = OPENED.get().cloned().unwrap_or_default();
-    Nvidia::open(gpu, &kernels)
+    Nvidia::open(gpu, &kernels, Priority::High)
 }
 
 fn device(plan: ArenaPlan) -> drivewam_core::Result<Box<dyn Device>> {

@@ -33,6 +33,7 @@ macro_rules! each_conformance_test {
         $crate::$then! { $first;
             regions:
                 what_is_uploaded_comes_back_and_its_neighbours_stay
+                rows_go_where_they_are_sent_and_nowhere_else
                 a_region_of_another_plan_is_refused_by_every_operation;
             steps:
                 a_step_of_every_solver_is_the_step_of_core

@@ -7,7 +7,7 @@ use drivewam_core::arena::{Planner, Region};
 use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Scoring};
-use drivewam_device::{Commit, Device, Pictures, Pool, Taps};
+use drivewam_device::{Commit, Device, Pictures, Pool, Rows, Taps};
 
 fn three(make: Make) -> (Box<dyn Device>, [Region; 3]) {
     let mut planner = Planner::new();
@@ -39,6 +39,40 @@ pub fn what_is_uploaded_comes_back_and_its_neighbours_stay(make: Make) {
     assert!(!device.describe().is_empty() && device.plan().rows().len() == 3);
 }
 
+/// Breaks if a row comes from or goes to another place, is cut or too long, or its neighbours do not stay.
+pub fn rows_go_where_they_are_sent_and_nowhere_else(make: Make) {
+    let (mut device, [a, b, c]) = three(make);
+    let data: Vec<f32> = (0..21).map(|i| i as f32 + 0.5).collect();
+    device.upload(a, &data).unwrap();
+    // Two heads of one new row, into the third slot of four.
+    let rows = Rows { count: 2, len: 3, from_step: 3, to_step: 12 };
+    device.copy_rows(a.part(1, 6).unwrap(), b.part(6, 15).unwrap(), rows).unwrap();
+    let mut wanted = vec![0.0; 21];
+    wanted[6..9].copy_from_slice(&data[1..4]);
+    wanted[18..21].copy_from_slice(&data[4..7]);
+    assert_eq!(read(&mut *device, b), wanted);
+    assert_eq!((read(&mut *device, a), read(&mut *device, c)), (data, vec![0.0; 21]));
+    // What was sent follows what came before it, and what comes after follows it.
+    device.fill(a, 2.0).unwrap();
+    device.copy_rows(a, c, Rows::one(21)).unwrap();
+    device.fill(a, 3.0).unwrap();
+    assert_eq!(read(&mut *device, c), vec![2.0; 21]);
+    let part = |region: Region, start, len| region.part(start, len).unwrap();
+    let refused = [
+        (part(a, 1, 5), b, rows),
+        (a, part(b, 6, 14), rows),
+        (a, b, Rows { count: 0, ..rows }),
+        (a, b, Rows { len: 0, ..rows }),
+        (a, b, Rows { to_step: 2, ..rows }),
+        (a, b, Rows { count: usize::MAX, ..rows }),
+        (part(a, 0, 8), part(a, 7, 8), Rows::one(8)),
+    ];
+    for (i, (from, to, rows)) in refused.into_iter().enumerate() {
+        assert_eq!(device.copy_rows(from, to, rows).unwrap_err().kind(), ErrorKind::Usage, "{i}");
+    }
+    assert_eq!(read(&mut *device, c), vec![2.0; 21]);
+}
+
 /// Breaks if an operation trusts a region that the plan does not hold.
 pub fn a_region_of_another_plan_is_refused_by_every_operation(make: Make) {
     let (mut device, [a, ..]) = three(make);
@@ -55,6 +89,8 @@ pub fn a_region_of_another_plan_is_refused_by_every_operation(make: Make) {
             device.upload(bad, &[0.0]),
             device.download(bad, &mut [0.0]),
             device.fill(bad, 0.0),
+            device.copy_rows(bad, a, Rows::one(1)),
+            device.copy_rows(a, bad, Rows::one(1)),
             device.resample(&[0, 0, 0], bad),
             device.solve(&euler, bad, a, &[], 7, &[0]),
             device.solve(&euler, a, bad, &[], 7, &[0]),

@@ -1,22 +1,23 @@
 //! Whole rides: planned, warmed, driven, on each family.
 
 use super::{Case, home, library};
+use drivewam::telemetry::Voice;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::Result;
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Config, EngineKind, Layer};
+use drivewam_core::config::{self, Config, EngineKind, Layer};
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
 use drivewam_device::{Device, HostDevice};
 use drivewam_engine::tensorrt::double::{Double, Executor, Tensor};
 use drivewam_engine::{Binding, Bound, Engine, Folder, Io, Trust, load};
-use drivewam_tests::drawn::drive;
+use drivewam_tests::drawn::{Driven, drive};
 use drivewam_tests::fake_engines::Made;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub(crate) const CASES: [Case; 7] = [
+pub(crate) const CASES: [Case; 9] = [
     Case { name: "a ride on TensorRT", machine: &[], body: || equals_the_hosts(Family::Tensorrt, "{}") },
     Case { name: "a ride on TensorRT-RTX", machine: &[], body: || equals_the_hosts(Family::TensorrtRtx, "{}") },
     Case {
@@ -26,19 +27,28 @@ pub(crate) const CASES: [Case; 7] = [
     },
     Case { name: "a ride in half precision", machine: &[], body: || in_half("target/tiny-f16", "f16") },
     Case { name: "a ride in bfloat16", machine: &[], body: || in_half("target/tiny-bf16", "bf16") },
+    Case { name: "a language model on TensorRT", machine: &[], body: || speaks(Family::Tensorrt) },
+    Case { name: "a language model on TensorRT-RTX", machine: &[], body: || speaks(Family::TensorrtRtx) },
     Case { name: "everything is given back", machine: &[], body: given_back },
     Case { name: "the program for a machine with a GPU", machine: &[], body: program },
 ];
 
 /// The shipped configuration with `set` on top.
 pub(crate) fn config(set: &str) -> Config {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
+    shipped("tiny", set)
+}
+
+fn shipped(name: &str, set: &str) -> Config {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../configs/{name}.yaml"));
     load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap()
 }
 
 /// The same for the engines in `folder` on the doubles.
 pub(crate) fn on_gpu(family: Family, folder: &Path, set: &str) -> Config {
-    let mut config = config(set);
+    moved(config(set), family, folder)
+}
+
+fn moved(mut config: Config, family: Family, folder: &Path) -> Config {
     config.engine.kind = match family {
         Family::Tensorrt => EngineKind::Tensorrt,
         Family::TensorrtRtx => EngineKind::TensorrtRtx,
@@ -59,14 +69,18 @@ pub(crate) fn warm(config: Config) -> Result<Ride> {
 /// An engine, and tensors of its own.
 type Bench = (Box<dyn Engine>, HostDevice, Io, Binding);
 
-/// The shipped graphs in the embedded engine, one for each shape that was asked for.
+/// The shipped graphs in the embedded engine.
 pub(crate) fn real_graphs() -> Executor {
-    let engine = config("{}").engine;
+    graphs_of(config("{}").engine)
+}
+
+/// The graphs of an engine folder in the embedded engine, one for each shape that was asked for.
+fn graphs_of(engine: config::Engine) -> Executor {
     let folder = Folder::open(engine.folder.as_ref(), &Trust::default(), None).unwrap();
-    let mut known: BTreeMap<(String, usize), Bench> = BTreeMap::new();
+    let mut known: BTreeMap<(String, Vec<Vec<usize>>), Bench> = BTreeMap::new();
     Box::new(move |name, tensors| {
-        let rows = tensors.iter().find(|t| t.name == "tokens").map_or(0, |t| t.shape[0]);
-        let (engine, device, io, binding) = known.entry((name.to_owned(), rows)).or_insert_with(|| {
+        let shapes = tensors.iter().map(|t| t.shape.clone()).collect();
+        let (engine, device, io, binding) = known.entry((name.to_owned(), shapes)).or_insert_with(|| {
             let graph = Graph::ALL.into_iter().find(|graph| graph.as_str() == name).unwrap();
             let mut planner = Planner::new();
             let mut bound = |inputs: bool| -> Vec<Bound> {
@@ -113,6 +127,27 @@ fn equals_the_hosts(family: Family, set: &str) {
     assert_eq!((got.poses.len(), wanted.poses.len()), (8 * 40, 8 * 40));
     let (_, worst) = got.distance(&wanted);
     println!("    8 trajectories differ from the host's by {worst:.1e} m at most");
+    assert!(worst < 1e-3, "{worst}");
+}
+
+/// The language model and the text encoder beside the ride, on a stream of their own. Breaks if a token, a position, a picture's row, a key or a text's row goes to
+/// another place, if the ride reads what is not said yet, or if both work on one stream: it would say something else, or drive elsewhere.
+fn speaks(family: Family) {
+    let config = shipped("tiny-spoken", "{guidance: {wait_ms: inf}}");
+    let folder = tempfile::tempdir().unwrap();
+    Made::speaking(family, &config).write(folder.path());
+    Double::open(&library(family)).unwrap().execute(graphs_of(config.engine.clone())).unwrap();
+    let mut ride = warm(moved(config.clone(), family, folder.path())).unwrap();
+    let driver = Double::open(&home().join("libcuda.so")).unwrap();
+    let streams = ["fake_cuda_first_streams", "fake_cuda_other_streams"].map(|which| driver.count(which).unwrap());
+    assert_eq!(streams, [1, 1], "the ride's goes first");
+    assert_eq!(ride.engines().iter().filter(|(_, words)| words.contains(&family.to_string())).count(), 8);
+    let (got, wanted) = (drive(&mut ride, 6).unwrap(), drive(&mut warm(config).unwrap(), 6).unwrap());
+    let told = |driven: &Driven| driven.told.iter().map(|told| (told.voice, told.text.clone())).collect::<Vec<_>>();
+    assert_eq!(told(&got), told(&wanted));
+    assert!(got.told.iter().filter(|told| told.voice == Voice::Vlm).count() >= 5, "{:?}", told(&got));
+    let (_, worst) = got.distance(&wanted);
+    println!("    6 trajectories, told what the scene is, differ from the host's by {worst:.1e} m at most");
     assert!(worst < 1e-3, "{worst}");
 }
 

@@ -208,7 +208,8 @@ impl Work {
             Ok(())
         };
         let test = source.self_test.as_ref().context("the graphs have no self-test")?;
-        for name in [&source.commands.file, &test.file] {
+        let tokenizers = source.guidance.iter().flat_map(|guidance| [&guidance.vlm.tokenizer, &guidance.text.tokenizer]);
+        for name in [&source.commands.file, &test.file].into_iter().chain(tokenizers) {
             take(&plan.source, name, &source.files[name])?;
         }
         for (graph, (done, folder)) in &self.done {

@@ -2,10 +2,12 @@
 
 use crate::component::Done;
 use anyhow::{Context, Result, bail};
+use drivewam::guidance::prompts::passes;
+use drivewam::guidance::vlm::Passes;
 use drivewam_core::bindings::{Axis, Graph};
 use drivewam_core::config::{Build, Config};
 use drivewam_core::manifest::{Family, FileEntry, Fusion, GraphEntry, Manifest, Precision, Profile};
-use drivewam_engine::folder::{check_onnx, weight_bytes};
+use drivewam_engine::folder::{check_file, check_onnx, weight_bytes};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,7 +92,7 @@ impl Plan {
         let s = video + action + tail;
         let fixed = |n: usize| Profile { n: [n; 3], s: [s; 3] };
         // A profile for each pass of the ride: kernels are chosen for exactly these shapes.
-        let passes = [model.video_tokens(), model.action_tokens(), model.packed_tokens()];
+        let rides = [model.video_tokens(), model.action_tokens(), model.packed_tokens()];
         let mut jobs = Vec::new();
         for graph in Graph::ALL.into_iter().filter(|graph| only.is_empty() || only.contains(graph)) {
             let Some(entry) = manifest.graphs.get(&graph) else {
@@ -100,6 +102,11 @@ impl Plan {
                 bail!("{source:?}: has no graph {graph}");
             };
             let is_dynamic = entry.inputs.iter().any(|t| t.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_))));
+            let profiles = match graph {
+                Graph::VlmDecoder => decoder(config, &manifest, &source)?,
+                _ if is_dynamic => rides.map(fixed).to_vec(),
+                _ => Vec::new(),
+            };
             let onnx = source.join(&entry.file);
             let content = std::fs::read(&onnx).with_context(|| format!("{onnx:?}"))?;
             check_onnx(graph, entry, &content, &manifest.files).map_err(|e| e.at(source.display()))?;
@@ -110,7 +117,7 @@ impl Plan {
                 onnx_file: manifest.files[&entry.file].clone(),
                 weights: entry.weights.iter().map(|name| (source.join(name), manifest.files[name].clone())).collect(),
                 onnx,
-                profiles: if is_dynamic { passes.map(fixed).to_vec() } else { Vec::new() },
+                profiles,
                 carries_runtime: config.build.flags.version_compatible,
             });
         }
@@ -210,6 +217,18 @@ impl Job {
     }
 }
 
+/// Profiles of the language model: a row of an answer, and the prompts, which differ by what the route command's words need.
+fn decoder(config: &Config, manifest: &Manifest, source: &Path) -> Result<Vec<Profile>> {
+    let name = &manifest.guidance()?.vlm.tokenizer;
+    let path = source.join(name);
+    check_file(&path, manifest.files.get(name).with_context(|| format!("{source:?}: vouches for no {name:?}"))?)?;
+    let tokenizer = std::fs::read(&path).with_context(|| format!("{path:?}"))?;
+    let Passes { prompts, slots } = passes(config, manifest, &tokenizer)?;
+    let (least, most) = (prompts.iter().copied().min().unwrap_or(1), prompts.iter().copied().max().unwrap_or(1));
+    let s = [slots; 3];
+    Ok(vec![Profile { n: [1; 3], s }, Profile { n: [least, most, most], s }])
+}
+
 /// Memory that the system could give away.
 fn free_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -222,7 +241,8 @@ pub(crate) fn mib(bytes: u64) -> String {
 }
 
 fn profiles(all: &[Profile]) -> String {
-    let words: Vec<String> = all.iter().map(|p| format!("{} over {}", p.n[1], p.s[1])).collect();
+    let rows = |n: [usize; 3]| if n[0] == n[2] { n[1].to_string() } else { format!("{} to {}", n[0], n[2]) };
+    let words: Vec<String> = all.iter().map(|p| format!("{} over {}", rows(p.n), p.s[1])).collect();
     if words.is_empty() { "one shape".to_owned() } else { words.join(", ") }
 }
 

@@ -8,7 +8,7 @@ use crate::machine::{Machine, Meter, PERIOD, PowerReport, Source};
 use anyhow::{Context, Result, ensure};
 use drivewam::guard::Verdict;
 use drivewam::telemetry::{Stage, Voice};
-use drivewam::{Plan, Ride, RideOptions, SourceCamera, open_device};
+use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Config;
 use drivewam_core::dims::Model;
@@ -109,14 +109,14 @@ pub(crate) fn measure(args: &Args, begun: Instant, stop: &AtomicBool, mut told: 
     let plan = Plan::new(config.clone(), folder.manifest(), camera, RideOptions { realtime: true, ..RideOptions::default() })?;
     startup.plan_ns = nanos(from.elapsed());
     let (from, loading) = (Instant::now(), Cell::new(Duration::ZERO));
-    let (engine, threads) = (config.engine.clone(), config.target.threads);
+    let engine = config.engine.clone();
     let timed = |graph| {
         let from = Instant::now();
         let loaded = load(&engine, &folder, graph);
         loading.set(loading.get() + from.elapsed());
         loaded
     };
-    let ride = plan.warm_with(&folder, |arena| open_device(&engine, arena, threads), timed)?;
+    let ride = plan.warm_engines(&folder, timed)?;
     startup.load_ns = nanos(loading.get());
     startup.warm_ns = nanos(from.elapsed().saturating_sub(loading.get()));
     let feed = Feed::new(&model, args.seed, Options::default(), Camera::Own)?;

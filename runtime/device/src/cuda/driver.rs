@@ -4,6 +4,7 @@
 
 use super::Address;
 use crate::host::HostArena;
+use crate::rows::Rows;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::{Error, ErrorKind, Result};
 use std::ffi::c_void;
@@ -106,6 +107,15 @@ pub struct Grid {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Graph(pub(super) usize);
 
+/// Whose kernels a GPU begins first, where it has room for those of several streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// The ride's.
+    High,
+    /// Of what runs beside it.
+    Low,
+}
+
 /// The nodes of a graph by kind. A graph that has memory nodes would allocate when it is replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Nodes {
@@ -165,6 +175,12 @@ pub trait Driver: Send + fmt::Debug {
     /// # Errors
     /// `Device`, also for what went wrong in an earlier launch.
     fn read(&mut self, from: Address, out: &mut [u8]) -> Result<()>;
+
+    /// Copies rows within this driver's memory, in their order with everything else; `rows` counts bytes, and is inside of what lies at both addresses.
+    ///
+    /// # Errors
+    /// `Device`.
+    fn copy_rows(&mut self, from: Address, to: Address, rows: Rows) -> Result<()>;
 
     /// Starts a kernel with `params`, the bytes of its parameter struct.
     ///

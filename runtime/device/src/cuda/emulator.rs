@@ -5,6 +5,7 @@
 use super::Address;
 use super::driver::{Driver, Graph, Grid, Kernel, Nodes, no_graph};
 use crate::host::HostArena;
+use crate::rows::Rows;
 use drivewam_core::arena::{ALIGNMENT, ArenaPlan};
 use drivewam_core::{Error, ErrorKind, Result};
 use libloading::Library;
@@ -205,6 +206,20 @@ impl Driver for Emulator {
         let from = self.pointer(from, out.len())?;
         // SAFETY: `pointer` proved that the bytes lie in memory that this value owns, so `out` lies elsewhere; memory began zeroed.
         unsafe { from.copy_to_nonoverlapping(out.as_mut_ptr(), out.len()) };
+        Ok(())
+    }
+
+    fn copy_rows(&mut self, from: Address, to: Address, rows: Rows) -> Result<()> {
+        self.lives()?;
+        if self.capture.is_some() {
+            return Err(Error::new(ErrorKind::Device, "the emulator writes down launches alone").at("device"));
+        }
+        for row in 0..rows.count {
+            let from = self.pointer(from + (row * rows.from_step) as u64, rows.len)?;
+            let to = self.pointer(to + (row * rows.to_step) as u64, rows.len)?;
+            // SAFETY: `pointer` proved that both lie in memory that this value owns, which began zeroed.
+            unsafe { to.copy_from(from, rows.len) };
+        }
         Ok(())
     }
 

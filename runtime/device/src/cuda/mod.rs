@@ -18,7 +18,7 @@ mod nvidia;
 pub mod nvrtc;
 mod solver;
 
-pub use driver::{Driver, Graph, Grid, Kernel, Nodes};
+pub use driver::{Driver, Graph, Grid, Kernel, Nodes, Priority};
 #[cfg(feature = "emulator")]
 pub use emulator::{Counts, Emulator};
 pub use nvidia::{Nvidia, Primary, driver_version};
@@ -26,6 +26,7 @@ pub use nvidia::{Nvidia, Primary, driver_version};
 use crate::device::{Commit, Device, KvCounts, KvLayout, KvRegions, PassKv, Traffic};
 use crate::host::HostArena;
 use crate::picture::Pictures;
+use crate::rows::Rows;
 use crate::taps::Taps;
 use drivewam_core::arena::{ArenaPlan, Region};
 use drivewam_core::dtype::DType;
@@ -243,6 +244,14 @@ impl Device for CudaDevice {
         }
         self.traffic.downloaded += (out.len() * from.dtype().bytes()) as u64;
         Ok(())
+    }
+
+    fn copy_rows(&mut self, from: Region, to: Region, rows: Rows) -> Result<()> {
+        rows.check(from, to)?;
+        let (from_at, to_at, bytes) = (self.gpu.at(from)?, self.gpu.at(to)?, from.dtype().bytes());
+        let Rows { count, len, from_step, to_step } = rows;
+        let in_bytes = Rows { count, len: len * bytes, from_step: from_step * bytes, to_step: to_step * bytes };
+        self.gpu.driver.copy_rows(from_at, to_at, in_bytes)
     }
 
     fn fill(&mut self, region: Region, value: f32) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The vendor's driver, opened at run time through `cudarc`: one context, one stream, one module of kernels.
 //!
-//! Everything is ordered by the one stream, so there are no events. Copies go through pinned memory made in Warm: what is written is staged and sent
+//! Everything is ordered by the one stream, so there are no events; two of these on one GPU know nothing of one another, and the ride's goes first. Copies go through pinned memory made in Warm: what is written is staged and sent
 //! while the host goes on, what is read is waited for. In Run a launch, a copy and a replay allocate nothing. Handles are given back in the reverse of
 //! the order in which they were made, after the stream has come to rest; what fails then is told by the next [`Nvidia::open`] of the process.
 //! `run` is what the device asks of it; `clock` times launches for benchmarks.
@@ -14,7 +14,7 @@ mod run;
 pub use primary::{Primary, driver_version};
 
 use super::cubins::Manifest;
-use super::driver::{Graph, Kernel, no_graph};
+use super::driver::{Graph, Kernel, Priority, no_graph};
 use clock::Clock;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
@@ -87,13 +87,25 @@ fn is_fatal(error: DriverError) -> bool {
     )
 }
 
+/// A stream of the current context, which waits for no other.
+fn stream(priority: Priority) -> std::result::Result<sys::CUstream, DriverError> {
+    let (mut low, mut high, mut stream) = (0, 0, null_mut());
+    // SAFETY: both places live through the call.
+    unsafe { sys::cuCtxGetStreamPriorityRange(&raw mut low, &raw mut high) }.result()?;
+    let priority = if priority == Priority::High { high } else { low };
+    let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
+    // SAFETY: as above.
+    unsafe { sys::cuStreamCreateWithPriority(&raw mut stream, flags, priority) }.result()?;
+    Ok(stream)
+}
+
 impl Nvidia {
-    /// Opens GPU `ordinal` and loads its kernels from the folder `kernels`, which `build_kernels` wrote. Warm.
+    /// Opens GPU `ordinal`, with a stream of `priority`, and loads its kernels from the folder `kernels`, which `build_kernels` wrote. Warm.
     ///
     /// # Errors
     /// `Device` when no driver is installed, it is too old, there is no such GPU, or an earlier one failed while it was given back; `Manifest` when no kernels
     /// are vouched for that it can run.
-    pub fn open(ordinal: i32, kernels: &Path) -> Result<Self> {
+    pub fn open(ordinal: i32, kernels: &Path, priority: Priority) -> Result<Self> {
         let primary = Primary::retain(ordinal)?;
         let ([major, minor], driver) = (primary.capability(), primary.driver());
         let manifest = Manifest::read(kernels)?;
@@ -126,7 +138,7 @@ impl Nvidia {
         };
         // From here on `drop` gives back what was made.
         nvidia.enter()?;
-        nvidia.stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(|e| failed("no stream", e))?;
+        nvidia.stream = stream(priority).map_err(|e| failed("no stream", e))?;
         // SAFETY: `code` is what the manifest vouches for, ends in a zero, and lives through the call, which copies it.
         nvidia.module =
             unsafe { result::module::load_data(code.as_ptr().cast()) }.map_err(|e| failed("the kernels do not load", e).at(&entry.file))?;

@@ -11,6 +11,7 @@ pub use arena::{HostArena, Lease, Lent, Reads, Writes};
 
 use crate::device::{Commit, Device, KvCounts, KvLayout, KvRegions, PassKv, Traffic};
 use crate::picture::Pictures;
+use crate::rows::Rows;
 use crate::taps::Taps;
 use drivewam_core::arena::{ArenaPlan, Region};
 use drivewam_core::flow::solver::{self, SolverStep};
@@ -103,6 +104,15 @@ impl Device for HostDevice {
             None => return Err(length(from.len(), format!("at least {}", out.len()))),
         }
         self.traffic.downloaded += bytes(out.len());
+        Ok(())
+    }
+
+    fn copy_rows(&mut self, from: Region, to: Region, rows: Rows) -> Result<()> {
+        rows.check(from, to)?;
+        let ([from], [to]) = self.arena.disjoint([from], [to])?;
+        for (from, to) in from.chunks(rows.from_step).zip(to.chunks_mut(rows.to_step)).take(rows.count) {
+            to[..rows.len].copy_from_slice(&from[..rows.len]);
+        }
         Ok(())
     }
 

@@ -201,11 +201,11 @@ public:
         else scratch_ = memory, scratch_bytes_ = bytes;
     }
 
-    bool enqueueV3(cudaStream_t) noexcept override {
+    bool enqueueV3(cudaStream_t stream) noexcept override {
         auto const is_capturing = of_driver<fake_cuda_is_capturing_function>("fake_cuda_is_capturing");
         auto const wrong = [&](std::string const& what) { return reports_.fail(ErrorCode::kINVALID_STATE, "enqueueV3: " + what); };
         if (++enqueues == setting("FAIL_ENQUEUE", 0)) return reports_.fail(ErrorCode::kFAILED_EXECUTION, "enqueue failed: " + plan_->name);
-        if (is_capturing && is_capturing() && (setting("FAIL_CAPTURE", 0) || !can_capture())) return wrong("not in a capture: " + plan_->name);
+        if (is_capturing && is_capturing(stream) && (setting("FAIL_CAPTURE", 0) || !can_capture())) return wrong("not in a capture: " + plan_->name);
         if (profile_ < 0) return wrong("no optimization profile is set");
         if (inferShapes(0, nullptr) != 0) return wrong("the shapes of inputs are not set, or do not fit one another");
         if (!owns_scratch_ && needed() > 0 && (!scratch_ || scratch_bytes_ < needed())) return wrong("scratch memory is missing or too small");
@@ -220,7 +220,7 @@ public:
         if (cache_) compile();
         auto const push = of_driver<fake_cuda_push_function>("fake_cuda_push");
         if (!push) return work->run() || wrong("the work of " + plan_->name + " failed");
-        if (push(run_later, work.get(), release) != 0) return wrong("the driver takes no work");
+        if (push(stream, run_later, work.get(), release) != 0) return wrong("the driver takes no work");
         return work.release(), true;
     }
 

@@ -24,8 +24,8 @@ int fake_tensorrt_compiled();
 
 // The driver library's, found by name; without them every piece of work is done at once, and nothing is ever captured.
 //
-// Queues `work(user)` on the stream, or keeps it in the graph that is being captured and runs it at every launch. `release(user)` comes once, after
+// Queues `work(user)` on `stream`, or keeps it in the graph that is being captured and runs it at every launch. `release(user)` comes once, after
 // the last run or when the graph goes. 0: taken; else neither is called.
-typedef int fake_cuda_push_function(void (*work)(void*), void* user, void (*release)(void*));
-typedef int fake_cuda_is_capturing_function();
+typedef int fake_cuda_push_function(void* stream, void (*work)(void*), void* user, void (*release)(void*));
+typedef int fake_cuda_is_capturing_function(void* stream);
 }

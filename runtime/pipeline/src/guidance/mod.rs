@@ -11,22 +11,29 @@ mod bound;
 pub mod picture;
 pub mod post;
 pub mod prompt;
+pub mod prompts;
 mod speaker;
 pub mod text;
 pub mod tokens;
 pub mod vlm;
 
 use crate::camera::SourceCamera;
+use crate::plan::open_device;
+use crate::regions::scratch_bytes;
 use crate::telemetry::{Refusal, Told, Voice};
 use bev::Sample;
+use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, Guidance as Settings, GuidanceMode, Wait};
 use drivewam_core::dims::Command;
+use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::cuda::Priority;
 use drivewam_engine::{Engine, Folder};
 use post::{Answer, Post, Request, Speak};
-use speaker::{Reader, Speaker};
+use speaker::{Reader, SpeakerPlan};
 use std::time::Duration;
+use text::TextPlan;
 
 /// Room for the words of an answer, bytes: fifty words of the longest kind.
 pub(crate) const MOST_TEXT: usize = 2048;
@@ -36,20 +43,6 @@ pub(crate) const PAST_NS: i64 = 4_000_000_000;
 pub(crate) const STEP_NS: i64 = 100_000_000;
 /// Samples of it.
 pub const PATH: usize = (PAST_NS / STEP_NS) as usize + 1;
-
-/// Proves that the configuration's guidance can be had.
-///
-/// # Errors
-/// `Config` beside engines on a GPU: the guidance's compute on the host.
-pub(crate) fn check(config: &Config) -> Result<()> {
-    if config.guidance.mode == GuidanceMode::Off || !config.engine.kind.on_gpu() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Config, "guidance computes on the host, and the policy's engines are for a GPU")
-        .at("guidance.mode")
-        .got(format!("{:?} with engine.kind {:?}", config.guidance.mode, config.engine.kind))
-        .wanted("off, or engine.kind rten or ort; Ride::speak_by takes any other speaker"))
-}
 
 /// Text for a chunk.
 #[derive(Debug)]
@@ -87,23 +80,31 @@ pub(crate) struct Guidance {
 }
 
 impl Guidance {
-    /// Loads what the configuration asks for and starts the thread. Warm.
+    /// Loads what the configuration asks for, on a device of its own, and starts the thread. Warm.
     ///
     /// # Errors
-    /// `Manifest` for a folder without the models; of the engines; `Input` for a fixed text that is too long.
+    /// `Manifest` for a folder without the models; of the device and the engines; `Input` for a fixed text that is too long.
     pub(crate) fn new(
         config: &Config,
         folder: &Folder,
         camera: SourceCamera,
         open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>,
     ) -> Result<Self> {
-        let settings = &config.guidance;
-        if settings.mode == GuidanceMode::Off {
-            return Ok(Self::silent(config));
-        }
-        let mut reader = Reader::new(folder, open)?;
+        let (settings, manifest) = (&config.guidance, folder.manifest());
         let mut quiet = Self::silent(config);
-        quiet.engines.push((Graph::TextEncode, reader.describe()));
+        if settings.mode == GuidanceMode::Off {
+            return Ok(quiet);
+        }
+        let mut planner = Planner::new();
+        let text = TextPlan::new(&mut planner, manifest)?;
+        let speaks = settings.mode == GuidanceMode::Vlm;
+        let speaker = speaks.then(|| SpeakerPlan::new(&mut planner, settings, folder, &config.model.text.commands)).transpose()?;
+        let scratch = scratch_bytes(config, manifest, &Graph::GUIDANCE)?;
+        let scratch = scratch.map(|bytes| planner.add("guidance", "scratch", DType::U8, &[bytes])).transpose()?;
+        let mut device = open_device(&config.engine, planner.finish(usize::MAX)?, 1, Priority::Low)?;
+        let encoder = text.warm(open(Graph::TextEncode)?, device.as_mut(), scratch)?;
+        quiet.engines.push((Graph::TextEncode, encoder.describe()));
+        let mut reader = Reader::new(folder, encoder)?;
         if let Some(text) = &settings.text {
             if text.len() > MOST_TEXT {
                 let long = Error::new(ErrorKind::Input, "more words than an outcome has room for").at("guidance.text");
@@ -111,17 +112,17 @@ impl Guidance {
             }
             let mut rows = vec![0.0; reader.most_tokens() * config.model.text.dim];
             let tokens = reader
-                .read(text, &mut rows)?
+                .read(device.as_mut(), text, &mut rows)?
                 .ok_or_else(|| Error::new(ErrorKind::Input, "more words than the text encoder reads").at("guidance.text"))?;
             quiet.fixed = Some((rows, tokens));
         }
-        if settings.mode == GuidanceMode::Fixed {
-            return Ok(quiet);
+        if let Some(speaker) = speaker {
+            let image = manifest.guidance()?.vlm.image;
+            let speaker = speaker.warm(settings, image, camera, open, (device, scratch), reader)?;
+            let [vision, decoder] = speaker.describe();
+            quiet.engines.extend([(Graph::VlmVision, vision), (Graph::VlmDecoder, decoder)]);
+            quiet.speak_by(config, camera, Box::new(speaker))?;
         }
-        let speaker = Speaker::new(settings, folder, camera, &config.model.text.commands, reader, open)?;
-        let [vision, decoder] = speaker.describe();
-        quiet.engines.extend([(Graph::VlmVision, vision), (Graph::VlmDecoder, decoder)]);
-        quiet.speak_by(config, camera, Box::new(speaker))?;
         Ok(quiet)
     }
 

@@ -1,53 +1,71 @@
 //! The encoder of the guidance text: tokens in, the rows out that `context_text` reads.
 
-use super::bound::{Bindings, arena};
+use super::bound::Planned;
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{Graph, IDS, MASKED, PAD_BIAS, TEXT};
 use drivewam_core::guidance::TextEncoder as Facts;
+use drivewam_core::manifest::Manifest;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::HostDevice;
-use drivewam_engine::{Binding, Engine, Folder};
+use drivewam_device::Device;
+use drivewam_engine::{Binding, Engine};
 
-/// See the module's doc. Computes on the host.
+/// The encoder before there is memory.
+#[derive(Debug)]
+pub struct TextPlan {
+    facts: Facts,
+    planned: Planned,
+    dim: usize,
+}
+
+impl TextPlan {
+    /// Plans the memory of the encoder that `manifest` speaks of.
+    ///
+    /// # Errors
+    /// `Manifest` for a folder without an encoder.
+    pub fn new(planner: &mut Planner, manifest: &Manifest) -> Result<Self> {
+        let facts = manifest.guidance()?.text.clone();
+        let planned = Planned::new(planner, "text_encode", manifest.signature(Graph::TextEncode)?, 0, 0)?;
+        Ok(Self { facts, planned, dim: manifest.model.text.dim })
+    }
+
+    /// Binds the engine. Warm.
+    ///
+    /// # Errors
+    /// `Engine` when it does not bind, or puts out something else than the reference.
+    pub fn warm(self, mut engine: Box<dyn Engine>, device: &mut dyn Device, scratch: Option<Region>) -> Result<TextEncoder> {
+        let Self { facts, planned, dim } = self;
+        let binding = planned.bind(engine.as_mut(), device, scratch, 0, 0)?;
+        let (ids, pad_bias, text) = (planned.region(IDS)?, planned.region(PAD_BIAS)?, planned.region(TEXT)?);
+        Ok(TextEncoder { facts, engine, binding, ids, pad_bias, text, dim, input: vec![0.0; ids.len()] })
+    }
+}
+
+/// See the module's doc. Every call names the device that it was warmed on.
 #[derive(Debug)]
 pub struct TextEncoder {
     facts: Facts,
-    device: HostDevice,
     engine: Box<dyn Engine>,
     binding: Binding,
     ids: Region,
     pad_bias: Region,
     text: Region,
     dim: usize,
+    /// On its way to the device.
+    input: Vec<f32>,
 }
 
 impl TextEncoder {
-    /// Loads the graph of `folder` by `open` and binds it. Warm.
-    ///
-    /// # Errors
-    /// `Manifest` for a folder without an encoder; `Engine` when the graph does not load, or puts out something else than the reference.
-    pub fn new(folder: &Folder, open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>) -> Result<Self> {
-        let manifest = folder.manifest();
-        let facts = manifest.guidance()?.text.clone();
-        let mut planner = Planner::new();
-        let mut bench = Bindings::plan(&mut planner, "text_encode", &manifest.signature(Graph::TextEncode)?, 0, 0)?;
-        let mut device = HostDevice::new(planner.finish(usize::MAX)?, 1)?;
-        let binding = bench.bind(open(Graph::TextEncode)?, &mut device, 0, 0)?;
-        let (ids, pad_bias, text) = (bench.region(IDS)?, bench.region(PAD_BIAS)?, bench.region(TEXT)?);
-        Ok(Self { facts, device, engine: bench.engine()?, binding, ids, pad_bias, text, dim: manifest.model.text.dim })
-    }
-
     /// T, the most tokens of a text.
     pub fn most_tokens(&self) -> usize {
         self.ids.len()
     }
 
-    /// The rows `[tokens, Dt]` of a text, to the start of `rows`; the rest is left as it is. Does not allocate.
+    /// The rows `[tokens, Dt]` of a text, to the start of `rows`; what is behind them stays as it is. Does not allocate.
     ///
     /// # Errors
     /// `Input` for no token, or more than the graph reads; `Manifest` for one beyond the vocabulary; `Output` for a row that is not finite; `Usage` when `rows` is too
-    /// short; `Engine`.
-    pub fn encode(&mut self, tokens: &[u32], rows: &mut [f32]) -> Result<()> {
+    /// short; `Engine` and `Device`.
+    pub fn encode(&mut self, device: &mut dyn Device, tokens: &[u32], rows: &mut [f32]) -> Result<()> {
         let most = self.ids.len();
         if tokens.is_empty() || tokens.len() > most {
             return Err(Error::new(ErrorKind::Input, "a text of another length than the encoder reads")
@@ -61,27 +79,21 @@ impl TextEncoder {
                 .got(odd)
                 .wanted(format!("below {}", self.facts.vocabulary)));
         }
-        let host = arena(&mut self.device)?;
-        let padded = tokens.iter().copied().chain(std::iter::repeat(self.facts.pad_token));
-        for (to, id) in host.f32_mut(self.ids)?.iter_mut().zip(padded) {
-            *to = id as f32;
-        }
-        for (i, to) in host.f32_mut(self.pad_bias)?.iter_mut().enumerate() {
-            *to = if i < tokens.len() { 0.0 } else { MASKED };
-        }
-        self.engine.run(self.binding, &mut self.device)?;
-        let text = arena(&mut self.device)?.f32(self.text)?;
-        let (Some(from), Some(to)) = (text.get(..tokens.len() * self.dim), rows.get_mut(..tokens.len() * self.dim)) else {
-            return Err(Error::new(ErrorKind::Usage, "no room for the rows of a text")
-                .at("guidance")
-                .got(rows.len())
-                .wanted(tokens.len() * self.dim));
+        let (len, room) = (tokens.len() * self.dim, rows.len());
+        let Some(rows) = rows.get_mut(..len) else {
+            return Err(Error::new(ErrorKind::Usage, "no room for the rows of a text").at("guidance").got(room).wanted(len));
         };
-        if let Some(at) = from.iter().position(|x| !x.is_finite()) {
-            return Err(Error::new(ErrorKind::Output, "a row of the text is not finite").at(format!("row {}", at / self.dim)));
+        let padded = tokens.iter().copied().chain(std::iter::repeat(self.facts.pad_token));
+        self.input.iter_mut().zip(padded).for_each(|(to, id)| *to = id as f32);
+        device.upload(self.ids, &self.input)?;
+        self.input.iter_mut().enumerate().for_each(|(i, to)| *to = if i < tokens.len() { 0.0 } else { MASKED });
+        device.upload(self.pad_bias, &self.input)?;
+        self.engine.run(self.binding, device)?;
+        device.download(self.text, rows)?;
+        match rows.iter().position(|x| !x.is_finite()) {
+            Some(at) => Err(Error::new(ErrorKind::Output, "a row of the text is not finite").at(format!("row {}", at / self.dim))),
+            None => Ok(()),
         }
-        to.copy_from_slice(from);
-        Ok(())
     }
 
     /// Library, version and provider.

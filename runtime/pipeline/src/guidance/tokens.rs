@@ -23,6 +23,21 @@ impl Tokens {
         Ok(Self(Box::new(tokenizer)))
     }
 
+    /// The same of the file `name`, whose numbers a graph of `vocabulary` entries must be able to read.
+    ///
+    /// # Errors
+    /// `Manifest` for bytes that are no tokenizer, or one of another model.
+    pub fn of_graph(bytes: &[u8], name: &str, vocabulary: usize) -> Result<Self> {
+        let tokens = Self::from_bytes(bytes).map_err(|e| e.at(format!("{name:?}")))?;
+        if tokens.vocabulary() > vocabulary {
+            return Err(Error::new(ErrorKind::Manifest, "the tokenizer has more entries than the graph reads: it is another model's")
+                .at(format!("{name:?}"))
+                .got(tokens.vocabulary())
+                .wanted(format!("at most {vocabulary}")));
+        }
+        Ok(tokens)
+    }
+
     /// Appends the ids of `text` to `out`. Special tokens that stand in the text become their ids; none is added before or behind it, so a caller
     /// appends T5's end itself.
     ///

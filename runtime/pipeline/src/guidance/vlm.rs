@@ -4,19 +4,19 @@
 //! memory of their own; a pass puts out those of its rows alone, which are copied into the next free slots, so each weight is read once per token and
 //! nothing is compacted. Positions are computed here (core/guidance.rs). `export/drivewam_export/guidance/generate.py` is the same loop.
 
-use super::bound::{Bindings, arena, copy};
-use drivewam_core::arena::{ArenaPlan, Planner, Region};
+use super::bound::Planned;
+use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{DEEPSTACK, Graph, IDS, IMAGE, IS_IMAGE, LOGITS, MASKED, MEM_BIAS, PATCHES, ROPE, layered};
 use drivewam_core::guidance::Vlm as Facts;
+use drivewam_core::manifest::Manifest;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::HostDevice;
-use drivewam_engine::{Binding, Engine, Folder};
+use drivewam_device::{Device, Rows};
+use drivewam_engine::{Binding, Engine};
 use std::time::{Duration, Instant};
 
 /// A prompt, tokens and positions worked out.
 #[derive(Debug)]
 struct Prompt {
-    binding: Binding,
     ids: Vec<f32>,
     is_image: Vec<f32>,
     rope: Vec<f32>,
@@ -24,6 +24,24 @@ struct Prompt {
     pictures: Vec<usize>,
     /// Position of the first row behind it.
     behind: usize,
+}
+
+/// Lengths of the decoder's passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passes {
+    /// N of each prompt; an answer's passes have one row.
+    pub prompts: Vec<usize>,
+    /// S of all.
+    pub slots: usize,
+}
+
+impl Passes {
+    /// Those of prompts with one image token for each picture, and answers of at most `most_tokens`.
+    pub fn new(facts: &Facts, prompts: &[Vec<u32>], most_tokens: usize) -> Self {
+        let prompts: Vec<usize> = prompts.iter().map(|ids| rows_of(facts, ids)).collect();
+        let longest = prompts.iter().copied().max().unwrap_or(0).max(1);
+        Self { prompts, slots: longest + most_tokens }
+    }
 }
 
 /// What ended an answer.
@@ -37,20 +55,97 @@ pub enum Ended {
     Time,
 }
 
-/// See the module's doc. Computes on the host.
+/// The model before there is memory.
+#[derive(Debug)]
+pub struct VlmPlan {
+    facts: Facts,
+    vision: Planned,
+    decoder: Planned,
+    prompts: Vec<Prompt>,
+    slots: usize,
+    most_tokens: usize,
+}
+
+impl VlmPlan {
+    /// Plans the memory of the model that `manifest` speaks of. `prompts`: tokens with one image token for each of the prompt's pictures; `most_tokens`: of an answer.
+    ///
+    /// # Errors
+    /// `Manifest` for a folder without a language model, or a prompt beyond its vocabulary; `Capacity` when the memory does not fit.
+    pub fn new(planner: &mut Planner, manifest: &Manifest, prompts: &[Vec<u32>], most_tokens: usize) -> Result<Self> {
+        let facts = manifest.guidance()?.vlm.clone();
+        let Passes { prompts: lengths, slots } = Passes::new(&facts, prompts, most_tokens);
+        let longest = lengths.iter().copied().max().unwrap_or(0).max(1);
+        let vision = Planned::new(planner, "vlm_vision", manifest.signature(Graph::VlmVision)?, 0, 0)?;
+        let decoder = Planned::new(planner, "vlm_decoder", manifest.signature(Graph::VlmDecoder)?, longest, slots)?;
+        let prompts = prompts.iter().map(|ids| prompt(&facts, ids)).collect::<Result<Vec<_>>>()?;
+        Ok(Self { facts, vision, decoder, prompts, slots, most_tokens })
+    }
+
+    /// Loads both graphs by `open` and binds every shape. Warm.
+    ///
+    /// # Errors
+    /// `Engine` when a graph does not load, or puts out something else than the reference.
+    pub fn warm(self, open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>, device: &mut dyn Device, scratch: Option<Region>) -> Result<Vlm> {
+        let Self { facts, vision, decoder, prompts, slots, most_tokens } = self;
+        let levels = || (0..facts.deepstack).map(|level| layered(DEEPSTACK, level));
+        let rows =
+            |graph: &Planned| std::iter::once(IMAGE.to_owned()).chain(levels()).map(|name| graph.region(&name)).collect::<Result<Vec<_>>>();
+        let cache = |stems: [&str; 2]| {
+            let names = (0..facts.layers).flat_map(|layer| stems.map(|stem| layered(stem, layer)));
+            names.map(|name| decoder.region(&name)).collect::<Result<Vec<_>>>()
+        };
+        let regions = Regions {
+            patches: vision.region(PATCHES)?,
+            seen: rows(&vision)?,
+            read: rows(&decoder)?,
+            ids: decoder.region(IDS)?,
+            is_image: decoder.region(IS_IMAGE)?,
+            rope: decoder.region(ROPE)?,
+            bias: decoder.region(MEM_BIAS)?,
+            logits: decoder.region(LOGITS)?,
+            new: cache(["k", "v"])?,
+            memory: cache(["mem_k", "mem_v"])?,
+        };
+        let mut seer = open(Graph::VlmVision)?;
+        let seen = vision.bind(seer.as_mut(), device, scratch, 0, 0)?;
+        let mut speaker = open(Graph::VlmDecoder)?;
+        let one = decoder.bind(speaker.as_mut(), device, scratch, 1, slots)?;
+        let mut bound: Vec<(usize, Binding)> = Vec::new();
+        let prompts = prompts
+            .into_iter()
+            .map(|prompt| {
+                let n = prompt.ids.len();
+                let known = bound.iter().find(|(rows, _)| *rows == n).map(|(_, binding)| *binding);
+                let binding = known.map_or_else(|| decoder.bind(speaker.as_mut(), device, scratch, n, slots), Ok)?;
+                bound.push((n, binding));
+                Ok((prompt, binding))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let (patches, logits) = (vec![0.0; regions.patches.len()], vec![0.0; regions.logits.len()]);
+        let row = vec![0.0; facts.head_dim];
+        Ok(Vlm { facts, vision: seer, decoder: speaker, seen, one, prompts, regions, slots, used: 0, most_tokens, patches, logits, row })
+    }
+}
+
+/// See the module's doc. Every call names the device that it was warmed on.
 #[derive(Debug)]
 pub struct Vlm {
     facts: Facts,
-    device: HostDevice,
     vision: Box<dyn Engine>,
     decoder: Box<dyn Engine>,
     seen: Binding,
     one: Binding,
-    prompts: Vec<Prompt>,
+    prompts: Vec<(Prompt, Binding)>,
     regions: Regions,
     slots: usize,
     used: usize,
     most_tokens: usize,
+    /// A picture on its way to the device.
+    patches: Vec<f32>,
+    /// What came back.
+    logits: Vec<f32>,
+    /// A row of positions on its way.
+    row: Vec<f32>,
 }
 
 #[derive(Debug)]
@@ -70,48 +165,6 @@ struct Regions {
 }
 
 impl Vlm {
-    /// Loads both graphs of `folder` by `open` and binds every shape. `prompts`: tokens with one image token for each of the prompt's pictures; `most_tokens`: of an answer. Warm.
-    ///
-    /// # Errors
-    /// `Manifest` for a folder without a language model, or a prompt beyond its vocabulary; `Capacity` when the memory does not fit; `Engine` when a graph does
-    /// not load, or puts out something else than the reference.
-    pub fn new(folder: &Folder, open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>, prompts: &[Vec<u32>], most_tokens: usize) -> Result<Self> {
-        let manifest = folder.manifest();
-        let facts = manifest.guidance()?.vlm.clone();
-        let longest = prompts.iter().map(|ids| rows_of(&facts, ids)).max().unwrap_or(0).max(1);
-        let slots = longest + most_tokens;
-        let mut planner = Planner::new();
-        let mut vision = Bindings::plan(&mut planner, "vlm_vision", &manifest.signature(Graph::VlmVision)?, 0, 0)?;
-        let mut decoder = Bindings::plan(&mut planner, "vlm_decoder", &manifest.signature(Graph::VlmDecoder)?, longest, slots)?;
-        let plan: ArenaPlan = planner.finish(usize::MAX)?;
-        let mut device = HostDevice::new(plan, 1)?;
-        let levels = || (0..facts.deepstack).map(|level| layered(DEEPSTACK, level));
-        let rows = |bench: &Bindings| {
-            std::iter::once(IMAGE.to_owned()).chain(levels()).map(|name| bench.region(&name)).collect::<Result<Vec<_>>>()
-        };
-        let cache = |stems: [&str; 2]| {
-            let names = (0..facts.layers).flat_map(|layer| stems.map(|stem| layered(stem, layer)));
-            names.map(|name| decoder.region(&name)).collect::<Result<Vec<_>>>()
-        };
-        let regions = Regions {
-            patches: vision.region(PATCHES)?,
-            seen: rows(&vision)?,
-            read: rows(&decoder)?,
-            ids: decoder.region(IDS)?,
-            is_image: decoder.region(IS_IMAGE)?,
-            rope: decoder.region(ROPE)?,
-            bias: decoder.region(MEM_BIAS)?,
-            logits: decoder.region(LOGITS)?,
-            new: cache(["k", "v"])?,
-            memory: cache(["mem_k", "mem_v"])?,
-        };
-        let seen = vision.bind(open(Graph::VlmVision)?, &mut device, 0, 0)?;
-        let one = decoder.bind(open(Graph::VlmDecoder)?, &mut device, 1, slots)?;
-        let prompts = prompts.iter().map(|ids| prompt(&facts, ids, &mut decoder, &mut device, slots)).collect::<Result<Vec<_>>>()?;
-        let (vision, decoder) = (vision.engine()?, decoder.engine()?);
-        Ok(Self { facts, device, vision, decoder, seen, one, prompts, regions, slots, used: 0, most_tokens })
-    }
-
     /// Answers prompt `which`, about pictures whose patches `see` writes, one after the other. Tokens go to `answer`, without the one that ended it. Does not allocate, if
     /// `answer` has room.
     ///
@@ -119,6 +172,7 @@ impl Vlm {
     /// `Usage` for a prompt that was not given in Warm; `Output` for logits that are not finite; of `see`, `Engine` and `Device`.
     pub fn answer(
         &mut self,
+        device: &mut dyn Device,
         which: usize,
         mut see: impl FnMut(usize, &mut [f32]) -> Result<()>,
         most: Duration,
@@ -126,15 +180,16 @@ impl Vlm {
     ) -> Result<Ended> {
         let from = Instant::now();
         answer.clear();
-        let pictures = self.prompts.get(which).map_or(0, |prompt| prompt.pictures.len());
+        let pictures = self.prompts.get(which).map_or(0, |(prompt, _)| prompt.pictures.len());
         for picture in 0..pictures {
-            see(picture, arena(&mut self.device)?.f32_mut(self.regions.patches)?)?;
-            self.vision.run(self.seen, &mut self.device)?;
-            self.take_in(which, picture)?;
+            see(picture, &mut self.patches)?;
+            device.upload(self.regions.patches, &self.patches)?;
+            self.vision.run(self.seen, device)?;
+            self.take_in(device, which, picture)?;
         }
-        let mut place = self.prefill(which)?;
+        let mut place = self.prefill(device, which)?;
         loop {
-            let token = self.likeliest()?;
+            let token = self.likeliest(device)?;
             if self.facts.end_tokens.contains(&token) {
                 return Ok(Ended::End);
             }
@@ -145,7 +200,7 @@ impl Vlm {
             if from.elapsed() >= most {
                 return Ok(Ended::Time);
             }
-            self.step(token, place)?;
+            self.step(device, token, place)?;
             place += 1;
         }
     }
@@ -156,63 +211,57 @@ impl Vlm {
     }
 
     /// Copies what the vision graph saw to where the prompt reads its picture.
-    fn take_in(&mut self, which: usize, picture: usize) -> Result<()> {
-        let first = self.prompts.get(which).and_then(|prompt| prompt.pictures.get(picture)).copied().ok_or_else(unknown)?;
+    fn take_in(&self, device: &mut dyn Device, which: usize, picture: usize) -> Result<()> {
+        let first = self.prompts.get(which).and_then(|(prompt, _)| prompt.pictures.get(picture)).copied().ok_or_else(unknown)?;
         let len = self.facts.image.rows() * self.facts.width;
         for (from, to) in self.regions.seen.iter().zip(&self.regions.read) {
-            copy(&mut self.device, *from, to.part(first * self.facts.width, len)?)?;
+            device.copy_rows(*from, to.part(first * self.facts.width, len)?, Rows::one(len))?;
         }
         Ok(())
     }
 
     /// The prompt's rows, as one pass over an empty memory. Returns the position behind them.
-    fn prefill(&mut self, which: usize) -> Result<usize> {
-        let prompt = self.prompts.get(which).ok_or_else(unknown)?;
-        let host = arena(&mut self.device)?;
-        host.f32_mut(self.regions.bias)?.fill(MASKED);
-        for (region, rows) in
-            [(self.regions.ids, &prompt.ids), (self.regions.is_image, &prompt.is_image), (self.regions.rope, &prompt.rope)]
-        {
-            let (to, _) = host.f32_mut(region)?.split_at_mut(rows.len());
-            to.copy_from_slice(rows);
-        }
+    fn prefill(&mut self, device: &mut dyn Device, which: usize) -> Result<usize> {
+        let (prompt, binding) = self.prompts.get(which).ok_or_else(unknown)?;
+        device.fill(self.regions.bias, MASKED)?;
+        device.upload(self.regions.ids, &prompt.ids)?;
+        device.upload(self.regions.is_image, &prompt.is_image)?;
+        device.upload(self.regions.rope, &prompt.rope)?;
         self.used = 0;
-        self.decoder.run(prompt.binding, &mut self.device)?;
+        self.decoder.run(*binding, device)?;
         let (rows, behind) = (prompt.ids.len(), prompt.behind);
-        self.remember(rows)?;
+        self.remember(device, rows)?;
         Ok(behind)
     }
 
     /// One row of text at position `place`.
-    fn step(&mut self, token: u32, place: usize) -> Result<()> {
-        let host = arena(&mut self.device)?;
-        let first = |region: Region, len| region.part(0, len);
-        host.f32_mut(first(self.regions.ids, 1)?)?.fill(token as f32);
-        host.f32_mut(first(self.regions.is_image, 1)?)?.fill(0.0);
-        self.facts.rope.row([place; 3], host.f32_mut(first(self.regions.rope, self.facts.head_dim)?)?);
-        self.decoder.run(self.one, &mut self.device)?;
-        self.remember(1)
+    fn step(&mut self, device: &mut dyn Device, token: u32, place: usize) -> Result<()> {
+        device.upload(self.regions.ids, &[token as f32])?;
+        device.upload(self.regions.is_image, &[0.0])?;
+        self.facts.rope.row([place; 3], &mut self.row);
+        device.upload(self.regions.rope, &self.row)?;
+        self.decoder.run(self.one, device)?;
+        self.remember(device, 1)
     }
 
-    /// Copies the keys and values of a pass of `rows` rows into the next free slots.
-    fn remember(&mut self, rows: usize) -> Result<()> {
-        let width = self.facts.head_dim;
+    /// Copies the keys and values of a pass of `rows` rows into the next free slots: `[Hkv, rows, Dh]` into `[Hkv, S, Dh]`.
+    fn remember(&mut self, device: &mut dyn Device, rows: usize) -> Result<()> {
+        let (heads, width) = (self.facts.kv_heads, self.facts.head_dim);
+        let heads_apart = Rows { count: heads, len: rows * width, from_step: rows * width, to_step: self.slots * width };
+        let reach = ((heads - 1) * self.slots + rows) * width;
         for (new, memory) in self.regions.new.iter().zip(&self.regions.memory) {
-            for head in 0..self.facts.kv_heads {
-                let from = new.part(head * rows * width, rows * width)?;
-                copy(&mut self.device, from, memory.part((head * self.slots + self.used) * width, rows * width)?)?;
-            }
+            device.copy_rows(new.part(0, heads * rows * width)?, memory.part(self.used * width, reach)?, heads_apart)?;
         }
-        arena(&mut self.device)?.f32_mut(self.regions.bias.part(self.used, rows)?)?.fill(0.0);
+        device.fill(self.regions.bias.part(self.used, rows)?, 0.0)?;
         self.used += rows;
         Ok(())
     }
 
     /// Of equal logits the lowest token.
-    fn likeliest(&mut self) -> Result<u32> {
-        let logits = arena(&mut self.device)?.f32(self.regions.logits)?;
+    fn likeliest(&mut self, device: &mut dyn Device) -> Result<u32> {
+        device.download(self.regions.logits, &mut self.logits)?;
         let mut best = (0usize, f32::NEG_INFINITY);
-        for (token, &logit) in logits.iter().enumerate() {
+        for (token, &logit) in self.logits.iter().enumerate() {
             if !logit.is_finite() {
                 return Err(Error::new(ErrorKind::Output, "a logit is not finite").at(format!("token {token}")).got(logit));
             }
@@ -233,8 +282,8 @@ fn rows_of(facts: &Facts, ids: &[u32]) -> usize {
     ids.iter().map(|&id| if id == facts.image_token { facts.image.rows() } else { 1 }).sum()
 }
 
-/// Works out a prompt's rows and binds a pass of their number.
-fn prompt(facts: &Facts, tokens: &[u32], decoder: &mut Bindings, device: &mut HostDevice, slots: usize) -> Result<Prompt> {
+/// Works out a prompt's rows.
+fn prompt(facts: &Facts, tokens: &[u32]) -> Result<Prompt> {
     if let Some(odd) = tokens.iter().find(|&&id| id as usize >= facts.vocabulary) {
         return Err(Error::new(
             ErrorKind::Manifest,
@@ -270,6 +319,5 @@ fn prompt(facts: &Facts, tokens: &[u32], decoder: &mut Bindings, device: &mut Ho
         }
         place += rows.max(columns);
     }
-    let binding = decoder.bind_again(device, n, slots)?;
-    Ok(Prompt { binding, ids, is_image, rope, pictures, behind: place })
+    Ok(Prompt { ids, is_image, rope, pictures, behind: place })
 }

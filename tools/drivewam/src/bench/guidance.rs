@@ -1,14 +1,17 @@
 //! Answers of the language model by itself, for a comparison that takes turns: the prompt is two pictures of noise and words that mean nothing.
 
 use anyhow::{Result, bail};
-use drivewam::guidance::vlm::{Ended, Vlm};
+use drivewam::guidance::vlm::{Ended, Vlm, VlmPlan};
+use drivewam_core::arena::Planner;
 use drivewam_core::config::Config;
+use drivewam_device::HostDevice;
 use drivewam_engine::{Folder, load};
 use std::time::{Duration, Instant};
 
 /// A loaded model with one prompt.
 pub(super) struct Talk {
     vlm: Vlm,
+    device: HostDevice,
     said: Vec<u32>,
     noise: Vec<f32>,
 }
@@ -26,10 +29,13 @@ impl Talk {
         let mut prompt: Vec<u32> = [facts.vision_start_token, facts.image_token, facts.vision_end_token].repeat(2);
         prompt.extend(text.iter().cycle().take(words));
         let open = |graph| load(&config.engine, folder, graph);
-        let vlm = Vlm::new(folder, &open, &[prompt], tokens)?;
+        let mut planner = Planner::new();
+        let plan = VlmPlan::new(&mut planner, folder.manifest(), &[prompt], tokens)?;
+        let mut device = HostDevice::new(planner.finish(usize::MAX)?, 1)?;
+        let vlm = plan.warm(&open, &mut device, None)?;
         let len = u32::try_from(facts.image.patches() * facts.image.patch_len())?;
         let noise = (0..len).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0).collect();
-        Ok(Self { vlm, said: Vec::with_capacity(tokens), noise })
+        Ok(Self { vlm, device, said: Vec::with_capacity(tokens), noise })
     }
 
     /// Milliseconds of an answer.
@@ -42,7 +48,7 @@ impl Talk {
             patches.copy_from_slice(&self.noise);
             Ok(())
         };
-        let ended = self.vlm.answer(0, see, Duration::from_secs(600), &mut self.said)?;
+        let ended = self.vlm.answer(&mut self.device, 0, see, Duration::from_secs(600), &mut self.said)?;
         if ended != Ended::Tokens {
             bail!("the model ended its answer after {} tokens ({ended:?})", self.said.len());
         }

@@ -4,7 +4,7 @@ use drivewam_core::Result;
 use drivewam_core::arena::{ArenaPlan, Region};
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Slot, SlotTable};
-use drivewam_device::{Commit, Device, HostArena, HostDevice, KvCounts, KvLayout, KvRegions, PassKv, Pictures, Pool, Taps, Traffic};
+use drivewam_device::{Commit, Device, HostArena, HostDevice, KvCounts, KvLayout, KvRegions, PassKv, Pictures, Pool, Rows, Taps, Traffic};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -121,6 +121,10 @@ impl Device for ChosenDevice {
                 self.host.kv_commit_observed(chunk, &forced)
             }
         }
+    }
+
+    fn copy_rows(&mut self, from: Region, to: Region, rows: Rows) -> Result<()> {
+        self.host.copy_rows(from, to, rows)
     }
 
     fn describe(&self) -> String {

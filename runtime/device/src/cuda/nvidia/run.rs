@@ -5,12 +5,13 @@
 use super::{Nvidia, STAGING_BYTES, failed, fault};
 use crate::cuda::Address;
 use crate::cuda::driver::{Driver, Graph, Grid, Kernel, Nodes};
+use crate::rows::Rows;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use drivewam_core::arena::ALIGNMENT;
 use drivewam_core::{Error, ErrorKind, Result};
 use std::ffi::c_void;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 
 impl Driver for Nvidia {
     fn describe(&self) -> String {
@@ -90,6 +91,32 @@ impl Driver for Nvidia {
             from += piece.len() as u64;
         }
         Ok(())
+    }
+
+    fn copy_rows(&mut self, from: Address, to: Address, rows: Rows) -> Result<()> {
+        self.enter()?;
+        let device = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
+        let copy = sys::CUDA_MEMCPY2D {
+            srcXInBytes: 0,
+            srcY: 0,
+            srcMemoryType: device,
+            srcHost: null(),
+            srcDevice: from,
+            srcArray: null_mut(),
+            srcPitch: rows.from_step,
+            dstXInBytes: 0,
+            dstY: 0,
+            dstMemoryType: device,
+            dstHost: null_mut(),
+            dstDevice: to,
+            dstArray: null_mut(),
+            dstPitch: rows.to_step,
+            WidthInBytes: rows.len,
+            Height: rows.count,
+        };
+        // SAFETY: the caller's rows are inside of this driver's memory; the driver reads `copy` during the call.
+        let sent = unsafe { sys::cuMemcpy2DAsync_v2(&raw const copy, self.stream) }.result();
+        self.told("a copy on the device failed", sent)
     }
 
     unsafe fn launch(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()> {
