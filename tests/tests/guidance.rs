@@ -7,7 +7,7 @@ use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
 use drivewam::telemetry::{Refusal, Told, Voice};
 use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{EngineKind, Layer};
+use drivewam_core::config::Layer;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::{Device, HostDevice};
 use drivewam_engine::{Binding, Engine, Folder, Io, Trust, load};
@@ -27,7 +27,16 @@ fn folder() -> Folder {
 
 /// A ride of the folder with `guidance` and engines that `spoil` may change.
 fn warm(guidance: &str, spoil: impl Fn(Graph, Box<dyn Engine>) -> Box<dyn Engine>) -> Result<Ride> {
-    let text = format!("model: {{text: {{max_rows: 64, padded_rows: 128}}}}\nguidance: {guidance}");
+    warm_with(guidance, "", spoil)
+}
+
+/// The same on a target.
+fn warm_on(guidance: &str, more: &str) -> Result<Ride> {
+    warm_with(guidance, more, |_, engine| engine)
+}
+
+fn warm_with(guidance: &str, more: &str, spoil: impl Fn(Graph, Box<dyn Engine>) -> Box<dyn Engine>) -> Result<Ride> {
+    let text = format!("model: {{text: {{max_rows: 64, padded_rows: 128}}}}\nguidance: {guidance}\n{more}");
     let layers = [Layer { name: "the test".into(), text }];
     let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &layers)?;
     let (folder, engine, threads) = (folder(), config.engine.clone(), config.target.threads);
@@ -243,6 +252,46 @@ fn a_fault_of_the_language_model_is_told_and_the_ride_goes_on() {
     }
 }
 
+/// What the threads of this process are called, and on which CPUs they may run.
+fn threads() -> Vec<(String, String)> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let told = |task: std::path::PathBuf| {
+        let status = read(task.join("status"));
+        let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
+        (read(task.join("comm")).trim().to_owned(), cpus.trim().to_owned())
+    };
+    tasks.map(|task| told(task.unwrap().path())).collect()
+}
+
+/// Breaks when the ride's passes and the model's are computed by the same threads, where one would wait for the other; when a thread runs on other CPUs than it was
+/// given; or when the caller's thread stays moved although nothing was warmed.
+#[test]
+fn ride_and_model_have_threads_and_cpus_of_their_own() {
+    let may = |cpus: &str| cpus.split([',', '-']).map(|cpu| cpu.parse::<usize>().unwrap()).collect::<Vec<_>>();
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let own = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned();
+    let (first, last) = (may(&own)[0], *may(&own).last().unwrap());
+    let work = move || {
+        let cores = |ride: usize, guidance: usize| format!("target: {{cores: {{ride: [{ride}], guidance: [{guidance}]}}}}");
+        let error = warm_on("{mode: vlm}", &cores(first, 1000)).unwrap_err().to_string();
+        assert!(error.contains("target.cores.guidance") && error.contains("got 1000"), "{error}");
+        let here = || std::fs::read_to_string("/proc/thread-self/status").unwrap().contains(&format!("Cpus_allowed_list:\t{own}\n"));
+        assert!(here(), "nothing was warmed");
+        let mut ride =
+            warm_on("{mode: vlm, wait_ms: inf, most_tokens: 4}", &format!("{}\nengine: {{threads: 3}}", cores(first, last))).unwrap();
+        let threads = threads();
+        let on = |name: &str, cpu: usize| threads.iter().filter(|(comm, cpus)| comm.starts_with(name) && *cpus == cpu.to_string()).count();
+        assert!(on("rten-", first) >= 3 && on("rten-", last) >= 3, "{threads:?}");
+        assert_eq!(on("guidance", last), 1, "{threads:?}");
+        if first != last {
+            assert_eq!((on("rten-", first), on("rten-", last), on("guidance", first)), (3, 3, 0), "{threads:?}");
+        }
+        assert_eq!(drive(&mut ride, 2).unwrap().told.len(), 2);
+    };
+    std::thread::spawn(work).join().unwrap();
+}
+
 /// Breaks when a folder without the models, a tokenizer of another model, a text that nobody can encode or a template without its places rides all the same.
 #[test]
 fn what_cannot_speak_is_refused_in_warm() {
@@ -266,10 +315,6 @@ fn what_cannot_speak_is_refused_in_warm() {
     .unwrap();
     let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let mut on_gpu = config.clone();
-    on_gpu.engine.kind = EngineKind::TensorrtRtx;
-    let error = Plan::new(on_gpu, folder.manifest(), camera, RideOptions::default()).unwrap_err().to_string();
-    assert!(error.contains("guidance.mode") && error.contains("on the host"), "{error}");
     let error = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap_err().to_string();
     assert!(error.contains("no language model"), "{error}");
 }

@@ -68,7 +68,7 @@ impl Rten {
         if parts.entry.precision != Precision::F32 {
             return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at("precision").got(parts.entry.precision)));
         }
-        let pool = pool(threads).map_err(at)?;
+        let pool = pool(threads, Graph::GUIDANCE.contains(&graph)).map_err(at)?;
         let mut options = ModelOptions::with_all_ops();
         options.prepack_weights(false);
         let mut weights = Vec::new();
@@ -167,19 +167,20 @@ fn call<T>(f: impl FnOnce() -> T) -> Result<T> {
     })
 }
 
-/// The pool of `threads` threads, shared by all graphs that ask for as many.
-fn pool(threads: usize) -> Result<Arc<ThreadPool>> {
-    static POOLS: Mutex<Vec<(usize, Weak<ThreadPool>)>> = Mutex::new(Vec::new());
+/// The pool of `threads` threads, shared by all graphs that ask for as many; those of the guidance have another, so that no pass of the ride queues behind theirs.
+fn pool(threads: usize, of_guidance: bool) -> Result<Arc<ThreadPool>> {
+    static POOLS: Mutex<Vec<((usize, bool), Weak<ThreadPool>)>> = Mutex::new(Vec::new());
+    let whose = (threads, of_guidance);
     let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
     pools.retain(|(_, pool)| pool.strong_count() > 0);
-    if let Some(pool) = pools.iter().find(|(n, _)| *n == threads).and_then(|(_, pool)| pool.upgrade()) {
+    if let Some(pool) = pools.iter().find(|(known, _)| *known == whose).and_then(|(_, pool)| pool.upgrade()) {
         return Ok(pool);
     }
     let pool = call(|| ThreadPool::with_num_threads(threads))?;
     // The library runs on the caller's thread, and says nothing, where it got no threads.
     if pool.run(|| std::thread::current().name().is_some_and(|name| name.starts_with("rten-"))) {
         let pool = Arc::new(pool);
-        pools.push((threads, Arc::downgrade(&pool)));
+        pools.push((whose, Arc::downgrade(&pool)));
         return Ok(pool);
     }
     Err(Error::new(ErrorKind::Engine, "the library did not get its threads").wanted(format!("{threads} (engine.threads)")))

@@ -32,6 +32,7 @@
 mod camera;
 mod codec;
 mod context;
+mod cores;
 pub mod guard;
 pub mod guidance;
 pub mod ingest;

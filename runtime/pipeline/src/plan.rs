@@ -4,6 +4,7 @@
 use crate::camera::{Fit, SourceCamera};
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
+use crate::cores::Cores;
 use crate::guidance::Guidance;
 use crate::memory::Memory;
 use crate::regions::Regions;
@@ -65,7 +66,7 @@ impl Plan {
         &self.config
     }
 
-    /// Allocates the arena, on the host or on the GPU that the engines run on; loads the engines of `folder`, binds them, holds each against its
+    /// Moves the calling thread to `target.cores.ride`, and leaves it there. Allocates the arena, on the host or on the GPU that the engines run on; loads the engines of `folder`, binds them, holds each against its
     /// self-test, runs every graph once.
     ///
     /// # Errors
@@ -99,6 +100,8 @@ impl Plan {
         let Self { config, options, regions, arena, fit } = self;
         let manifest = folder.manifest();
         manifest.check_model(&config.model)?;
+        let cores = Cores::new(&config.target.cores)?;
+        let moved = cores.ride()?;
         let mut device = make(arena)?;
         let Fit { camera, columns, rows, fov, uncovered } = fit;
         device.open_camera(camera.pictures(), columns, rows)?;
@@ -106,7 +109,7 @@ impl Plan {
         let device_ref = device.as_mut();
         let encoder = Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, device_ref)?;
         let context = Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, folder, &regions, device_ref)?;
-        let guidance = Guidance::new(&config, folder, camera, &open)?;
+        let guidance = Guidance::new(&config, folder, camera, cores, &open)?;
         let transformer = Transformer::new(open(Graph::Dit)?, manifest, &regions, device_ref)?;
         let memory = Memory::new(&config, &regions, device_ref)?;
         let decoder = if options.decoder {
@@ -116,10 +119,14 @@ impl Plan {
             None
         };
         let sampler = Sampler::new(&config, &regions)?;
-        Ride::warm(
+        let ride = Ride::warm(
             Parts { config, options, camera, fitted, device, encoder, context, guidance, transformer, memory, sampler, decoder },
             manifest,
-        )
+        )?;
+        if let Some(moved) = moved {
+            moved.stay();
+        }
+        Ok(ride)
     }
 }
 

@@ -16,8 +16,8 @@ pub use engine::{Engine, EngineKind, TensorRt};
 pub use guidance::{Forever, Guidance, GuidanceMode, Wait};
 pub use layers::Layer;
 pub use sections::{
-    ActionFlow, ActionStart, Camera, CameraFit, Flow, GapPolicy, Guard, Ingest, Memory, MemoryPolicy, Passes, SolverKind, Target, Vehicle,
-    VideoCommit, VideoFlow,
+    ActionFlow, ActionStart, Camera, CameraFit, Cores, Flow, GapPolicy, Guard, Ingest, Memory, MemoryPolicy, Passes, SolverKind, Target,
+    Vehicle, VideoCommit, VideoFlow,
 };
 
 use crate::dims::Model;

@@ -16,6 +16,25 @@ pub struct Target {
     pub arena_bytes: usize,
     /// Threads of the memory's selection, 1 to 64.
     pub threads: usize,
+    /// CPUs, where the system is not to choose.
+    #[serde(default, skip_serializing_if = "Cores::is_any")]
+    pub cores: Cores,
+}
+
+/// `target.cores:` CPUs, by the system's numbers; empty: any that the process may use.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cores {
+    /// Of the thread that warms the ride, which is to drive it too, and of the threads that it needs.
+    pub ride: Vec<usize>,
+    /// Of the language model's thread, and of those that it needs.
+    pub guidance: Vec<usize>,
+}
+
+impl Cores {
+    fn is_any(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `vehicle:` limits that a trajectory must keep.

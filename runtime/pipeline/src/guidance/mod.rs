@@ -18,6 +18,7 @@ pub mod tokens;
 pub mod vlm;
 
 use crate::camera::SourceCamera;
+use crate::cores::Cores;
 use crate::plan::open_device;
 use crate::regions::scratch_bytes;
 use crate::telemetry::{Refusal, Told, Voice};
@@ -60,6 +61,8 @@ pub(crate) struct Words<'a> {
 pub(crate) struct Guidance {
     settings: Settings,
     commands: Vec<Command>,
+    /// Where its threads run.
+    cores: Cores,
     post: Option<Post>,
     /// What is asked next.
     request: Box<Request>,
@@ -88,13 +91,16 @@ impl Guidance {
         config: &Config,
         folder: &Folder,
         camera: SourceCamera,
+        cores: Cores,
         open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>,
     ) -> Result<Self> {
         let (settings, manifest) = (&config.guidance, folder.manifest());
-        let mut quiet = Self::silent(config);
+        let mut quiet = Self::silent(config, cores);
         if settings.mode == GuidanceMode::Off {
             return Ok(quiet);
         }
+        // What is opened here has its threads made here.
+        let _moved = quiet.cores.guidance()?;
         let mut planner = Planner::new();
         let text = TextPlan::new(&mut planner, manifest)?;
         let speaks = settings.mode == GuidanceMode::Vlm;
@@ -132,6 +138,7 @@ impl Guidance {
         let like = Request { frame, path: vec![Sample::default(); PATH], ..Request::default() };
         let rows = vec![0.0; config.model.text.max_rows * config.model.text.dim];
         let answer = Answer { text: String::with_capacity(MOST_TEXT), rows, ..Answer::default() };
+        let _moved = self.cores.guidance()?;
         self.post = Some(Post::open(speaker, &like, &answer)?);
         let blank = || Box::new(Answer { text: String::with_capacity(MOST_TEXT), rows: answer.rows.clone(), ..Answer::default() });
         (self.newest, self.good) = (blank(), blank());
@@ -140,10 +147,11 @@ impl Guidance {
         Ok(())
     }
 
-    fn silent(config: &Config) -> Self {
+    fn silent(config: &Config, cores: Cores) -> Self {
         Self {
             settings: config.guidance.clone(),
             commands: config.model.text.commands.clone(),
+            cores,
             post: None,
             request: Box::default(),
             asked: 0,
