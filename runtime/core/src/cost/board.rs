@@ -12,7 +12,7 @@ pub struct Boards {
     boards: BTreeMap<String, Board>,
 }
 
-/// One board. Rates are peaks of the data sheet: nothing runs faster, and most things run slower.
+/// One board. Rates are peaks of the data sheet at its clock: most things run slower, and a card that boosts above that clock can beat them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Board {

@@ -106,8 +106,7 @@ impl Ask<'_> {
         if self.config.engine.kind.on_gpu() && !self.no_engines {
             return; // part of the arena
         }
-        let measured = self.manifest.graphs.values().filter_map(|entry| entry.engine.as_ref()?.scratch_bytes).max();
-        match measured.or(self.config.engine.tensorrt.scratch_bytes) {
+        match self.measured_scratch(&Graph::POLICY).or(self.config.engine.tensorrt.scratch_bytes) {
             Some(bytes) => {
                 held.policy.push(Item { owner: "engine scratch".to_owned(), from: "manifest or configuration".to_owned(), bytes });
             }
@@ -115,11 +114,25 @@ impl Ask<'_> {
         }
     }
 
+    /// What the largest of `graphs` computes in: those of one stream take turns.
+    fn measured_scratch(&self, graphs: &[Graph]) -> Option<u64> {
+        let engines = graphs.iter().filter_map(|graph| self.manifest.graphs.get(graph)?.engine.as_ref());
+        engines.filter_map(|engine| engine.scratch_bytes).max()
+    }
+
     fn speakers(&self, held: &mut Held) {
         let mut add = |owner: String, from: String, bytes| held.guidance.push(Item { owner, from, bytes });
-        if self.manifest.guidance.is_some() {
-            if let Some(bytes) = self.files(&[Graph::VlmVision, Graph::VlmDecoder, Graph::TextEncode]) {
+        let rows = self.prompt_rows + self.config.guidance.most_tokens as u64;
+        if let Some(guidance) = &self.manifest.guidance {
+            if let Some(bytes) = self.files(&Graph::GUIDANCE) {
                 add("weights: vlm and text_encode".to_owned(), "files of the folder".to_owned(), bytes);
+            }
+            if let Some(bytes) = self.measured_scratch(&Graph::GUIDANCE) {
+                add("engine scratch of the guidance".to_owned(), "manifest".to_owned(), bytes);
+            }
+            if let Some(decoder) = self.manifest.graphs.get(&Graph::VlmDecoder) {
+                let numbers = 2 * (guidance.vlm.layers * guidance.vlm.kv_heads * guidance.vlm.head_dim) as u64 * rows;
+                add("keys and values of the vlm".to_owned(), format!("{rows} rows"), numbers * decoder.precision.dtype().bytes() as u64);
             }
             return;
         }
@@ -135,7 +148,6 @@ impl Ask<'_> {
         ] {
             add(format!("weights: {graph}, {number}"), format!("{count} numbers of {of}"), count * number.bytes());
         }
-        let rows = self.prompt_rows + self.config.guidance.most_tokens as u64;
         add("keys and values of the vlm".to_owned(), format!("{rows} rows"), QWEN3_VL_8B.pass(1, rows, number).cache_bytes);
     }
 }

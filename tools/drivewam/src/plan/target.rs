@@ -17,7 +17,7 @@ const SHIPPED: &str = include_str!("../../../../configs/target/boards.yaml");
 /// A board, and what is asked of it.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// Hold the plan against a board: h100, h200, orin-32, orin-64, orin-nx-16, rtx-4090, rtx-5090 or thor (configs/target/boards.yaml). Bytes by owner,
+    /// Hold the plan against a board: h100, h200, orin-32, orin-64, orin-nx-16, orin-nx-16-super, rtx-4090, rtx-5090 or thor (configs/target/boards.yaml). Bytes by owner,
     /// whether they fit, the least time of every pass; no device is needed.
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
