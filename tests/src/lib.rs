@@ -6,5 +6,6 @@ pub mod conformance;
 pub mod doubles;
 pub mod drawn;
 pub mod fake_engines;
+pub mod listener;
 pub mod paper;
 pub mod signing;

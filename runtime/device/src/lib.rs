@@ -26,6 +26,7 @@ pub mod cuda;
 pub mod device;
 pub mod host;
 pub mod picture;
+pub mod ranges;
 pub mod rows;
 mod shape;
 pub mod taps;

@@ -19,7 +19,7 @@ use crate::memory::Memory;
 use crate::plan::RideOptions;
 use crate::probe::Probe;
 use crate::sampler::{Sampler, Work};
-use crate::telemetry::{Ages, Degraded, Outcome, Restart, Stage, StageTimes};
+use crate::telemetry::{Ages, Begun, CHUNK, Degraded, Outcome, Restart, Stage, StageTimes};
 use crate::transformer::Transformer;
 use drivewam_core::action::{ActionRows, Increment, increments};
 use drivewam_core::config::Config;
@@ -27,6 +27,7 @@ use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Point;
 use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::ranges::Range;
 use drivewam_device::{Device, KvCounts};
 use std::time::Instant;
 
@@ -108,10 +109,11 @@ impl Ride {
                 None
             }
         };
+        let run = Begun::since(Stage::Ingest, from);
         let fitted = self.encoder.frame(slot).and_then(|to| self.device.resample(picture, to));
         fitted.inspect_err(|e| self.spoilt = Some(e.kind()))?;
         self.guidance.frame(picture);
-        self.stages.add(Stage::Ingest, from);
+        self.stages.add(run);
         Ok(())
     }
 
@@ -152,22 +154,23 @@ impl Ride {
             return Ok(if self.expire(now_ns) { Progress::Outcome(&self.outcome) } else { Progress::Waiting });
         };
         self.grid.taken();
+        let _shown = Range::open(CHUNK);
         let begun = Instant::now();
         self.enter(ready);
         let done = self.chunk(ready);
         let latency_ns = i64::try_from(begun.elapsed().as_nanos()).unwrap_or(i64::MAX);
         self.outcome.published_ns = if self.options.realtime { now_ns.saturating_add(latency_ns) } else { now_ns };
-        let from = Instant::now();
+        let run = Begun::now(Stage::Guard);
         match done {
             Ok(ego) => {
                 self.judge(ready, ego.speed_mps);
-                self.settle(ready.jitter_ns, from);
+                self.settle(ready.jitter_ns, run);
                 Ok(Progress::Outcome(&self.outcome))
             }
             Err(error) => {
                 let speed_mps = self.ingest.newest_ego(ready.t0_ns).map(|(ego, _)| ego.speed_mps);
                 self.refuse(Reason::Fault(error.kind()), speed_mps);
-                self.settle(ready.jitter_ns, from);
+                self.settle(ready.jitter_ns, run);
                 self.end_rollout(Restart::Fault(error.kind()));
                 Err(error)
             }
@@ -230,10 +233,10 @@ impl Ride {
             ingest.past(ready.t0_ns, PAST_NS, STEP_NS).map(|(pose, speed_mps)| Sample { pose, speed_mps }),
         );
 
-        let from = Instant::now();
+        let run = Begun::now(Stage::Encode);
         let latent = if begins { self.encoder.encode_first(device)? } else { self.encoder.encode(device)? };
         patchify(&self.config.model, latent, &mut self.video);
-        self.stages.add(Stage::Encode, from);
+        self.stages.add(run);
         match ready.from_ns {
             None => self.rows.physical_zero(&mut self.action)?,
             Some(from_ns) => {
@@ -246,26 +249,26 @@ impl Ride {
         }
         if begins {
             // Chunk 0 is committed with what chunk 1 reads: there was nothing before.
-            let from = Instant::now();
+            let run = Begun::now(Stage::Context);
             let words = self.guidance.hear(ready.t0_ns, &mut self.outcome.guidance);
             self.context.set(device, command, words, ego)?;
-            self.stages.add(Stage::Context, from);
+            self.stages.add(run);
         }
         let (memory, transformer) = (&mut self.memory, &mut self.transformer);
         let mut work = Work { device, transformer, memory, times: &mut self.stages, probe: &mut self.probe };
         self.sampler.observe(&mut work, chunk - 1, &self.video, &self.action)?;
         self.outcome.memory = work.device.kv_counts();
         if !begins {
-            let from = Instant::now();
+            let run = Begun::now(Stage::Context);
             let words = self.guidance.hear(ready.t0_ns, &mut self.outcome.guidance);
             self.context.set(work.device, command, words, ego)?;
-            work.times.add(Stage::Context, from);
+            work.times.add(run);
         }
         let rows = self.sampler.predict(&mut work, chunk)?;
-        let from = Instant::now();
+        let run = Begun::now(Stage::Decode);
         self.rows.decode(rows, &mut self.increments)?;
         self.outcome.trajectory.set_increments(&self.increments)?;
-        self.stages.add(Stage::Decode, from);
+        self.stages.add(run);
         Ok(ego)
     }
 
@@ -290,7 +293,7 @@ impl Ride {
         if !self.options.realtime || self.plan_end_ns.is_none_or(|end| now_ns <= end + patience_ns) {
             return false;
         }
-        let from = Instant::now();
+        let run = Begun::now(Stage::Guard);
         let (ego, pose) = (self.ingest.newest_ego(now_ns), self.ingest.newest_pose(now_ns));
         let age_ms = |age_ns: Option<i64>| ms(age_ns.unwrap_or(0));
         let outcome = &mut self.outcome;
@@ -303,11 +306,11 @@ impl Ride {
         };
         outcome.trajectory.points_mut().fill(NO_POINT);
         self.refuse(Reason::Expired, ego.map(|(ego, _)| ego.speed_mps));
-        self.settle(0, from);
+        self.settle(0, run);
         true
     }
 
-    fn settle(&mut self, jitter_ns: i64, from: Instant) {
+    fn settle(&mut self, jitter_ns: i64, guarding: Begun) {
         let outcome = &mut self.outcome;
         outcome.uncovered_ms = self.plan_end_ns.map_or(0.0, |end| ms((outcome.published_ns - end).max(0)));
         let late_ms = ms(outcome.published_ns - outcome.t0_ns) - f64::from(self.config.guard.deadline_ms);
@@ -319,7 +322,7 @@ impl Ride {
         };
         self.plan_end_ns = Some(outcome.valid_until_ns);
         self.plan_end = outcome.pose.zip(outcome.published.points().last()).map(|(pose, last)| pose.compose(&last.pose()));
-        self.stages.add(Stage::Guard, from);
+        self.stages.add(guarding);
         outcome.stages = std::mem::take(&mut self.stages);
     }
 

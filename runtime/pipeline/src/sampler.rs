@@ -8,7 +8,7 @@
 use crate::memory::Memory;
 use crate::probe::{Probe, probe};
 use crate::regions::{Regions, Rows};
-use crate::telemetry::{Stage, StageTimes};
+use crate::telemetry::{Begun, Stage, StageTimes};
 use crate::transformer::Transformer;
 use drivewam_core::arena::Region;
 use drivewam_core::bindings;
@@ -18,7 +18,6 @@ use drivewam_core::flow::solver::{SolverStep, plan};
 use drivewam_core::noise::{Stream, standard_normal};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
-use std::time::Instant;
 
 /// One stream's way from noise.
 #[derive(Debug)]
@@ -48,16 +47,16 @@ pub(crate) struct Work<'a> {
 
 impl Work<'_> {
     fn pass(&mut self, stage: Stage, rows: Rows, video_time: f64, action_time: f64) -> Result<()> {
-        let from = Instant::now();
+        let run = Begun::now(stage);
         self.transformer.run(self.device, rows, video_time, action_time)?;
-        self.times.add(stage, from);
+        self.times.add(run);
         Ok(())
     }
 
     fn solve(&mut self, path: &Path, step: &SolverStep, velocity: Region, width: usize) -> Result<()> {
-        let from = Instant::now();
+        let run = Begun::now(Stage::Solver);
         self.device.solve(step, path.sample, velocity, &path.history, width, &path.channels)?;
-        self.times.add(Stage::Solver, from);
+        self.times.add(run);
         Ok(())
     }
 }
@@ -148,10 +147,10 @@ impl Sampler {
                 ((Rows::Video, 0..n_video), (Rows::Action, 0..all - n_video))
             }
         };
-        let from = Instant::now();
+        let run = Begun::now(Stage::Select);
         let of_pass = |(pass, rows)| (work.transformer.kv(pass), rows);
         work.memory.commit(work.device, index(chunk), of_pass(video_rows), of_pass(action_rows))?;
-        work.times.add(Stage::Select, from);
+        work.times.add(run);
         let shown: &[Rows] = if self.flow.passes == Passes::Packed { &[Rows::Both] } else { &[Rows::Video, Rows::Action] };
         for &rows in shown {
             let kv = work.transformer.kv(rows);

@@ -2,10 +2,12 @@
 
 use crate::guard::{Reason, Verdict};
 use crate::guidance;
+use drivewam_core::bindings::Graph;
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_device::KvCounts;
+use drivewam_device::ranges::{self, Range};
 use std::time::Instant;
 
 /// A part of a chunk's work, in the order in which they run.
@@ -81,6 +83,39 @@ pub struct Span {
     pub ns: u64,
 }
 
+/// The whole of [`Ride::step`](crate::Ride::step) with a chunk to compute, as a profiler is told.
+pub(crate) const CHUNK: &str = "chunk";
+/// An answer of the language model, on its own thread.
+pub(crate) const GUIDANCE: &str = "guidance";
+/// The rehearsal.
+pub(crate) const WARM: &str = "warm";
+
+/// Makes known what a profiler will be told. Warm.
+pub(crate) fn register_ranges() {
+    let graphs = Graph::GUIDANCE.map(Graph::as_str);
+    ranges::register(Stage::ALL.map(Stage::as_str).into_iter().chain([CHUNK, GUIDANCE, WARM]).chain(graphs));
+}
+
+/// A run of a stage under way. A profiler sees its end, by [`StageTimes::add`] or by an error; what an error ended counts nowhere else.
+#[derive(Debug)]
+pub struct Begun {
+    stage: Stage,
+    from: Instant,
+    _range: Range,
+}
+
+impl Begun {
+    /// `stage` begins.
+    pub fn now(stage: Stage) -> Self {
+        Self::since(stage, Instant::now())
+    }
+
+    /// `stage` began at `from`, and only now is it known to be one.
+    pub fn since(stage: Stage, from: Instant) -> Self {
+        Self { stage, from, _range: Range::open(stage.as_str()) }
+    }
+}
+
 /// Nanoseconds and runs of each stage of one chunk, and its runs one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StageTimes {
@@ -100,8 +135,9 @@ impl StageTimes {
     /// Runs that are kept one by one; those behind count in the sums alone. The paper's sampler has 16 passes.
     pub const SPANS: usize = 64;
 
-    /// Adds the time since `from`, which one run of `stage` took.
-    pub fn add(&mut self, stage: Stage, from: Instant) {
+    /// Adds a run of a stage, which ends here.
+    pub fn add(&mut self, run: Begun) {
+        let Begun { stage, from, .. } = run;
         let ns = u64::try_from(from.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.ns[stage as usize] += ns;
         self.runs[stage as usize] += 1;

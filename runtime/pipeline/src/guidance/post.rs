@@ -3,8 +3,9 @@
 //! Requests and answers are made in Warm and change hands by a swap under a lock that is held for nothing else, so the ride neither allocates nor waits.
 
 use super::bev::Sample;
-use crate::telemetry::Refusal;
+use crate::telemetry::{GUIDANCE, Refusal};
 use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::ranges::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -122,7 +123,10 @@ impl Post {
                 (own_answer.number, own_answer.t0_ns, own_answer.tokens, own_answer.refused) =
                     (own_request.number, own_request.t0_ns, 0, None);
                 own_answer.text.clear();
-                let spoken = catch_unwind(AssertUnwindSafe(|| speaker.speak(&own_request, &mut own_answer)));
+                let spoken = catch_unwind(AssertUnwindSafe(|| {
+                    let _shown = Range::open(GUIDANCE);
+                    speaker.speak(&own_request, &mut own_answer)
+                }));
                 let died = spoken.is_err();
                 own_answer.took = from.elapsed();
                 own_answer.refused = match spoken {

@@ -10,6 +10,7 @@ use drivewam_core::bindings::{DEEPSTACK, Graph, IDS, IMAGE, IS_IMAGE, LOGITS, MA
 use drivewam_core::guidance::Vlm as Facts;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::ranges::Range;
 use drivewam_device::{Device, Rows};
 use drivewam_engine::{Binding, Engine};
 use std::time::{Duration, Instant};
@@ -183,6 +184,7 @@ impl Vlm {
         let pictures = self.prompts.get(which).map_or(0, |(prompt, _)| prompt.pictures.len());
         for picture in 0..pictures {
             see(picture, &mut self.patches)?;
+            let _shown = Range::open(Graph::VlmVision.as_str());
             device.upload(self.regions.patches, &self.patches)?;
             self.vision.run(self.seen, device)?;
             self.take_in(device, which, picture)?;
@@ -222,6 +224,7 @@ impl Vlm {
 
     /// The prompt's rows, as one pass over an empty memory. Returns the position behind them.
     fn prefill(&mut self, device: &mut dyn Device, which: usize) -> Result<usize> {
+        let _shown = Range::open(Graph::VlmDecoder.as_str());
         let (prompt, binding) = self.prompts.get(which).ok_or_else(unknown)?;
         device.fill(self.regions.bias, MASKED)?;
         device.upload(self.regions.ids, &prompt.ids)?;
@@ -236,6 +239,7 @@ impl Vlm {
 
     /// One row of text at position `place`.
     fn step(&mut self, device: &mut dyn Device, token: u32, place: usize) -> Result<()> {
+        let _shown = Range::open(Graph::VlmDecoder.as_str());
         device.upload(self.regions.ids, &[token as f32])?;
         device.upload(self.regions.is_image, &[0.0])?;
         self.facts.rope.row([place; 3], &mut self.row);

@@ -10,7 +10,7 @@ use crate::ingest::{EgoState, Grid, Ingest};
 use crate::memory::Memory;
 use crate::plan::RideOptions;
 use crate::sampler::Sampler;
-use crate::telemetry::{Ages, Degraded, Outcome, StageTimes, Told};
+use crate::telemetry::{Ages, Degraded, Outcome, StageTimes, Told, WARM, register_ranges};
 use crate::transformer::Transformer;
 use drivewam_core::Result;
 use drivewam_core::action::{ActionRows, Increment};
@@ -19,6 +19,7 @@ use drivewam_core::dims::Command;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
+use drivewam_device::ranges::Range;
 use drivewam_device::{Device, KvCounts};
 
 /// What a ride is made of.
@@ -97,12 +98,14 @@ impl Ride {
             plan_end: None,
             plan_end_ns: None,
         };
+        register_ranges();
         ride.rehearse()?;
         Ok(ride)
     }
 
     /// Two chunks of a grey picture and a standing car, then as if nothing had been.
     fn rehearse(&mut self) -> Result<()> {
+        let _shown = Range::open(WARM);
         let model = &self.config.model;
         let (period, frames, pose_ns) = (model.frame_period_ns(), model.image.frames_per_latent as i64, model.pose_period_ns());
         let grey = vec![128u8; self.camera.width * self.camera.height * 3];

@@ -5,13 +5,12 @@ use super::source::Source;
 use super::world_input::WorldSource;
 use super::{charts, overlay};
 use drivewam::guard::{Reason, Verdict};
-use drivewam::telemetry::{Ages, Degraded, Outcome, Stage, StageTimes};
+use drivewam::telemetry::{Ages, Begun, Degraded, Outcome, Stage, StageTimes};
 use drivewam_core::config::{Config, Layer};
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_world::Options;
-use std::time::Instant;
 
 /// A chunk at `pose` whose plan keeps `speed_mps` on a curve, with `verdict`; what was driven goes straight on.
 pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdict: Verdict) -> Row {
@@ -21,7 +20,7 @@ pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdic
     constant.set_constant(speed_mps, 0.0);
     let mut stages = StageTimes::default();
     for stage in Stage::ALL {
-        stages.add(stage, Instant::now());
+        stages.add(Begun::now(stage));
     }
     let t0_ns = 1_000_000_000 + chunk as i64 * 4_000_000_000;
     let outcome = Outcome {

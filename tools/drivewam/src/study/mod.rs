@@ -178,15 +178,63 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let asked = Arc::clone(&stop);
     ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be watched for")?;
     let named = args.config.load()?;
-    if args.part == Part::Table5 {
-        return table5(args, &named, chunks, &stop);
+    let sizes = Sizes { worlds, chunks };
+    match args.part {
+        Part::Table5 => table5(args, &named, chunks, &stop),
+        Part::Sight => ridden(args, &named, sizes, &stop, |study, crew, _| sight::run(study, crew)),
+        Part::Guidance => ridden(args, &named, sizes, &stop, |study, crew, _| guidance::run(study, crew)),
+        Part::Memory => ridden(args, &named, sizes, &stop, |study, crew, drawn| {
+            let (figures, table, over_time) = memory::run(study, crew)?;
+            if !stop.load(Ordering::Relaxed) {
+                drawn.add("memory-over-time.png", |path| pictures::over_time(&over_time, path))?;
+                drawn.add("memory-kept.png", |path| kept::draw(study, &stop, path))?;
+            }
+            Ok((figures, table))
+        }),
+        Part::Routes => ridden(args, &named, sizes, &stop, |study, crew, drawn| {
+            let (figures, table, tracks) = routes::run(study, crew)?;
+            drawn.add("routes-tracks.png", |path| pictures::tracks(&tracks, path))?;
+            Ok((figures, table))
+        }),
+        Part::Hours => ridden(args, &named, sizes, &stop, |study, crew, _| hours::run(study, crew)),
     }
+}
+
+/// How much is driven.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    worlds: usize,
+    chunks: usize,
+}
+
+/// The pictures of a part. Everything is written aside first and put in its place together, once nothing can interrupt it.
+struct Drawn<'a> {
+    out: &'a Path,
+    files: Vec<&'static str>,
+}
+
+impl Drawn<'_> {
+    fn add(&mut self, name: &'static str, how: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.files.push(name);
+        how(&aside(self.out, name))
+    }
+}
+
+/// A part that rides engines: `part` drives, and returns figures and a table.
+fn ridden(
+    args: &Args,
+    named: &Named,
+    sizes: Sizes,
+    stop: &AtomicBool,
+    part: impl FnOnce(&Study<'_>, &Crew<'_>, &mut Drawn<'_>) -> Result<(Value, Table)>,
+) -> Result<ExitCode> {
     let trust = Trust::of(&named.config.vehicle)?;
     let folder = Folder::open(named.config.engine.folder.as_ref(), &trust, None)?;
     fs::create_dir_all(&args.out).with_context(|| format!("--out {:?} cannot be written", args.out))?;
     let (manifest, hash) = (folder.manifest().name.clone(), folder.manifest_sha256().to_owned());
     let open = |(name, path): &(String, PathBuf)| Ok((name.clone(), Folder::open(path, &trust, None)?));
     let beside = args.beside.iter().map(open).collect::<Result<_>>()?;
+    let Sizes { worlds, chunks } = sizes;
     let study = Study { args, folder, beside, worlds, chunks };
     let rounds = if args.part == Part::Memory { memory::ways() } else { 1 };
     let bar = ProgressBar::new((worlds * rounds) as u64);
@@ -194,32 +242,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.json {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
-    let crew = Crew { threads: args.threads.clamp(1, 64), bar: &bar, stop: &stop };
-    // Everything is written aside first and put in its place together, once nothing can interrupt it.
-    let mut files: Vec<&str> = Vec::new();
-    let mut draw = |name: &'static str, how: &dyn Fn(&Path) -> Result<()>| -> Result<()> {
-        files.push(name);
-        how(&aside(&args.out, name))
-    };
-    let (figures, table) = match args.part {
-        Part::Sight => sight::run(&study, &crew)?,
-        Part::Guidance => guidance::run(&study, &crew)?,
-        Part::Memory => {
-            let (figures, table, over_time) = memory::run(&study, &crew)?;
-            if !stop.load(Ordering::Relaxed) {
-                draw("memory-over-time.png", &|path| pictures::over_time(&over_time, path))?;
-                draw("memory-kept.png", &|path| kept::draw(&study, &stop, path))?;
-            }
-            (figures, table)
-        }
-        Part::Routes => {
-            let (figures, table, tracks) = routes::run(&study, &crew)?;
-            draw("routes-tracks.png", &|path| pictures::tracks(&tracks, path))?;
-            (figures, table)
-        }
-        Part::Hours => hours::run(&study, &crew)?,
-        Part::Table5 => bail!("table5 rides no engines"),
-    };
+    let crew = Crew { threads: args.threads.clamp(1, 64), bar: &bar, stop };
+    let mut drawn = Drawn { out: &args.out, files: Vec::new() };
+    let (figures, table) = part(&study, &crew, &mut drawn)?;
+    let files = drawn.files;
     bar.finish_and_clear();
     if stop.load(Ordering::Relaxed) {
         files.iter().for_each(|name| drop(fs::remove_file(aside(&args.out, name))));

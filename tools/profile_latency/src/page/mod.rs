@@ -34,6 +34,7 @@ pub(crate) fn page(report: &Value) -> String {
         cdf::section(report, &chunks),
         waterfall::section(&report["chunks"]),
         tables::stages(report),
+        tables::passes(report),
         tables::versus(report),
         memory::section(&report["memory_bytes"]),
         tables::rest(report),

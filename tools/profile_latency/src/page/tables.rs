@@ -42,6 +42,16 @@ fn noise(aa: &Value, of: &str) -> String {
     if told.is_empty() { ABSENT.to_owned() } else { told.join("; ") }
 }
 
+/// Count, percentiles and what comes after them.
+fn distribution(of: &Value) -> Vec<String> {
+    [whole(&of["count"])].into_iter().chain(COLUMNS.iter().map(|(key, _)| ms(&of[*key]))).collect()
+}
+
+/// What stands above a [`distribution`] and its name.
+fn columns(first: &str) -> Vec<String> {
+    [first, "count"].into_iter().chain(COLUMNS.iter().map(|(_, name)| *name)).map(str::to_owned).collect()
+}
+
 /// Latency by stage.
 pub(super) fn stages(report: &Value) -> String {
     const NAME: &str = "Latency by stage";
@@ -56,15 +66,13 @@ pub(super) fn stages(report: &Value) -> String {
     let mut rows = String::new();
     for name in stages.into_iter().chain(others).chain(WHOLES).filter(|name| latency[*name].is_object()) {
         let of = &latency[name];
-        let mut cells = vec![whole(&of["count"])];
-        cells.extend(COLUMNS.iter().map(|(key, _)| ms(&of[*key])));
+        let mut cells = distribution(of);
         if aa.is_object() {
             cells.push(noise(aa, name));
         }
         row(&mut rows, if WHOLES.contains(&name) { "whole" } else { "" }, name, &cells);
     }
-    let mut columns = vec!["stage, ms".to_owned(), "count".to_owned()];
-    columns.extend(COLUMNS.iter().map(|(_, name)| (*name).to_owned()));
+    let mut columns = columns("stage, ms");
     let mut lead = String::new();
     if aa.is_object() {
         columns.push("noise floor, ratio".to_owned());
@@ -77,6 +85,20 @@ pub(super) fn stages(report: &Value) -> String {
         let _ = write!(lead, "p99.9 of {count:.0} chunks is their maximum.");
     }
     part(NAME, lead.trim(), &table(&columns, &rows))
+}
+
+/// The passes of the transformer one by one, in the order in which they run; nothing where the report does not know them.
+pub(super) fn passes(report: &Value) -> String {
+    let passes = list(&report["latency_ms"]["passes"]);
+    if passes.is_empty() {
+        return String::new();
+    }
+    let mut rows = String::new();
+    for pass in passes {
+        row(&mut rows, "", &told(&pass["pass"]), &distribution(pass));
+    }
+    let lead = "The runs of the stages observe, video and action, each by itself, in the order in which they run in a chunk.";
+    part("Latency by pass of the transformer", lead, &table(&columns("pass, ms"), &rows))
 }
 
 /// What a ratio means, given what noise alone does.

@@ -12,7 +12,7 @@ const BROWSERS: [&str; 3] = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "
 const WATCHDOG: Duration = Duration::from_secs(180);
 
 pub(super) const WIDTH: u32 = 1200;
-pub(super) const HEIGHT: u32 = 6000;
+pub(super) const HEIGHT: u32 = 8000;
 
 /// What the browser made of a page.
 pub(super) struct Seen {

@@ -97,6 +97,8 @@ pub(super) fn full(count: usize) -> Value {
     let mut dice = Dice(7);
     let mut chunks = Vec::new();
     let mut by_stage: Map<String, Value> = Map::new();
+    // By their place in a chunk.
+    let mut by_pass: Vec<(String, Vec<f64>)> = Vec::new();
     let mut start = 0.0;
     for i in 0..count {
         let slow = if i == count / 3 {
@@ -111,6 +113,15 @@ pub(super) fn full(count: usize) -> Value {
             let list = by_stage.entry(stage["stage"].as_str().unwrap()).or_insert_with(|| json!([]));
             list.as_array_mut().unwrap().push(stage["ms"].clone());
         }
+        let names = [("observe", 1), ("video", 8), ("action", 5)].into_iter();
+        let names = names.flat_map(|(stage, count)| (1..=count).map(move |nth| format!("{stage} {nth}")));
+        let passes = stages.iter().filter(|s| ["observe", "video", "action"].contains(&s["stage"].as_str().unwrap()));
+        for (place, (name, pass)) in names.zip(passes).enumerate() {
+            if by_pass.len() == place {
+                by_pass.push((name, Vec::new()));
+            }
+            by_pass[place].1.push(pass["ms"].as_f64().unwrap());
+        }
         let (late, verdict) =
             (if i == count / 3 { json!(end - 80.0) } else { json!(null) }, if i == count / 2 { "held" } else { "accepted" });
         chunks.push(json!({"start_ms": start, "latency_ms": end, "late_ms": late, "verdict": verdict, "stages": stages}));
@@ -118,6 +129,12 @@ pub(super) fn full(count: usize) -> Value {
     }
     let ms = |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_f64).collect::<Vec<f64>>();
     let mut latency: Map<String, Value> = by_stage.iter().map(|(name, list)| (name.clone(), distribution(ms(list)))).collect();
+    let of_pass = by_pass.into_iter().map(|(name, ms)| {
+        let mut pass = distribution(ms);
+        pass["pass"] = json!(name);
+        pass
+    });
+    latency.insert("passes".into(), of_pass.collect());
     let of_chunk: Vec<f64> = chunks.iter().filter_map(|c| c["latency_ms"].as_f64()).collect();
     latency.insert(
         "response".into(),

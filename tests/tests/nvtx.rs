@@ -1,0 +1,161 @@
+//! What a profiler is told of a ride, without a GPU and without a profiler: a library of ours listens to NVTX in its place.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
+use drivewam::ingest::EgoState;
+use drivewam::telemetry::{Outcome, Refusal};
+use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::Layer;
+use drivewam_core::pose::Pose2;
+use drivewam_device::HostDevice;
+use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
+use drivewam_engine::{Folder, Trust};
+use drivewam_tests::listener::Listener;
+use std::fmt::Write;
+use std::fs::{read_to_string, write};
+use std::path::Path;
+use std::process::Command;
+
+const SECOND: i64 = 1_000_000_000;
+/// Passes of the two chunks of Warm.
+const WARM_DIT: u64 = 28;
+
+fn config(set: &str) -> drivewam_core::config::Config {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
+    load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap()
+}
+
+/// The shipped policy, and a speaker that is waited for.
+fn shipped() -> Ride {
+    let config = config("{memory: {policy: selective}, guidance: {wait_ms: inf, max_age_ms: 5000}}");
+    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
+    let camera = SourceCamera::of_model(&config.model);
+    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap();
+    ride.speak_by(Box::new(Talker)).unwrap();
+    ride
+}
+
+/// A ride whose transformer fails once, in the second action step of its second chunk.
+fn faulty() -> Ride {
+    let config = config("{}");
+    let folder = closed_form::folder(&config.model).unwrap();
+    let camera = SourceCamera::of_model(&config.model);
+    let plan = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap();
+    let fault = Some(Fault::ErrorAt(WARM_DIT + 20));
+    let open = |graph| {
+        let fault = fault.filter(|_| graph == Graph::Dit);
+        Ok(Box::new(ClosedForm::open(&folder, graph, Options { fault, ..Options::default() })?) as Box<_>)
+    };
+    plan.warm_with(&folder, |arena| Ok(Box::new(HostDevice::new(arena, 1)?)), open).unwrap()
+}
+
+/// Says something of the frame; every third time nothing.
+struct Talker;
+
+impl Speak for Talker {
+    fn speak(&mut self, request: &Request, answer: &mut Answer) -> Result<(), Unsaid> {
+        if request.number.is_multiple_of(3) {
+            return Err(Unsaid::Refused(Refusal::Endless));
+        }
+        answer.text.push_str("The road is free. Keep on.");
+        answer.tokens = 3;
+        answer.rows[..192].fill(request.number as f32 * 0.01 + f32::from(request.frame[0]) * 0.001);
+        Ok(())
+    }
+}
+
+/// What a ride knows of its own stages, as a profiler should see them, and what came of it.
+#[derive(Default)]
+struct Account {
+    ranges: Vec<String>,
+    outcomes: String,
+    chunks: usize,
+}
+
+impl Account {
+    /// `failed`: what an error ended, which the outcome does not count.
+    fn add(&mut self, outcome: &Outcome, failed: Option<&str>) {
+        let spans: Vec<&str> = outcome.stages.spans().map(|span| span.stage.as_str()).collect();
+        let frames = spans.iter().take_while(|stage| **stage == "ingest").count();
+        self.ranges.extend(spans[..frames].iter().map(|stage| (*stage).to_owned()));
+        self.ranges.push("chunk".to_owned());
+        let (guard, work) = spans[frames..].split_last().unwrap();
+        self.ranges.extend(work.iter().copied().chain(failed).chain([*guard]).map(|stage| format!("chunk/{stage}")));
+        writeln!(self.outcomes, "{:?} {:?} {:?}", outcome.verdict, outcome.published, outcome.guidance.text).unwrap();
+        self.chunks += 1;
+    }
+
+    /// Drives so many seconds, ten pictures in each, of which the model reads one.
+    fn drive(&mut self, ride: &mut Ride, seconds: i64, failed: Option<&str>) {
+        for tick in 0..=seconds * 10 {
+            let stamp = tick * SECOND / 10;
+            ride.push_ego(stamp, EgoState { speed_mps: 6.0, ..EgoState::default() }).unwrap();
+            ride.push_pose(stamp, Pose2::new(0.6 * tick as f64, 0.0, 0.0)).unwrap();
+            ride.push_frame(stamp, &vec![(tick % 251) as u8; 64 * 112 * 3]).unwrap();
+            // Refused, and nothing that a profiler is told.
+            assert!(ride.push_frame(stamp, &[0; 5]).is_err());
+            match ride.step(stamp) {
+                Ok(Progress::Outcome(outcome)) => self.add(outcome, None),
+                Ok(Progress::Waiting) => {}
+                Err(error) => {
+                    assert!(failed.is_some(), "{error}");
+                    self.add(ride.outcome().unwrap(), failed);
+                }
+            }
+        }
+    }
+}
+
+const HOME: &str = "DRIVEWAM_TEST_NVTX";
+
+/// Breaks when a stage has no range or a range has no stage, when a range outlives an error, when a pass is missing, when a name of the report is another in the
+/// profiler, when a range opens or closes on a thread that is not its own, when a name is made known only in the ride, or when being listened to changes a trajectory.
+#[test]
+fn a_profiler_sees_every_stage_once_and_changes_nothing() {
+    if let Some(home) = std::env::var_os(HOME) {
+        let mut account = Account::default();
+        account.drive(&mut shipped(), 24, None);
+        let chunks = account.chunks;
+        account.drive(&mut faulty(), 5, Some("action"));
+        write(Path::new(&home).join("chunks"), format!("{chunks} {}", account.chunks)).unwrap();
+        write(Path::new(&home).join("ranges"), account.ranges.join("\n")).unwrap();
+        write(Path::new(&home).join("outcomes"), account.outcomes).unwrap();
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let listener = Listener::new(temp.path());
+    let run = |name: &str| {
+        let home = temp.path().join(name);
+        std::fs::create_dir(&home).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["a_profiler_sees", "--nocapture"]).env(HOME, &home).env_remove("NVTX_INJECTION64_PATH");
+        let done = if name == "alone" { &mut command } else { listener.listen(&mut command) }.output().unwrap();
+        assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
+        home
+    };
+    let (alone, heard) = (run("alone"), run("heard"));
+    for file in ["chunks", "ranges", "outcomes"] {
+        let [alone, heard] = [&alone, &heard].map(|home| read_to_string(home.join(file)).unwrap());
+        assert!(alone == heard && !alone.is_empty(), "{file}: alone {alone}, heard {heard}");
+    }
+    let chunks = read_to_string(heard.join("chunks")).unwrap();
+    // At 0 s and every 4 s; the faulty one at 0 and 4 s, and with the next frame begun anew.
+    assert_eq!(chunks, "7 10");
+
+    let threads = listener.heard();
+    let [ride, guidance] = &threads[..] else { panic!("{} threads", threads.len()) };
+    assert_eq!(guidance.name, "guidance");
+    assert_eq!(guidance.ranges, vec!["guidance"; 7], "the rides of Warm, and one without a speaker, ask nobody");
+    let (warm, driven): (Vec<&String>, Vec<&String>) = ride.ranges.iter().partition(|range| range.starts_with("warm"));
+    let said = read_to_string(heard.join("ranges")).unwrap();
+    let known: Vec<&str> = said.lines().collect();
+    assert_eq!(driven, known);
+    let count = |of: &str| driven.iter().filter(|range| **range == of).count();
+    let passes = ["chunk/observe", "chunk/video", "chunk/action"].map(count);
+    println!("{} ranges of 10 chunks, passes {passes:?}, {} of the two warm-ups", driven.len(), warm.len());
+    assert_eq!(passes, [10, 9 * 3 + 3, 9 * 10 + 2], "14 a chunk; one ended in its second action step");
+    assert_eq!(warm.iter().filter(|range| **range == "warm").count(), 2);
+    assert_eq!(warm.iter().filter(|range| **range == "warm/chunk/video").count(), 2 * 2 * 3);
+}
