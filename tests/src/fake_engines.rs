@@ -54,15 +54,15 @@ impl Made {
         let Passes { prompts, slots } = passes(config, folder.manifest(), folder.content(name).unwrap().as_slice()).unwrap();
         let of = |n: usize| Profile { n: [n; 3], s: [slots; 3] };
         let lengths: BTreeSet<usize> = prompts.into_iter().chain([1]).collect();
-        Self::made(family, &folder, lengths.into_iter().map(of).collect())
+        Self::with(family, &folder, lengths.into_iter().map(of).collect())
     }
 
     /// The same of the graphs in `graphs`, below the workspace's root.
     pub fn of(family: Family, graphs: &str) -> Self {
-        Self::made(family, &opened(graphs), Vec::new())
+        Self::with(family, &opened(graphs), Vec::new())
     }
 
-    fn made(family: Family, folder: &Folder, decoder: Vec<Profile>) -> Self {
+    fn with(family: Family, folder: &Folder, decoder: Vec<Profile>) -> Self {
         let mut manifest = folder.manifest().clone();
         let content = |name: &str| folder.content(name).unwrap().as_slice().to_vec();
         let test = manifest.self_test.clone().unwrap().file;

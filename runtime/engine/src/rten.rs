@@ -167,20 +167,27 @@ fn call<T>(f: impl FnOnce() -> T) -> Result<T> {
     })
 }
 
+/// A pool that is there: how many threads, of the guidance or of the ride.
+struct Known {
+    threads: usize,
+    of_guidance: bool,
+    pool: Weak<ThreadPool>,
+}
+
 /// The pool of `threads` threads, shared by all graphs that ask for as many; those of the guidance have another, so that no pass of the ride queues behind theirs.
 fn pool(threads: usize, of_guidance: bool) -> Result<Arc<ThreadPool>> {
-    static POOLS: Mutex<Vec<((usize, bool), Weak<ThreadPool>)>> = Mutex::new(Vec::new());
-    let whose = (threads, of_guidance);
+    static POOLS: Mutex<Vec<Known>> = Mutex::new(Vec::new());
     let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    pools.retain(|(_, pool)| pool.strong_count() > 0);
-    if let Some(pool) = pools.iter().find(|(known, _)| *known == whose).and_then(|(_, pool)| pool.upgrade()) {
+    pools.retain(|known| known.pool.strong_count() > 0);
+    let same = pools.iter().find(|known| (known.threads, known.of_guidance) == (threads, of_guidance));
+    if let Some(pool) = same.and_then(|known| known.pool.upgrade()) {
         return Ok(pool);
     }
     let pool = call(|| ThreadPool::with_num_threads(threads))?;
     // The library runs on the caller's thread, and says nothing, where it got no threads.
     if pool.run(|| std::thread::current().name().is_some_and(|name| name.starts_with("rten-"))) {
         let pool = Arc::new(pool);
-        pools.push((whose, Arc::downgrade(&pool)));
+        pools.push(Known { threads, of_guidance, pool: Arc::downgrade(&pool) });
         return Ok(pool);
     }
     Err(Error::new(ErrorKind::Engine, "the library did not get its threads").wanted(format!("{threads} (engine.threads)")))
