@@ -2,8 +2,8 @@
 
 Models of random weights of the class of Qwen3-VL, one whose weights no cache holds and one of the size that is shipped; the same prompt (two pictures and some text) and the
 same number of greedy tokens: ours on `rten` and on ONNX Runtime; the loop of `generate.py` on ONNX Runtime, with keys and values written in place, and with those of each token
-appended to the old ones, as graphs with past and present have it; and `transformers.generate`. Turns and ratios are those of `drivewam_export.bench`; `ours, ort, again` is the
-noise floor. All must say the same tokens.
+appended to the old ones; the class as exports without us have it (past_present.py); and `transformers.generate`. Turns and ratios are those of `drivewam_export.bench`;
+`ours, ort, again` is the noise floor. All must say the same tokens. Beside them: what a token behind the prompt takes, and what reading the decoder's weights once takes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .export import export
 from .fixture import tokenizer
 from .generate import Guide, Memory, expand
 from .join import join
+from .past_present import PastPresent
 from .random_models import encoder
 from .random_models import spread as randomise
 
@@ -85,6 +86,32 @@ class Peer:
         pass
 
 
+class Reading:
+    """Milliseconds in which `size` bytes are read once, at the rate of a sum over 256 MB of f32; with the face of `Ours`."""
+
+    def __init__(self, size: int):
+        self.numbers = torch.ones(64 << 20)
+        self.share = size / self.numbers.nbytes
+
+    def drive(self, count: int) -> list[float]:
+        took = []
+        for _ in range(count):
+            since = time.perf_counter()
+            self.numbers.sum()
+            took.append((time.perf_counter() - since) * 1e3 * self.share)
+        return took
+
+    def close(self):
+        pass
+
+
+def read_a_token(speaker: Qwen3VLForConditionalGeneration) -> int:
+    """Bytes of the weights that every token reads: the language model's and its head's, without the table of embeddings."""
+    language = speaker.model.language_model
+    weights = [*language.parameters(), speaker.lm_head.weight]
+    return sum(p.nbytes for p in weights) - language.embed_tokens.weight.nbytes
+
+
 def noise(count: int) -> np.ndarray:
     """As tools/drivewam/src/bench/guidance.rs has it."""
     x = np.arange(count, dtype=np.uint32) * np.uint32(2654435761)
@@ -113,26 +140,34 @@ def compare(name: str, args) -> dict:
         "pixel_values": torch.from_numpy(np.concatenate([patches, patches])), "image_grid_thw": torch.tensor([[1, SIZE[0] // 8, SIZE[1] // 8]] * 2),
     }
     asked["mm_token_type_ids"] = (asked["input_ids"] == facts.image_token_id).long()
-    flags = ("--guidance", str(TOKENS), "--prompt", str(WORDS))
+    flags = lambda tokens: ("--guidance", str(tokens), "--prompt", str(WORDS))
     library = next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so*"))
     sets = lambda kind: [f"engine.folder={folder.absolute()}", f"engine.kind={kind}"]
-    ours = lambda kind: Ours(args.program, Path("configs/tiny.yaml"), args.threads, sets(kind), {"ORT_DYLIB_PATH": str(library)}, flags)
+    ours = lambda kind, tokens=TOKENS: Ours(args.program, Path("configs/tiny.yaml"), args.threads, sets(kind), {"ORT_DYLIB_PATH": str(library)}, flags(tokens))
     generate = lambda: speaker.generate(**asked, do_sample=False, max_new_tokens=TOKENS, eos_token_id=None, pad_token_id=0)[0, len(whole):].tolist()
     looped = lambda memory: guide.generate(ids, [(patches, *SIZE)] * 2, TOKENS, memory=memory).tokens
     contenders = {"ours, ort": ours("ort"), "ours, ort, again": ours("ort"), "ours, rten": ours("rten")}
     contenders["Python and ONNX Runtime, in place"] = Peer(lambda: looped(None))
     contenders["Python and ONNX Runtime, appended"] = Peer(lambda: looped(Growing(guide.facts)))
+    exported = PastPresent(speaker, args.work / "past-present", SIZE, 2, args.threads)
+    contenders["Python and ONNX Runtime, past and present"] = Peer(lambda: exported.generate(ids, asked["pixel_values"].numpy(), TOKENS))
     contenders["transformers"] = Peer(generate)
     for contender in contenders.values():
         contender.drive(1)
     said = {who: contender.last["said"] for who, contender in contenders.items()}
     if len({tuple(tokens) for tokens in said.values()}) != 1:
         raise SystemExit(f"the contenders do not say the same: {said}")
-    took = turns(contenders, args.rounds, 1, "answers")
-    for contender in contenders.values():
+    beside = {"one token": ours("ort", 1), "reading": Reading(read_a_token(speaker))}
+    took = turns(contenders | beside, args.rounds, 1, "answers")
+    for contender in (contenders | beside).values():
         contender.close()
     report = {"prompt_rows": len(whole), "parameters_million": sum(p.numel() for p in speaker.parameters()) / 1e6}
-    report["contenders"] = {who: {"ms": spread(ms), "time_over_ours_ort": spread(ms / took["ours, ort"])} for who, ms in took.items()}
+    report["contenders"] = {who: {"ms": spread(took[who]), "time_over_ours_ort": spread(took[who] / took["ours, ort"])} for who in contenders}
+    report["past_and_present"] = exported.graphs
+    report["token"] = {
+        "read_mb": read_a_token(speaker) / 1e6, "memory floor of a token, ms": spread(took["reading"]),
+        "ours, ort, ms a token behind the prompt": spread((took["ours, ort"] - took["one token"]) / (TOKENS - 1)),
+    }
     return report
 
 
@@ -152,6 +187,11 @@ def main() -> None:
         for who, entry in of["contenders"].items():
             ms, ratio = entry["ms"]["median"], entry["time_over_ours_ort"]
             lines.append(f"| {who} | {ms:.0f} | {TOKENS / ms * 1e3:.1f} | {ratio['median']:.2f} | {ratio['low']:.2f} to {ratio['high']:.2f} |")
+        show = lambda key: f"{key}: {of['token'][key]['median']:.2f} [{of['token'][key]['low']:.2f}, {of['token'][key]['high']:.2f}]"
+        floor, token = (key for key in of["token"] if key != "read_mb")
+        graphs = "; ".join(f"{graph} {facts['nodes']} nodes, {facts['weights_million']:.1f} M weights" for graph, facts in of["past_and_present"].items())
+        lines.append(f"\n{show(floor)} ({of['token']['read_mb']:.1f} MB of weights, read once as a sum over 256 MB is); {show(token)}.")
+        lines.append(f"\nPast and present, as exported, nodes without constants: {graphs}.")
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "guidance.json").write_text(json.dumps(report, indent=1) + "\n")
     (args.out / "guidance.md").write_text("\n".join(lines) + "\n")
