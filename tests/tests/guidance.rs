@@ -289,7 +289,7 @@ fn ride_and_model_have_threads_and_cpus_of_their_own() {
         }
         assert_eq!(drive(&mut ride, 2).unwrap().told.len(), 2);
     };
-    std::thread::spawn(work).join().unwrap();
+    std::thread::Builder::new().name("moves".into()).spawn(work).unwrap().join().unwrap();
 }
 
 /// Breaks when a folder without the models, a tokenizer of another model, a text that nobody can encode or a template without its places rides all the same.
