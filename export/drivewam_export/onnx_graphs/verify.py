@@ -95,8 +95,8 @@ def run(graph: Graph, path: Path, precision: Precision, cases: dict[str, dict[st
     return known
 
 
-def verify(graph: Graph, path: Path, precision: Precision, inputs: dict, wanted: dict) -> float:
-    """Largest difference of ONNX Runtime to PyTorch over the shapes of the self-test (self_test.difference)."""
+def verify(graph: Graph, path: Path, precision: Precision, inputs: dict, wanted: dict, slack: float = 1.0) -> float:
+    """Largest difference of ONNX Runtime to PyTorch over the shapes of the self-test (self_test.difference). `slack` multiplies the limit."""
     onnx.checker.check_model(str(path), full_check=True)
     got, worst, where = run(graph, path, precision, inputs), 0.0, ""
     for case in inputs:
@@ -104,6 +104,7 @@ def verify(graph: Graph, path: Path, precision: Precision, inputs: dict, wanted:
             differs = self_test.difference(torch.from_numpy(got[case][name]), wanted[case][name])
             if not differs <= worst:
                 worst, where = differs, f"{case}/{name}"
-    if not worst <= precision.limit:
-        raise ExportError(f"{graph.name}: {where}: ONNX Runtime differs from PyTorch by {worst:.1e} of the root mean square (wanted at most {precision.limit:.0e})")
+    limit = precision.limit * slack
+    if not worst <= limit:
+        raise ExportError(f"{graph.name}: {where}: ONNX Runtime differs from PyTorch by {worst:.1e} of the root mean square (wanted at most {limit:.0e})")
     return worst
