@@ -1,7 +1,8 @@
 """`python -m drivewam_export.guidance.spoken --out DIR`
 
 A folder that speaks: the shipped policy, in it the weights that were trained to read a guidance (`engines/tiny-guided`), and the small language model and text encoder
-(`engines/tiny-guidance`). `--precision f16|bf16` writes all of them in half, for a GPU. `--pick CHECKPOINT` writes such weights of a checkpoint of `train.policy --words` to `--out` instead.
+(`engines/tiny-guidance`). `--precision f16|bf16` writes all three in half, attention as TensorRT fuses it. `--pick CHECKPOINT` writes such weights of a checkpoint of
+`train.policy --words` to `--out` instead.
 """
 
 from __future__ import annotations
