@@ -2,7 +2,8 @@
 
 Exports `vlm_vision`, `vlm_decoder` and `text_encode` to a folder written aside and renamed, checks each in ONNX Runtime against PyTorch, and writes
 `guidance.yaml` last: what a runtime has to know of the checkpoint, and the graphs' inputs and outputs. Weights stand in one safetensors file per
-graph under the checkpoint's own names; tied weights stand once. All f32. `guidance.join` puts such a folder into a policy's.
+graph under the checkpoint's own names; tied weights stand once. `--precision f16|bf16` stores weights and cache in half (onnx_graphs/precision.py).
+`guidance.join` puts such a folder into a policy's.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from transformers import Qwen3VLForConditionalGeneration, UMT5EncoderModel
 from .. import self_test
 from ..folder import ExportError, written_aside
 from ..onnx_graphs import weights
-from ..onnx_graphs.export import OPSET, reference, trace, vouch
+from ..onnx_graphs.export import OPSET, reference, table, trace, vouch
 from ..onnx_graphs.graphs import Graph
-from ..onnx_graphs.precision import F32
-from ..onnx_graphs.verify import session
+from ..onnx_graphs.precision import F32, PRECISIONS, Precision, lower, possible
+from ..onnx_graphs.verify import verify
 from ..streamed import held
 from . import decoder, text, vision
 from .decoder import decoder_graph
@@ -54,13 +55,13 @@ def tables(graph: Graph) -> dict[str, str]:
     return {name: f"{graph.name}.{name}" for name in ("positions", "rope")} if graph.weights == vision.FILE else {}
 
 
-def write_file(out: Path, readers: list[Graph], traced: dict[str, onnx.ModelProto]) -> None:
+def write_file(out: Path, readers: list[Graph], traced: dict[str, onnx.ModelProto], precision: Precision) -> None:
     """Writes the weight file of `readers`, which share one model, and points their graphs into it."""
     file = readers[0].weights
     kept = untied({name: value for name, value in readers[0].module.model.state_dict().items() if belongs(name, file)})
     for graph in readers:
         kept |= {stored: getattr(graph.module, name) for name, stored in tables(graph).items()}
-    places = weights.write(out / file, held(kept))
+    places = weights.write(out / file, held(kept), precision.stored)
     for graph in readers:
         weights.point_into(traced[graph.name], file, places | {name: places[stored] for name, stored in tables(graph).items()}, graph.prefix)
 
@@ -80,29 +81,12 @@ def read_in_place(model: onnx.ModelProto) -> None:
     model.graph.node.extend(kept)
 
 
-def verify(graph: Graph, path: Path, slack: float) -> float:
-    """Largest difference of ONNX Runtime to PyTorch on the example, over the root mean square of each output."""
-    onnx.checker.check_model(str(path), full_check=True)
-    wanted = reference(graph, graph.inputs)
-    got = session(onnx.load(path, load_external_data=False), path.parent, F32).run(graph.outputs, {name: value.numpy() for name, value in graph.inputs.items()})
-    worst = max(self_test.difference(torch.from_numpy(value), wanted[name]) for name, value in zip(graph.outputs, got))
-    if not worst <= F32.limit * slack:
-        raise ExportError(f"{graph.name}: ONNX Runtime differs from PyTorch by {worst:.1e} of the root mean square (wanted at most {F32.limit * slack:.0e})")
-    return worst
-
-
-def entry(graph: Graph, model: onnx.ModelProto) -> dict:
-    """The graph's entry of `guidance.yaml`, with the keys of a manifest's `graphs:` section."""
-
-    def border(name: str, tensor: torch.Tensor) -> dict:
-        axes = graph.dynamic.get(name, {})
-        return {"name": name, "dtype": "f32", "shape": [axes.get(i, length) for i, length in enumerate(tensor.shape)]}
-
-    values = reference(graph, graph.inputs)
+def entry(graph: Graph, model: onnx.ModelProto, precision: Precision, outputs: dict[str, torch.Tensor]) -> dict:
+    """The graph's entry of `guidance.yaml`, with the keys of a manifest's `graphs:` section. `outputs`: of any shape."""
+    ins = {value.name: list(graph.inputs[value.name].shape) for value in model.graph.input}
     return {
-        "file": f"{graph.name}.onnx", "weights": [graph.weights], "opset": OPSET, "precision": "f32", "tolerance": F32.tolerance,
-        "inputs": [border(value.name, graph.inputs[value.name]) for value in model.graph.input],
-        "outputs": [border(name, values[name]) for name in graph.outputs],
+        "file": f"{graph.name}.onnx", "weights": [graph.weights], "opset": OPSET, "precision": precision.name, "tolerance": precision.tolerance,
+        "inputs": table(ins, graph, precision), "outputs": table({name: list(value.shape) for name, value in outputs.items()}, graph, precision),
     }
 
 
@@ -152,24 +136,31 @@ def in_own_memory(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def write_graphs(graphs: list[Graph], out: Path, slack: float) -> dict[str, dict]:
+def write_graphs(graphs: list[Graph], out: Path, slack: float, wanted: Precision) -> dict[str, dict]:
     """Writes the graphs, their weight files and what they must put out. Returns their entries."""
     for graph in graphs:
         graph.module.eval()  # the tracer puts back the mode of the whole, and dropout with it
     traced = {graph.name: trace(graph, out / f"{graph.name}.onnx") for graph in graphs}
-    for model in traced.values():
-        read_in_place(model)
+    precisions = {name: possible(model, wanted) for name, model in traced.items()}
+    for graph in graphs:
+        read_in_place(traced[graph.name])
+        if wanted is not F32:
+            lower(traced[graph.name], precisions[graph.name], graph.prefix)
     for file in dict.fromkeys(graph.weights for graph in graphs):
-        write_file(out, [graph for graph in graphs if graph.weights == file], traced)
+        readers = [graph for graph in graphs if graph.weights == file]
+        write_file(out, readers, traced, precisions[readers[0].name])
     entries, answers = {}, {}
     for graph in graphs:
-        path = out / f"{graph.name}.onnx"
+        path, precision = out / f"{graph.name}.onnx", precisions[graph.name]
         traced[graph.name].producer_name, traced[graph.name].producer_version = "drivewam-export", ""
         path.write_bytes(traced[graph.name].SerializeToString(deterministic=True))
-        print(f"{graph.name}: ONNX Runtime equals PyTorch to {verify(graph, path, slack):.1e}", file=sys.stderr, flush=True)
-        entries[graph.name] = entry(graph, traced[graph.name])
-        for case, inputs in self_test.inputs(graph, None, F32, vocabulary(graph)).items():
-            answers |= self_test.answer(graph.name, case, reference(graph, inputs))
+        inputs = self_test.inputs(graph, None, precision, vocabulary(graph))
+        answered = {case: reference(graph, values) for case, values in inputs.items()}
+        worst = verify(graph, path, precision, inputs, answered, slack)
+        print(f"{graph.name}: ONNX Runtime in {precision.name} equals PyTorch in f32 to {worst:.1e}", file=sys.stderr, flush=True)
+        entries[graph.name] = entry(graph, traced[graph.name], precision, next(iter(answered.values())))
+        for case, outputs in answered.items():
+            answers |= self_test.answer(graph.name, case, outputs)
     weights.write(out / self_test.FILE, held(answers))
     return entries
 
@@ -177,7 +168,7 @@ def write_graphs(graphs: list[Graph], out: Path, slack: float) -> dict[str, dict
 def export(
     vlm: Qwen3VLForConditionalGeneration | None, encoder: UMT5EncoderModel | None, out: Path, images: Sequence[tuple[int, int]] = (), rows: int = 128,
     tokenizers: dict[str, Path] = {}, checkpoint: Path | None = None, training: dict | None = None,
-    slack: float = 1.0,
+    slack: float = 1.0, precision: Precision = F32,
 ) -> None:
     """`images`: sizes (height, width) in pixels; one graph `vlm_vision`, or `vlm_vision.HxW` each where there are several. `rows`: T of the text.
     `tokenizers`: the `tokenizer.json` of "vlm" and of "text". `checkpoint`: the folder that `vlm` came from; `training`: how the models came to be, free-form.
@@ -191,7 +182,7 @@ def export(
     if encoder is not None:
         graphs.append(text_graph(in_own_memory(encoder), rows))
     with written_aside(out) as aside:
-        record = {"graphs": write_graphs(graphs, aside, slack), "images": {name: list(size) for name, size in sizes.items()}}
+        record = {"graphs": write_graphs(graphs, aside, slack, precision), "images": {name: list(size) for name, size in sizes.items()}}
         if vlm is not None:
             record["vlm"] = facts(vlm, images[0], end_tokens(vlm), pixels(checkpoint))
         if encoder is not None:
@@ -218,6 +209,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="a checkpoint folder of UMT5EncoderModel")
     parser.add_argument("--image", type=size, action="append", default=[], help="HEIGHTxWIDTH in pixels; may be repeated")
     parser.add_argument("--rows", type=int, default=128, help="rows of the text, padding included")
+    parser.add_argument("--precision", choices=PRECISIONS, default="f32", help="of weights, products and cache")
     parser.add_argument("--training", type=Path, help="a JSON file of how the models came to be, kept in guidance.yaml")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -227,7 +219,7 @@ def main() -> None:
         folders = {name: folder for name, folder in (("vlm", args.vlm), ("text", args.text)) if folder}
         found = {name: folder / "tokenizer.json" for name, folder in folders.items() if (folder / "tokenizer.json").exists()}
         training = json.loads(args.training.read_text()) if args.training else None
-        export(vlm, encoder, args.out, args.image, args.rows, found, args.vlm, training)
+        export(vlm, encoder, args.out, args.image, args.rows, found, args.vlm, training, precision=PRECISIONS[args.precision])
     except ExportError as error:
         sys.exit(f"export: {error}")
 

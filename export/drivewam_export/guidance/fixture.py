@@ -1,7 +1,8 @@
 """`python -m drivewam_export.guidance.fixture --out DIR`
 
 A folder with random weights for the runtime's tests: the small policy with longer texts, a language model of three layers, a text encoder; and beside it
-`DIR.golden.safetensors`: prompts with pictures and what `transformers` says to them, token by token.
+`DIR.golden.safetensors`: prompts with pictures and what `transformers` says to them, token by token. `--precision f16|bf16` writes the language model and
+the encoder in half; the policy and the answers are f32 all the same.
 
 | tensor | meaning |
 |---|---|
@@ -25,6 +26,7 @@ from safetensors.torch import save_file
 
 from .. import config as configs
 from ..onnx_graphs.export import export as export_policy
+from ..onnx_graphs.precision import F32, PRECISIONS, Precision
 from .export import export
 from .generate import expand, patch_rows
 from .join import join
@@ -83,10 +85,10 @@ def texts(model) -> dict[str, torch.Tensor]:
     return out
 
 
-def make(out: Path) -> None:
+def make(out: Path, precision: Precision = F32) -> None:
     config = configs.load(Path(__file__).resolve().parents[3] / "configs/model/tiny.yaml")
     config = dataclasses.replace(config, text=dataclasses.replace(config.text, max_rows=ROWS, padded_rows=2 * ROWS))
-    speaker, reader = vlm(0), encoder(0, config.text.dim)
+    speaker, reader = vlm(0), encoder(0, config.text.dim, calm=precision is not F32)
     with tempfile.TemporaryDirectory() as scratch:
         policy, guidance = Path(scratch) / "policy", Path(scratch) / "guidance"
         export_policy(config, "random:0", policy)
@@ -94,7 +96,7 @@ def make(out: Path) -> None:
         files = {"vlm": Path(scratch) / "vlm.json", "text": Path(scratch) / "text.json"}
         tokenizer(files["vlm"], VOCABULARY, special)
         tokenizer(files["text"], reader.config.vocab_size, {"<pad>": reader.config.pad_token_id, "</s>": reader.config.eos_token_id})
-        export(speaker, reader, guidance, [SIZE], ROWS, files)
+        export(speaker, reader, guidance, [SIZE], ROWS, files, precision=precision)
         # The folder last: it is what says that the fixture is there.
         save_file(prompts(speaker) | texts(reader), out.with_name(out.name + ".golden.safetensors"))
         join(policy, guidance, out)
@@ -103,7 +105,9 @@ def make(out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
     parser.add_argument("--out", type=Path, required=True)
-    make(parser.parse_args().out)
+    parser.add_argument("--precision", choices=PRECISIONS, default="f32")
+    args = parser.parse_args()
+    make(args.out, PRECISIONS[args.precision])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import onnxruntime
@@ -69,12 +70,12 @@ def patch_rows(pixels: np.ndarray, patch: int, temporal: int, merge: int) -> np.
 
 
 class Memory:
-    """Keys and values of `slots` slots per layer [Hkv, S, Dh] f32. `order`: in which order slots are filled, raster without it; answers do not
+    """Keys and values of `slots` slots per layer [Hkv, S, Dh] in `kind`. `order`: in which order slots are filled, raster without it; answers do not
     depend on it."""
 
-    def __init__(self, facts: dict, slots: int, order: np.ndarray | None = None):
+    def __init__(self, facts: dict, slots: int, order: np.ndarray | None = None, kind: type = np.float32):
         shape = (facts["kv_heads"], slots, facts["head_dim"])
-        self.pools = [(np.zeros(shape, np.float32), np.zeros(shape, np.float32)) for _ in range(facts["layers"])]
+        self.pools = [(np.zeros(shape, kind), np.zeros(shape, kind)) for _ in range(facts["layers"])]
         self.bias = np.full(slots, MASKED)
         self.order, self.used = np.arange(slots) if order is None else order, 0
 
@@ -102,17 +103,21 @@ class Answer:
     logits: list[np.ndarray] = field(default_factory=list)
 
 
-class Guide:
-    """The graphs of a folder of `guidance.export`."""
+def opened(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def __init__(self, folder: Path):
+
+class Guide:
+    """The graphs of a folder of `guidance.export`, as `open_graph` opens them."""
+
+    def __init__(self, folder: Path, open_graph: Callable[[Path], onnxruntime.InferenceSession] = opened):
         record = yaml.safe_load((folder / "guidance.yaml").read_text())
         self.facts, self.graphs, self.images = record["vlm"], record["graphs"], record["images"]
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.sessions = {
-            name: onnxruntime.InferenceSession(str(folder / graph["file"]), options, providers=["CPUExecutionProvider"]) for name, graph in self.graphs.items()
-        }
+        self.sessions = {name: open_graph(folder / graph["file"]) for name, graph in self.graphs.items()}
+        cached = next(value.type for value in self.sessions["vlm_decoder"].get_inputs() if value.name == "mem_k.0")
+        self.cached = {"tensor(float16)": np.float16}.get(cached, np.float32)
 
     def run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Outputs in the order of `guidance.yaml`."""
@@ -167,7 +172,7 @@ class Guide:
     ) -> Answer:
         """Greedy: at most `cap` tokens, or until one of `end`. Of equal logits the lowest token wins."""
         rows, place = self.rows(ids, images)
-        memory, answer = memory or Memory(self.facts, len(rows["ids"]) + cap), Answer()
+        memory, answer = memory or Memory(self.facts, len(rows["ids"]) + cap, kind=self.cached), Answer()
         logits = self.prefill(rows, memory, at_once)
         while True:
             answer.tokens.append(int(logits.argmax()))

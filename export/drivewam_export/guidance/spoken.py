@@ -1,7 +1,8 @@
 """`python -m drivewam_export.guidance.spoken --out DIR`
 
 A folder that speaks: the shipped policy, in it the weights that were trained to read a guidance (`engines/tiny-guided`), and the small language model and text encoder
-(`engines/tiny-guidance`). `--pick CHECKPOINT` writes such weights of a checkpoint of `train.policy --words` to `--out` instead.
+(`engines/tiny-guidance`). `--precision f16|bf16` writes all three in half, attention as TensorRT fuses it. `--pick CHECKPOINT` writes such weights of a checkpoint of
+`train.policy --words` to `--out` instead.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from safetensors.torch import load_file, save_file
 
 from .. import config as configs
 from ..folder import CODEC_FILES, POLICY_FILES, ExportError, stored, written_aside
-from ..onnx_graphs.export import export
+from ..onnx_graphs.export import export as export_policy
+from ..onnx_graphs.graphs import ATTENTIONS
+from ..onnx_graphs.precision import F32, PRECISIONS, Precision
+from ..train.guidance import shipped
 from ..train.policy import READS_TEXT
 from ..train.texts import words_config
+from .export import export
 from .join import join
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,19 +54,36 @@ def guided(out: Path) -> None:
     (out / RECORD).write_text(yaml.safe_dump(manifest["training"] | {"guided": yaml.safe_load((GUIDED / RECORD).read_text())}, sort_keys=False))
 
 
+def speaks(out: Path, precision: Precision) -> None:
+    """The shipped guidance in `precision`."""
+    record = yaml.safe_load((GUIDANCE / "guidance.yaml").read_text())
+    rows, width = record["graphs"]["text_encode"]["outputs"][0]["shape"]
+    size = tuple(record["images"]["vlm_vision"])
+    speaker, reader = shipped.speaker(GUIDANCE, size)[0].model, shipped.reader(GUIDANCE, width)[0]
+    tokenizers = {name: GUIDANCE / record[name]["tokenizer"] for name in ("vlm", "text")}
+    export(speaker, reader, out, [size], rows, tokenizers, training=record["training"], precision=precision)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pick", type=Path, help="a checkpoint of train.policy --words")
+    parser.add_argument("--precision", choices=PRECISIONS, default="f32")
     args = parser.parse_args()
+    precision = PRECISIONS[args.precision]
     if args.pick:
         return pick(args.pick, args.out)
     with tempfile.TemporaryDirectory() as scratch:
-        policy, checkpoint = Path(scratch) / "policy", Path(scratch) / "checkpoint"
+        policy, checkpoint, guidance = Path(scratch) / "policy", Path(scratch) / "checkpoint", GUIDANCE
         checkpoint.mkdir()
         guided(checkpoint)
-        export(words_config(configs.load(ROOT / "configs/model/tiny.yaml"), GUIDANCE), str(checkpoint), policy)
-        join(policy, GUIDANCE, args.out)
+        attention = ATTENTIONS[0] if precision is F32 else "textbook"
+        config = words_config(configs.load(ROOT / "configs/model/tiny.yaml"), GUIDANCE)
+        export_policy(config, str(checkpoint), policy, precision=precision, attention=attention)
+        if precision is not F32:
+            guidance = Path(scratch) / "guidance"
+            speaks(guidance, precision)
+        join(policy, guidance, args.out)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,13 @@ PRODUCTS = ("MatMul", "Gemm", "Conv")
 MOVES = ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 # Tensors at the border that are cache or context; all others cross it in f32.
 CACHE = re.compile(r"(mem|text|ego)_[kv]\.\d+|[kvq]\.\d+")
-# Weights that stay f32: gains and offsets of norms, modulation tables, latent statistics, and the embedder of the flow time, whose products read
-# two rows and stay f32 too.
-ISLANDS = re.compile(r"(.*\.)?(norm\w*|gamma|scale_shift_table|latent_mean|latent_std|time_embedder)(\..*)?")
+# Weights that stay f32: gains and offsets of norms, modulation tables, latent statistics, tables of positions, and the embedder of the flow time,
+# whose products read two rows and stay f32 too.
+ISLANDS = re.compile(
+    r"(.*\.)?(\w*norm\w*|gamma|scale_shift_table|latent_mean|latent_std|positions|rope|relative_attention_bias|time_embedder)(\..*)?"
+)
+# Last products of T5's feed-forwards: what they read and yield grows beyond f16 in trained encoders, so `transformers` keeps them in f32 too.
+BEYOND_F16 = re.compile(r".*\.DenseReluDense\.wo\..*")
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Precision:
 
     def stored(self, name: str) -> torch.dtype:
         """Of the weight `name` of a state dict."""
-        return torch.float32 if ISLANDS.fullmatch(name) else self.torch
+        beyond = self.torch == torch.float16 and BEYOND_F16.fullmatch(name)
+        return torch.float32 if beyond or ISLANDS.fullmatch(name) else self.torch
 
 
 F32 = Precision("f32", torch.float32, TensorProto.FLOAT, 1e-3, 5e-5)
@@ -119,7 +124,7 @@ class Rewriter:
         for name in node.output:
             if name in self.floats:
                 self.types[name] = wanted
-        if node.op_type in MOVES and len(floats) == 1:
+        if node.op_type in MOVES and node.op_type != "Gather" and len(floats) == 1:  # rows out of a table are no weight: they may be cast
             for known in (self.matrices, self.islands):
                 if floats[0] in known:
                     known.add(node.output[0])

@@ -14,10 +14,30 @@ from .. import self_test
 from ..folder import ExportError
 from ..progress import Progress
 from .graphs import Graph
-from .precision import BF16, F32, Precision, emulated
+from .precision import BF16, F16, F32, Precision, emulated
 
 # Of weights in a piece, as they are stored; a graph with fewer is run whole. ONNX Runtime holds up to three times as much of a piece in half precision.
 PIECE_BYTES = 1 << 26
+
+
+def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """An f16 model whose Casts stay. ONNX Runtime, which multiplies in f32 on a CPU, drops a Cast to f16 that meets its own back to f32, whatever the
+    optimization level, and with it what was rounded and what was too large for f16. An Identity keeps the two apart."""
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    nodes, identity = [], lambda source, to: nodes.append(onnx.helper.make_node("Identity", [source], [to], name=f"{to}/identity"))
+    for node in out.graph.node:
+        to = node.attribute[0].i if node.op_type == "Cast" else None
+        if to == onnx.TensorProto.FLOAT:
+            identity(node.input[0], f"{node.output[0]}/apart")
+            node.input[0] = f"{node.output[0]}/apart"
+        nodes.append(node)
+        if to == onnx.TensorProto.FLOAT16:
+            name, node.output[0] = node.output[0], f"{node.output[0]}/apart"
+            identity(node.output[0], name)
+    del out.graph.node[:]
+    out.graph.node.extend(nodes)
+    return out
 
 
 def session(model: onnx.ModelProto, folder: Path, precision: Precision) -> onnxruntime.InferenceSession:
@@ -29,7 +49,7 @@ def session(model: onnx.ModelProto, folder: Path, precision: Precision) -> onnxr
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     if precision is not F32:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    model = emulated(model) if precision is BF16 else model
+    model = emulated(model) if precision is BF16 else rounded(model) if precision is F16 else model
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -95,15 +115,16 @@ def run(graph: Graph, path: Path, precision: Precision, cases: dict[str, dict[st
     return known
 
 
-def verify(graph: Graph, path: Path, precision: Precision, inputs: dict, wanted: dict) -> float:
-    """Largest difference of ONNX Runtime to PyTorch over the shapes of the self-test (self_test.difference)."""
+def verify(graph: Graph, path: Path, precision: Precision, inputs: dict, wanted: dict, slack: float = 1.0) -> float:
+    """Largest difference of ONNX Runtime to PyTorch over the shapes of the self-test (self_test.difference). `slack` multiplies the limit."""
     onnx.checker.check_model(str(path), full_check=True)
     got, worst, where = run(graph, path, precision, inputs), 0.0, ""
     for case in inputs:
         for name in graph.outputs:
             differs = self_test.difference(torch.from_numpy(got[case][name]), wanted[case][name])
-            if not differs <= worst:
+            if differs != differs or differs > worst:  # what is no number stays the worst
                 worst, where = differs, f"{case}/{name}"
-    if not worst <= precision.limit:
-        raise ExportError(f"{graph.name}: {where}: ONNX Runtime differs from PyTorch by {worst:.1e} of the root mean square (wanted at most {precision.limit:.0e})")
+    limit = precision.limit * slack
+    if not worst <= limit:
+        raise ExportError(f"{graph.name}: {where}: ONNX Runtime differs from PyTorch by {worst:.1e} of the root mean square (wanted at most {limit:.0e})")
     return worst
