@@ -241,8 +241,7 @@ pub(crate) fn mib(bytes: u64) -> String {
 }
 
 fn profiles(all: &[Profile]) -> String {
-    let rows = |n: [usize; 3]| if n[0] == n[2] { n[1].to_string() } else { format!("{} to {}", n[0], n[2]) };
-    let words: Vec<String> = all.iter().map(|p| format!("{} over {}", rows(p.n), p.s[1])).collect();
+    let words: Vec<String> = all.iter().map(ToString::to_string).collect();
     if words.is_empty() { "one shape".to_owned() } else { words.join(", ") }
 }
 

@@ -212,14 +212,14 @@ fn print_built(built: &Built, manifest: &Manifest, headers: &Headers) {
     say!("loads      with {} to {}, on compute capability {}", built.compatible.library_from, built.compatible.library_to, gpus.join(", "));
     say!("from       manifest {}", built.source_sha256);
     say!("");
-    say!("{:<18} {:>12} {:>10}  {:<10} {:<38}  first bytes", "engine", "weights", "scratch", "attention", "profiles (N over S)");
+    say!("{:<18} {:>12} {:>10}  {:<18} {:<38}  first bytes", "engine", "weights", "scratch", "attention", "profiles (N over S)");
     for (graph, entry) in &manifest.graphs {
         let Some(engine) = &entry.engine else { continue };
-        let profiles: Vec<String> = engine.profiles.iter().map(|p| format!("{} over {}", p.n[1], p.s[1])).collect();
+        let profiles: Vec<String> = engine.profiles.iter().map(ToString::to_string).collect();
         let scratch = engine.scratch_bytes.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string());
         let fusion = engine.fusion.to_string();
         let header = headers.get(graph).map_or("not asked", String::as_str);
-        say!("{:<18} {:>12} {scratch:>10}  {fusion:<10} {:<38}  {header}", graph.as_str(), engine.weight_bytes, profiles.join(", "));
+        say!("{:<18} {:>12} {scratch:>10}  {fusion:<18} {:<38}  {header}", graph.as_str(), engine.weight_bytes, profiles.join(", "));
     }
 }
 

@@ -177,6 +177,13 @@ impl Profile {
     }
 }
 
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let range = |[least, _, most]: [usize; 3]| if least == most { most.to_string() } else { format!("{least} to {most}") };
+        f.pad(&format!("{} over {}", range(self.n), range(self.s)))
+    }
+}
+
 /// Which attention blocks became one kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

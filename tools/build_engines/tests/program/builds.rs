@@ -1,6 +1,8 @@
 //! What is built, kept, resumed and replaced.
 
 use super::lab::{build, fails, program, root, told};
+use drivewam::guidance::prompts::passes;
+use drivewam::guidance::vlm::Passes;
 use drivewam::{Plan, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{EngineKind, Layer};
@@ -81,6 +83,31 @@ fn the_parser_takes_every_graph_in_every_precision() {
         assert_eq!(String::from_utf8_lossy(&done.stdout).matches("accepted by").count(), 6, "{}", told(&done));
     }
     assert!(!root().join("target/nothing").exists());
+}
+
+/// Breaks if a graph of the guidance is not accepted or built, in either precision, if a pass of the ride's language model has no profile, or if the tokenizers are left
+/// behind.
+#[test]
+fn the_language_model_is_built_for_its_prompts_and_keeps_its_tokenizers() {
+    let config = load_config(&root().join("configs/tiny-spoken.yaml"), &[]).unwrap();
+    for name in ["spoken", "spoken-f16"] {
+        let temp = tempfile::tempdir().unwrap();
+        let (out, graphs) = (temp.path().join(name), root().join("target").join(name));
+        let asked = Graph::GUIDANCE.map(|graph| ["--graph", graph.as_str()]);
+        let mut arguments = vec!["configs/tiny-spoken.yaml", "--target", "rtx-pc"];
+        arguments.extend(["--graphs", graphs.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+        arguments.extend(asked.as_flattened());
+        let done = super::lab::run(&arguments);
+        assert!(done.status.success(), "{name}: {}", told(&done));
+        let folder = open(&out);
+        let (manifest, guidance) = (folder.manifest(), folder.manifest().guidance().unwrap());
+        let [vlm, _text] = [&guidance.vlm.tokenizer, &guidance.text.tokenizer].map(|name| folder.content(name).unwrap());
+        let Passes { prompts, slots } = passes(&config, manifest, vlm.as_slice()).unwrap();
+        let profiles = &manifest.graphs[&Graph::VlmDecoder].engine.as_ref().unwrap().profiles;
+        for n in prompts.into_iter().chain([1]) {
+            assert!(profiles.iter().any(|profile| profile.holds(n, slots)), "{n} over {slots}: {profiles:?}");
+        }
+    }
 }
 
 /// Two layers of the paper's width in f16, from weights beside the graph. Breaks if the weights are in the engine more than once, or the estimate of memory
