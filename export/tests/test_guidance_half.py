@@ -19,6 +19,7 @@ from drivewam_export.guidance.decoder import decoder_graph, decoder_inputs
 from drivewam_export.guidance.export import export
 from drivewam_export.guidance.fixture import CAP, SIZE, prompts, tokenizer
 from drivewam_export.guidance.generate import Guide
+from drivewam_export.guidance.golden import answers
 from drivewam_export.guidance.join import join
 from drivewam_export.guidance.random_models import STOP, encoder, vlm
 from drivewam_export.guidance.text import text_graph
@@ -208,7 +209,7 @@ def test_what_is_no_number_is_never_within_a_limit(half, monkeypatch):
 def golden():
     """54 prompts of none to two pictures, and the greedy answers of `generate` in f32."""
     speaker = vlm(0)
-    return speaker, prompts(speaker)
+    return speaker, answers(speaker, prompts(), CAP, STOP)
 
 
 # Of 54, measured 52 and 40. In bf16 two of 97 random logits are often one number; f16 has eight times as many between them.

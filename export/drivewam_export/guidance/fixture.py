@@ -1,15 +1,8 @@
 """`python -m drivewam_export.guidance.fixture --out DIR`
 
 A folder with random weights for the runtime's tests: the small policy with longer texts, a language model of three layers, a text encoder; and beside it
-`DIR.golden.safetensors`: prompts with pictures and what `transformers` says to them, token by token. `--precision f16|bf16` writes the language model and
+`DIR.golden.safetensors`: what `transformers` says (golden.py). `--precision f16|bf16` writes the language model and
 the encoder in half; the policy and the answers are f32 all the same.
-
-| tensor | meaning |
-|---|---|
-| `I/ids` i64 | prompt I, one image token for each picture |
-| `I/patches` f32 `[pictures, P, ...]` | its pictures, as the vision graph takes them |
-| `I/tokens` i64 | the greedy answer of `Qwen3VLForConditionalGeneration.generate` |
-| `text.I/ids` i64, `text.I/rows` f32 `[R, Dt]` | text I, and the rows that `UMT5EncoderModel` makes of it |
 """
 
 from __future__ import annotations
@@ -21,14 +14,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors.torch import save_file
 
 from .. import config as configs
 from ..onnx_graphs.export import export as export_policy
 from ..onnx_graphs.precision import F32, PRECISIONS, Precision
 from .export import export
-from .generate import expand, patch_rows
+from .golden import answers, texts
 from .join import join
 from .random_models import END, IMAGE, START, STOP, VOCABULARY, encoder, vlm
 
@@ -51,38 +43,16 @@ def tokenizer(path: Path, vocabulary: int, special: dict[str, int]) -> None:
     }))
 
 
-def prompts(model) -> dict[str, torch.Tensor]:
-    """Prompts of none to two pictures between random text, and greedy answers."""
-    out = {}
+def prompts():
+    """Prompts of none to two pictures between random text."""
     for i in range(PROMPTS):
         g = np.random.default_rng(i)
         words = lambda most: g.integers(0, IMAGE, int(g.integers(1, most))).tolist()
-        ids, patches = words(12), []
+        ids, pictures = words(12), []
         for _ in range(i % 3):
             ids += [START, IMAGE, END, *words(7)]
-            patches.append(patch_rows(g.standard_normal((3, *SIZE)), 4, 2, 2))
-        rows = (SIZE[0] // 8) * (SIZE[1] // 8)
-        whole = expand(ids, IMAGE, [rows] * (i % 3))
-        asked = {"input_ids": torch.tensor([whole]), "attention_mask": torch.ones(1, len(whole), dtype=torch.long)}
-        if patches:
-            asked |= {
-                "pixel_values": torch.from_numpy(np.concatenate(patches)), "image_grid_thw": torch.tensor([[1, SIZE[0] // 4, SIZE[1] // 4]] * len(patches)),
-                "mm_token_type_ids": (asked["input_ids"] == IMAGE).long(),
-            }
-        tokens = model.generate(**asked, do_sample=False, max_new_tokens=CAP, eos_token_id=STOP, pad_token_id=0)[0, len(whole):]
-        out |= {f"{i}/ids": torch.tensor(ids), f"{i}/tokens": tokens.clone()}
-        out[f"{i}/patches"] = torch.from_numpy(np.stack(patches)) if patches else torch.zeros(0)
-    return out
-
-
-def texts(model) -> dict[str, torch.Tensor]:
-    """Texts of 1 to ROWS tokens, and their rows."""
-    out = {}
-    for i, count in enumerate((1, 2, 7, ROWS - 1, ROWS)):
-        ids = torch.randint(2, model.config.vocab_size, (count,), generator=torch.Generator().manual_seed(i))
-        with torch.no_grad():
-            out |= {f"text.{i}/ids": ids, f"text.{i}/rows": model(input_ids=ids[None]).last_hidden_state[0].clone()}
-    return out
+            pictures.append(g.standard_normal((3, *SIZE)))
+        yield ids, pictures
 
 
 def make(out: Path, precision: Precision = F32) -> None:
@@ -98,7 +68,7 @@ def make(out: Path, precision: Precision = F32) -> None:
         tokenizer(files["text"], reader.config.vocab_size, {"<pad>": reader.config.pad_token_id, "</s>": reader.config.eos_token_id})
         export(speaker, reader, guidance, [SIZE], ROWS, files, precision=precision)
         # The folder last: it is what says that the fixture is there.
-        save_file(prompts(speaker) | texts(reader), out.with_name(out.name + ".golden.safetensors"))
+        save_file(answers(speaker, prompts(), CAP, STOP) | texts(reader, ROWS), out.with_name(out.name + ".golden.safetensors"))
         join(policy, guidance, out)
 
 
