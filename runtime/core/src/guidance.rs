@@ -103,6 +103,14 @@ pub struct TextEncoder {
     pub tokenizer: String,
 }
 
+impl Vlm {
+    /// Tokens that its tokenizer must have as special ones.
+    pub fn special(&self) -> Vec<u32> {
+        let around = [self.image_token, self.vision_start_token, self.vision_end_token];
+        around.into_iter().chain(self.end_tokens.iter().copied()).collect()
+    }
+}
+
 impl Image {
     /// Rows and columns of an image's embedding.
     pub fn grid(&self) -> [usize; 2] {
@@ -189,9 +197,8 @@ impl Guidance {
         if self.vlm.end_tokens.is_empty() {
             return Err(bad("vlm.end_tokens", "empty: an answer would never end"));
         }
-        let special = [self.vlm.image_token, self.vlm.vision_start_token, self.vlm.vision_end_token];
-        for token in special.iter().chain(&self.vlm.end_tokens) {
-            if *token as usize >= *vocabulary {
+        for token in self.vlm.special() {
+            if token as usize >= *vocabulary {
                 return Err(bad("vlm", "a token beyond the vocabulary").got(token).wanted(format!("below {vocabulary}")));
             }
         }

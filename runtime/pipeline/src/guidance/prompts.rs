@@ -56,7 +56,7 @@ impl Prompts {
 /// `Manifest` for a folder without a language model, or content that is not its tokenizer; `Config` for a template that is none.
 pub fn passes(config: &Config, manifest: &Manifest, tokenizer: &[u8]) -> Result<Passes> {
     let facts = &manifest.guidance()?.vlm;
-    let tokenizer = Tokens::of_graph(tokenizer, &facts.tokenizer, facts.vocabulary)?;
+    let tokenizer = Tokens::of_graph(tokenizer, &facts.tokenizer, facts.vocabulary, &facts.special())?;
     let prompts = Prompts::new(&config.guidance, facts, &tokenizer, &config.model.text.commands)?;
     Ok(Passes::new(facts, &prompts.tokens, config.guidance.most_tokens))
 }

@@ -33,7 +33,8 @@ impl Reader {
     /// The encoder, warmed, and its tokenizer. Warm.
     pub(super) fn new(folder: &Folder, encoder: TextEncoder) -> Result<Self> {
         let facts = &folder.manifest().guidance()?.text;
-        let tokens = tokenizer(folder, &facts.tokenizer, facts.vocabulary)?;
+        let special = [facts.pad_token, facts.end_token];
+        let tokens = Tokens::of_graph(folder.content(&facts.tokenizer)?.as_slice(), &facts.tokenizer, facts.vocabulary, &special)?;
         Ok(Self { ids: Vec::with_capacity(encoder.most_tokens() + 1), encoder, tokens, end_token: facts.end_token })
     }
 
@@ -70,7 +71,7 @@ impl SpeakerPlan {
     /// `Config` for a template that is none; `Manifest` for a folder without the model, or with a tokenizer of another.
     pub(super) fn new(planner: &mut Planner, settings: &Settings, folder: &Folder, commands: &[Command]) -> Result<Self> {
         let facts = &folder.manifest().guidance()?.vlm;
-        let tokens = tokenizer(folder, &facts.tokenizer, facts.vocabulary)?;
+        let tokens = Tokens::of_graph(folder.content(&facts.tokenizer)?.as_slice(), &facts.tokenizer, facts.vocabulary, &facts.special())?;
         let Prompts { tokens: prompts, plot_comes } = Prompts::new(settings, facts, &tokens, commands)?;
         let vlm = VlmPlan::new(planner, folder.manifest(), &prompts, settings.most_tokens)?;
         Ok(Self { vlm, tokens, plot_comes })
@@ -161,9 +162,4 @@ fn push_up_to(to: &mut String, words: &str) {
     let room = to.capacity() - to.len();
     let end = (0..=room.min(words.len())).rev().find(|end| words.is_char_boundary(*end)).unwrap_or(0);
     to.push_str(&words[..end]);
-}
-
-/// A tokenizer of the folder, whose numbers a graph of `vocabulary` entries can read.
-fn tokenizer(folder: &Folder, file: &str, vocabulary: usize) -> Result<Tokens> {
-    Tokens::of_graph(folder.content(file)?.as_slice(), file, vocabulary)
 }

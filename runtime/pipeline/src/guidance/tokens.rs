@@ -23,17 +23,23 @@ impl Tokens {
         Ok(Self(Box::new(tokenizer)))
     }
 
-    /// The same of the file `name`, whose numbers a graph of `vocabulary` entries must be able to read.
+    /// The same of the file `name`, for a graph of `vocabulary` entries whose manifest names the tokens `special`.
     ///
     /// # Errors
-    /// `Manifest` for bytes that are no tokenizer, or one of another model.
-    pub fn of_graph(bytes: &[u8], name: &str, vocabulary: usize) -> Result<Self> {
+    /// `Manifest` for bytes that are no tokenizer, or one of another model: it has more entries than the graph, or its special tokens are others.
+    pub fn of_graph(bytes: &[u8], name: &str, vocabulary: usize, special: &[u32]) -> Result<Self> {
         let tokens = Self::from_bytes(bytes).map_err(|e| e.at(format!("{name:?}")))?;
         if tokens.vocabulary() > vocabulary {
             return Err(Error::new(ErrorKind::Manifest, "the tokenizer has more entries than the graph reads: it is another model's")
                 .at(format!("{name:?}"))
                 .got(tokens.vocabulary())
                 .wanted(format!("at most {vocabulary}")));
+        }
+        let known = tokens.0.get_added_tokens_decoder();
+        if let Some(odd) = special.iter().find(|id| !known.contains_key(id)) {
+            return Err(Error::new(ErrorKind::Manifest, "a special token of the graph is none of the tokenizer's: it is another model's")
+                .at(format!("{name:?}"))
+                .got(format!("{odd}, {:?}", tokens.0.id_to_token(*odd))));
         }
         Ok(tokens)
     }

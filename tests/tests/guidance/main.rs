@@ -17,6 +17,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+mod wrong;
+
 const CHUNKS: usize = 5;
 
 fn folder() -> Folder {
@@ -290,33 +292,6 @@ fn ride_and_model_have_threads_and_cpus_of_their_own() {
         assert_eq!(drive(&mut ride, 2).unwrap().told.len(), 2);
     };
     std::thread::Builder::new().name("moves".into()).spawn(work).unwrap().join().unwrap();
-}
-
-/// Breaks when a folder without the models, a tokenizer of another model, a text that nobody can encode or a template without its places rides all the same.
-#[test]
-fn what_cannot_speak_is_refused_in_warm() {
-    let say = |guidance: &str| warm(guidance, |_, engine| engine).unwrap_err().to_string();
-    let long = ["ba"; 70].join(" ");
-    for (guidance, words) in [
-        (format!("{{mode: fixed, text: {long}}}"), &["guidance.text", "more words"][..]),
-        ("{mode: fixed}".to_owned(), &["guidance.text", "without words"]),
-        ("{mode: vlm, template: \"look {camera} and {plot}\"}".to_owned(), &["guidance.template", "{command}"]),
-        ("{mode: vlm, most_tokens: 0}".to_owned(), &["guidance.most_tokens", "got 0"]),
-        ("{mode: loud}".to_owned(), &["guidance", "loud"]),
-        ("{wait_ms: never}".to_owned(), &["guidance"]),
-    ] {
-        let text = say(&guidance);
-        assert!(words.iter().all(|word| text.contains(word)), "{guidance}: {text}");
-    }
-    let config = load_config(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"),
-        &[Layer { name: "the test".into(), text: "guidance: {mode: vlm}".into() }],
-    )
-    .unwrap();
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
-    let camera = SourceCamera::of_model(&config.model);
-    let error = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap_err().to_string();
-    assert!(error.contains("no language model"), "{error}");
 }
 
 /// Breaks when the small model that was trained on the world's captions does not say what is in the picture: another order of pictures, a plot that is drawn otherwise,

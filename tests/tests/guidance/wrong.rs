@@ -1,0 +1,124 @@
+//! What does not fit or is not there: tokenizers of other models, templates and texts that cannot be had, pictures without pixels.
+
+use super::{Double, good, warm};
+use drivewam::guidance::post::{Answer, Request, Unsaid};
+use drivewam::ingest::EgoState;
+use drivewam::telemetry::{Refusal, Voice};
+use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
+use drivewam_core::ErrorKind;
+use drivewam_core::config::Layer;
+use drivewam_core::manifest::{FILE_NAME, Manifest, Role};
+use drivewam_engine::folder::vouch;
+use drivewam_engine::{Folder, Trust};
+use drivewam_world::{Canvas, Options, World};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Breaks when a folder without the models, a text that nobody can encode or a template without its places rides all the same.
+#[test]
+fn what_cannot_speak_is_refused_in_warm() {
+    let say = |guidance: &str| warm(guidance, |_, engine| engine).unwrap_err().to_string();
+    let long = ["ba"; 70].join(" ");
+    for (guidance, words) in [
+        (format!("{{mode: fixed, text: {long}}}"), &["guidance.text", "more words"][..]),
+        ("{mode: fixed}".to_owned(), &["guidance.text", "without words"]),
+        ("{mode: vlm, template: \"look {camera} and {plot}\"}".to_owned(), &["guidance.template", "{command}"]),
+        ("{mode: vlm, most_tokens: 0}".to_owned(), &["guidance.most_tokens", "got 0"]),
+        ("{mode: loud}".to_owned(), &["guidance", "loud"]),
+        ("{wait_ms: never}".to_owned(), &["guidance"]),
+    ] {
+        let text = say(&guidance);
+        assert!(words.iter().all(|word| text.contains(word)), "{guidance}: {text}");
+    }
+    let config = load_config(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"),
+        &[Layer { name: "the test".into(), text: "guidance: {mode: vlm}".into() }],
+    )
+    .unwrap();
+    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
+    let camera = SourceCamera::of_model(&config.model);
+    let error = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap_err().to_string();
+    assert!(error.contains("no language model"), "{error}");
+}
+
+/// The folder with `spoil` done to a tokenizer, vouched for again.
+fn with_tokenizer(name: &str, spoil: impl Fn(&mut serde_json::Value)) -> tempfile::TempDir {
+    let (from, to) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guided"), tempfile::tempdir().unwrap());
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(&std::fs::read(to.path().join(name)).unwrap()).unwrap();
+    spoil(&mut tokenizer);
+    let bytes = serde_json::to_vec(&tokenizer).unwrap();
+    std::fs::write(to.path().join(name), &bytes).unwrap();
+    let path = to.path().join(FILE_NAME);
+    let mut manifest = Manifest::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    manifest.files.insert(name.into(), vouch(&bytes, Role::Tokenizer));
+    std::fs::write(path, serde_saphyr::to_string(&manifest).unwrap()).unwrap();
+    to
+}
+
+/// Breaks when a tokenizer of another model speaks: one with more entries than the graph, or whose special tokens are words.
+#[test]
+fn a_tokenizer_of_another_model_is_refused_in_warm() {
+    let more = |json: &mut serde_json::Value| json["model"]["vocab"]["one more"] = 97.into();
+    let others = |json: &mut serde_json::Value| json["added_tokens"] = serde_json::json!([]);
+    let load_all = |folder: &Path| {
+        let layers = [
+            "model: {text: {max_rows: 64, padded_rows: 128}}\nguidance: {mode: vlm}".to_owned(),
+            serde_json::json!({"engine": {"folder": folder}}).to_string(),
+        ];
+        let layers = layers.map(|text| Layer { name: "the test".into(), text });
+        let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &layers).unwrap();
+        let folder = Folder::open(folder, &Trust::default(), None).unwrap();
+        let camera = SourceCamera::of_model(&config.model);
+        Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).map(drop)
+    };
+    load_all(with_tokenizer("vlm_tokenizer.json", |_| ()).path()).unwrap();
+    for name in ["vlm_tokenizer.json", "text_tokenizer.json"] {
+        for (i, spoil) in [&more as &dyn Fn(&mut serde_json::Value), &others].into_iter().enumerate() {
+            let error = load_all(with_tokenizer(name, spoil).path()).unwrap_err();
+            let text = error.to_string();
+            assert!(error.kind() == ErrorKind::Manifest && text.contains(name) && text.contains("another model's"), "{i}: {text}");
+        }
+    }
+}
+
+/// Breaks when a picture without pixels ends the ride, is shown to the model, or takes the last good guidance away.
+#[test]
+fn an_empty_picture_is_refused_and_the_last_good_guidance_still_speaks() {
+    let mut ride = warm("{mode: off, wait_ms: inf}", |_, engine| engine).unwrap();
+    let asked: Arc<Mutex<Vec<(i64, usize, usize)>>> = Arc::default();
+    // It answers the first request alone.
+    let say = |request: &Request, answer: &mut Answer| {
+        if request.number > 1 { Err(Unsaid::Refused(Refusal::Endless)) } else { good(request, answer) }
+    };
+    ride.speak_by(Box::new(Double { delay: Duration::ZERO, say: Box::new(say), asked: Arc::clone(&asked) })).unwrap();
+    let (mut told, mut world, mut stamp, mut refused) = (Vec::new(), World::new(5, Options::default()), 0, 0);
+    let mut canvas = Canvas::new(112, 64, ride.config().model.camera);
+    for tick in 0..=120 {
+        let ego = world.ego();
+        ride.push_ego(
+            stamp,
+            EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm },
+        )
+        .unwrap();
+        ride.push_pose(stamp, ego.pose).unwrap();
+        if tick % 10 == 0 {
+            let error = ride.push_frame(stamp, &[]).unwrap_err();
+            assert!(error.kind() == ErrorKind::Input && error.to_string().contains("0 bytes"), "{error}");
+            refused += 1;
+            world.render(&mut canvas);
+            ride.push_frame(stamp, &canvas.rgb).unwrap();
+            if let Progress::Outcome(outcome) = ride.step(stamp).unwrap() {
+                told.push((outcome.guidance.voice, outcome.guidance.age_ms));
+            }
+        }
+        world.step(world.expert());
+        stamp += 100_000_000;
+    }
+    assert_eq!(told, [(Voice::Vlm, Some(0.0)), (Voice::Vlm, Some(4000.0)), (Voice::Vlm, Some(8000.0)), (Voice::Vlm, Some(12000.0))]);
+    assert!(refused == 13 && asked.lock().unwrap().iter().all(|(_, _, sum)| *sum > 0), "the model saw nothing empty");
+}
