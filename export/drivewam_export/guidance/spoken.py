@@ -1,8 +1,8 @@
 """`python -m drivewam_export.guidance.spoken --out DIR`
 
 A folder that speaks: the shipped policy, in it the weights that were trained to read a guidance (`engines/tiny-guided`), and the small language model and text encoder
-(`engines/tiny-guidance`); and beside it what `transformers` says with the same weights (golden.py). `--precision f16|bf16` writes all three in half, attention as TensorRT fuses it. `--pick CHECKPOINT` writes such weights of a checkpoint of
-`train.policy --words` to `--out` instead.
+(`engines/tiny-guidance`); and beside it what `transformers` says with the same weights (golden.py). `--precision f16|bf16` writes all three in half, attention as
+TensorRT fuses it. `--pick CHECKPOINT` writes such weights of a checkpoint of `train.policy --words` to `--out` instead.
 """
 
 from __future__ import annotations
@@ -58,16 +58,17 @@ def guided(out: Path) -> None:
 
 
 def trained():
-    """The shipped language model and encoder as classes of `transformers`, what is known of them, the size of a picture, rows of a text."""
+    """The shipped language model and its tokenizer, and the encoder, as classes of `transformers`; what is known of them, the size of a picture, rows of a text."""
     record = yaml.safe_load((GUIDANCE / "guidance.yaml").read_text())
     rows, width = record["graphs"]["text_encode"]["outputs"][0]["shape"]
     size = tuple(record["images"]["vlm_vision"])
-    return shipped.speaker(GUIDANCE, size)[0].model, shipped.reader(GUIDANCE, width)[0], record, size, rows
+    speaker, tokenizer = shipped.speaker(GUIDANCE, size)
+    return speaker.model, tokenizer, shipped.reader(GUIDANCE, width)[0], record, size, rows
 
 
 def speaks(out: Path, precision: Precision) -> None:
     """The shipped guidance in `precision`."""
-    speaker, reader, record, size, rows = trained()
+    speaker, _, reader, record, size, rows = trained()
     tokenizers = {name: GUIDANCE / record[name]["tokenizer"] for name in ("vlm", "text")}
     export(speaker, reader, out, [size], rows, tokenizers, training=record["training"], precision=precision)
 
@@ -88,8 +89,8 @@ def scene(seed: int, height: int, width: int) -> np.ndarray:
 
 def golden() -> dict:
     """What `transformers` says with the shipped weights, under every command."""
-    speaker, reader, record, size, rows = trained()
-    ids = words.prompts(shipped.speaker(GUIDANCE, size)[1])
+    speaker, tokenizer, reader, record, size, rows = trained()
+    ids = words.prompts(tokenizer)
     asked = ((ids[i % len(ids)], [scene(2 * i, *size), scene(2 * i + 1, *size)]) for i in range(PROMPTS))
     return answers(speaker, asked, words.LONGEST, record["vlm"]["end_tokens"]) | texts(reader, rows)
 
@@ -113,7 +114,7 @@ def main() -> None:
         if precision is not F32:
             guidance = Path(scratch) / "guidance"
             speaks(guidance, precision)
-        if precision is F32:
+        else:
             save_file(golden(), args.out.with_name(args.out.name + ".golden.safetensors"))
         join(policy, guidance, args.out)
 

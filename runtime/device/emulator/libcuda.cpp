@@ -1,109 +1,22 @@
 // A driver library without a GPU, for tests: the functions that ../src/cuda/nvidia.rs calls, on top of the emulator.
 //
 // A stream is a list of what was asked for, and nothing is done before somebody waits for this very stream: a host that reuses memory too early, reads before it
-// has waited, waits for another stream, or gives back what is still in use, is found out. One thread is inside at a time. The environment says what the machine is like and what fails (see `setting`).
+// has waited, waits for another stream, or gives back what is still in use, is found out. One thread is inside at a time. The environment says what the machine
+// is like and what fails (see `setting`).
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "emulator.h"
 #include "launch.h"
+#include "machine.h"
 
 extern "C" const char* drivewam_emulate(const char*, const void*, uint32_t, const emulator::Launch*, emulator::Counts*);
 
 namespace {
-
-enum : int { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_BINARY = 209, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719, CAPTURE_UNSUPPORTED = 900 };
-
-// FAKE_CUDA_<NAME>, a number.
-unsigned long long setting(const char* name, unsigned long long otherwise) {
-    const char* text = std::getenv((std::string("FAKE_CUDA_") + name).c_str());
-    return text ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
-typedef std::function<int()> Work;
-
-struct Graph {
-    std::vector<Work> work;
-};
-
-struct Stream {
-    std::vector<Work> queue;
-    Graph* capture = nullptr;  // where work goes while a graph is made
-    int priority = 0;
-};
-
-struct Memory {
-    size_t bytes;
-    Stream* user = nullptr;  // the stream whose work touches it
-};
-
-struct Machine {
-    std::recursive_mutex guard;
-    std::set<Stream*> streams;
-    std::map<char*, Memory> memory;   // alive on the device
-    std::map<void*, Stream*> pinned;  // with the stream whose copies use it
-    std::set<void*> graphs;
-    size_t used = 0;
-    unsigned long long launches = 0, seed = 1;
-    int sticky = SUCCESS;             // after a fault of the context every call has it
-    int retained = 0;
-    std::map<std::string, unsigned> shared;  // bytes that a kernel asked for
-};
-
-Machine machine;
-
-struct Inside {
-    std::lock_guard<std::recursive_mutex> lock{machine.guard};
-};
-
-Stream* of(void* stream) { return static_cast<Stream*>(stream); }
-
-bool at_rest() {
-    for (Stream* stream : machine.streams)
-        if (!stream->queue.empty()) return false;
-    return true;
-}
-
-bool captures() {
-    for (Stream* stream : machine.streams)
-        if (stream->capture) return true;
-    return false;
-}
-
-// What of the device lies at `address`, with `bytes` more.
-char* on_device(unsigned long long address, size_t bytes) {
-    char* at = reinterpret_cast<char*>(address);
-    auto after = machine.memory.upper_bound(at);
-    if (after == machine.memory.begin()) return nullptr;
-    --after;
-    return at + bytes <= after->first + after->second.bytes ? at : nullptr;
-}
-
-int push(void* stream, Work work) {
-    if (machine.sticky) return machine.sticky;
-    if (!machine.streams.count(of(stream))) return INVALID_VALUE;
-    (of(stream)->capture ? of(stream)->capture->work : of(stream)->queue).push_back(std::move(work));
-    return SUCCESS;
-}
-
-int finish(Stream* stream) {
-    if (stream->capture) return CAPTURE_UNSUPPORTED;
-    std::vector<Work> queue;
-    queue.swap(stream->queue);
-    for (const Work& work : queue) {
-        if (machine.sticky) break;
-        machine.sticky = work();
-    }
-    return machine.sticky;
-}
 
 // A launch, when its turn has come.
 int run(const std::string& kernel, const std::vector<char>& params, const emulator::Launch& launch) {
