@@ -19,13 +19,13 @@ fn arithmetic() -> [(Kernel, Counts); 3] {
     let new = both(&|_, fresh, _| 2 * fresh * ROW_BYTES);
     [
         // A pool's keys by every block of queries (the first of these from device memory, the others from L2); the queries once. Products for whole blocks
-        // of queries.
+        // of queries, and once for eight rows of which three hold the sum of unit keys.
         (
             Kernel::ScoreBf16,
             Counts {
                 bytes_read: both(&|slots, fresh, blocks| (blocks * slots + fresh) * ROW_BYTES),
                 bytes_written: 0,
-                flops: both(&|slots, _, blocks| 2 * blocks * QUERIES * slots * HEADS * WIDTH),
+                flops: both(&|slots, _, blocks| 2 * (blocks * QUERIES + 8) * slots * HEADS * WIDTH),
             },
         ),
         // Every new key and value, once.

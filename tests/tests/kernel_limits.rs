@@ -5,7 +5,6 @@
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::config::MemoryPolicy;
 use drivewam_core::dtype::DType;
-use drivewam_core::rope::RopeTable;
 use drivewam_core::selection::{Scored, Scoring};
 use drivewam_core::{Error, ErrorKind};
 use drivewam_device::cuda::{CudaDevice, Emulator};
@@ -34,18 +33,13 @@ fn shapes_that_no_kernel_takes_are_refused_before_the_ride() {
         change(&mut layout);
         layout
     };
-    let rotations = |width: usize| {
-        let mut model = rig::model();
-        model.rope.split = [width - 20, 10, 10];
-        RopeTable::new(&model)
-    };
     for (key, got, layout) in [
         ("model.layers", "65", with(&|l| l.layers = 65)),
-        ("model.head_dim", "48", with(&|l| (l.head_dim, l.rope) = (48, rotations(48)))),
-        ("model.head_dim", "512", with(&|l| (l.head_dim, l.rope) = (512, rotations(512)))),
-        ("memory.video_slots", "577", with(&|l| l.video_slots = 577)),
-        ("memory.action_slots", "577", with(&|l| l.action_slots = 577)),
-        ("memory.video_slots", "570", with(&|l| (l.video_slots, l.scoring.scored) = (570, Scored::PoolAndNew))),
+        ("model.head_dim", "48", rig::with_width(small.clone(), 48)),
+        ("model.head_dim", "224", rig::with_width(small.clone(), 224)),
+        ("memory.video_slots", "641", with(&|l| l.video_slots = 641)),
+        ("memory.action_slots", "641", with(&|l| l.action_slots = 641)),
+        ("memory.video_slots", "634", with(&|l| (l.video_slots, l.scoring.scored) = (634, Scored::PoolAndNew))),
         ("memory.video_slots", "2000", with(&|l| (l.video_slots, l.policy) = (2000, MemoryPolicy::Fifo))),
     ] {
         let error = open(&layout, DType::F32).unwrap_err();
@@ -54,8 +48,9 @@ fn shapes_that_no_kernel_takes_are_refused_before_the_ride() {
         assert!(text.contains(key) && text.contains(&format!("got {got}")) && text.contains("wanted"), "{text}");
     }
     for layout in [
-        with(&|l| l.video_slots = 576),
-        with(&|l| (l.video_slots, l.scoring.scored) = (562, Scored::PoolAndNew)),
+        rig::with_width(with(&|l| l.video_slots = 640), 192),
+        with(&|l| l.video_slots = 640),
+        with(&|l| (l.video_slots, l.scoring.scored) = (626, Scored::PoolAndNew)),
         with(&|l| (l.video_slots, l.policy) = (1536, MemoryPolicy::Fifo)),
         // Nothing is ever chosen: any number of slots will do.
         with(&|l| (l.video_slots, l.policy) = (8512, MemoryPolicy::Full)),

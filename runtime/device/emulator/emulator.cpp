@@ -1,6 +1,7 @@
 // Runs a launch: fibers with their own stacks, a barrier, and exchanges between the lanes of a warp. See emulator.h.
 #include "emulator.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -23,6 +24,7 @@ constexpr size_t STACK = 64 * 1024;
 constexpr unsigned WARP = 32;
 constexpr size_t PAYLOAD = 32;
 constexpr size_t SHARED_BYTES = 99 * 1024;  // what every supported architecture gives a block that asks
+constexpr size_t GUARD = 64 * 1024;         // after a block's shared memory: nobody may write there
 
 #if defined(OWN_SWITCH)
 // Saves the registers that a call must keep, swaps stacks, and returns on the other one.
@@ -243,6 +245,18 @@ float of_half(uint16_t bits) {
     return __uint_as_float(sign | (exponent + 112) << 23 | fraction << 13);
 }
 
+uint16_t to_half(float x) {
+    const uint16_t sign = static_cast<uint16_t>(__float_as_uint(x) >> 16 & 0x8000u);
+    const float size = std::fabs(x);
+    if (std::isnan(x)) return 0x7fffu;
+    if (size >= 65520.0f) return sign | 0x7c00u;
+    // Steps of 2^-24 below the smallest normal number; above it 1024 to a power of two, and a carry is the next one's first.
+    if (size < 6.103515625e-5f) return sign | static_cast<uint16_t>(std::nearbyint(std::ldexp(size, 24)));
+    int exponent;
+    const float steps = std::nearbyint(std::ldexp(std::frexp(size, &exponent), 11));
+    return sign | static_cast<uint16_t>(((exponent + 14) << 10) + static_cast<int>(steps) - 1024);
+}
+
 // Fragments as in the PTX ISA: lane 4g + t holds a(g, 2t..), a(g + 8, 2t..), a(g, 2t + 8..), a(g + 8, 2t + 8..), b(2t.., g), b(2t + 8.., g), and of c
 // the elements (g, 2t..) and (g + 8, 2t..).
 void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], float (*to_float)(uint16_t)) {
@@ -273,7 +287,7 @@ const char* run(Body body, const void* params, const Launch& launch) {
     if (launch.shared_bytes > SHARED_BYTES) return "more shared memory than a block may have";
     block.fibers.resize(threads);
     block.warps.resize(threads / WARP);
-    block.memory.resize(launch.shared_bytes);
+    block.memory.resize(launch.shared_bytes + GUARD);
     block.body = body;
     block.params = params;
     block.random = launch.seed | 1;
@@ -301,6 +315,8 @@ const char* run(Body body, const void* params, const Launch& launch) {
                 resume(which);
                 if (block.refused) return block.refused;
             }
+            const auto guard = block.memory.begin() + launch.shared_bytes;
+            if (std::any_of(guard, block.memory.end(), [](unsigned char x) { return x != 0xff; })) return "a write past the block's shared memory";
             if (block.alive > 0) return "a barrier or a shuffle that not all threads reach";
         }
     }

@@ -53,6 +53,7 @@ T shuffle(unsigned mask, T mine, unsigned from) {
 }
 
 float of_half(uint16_t bits);
+uint16_t to_half(float x);
 float of_bfloat(uint16_t bits);
 void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], float (*to_float)(uint16_t));
 }  // namespace emulator
@@ -116,6 +117,8 @@ inline void keep_order() {}
 inline void count_flops(unsigned n) { emulator::counts.flops += n; }
 
 inline float of_f16(unsigned bits) { return emulator::of_half(static_cast<uint16_t>(bits)); }
+
+inline unsigned to_f16(float x) { return emulator::to_half(x); }
 
 inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
     emulator::mma(c, {a0, a1, a2, a3}, {b0, b1}, emulator::of_bfloat);

@@ -10,10 +10,11 @@
 
 __device__ inline void count_flops(unsigned) {}
 
-// Copies 16 bytes into shared memory while the thread goes on (sm_80 and later). Copies up to a `commit_copies` are a group.
+// Copies 16 bytes into shared memory while the thread goes on (sm_80 and later), and asks L2 for the 128 around them. Copies up to a `commit_copies` are a
+// group.
 __device__ inline void copy_16(void* shared, const void* from) {
     const unsigned to = (unsigned)__cvta_generic_to_shared(shared);
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits for all of this thread's groups but the newest `n`, at most 4: what they copied is there, for this thread.
@@ -39,9 +40,16 @@ __device__ inline float of_f16(unsigned int x) {
     return y;
 }
 
+// To the nearest, ties to even.
+__device__ inline unsigned int to_f16(float x) {
+    unsigned int y;
+    asm("{ .reg .b16 h; cvt.rn.f16.f32 h, %1; cvt.u32.u16 %0, h; }" : "=r"(y) : "f"(x));
+    return y;
+}
+
 #define DRIVEWAM_MMA(name, type)                                                                                                         \
     __device__ inline void name(float (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {           \
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." type "." type ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"          \
+        asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"          \
             : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                                             \
             : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));                                                                     \
     }
@@ -112,6 +120,7 @@ template <float (*FLOAT)(u32), u32 EXPONENT, u32 LOWEST>
 struct Short {
     typedef unsigned short T;
     struct Eight { uint4 raw[1]; };
+    __device__ static float widen(u32 x) { return FLOAT(x); }
     // Two at a time: an exponent with all bits carries into the bit of the sign, which was cleared.
     __device__ static u32 beyond(u32 x) { return ((x & EXPONENT * 0x10001u) + LOWEST * 0x10001u) & 0x80008000u; }
     __device__ static bool is_finite(const Eight& x) {
@@ -131,10 +140,13 @@ struct Short {
 __device__ inline float of_bf16(u32 x) { return __uint_as_float(x << 16); }
 
 struct Bf16 : Short<of_bf16, 0x7f80u, 0x80u> {
+    // Towards zero: what is cut off has the same sign.
+    __device__ static u32 narrow(float x) { return __float_as_uint(x) >> 16; }
     // c += a·b, warp-wide: a 16x16, b 16x8, c 16x8 in f32 (PTX ISA, mma.m16n8k16).
     __device__ static void mma(float (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) { mma_bf16(c, a0, a1, a2, a3, b0, b1); }
 };
 
 struct F16 : Short<of_f16, 0x7c00u, 0x400u> {
+    __device__ static u32 narrow(float x) { return to_f16(x); }
     __device__ static void mma(float (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) { mma_f16(c, a0, a1, a2, a3, b0, b1); }
 };

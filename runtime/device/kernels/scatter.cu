@@ -11,7 +11,8 @@ __device__ void scatter(const Kv& p) {
     const bool later = blockIdx.x >= p.parts[0].fresh;
     const Part& part = p.parts[later];
     const u32 token = later ? blockIdx.x - p.parts[0].fresh : blockIdx.x;
-    const u32 job = blockIdx.y, layer = job / p.sets, head0 = job % p.sets * heads_per_set(p);
+    // The jobs that `decide` looked at last come first: their rows are still in L2.
+    const u32 job = gridDim.y - 1 - blockIdx.y, layer = job / p.sets, head0 = job % p.sets * heads_per_set(p);
     const u64 fresh = (u64)job * part.fresh + token;
     const u32 slot = part.base + (part.in_order ? part.count + token : part.destinations[fresh]);
     constexpr u32 ELEMENTS = 16 / sizeof(typename S::T);

@@ -43,21 +43,19 @@ pub fn layout(scoring: Scoring) -> KvLayout {
     }
 }
 
-/// A memory of many tokens: several warps, blocks and columns' parts of a kernel have to work together, and none of them comes out even.
-pub fn wide_layout(scoring: Scoring) -> KvLayout {
+/// The same memory with heads of another width, whose rotations are split as evenly as pairs allow.
+pub fn with_width(layout: KvLayout, width: usize) -> KvLayout {
     let mut model = model();
-    model.rope.split = [24, 20, 20];
-    let rope = RopeTable::new(&model);
-    KvLayout {
-        heads: 2,
-        head_dim: rope.row_len(),
-        video_slots: 150,
-        action_slots: 69,
-        tail_slots: 40,
-        pass_tokens: 80,
-        rope,
-        ..layout(scoring)
-    }
+    let third = width / 6 * 2;
+    model.rope.split = [width - 2 * third, third, third];
+    KvLayout { head_dim: width, rope: RopeTable::new(&model), ..layout }
+}
+
+/// A memory of many tokens with heads as wide as the paper's: several warps, blocks and columns' parts of a kernel have to work together, and none of them
+/// comes out even.
+pub fn wide_layout(scoring: Scoring) -> KvLayout {
+    let layout = KvLayout { heads: 2, video_slots: 150, action_slots: 69, tail_slots: 40, pass_tokens: 80, ..layout(scoring) };
+    with_width(layout, 128)
 }
 
 /// What a pass put out: K, V and Q, `[L][H, tokens, D]`.

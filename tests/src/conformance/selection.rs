@@ -1,7 +1,7 @@
 //! Scores and kept sets against the oracle in core.
 
 use super::Make;
-use super::rig::{Offer, Rig, Snapshot, held, hold, layout, wide_layout};
+use super::rig::{Offer, Rig, Snapshot, held, hold, layout, wide_layout, with_width};
 use drivewam_core::ErrorKind;
 use drivewam_core::dtype::DType;
 use drivewam_core::rope::unrotate;
@@ -276,16 +276,16 @@ pub fn keys_of_any_length_score_as_the_oracle_does(make: Make) {
     }
 }
 
-/// Breaks at the edges of whatever a kernel's tile is: a single token, a single query, pools of one slot and of one over.
+/// Breaks at the edges of whatever a kernel's tile is: a single token, a single query, pools of one slot and of one over; or with heads of another width.
 pub fn random_shapes_score_as_the_oracle_does(make: Make) {
     let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let shapes = (1..=3usize, 1..=3usize, 1..=70usize, 1..=40usize, 0..options().len(), any::<u64>());
-    let check = |(layers, heads, slots, fresh, option, seed): (usize, usize, usize, usize, usize, u64)| {
+    let shapes = (1..=3usize, 1..=3usize, 1..=70usize, 1..=40usize, 0..options().len(), 0..4usize, any::<u64>());
+    let check = |(layers, heads, slots, fresh, option, width, seed): (usize, usize, usize, usize, usize, usize, u64)| {
         let fresh = fresh.min(slots);
         let small = layout(options()[option]);
         let layout = KvLayout { layers, heads, video_slots: slots, action_slots: fresh, pass_tokens: fresh, tail_slots: 1, ..small };
-        let mut rig = Rig::open(make, layout);
+        let mut rig = Rig::open(make, with_width(layout, [32, 64, 128, 192][width]));
         for chunk in 0..4 {
             let offer = rig.offer(fresh, seed ^ u64::from(chunk));
             observe(&mut rig, Pool::Video, chunk, &offer, 0..fresh);

@@ -15,7 +15,7 @@ pub const SCHEMA: u32 = 1;
 const MOST_BYTES: u64 = 64 << 20;
 
 /// Name and text of every file of `kernels`.
-pub const SOURCES: [(&str, &str); 9] = [
+pub const SOURCES: [(&str, &str); 12] = [
     ("check.cuh", include_str!("../../kernels/check.cuh")),
     ("choose.cuh", include_str!("../../kernels/choose.cuh")),
     ("decide.cu", include_str!("../../kernels/decide.cu")),
@@ -24,6 +24,9 @@ pub const SOURCES: [(&str, &str); 9] = [
     ("kv.cuh", include_str!("../../kernels/kv.cuh")),
     ("scatter.cu", include_str!("../../kernels/scatter.cu")),
     ("score.cu", include_str!("../../kernels/score.cu")),
+    ("score_block.cuh", include_str!("../../kernels/score_block.cuh")),
+    ("score_plain.cuh", include_str!("../../kernels/score_plain.cuh")),
+    ("score_tensor.cuh", include_str!("../../kernels/score_tensor.cuh")),
     ("solver.cu", include_str!("../../kernels/solver.cu")),
 ];
 

@@ -20,7 +20,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::selection::policy::{check_forced, makes_room};
 use drivewam_core::selection::{Keys, Normalise, Policy, Provenance, Scored, Slot, SlotTable};
 use drivewam_core::{Error, ErrorKind, Result};
-use limits::{MOST_SCORED, QUERIES, THREADS, WARP_KEYS, check, fits, narrow, on_tensor_cores, score_shared_bytes, stages};
+use limits::{MOST_SCORED, QUERIES, THREADS, check, fits, narrow, on_tensor_cores, score_shared_bytes, stages, warps};
 use params::{FIFO, FORCED, PREDICTED, Params, Part, RANDOM, Row, SELECTIVE, VALID};
 use std::ops::Range;
 
@@ -320,17 +320,19 @@ impl Kv {
 
     fn score(&self, gpu: &mut Gpu, params: &Params) -> Result<()> {
         let scored = params.parts.iter().filter(|part| part.tiles > 0).map(|part| part.scored(params.scored_new)).max().unwrap_or(0);
-        let warps = (scored as usize).div_ceil(WARP_KEYS).max(1);
-        let (f32, most) = (!on_tensor_cores(&self.layout, self.dtype), gpu.driver.shared_bytes());
-        let stages = stages(self.layout.head_dim, warps, most);
-        let shared_bytes = narrow(score_shared_bytes(f32, self.layout.head_dim, warps, stages))?;
+        let (scored, width) = (scored as usize, self.layout.head_dim);
+        let stages = stages(width, scored, gpu.driver.shared_bytes());
+        let shared_bytes = narrow(score_shared_bytes(on_tensor_cores(&self.layout, self.dtype), width, scored, stages))?;
         let kernels = if self.layout.scoring.keys == Keys::PreRope {
             [Kernel::ScoreTurnedF32, Kernel::ScoreTurnedF16, Kernel::ScoreTurnedBf16]
         } else {
             [Kernel::ScoreF32, Kernel::ScoreF16, Kernel::ScoreBf16]
         };
-        let grid =
-            Grid { blocks: [params.parts[0].tiles + params.parts[1].tiles, self.jobs()], threads: 32 * narrow(warps)?, shared_bytes };
+        let grid = Grid {
+            blocks: [params.parts[0].tiles + params.parts[1].tiles, self.jobs()],
+            threads: 32 * narrow(warps(scored))?,
+            shared_bytes,
+        };
         self.launch(gpu, kernels, grid, &Params { stages: narrow(stages)?, ..*params })
     }
 

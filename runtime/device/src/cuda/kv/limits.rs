@@ -8,17 +8,21 @@ use drivewam_core::{Error, ErrorKind, Result};
 
 /// `MOST_LAYERS` of `kv.cuh`.
 pub(super) const MOST_LAYERS: usize = 64;
-/// Keys of a warp of `score.cu`, and its most warps: so that a thread may have 168 registers.
-pub(super) const WARP_KEYS: usize = 48;
-pub(super) const MOST_WARPS: usize = 12;
+/// Keys of a tile of `score_block.cuh`, tiles of a warp, and warps of a block at most.
+const TILE: usize = 16;
+const WARP_TILES: usize = 5;
+const MOST_WARPS: usize = 8;
 /// Tokens that `score.cu` takes.
-pub(super) const MOST_SCORED: usize = MOST_WARPS * WARP_KEYS;
+pub(super) const MOST_SCORED: usize = MOST_WARPS * WARP_TILES * TILE;
 /// Queries of a block of `score.cu`, on tensor cores and without.
 pub(super) const QUERIES: [usize; 2] = [40, 16];
-/// Columns that a warp takes at once.
-pub(super) const COLUMNS: usize = 32;
-/// Steps of `score.cu` whose keys may be on their way: `wait_copies` knows no more.
-const MOST_STAGES: usize = 6;
+/// The widest head, and how far the rows of queries lie apart for it, on tensor cores.
+const MOST_WIDTH: usize = 192;
+const QUERY_STRIDE: usize = 224;
+/// Columns of a step.
+const COLUMNS: usize = 32;
+/// Steps of `score_tensor.cuh` whose keys a block may keep, the most first: it knows how to wait for these.
+const STAGES: [usize; 3] = [4, 2, 1];
 /// Threads of `decide`, `scatter` and `drop`: a piece of 16 bytes of a token's keys for each, at the paper's shape.
 pub(super) const THREADS: u32 = 384;
 /// Slots that `choose.cuh` takes: four for each thread.
@@ -46,13 +50,12 @@ pub(super) fn check(layout: &KvLayout, most: usize) -> Result<()> {
     if layout.layers > MOST_LAYERS {
         return refused("model.layers", layout.layers, format!("at most {MOST_LAYERS}"));
     }
-    let shared = (0..2).map(|f32| score_shared_bytes(f32 == 1, layout.head_dim, MOST_WARPS, 1)).max().unwrap_or(0);
-    if !layout.head_dim.is_multiple_of(COLUMNS) || shared > most {
-        return refused(
-            "model.head_dim",
-            layout.head_dim,
-            format!("a multiple of {COLUMNS}, with all that a block shares in {most} bytes"),
-        );
+    if !layout.head_dim.is_multiple_of(COLUMNS) || layout.head_dim > MOST_WIDTH {
+        return refused("model.head_dim", layout.head_dim, format!("a multiple of {COLUMNS}, at most {MOST_WIDTH}"));
+    }
+    let shared = [false, true].map(|tensor| score_shared_bytes(tensor, layout.head_dim, MOST_SCORED, 1)).into_iter().max().unwrap_or(0);
+    if shared > most {
+        return refused("device", most, format!("{shared} bytes that the threads of a block share"));
     }
     let jobs = layout.layers * layout.scoring.sets(layout.heads);
     if jobs > 65_535 {
@@ -82,18 +85,28 @@ pub(super) fn fits(layout: &KvLayout, count: usize, scores: bool, fresh: usize) 
     Ok(())
 }
 
-/// What a block of `score.cu` shares: on tensor cores the rings of its warps; queries; a sum per warp and over all; a peak per query; a word.
-pub(super) fn score_shared_bytes(f32: bool, width: usize, warps: usize, stages: usize) -> usize {
-    let queries = QUERIES[usize::from(f32)];
-    // On tensor cores the next head's queries are on their way while one is multiplied.
-    let numbers = if f32 { queries * (width * 4 + 16) } else { stages * warps * WARP_KEYS * COLUMNS * 2 + 2 * queries * (width * 2 + 64) };
-    numbers + (warps + 1) * (COLUMNS + queries) * 4 + 4
+/// Warps of a block of `score.cu` for a pool of `scored` tokens: as many on each of an SM's four schedulers, where that is possible.
+pub(super) fn warps(scored: usize) -> usize {
+    scored.div_ceil(TILE * WARP_TILES).next_multiple_of(4).clamp(1, MOST_WARPS)
 }
 
-/// Steps whose keys a block keeps: as many as fit into `most` bytes. The queries of a head are asked for a head before they are multiplied, so no more than
-/// that may be ahead.
-pub(super) fn stages(width: usize, warps: usize, most: usize) -> usize {
-    (2..=MOST_STAGES.min(width / COLUMNS + 1)).rev().find(|n| score_shared_bytes(false, width, warps, *n) <= most).unwrap_or(1)
+/// What such a block shares. On tensor cores: a ring of keys and their weights, two heads' queries, the sum of unit keys in parts; else one head's queries and
+/// the sum. Then, for both, a sum and the peaks of each warp, and the peaks over all.
+pub(super) fn score_shared_bytes(tensor: bool, width: usize, scored: usize, stages: usize) -> usize {
+    let (queries, warps) = (QUERIES[usize::from(!tensor)], warps(scored));
+    let numbers = if tensor {
+        scored.div_ceil(TILE) * TILE * (stages * COLUMNS * 2 + 4) + 2 * queries * QUERY_STRIDE * 2 + 8 * COLUMNS * 2
+    } else {
+        queries * (width * 4 + 16) + COLUMNS * 4
+    };
+    numbers + warps * COLUMNS * 4 + (warps + 1) * queries * 4
+}
+
+/// Steps whose keys a block keeps: as many as fit into `most` bytes. The queries of a head are asked for with the second step of the head before, and are
+/// there when that step's keys are: no later than the head begins.
+pub(super) fn stages(width: usize, scored: usize, most: usize) -> usize {
+    let fits = |n: &usize| *n <= width / COLUMNS && score_shared_bytes(true, width, scored, *n) <= most;
+    STAGES.into_iter().find(fits).unwrap_or(1)
 }
 
 /// Whether the keys are multiplied on tensor cores.
