@@ -1,28 +1,9 @@
 //! The suite catches what goes wrong in kernels: each of these bugs, put into a copy of the sources, must make one of its tests fail.
-//!
-//! The copies are compiled as the kernels themselves are, by the machine's C++ compiler, into libraries that the emulator opens.
-
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam_core::dtype::DType;
-use drivewam_core::{Result, arena::ArenaPlan};
-use drivewam_device::Device;
 use drivewam_device::cuda::{CudaDevice, Emulator};
+use drivewam_tests::broken::{self, Bug, Build};
 use drivewam_tests::conformance::{Make, camera, joint, memory, selection, steps};
-use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// A bug: in which file, what is written there, and what stands there instead.
-struct Bug {
-    name: &'static str,
-    file: &'static str,
-    right: &'static str,
-    wrong: &'static str,
-    /// The test that must fail.
-    test: fn(Make),
-}
 
 const BUGS: [Bug; 25] = [
     Bug {
@@ -31,6 +12,7 @@ const BUGS: [Bug; 25] = [
         right: "return token(m, r) < all ? inverse_of",
         wrong: "return token(m, r) + 1 < all ? inverse_of",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "a softmax over rows that do not exist",
@@ -38,6 +20,7 @@ const BUGS: [Bug; 25] = [
         right: "c[m][n][i] = b.token(m, i / 2) < all ? c[m][n][i] * scale : minus_infinity();",
         wrong: "c[m][n][i] = c[m][n][i] * scale;",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "queries are overwritten while others still read them, and read before they are there",
@@ -45,6 +28,7 @@ const BUGS: [Bug; 25] = [
         right: "__syncthreads();  // the head's queries are there, and those of the head before are done with",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "copies that nobody waits for",
@@ -52,6 +36,7 @@ const BUGS: [Bug; 25] = [
         right: "wait_copies(3);",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "the keys of a step are not waited for, those of the step before are",
@@ -59,6 +44,7 @@ const BUGS: [Bug; 25] = [
         right: "wait_copies(3);",
         wrong: "wait_copies(4);",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "a new key is followed by the same token's next head in the cache",
@@ -66,6 +52,7 @@ const BUGS: [Bug; 25] = [
         right: "& 1u ? to_next_new : to_next_head;",
         wrong: "& 1u ? to_next_head : to_next_head;",
         test: selection::every_option_scores_and_keeps_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "the sum of unit keys is rounded to 16 bits",
@@ -73,6 +60,7 @@ const BUGS: [Bug; 25] = [
         right: "for (u32 i = 0; i < 3; ++i) {",
         wrong: "for (u32 i = 0; i < 1; ++i) {",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "keys are copied over those that are multiplied",
@@ -80,6 +68,7 @@ const BUGS: [Bug; 25] = [
         right: "next_slot = next_slot + 1 == p.stages ? 0u : next_slot + 1;",
         wrong: "next_slot = next_slot + 2 >= p.stages ? 0u : next_slot + 1;",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "a sum of unit keys is read before all warps have added to it",
@@ -87,6 +76,7 @@ const BUGS: [Bug; 25] = [
         right: "__syncthreads();  // the sums of all warps are there",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "weights of queries are read before they are there",
@@ -94,6 +84,7 @@ const BUGS: [Bug; 25] = [
         right: "__syncthreads();  // every query's weight is there",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "a barrier that a part of the block does not reach",
@@ -101,6 +92,7 @@ const BUGS: [Bug; 25] = [
         right: "__syncthreads();  // every query's weight is there",
         wrong: "if (warp == 0) __syncthreads();",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "the scale of one head for a set of all heads",
@@ -108,6 +100,7 @@ const BUGS: [Bug; 25] = [
         right: "sqrtf((float)(heads * p.width))",
         wrong: "sqrtf((float)p.width)",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "a rotation undone in the wrong direction",
@@ -115,6 +108,7 @@ const BUGS: [Bug; 25] = [
         right: "x[2 * i] = even * cos + odd * sin;",
         wrong: "x[2 * i] = even * cos - odd * sin;",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "a sum over stale slots",
@@ -122,6 +116,7 @@ const BUGS: [Bug; 25] = [
         right: "{ return part.count + (p.scored_new",
         wrong: "{ return part.size + (p.scored_new",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "ties go to the newer chunk",
@@ -129,6 +124,7 @@ const BUGS: [Bug; 25] = [
         right: "k == 2 ? (u32)(token >> 32)",
         wrong: "k == 2 ? ~(u32)(token >> 32)",
         test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
+        says: "",
     },
     Bug {
         name: "one token too many stays",
@@ -136,6 +132,7 @@ const BUGS: [Bug; 25] = [
         right: "wanted = part.size - part.fresh;",
         wrong: "wanted = part.size - part.fresh + 1;",
         test: memory::policies_without_scores_keep_what_core_keeps,
+        says: "",
     },
     Bug {
         name: "two warps count their places from the same one on",
@@ -143,6 +140,7 @@ const BUGS: [Bug; 25] = [
         right: "before += w < warp ? of_warp[w] : 0u;",
         wrong: "before += 0u;",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "the second pool is given the slots of the first",
@@ -150,6 +148,7 @@ const BUGS: [Bug; 25] = [
         right: "p.parts[blockIdx.x / jobs]",
         wrong: "p.parts[0]",
         test: joint::a_commit_of_both_pools_leaves_what_two_commits_leave,
+        says: "",
     },
     Bug {
         name: "a maximum over the neighbours of all chunks",
@@ -157,6 +156,7 @@ const BUGS: [Bug; 25] = [
         right: "(!old || mine >> 32 == other >> 32) && apart <= p.reach",
         wrong: "(u32)apart <= p.reach",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "a fault of one layer does not stop the others",
@@ -164,6 +164,7 @@ const BUGS: [Bug; 25] = [
         right: "    if (p.state->raised) return;  // nobody raises in this launch\n    const bool later",
         wrong: "    const bool later",
         test: memory::an_error_leaves_the_memory_as_it_was,
+        says: "",
     },
     Bug {
         name: "the last columns of a row are not copied",
@@ -171,6 +172,7 @@ const BUGS: [Bug; 25] = [
         right: "const u32 vectors = p.width / ELEMENTS;",
         wrong: "const u32 vectors = p.width / ELEMENTS - 1;",
         test: memory::free_slots_are_filled_in_order_before_anything_is_forgotten,
+        says: "",
     },
     Bug {
         name: "a key's squares overflow",
@@ -178,6 +180,7 @@ const BUGS: [Bug; 25] = [
         right: "const float scale = __uint_as_float((254 - e) << 23);",
         wrong: "const float scale = 1.0f;",
         test: selection::keys_of_any_length_score_as_the_oracle_does,
+        says: "",
     },
     Bug {
         name: "U and V are exchanged",
@@ -185,6 +188,7 @@ const BUGS: [Bug; 25] = [
         right: "u = (float)pair[1];\n        v = (float)pair[3];",
         wrong: "u = (float)pair[3];\n        v = (float)pair[1];",
         test: camera::yuv_is_turned_into_rgb_as_bt_601_says_before_it_is_weighted,
+        says: "",
     },
     Bug {
         name: "masked channels are stepped",
@@ -192,6 +196,7 @@ const BUGS: [Bug; 25] = [
         right: ">> channel % 64 & 1)) return;",
         wrong: ">> channel % 64 & 1)) {}",
         test: steps::a_step_of_every_solver_is_the_step_of_core,
+        says: "",
     },
     Bug {
         name: "rows and columns of a picture are exchanged",
@@ -199,63 +204,18 @@ const BUGS: [Bug; 25] = [
         right: "pixel(p, p.first_column[x] + k, p.first_row[y] + j, rgb);",
         wrong: "pixel(p, p.first_row[y] + j, p.first_column[x] + k, rgb);",
         test: camera::a_picture_is_resampled_as_pillow_does_without_its_rounding,
+        says: "",
     },
 ];
 
-thread_local! {
-    static LIBRARY: RefCell<PathBuf> = RefCell::default();
-}
-
-fn device(plan: ArenaPlan) -> Result<Box<dyn Device>> {
-    LIBRARY.with_borrow(|library| Ok(Box::new(CudaDevice::new(Box::new(Emulator::of_library(library, 1)?), plan)?) as Box<dyn Device>))
-}
-
-const BROKEN: Make = Make { device, kv: DType::Bf16 };
-
-/// Compiles the sources in `folder` to a library, with the part that no bug touches compiled before.
-fn library(folder: &Path, object: &Path) -> PathBuf {
-    let out = folder.join("kernels.so");
-    compile(&["-shared", "-I"], &[&folder.join("emulator"), &folder.join("emulator/kernels.cpp"), object], &out);
-    out
-}
-
-fn compile(flags: &[&str], files: &[&Path], out: &Path) {
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
-    let common = ["-std=c++17", "-O1", "-fPIC", "-w", "-ffp-contract=off"];
-    let done = Command::new(compiler).args(common).args(flags).args(files).arg("-o").arg(out).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
-/// What a test says when it fails, if it does.
-fn failure(test: fn(Make)) -> Option<String> {
-    let panic = catch_unwind(AssertUnwindSafe(|| test(BROKEN))).err()?;
-    Some(panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default())
-}
-
-/// Where the kernels and the emulator are.
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/device")
-}
+const BROKEN: Make =
+    Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::of_library(&broken::library(), 1)?), plan)?)), kv: DType::Bf16 };
 
 /// Breaks if machines without a stack switch of our own cannot run the kernels.
 #[test]
 fn the_stack_switch_of_every_machine_runs_the_kernels_too() {
     let temp = tempfile::tempdir().unwrap();
-    let object = temp.path().join("emulator.o");
-    let emulator = sources().join("emulator");
-    compile(&["-DEMULATOR_UCONTEXT", "-c", "-I"], &[&emulator, &emulator.join("emulator.cpp")], &object);
-    copy(&emulator, &temp.path().join("emulator"));
-    copy(&sources().join("kernels"), &temp.path().join("kernels"));
-    let path = library(temp.path(), &object);
-    LIBRARY.with_borrow_mut(|library| *library = path);
+    broken::set_library(Build::ucontext(temp.path()).library("kernels", None));
     selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index(BROKEN);
     selection::keys_of_any_length_score_as_the_oracle_does(BROKEN);
 }
@@ -263,50 +223,9 @@ fn the_stack_switch_of_every_machine_runs_the_kernels_too() {
 /// Breaks if the suite would let any of these through; and if it fails on sources that nobody touched, compiled in the same way.
 #[test]
 fn every_bug_on_the_list_is_caught() {
-    let device = sources();
     let temp = tempfile::tempdir().unwrap();
-    let object = temp.path().join("emulator.o");
-    compile(&["-c", "-I"], &[&device.join("emulator"), &device.join("emulator/emulator.cpp")], &object);
-    let build = |i: usize, bug: Option<&Bug>| -> PathBuf {
-        let folder = temp.path().join(i.to_string());
-        copy(&device.join("kernels"), &folder.join("kernels"));
-        copy(&device.join("emulator"), &folder.join("emulator"));
-        if let Some(bug) = bug {
-            let path = folder.join("kernels").join(bug.file);
-            let source = std::fs::read_to_string(&path).unwrap();
-            assert_eq!(source.matches(bug.right).count(), 1, "{}: the source has changed, this bug must be put elsewhere", bug.name);
-            std::fs::write(path, source.replace(bug.right, bug.wrong)).unwrap();
-        }
-        library(&folder, &object)
-    };
-    let all: Vec<Option<&Bug>> = std::iter::once(None).chain(BUGS.iter().map(Some)).collect();
-    let run = |(i, bug): (usize, &Option<&Bug>)| -> Option<String> {
-        let path = build(i, *bug);
-        LIBRARY.with_borrow_mut(|library| *library = path);
-        let told = match bug {
-            None => BUGS.iter().find_map(|bug| failure(bug.test)),
-            Some(bug) => failure(bug.test),
-        };
-        match (bug, &told) {
-            (None, Some(told)) => Some(format!("sources that nobody touched fail: {told}")),
-            (Some(bug), None) => Some(format!("not caught: {}", bug.name)),
-            (Some(bug), Some(told)) => {
-                println!("caught: {}: {}", bug.name, told.lines().next().unwrap_or_default());
-                None
-            }
-            (None, None) => None,
-        }
-    };
-    let numbered: Vec<_> = all.iter().enumerate().collect();
-    let missed: Vec<String> = std::thread::scope(|scope| {
-        let halves = numbered.chunks(numbered.len().div_ceil(2)).map(|part| {
-            let part = part.to_vec();
-            std::thread::Builder::new()
-                .name("bugs".into())
-                .spawn_scoped(scope, move || part.into_iter().filter_map(run).collect::<Vec<_>>())
-                .unwrap()
-        });
-        halves.collect::<Vec<_>>().into_iter().flat_map(|half| half.join().unwrap()).collect()
-    });
+    let build = Build::plain(temp.path());
+    assert_eq!(build.untouched(&BUGS, BROKEN), None);
+    let missed = build.missed(&BUGS, BROKEN);
     assert!(missed.is_empty(), "{missed:#?}");
 }

@@ -67,6 +67,7 @@ struct Fiber {
         void* to;
         const void* from;
         uint64_t group;
+        bool is_late;  // not done yet
     };
     std::vector<Copy> copies;
     uint64_t groups = 0;
@@ -101,22 +102,24 @@ struct Block {
     const char* refused = nullptr;
 };
 
-thread_local Block block;
+// C++ would ask at every look whether `made` has been.
+thread_local Block made;
+__thread Block* block = nullptr;
 
 // xorshift64*.
 unsigned draw(unsigned below) {
-    block.random ^= block.random >> 12;
-    block.random ^= block.random << 25;
-    block.random ^= block.random >> 27;
-    return static_cast<unsigned>((block.random * 0x2545f4914f6cdd1dull) >> 33) % below;
+    block->random ^= block->random >> 12;
+    block->random ^= block->random << 25;
+    block->random ^= block->random >> 27;
+    return static_cast<unsigned>((block->random * 0x2545f4914f6cdd1dull) >> 33) % below;
 }
 
 // The next fiber to go on; false when all wait. Every other block is `skewed`: one warp runs as far as it can before another does, which tears apart
 // warps that no barrier keeps together; in the others the warps take turns at random. The lanes of a warp always do.
 bool next(bool skewed, unsigned* which) {
-    const unsigned warps = static_cast<unsigned>(block.ready.size()), from = skewed ? 0 : draw(warps);
+    const unsigned warps = static_cast<unsigned>(block->ready.size()), from = skewed ? 0 : draw(warps);
     for (unsigned i = 0; i < warps; ++i) {
-        std::vector<unsigned>& lanes = block.ready[block.order[(from + i) % warps]];
+        std::vector<unsigned>& lanes = block->ready[block->order[(from + i) % warps]];
         if (lanes.empty()) continue;
         const unsigned pick = draw(static_cast<unsigned>(lanes.size()));
         *which = lanes[pick];
@@ -128,19 +131,20 @@ bool next(bool skewed, unsigned* which) {
 }
 
 void to_scheduler() {
-    Fiber& fiber = block.fibers[block.running];
+    sanitizer::suspend();
+    Fiber& fiber = block->fibers[block->running];
 #if defined(OWN_SWITCH)
-    drivewam_switch(&fiber.at, block.scheduler);
+    drivewam_switch(&fiber.at, block->scheduler);
 #else
-    swapcontext(&fiber.at, &block.scheduler);
+    swapcontext(&fiber.at, &block->scheduler);
 #endif
 }
 
 void enter() {
-    block.body(block.params);
-    Fiber& fiber = block.fibers[block.running];
+    block->body(block->params);
+    Fiber& fiber = block->fibers[block->running];
     fiber.ended = true;
-    --block.alive;
+    --block->alive;
     to_scheduler();
     std::abort();  // an ended fiber is never run again
 }
@@ -167,43 +171,45 @@ void prepare(Fiber& fiber) {
 }
 
 void resume(unsigned which) {
-    block.running = which;
-    self = &block.fibers[which].place;
+    block->running = which;
+    self = &block->fibers[which].place;
+    sanitizer::resume(which, {block->fibers[which].stack.get(), STACK});
 #if defined(OWN_SWITCH)
-    drivewam_switch(&block.scheduler, block.fibers[which].at);
+    drivewam_switch(&block->scheduler, block->fibers[which].at);
 #else
-    swapcontext(&block.scheduler, &block.fibers[which].at);
+    swapcontext(&block->scheduler, &block->fibers[which].at);
 #endif
 }
 
 }  // namespace
 
-thread_local Thread* self = nullptr;
-thread_local Counts counts = {};
+__thread Thread* self = nullptr;
+__thread Counts counts = {};
 
-unsigned char* shared() { return block.memory.data(); }
+unsigned char* shared() { return block->memory.data(); }
 
-unsigned lane() { return block.running % WARP; }
+unsigned lane() { return block->running % WARP; }
 
 void refuse(const char* what) {
-    block.refused = what;
+    block->refused = what;
     to_scheduler();
     std::abort();
 }
 
 namespace {
 void arrive(bool counts, bool x) {
-    if (block.at_barrier.empty()) {
-        block.counts = counts;
-        block.counted = 0;
+    if (block->at_barrier.empty()) {
+        block->counts = counts;
+        block->counted = 0;
     }
-    if (block.counts != counts) refuse("threads at different barriers");
-    block.counted += x;
-    block.at_barrier.push_back(block.running);
-    if (block.at_barrier.size() == block.fibers.size()) {
-        for (const unsigned fiber : block.at_barrier) block.ready[fiber / WARP].push_back(fiber);
-        block.at_barrier.clear();
-        block.result = block.counted;
+    if (block->counts != counts) refuse("threads at different barriers");
+    block->counted += x;
+    block->at_barrier.push_back(block->running);
+    if (block->at_barrier.size() == block->fibers.size()) {
+        for (const unsigned fiber : block->at_barrier) block->ready[fiber / WARP].push_back(fiber);
+        block->at_barrier.clear();
+        block->result = block->counted;
+        sanitizer::barrier();
     }
     to_scheduler();
 }
@@ -213,14 +219,14 @@ void barrier() { arrive(false, false); }
 
 unsigned barrier_count(bool x) {
     arrive(true, x);
-    return block.result;  // the next barrier ends when all have read it
+    return block->result;  // the next barrier ends when all have read it
 }
 
 const unsigned char* exchange(unsigned mask, const void* mine, unsigned size) {
     if (mask != 0xffffffffu) refuse("a shuffle of a part of a warp");
     if (size > PAYLOAD) refuse("a shuffle of too large a value");
-    Fiber& fiber = block.fibers[block.running];
-    Warp& warp = block.warps[block.running / WARP];
+    Fiber& fiber = block->fibers[block->running];
+    Warp& warp = block->warps[block->running / WARP];
     // Two rounds of payloads: a lane that is one exchange ahead must not write over what a slower one still reads.
     const unsigned round = fiber.exchanges++ % 2, me = lane();
     if (warp.arrived[round] == 0xffffffffu) warp.arrived[round] = 0;
@@ -229,8 +235,8 @@ const unsigned char* exchange(unsigned mask, const void* mine, unsigned size) {
     std::memcpy(warp.payload[round] + me * size, mine, size);
     warp.arrived[round] |= 1u << me;
     if (warp.arrived[round] == 0xffffffffu) {
-        const unsigned first = block.running / WARP * WARP;
-        for (unsigned i = 0; i < WARP; ++i) block.ready[first / WARP].push_back(first + i);
+        const unsigned first = block->running / WARP * WARP;
+        for (unsigned i = 0; i < WARP; ++i) block->ready[first / WARP].push_back(first + i);
     }
     to_scheduler();
     return warp.payload[round];
@@ -281,43 +287,50 @@ void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], float (*
     counts.flops += 2 * 16 * 8 * 16 / WARP;
 }
 
-const char* run(Body body, const void* params, const Launch& launch) {
+const char* run(Body body, const void* params, uint32_t params_bytes, const Launch& launch) {
     const unsigned threads = launch.threads;
     if (threads == 0 || threads % WARP || threads > 1024) return "a block that is no whole number of warps, or of more than 1024 threads";
     if (launch.shared_bytes > SHARED_BYTES) return "more shared memory than a block may have";
-    block.fibers.resize(threads);
-    block.warps.resize(threads / WARP);
-    block.memory.resize(launch.shared_bytes + GUARD);
-    block.body = body;
-    block.params = params;
-    block.random = launch.seed | 1;
-    block.refused = nullptr;
+    block = &made;
+    block->fibers.resize(threads);
+    block->warps.resize(threads / WARP);
+    block->memory.resize(launch.shared_bytes + GUARD);
+    block->body = body;
+    block->params = params;
+    block->random = launch.seed | 1;
+    block->refused = nullptr;
+    sanitizer::begin_launch(launch, {params, params_bytes},
+                            {{block->fibers.data(), threads * sizeof(Fiber)},
+                             {&self, sizeof self},
+                             {&counts, sizeof counts},
+                             {block->warps.data(), block->warps.size() * sizeof(Warp)}});
     for (unsigned y = 0; y < launch.blocks[1]; ++y) {
         for (unsigned x = 0; x < launch.blocks[0]; ++x) {
-            std::memset(block.memory.data(), 0xff, block.memory.size());
-            std::memset(block.warps.data(), 0, block.warps.size() * sizeof(Warp));
-            block.ready.assign(threads / WARP, {});
-            block.order.resize(threads / WARP);
-            for (unsigned i = 0; i < block.order.size(); ++i) {
-                block.order[i] = i;
-                std::swap(block.order[i], block.order[draw(i + 1)]);
+            std::memset(block->memory.data(), 0xff, block->memory.size());
+            sanitizer::begin_block(x, y, {block->memory.data(), launch.shared_bytes});
+            std::memset(block->warps.data(), 0, block->warps.size() * sizeof(Warp));
+            block->ready.assign(threads / WARP, {});
+            block->order.resize(threads / WARP);
+            for (unsigned i = 0; i < block->order.size(); ++i) {
+                block->order[i] = i;
+                std::swap(block->order[i], block->order[draw(i + 1)]);
             }
-            block.at_barrier.clear();
-            block.alive = threads;
+            block->at_barrier.clear();
+            block->alive = threads;
             for (unsigned i = 0; i < threads; ++i) {
-                Fiber& fiber = block.fibers[i];
+                Fiber& fiber = block->fibers[i];
                 fiber.place = {{i, 0, 0}, {x, y, 0}, {threads, 1, 1}, {launch.blocks[0], launch.blocks[1], 1}};
                 prepare(fiber);
-                block.ready[i / WARP].push_back(i);
+                block->ready[i / WARP].push_back(i);
             }
             const bool skewed = draw(2) == 0;
             for (unsigned which; next(skewed, &which);) {
                 resume(which);
-                if (block.refused) return block.refused;
+                if (block->refused) return block->refused;
             }
-            const auto guard = block.memory.begin() + launch.shared_bytes;
-            if (std::any_of(guard, block.memory.end(), [](unsigned char x) { return x != 0xff; })) return "a write past the block's shared memory";
-            if (block.alive > 0) return "a barrier or a shuffle that not all threads reach";
+            const auto guard = block->memory.begin() + launch.shared_bytes;
+            if (std::any_of(guard, block->memory.end(), [](unsigned char x) { return x != 0xff; })) return "a write past the block's shared memory";
+            if (block->alive > 0) return "a barrier or a shuffle that not all threads reach";
         }
     }
     return nullptr;
@@ -325,27 +338,35 @@ const char* run(Body body, const void* params, const Launch& launch) {
 
 }  // namespace emulator
 
+// Fibers change hands at barriers and shuffles alone.
+uint32_t atomicCAS(uint32_t* at, uint32_t expected, uint32_t value) {
+    emulator::sanitizer::atomic(at, sizeof *at, __builtin_return_address(0));
+    const uint32_t was = *at;
+    if (was == expected) *at = value;
+    return was;
+}
+
 void copy_16(void* shared, const void* from) {
     if (reinterpret_cast<uintptr_t>(from) % 16 || reinterpret_cast<uintptr_t>(shared) % 16) emulator::refuse("a 16-byte copy that is not aligned");
     emulator::counts.bytes_read += 16;
-    if (emulator::draw(2)) {
-        std::memcpy(shared, from, 16);
-        return;
-    }
-    auto& fiber = emulator::block.fibers[emulator::block.running];
-    fiber.copies.push_back({shared, from, fiber.groups});
+    emulator::sanitizer::begin_copy(shared, from, __builtin_return_address(0));
+    const bool is_late = emulator::draw(2) == 0;
+    if (!is_late) std::memcpy(shared, from, 16);
+    auto& fiber = emulator::block->fibers[emulator::block->running];
+    fiber.copies.push_back({shared, from, fiber.groups, is_late});
 }
 
-void commit_copies() { ++emulator::block.fibers[emulator::block.running].groups; }
+void commit_copies() { ++emulator::block->fibers[emulator::block->running].groups; }
 
 void wait_copies(unsigned n) {
-    auto& fiber = emulator::block.fibers[emulator::block.running];
+    auto& fiber = emulator::block->fibers[emulator::block->running];
     if (n > 4) emulator::refuse("a wait for all but more than four groups");
     auto& copies = fiber.copies;
     size_t left = 0;
     for (const auto& copy : copies) {
         if (copy.group + n < fiber.groups) {
-            std::memcpy(copy.to, copy.from, 16);
+            if (copy.is_late) std::memcpy(copy.to, copy.from, 16);
+            emulator::sanitizer::end_copy(copy.to, copy.from);
         } else {
             copies[left++] = copy;
         }

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "sanitizer.h"
+
 #define __device__
 #define __global__
 #define __launch_bounds__(...)
@@ -31,8 +33,9 @@ struct Counts {
 struct Thread {
     Place thread, block, threads, blocks;
 };
-extern thread_local Thread* self;
-extern thread_local Counts counts;
+// Not `thread_local`: C++ would ask at every look whether they have been made.
+extern __thread Thread* self;
+extern __thread Counts counts;
 
 unsigned char* shared();
 void barrier();
@@ -86,16 +89,13 @@ T __shfl_xor_sync(unsigned mask, T x, unsigned with) {
     return emulator::shuffle(mask, x, emulator::lane() ^ with);
 }
 
-// Fibers change hands at barriers and shuffles alone.
-inline uint32_t atomicCAS(uint32_t* at, uint32_t expected, uint32_t value) {
-    const uint32_t was = *at;
-    if (was == expected) *at = value;
-    return was;
-}
+uint32_t atomicCAS(uint32_t* at, uint32_t expected, uint32_t value);
 
+// What moves 16 bytes tells the sanitizer so itself: compilers turn these copies into one instruction after they have instrumented the code.
 inline uint4 load_16(const void* from) {
     if (reinterpret_cast<uintptr_t>(from) % 16) emulator::refuse("a 16-byte load that is not aligned");
     emulator::counts.bytes_read += 16;
+    emulator::sanitizer::read(from, 16);
     uint4 x;
     std::memcpy(&x, from, sizeof x);
     return x;
@@ -104,6 +104,7 @@ inline uint4 load_16(const void* from) {
 inline void store_16(void* to, uint4 x) {
     if (reinterpret_cast<uintptr_t>(to) % 16) emulator::refuse("a 16-byte store that is not aligned");
     emulator::counts.bytes_written += 16;
+    emulator::sanitizer::write(to, 16);
     std::memcpy(to, &x, sizeof x);
 }
 

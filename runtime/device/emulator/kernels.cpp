@@ -40,7 +40,7 @@ const char* drivewam_emulate(const char* name, const void* params, uint32_t para
         if (std::strcmp(entry.name, name) != 0) continue;
         if (entry.params_bytes != params_bytes) return "parameters of another size than the kernel's";
         emulator::counts = {};
-        const char* refused = emulator::run(entry.body, params, *launch);
+        const char* refused = emulator::run(entry.body, params, params_bytes, *launch);
         *counts = emulator::counts;
         return refused;
     }

@@ -237,7 +237,7 @@ int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned, unsigned th
     const char* first = static_cast<const char*>(params[0]);
     // Copied now, as a driver does: the caller's may be gone when the work is done.
     const std::vector<char> copy(first, first + bytes);
-    const emulator::Launch launch = {{x, y}, threads, shared, 0};
+    const emulator::Launch launch = {{x, y}, threads, shared, 0, nullptr, 0};
     return push(stream, [=] { return run(kernel, copy, launch); });
 }
 

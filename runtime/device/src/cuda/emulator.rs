@@ -10,7 +10,7 @@ use drivewam_core::arena::{ALIGNMENT, ArenaPlan};
 use drivewam_core::{Error, ErrorKind, Result};
 use libloading::Library;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,14 @@ pub struct Counts {
     pub flops: u64,
 }
 
+/// `Memory` of `launch.h`, field by field.
+#[repr(C)]
+struct Memory {
+    base: *const u8,
+    bytes: u64,
+    region: *const c_char,
+}
+
 /// `Launch` of `launch.h`, field by field.
 #[repr(C)]
 struct Launch {
@@ -34,6 +42,8 @@ struct Launch {
     threads: u32,
     shared_bytes: u32,
     seed: u64,
+    memory: *const Memory,
+    memories: u64,
 }
 
 /// `drivewam_emulate` of `kernels.cpp`.
@@ -60,6 +70,10 @@ pub struct Emulator {
     memory: Vec<(*mut u8, Layout)>,
     /// Shared with the host, so that engines of the host can work on it.
     arena: Option<HostArena>,
+    /// What kernels may touch: every allocation, and of the arena every region, so that a sanitizer sees what strays into the next.
+    touched: Vec<Memory>,
+    /// The regions' names.
+    names: Vec<CString>,
     /// When it says so, the device is lost.
     kill: Option<Arc<AtomicBool>>,
     seed: u64,
@@ -72,7 +86,7 @@ pub struct Emulator {
     library: Option<Library>,
 }
 
-// SAFETY: the allocations are this value's own and tied to no thread.
+// SAFETY: the allocations, and the names that `touched` points to, are this value's own and tied to no thread.
 unsafe impl Send for Emulator {}
 
 impl std::fmt::Debug for Emulator {
@@ -91,6 +105,8 @@ impl Emulator {
         Self {
             memory: Vec::new(),
             arena: None,
+            touched: Vec::new(),
+            names: Vec::new(),
             kill: None,
             seed,
             watch: None,
@@ -101,8 +117,8 @@ impl Emulator {
         }
     }
 
-    /// The same with the kernels of another library, compiled from a copy of these sources: for tests that break them on purpose. What such a kernel
-    /// does to memory is the test's affair; the feature is for tests alone.
+    /// The same with the kernels of another library, compiled from these sources for a sanitizer, or from a copy that a test has broken on purpose. What
+    /// such a kernel does to memory is the test's affair; the feature is for tests alone.
     ///
     /// # Errors
     /// `Device` when it cannot be opened.
@@ -178,12 +194,19 @@ impl Driver for Emulator {
             return Err(refused());
         }
         self.memory.push((base, layout));
+        self.touched.push(Memory { base, bytes: bytes as u64, region: std::ptr::null() });
         Ok(base.expose_provenance() as Address)
     }
 
     fn allocate_arena(&mut self, plan: &ArenaPlan) -> Result<Address> {
-        let arena = self.arena.insert(HostArena::new(plan.clone())?);
-        Ok(arena.whole().0.expose_provenance() as Address)
+        let (base, _) = self.arena.insert(HostArena::new(plan.clone())?).whole();
+        for row in plan.rows() {
+            let name = CString::new(row.name.as_str()).unwrap_or_default();
+            let bytes = row.region.bytes() as u64;
+            self.touched.push(Memory { base: base.wrapping_add(row.region.offset()), bytes, region: name.as_ptr() });
+            self.names.push(name);
+        }
+        Ok(base.expose_provenance() as Address)
     }
 
     fn host(&mut self) -> Option<&mut HostArena> {
@@ -263,14 +286,21 @@ impl Emulator {
     fn run(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()> {
         self.lives()?;
         self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        let launch = Launch { blocks: grid.blocks, threads: grid.threads, shared_bytes: grid.shared_bytes, seed: self.seed };
+        let launch = Launch {
+            blocks: grid.blocks,
+            threads: grid.threads,
+            shared_bytes: grid.shared_bytes,
+            seed: self.seed,
+            memory: self.touched.as_ptr(),
+            memories: self.touched.len() as u64,
+        };
         let mut counts = Counts::default();
         let bytes = u32::try_from(params.len()).unwrap_or(u32::MAX);
-        // SAFETY: the caller vouches for the parameters; `launch` and `counts` live through the call; a params struct is aligned to 8 where it was made,
-        // and the emulator proves its size.
+        // SAFETY: the caller vouches for the parameters; `launch`, what it points to, and `counts` live through the call; a params struct is aligned to 8
+        // where it was made, and the emulator proves its size.
         let refused = unsafe { (self.emulate)(kernel.name().as_ptr(), params.as_ptr().cast(), bytes, &raw const launch, &raw mut counts) };
         if !refused.is_null() {
-            // SAFETY: not null, and then a constant string of the emulator.
+            // SAFETY: not null, and then a string of the emulator that stays until this thread's next launch.
             let what = unsafe { CStr::from_ptr(refused) }.to_string_lossy().into_owned();
             return Err(Error::new(ErrorKind::Device, what)
                 .at(format!("kernel {}", kernel.name().to_string_lossy()))

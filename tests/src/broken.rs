@@ -1,0 +1,162 @@
+//! Emulators compiled from copies of the kernels' sources, with a bug in them or without, plain or under the sanitizer; and lists of bugs that a suite must catch.
+//!
+//! The copies are compiled as the kernels themselves are, by the machine's C++ compiler, into libraries that the emulator opens.
+
+use crate::conformance::Make;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A bug: in which file, what is written there, and what stands there instead.
+#[derive(Debug)]
+pub struct Bug {
+    /// What goes wrong.
+    pub name: &'static str,
+    /// Of `kernels`.
+    pub file: &'static str,
+    /// Stands there once.
+    pub right: &'static str,
+    /// In its place.
+    pub wrong: &'static str,
+    /// The test that must fail.
+    pub test: fn(Make),
+    /// What it must say.
+    pub says: &'static str,
+}
+
+thread_local! {
+    static LIBRARY: RefCell<PathBuf> = RefCell::default();
+}
+
+/// The library that this thread's devices are made of.
+pub fn library() -> PathBuf {
+    LIBRARY.with_borrow(Clone::clone)
+}
+
+/// Says which it is.
+pub fn set_library(path: PathBuf) {
+    LIBRARY.with_borrow_mut(|library| *library = path);
+}
+
+/// What `test` says when it fails, if it does.
+fn failure(test: fn(Make), make: Make) -> Option<String> {
+    let panic = catch_unwind(AssertUnwindSafe(|| test(make))).err()?;
+    Some(panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default())
+}
+
+fn sources(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/device").join(folder)
+}
+
+fn compiler() -> Command {
+    Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()))
+}
+
+fn compile(flags: &[&str], files: &[PathBuf], out: &Path) {
+    let common = ["-std=c++17", "-O1", "-fPIC", "-w", "-ffp-contract=off", "-I"];
+    let done = compiler().args(common).arg(sources("emulator")).args(flags).args(files).arg("-o").arg(out).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// Makes libraries, with the part that no bug touches compiled before.
+#[derive(Debug)]
+pub struct Build {
+    folder: PathBuf,
+    objects: Vec<PathBuf>,
+    /// For the kernels.
+    flags: Vec<&'static str>,
+}
+
+impl Build {
+    /// Plain emulators in `folder`.
+    pub fn plain(folder: &Path) -> Self {
+        Self::of(folder, &["emulator.cpp"], Vec::new(), &[])
+    }
+
+    /// With the stack switch of machines that have none of their own.
+    pub fn ucontext(folder: &Path) -> Self {
+        Self::of(folder, &["emulator.cpp"], vec!["-DEMULATOR_UCONTEXT"], &[])
+    }
+
+    /// Emulators with the sanitizer. The kernels are instrumented as for ThreadSanitizer, whose library is not linked; at -O1 no compiler makes one
+    /// access of several.
+    pub fn sanitizer(folder: &Path) -> Self {
+        let version = compiler().arg("--version").output().unwrap().stdout;
+        let volatile: &[_] = if String::from_utf8_lossy(&version).contains("clang") {
+            &["-mllvm", "-tsan-distinguish-volatile=1"]
+        } else {
+            &["--param=tsan-distinguish-volatile=1"]
+        };
+        let instrumented = [&["-g1", "-fsanitize=thread"], volatile].concat();
+        Self::of(folder, &["emulator.cpp", "sanitizer.cpp", "hooks.cpp", "finding.cpp"], vec!["-DEMULATOR_SANITIZER", "-O2"], &instrumented)
+    }
+
+    fn of(folder: &Path, files: &[&str], flags: Vec<&'static str>, of_kernels: &[&'static str]) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        let object = |file: &&str| {
+            let out = folder.join(file).with_extension("o");
+            compile(&[&flags[..], &["-c"]].concat(), &[sources("emulator").join(file)], &out);
+            out
+        };
+        let objects = files.iter().map(object).collect();
+        let defines = flags.into_iter().filter(|flag| flag.starts_with("-D"));
+        Self { folder: folder.to_owned(), objects, flags: defines.chain(of_kernels.iter().copied()).chain(["-c"]).collect() }
+    }
+
+    /// The kernels with `bug`, or as they are, in a library of this name.
+    pub fn library(&self, name: &str, bug: Option<&Bug>) -> PathBuf {
+        let [kernels, emulator] = ["kernels", "emulator"].map(|folder| self.folder.join(name).join(folder));
+        for folder in [&kernels, &emulator] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        for entry in std::fs::read_dir(sources("kernels")).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), kernels.join(entry.file_name())).unwrap();
+        }
+        let main = emulator.join("kernels.cpp");
+        std::fs::copy(sources("emulator").join("kernels.cpp"), &main).unwrap();
+        if let Some(bug) = bug {
+            let path = kernels.join(bug.file);
+            let source = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(source.matches(bug.right).count(), 1, "{}: the source has changed, this bug must be put elsewhere", bug.name);
+            std::fs::write(path, source.replace(bug.right, bug.wrong)).unwrap();
+        }
+        let (object, out) = (main.with_extension("o"), self.folder.join(name).join("kernels.so"));
+        compile(&self.flags, &[main], &object);
+        compile(&["-shared", "-Wl,--no-undefined"], &[&self.objects[..], &[object]].concat(), &out);
+        out
+    }
+
+    /// What fails of sources that nobody touched, in any of the tests that catch `bugs`: `make` asks for [`library`].
+    pub fn untouched(&self, bugs: &[Bug], make: Make) -> Option<String> {
+        set_library(self.library("untouched", None));
+        let mut tests: Vec<fn(Make)> = bugs.iter().map(|bug| bug.test).collect();
+        tests.dedup_by(|a, b| std::ptr::fn_addr_eq(*a, *b));
+        tests.into_iter().find_map(|test| failure(test, make))
+    }
+
+    /// Those bugs that `make`, which asks for [`library`], does not fail of as they say.
+    pub fn missed(&self, bugs: &[Bug], make: Make) -> Vec<String> {
+        let run = |(i, bug): (usize, &Bug)| -> Option<String> {
+            set_library(self.library(&i.to_string(), Some(bug)));
+            match failure(bug.test, make) {
+                None => Some(format!("not caught: {}", bug.name)),
+                Some(told) if !told.contains(bug.says) => Some(format!("{}: wanted {:?}, and it said: {told}", bug.name, bug.says)),
+                Some(told) => {
+                    println!("caught: {}: {}", bug.name, told.lines().next().unwrap_or_default());
+                    None
+                }
+            }
+        };
+        let all: Vec<_> = bugs.iter().enumerate().collect();
+        std::thread::scope(|scope| {
+            let halves = all.chunks(all.len().div_ceil(2)).map(|part| {
+                let part = part.to_vec();
+                let work = move || part.into_iter().filter_map(run).collect::<Vec<_>>();
+                std::thread::Builder::new().name("bugs".into()).spawn_scoped(scope, work).unwrap()
+            });
+            halves.collect::<Vec<_>>().into_iter().flat_map(|half| half.join().unwrap()).collect()
+        })
+    }
+}

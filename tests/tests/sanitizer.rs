@@ -1,0 +1,231 @@
+//! The kernels under the emulator's sanitizer, which holds every access to what CUDA promises (`runtime/device/emulator/sanitizer.cpp`): in the whole suite
+//! that every device must pass; and copies of the sources with bugs in them, each of which one of its checks must name.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use drivewam_core::dtype::DType;
+use drivewam_core::selection::{HeadSets, Policy, Scoring};
+use drivewam_device::cuda::{CudaDevice, Emulator};
+use drivewam_device::{KvLayout, Pool};
+use drivewam_tests::broken::{self, Bug, Build};
+use drivewam_tests::conformance::rig::{self, Rig};
+use drivewam_tests::conformance::{Make, camera, memory, regions, selection, steps};
+use drivewam_tests::conformance_suite;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+const BUGS: [Bug; 21] = [
+    Bug {
+        name: "lanes of one warp read a sum that others of it have just written",
+        file: "score_tensor.cuh",
+        right: "__syncthreads();  // the sum is there",
+        wrong: "",
+        test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
+        says: "racecheck: ",
+    },
+    Bug {
+        name: "the next head's queries set out before all have read those that lie there",
+        file: "score_tensor.cuh",
+        right: "                __syncthreads();  // the head's queries are there, and those of the head before are done with\n                if (h + 1 < b.heads) stage(h + 1, queries + (h + 1) % 2 * QUERIES * QUERY_STRIDE);",
+        wrong: "                if (h + 1 < b.heads) stage(h + 1, queries + (h + 1) % 2 * QUERIES * QUERY_STRIDE);\n                __syncthreads();",
+        test: queries_of_three_heads_share_two_buffers,
+        says: "racecheck: ",
+    },
+    Bug {
+        name: "queries are multiplied that a thread has waited for, and others have not",
+        file: "score_tensor.cuh",
+        right: "__syncthreads();  // the head's queries are there, and those of the head before are done with",
+        wrong: "",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "initcheck: ",
+    },
+    Bug {
+        name: "a wait for one group of copies too few",
+        file: "score_tensor.cuh",
+        right: "wait_copies(3);",
+        wrong: "wait_copies(4);",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "racecheck: ",
+    },
+    Bug {
+        name: "copies into a slot of the ring that is still multiplied",
+        file: "score_tensor.cuh",
+        right: "next_slot = next_slot + 1 == p.stages ? 0u : next_slot + 1;",
+        wrong: "next_slot = next_slot + 2 >= p.stages ? 0u : next_slot + 1;",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "racecheck: ",
+    },
+    Bug {
+        name: "the ring sets out where another thread still reads whether a fault was found",
+        file: "score.cu",
+        right: "    __syncthreads();  // everybody has read the word",
+        wrong: "",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "racecheck: ",
+    },
+    Bug {
+        name: "a fault is looked for by a plain read while others raise theirs",
+        file: "kernel.cuh",
+        right: "*word = *(const volatile u32*)&state->raised;",
+        wrong: "*word = state->raised;",
+        test: selection::a_query_that_is_not_finite_leaves_the_memory_as_it_was,
+        says: "racecheck: ",
+    },
+    Bug {
+        name: "a fault is raised without an atomic",
+        file: "kernel.cuh",
+        right: "if (atomicCAS(&state->raised, 0u, 1u) != 0u) return;",
+        wrong: "if (state->raised != 0u) return;\n    state->raised = 1u;",
+        test: selection::a_query_that_is_not_finite_leaves_the_memory_as_it_was,
+        says: "racecheck: ",
+    },
+    Bug {
+        name: "sums with care are written over plain sums that others still read",
+        file: "check.cuh",
+        right: "__syncthreads();  // nobody reads the plain sums any more",
+        wrong: "",
+        test: selection::keys_of_any_length_score_as_the_oracle_does,
+        says: "racecheck: ",
+    },
+    Bug {
+        name: "numbers are added up before all are there",
+        file: "choose.cuh",
+        right: "    __syncthreads();\n    if (threadIdx.x < 32) {",
+        wrong: "    if (threadIdx.x < 32) {",
+        test: selection::every_option_scores_and_keeps_as_the_oracle_does,
+        says: "racecheck: ",
+    },
+    Bug {
+        name: "two tokens are written over one slot",
+        file: "choose.cuh",
+        right: "before += w < warp ? of_warp[w] : 0u;",
+        wrong: "before += 0u;",
+        test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
+        says: "racecheck: ",
+    },
+    Bug {
+        name: "the lengths of all jobs' keys go where those of the first belong",
+        file: "scatter.cu",
+        right: "p.inverse[(u64)job * p.slots + slot] =",
+        wrong: "p.inverse[slot] =",
+        test: memory::free_slots_are_filled_in_order_before_anything_is_forgotten,
+        says: "racecheck: ",
+    },
+    Bug {
+        name: "a bias is read while other jobs write the same one",
+        file: "scatter.cu",
+        right: "    p.bias[slot] = 0.0f;",
+        wrong: "    if (p.bias[slot] != 0.0f) p.bias[slot] = 0.0f;",
+        test: memory::free_slots_are_filled_in_order_before_anything_is_forgotten,
+        says: "racecheck: ",
+    },
+    Bug {
+        name: "queries that do not exist are copied, and masked",
+        file: "score_tensor.cuh",
+        right: "if (query + q < part.fresh) {",
+        wrong: "if (q < QUERIES) {",
+        test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
+        says: "memcheck: ",
+    },
+    Bug {
+        name: "a number behind the sample is stepped",
+        file: "solver.cu",
+        right: "if (i >= p.len) return;",
+        wrong: "if (i > p.len) return;",
+        test: steps::a_step_of_every_solver_is_the_step_of_core,
+        says: "memcheck: ",
+    },
+    Bug {
+        name: "a number behind the region is filled",
+        file: "solver.cu",
+        right: "if (i < p.len) p.to[i]",
+        wrong: "if (i <= p.len) p.to[i]",
+        test: regions::what_is_uploaded_comes_back_and_its_neighbours_stay,
+        says: "memcheck: ",
+    },
+    Bug {
+        name: "a number behind what the block shares",
+        file: "choose.cuh",
+        right: "float* number = (float*)(of_warp + warps);",
+        wrong: "float* number = (float*)(of_warp + warps) + 1;",
+        test: selection::every_option_scores_and_keeps_as_the_oracle_does,
+        says: "memcheck: ",
+    },
+    Bug {
+        name: "pixels behind the picture are weighted with zero",
+        file: "image.cu",
+        right: "k < p.column_count[x]; ++k",
+        wrong: "k < p.most_columns; ++k",
+        test: camera::a_picture_is_resampled_as_pillow_does_without_its_rounding,
+        says: "memcheck: ",
+    },
+    Bug {
+        name: "a peak over one warp too many, which a maximum does not show",
+        file: "score.cu",
+        right: "for (u32 w = 0; w < warps; ++w) x = fmaxf(",
+        wrong: "for (u32 w = 0; w <= warps; ++w) x = fmaxf(",
+        test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
+        says: "initcheck: ",
+    },
+    Bug {
+        name: "queries that do not exist are multiplied with what lies there",
+        file: "score_tensor.cuh",
+        right: "*(uint4*)to = uint4{0u, 0u, 0u, 0u};",
+        wrong: "",
+        test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
+        says: "initcheck: ",
+    },
+    Bug {
+        name: "whether a fault was found is written only if one was",
+        file: "kernel.cuh",
+        right: "if (threadIdx.x == 0) *word = *(const volatile u32*)&state->raised;",
+        wrong: "if (threadIdx.x == 0 && *(const volatile u32*)&state->raised) *word = 1u;",
+        test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
+        says: "initcheck: ",
+    },
+];
+
+/// The kernels as they are.
+static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sanitizer");
+    Build::sanitizer(&folder).library("kernels", None)
+});
+
+const F32: Make =
+    Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::of_library(&LIBRARY, 1)?), plan)?)), kv: DType::F32 };
+const F16: Make =
+    Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::of_library(&LIBRARY, 2)?), plan)?)), kv: DType::F16 };
+const BF16: Make =
+    Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::of_library(&LIBRARY, 3)?), plan)?)), kv: DType::Bf16 };
+
+conformance_suite!(kernels_on_f32, F32);
+conformance_suite!(kernels_on_f16, F16);
+conformance_suite!(kernels_on_bf16, BF16);
+
+const BROKEN: Make =
+    Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::of_library(&broken::library(), 1)?), plan)?)), kv: DType::Bf16 };
+
+/// A third head's queries go where the first's were, while heads go by whose unit keys another block sums: no barrier but the head's own is in between.
+fn queries_of_three_heads_share_two_buffers(make: Make) {
+    let layout = rig::wide_layout(Scoring { heads: HeadSets::Shared, ..Scoring::default() });
+    let mut rig = Rig::open(make, KvLayout { heads: 3, ..layout });
+    for chunk in 0..4 {
+        let offer = rig.offer(60, u64::from(chunk));
+        rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &offer, 0..60).unwrap();
+    }
+    rig.check();
+}
+
+#[test]
+fn no_query_is_overwritten_before_all_warps_have_read_it() {
+    queries_of_three_heads_share_two_buffers(F16);
+    queries_of_three_heads_share_two_buffers(BF16);
+}
+
+/// Breaks if a check would let any of these through. That it finds nothing in the kernels as they are is the suite's affair.
+#[test]
+fn every_bug_on_the_list_is_named_by_its_check() {
+    let temp = tempfile::tempdir().unwrap();
+    let missed = Build::sanitizer(temp.path()).missed(&BUGS, BROKEN);
+    assert!(missed.is_empty(), "{missed:#?}");
+}
