@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The CUDA kernels on this machine's GPU: the conformance suite, compute-sanitizer, graph capture, and the benchmark. Where TensorRT or TensorRT-RTX is found
+# The CUDA kernels on this machine's GPU: the conformance suite, graph capture and the benchmark, Nsight Compute, compute-sanitizer. Where TensorRT or TensorRT-RTX is found
 # (DRIVEWAM_TENSORRT, else by the system's loader): engines of the small policy are built, self-tested, and a ride on them is compared. Writes one text report.
 #
 #   tests/gpu/run.sh [REPORT]          default: docs/gpu/report.txt
@@ -80,6 +80,20 @@ else
     cat "$WORK/err" >>"$ASIDE"
     echo "-- FAILED" | tee -a "$ASIDE"
     status=1
+fi
+
+# The hardware's counters, of one commit's kernels in the midst of a run.
+printf '\n== Nsight Compute\n' | tee -a "$ASIDE"
+if ! command -v ncu >/dev/null; then
+    echo "-- not run: ncu is not installed" | tee -a "$ASIDE"
+elif timeout 100 ncu --clock-control none --kernel-name 'regex:^(score|decide|scatter)' --launch-skip 20 --launch-count 3 \
+    --section SpeedOfLight --section MemoryWorkloadAnalysis --section SchedulerStats --section WarpStateStats --section LaunchStats --section Occupancy \
+    "$PROGRAM" --kernels "$KERNELS" bench --commits 4 --rounds 2 >"$WORK/out" 2>&1; then
+    grep -v '^==PROF==' "$WORK/out" >>"$ASIDE"
+    echo "-- passed" | tee -a "$ASIDE"
+else
+    tail -n 20 "$WORK/out" >>"$ASIDE"
+    echo "-- not run to its end (the profiler was refused, or took too long)" | tee -a "$ASIDE"
 fi
 
 sanitize memcheck

@@ -47,6 +47,7 @@ fn every_part_is_told_in_the_report_whatever_became_of_the_others() {
     );
     script(folder, "build_engines", "while [ \"$1\" != --out ]; do shift; done; mkdir -p \"$2\"; touch \"$2/manifest.yaml\"; echo built");
     script(folder, "python", "echo 'ours 1.0 x'");
+    script(folder, "ncu", "echo '==PROF== at work'; echo counted; while [ \"$1\" != --kernels ]; do shift; done; echo \"$3\"");
     // After its options comes the program that it watches.
     script(
         folder,
@@ -61,6 +62,7 @@ fn every_part_is_told_in_the_report_whatever_became_of_the_others() {
         "compiler: a test\ncuda:\n- 12\n- 6\nsources_sha256: abc",
         "== conformance suite\n84 of 84 passed\n-- passed",
         "ours 1.0 x\n-- passed\n{\"figures\": 1}",
+        "== Nsight Compute\ncounted\nbench\n-- passed",
         "== compute-sanitizer, memcheck\n84 of 84 passed\n-- passed",
         "== compute-sanitizer, racecheck\na hazard\n-- FAILED: it found errors",
         "== compute-sanitizer, initcheck\nrefused\n-- not run to its end: exit status 1",
