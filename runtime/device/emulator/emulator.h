@@ -92,20 +92,28 @@ T __shfl_xor_sync(unsigned mask, T x, unsigned with) {
 uint32_t atomicCAS(uint32_t* at, uint32_t expected, uint32_t value);
 
 // What moves 16 bytes tells the sanitizer so itself: compilers turn these copies into one instruction after they have instrumented the code.
-inline uint4 load_16(const void* from) {
+inline uint4 load_shared_16(const void* from) {
     if (reinterpret_cast<uintptr_t>(from) % 16) emulator::refuse("a 16-byte load that is not aligned");
-    emulator::counts.bytes_read += 16;
     emulator::sanitizer::read(from, 16);
     uint4 x;
     std::memcpy(&x, from, sizeof x);
     return x;
 }
 
-inline void store_16(void* to, uint4 x) {
+inline void store_shared_16(void* to, uint4 x) {
     if (reinterpret_cast<uintptr_t>(to) % 16) emulator::refuse("a 16-byte store that is not aligned");
-    emulator::counts.bytes_written += 16;
     emulator::sanitizer::write(to, 16);
     std::memcpy(to, &x, sizeof x);
+}
+
+inline uint4 load_16(const void* from) {
+    emulator::counts.bytes_read += 16;
+    return load_shared_16(from);
+}
+
+inline void store_16(void* to, uint4 x) {
+    emulator::counts.bytes_written += 16;
+    store_shared_16(to, x);
 }
 
 // Done at once, or remembered and done when the fiber waits for its group: who relies on either is found out.

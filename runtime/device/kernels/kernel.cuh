@@ -33,6 +33,9 @@ __device__ inline void keep_order() { asm volatile("" ::: "memory"); }
 
 __device__ inline uint4 load_16(const void* from) { return *(const uint4*)from; }
 __device__ inline void store_16(void* to, uint4 x) { *(uint4*)to = x; }
+// The same of shared memory, where they do not count.
+__device__ inline uint4 load_shared_16(const void* from) { return *(const uint4*)from; }
+__device__ inline void store_shared_16(void* to, uint4 x) { *(uint4*)to = x; }
 
 __device__ inline float of_f16(unsigned int x) {
     float y;

@@ -84,7 +84,7 @@ __device__ inline unsigned char* products(const Scored& b, unsigned char* memory
             if (query + q < part.fresh) {
                 copy_16(to, piece_at(p, from));
             } else {
-                *(uint4*)to = uint4{0u, 0u, 0u, 0u};
+                store_shared_16(to, uint4{0u, 0u, 0u, 0u});
             }
             from += b.warps * pieces;
         }
@@ -118,13 +118,13 @@ __device__ inline unsigned char* products(const Scored& b, unsigned char* memory
             }
             uint4 q[N_TILES];
 #pragma unroll
-            for (int n = 0; n < N_TILES; ++n) q[n] = *(const uint4*)(of_head + b.g * QUERY_STRIDE + 8 * b.t + column + 8 * n * QUERY_STRIDE);
+            for (int n = 0; n < N_TILES; ++n) q[n] = load_shared_16(of_head + b.g * QUERY_STRIDE + 8 * b.t + column + 8 * n * QUERY_STRIDE);
             const uint4* const keys = ring + slot * stage_pieces + mine;
             float sum[8] = {};
 #pragma unroll
             for (int m = 0; m < M_TILES; ++m) {
                 if (b.is_empty(m)) break;
-                const uint4 key[2] = {keys[m * TILE_PIECES], keys[m * TILE_PIECES + 32]};
+                const uint4 key[2] = {load_shared_16(keys + m * TILE_PIECES), load_shared_16(keys + m * TILE_PIECES + 32)};
 #pragma unroll
                 for (int n = 0; n < N_TILES; ++n) multiply_low<S>(key, q[n], c[m][n]);
 #pragma unroll
@@ -152,11 +152,11 @@ __device__ inline unsigned char* products(const Scored& b, unsigned char* memory
                     }
                 }
                 __syncthreads();  // the sum is there
-                const uint4 unit = *(const uint4*)(total + b.g * COLUMNS + 8 * b.t);
+                const uint4 unit = load_shared_16(total + b.g * COLUMNS + 8 * b.t);
 #pragma unroll
                 for (int m = 0; m < M_TILES; ++m) {
                     if (b.is_empty(m)) break;
-                    const uint4 key[2] = {keys[m * TILE_PIECES], keys[m * TILE_PIECES + 32]};
+                    const uint4 key[2] = {load_shared_16(keys + m * TILE_PIECES), load_shared_16(keys + m * TILE_PIECES + 32)};
                     multiply_low<S>(key, unit, cosine[m]);
                     multiply_high<S>(key, unit, cosine[m]);
                 }
