@@ -85,9 +85,9 @@ pub(super) fn fits(layout: &KvLayout, count: usize, scores: bool, fresh: usize) 
     Ok(())
 }
 
-/// Warps of a block of `score.cu` for a pool of `scored` tokens: as many on each of an SM's four schedulers, where that is possible.
+/// Warps of a block of `score.cu` for a pool of `scored` tokens: a tile for each while there are few, and as many on each of an SM's four schedulers.
 pub(super) fn warps(scored: usize) -> usize {
-    scored.div_ceil(TILE * WARP_TILES).next_multiple_of(4).clamp(1, MOST_WARPS)
+    scored.div_ceil(TILE).next_multiple_of(4).min(MOST_WARPS)
 }
 
 /// What such a block shares. On tensor cores: a ring of keys and their weights, two heads' queries, the sum of unit keys in parts; else one head's queries and
