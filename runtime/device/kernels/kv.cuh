@@ -74,8 +74,7 @@ __device__ inline typename S::T* at(const Kv& p, u32 place) {
     return (typename S::T*)(p.arena + (u64)place * 16);
 }
 
-// A place of 16 bytes, and where a row begins as a place.
-__device__ inline const void* piece_at(const Kv& p, u32 place) { return (const void*)(p.arena + (u64)place * 16); }
+// Where a row begins, as a place.
 __device__ inline u32 place_of_row(const Kv& p, const void* row) { return (u32)(((u64)row - p.arena) / 16); }
 
 // Row of the pass: token `i` of those that are committed. `pass` is a place.

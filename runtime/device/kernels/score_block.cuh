@@ -20,6 +20,7 @@ struct Scored {
     u32 warps, warp, lane, g, t;
     u32 first, mine;  // tiles of the warp
 
+    __device__ u32 tiles() const { return (all + 15) / 16; }
     __device__ u32 token(int m, int r) const { return (first + m) * 16 + g + 8 * r; }
     __device__ bool is_empty(int m) const { return (u32)m >= mine; }
     // Whose key a lane reads: a token that does not exist reads the first, and is masked.
@@ -28,7 +29,7 @@ struct Scored {
     __device__ float weight(int m, int r) const { return token(m, r) < all ? inverse_of(p, part, job, token(m, r)) : 0.0f; }
     // Deals the tiles: the first warps get one more where they do not come out even.
     __device__ void deal() {
-        const u32 tiles = (all + 15) / 16, each = tiles / warps, more = tiles % warps;
+        const u32 each = tiles() / warps, more = tiles() % warps;
         mine = each + (warp < more ? 1u : 0u);
         first = warp * each + (warp < more ? warp : more);
     }

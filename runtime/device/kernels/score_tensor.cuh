@@ -6,8 +6,7 @@
 #include "score_block.cuh"
 
 constexpr u32 QUERY_STRIDE = 224;    // numbers from one query's row to the next in shared memory, of which 192 may be used: no two lanes of a load meet in a bank
-constexpr float SUM_SCALE = 32.0f;   // of the sum of unit keys: at most 576, it fills what f16 holds
-
+constexpr float SUM_SCALE = 32.0f;   // of the sum of unit keys: at most 640, it fills what f16 holds
 constexpr u32 TILE_PIECES = 64;      // of 16 bytes: 32 columns of 16 keys
 
 // The product of 16 keys with eight queries over 32 columns. A lane's 8 neighbouring elements stand for columns 2t, 2t+1, 2t+8, 2t+9 of two products: the
@@ -28,7 +27,7 @@ __device__ inline unsigned char* products(const Scored& b, unsigned char* memory
     constexpr u32 QUERIES = 8 * N_TILES;
     const Kv& p = b.p;
     const Part& part = b.part;
-    const u32 stage_pieces = (b.all + 15) / 16 * TILE_PIECES, mine = b.first * TILE_PIECES + b.lane;
+    const u32 stage_pieces = b.tiles() * TILE_PIECES, mine = b.first * TILE_PIECES + b.lane;
     const u32 pieces = p.width / 8;
     uint4* const ring = (uint4*)memory;
     unsigned short* const queries = (unsigned short*)(ring + p.stages * stage_pieces);
@@ -60,7 +59,7 @@ __device__ inline unsigned char* products(const Scored& b, unsigned char* memory
             if (b.is_empty(m)) break;
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
-                copy_16(to + m * TILE_PIECES + 32 * r, piece_at(p, place[m][r]));
+                copy_16(to + m * TILE_PIECES + 32 * r, at<S>(p, place[m][r]));
                 place[m][r] += COLUMNS / 8;
             }
         }
@@ -82,7 +81,7 @@ __device__ inline unsigned char* products(const Scored& b, unsigned char* memory
         for (u32 q = 0; q + b.warp < QUERIES; q += b.warps) {
             unsigned short* const to = buffer + (q + b.warp) * QUERY_STRIDE + 8 * b.lane;
             if (query + q < part.fresh) {
-                copy_16(to, piece_at(p, from));
+                copy_16(to, at<S>(p, from));
             } else {
                 store_shared_16(to, uint4{0u, 0u, 0u, 0u});
             }
@@ -105,13 +104,7 @@ __device__ inline unsigned char* products(const Scored& b, unsigned char* memory
             // As many groups as steps: the step's keys are there when all groups but those ahead of it are, and so are the head's queries (limits.rs).
             fetch();
             commit_copies();
-            if (ahead == 3) {
-                wait_copies(3);
-            } else if (ahead == 1) {
-                wait_copies(1);
-            } else {
-                wait_copies(0);
-            }
+            wait_copies(ahead);
             if (column == 0) {
                 __syncthreads();  // the head's queries are there, and those of the head before are done with
                 if (h + 1 < b.heads) stage(h + 1, queries + (h + 1) % 2 * QUERIES * QUERY_STRIDE);
@@ -169,5 +162,5 @@ __device__ inline unsigned char* products(const Scored& b, unsigned char* memory
 #pragma unroll
         for (int r = 0; r < 2; ++r) along[m][r] = quad_sum(cosine[m][2 * r] + cosine[m][2 * r + 1]) / SUM_SCALE;
     }
-    return (unsigned char*)(weights + (b.all + 15) / 16 * 16);
+    return (unsigned char*)(weights + b.tiles() * 16);
 }
