@@ -19,8 +19,6 @@ pub mod vlm;
 
 use crate::camera::SourceCamera;
 use crate::cores::Cores;
-use crate::plan::open_device;
-use crate::regions::scratch_bytes;
 use crate::telemetry::{Refusal, Told, Voice};
 use bev::Sample;
 use drivewam_core::arena::Planner;
@@ -30,7 +28,7 @@ use drivewam_core::dims::Command;
 use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::cuda::Priority;
-use drivewam_engine::{Engine, Folder};
+use drivewam_engine::{Engine, Folder, open_device, scratch_bytes};
 use post::{Answer, Post, Request, Speak};
 use speaker::{Reader, SpeakerPlan};
 use std::time::Duration;
