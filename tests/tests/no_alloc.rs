@@ -8,11 +8,11 @@
 
 use drivewam::guidance::picture::Preprocessor;
 use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
-use drivewam::ingest::EgoState;
 use drivewam::telemetry::{Refusal, Voice};
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::guidance::Image;
 use drivewam_core::pose::Pose2;
 use drivewam_engine::{Folder, Trust, library};

@@ -3,11 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
-use drivewam::ingest::EgoState;
 use drivewam::telemetry::{Outcome, Refusal};
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_device::HostDevice;
 use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};

@@ -8,7 +8,7 @@
 //!
 //! ```no_run
 //! use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
-//! use drivewam::ingest::EgoState;
+//! use drivewam_core::ego::EgoState;
 //! use drivewam_core::pose::Pose2;
 //! use drivewam_engine::{Folder, Trust};
 //! # fn main() -> drivewam_core::Result<()> {
@@ -35,7 +35,7 @@ mod context;
 mod cores;
 pub mod guard;
 pub mod guidance;
-pub mod ingest;
+mod ingest;
 mod load;
 mod memory;
 mod plan;
