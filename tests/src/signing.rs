@@ -1,7 +1,7 @@
 //! Keys of tests, and manifests that they sign.
 
 use drivewam_core::manifest::FILE_NAME;
-use drivewam_engine::folder::SIGNATURE_FILE_NAME;
+use drivewam_engine::bundle::SIGNATURE_FILE_NAME;
 use ed25519_dalek::{Signer, SigningKey};
 use std::path::Path;
 

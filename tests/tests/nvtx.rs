@@ -11,7 +11,7 @@ use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_device::HostDevice;
 use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::{EngineBundle, Trust};
 use drivewam_tests::listener::Listener;
 use std::fmt::Write;
 use std::fs::{read_to_string, write};
@@ -30,9 +30,9 @@ fn config(set: &str) -> drivewam_core::config::Config {
 /// The shipped policy, and a speaker that is waited for.
 fn shipped() -> Ride {
     let config = config("{memory: {policy: selective}, guidance: {wait_ms: inf, max_age_ms: 5000}}");
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap();
+    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder).unwrap();
     ride.speak_by(Box::new(Talker)).unwrap();
     ride
 }
@@ -40,15 +40,15 @@ fn shipped() -> Ride {
 /// A ride whose transformer fails once, in the second action step of its second chunk.
 fn faulty() -> Ride {
     let config = config("{}");
-    let folder = closed_form::folder(&config.model).unwrap();
+    let folder = closed_form::bundle(&config.model).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let plan = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap();
     let fault = Some(Fault::ErrorAt(WARM_DIT + 20));
-    let open = |graph| {
+    let open = |bundle: &EngineBundle, graph| {
         let fault = fault.filter(|_| graph == Graph::Dit);
-        Ok(Box::new(ClosedForm::open(&folder, graph, Options { fault, ..Options::default() })?) as Box<_>)
+        Ok(Box::new(ClosedForm::open(bundle, graph, Options { fault, ..Options::default() })?) as Box<_>)
     };
-    plan.warm_with(&folder, |arena| Ok(Box::new(HostDevice::new(arena, 1)?)), open).unwrap()
+    plan.warm_with(folder, |arena| Ok(Box::new(HostDevice::new(arena, 1)?)), open).unwrap()
 }
 
 /// Says something of the frame; every third time nothing.

@@ -8,9 +8,9 @@
 
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Engine as Settings, EngineKind, TensorRt};
+use drivewam_core::config::{EngineConfig as Settings, EngineKind, TensorRtConfig};
 use drivewam_device::{Device, HostDevice};
-use drivewam_engine::{Bound, Folder, Io, Trust, load};
+use drivewam_engine::{BoundTensor, EngineBundle, Io, Trust, load};
 use std::path::{Path, PathBuf};
 
 /// Chunks that are encoded, the first being one frame.
@@ -24,7 +24,7 @@ fn folder() -> PathBuf {
 
 /// All latents of a made clip, chunk by chunk.
 fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
-    let folder = Folder::open(&folder(), &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(&folder(), &Trust::default()).unwrap();
     let (manifest, mut planner) = (folder.manifest(), Planner::new());
     let graphs = [Graph::VaeEncodeFirst, Graph::VaeEncode];
     // Every tensor of both graphs for itself: a cache is copied from where it came out to where it goes in.
@@ -32,13 +32,13 @@ fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
         .iter()
         .map(|&graph| {
             let signature = manifest.signature(graph).unwrap();
-            let mut bind = |specs: &[drivewam_core::bindings::TensorSpec]| -> Vec<Bound> {
+            let mut bind = |specs: &[drivewam_core::tensor::TensorSpec]| -> Vec<BoundTensor> {
                 specs
                     .iter()
                     .map(|spec| {
                         let shape = spec.resolve(0, 0);
                         let region = planner.add("codec", format!("{graph}.{}", spec.name), spec.dtype, &shape).unwrap();
-                        Bound { name: spec.name.clone(), region, shape }
+                        BoundTensor { name: spec.name.clone(), region, shape }
                     })
                     .collect()
             };
@@ -46,7 +46,7 @@ fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
         })
         .collect();
     let mut device = HostDevice::new(planner.finish(1 << 30).unwrap(), 1).unwrap();
-    let settings = Settings { kind, folder: String::new(), threads: 2, onnxruntime: None, tensorrt: TensorRt::default() };
+    let settings = Settings { kind, folder: String::new(), threads: 2, onnxruntime: None, tensorrt: TensorRtConfig::default() };
     let mut engines: Vec<_> = graphs.iter().map(|&graph| load(&settings, &folder, graph).unwrap()).collect();
     let bindings: Vec<_> = engines.iter_mut().zip(&ios).map(|(engine, io)| engine.bind(&mut device, io).unwrap()).collect();
     let mut latents = Vec::new();

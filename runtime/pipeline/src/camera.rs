@@ -1,6 +1,6 @@
 //! How the vehicle's picture becomes the model's: resampling planned once, by the two cameras' intrinsics.
 
-use drivewam_core::config::{Camera as Settings, CameraFit};
+use drivewam_core::config::{CameraConfig as Settings, CameraFit};
 use drivewam_core::dims::{Intrinsics, Model};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::{Pictures, PixelFormat, Taps};

@@ -1,6 +1,6 @@
 //! Which CPUs the ride's threads and the language model's run on. A thread begins on the CPUs of the thread that made it, so whoever opens engines is moved before.
 
-use drivewam_core::config::Cores as Settings;
+use drivewam_core::config::CoresConfig as Settings;
 use drivewam_core::{Error, ErrorKind, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::marker::PhantomData;

@@ -10,12 +10,12 @@
 //! use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
 //! use drivewam_core::ego::EgoState;
 //! use drivewam_core::pose::Pose2;
-//! use drivewam_engine::{Folder, Trust};
+//! use drivewam_engine::{EngineBundle, Trust};
 //! # fn main() -> drivewam_core::Result<()> {
 //! let config = load_config("configs/tiny.yaml".as_ref(), &[])?;
-//! let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
+//! let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
 //! let camera = SourceCamera::of_model(&config.model);
-//! let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?;
+//! let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm(folder)?;
 //! let picture = vec![0u8; camera.width * camera.height * 3];
 //! ride.push_ego(0, EgoState { speed_mps: 5.0, ..EgoState::default() })?;
 //! ride.push_pose(0, Pose2::default())?;

@@ -1,13 +1,14 @@
 //! Where every tensor of a ride lies: the arena's plan, made by arithmetic from the contract of each graph.
 
 use drivewam_core::arena::{ArenaPlan, Planner, Region};
-use drivewam_core::bindings::{self, Graph, Signature, TensorSpec};
+use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, SolverKind};
 use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::history_len;
 use drivewam_core::manifest::Manifest;
+use drivewam_core::tensor::{Signature, TensorRole, TensorSpec};
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_engine::{Bound, Io, scratch_bytes};
+use drivewam_engine::{BoundTensor, Io, scratch_bytes};
 
 /// Regions of a ride, by what they are. Shapes as in [`drivewam_core::bindings`].
 #[derive(Debug, Clone)]
@@ -81,24 +82,23 @@ impl Regions {
         for spec in &first.inputs {
             add(&mut planner, "codec", key::FIRST_FRAME.to_owned(), spec, 0)?;
         }
-        for spec in encode.inputs.iter().filter(|s| s.name == bindings::FRAMES) {
+        for spec in encode.inputs.iter().filter(|s| s.role == Some(TensorRole::Frames)) {
             add(&mut planner, "codec", spec.name.clone(), spec, 0)?;
         }
         for spec in &encode.outputs {
-            if spec.name == bindings::LATENT {
-                add(&mut planner, "codec", spec.name.clone(), spec, 0)?;
-            } else {
-                let i = spec.name.rsplit('.').next().and_then(|i| i.parse().ok()).unwrap_or(0);
+            if let Some(TensorRole::CacheOut(i)) = spec.role {
                 add(&mut planner, "codec", key::cache(0, i), spec, 0)?;
                 add(&mut planner, "codec", key::cache(1, i), spec, 0)?;
+            } else {
+                add(&mut planner, "codec", spec.name.clone(), spec, 0)?;
             }
         }
         if with_decoder {
             let decode = signature(Graph::VaeDecode)?;
-            for spec in decode.inputs.iter().filter(|s| s.name == bindings::LATENT) {
+            for spec in decode.inputs.iter().filter(|s| s.role == Some(TensorRole::Latent)) {
                 add(&mut planner, "codec", key::DECODE_LATENT.to_owned(), spec, 0)?;
             }
-            for spec in decode.outputs.iter().filter(|s| s.name == bindings::FRAMES) {
+            for spec in decode.outputs.iter().filter(|s| s.role == Some(TensorRole::Frames)) {
                 add(&mut planner, "codec", key::DECODED.to_owned(), spec, 0)?;
             }
         }
@@ -110,12 +110,13 @@ impl Regions {
         }
         let dit = signature(Graph::Dit)?;
         for spec in &dit.inputs {
-            if spec.name == bindings::IS_ACTION || spec.name == bindings::SELF_SCALE {
+            if matches!(spec.role, Some(TensorRole::IsAction | TensorRole::SelfScale)) {
                 for (rows, n) in [(Rows::Video, n_video), (Rows::Action, n_action), (Rows::Both, n_video + n_action)] {
                     add(&mut planner, "sampler", key::of_pass(&spec.name, rows), spec, n)?;
                 }
             } else {
-                let owner = if spec.name.starts_with("mem_") { "memory" } else { "sampler" };
+                let is_memory = matches!(spec.role, Some(TensorRole::MemBias | TensorRole::MemK(_) | TensorRole::MemV(_)));
+                let owner = if is_memory { "memory" } else { "sampler" };
                 add(&mut planner, owner, spec.name.clone(), spec, n_video + n_action)?;
             }
         }
@@ -170,13 +171,13 @@ impl Regions {
     }
 
     /// Binds the tensors `specs`, each to the region that `place` gives for it, cut to its shape.
-    fn bind(&self, specs: &[TensorSpec], n: usize, place: impl Fn(&str) -> Result<Region>) -> Result<Vec<Bound>> {
+    fn bind(&self, specs: &[TensorSpec], n: usize, place: impl Fn(&TensorSpec) -> Result<Region>) -> Result<Vec<BoundTensor>> {
         specs
             .iter()
             .map(|spec| {
                 let shape = spec.resolve(n, self.slots);
-                let region = place(&spec.name)?.part(0, shape.iter().product())?;
-                Ok(Bound { name: spec.name.clone(), region, shape })
+                let region = place(spec)?.part(0, shape.iter().product())?;
+                Ok(BoundTensor { name: spec.name.clone(), region, shape })
             })
             .collect()
     }
@@ -186,8 +187,8 @@ impl Regions {
         &self,
         signature: &Signature,
         n: usize,
-        input: impl Fn(&str) -> Result<Region>,
-        output: impl Fn(&str) -> Result<Region>,
+        input: impl Fn(&TensorSpec) -> Result<Region>,
+        output: impl Fn(&TensorSpec) -> Result<Region>,
     ) -> Result<Io> {
         Ok(Io {
             inputs: self.bind(&signature.inputs, n, input)?,

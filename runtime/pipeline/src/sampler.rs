@@ -12,7 +12,7 @@ use crate::telemetry::{Begun, Stage, StageTimes};
 use crate::transformer::Transformer;
 use drivewam_core::arena::Region;
 use drivewam_core::bindings;
-use drivewam_core::config::{ActionStart, Config, Flow, Passes, VideoCommit};
+use drivewam_core::config::{ActionStart, Config, FlowConfig, PassPacking, VideoCommit};
 use drivewam_core::flow::schedule::{Step, action_steps, video_steps};
 use drivewam_core::flow::solver::{SolverStep, plan};
 use drivewam_core::noise::{Stream, standard_normal};
@@ -64,7 +64,7 @@ impl Work<'_> {
 /// The sampler of one ride.
 #[derive(Debug)]
 pub(crate) struct Sampler {
-    flow: Flow,
+    flow: FlowConfig,
     width: usize,
     n_video: usize,
     video: Path,
@@ -134,11 +134,11 @@ impl Sampler {
         work.device.upload(self.action.sample, action)?;
         let (n_video, all) = (self.n_video, work.transformer.tokens(Rows::Both));
         let (video_rows, action_rows) = match self.flow.passes {
-            Passes::Packed => {
+            PassPacking::Packed => {
                 work.pass(Stage::Observe, Rows::Both, 0.0, 0.0)?;
                 ((Rows::Both, 0..n_video), (Rows::Both, n_video..all))
             }
-            Passes::Unpacked => {
+            PassPacking::Unpacked => {
                 work.pass(Stage::Observe, Rows::Video, 0.0, 0.0)?;
                 // The action's pass sees the old pools and the new video, as in the packed pass: the tail lends the place.
                 work.device.kv_commit_predicted(index(chunk), work.transformer.kv(Rows::Video), 0..n_video)?;
@@ -151,7 +151,7 @@ impl Sampler {
         let of_pass = |(pass, rows)| (work.transformer.kv(pass), rows);
         work.memory.commit(work.device, index(chunk), of_pass(video_rows), of_pass(action_rows))?;
         work.times.add(run);
-        let shown: &[Rows] = if self.flow.passes == Passes::Packed { &[Rows::Both] } else { &[Rows::Video, Rows::Action] };
+        let shown: &[Rows] = if self.flow.passes == PassPacking::Packed { &[Rows::Both] } else { &[Rows::Video, Rows::Action] };
         for &rows in shown {
             let kv = work.transformer.kv(rows);
             probe(work.probe, work.device, chunk, "observed.k", &kv.k)?;
@@ -179,7 +179,7 @@ impl Sampler {
         let end = self.video.steps.last().map_or(1.0, |(step, _)| step.tau_next);
         let commit_time = if self.flow.video_commit == VideoCommit::ZeroTime { 0.0 } else { end };
         let mut pending = self.flow.video_commit != VideoCommit::LastStep;
-        if pending && self.flow.passes == Passes::Unpacked {
+        if pending && self.flow.passes == PassPacking::Unpacked {
             work.pass(Stage::Video, Rows::Video, commit_time, 0.0)?;
             work.device.kv_commit_predicted(index(chunk), work.transformer.kv(Rows::Video), 0..self.n_video)?;
             pending = false;

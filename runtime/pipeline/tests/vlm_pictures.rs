@@ -7,7 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam::guidance::picture::Preprocessor;
-use drivewam_core::guidance::Image;
+use drivewam_core::guidance::VlmImage;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ fn pictures_have_the_bits_of_the_processor() {
         let tensor = |name: &str| golden.tensor(name).unwrap();
         let Settings { patch_size, temporal_patch_size, merge_size, image_mean: mean, image_std: std } = case.settings;
         let (height, width) = case.to;
-        let image = Image { height, width, patch: patch_size, temporal_patch: temporal_patch_size, merge: merge_size, mean, std };
+        let image = VlmImage { height, width, patch: patch_size, temporal_patch: temporal_patch_size, merge: merge_size, mean, std };
         let mut made = Preprocessor::new((case.height, case.width), image).unwrap();
         let (rows, values) = (image.patches(), image.patch_len());
         assert_eq!(tensor("pixel_values").shape(), [rows, values], "{}", case.file);

@@ -8,7 +8,7 @@ use super::ride::{on_gpu, real_graphs, warm};
 use super::{Case, library};
 use drivewam_core::Error;
 use drivewam_core::manifest::{FILE_NAME, Family};
-use drivewam_engine::tensorrt::double::Double;
+use drivewam_engine::tensorrt::fake::FakeTensorRt;
 use drivewam_tests::fake_engines::Made;
 use drivewam_tests::signing;
 use std::fs;
@@ -78,7 +78,7 @@ fn all(family: Family) {
             .collect();
     println!("    {} faults", faults.len());
     assert!(faults.len() >= 60);
-    Double::open(&library(family)).unwrap().execute(real_graphs()).unwrap();
+    FakeTensorRt::open(&library(family)).unwrap().execute(real_graphs()).unwrap();
     let mut failed = Vec::new();
     for fault in &faults {
         match refusal(family, fault) {

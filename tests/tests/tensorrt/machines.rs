@@ -3,16 +3,17 @@
 use super::ride::{on_gpu, real_graphs, warm};
 use super::{Case, home, library};
 use drivewam_core::arena::Planner;
-use drivewam_core::bindings::{Graph, TensorSpec};
-use drivewam_core::config::TensorRt;
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::TensorRtConfig;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
+use drivewam_core::tensor::TensorSpec;
 use drivewam_core::{Error, ErrorKind};
 use drivewam_device::cuda::{Nvidia, Priority};
 use drivewam_device::{CudaDevice, HostDevice};
-use drivewam_engine::tensorrt::double::{Double, Tensor};
+use drivewam_engine::tensorrt::fake::{FakeTensorRt, PassTensor};
 use drivewam_engine::tensorrt::{Library, headers};
-use drivewam_engine::{Bound, Engine, Folder, Io, Trust};
+use drivewam_engine::{BoundTensor, Engine, EngineBundle, Io, Trust};
 use drivewam_tests::drawn::drive;
 use drivewam_tests::fake_engines::Made;
 
@@ -144,7 +145,7 @@ pub(crate) const CASES: [Case; 29] = [
 fn fresh(family: Family) -> drivewam_core::Result<drivewam::Ride> {
     let folder = tempfile::tempdir().unwrap();
     Made::new(family).write(folder.path());
-    Double::open(&library(family))?.execute(real_graphs())?;
+    FakeTensorRt::open(&library(family))?.execute(real_graphs())?;
     warm(on_gpu(family, folder.path(), "{}"))
 }
 
@@ -185,7 +186,7 @@ fn no_library() {
 fn fails_in_the_ride() {
     let folder = tempfile::tempdir().unwrap();
     Made::new(Family::Tensorrt).write(folder.path());
-    Double::open(&library(Family::Tensorrt)).unwrap().execute(real_graphs()).unwrap();
+    FakeTensorRt::open(&library(Family::Tensorrt)).unwrap().execute(real_graphs()).unwrap();
     let config = on_gpu(Family::Tensorrt, folder.path(), "{engine: {tensorrt: {cuda_graphs: false}}}");
     let mut ride = warm(config).unwrap();
     let error = drive(&mut ride, 4).unwrap_err();
@@ -207,13 +208,13 @@ fn lost_in_the_ride() {
 fn another_device() {
     let temp = tempfile::tempdir().unwrap();
     Made::new(RTX).write(temp.path());
-    let folder = Folder::open(temp.path(), &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(temp.path(), &Trust::default()).unwrap();
     let entry = folder.manifest().graph(Graph::ContextEgo).unwrap().clone();
     let mut planner = Planner::new();
-    let mut bound = |specs: &[TensorSpec]| -> Vec<Bound> {
+    let mut bound = |specs: &[TensorSpec]| -> Vec<BoundTensor> {
         let mut add = |spec: &TensorSpec| {
             let shape = spec.resolve(0, 0);
-            Bound { name: spec.name.clone(), region: planner.add("test", &spec.name, spec.dtype, &shape).unwrap(), shape }
+            BoundTensor { name: spec.name.clone(), region: planner.add("test", &spec.name, spec.dtype, &shape).unwrap(), shape }
         };
         specs.iter().map(&mut add).collect()
     };
@@ -222,7 +223,7 @@ fn another_device() {
     let plan = planner.finish(1 << 20).unwrap();
     let device = || CudaDevice::new(Box::new(Nvidia::open(0, &home().join("kernels"), Priority::High).unwrap()), plan.clone()).unwrap();
     let (mut first, mut second, mut host) = (device(), device(), HostDevice::new(plan.clone(), 1).unwrap());
-    let options = TensorRt { library: Some(library(RTX).display().to_string()), ..TensorRt::default() };
+    let options = TensorRtConfig { library: Some(library(RTX).display().to_string()), ..TensorRtConfig::default() };
     let mut engine = drivewam_engine::tensorrt::TensorRt::open(&folder, Graph::ContextEgo, RTX, &options).unwrap();
     let io = Io { inputs, outputs, scratch };
     let binding = engine.bind(&mut first, &io).unwrap();
@@ -240,13 +241,13 @@ fn wrong(spoil: fn(usize, &mut [f32]), place: &str, what: &str) {
     let temp = tempfile::tempdir().unwrap();
     Made::new(RTX).write(temp.path());
     let mut real = real_graphs();
-    let executor = move |name: &str, tensors: &mut [Tensor]| {
+    let executor = move |name: &str, tensors: &mut [PassTensor]| {
         let done = real(name, tensors);
         for tensor in tensors.iter_mut().filter(|t| t.name == "velocity") {
             spoil(tensor.shape[0], &mut tensor.data);
         }
         done
     };
-    Double::open(&library(RTX)).unwrap().execute(Box::new(executor)).unwrap();
+    FakeTensorRt::open(&library(RTX)).unwrap().execute(Box::new(executor)).unwrap();
     says(&warm(on_gpu(RTX, temp.path(), "{}")).unwrap_err(), &["self-test of graph dit", place, what]);
 }

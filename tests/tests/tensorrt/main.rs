@@ -23,7 +23,7 @@ fn home() -> PathBuf {
     std::env::var_os(DOUBLES).unwrap().into()
 }
 
-/// The double of a family's runtime.
+/// The fake of a family's runtime.
 fn library(family: Family) -> PathBuf {
     home().join(match family {
         Family::Tensorrt => "libnvinfer.so.11",

@@ -10,8 +10,8 @@ use drivewam_core::config::{self, Config, EngineKind, Layer};
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
 use drivewam_device::{Device, HostDevice};
-use drivewam_engine::tensorrt::double::{Double, Executor, Tensor};
-use drivewam_engine::{Binding, Bound, Engine, Folder, Io, Trust, load};
+use drivewam_engine::tensorrt::fake::{Executor, FakeTensorRt, PassTensor};
+use drivewam_engine::{Binding, BoundTensor, Engine, EngineBundle, Io, Trust, load};
 use drivewam_tests::drawn::{Driven, drive};
 use drivewam_tests::fake_engines::Made;
 use std::collections::BTreeMap;
@@ -62,9 +62,9 @@ fn moved(mut config: Config, family: Family, folder: &Path) -> Config {
 
 /// Warms a ride.
 pub(crate) fn warm(config: Config) -> Result<Ride> {
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
     let camera = SourceCamera::of_model(&config.model);
-    Plan::new(config, folder.manifest(), camera, RideOptions { decoder: true, ..RideOptions::default() })?.warm(&folder)
+    Plan::new(config, folder.manifest(), camera, RideOptions { decoder: true, ..RideOptions::default() })?.warm(folder)
 }
 
 /// An engine, and tensors of its own.
@@ -76,18 +76,18 @@ pub(crate) fn real_graphs() -> Executor {
 }
 
 /// The graphs of an engine folder in the embedded engine, one for each shape that was asked for.
-fn graphs_of(engine: config::Engine) -> Executor {
-    let folder = Folder::open(engine.folder.as_ref(), &Trust::default(), None).unwrap();
+fn graphs_of(engine: config::EngineConfig) -> Executor {
+    let folder = EngineBundle::open(engine.folder.as_ref(), &Trust::default()).unwrap();
     let mut known: BTreeMap<(String, Vec<Vec<usize>>), Bench> = BTreeMap::new();
     Box::new(move |name, tensors| {
         let shapes = tensors.iter().map(|t| t.shape.clone()).collect();
         let (engine, device, io, binding) = known.entry((name.to_owned(), shapes)).or_insert_with(|| {
             let graph = Graph::ALL.into_iter().find(|graph| graph.as_str() == name).unwrap();
             let mut planner = Planner::new();
-            let mut bound = |inputs: bool| -> Vec<Bound> {
+            let mut bound = |inputs: bool| -> Vec<BoundTensor> {
                 let mut add = |t: &Tensor| {
                     let region = planner.add("double", &t.name, DType::F32, &t.shape).unwrap();
-                    Bound { name: t.name.clone(), region, shape: t.shape.clone() }
+                    BoundTensor { name: t.name.clone(), region, shape: t.shape.clone() }
                 };
                 tensors.iter().filter(|t| t.is_input == inputs).map(&mut add).collect()
             };
@@ -115,7 +115,7 @@ fn graphs_of(engine: config::Engine) -> Executor {
 fn equals_the_hosts(family: Family, set: &str) {
     let folder = tempfile::tempdir().unwrap();
     Made::new(family).write(folder.path());
-    let double = Double::open(&library(family)).unwrap();
+    let double = FakeTensorRt::open(&library(family)).unwrap();
     double.execute(real_graphs()).unwrap();
     let mut ride = warm(on_gpu(family, folder.path(), set)).unwrap();
     let words: String = ride.engines().into_iter().map(|(_, words)| words).collect();
@@ -137,9 +137,9 @@ fn speaks(family: Family, graphs: &str, limit_m: f64) {
     let config = shipped("tiny-spoken", "{guidance: {wait_ms: inf}}");
     let folder = tempfile::tempdir().unwrap();
     Made::speaking(family, graphs, &config).write(folder.path());
-    Double::open(&library(family)).unwrap().execute(graphs_of(config.engine.clone())).unwrap();
+    FakeTensorRt::open(&library(family)).unwrap().execute(graphs_of(config.engine.clone())).unwrap();
     let mut ride = warm(moved(config.clone(), family, folder.path())).unwrap();
-    let driver = Double::open(&home().join("libcuda.so")).unwrap();
+    let driver = FakeTensorRt::open(&home().join("libcuda.so")).unwrap();
     let streams = ["fake_cuda_first_streams", "fake_cuda_other_streams"].map(|which| driver.count(which).unwrap());
     assert_eq!(streams, [1, 1], "the ride's goes first");
     assert_eq!(ride.engines().iter().filter(|(_, words)| words.contains(&family.to_string())).count(), 8);
@@ -157,7 +157,7 @@ fn speaks(family: Family, graphs: &str, limit_m: f64) {
 fn in_half(graphs: &str, precision: &str) {
     let folder = tempfile::tempdir().unwrap();
     Made::of(Family::TensorrtRtx, graphs).write(folder.path());
-    Double::open(&library(Family::TensorrtRtx)).unwrap().execute(real_graphs()).unwrap();
+    FakeTensorRt::open(&library(Family::TensorrtRtx)).unwrap().execute(real_graphs()).unwrap();
     let mut ride = warm(on_gpu(Family::TensorrtRtx, folder.path(), "{}")).unwrap();
     assert!(ride.engines().iter().any(|(_, words)| words.contains(precision)));
     let (got, wanted) = (drive(&mut ride, 6).unwrap(), drive(&mut warm(config("{}")).unwrap(), 6).unwrap());
@@ -171,7 +171,7 @@ fn given_back() {
     for family in [Family::Tensorrt, Family::TensorrtRtx] {
         let folder = tempfile::tempdir().unwrap();
         Made::new(family).write(folder.path());
-        let double = Double::open(&library(family)).unwrap();
+        let double = FakeTensorRt::open(&library(family)).unwrap();
         double.execute(real_graphs()).unwrap();
         let ride = warm(on_gpu(family, folder.path(), "{}")).unwrap();
         assert!(double.count("fake_tensorrt_alive").unwrap() > 12, "nothing was made");

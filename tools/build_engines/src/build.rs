@@ -5,9 +5,9 @@ use crate::files::write_synced;
 use crate::fusion;
 use anyhow::{Result, anyhow, bail};
 use drivewam_core::config::Config;
-use drivewam_core::manifest::{Dotted, Family, Fusion, Role};
+use drivewam_core::manifest::{Dotted, Family, FileRole, Fusion};
 use drivewam_device::cuda::{Primary, driver_version};
-use drivewam_engine::folder::vouch;
+use drivewam_engine::bundle::attest;
 use drivewam_engine::tensorrt::{Library, builder};
 use std::fs;
 use std::time::Instant;
@@ -46,7 +46,7 @@ pub(crate) fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word) ->
         timing_cache: &timing_cache,
     };
     let mut done = Done {
-        file: vouch(&[], Role::Engine),
+        file: attest(&[], FileRole::Engine),
         library: library.version(),
         seconds: 0.0,
         peak_bytes: 0,
@@ -69,7 +69,7 @@ pub(crate) fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word) ->
         let aside = request.timing_cache.with_extension("new");
         let _ = write_synced(&aside, &product.timing_cache).and_then(|()| Ok(fs::rename(&aside, &request.timing_cache)?));
     }
-    done.file = vouch(&product.engine, Role::Engine);
+    done.file = attest(&product.engine, FileRole::Engine);
     if let Some(primary) = primary {
         let runs_here = request.capabilities.is_empty() || request.capabilities.contains(&Dotted(primary.capability()));
         if runs_here {
@@ -81,7 +81,7 @@ pub(crate) fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word) ->
             if request.has_attention && request.family == Family::Tensorrt {
                 done.fusion = Fusion::Fused(fusion::count(&facts.layers)?);
             }
-            done.layers = Some(vouch(facts.layers.as_bytes(), Role::Report));
+            done.layers = Some(attest(facts.layers.as_bytes(), FileRole::Report));
         }
     }
     if request.has_attention && request.family == Family::TensorrtRtx {

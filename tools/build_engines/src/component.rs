@@ -3,10 +3,10 @@
 use crate::build::build;
 use crate::job::Job;
 use anyhow::{Context, Result, bail};
-use drivewam_core::bindings::TensorSpec;
 use drivewam_core::config::Config;
 use drivewam_core::manifest::{Capability, Dotted, Family, FileEntry, Flags, Fusion, Profile, Version};
-use drivewam_engine::folder::{check_file, vouch};
+use drivewam_core::tensor::TensorSpec;
+use drivewam_engine::bundle::{attest, check_file};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{Read, Write};
@@ -105,7 +105,7 @@ pub(crate) fn run() -> Result<()> {
     std::io::stdin().read_to_string(&mut order)?;
     let request: Request = serde_json::from_str(&order).context("not an order for a component")?;
     let onnx = fs::read(&request.onnx).with_context(|| format!("{:?}", request.onnx))?;
-    if vouch(&onnx, request.onnx_file.role) != request.onnx_file {
+    if attest(&onnx, request.onnx_file.role) != request.onnx_file {
         bail!("{:?}: changed since the manifest was checked", request.onnx);
     }
     // `false` once nobody listens any more.

@@ -1,7 +1,7 @@
 //! Files and folders: made ours, linked, put in the place of others in one step.
 
 use anyhow::{Context, Result, anyhow, bail};
-use drivewam_engine::folder::manifest_of;
+use drivewam_engine::bundle::manifest_of;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::fs::{self, File};

@@ -10,8 +10,8 @@ use drivewam_core::config::Config;
 use drivewam_core::manifest::{
     Built, Compatible, Dotted, EngineEntry, FILE_NAME, FileEntry, GraphEntry, Manifest, Precision, Profile, Version,
 };
-use drivewam_engine::Folder;
-use drivewam_engine::folder::{SIGNATURE_FILE_NAME, Signed, Trust, check_file, manifest_of};
+use drivewam_engine::EngineBundle;
+use drivewam_engine::bundle::{SIGNATURE_FILE_NAME, Signed, Trust, check_file, manifest_of};
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -99,7 +99,7 @@ impl Work {
         let there = manifest_of(&out).ok();
         let is_asked = |graph: &Graph| plan.jobs.iter().any(|job| job.graph == *graph);
         let others: Vec<&str> = there.iter().flat_map(|m| m.graphs.keys()).filter(|g| !is_asked(g)).map(|g| g.as_str()).collect();
-        let is_trusted = || -> Result<bool> { Ok(Folder::verify(&out, &sign::trust(sign)?, None).is_whole()) };
+        let is_trusted = || -> Result<bool> { Ok(EngineBundle::verify(&out, &sign::trust(sign)?, None).is_whole()) };
         let old = match there {
             Some(manifest) if manifest.built.as_ref() == Some(&built) && is_trusted()? => Some(manifest),
             _ if others.is_empty() => None,
@@ -180,7 +180,7 @@ impl Work {
         }
         // Where the vehicle trusts nobody yet, the key is held against its own signature.
         let trust = if config.vehicle.trusted_keys.is_empty() { sign::trust(key)? } else { Trust::of(&config.vehicle)? };
-        let mut report = Folder::verify(&fresh, &trust, None);
+        let mut report = EngineBundle::verify(&fresh, &trust, None);
         let (signed, manifest_sha256) = (report.signed.take(), report.manifest_sha256.take().unwrap_or_default());
         if let Some(fault) = report.into_first_fault() {
             return Err(anyhow!(fault).context("the vehicle of this configuration would refuse the folder that was made"));

@@ -19,7 +19,7 @@ use drivewam::load_config;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, EngineKind, Layer};
 use drivewam_core::manifest::Family;
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::{EngineBundle, Trust};
 use indicatif::{ProgressBar, ProgressStyle};
 use job::{Checked, Job, Plan};
 use std::io::Write;
@@ -104,7 +104,7 @@ fn run(args: &Args) -> Result<()> {
         bar.set_position(done);
     };
     // Whose graphs are built is the builder's affair; whose engines are loaded, the vehicle's.
-    let report = Folder::verify(&source, &Trust::default(), Some(&mut told));
+    let report = EngineBundle::verify(&source, &Trust::default(), Some(&mut told));
     if !report.is_whole() {
         return Err(report.into_first_fault().map_or_else(|| anyhow::anyhow!("{source:?}: not whole"), Into::into));
     }
@@ -177,6 +177,7 @@ fn configuration(args: &Args) -> Result<(Config, String)> {
         layers.push(Layer { name: "--graphs".to_owned(), text: serde_json::json!({"engine": {"folder": folder}}).to_string() });
     }
     let mut config = load_config(&args.config, &layers)?;
+    config.deprecated_keys().iter().for_each(|key| eprintln!("build_engines: warning: {key}"));
     if let Ok(plain) = Path::new(&config.engine.folder).canonicalize() {
         config.engine.folder = plain.display().to_string();
     }

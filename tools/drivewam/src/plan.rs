@@ -10,6 +10,7 @@ use clap::Args as ClapArgs;
 use drivewam::{Plan, RideOptions, SourceCamera};
 use drivewam_core::manifest::{FILE_NAME, Manifest};
 use drivewam_core::{Error, ErrorKind};
+use drivewam_engine::bundle::WarmPeak;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if !args.json {
         say!("configuration {:?} {}", named.path, named.sha256);
         say!("{arena}");
+        say!("{}", warm_line(plan.warm_peak()));
         if args.no_engines {
             say!("without the codec's causal cache: its size is the codec's affair, and no engine folder was read");
         }
@@ -73,11 +75,26 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let (video, action, tail) = named.config.slots();
     let mut whole = json!({"configuration_sha256": named.sha256, "bytes": arena.bytes(), "capacity_bytes": arena.capacity_bytes(),
         "slots": {"video": video, "action": action, "tail": tail}, "by_owner": owners, "regions": regions});
+    let peak = plan.warm_peak();
+    whole["warm_peak"] =
+        json!({"file_bytes": peak.file_bytes, "library_bytes": peak.library_bytes, "graph": peak.graph.map(|graph| graph.as_str())});
     if let Some(report) = &report {
         whole["target"] = report.json();
     }
     say!("{whole}");
     fits(report.as_ref())
+}
+
+/// The host memory that Warm needs for file contents.
+fn warm_line(peak: WarmPeak) -> String {
+    let WarmPeak { graph, file_bytes, library_bytes } = peak;
+    match graph {
+        Some(graph) => format!(
+            "warm: {} bytes of host memory at most, while {graph} is loaded: files {file_bytes}, copies {library_bytes}",
+            peak.bytes()
+        ),
+        None => "warm: no file is loaded".to_owned(),
+    }
 }
 
 /// Nothing that a board cannot hold ends well.

@@ -36,7 +36,9 @@ impl ConfigArgs {
     /// # Errors
     /// No configuration at hand, or one that is refused.
     pub(crate) fn load(&self) -> Result<Named> {
-        self.load_with(&[])
+        let named = self.load_with(&[])?;
+        named.config.deprecated_keys().iter().for_each(|key| eprintln!("drivewam: warning: {key}"));
+        Ok(named)
     }
 
     /// The same with layers of YAML on top.

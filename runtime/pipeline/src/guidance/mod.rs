@@ -23,12 +23,12 @@ use crate::telemetry::{Refusal, Told, Voice};
 use bev::Sample;
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Config, Guidance as Settings, GuidanceMode, Wait};
+use drivewam_core::config::{Config, GuidanceConfig as Settings, GuidanceMode, Wait};
 use drivewam_core::dims::Command;
 use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::cuda::Priority;
-use drivewam_engine::{Engine, Folder, open_device, scratch_bytes};
+use drivewam_engine::{Engine, EngineBundle, open_device, scratch_bytes};
 use post::{Answer, Post, Request, Speak};
 use speaker::{Reader, SpeakerPlan};
 use std::time::Duration;
@@ -87,7 +87,7 @@ impl Guidance {
     /// `Manifest` for a folder without the models; of the device and the engines; `Input` for a fixed text that is too long.
     pub(crate) fn new(
         config: &Config,
-        folder: &Folder,
+        folder: &EngineBundle,
         camera: SourceCamera,
         cores: Cores,
         open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>,

@@ -4,9 +4,9 @@ use super::prompt::{Piece, Template};
 use super::tokens::Tokens;
 use super::vlm::Passes;
 use drivewam_core::Result;
-use drivewam_core::config::{Config, Guidance as Settings};
+use drivewam_core::config::{Config, GuidanceConfig as Settings};
 use drivewam_core::dims::Command;
-use drivewam_core::guidance::Vlm as Facts;
+use drivewam_core::guidance::VlmSpec as Facts;
 use drivewam_core::manifest::Manifest;
 
 /// What stands around a prompt where nobody says otherwise, in the chat of Qwen's models.
@@ -27,11 +27,11 @@ impl Prompts {
     /// # Errors
     /// `Config` for a template that is none; of the tokenizer.
     pub(super) fn new(settings: &Settings, facts: &Facts, tokenizer: &Tokens, commands: &[Command]) -> Result<Self> {
-        let template = match &settings.template {
+        let template = match &settings.prompt_template {
             Some(text) => Template::parse(text),
             None => Template::parse(&[CHAT[0], Template::DEFAULT, CHAT[1]].concat()),
         };
-        let template = template.map_err(|e| e.at("guidance.template"))?;
+        let template = template.map_err(|e| e.at("guidance.prompt_template"))?;
         let (mut tokens, mut pictures) = (Vec::new(), Vec::new());
         for &command in commands {
             let mut ids = Vec::new();
@@ -58,5 +58,5 @@ pub fn passes(config: &Config, manifest: &Manifest, tokenizer: &[u8]) -> Result<
     let facts = &manifest.guidance()?.vlm;
     let tokenizer = Tokens::of_graph(tokenizer, &facts.tokenizer, facts.vocabulary, &facts.special())?;
     let prompts = Prompts::new(&config.guidance, facts, &tokenizer, &config.model.text.commands)?;
-    Ok(Passes::new(facts, &prompts.tokens, config.guidance.most_tokens))
+    Ok(Passes::new(facts, &prompts.tokens, config.guidance.max_new_tokens))
 }

@@ -12,12 +12,12 @@ use crate::camera::SourceCamera;
 use crate::telemetry::Refusal;
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::Guidance as Settings;
+use drivewam_core::config::GuidanceConfig as Settings;
 use drivewam_core::dims::Command;
-use drivewam_core::guidance::Image;
+use drivewam_core::guidance::VlmImage;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::{Device, PixelFormat};
-use drivewam_engine::{Engine, Folder};
+use drivewam_engine::{Engine, EngineBundle};
 use std::time::Duration;
 
 /// A text encoder and its tokenizer.
@@ -31,7 +31,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// The encoder, warmed, and its tokenizer. Warm.
-    pub(super) fn new(folder: &Folder, encoder: TextEncoder) -> Result<Self> {
+    pub(super) fn new(folder: &EngineBundle, encoder: TextEncoder) -> Result<Self> {
         let facts = &folder.manifest().guidance()?.text;
         let special = [facts.pad_token, facts.end_token];
         let tokens = Tokens::of_graph(folder.content(&facts.tokenizer)?.as_slice(), &facts.tokenizer, facts.vocabulary, &special)?;
@@ -69,11 +69,11 @@ impl SpeakerPlan {
     ///
     /// # Errors
     /// `Config` for a template that is none; `Manifest` for a folder without the model, or with a tokenizer of another.
-    pub(super) fn new(planner: &mut Planner, settings: &Settings, folder: &Folder, commands: &[Command]) -> Result<Self> {
+    pub(super) fn new(planner: &mut Planner, settings: &Settings, folder: &EngineBundle, commands: &[Command]) -> Result<Self> {
         let facts = &folder.manifest().guidance()?.vlm;
         let tokens = Tokens::of_graph(folder.content(&facts.tokenizer)?.as_slice(), &facts.tokenizer, facts.vocabulary, &facts.special())?;
         let Prompts { tokens: prompts, plot_comes } = Prompts::new(settings, facts, &tokens, commands)?;
-        let vlm = VlmPlan::new(planner, folder.manifest(), &prompts, settings.most_tokens)?;
+        let vlm = VlmPlan::new(planner, folder.manifest(), &prompts, settings.max_new_tokens)?;
         Ok(Self { vlm, tokens, plot_comes })
     }
 
@@ -84,7 +84,7 @@ impl SpeakerPlan {
     pub(super) fn warm(
         self,
         settings: &Settings,
-        image: Image,
+        image: VlmImage,
         camera: SourceCamera,
         open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>,
         (mut device, scratch): (Box<dyn Device>, Option<Region>),
@@ -105,8 +105,8 @@ impl SpeakerPlan {
             plotted: Preprocessor::new((image.height, image.width), image)?,
             plot_comes,
             reader,
-            most: Duration::from_millis(u64::from(settings.most_ms)),
-            said: Vec::with_capacity(settings.most_tokens),
+            most: Duration::from_millis(u64::from(settings.timeout_ms)),
+            said: Vec::with_capacity(settings.max_new_tokens),
         })
     }
 }

@@ -6,9 +6,10 @@
 
 use super::bound::Planned;
 use drivewam_core::arena::{Planner, Region};
-use drivewam_core::bindings::{DEEPSTACK, Graph, IDS, IMAGE, IS_IMAGE, LOGITS, MASKED, MEM_BIAS, PATCHES, ROPE, layered};
-use drivewam_core::guidance::Vlm as Facts;
+use drivewam_core::bindings::{DEEPSTACK, Graph, IDS, IMAGE, IS_IMAGE, LOGITS, MASKED, MEM_BIAS, PATCHES, ROPE};
+use drivewam_core::guidance::VlmSpec as Facts;
 use drivewam_core::manifest::Manifest;
+use drivewam_core::tensor::layered;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::ranges::Range;
 use drivewam_device::{Device, Rows};

@@ -1,7 +1,7 @@
 //! What is accepted, what is refused and in which words.
 
 use super::*;
-use drivewam_core::config::Ingest as Settings;
+use drivewam_core::config::IngestConfig as Settings;
 use drivewam_core::stamp::LAST_STAMP_NS;
 
 fn model() -> Model {

@@ -5,7 +5,7 @@ use drivewam::guidance::vlm::{Ended, Vlm, VlmPlan};
 use drivewam_core::arena::Planner;
 use drivewam_core::config::Config;
 use drivewam_device::HostDevice;
-use drivewam_engine::{Folder, load};
+use drivewam_engine::{EngineBundle, load};
 use std::time::{Duration, Instant};
 
 /// A loaded model with one prompt.
@@ -21,7 +21,7 @@ impl Talk {
     ///
     /// # Errors
     /// Of the folder and the engines.
-    pub(super) fn new(config: &Config, folder: &Folder, words: usize, tokens: usize) -> Result<Self> {
+    pub(super) fn new(config: &Config, folder: &EngineBundle, words: usize, tokens: usize) -> Result<Self> {
         let facts = &folder.manifest().guidance()?.vlm;
         let special = |id: &u32| [facts.image_token, facts.vision_start_token, facts.vision_end_token].contains(id);
         let vocabulary = u32::try_from(facts.vocabulary)?;

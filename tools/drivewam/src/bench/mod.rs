@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
 use drivewam::telemetry::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::{EngineBundle, Trust};
 use drivewam_world::Options;
 use drivewam_world::feed::{Camera, Feed};
 use guidance::Talk;
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Ok(json!({"chunk_ms": took}))
         });
     }
-    let folder = Folder::open(named.config.engine.folder.as_ref(), &Trust::of(&named.config.vehicle)?, None)?;
+    let folder = EngineBundle::open(named.config.engine.folder.as_ref(), &Trust::of(&named.config.vehicle)?)?;
     if let Some(tokens) = args.guidance {
         let mut talk = Talk::new(&named.config, &folder, args.prompt, tokens)?;
         say!("{}", json!({"ready": true, "engines": talk.describe()}));
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let model = named.config.model.clone();
     let camera = SourceCamera::of_model(&model);
-    let mut ride = Plan::new(named.config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?;
+    let mut ride = Plan::new(named.config, folder.manifest(), camera, RideOptions::default())?.warm(folder)?;
     let engines: Map<String, Value> = ride.engines().into_iter().map(|(g, words)| (g.as_str().to_owned(), json!(words))).collect();
     let mut feed = Feed::new(&model, 0, Options::default(), Camera::Own)?;
     for _ in 0..args.warmup {

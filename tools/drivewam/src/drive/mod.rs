@@ -20,7 +20,7 @@ use crate::shipped::Named;
 use anyhow::{Context, Result};
 use drivewam::recording::{Limits, Recording};
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::{EngineBundle, Trust};
 use drivewam_world::Options;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use out::{Out, SUMMARY};
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let named = args.config.load()?;
     let config = &named.config;
     let recording = if args.is_world() { None } else { Some(Recording::open(&args.input, Limits::of(&config.ingest))?) };
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
     if !args.quiet && !args.json {
         say!("configuration {:?} {}", named.path, named.sha256);
         say!("engines       {:?} {}", folder.path(), folder.manifest().name);
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut drive = Drive::new(args, out, bar, &asked)?;
     let camera = recording.as_ref().map_or_else(|| SourceCamera::of_model(&config.model), Recording::camera);
     let options = RideOptions { realtime: args.realtime, closed_loop: args.closed_loop, decoder: args.future };
-    let mut ride = Plan::new(config.clone(), folder.manifest(), camera, options)?.warm(&folder)?;
+    let mut ride = Plan::new(config.clone(), folder.manifest(), camera, options)?.warm(folder.clone())?;
     let (violations, input) = match &recording {
         None => {
             let options = Options { kind: args.kind.kind(), disturb: false };
@@ -165,7 +165,7 @@ fn configuration(named: &Named) -> Value {
         "seed": config.flow.seed})
 }
 
-fn engine(folder: &Folder, ride: &Ride) -> Value {
+fn engine(folder: &EngineBundle, ride: &Ride) -> Value {
     let graphs: Map<String, Value> = ride.engines().into_iter().map(|(graph, words)| (graph.as_str().to_owned(), json!(words))).collect();
     json!({"manifest_sha256": folder.manifest_sha256(), "name": folder.manifest().name, "target": folder.manifest().target, "graphs": graphs})
 }

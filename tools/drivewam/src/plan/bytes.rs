@@ -122,7 +122,7 @@ impl Ask<'_> {
 
     fn speakers(&self, held: &mut Held) {
         let mut add = |owner: String, from: String, bytes| held.guidance.push(Item { owner, from, bytes });
-        let rows = self.prompt_rows + self.config.guidance.most_tokens as u64;
+        let rows = self.prompt_rows + self.config.guidance.max_new_tokens as u64;
         if let Some(guidance) = &self.manifest.guidance {
             if let Some(bytes) = self.files(&Graph::GUIDANCE) {
                 add("weights: vlm and text_encode".to_owned(), "files of the folder".to_owned(), bytes);

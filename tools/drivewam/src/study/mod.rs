@@ -23,7 +23,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use crew::Crew;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_core::config::Config;
-use drivewam_engine::{Folder, Trust, load};
+use drivewam_engine::{EngineBundle, Trust, load};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -98,9 +98,9 @@ impl Part {
 /// What all parts share.
 struct Study<'a> {
     args: &'a Args,
-    folder: Folder,
+    folder: EngineBundle,
     /// Other engines, by name.
-    beside: Vec<(String, Folder)>,
+    beside: Vec<(String, EngineBundle)>,
     worlds: usize,
     chunks: usize,
 }
@@ -113,14 +113,14 @@ impl Study<'_> {
         Ok(config)
     }
 
-    fn plan(&self, config: Config, folder: &Folder, closed_loop: bool) -> Result<Plan> {
+    fn plan(&self, config: Config, folder: &EngineBundle, closed_loop: bool) -> Result<Plan> {
         let camera = SourceCamera::of_model(&config.model);
         Ok(Plan::new(config, folder.manifest(), camera, RideOptions { closed_loop, ..RideOptions::default() })?)
     }
 
     fn ride(&self, config: Config) -> Result<Ride> {
         let closed_loop = self.args.part == Part::Routes;
-        Ok(self.plan(config, &self.folder, closed_loop)?.warm(&self.folder)?)
+        Ok(self.plan(config, &self.folder, closed_loop)?.warm(self.folder.clone())?)
     }
 
     /// A ride whose memory forgets what `choice` says.
@@ -128,14 +128,14 @@ impl Study<'_> {
         let (engine, threads) = (config.engine.clone(), config.target.threads);
         let plan = self.plan(config, &self.folder, false)?;
         let device = |arena| Ok(Box::new(ChosenDevice::new(arena, threads, choice)?) as Box<_>);
-        Ok(plan.warm_with(&self.folder, device, |graph| load(&engine, &self.folder, graph))?)
+        Ok(plan.warm_with(self.folder.clone(), device, |bundle, graph| load(&engine, bundle, graph))?)
     }
 
     /// A ride of other engines.
-    fn ride_beside(&self, folder: &Folder) -> Result<Ride> {
+    fn ride_beside(&self, folder: &EngineBundle) -> Result<Ride> {
         let mut config = self.config("")?;
         config.engine.folder = folder.path().display().to_string();
-        Ok(self.plan(config, folder, false)?.warm(folder)?)
+        Ok(self.plan(config, folder, false)?.warm(folder.clone())?)
     }
 }
 
@@ -229,10 +229,10 @@ fn ridden(
     part: impl FnOnce(&Study<'_>, &Crew<'_>, &mut Drawn<'_>) -> Result<(Value, Table)>,
 ) -> Result<ExitCode> {
     let trust = Trust::of(&named.config.vehicle)?;
-    let folder = Folder::open(named.config.engine.folder.as_ref(), &trust, None)?;
+    let folder = EngineBundle::open(named.config.engine.folder.as_ref(), &trust)?;
     fs::create_dir_all(&args.out).with_context(|| format!("--out {:?} cannot be written", args.out))?;
     let (manifest, hash) = (folder.manifest().name.clone(), folder.manifest_sha256().to_owned());
-    let open = |(name, path): &(String, PathBuf)| Ok((name.clone(), Folder::open(path, &trust, None)?));
+    let open = |(name, path): &(String, PathBuf)| Ok((name.clone(), EngineBundle::open(path, &trust)?));
     let beside = args.beside.iter().map(open).collect::<Result<_>>()?;
     let Sizes { worlds, chunks } = sizes;
     let study = Study { args, folder, beside, worlds, chunks };
