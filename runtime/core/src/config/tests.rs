@@ -1,4 +1,5 @@
-//! The shipped configuration is whole; a wrong key is refused with its name, its layer, what was got and what was wanted.
+//! Tests: the shipped configuration loads, and a wrong key is refused with its name, its layer, the
+//! value and what was wanted.
 
 use super::{Config, Layer, MemoryPolicy};
 use crate::error::ErrorKind;
@@ -75,7 +76,7 @@ fn a_wrong_key_is_refused_with_its_name_and_its_layer() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// Breaks if a configuration of the last release is refused, means something else, or passes without
+/// Breaks if a configuration of the last release is refused, means something else, or loads without
 /// a warning.
 #[test]
 fn a_renamed_key_is_taken_under_its_old_name_with_a_warning() {
@@ -102,7 +103,7 @@ fn a_renamed_key_is_taken_under_its_old_name_with_a_warning() {
     ]) {
         assert!(warning.contains("mine.yaml") && words.iter().all(|word| warning.contains(word)), "{warning}");
     }
-    // A later layer overrides a value whichever name an earlier one used.
+    // A later layer overrides a value, whichever of the two names an earlier layer used.
     let mut layers = shipped();
     layers.push(Layer { name: "mine.yaml".into(), text: "guard: {max_held: 3}".into() });
     layers.push(Layer::setting("guard.max_hold_chunks=5").unwrap());
