@@ -1,8 +1,9 @@
-//! `manifest.yaml`: what a folder of engines vouches for, and whether it agrees with itself, with [`crate::bindings`] and with a
-//! configuration.
+//! `manifest.yaml`: what an engine folder contains, and the checks that it agrees with itself, with
+//! the contract of the graphs ([`crate::bindings`]) and with a configuration.
 //!
-//! Parsing and every comparison of words live here; reading files and hashing them is the engine floor's work. A manifest that passed
-//! [`Manifest::parse`] is safe to act on: file names stay inside the folder, hashes are hashes, every graph has the tensors of the contract.
+//! This module parses the text and compares names, types and shapes; the engine crate reads and
+//! hashes the files. A manifest that passed [`Manifest::parse`] is safe to act on: file names stay
+//! inside the folder, hashes are well-formed, and every graph has the tensors of the contract.
 
 mod built;
 mod entries;
@@ -25,46 +26,47 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use words::{check_file_name, check_hash};
 
-/// The layout of the manifest that this program reads.
+/// The version of the manifest's layout that this program reads.
 pub const SCHEMA: u32 = 2;
 
-/// The file's name inside an engine folder.
+/// The name of the file inside an engine folder.
 pub const FILE_NAME: &str = "manifest.yaml";
 
-/// A parsed and self-consistent manifest.
+/// A parsed manifest that agrees with itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`SCHEMA`].
+    /// The version of the layout: [`SCHEMA`].
     pub schema: u32,
-    /// The model's name.
+    /// The name of the model.
     pub name: String,
-    /// What the engines were made for, for example `portable-f32`.
+    /// The target that the engines were made for, for example `portable-f32`.
     pub target: String,
-    /// Which end of the flow is noise.
+    /// Which end of the flow time is noise.
     pub flow_direction: FlowDirection,
     /// The model that the weights belong to.
     pub model: Model,
-    /// Numbers that map physical quantities to the model's.
+    /// The constants that map physical quantities to those of the model.
     pub normalisation: Normalisations,
-    /// The shifts that the weights were trained with.
+    /// The shifts of the noise levels that the weights were trained with.
     pub schedule: TrainedSchedule,
-    /// Text embeddings of the route commands.
+    /// The text embeddings of the route commands.
     pub commands: CommandTexts,
-    /// The language model and its text encoder; absent where the folder has none.
+    /// The language model and its text encoder. Absent when the folder has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance: Option<GuidanceSpec>,
-    /// What the graphs must put out; absent where nothing was stored, and then only the closed-form engine loads.
+    /// The expected outputs of the graphs. Absent when none were stored; then only the closed-form
+    /// engine loads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_test: Option<SelfTest>,
-    /// How the engines were built; absent in a folder of ONNX graphs.
+    /// How the engines were built. Absent in a folder of ONNX graphs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub built: Option<Built>,
     /// The graphs.
     pub graphs: BTreeMap<Graph, GraphEntry>,
-    /// Every file that the folder vouches for.
+    /// Every file of the folder that may be loaded, with its length and hash.
     pub files: BTreeMap<String, FileEntry>,
-    /// How the weights came to be; free-form, shown by `inspect`, never acted on.
+    /// How the weights were trained. Free-form: `inspect` shows it, and nothing acts on it.
     #[serde(default)]
     pub training: serde_json::Value,
 }
@@ -73,10 +75,11 @@ impl Manifest {
     /// Parses and checks the text of a `manifest.yaml`.
     ///
     /// # Errors
-    /// `Manifest`: not YAML, an unknown or missing key, another schema, a file name that leaves the folder, a file that nothing vouches for,
-    /// a malformed hash, a tensor whose name, type or shape differs from [`Graph::signature`].
+    /// `Manifest` for text that is not YAML, an unknown or missing key, another schema, a file name
+    /// that leaves the folder, a file that is not listed in `files`, a malformed hash, or a tensor
+    /// whose name, type or shape differs from [`Graph::signature`].
     pub fn parse(text: &str) -> Result<Self> {
-        // YAML 1.2: only true and false are booleans. The axis letter N is none.
+        // YAML 1.2: only `true` and `false` are booleans. The axis letter N is a string.
         let options = serde_saphyr::options! { strict_booleans: true };
         let manifest: Self = serde_saphyr::from_str_with_options(text, options)
             .map_err(|e| Error::new(ErrorKind::Manifest, "cannot be read").caused_by(e))?;
@@ -84,8 +87,10 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// A manifest of `model` with every graph of the contract, which vouches for no file: the start of one that does, and all that a plan needs.
-    /// `caches` are the shapes of the codec's causal cache; its decoder has none.
+    /// A manifest of `model` with every policy graph of the contract and no files. It is enough for
+    /// a plan, and a start for a manifest with files.
+    ///
+    /// `caches` are the shapes of the encoder's causal cache; the decoder gets none.
     pub fn by_contract(model: &Model, caches: &[Vec<usize>]) -> Self {
         let entry = |graph: Graph| {
             let signature = graph.signature(model, None, if graph == Graph::VaeDecode { &[] } else { caches }, DType::F32);
@@ -145,7 +150,7 @@ impl Manifest {
         for &command in &self.model.text.commands {
             let rows = self.commands.rows.get(&command).copied().unwrap_or(0);
             if rows == 0 || rows > self.model.text.max_rows {
-                return Err(bad("a command without a text that fits")
+                return Err(bad("the text of a command has no rows, or too many")
                     .at(format!("commands.rows.{}", command.as_str()))
                     .got(format!("{rows} rows"))
                     .wanted(format!("1 to {}", self.model.text.max_rows)));
@@ -165,7 +170,7 @@ impl Manifest {
     fn check_graph(&self, graph: Graph, entry: &GraphEntry) -> Result<()> {
         let at = |key: &str| format!("graphs.{graph}.{key}");
         if !Graph::POLICY.contains(&graph) && self.guidance.is_none() {
-            return Err(Error::new(ErrorKind::Manifest, "a graph of a language model that nobody describes")
+            return Err(Error::new(ErrorKind::Manifest, "a graph of a language model that the manifest does not describe")
                 .at(at(""))
                 .wanted("the section `guidance`"));
         }
@@ -188,7 +193,7 @@ impl Manifest {
                 engine.layers.as_ref().map_or(Ok(()), |file| self.listed(file, &at("engine.layers"), FileRole::Report))?;
             }
             (Some(_), None) => return Err(bad("engine", "an engine, and `built` does not say by what")),
-            (None, Some(_)) => return Err(bad("engine", "missing: the folder is one of built engines")),
+            (None, Some(_)) => return Err(bad("engine", "missing, and the section `built` says that the graphs are engines")),
         }
         for weights in &entry.weights {
             self.listed(weights, &at("weights"), FileRole::Weights)?;
@@ -207,7 +212,8 @@ impl Manifest {
         }
     }
 
-    /// The tensors that `graph` must have, by the contract: what is cached in the entry's precision, the codec's caches as the entry names them.
+    /// The tensors that `graph` must have by the contract. Cached tensors have the precision of the
+    /// graph's entry; the codec's caches have the shapes in that entry.
     ///
     /// # Errors
     /// `Manifest` when the folder has no such graph.
@@ -223,17 +229,19 @@ impl Manifest {
         self.graphs.get(&graph).ok_or_else(|| Error::new(ErrorKind::Manifest, "the folder has no such graph").at(format!("graphs.{graph}")))
     }
 
-    /// What is known of the language model and its text encoder.
+    /// The description of the language model and its text encoder.
     ///
     /// # Errors
     /// `Manifest` when the folder has none.
     pub fn guidance(&self) -> Result<&GuidanceSpec> {
-        let none =
-            || Error::new(ErrorKind::Manifest, "the folder has no language model").at("guidance").wanted("one that guidance.join made");
+        let none = || {
+            Error::new(ErrorKind::Manifest, "the folder has no language model").at("guidance").wanted("a folder that guidance.join made")
+        };
         self.guidance.as_ref().ok_or_else(none)
     }
 
-    /// Shapes of the causal cache of a codec graph, in order; empty for other graphs and for a codec without one.
+    /// The shapes of the causal cache of a codec graph, in order. Empty for other graphs, and for a
+    /// codec without a cache.
     pub fn caches(&self, graph: Graph) -> Vec<Vec<usize>> {
         let Some(entry) = self.graphs.get(&graph) else { return Vec::new() };
         let mut numbered: BTreeMap<usize, &TensorSpec> = BTreeMap::new();
@@ -249,10 +257,10 @@ impl Manifest {
         caches
     }
 
-    /// Proves that a configuration speaks of the same model.
+    /// Checks that the configuration describes the same model.
     ///
     /// # Errors
-    /// `Manifest`, naming the first key that differs, with both values.
+    /// `Manifest`, with the first key that differs and both values.
     pub fn check_model(&self, model: &Model) -> Result<()> {
         if &self.model == model {
             return Ok(());
@@ -260,7 +268,7 @@ impl Manifest {
         let (Ok(serde_json::Value::Object(ours)), Ok(serde_json::Value::Object(theirs))) =
             (serde_json::to_value(&self.model), serde_json::to_value(model))
         else {
-            return Err(Error::new(ErrorKind::Manifest, "the configuration speaks of another model").at("model"));
+            return Err(Error::new(ErrorKind::Manifest, "the configuration describes another model").at("model"));
         };
         let differing = ours.iter().find(|(key, value)| theirs.get(*key) != Some(*value));
         let (key, got, wanted) = match differing {

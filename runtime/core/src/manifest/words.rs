@@ -1,8 +1,8 @@
-//! What hashes and file names of a manifest may be.
+//! The checks of hashes and file names in a manifest.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Proves that `hash` is a SHA-256 as manifests write it.
+/// Checks that `hash` is a SHA-256 as manifests write it.
 pub(super) fn check_hash(hash: &str) -> Result<()> {
     if hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
         return Ok(());
@@ -10,7 +10,7 @@ pub(super) fn check_hash(hash: &str) -> Result<()> {
     Err(Error::new(ErrorKind::Manifest, "not a SHA-256").got(format!("{hash:?}")).wanted("64 lower-case hexadecimal digits"))
 }
 
-/// Proves that `name` names a file directly inside the directory of its manifest.
+/// Checks that `name` is the name of a file directly inside the folder of its manifest.
 pub(super) fn check_file_name(name: &str) -> Result<()> {
     let plain = !name.is_empty()
         && name.len() <= 128
