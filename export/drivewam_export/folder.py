@@ -22,8 +22,8 @@ from safetensors import safe_open
 from .checkpoint import KINDS, CheckpointError, Names, mapped
 from .codec import Codec
 from .config import ModelConfig, from_dict
-from .drawn import drawn, generator
 from .model import DriveWam
+from .random_weights import generator, random_weights
 from .streamed import Weights, on_meta, read_tensor, shapes_of, whole
 
 POLICY_FILES = ("dit.safetensors", "context.safetensors")
@@ -157,8 +157,8 @@ def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Ma
     if spec.startswith("random:"):
         seed = int(spec.removeprefix("random:"))
         try:
-            policy = drawn(shapes_of(on_meta(DriveWam, config)), seed)
-            codec = drawn(shapes_of(on_meta(Codec, config)), seed) if with_codec else None
+            policy = random_weights(shapes_of(on_meta(DriveWam, config)), seed)
+            codec = random_weights(shapes_of(on_meta(Codec, config)), seed) if with_codec else None
         except ValueError as error:
             raise ExportError(f"{spec}: {config.name}: {error}; wanted --vae, or --graphs without a codec") from error
         rows = {name: torch.randn(4, config.text.dim, generator=generator(seed, name)) for name in config.text.commands}

@@ -5,16 +5,9 @@
 `[frames, C, H, W]`, in the order in which the network reads them: the two frames before the chunk of each 3-tap convolution's input, the one
 before it where time is halved. Every configuration of the class whose four frames make one latent is taken, Wan2.1's and Wan2.2's
 (`is_residual`, `patch_size`) among them; others are refused.
-
-`python -m drivewam_export.wan_vae --vae DIR|random:SEED --out DIR` writes a folder with these two graphs and a manifest.
 """
 
 from __future__ import annotations
-
-import argparse
-import dataclasses
-import sys
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -22,10 +15,7 @@ from diffusers.models.autoencoders import autoencoder_kl_wan as wan
 from torch import nn
 from torch.nn import functional as F
 
-from .config import ModelConfig, load
-from .folder import RANDOM_NORMALISATION, Checkpoint, ExportError
-from .onnx_graphs.graphs import Graph
-from .streamed import held
+from .folder import ExportError
 
 
 class Stream:
@@ -247,22 +237,6 @@ class Encode(nn.Module):
         return (latent, *after)
 
 
-@torch.no_grad()
-def encoder_graphs(codec: WanEncoder, config: ModelConfig) -> list[Graph]:
-    """`vae_encode_first`, `vae_encode` for the images of `config`, whose latent shape must be the codec's."""
-    image, latent = config.image, config.latent
-    frames = torch.rand(image.frames_per_latent, 3, image.height, image.width) * 2 - 1
-    got, caches = codec(frames[:1], None)
-    if image.frames_per_latent != 4 or tuple(got.shape) != (latent.channels, latent.height, latent.width):
-        raise ExportError(f"AutoencoderKLWan: four frames make a latent {tuple(got.shape)}, the model wants {image.frames_per_latent} frames and {dataclasses.astuple(latent)}")
-    outputs = ["latent", *(f"cache_out.{i}" for i in range(len(caches)))]
-    inputs = {"frames": frames} | {f"cache_in.{i}": cache for i, cache in enumerate(caches)}
-    return [
-        Graph("vae_encode_first", EncodeFirst(codec), "codec.", "vae_encode.safetensors", {"frames": frames[:1]}, outputs),
-        Graph("vae_encode", Encode(codec), "codec.", "vae_encode.safetensors", inputs, outputs),
-    ]
-
-
 def random_vae(seed: int, base_dim: int = 8, **changes) -> AutoencoderKLWan:
     """Wan2.2's configuration at a small width, with random weights, gains and latent statistics."""
     g = torch.Generator().manual_seed(seed)
@@ -286,40 +260,3 @@ def open_vae(spec: str) -> AutoencoderKLWan:
     if spec.startswith("random:"):
         return random_vae(int(spec.removeprefix("random:")))
     return AutoencoderKLWan.from_pretrained(spec, torch_dtype=torch.float32).eval()
-
-
-def small_model(config: ModelConfig) -> ModelConfig:
-    """`config` with images of 64x96 pixels and the latents that Wan2.2's VAE makes of them."""
-    image = dataclasses.replace(config.image, height=64, width=96)
-    return dataclasses.replace(config, name="wan-vae-small", image=image, latent=dataclasses.replace(config.latent, channels=48, height=4, width=6))
-
-
-def alone(config: ModelConfig) -> Checkpoint:
-    """What a manifest wants beside the codec, with nothing in it: such a folder encodes and cannot drive."""
-    rows = {name: torch.zeros(1, config.text.dim) for name in config.text.commands}
-    return Checkpoint(config, None, None, rows, RANDOM_NORMALISATION, {"weights": "a codec alone"})
-
-
-def main() -> None:
-    from .onnx_graphs.export import write_folder
-    from .onnx_graphs.precision import PRECISIONS
-
-    root = Path(__file__).resolve().parents[2]
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--vae", required=True, help="a diffusers folder of AutoencoderKLWan, or random:SEED")
-    parser.add_argument("--config", type=Path, help="the model whose images are encoded; default: 64x96 pixels")
-    parser.add_argument("--precision", choices=("f32", "f16"), default="f32", help="of weights and products (onnx_graphs/precision.py)")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    try:
-        config = load(args.config) if args.config else small_model(load(root / "configs/model/tiny.yaml"))
-        codec = WanEncoder(open_vae(args.vae)).eval()
-        graphs, weights = encoder_graphs(codec, config), {"codec.": held(codec.state_dict())}
-        write_folder(alone(config), args.out, f"portable-{args.precision}", graphs, weights, PRECISIONS[args.precision])
-    except ExportError as error:
-        sys.exit(f"wan_vae: {error}")
-
-
-if __name__ == "__main__":
-    main()

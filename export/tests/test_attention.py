@@ -7,7 +7,7 @@ import yaml
 from onnx import TensorProto
 from safetensors.torch import load_file
 
-from drivewam_export import self_test
+from drivewam_export.onnx_graphs import self_test
 from drivewam_export.config import load
 from drivewam_export.folder import open_checkpoint
 from drivewam_export.model.transformer import MASKED

@@ -13,10 +13,10 @@ from drivewam_export.config import load
 from drivewam_export.folder import Mapping, sha256
 from drivewam_export.model import DriveWam
 from drivewam_export.onnx_graphs.export import ExportError, export
+from drivewam_export.onnx_graphs.export_vae import small_model
 from drivewam_export.packed import patchify
 from drivewam_export.rope import table, video_positions
 from drivewam_export.streamed import whole
-from drivewam_export.wan_vae import small_model
 from conftest import ROOT, closeness
 
 

@@ -12,9 +12,8 @@ from onnx.reference import ReferenceEvaluator
 from safetensors.torch import load_file
 
 from conftest import ROOT
-from drivewam_export import self_test
+from drivewam_export.fixtures import tiny_vlm
 from drivewam_export.folder import ExportError
-from drivewam_export.guidance import spoken
 from drivewam_export.guidance.decoder import decoder_graph, decoder_inputs
 from drivewam_export.guidance.export import export
 from drivewam_export.guidance.fixture import CAP, SIZE, prompts, tokenizer
@@ -25,7 +24,7 @@ from drivewam_export.guidance.random_models import STOP, encoder, vlm
 from drivewam_export.guidance.text import text_graph
 from drivewam_export.guidance.vision import vision_graph
 from drivewam_export.model.transformer import MASKED
-from drivewam_export.onnx_graphs import precision as precisions
+from drivewam_export.onnx_graphs import precision as precisions, self_test
 from drivewam_export.onnx_graphs import verify as verifies
 from drivewam_export.onnx_graphs.export import reference
 from drivewam_export.onnx_graphs.precision import F16, F32, MOVES, PRECISIONS, PRODUCTS
@@ -231,12 +230,12 @@ def test_greedy_tokens_are_those_of_transformers(golden, tmp_path, name, least):
 
 def test_the_shipped_guidance_is_exported_again(tmp_path):
     """In f32 to the bytes that are shipped; in half within its limits, and read again as a checkpoint. Breaks when half precision changes what f32 writes."""
-    spoken.speaks(tmp_path / "f32", F32)
+    tiny_vlm.speaks(tmp_path / "f32", F32)
     for file in FILES:
         for name in (f"{file}.onnx", f"{file}.safetensors"):
-            assert (tmp_path / "f32" / name).read_bytes() == (spoken.GUIDANCE / name).read_bytes(), name
-    spoken.speaks(tmp_path / "f16", F16)
-    model, wide = (shipped.speaker(folder, (64, 112))[0].model for folder in (tmp_path / "f16", spoken.GUIDANCE))
+            assert (tmp_path / "f32" / name).read_bytes() == (tiny_vlm.GUIDANCE / name).read_bytes(), name
+    tiny_vlm.speaks(tmp_path / "f16", F16)
+    model, wide = (shipped.speaker(folder, (64, 112))[0].model for folder in (tmp_path / "f16", tiny_vlm.GUIDANCE))
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     for (name, value), other in zip(model.state_dict().items(), wide.state_dict().values(), strict=True):
         assert torch.equal(value, other.to(F16.stored(name)).float()), name

@@ -10,11 +10,10 @@ from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 from safetensors.torch import load_file
 
-from drivewam_export import self_test
 from drivewam_export.config import from_dict, load
 from drivewam_export.folder import open_checkpoint
 from drivewam_export.model import DriveWam
-from drivewam_export.onnx_graphs import weights
+from drivewam_export.onnx_graphs import self_test, weights
 from drivewam_export.onnx_graphs.export import ExportError, export, reference, trace
 from drivewam_export.onnx_graphs.graphs import belongs, policy_graphs
 from drivewam_export.onnx_graphs.precision import F16, F32, ISLANDS, MOVES, PRECISIONS, PRODUCTS, lower

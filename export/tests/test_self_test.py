@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
-from drivewam_export import self_test
+from drivewam_export.onnx_graphs import self_test
 from drivewam_export.folder import ExportError, Mapping, open_checkpoint
 from drivewam_export.onnx_graphs.export import gather, reference
 from drivewam_export.onnx_graphs.graphs import Graph, policy_graphs

@@ -15,15 +15,14 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from drivewam_export import self_test
 from drivewam_export.config import load
-from drivewam_export.drawn import drawn
 from drivewam_export.folder import RANDOM_NORMALISATION, Mapping, open_checkpoint
 from drivewam_export.model import DriveWam
-from drivewam_export.onnx_graphs import verify, weights
+from drivewam_export.onnx_graphs import self_test, verify, weights
 from drivewam_export.onnx_graphs.export import export, write_folder
 from drivewam_export.onnx_graphs.graphs import policy_graphs
 from drivewam_export.onnx_graphs.precision import PRECISIONS
+from drivewam_export.random_weights import random_weights
 from drivewam_export.streamed import Lent, held, hollow, on_meta, shapes_of, whole
 from conftest import ROOT
 
@@ -40,17 +39,17 @@ def wide(config, layers):
 def test_a_random_weight_is_its_seed_s_and_its_name_s(tiny):
     """Breaks when a weight depends on what was drawn before it, or the first layers of a cut are others than the whole model's."""
     shapes = shapes_of(on_meta(DriveWam, tiny))
-    state, again = drawn(shapes, 0).all(), drawn(shapes, 0)
+    state, again = random_weights(shapes, 0).all(), random_weights(shapes, 0)
     assert all(torch.equal(again.read(name), state[name]) for name in reversed(shapes))
     cut = shapes_of(on_meta(DriveWam, dataclasses.replace(tiny, layers=2)))
-    assert len(cut) < len(shapes) and all(torch.equal(value, state[name]) for name, value in drawn(cut, 0).all().items())
-    assert not torch.equal(drawn(shapes, 1).read("proj_out.weight"), state["proj_out.weight"])
+    assert len(cut) < len(shapes) and all(torch.equal(value, state[name]) for name, value in random_weights(cut, 0).all().items())
+    assert not torch.equal(random_weights(shapes, 1).read("proj_out.weight"), state["proj_out.weight"])
     assert not torch.equal(state["blocks.0.attn1.to_q.weight"], state["blocks.1.attn1.to_q.weight"])
 
 
 def test_random_weights_are_spread_as_pytorch_spreads_them(tiny):
     torch.manual_seed(0)
-    source = drawn(shapes_of(on_meta(DriveWam, tiny)), 0)
+    source = random_weights(shapes_of(on_meta(DriveWam, tiny)), 0)
     for name, value in DriveWam(tiny).state_dict().items():
         got = source.read(name)
         assert got.shape == value.shape and got.dtype == value.dtype
@@ -81,7 +80,7 @@ def test_a_weight_that_was_not_lent_is_not_there(tiny):
         graph.module(graph.inputs["text"])
     empty = hollow(graph.module)
     assert all(not value.any() and value.data_ptr() == next(empty.parameters()).data_ptr() for value in empty.parameters())
-    source = drawn(shapes_of(on_meta(DriveWam, config)), 0)
+    source = random_weights(shapes_of(on_meta(DriveWam, config)), 0)
     with torch.no_grad(), Lent(graph.module, graph.prefix, source):
         got = graph.module(graph.inputs["text"])
     with torch.no_grad():
@@ -114,7 +113,7 @@ def test_memory_does_not_grow_with_the_weights(tiny, tmp_path):
     (tmp_path / "beside").mkdir()
     save_file(open_checkpoint("random:0", tiny).rows, tmp_path / "beside/commands.safetensors")
     (tmp_path / "beside/normalisation.yaml").write_text(yaml.safe_dump(RANDOM_NORMALISATION))
-    weights.write(tmp_path / "theirs.safetensors", drawn(shapes_of(on_meta(DriveWam, wide(tiny, 3))), 0), PRECISIONS["f16"].stored)
+    weights.write(tmp_path / "theirs.safetensors", random_weights(shapes_of(on_meta(DriveWam, wide(tiny, 3))), 0), PRECISIONS["f16"].stored)
     done = subprocess.run([sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, check=True)
     peak = {out: int(kilobytes) / 1e3 for out, kilobytes in (line.split() for line in done.stdout.splitlines())}
     size = {out: (tmp_path / out / "dit.safetensors").stat().st_size / 1e6 for out in peak}

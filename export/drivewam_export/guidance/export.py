@@ -20,9 +20,8 @@ import torch
 import yaml
 from transformers import Qwen3VLForConditionalGeneration, UMT5EncoderModel
 
-from .. import self_test
 from ..folder import ExportError, written_aside
-from ..onnx_graphs import weights
+from ..onnx_graphs import self_test, weights
 from ..onnx_graphs.export import OPSET, reference, table, trace, vouch
 from ..onnx_graphs.graphs import Graph
 from ..onnx_graphs.precision import F32, PRECISIONS, Precision, lower, possible

@@ -13,9 +13,8 @@ from pathlib import Path
 import yaml
 from safetensors.torch import load_file
 
-from .. import self_test
 from ..folder import ExportError, written_aside
-from ..onnx_graphs import weights
+from ..onnx_graphs import self_test, weights
 from ..onnx_graphs.export import vouch
 from ..streamed import held
 

@@ -23,16 +23,15 @@ import onnx
 import torch
 import yaml
 
-from .. import self_test
 from ..checkpoint import CheckpointError, Names
 from ..codec import Codec
 from ..config import ModelConfig, load
 from ..folder import Checkpoint, ExportError, Mapping, open_checkpoint, sha256, written_aside
 from ..model import DriveWam
 from ..streamed import Lent, Weights, held, hollow, on_meta
-from ..wan_vae import WanEncoder, encoder_graphs, open_vae
-from . import weights
-from .graphs import ATTENTIONS, NAMES, Graph, belongs, codec_graphs, policy_graphs
+from ..wan_vae import WanEncoder, open_vae
+from . import self_test, weights
+from .graphs import ATTENTIONS, NAMES, Graph, belongs, codec_graphs, policy_graphs, wan_vae_graphs
 from .precision import F32, PRECISIONS, Precision, lower, possible
 from .verify import verify
 
@@ -179,7 +178,7 @@ def gather(
         graphs, sources["codec."] = codec_graphs(on_meta(Codec, config)), source.codec_weights
     elif vae is not None:
         codec = WanEncoder(open_vae(vae)).eval()
-        graphs, sources["codec."] = encoder_graphs(codec, config), held(codec.state_dict())
+        graphs, sources["codec."] = wan_vae_graphs(codec, config), held(codec.state_dict())
     return source, graphs + policy_graphs(on_meta(DriveWam, config), attention), sources
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from ..codec import STEM, Codec, Decode, Encode, EncodeFirst
+from .. import codec as small_codec
+from .. import wan_vae
 from ..config import ModelConfig
+from ..folder import ExportError
 from ..model import DriveWam
 
 NAMES = ("vae_encode_first", "vae_encode", "vae_decode", "context_text", "context_ego", "dit")
@@ -127,14 +130,37 @@ def policy_graphs(model: DriveWam, attention: str = ATTENTIONS[0]) -> list[Graph
     ]
 
 
-def codec_graphs(codec: Codec) -> list[Graph]:
+def codec_graphs(codec: small_codec.Codec) -> list[Graph]:
     """`vae_encode_first`, `vae_encode`, `vae_decode` of the small codec."""
     c = codec.config
     frames = torch.rand(c.image.frames_per_latent, 3, c.image.height, c.image.width) * 2 - 1
-    cache = torch.randn(1, STEM, c.latent.height, c.latent.width)
+    cache = torch.randn(1, small_codec.STEM, c.latent.height, c.latent.width)
     latent = torch.randn(c.latent.channels, c.latent.height, c.latent.width)
+    first, encode, decode = small_codec.EncodeFirst(codec), small_codec.Encode(codec), small_codec.Decode(codec)
+    outputs = ["latent", "cache_out.0"]
     return [
-        Graph("vae_encode_first", EncodeFirst(codec), "codec.", "vae_encode.safetensors", {"frames": frames[:1]}, ["latent", "cache_out.0"]),
-        Graph("vae_encode", Encode(codec), "codec.", "vae_encode.safetensors", {"frames": frames, "cache_in.0": cache}, ["latent", "cache_out.0"]),
-        Graph("vae_decode", Decode(codec), "codec.", "vae_decode.safetensors", {"latent": latent}, ["frames"]),
+        Graph("vae_encode_first", first, "codec.", "vae_encode.safetensors", {"frames": frames[:1]}, outputs),
+        Graph("vae_encode", encode, "codec.", "vae_encode.safetensors", {"frames": frames, "cache_in.0": cache}, outputs),
+        Graph("vae_decode", decode, "codec.", "vae_decode.safetensors", {"latent": latent}, ["frames"]),
+    ]
+
+
+@torch.no_grad()
+def wan_vae_graphs(codec: wan_vae.WanEncoder, config: ModelConfig) -> list[Graph]:
+    """`vae_encode_first`, `vae_encode` of a Wan VAE, for the images of `config`.
+
+    Raises ExportError where the latent shape of `config` is not the codec's.
+    """
+    image, latent = config.image, config.latent
+    frames = torch.rand(image.frames_per_latent, 3, image.height, image.width) * 2 - 1
+    got, caches = codec(frames[:1], None)
+    if image.frames_per_latent != 4 or tuple(got.shape) != (latent.channels, latent.height, latent.width):
+        wanted = f"{image.frames_per_latent} frames and {dataclasses.astuple(latent)}"
+        raise ExportError(f"AutoencoderKLWan: four frames make a latent {tuple(got.shape)}, the model wants {wanted}")
+    outputs = ["latent", *(f"cache_out.{i}" for i in range(len(caches)))]
+    inputs = {"frames": frames} | {f"cache_in.{i}": cache for i, cache in enumerate(caches)}
+    first, encode = wan_vae.EncodeFirst(codec), wan_vae.Encode(codec)
+    return [
+        Graph("vae_encode_first", first, "codec.", "vae_encode.safetensors", {"frames": frames[:1]}, outputs),
+        Graph("vae_encode", encode, "codec.", "vae_encode.safetensors", inputs, outputs),
     ]

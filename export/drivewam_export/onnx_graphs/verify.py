@@ -10,9 +10,9 @@ import onnx
 import onnxruntime
 import torch
 
-from .. import self_test
 from ..folder import ExportError
 from ..progress import Progress
+from . import self_test
 from .graphs import Graph
 from .precision import BF16, F16, F32, Precision, emulated
 

@@ -14,7 +14,7 @@ def generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little"))
 
 
-def drawn(shapes: dict[str, tuple[int, ...]], seed: int) -> Weights:
+def random_weights(shapes: dict[str, tuple[int, ...]], seed: int) -> Weights:
     """Weights as PyTorch's layers are initialised: gains 1 and offsets 0, tables of modulation normal with variance 1 / width, what multiplies inputs,
     and its bias, uniform within the inverse root of how many inputs there are. Latent statistics are 0 and 1."""
 

@@ -38,11 +38,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .config import ModelConfig
-from .folder import ExportError
-from .model.transformer import MASKED
-from .onnx_graphs.graphs import Graph
-from .onnx_graphs.precision import Precision
+from ..config import ModelConfig
+from ..folder import ExportError
+from ..model.transformer import MASKED
+from .graphs import Graph
+from .precision import Precision
 
 FILE = "self_test.safetensors"
 SAMPLES = 64
