@@ -43,7 +43,7 @@ class Ours:
             raise RuntimeError(f"drivewam bench ended with {self.process.wait()}")
         return json.loads(line)
 
-    def drive(self, chunks: int) -> list[float]:
+    def run_chunks(self, chunks: int) -> list[float]:
         self.process.stdin.write(f"{chunks}\n")
         self.process.stdin.flush()
         self.last = self._line()
@@ -61,9 +61,9 @@ class Peer:
         self.loop, self.config, self.rows = loop, config, rows
         self.generator = torch.Generator().manual_seed(0)
         for _ in range(warmup):
-            self.one()
+            self.run_chunk()
 
-    def one(self) -> float:
+    def run_chunk(self) -> float:
         c, rand = self.config, lambda *shape: torch.randn(*shape, generator=self.generator)
         frames = rand(c.image.frames_per_latent, 3, c.image.height, c.image.width).clamp(-1, 1).numpy()
         action, noise, action_noise = rand(c.na, c.token_width), rand(c.nv, c.token_width), rand(c.na, c.token_width)
@@ -72,8 +72,8 @@ class Peer:
         self.loop.chunk(frames, action, self.rows, ego, noise, action_noise)
         return 1e3 * (time.perf_counter() - begun)
 
-    def drive(self, chunks: int) -> list[float]:
-        return [self.one() for _ in range(chunks)]
+    def run_chunks(self, chunks: int) -> list[float]:
+        return [self.run_chunk() for _ in range(chunks)]
 
     def close(self):
         pass
@@ -113,30 +113,30 @@ def _timed(work, times: int) -> float:
     return (time.perf_counter() - begun) / times
 
 
-class Forgetting:
+class SelectionLoop:
     """Selection and overwrite of a full memory, layer by layer, as a Python program writes it: rows [n, H*D] in one piece, `choose` names what stays."""
 
     def __init__(self, config: ModelConfig, memory: dict, numpy: bool):
-        self.pools, self.choose = [], best_numpy if numpy else best
+        self.pools, self.select = [], best_numpy if numpy else best
         generator = np.random.default_rng(0)
         rand = lambda *shape: generator.standard_normal(shape, np.float32) if numpy else torch.from_numpy(generator.standard_normal(shape, np.float32))
         for slots, new in ((memory["video_slots"], config.nv), (memory["action_slots"], config.na)):
             layers = [(rand(slots, config.dim), rand(slots, config.dim)) for _ in range(config.layers)]
             self.pools.append((layers, rand(new, config.dim), rand(new, config.dim), rand(new, config.dim)))
 
-    def one(self) -> float:
+    def run_chunk(self) -> float:
         begun = time.perf_counter()
         for layers, k, v, q in self.pools:
             for keys, values in layers:
-                stays = self.choose(keys, q, 0.07, len(keys) - len(k))
+                stays = self.select(keys, q, 0.07, len(keys) - len(k))
                 goes = np.ones(len(keys), bool)
                 goes[np.asarray(stays)] = False
                 goes = goes.nonzero()[0]
                 keys[goes], values[goes] = k, v
         return 1e3 * (time.perf_counter() - begun)
 
-    def drive(self, chunks: int) -> list[float]:
-        return [self.one() for _ in range(chunks)]
+    def run_chunks(self, chunks: int) -> list[float]:
+        return [self.run_chunk() for _ in range(chunks)]
 
     def close(self):
         pass
@@ -147,8 +147,8 @@ def selection(name: str, args) -> dict:
     config, document = load(Path("configs/model") / f"{name}.yaml"), yaml.safe_load((Path("configs") / f"{name}.yaml").read_text())
     memory, chunks = document["memory"], args.chunks if config.dim > 1000 else 50
     ours = lambda: Ours(args.program, Path("configs") / f"{name}.yaml", args.threads, [], flags=("--selection",))
-    contenders = {"ours": ours(), "ours, again": ours(), "PyTorch": Forgetting(config, memory, False), "NumPy": Forgetting(config, memory, True)}
-    took = turns(contenders, args.rounds, chunks, f"selection at {name}")
+    contenders = {"ours": ours(), "ours, again": ours(), "PyTorch": SelectionLoop(config, memory, False), "NumPy": SelectionLoop(config, memory, True)}
+    took = interleave(contenders, args.rounds, chunks, f"selection at {name}")
     for contender in contenders.values():
         contender.close()
     flops, plain = 0.0, 0.0
@@ -158,25 +158,25 @@ def selection(name: str, args) -> dict:
         plain += config.layers * min(_timed(lambda: q @ k.T, 8) for _ in range(5)) * (new + 2) / new
     middle = float(np.median(took["ours"]))
     return {
-        "chunk_ms": {who: spread(v) for who, v in took.items()},
-        "times_ours": {who: spread(v / took["ours"]) for who, v in took.items()},
+        "chunk_ms": {who: quantiles(v) for who, v in took.items()},
+        "times_ours": {who: quantiles(v / took["ours"]) for who, v in took.items()},
         "gflop": flops * 1e-9,
         "share_of_product_rate": 1e3 * plain / middle,
     }
 
 
-def turns(contenders: dict, rounds: int, chunks: int, what: str) -> dict[str, np.ndarray]:
+def interleave(contenders: dict, rounds: int, chunks: int, what: str) -> dict[str, np.ndarray]:
     """Milliseconds per chunk of each contender, the median of each round; who goes first is drawn anew in every round."""
     took: dict[str, list[float]] = {who: [] for who in contenders}
     order = random.Random(0)
     for turn in range(rounds):
         for who in order.sample(list(contenders), len(contenders)):
-            took[who].append(float(np.median(contenders[who].drive(chunks))))
+            took[who].append(float(np.median(contenders[who].run_chunks(chunks))))
         print(f"{what}: round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
     return {who: np.array(ms) for who, ms in took.items()}
 
 
-def spread(values) -> dict:
+def quantiles(values) -> dict:
     low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
     return {"median": float(middle), "low": float(low), "high": float(high)}
 
@@ -198,7 +198,7 @@ def compare(name: str, folder: Path, opened: Checkpoint, args) -> dict:
         "published loop, torch.compile": Peer(Published(opened.model, opened.codec, options, True), config, rows, 7),
         "Python + ONNX Runtime, 17 passes": Peer(OnnxLoop(folder, config, options, args.threads), config, rows, 7),
     }
-    per_chunk = turns(contenders, args.rounds, args.chunks, name)
+    per_chunk = interleave(contenders, args.rounds, args.chunks, name)
     outside = {}
     for who in ("ours, rten", "ours, ort"):
         last = contenders[who].last
@@ -208,9 +208,9 @@ def compare(name: str, folder: Path, opened: Checkpoint, args) -> dict:
     slots = options.memory.video_slots + options.memory.action_slots + config.nv  # with the tail
     alone, gflop = products_ms(config, slots)
     return {
-        "chunk_ms": {who: spread(values) for who, values in per_chunk.items()},
-        "times_ours_ort": {who: spread(values / per_chunk["ours, ort"]) for who, values in per_chunk.items()},
-        "times_ours_rten": {who: spread(values / per_chunk["ours, rten"]) for who, values in per_chunk.items()},
+        "chunk_ms": {who: quantiles(values) for who, values in per_chunk.items()},
+        "times_ours_ort": {who: quantiles(values / per_chunk["ours, ort"]) for who, values in per_chunk.items()},
+        "times_ours_rten": {who: quantiles(values / per_chunk["ours, rten"]) for who, values in per_chunk.items()},
         "outside_engines": outside,
         "passes": {who: contenders[who].last["passes"] for who in outside},
         "engines": {who: contenders[who].ready["engines"]["dit"].replace(str(library), library.name) for who in outside},

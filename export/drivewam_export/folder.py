@@ -24,7 +24,7 @@ from .codec import Codec
 from .config import ModelConfig, from_dict
 from .model import DriveWam
 from .random_weights import generator, random_weights
-from .streamed import Weights, on_meta, read_tensor, shapes_of, whole
+from .streamed import Weights, on_meta, read_tensor, shapes_of, materialize
 
 POLICY_FILES = ("dit.safetensors", "context.safetensors")
 CODEC_FILES = ("vae_encode.safetensors", "vae_decode.safetensors")
@@ -55,14 +55,14 @@ class Checkpoint:
 
     @cached_property
     def model(self) -> DriveWam | None:
-        return self.policy_weights and whole(DriveWam, self.config, self.policy_weights)
+        return self.policy_weights and materialize(DriveWam, self.config, self.policy_weights)
 
     @cached_property
     def codec(self) -> Codec | None:
-        return self.codec_weights and whole(Codec, self.config, self.codec_weights)
+        return self.codec_weights and materialize(Codec, self.config, self.codec_weights)
 
 
-def stored(folder: Path, single: str, parts: tuple[str, ...]) -> tuple[Weights, list[str]]:
+def stored_weights(folder: Path, single: str, parts: tuple[str, ...]) -> tuple[Weights, list[str]]:
     """The weights of a checkpoint folder and their files: one file, or the parts of an exported folder."""
     files = [single] if (folder / single).exists() else list(parts)
     missing = [p for p in files if not (folder / p).exists()]
@@ -76,7 +76,7 @@ def stored(folder: Path, single: str, parts: tuple[str, ...]) -> tuple[Weights, 
     return Weights(shapes, lambda name: read_tensor(places[name], name).to(torch.float32, copy=True)), files
 
 
-def held_to(kind: type, config: ModelConfig, weights: Weights, what: str) -> Weights:
+def check_weights(kind: type, config: ModelConfig, weights: Weights, what: str) -> Weights:
     """`weights`, which are all that a module of `kind` has, and no others."""
     wanted, got = shapes_of(on_meta(kind, config)), weights.shapes
     problems = [f"missing {k}" for k in wanted if k not in got] + [f"not known {k}" for k in got if k not in wanted]
@@ -87,7 +87,7 @@ def held_to(kind: type, config: ModelConfig, weights: Weights, what: str) -> Wei
 
 
 @contextmanager
-def written_aside(out: Path):
+def atomic_folder(out: Path):
     """A folder beside `out` to be filled, which is put in its place at the end; when something fails before that, `out` is as it was."""
     aside, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
     shutil.rmtree(aside, ignore_errors=True)
@@ -169,10 +169,10 @@ def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Ma
         if manifest is None:
             raise ExportError(f"{folder}: no manifest.yaml to tell the model, and no configuration given")
         config = from_dict(manifest["model"])
-    policy, policy_files = stored(folder, "policy.safetensors", POLICY_FILES)
-    policy = held_to(DriveWam, config, policy, f"{folder}: policy")
-    codec, codec_files = stored(folder, "codec.safetensors", CODEC_FILES)
-    codec = held_to(Codec, config, codec, f"{folder}: codec")
+    policy, policy_files = stored_weights(folder, "policy.safetensors", POLICY_FILES)
+    policy = check_weights(DriveWam, config, policy, f"{folder}: policy")
+    codec, codec_files = stored_weights(folder, "codec.safetensors", CODEC_FILES)
+    codec = check_weights(Codec, config, codec, f"{folder}: codec")
     rows = read_rows(folder / "commands.safetensors", config)
     if manifest is not None:
         record, normalisation, schedule = manifest["training"], manifest["normalisation"], manifest["schedule"]

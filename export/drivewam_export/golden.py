@@ -44,7 +44,7 @@ import yaml
 from safetensors.torch import save
 
 from .config import load
-from .folder import Checkpoint, ExportError, open_checkpoint, written_aside
+from .folder import Checkpoint, ExportError, open_checkpoint, atomic_folder
 from .rollout import Chunk, Options, Rollout
 from .train.codec import to_frames
 from .train.data import COMMANDS, Drive, Normalisation, increments, pack, unpack
@@ -173,7 +173,7 @@ def write(spec: str, config_path: Path, model_path: Path, folder: Path, out: Pat
         "flow": document["flow"], "memory": document["memory"], "normalisation": checkpoint.normalisation, "source": meta.get("source", {}),
         "torch": torch.__version__.split("+")[0], "file": {"name": "golden.safetensors", "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
     }
-    with written_aside(out) as aside:
+    with atomic_folder(out) as aside:
         (aside / "golden.safetensors").write_bytes(data)
         (aside / "golden.yaml").write_text(yaml.safe_dump(index, sort_keys=False, width=160))
     return index

@@ -47,7 +47,7 @@ class MemoryOptions:
 
 
 @dataclass
-class Chosen:
+class Placement:
     """Where the new tokens of one pool went: `destinations` [L, Hs, n]; `scores` [L, Hs, B] when there was something to score."""
 
     destinations: torch.Tensor
@@ -78,14 +78,14 @@ class Memory:
     def drop_tail(self) -> None:
         self.valid[self.regions["tail"]] = False
 
-    def hold(self, outputs) -> None:
+    def write_tail(self, outputs) -> None:
         """Per-layer (k, v) [H, Nv, D] of predicted video rows: into the tail."""
         tail = self.regions["tail"]
         for layer, (k, v) in enumerate(outputs):
             self.k[layer][:, tail], self.v[layer][:, tail] = k, v
         self.valid[tail] = True
 
-    def commit(self, pool: str, chunk: int, outputs, forced: torch.Tensor | None = None) -> Chosen:
+    def commit(self, pool: str, chunk: int, outputs, forced: torch.Tensor | None = None) -> Placement:
         """Per-layer (k, v, q) [H, n, D] of a chunk's observed rows: into their pool. `forced` [L, Hs, n] replaces the policy's choice."""
         region, new = self.regions[pool], outputs[0][0].shape[1]
         scores = self._scores(region, new, chunk, outputs) if self.options.policy == "selective" else None
@@ -102,7 +102,7 @@ class Memory:
                 self.k[layer][heads, at], self.v[layer][heads, at] = k[heads], v[heads]
                 self.chunk[layer, part, at], self.token[layer, part, at] = chunk, torch.arange(new)
         self.valid[region.start + places[0]] = True
-        return Chosen(torch.stack(places).unflatten(0, (-1, self.sets)), scores)
+        return Placement(torch.stack(places).unflatten(0, (-1, self.sets)), scores)
 
     def _free(self, region: slice) -> torch.Tensor:
         return (~self.valid[region]).nonzero()[:, 0]

@@ -59,10 +59,10 @@ class ListMemory:
     def drop_tail(self):
         self.pools["tail"] = [None] * self.config.layers
 
-    def hold(self, outputs):
+    def write_tail(self, outputs):
         self.pools["tail"] = list(outputs)
 
-    def choose(self, keys, queries, keep: int):
+    def select(self, keys, queries, keep: int):
         return best(flat(keys), flat(queries), self.lam, keep)
 
     def join(self, parts):
@@ -76,7 +76,7 @@ class ListMemory:
                 continue
             old_k, old_v = pool[layer]
             if old_k.shape[1] + k.shape[1] > budget:
-                stays = self.choose(old_k, q, budget - k.shape[1])
+                stays = self.select(old_k, q, budget - k.shape[1])
                 old_k, old_v = old_k[:, stays], old_v[:, stays]
             pool[layer] = (self.join([old_k, k]), self.join([old_v, v]))
 
@@ -84,7 +84,7 @@ class ListMemory:
 class ArrayMemory(ListMemory):
     """The same in NumPy."""
 
-    def choose(self, keys, queries, keep: int):
+    def select(self, keys, queries, keep: int):
         return best_numpy(flat(keys), flat(queries), self.lam, keep)
 
     def join(self, parts):
@@ -131,7 +131,7 @@ class PublishedLoop(Rollout):
 
     def _observe(self, chunk: int, video, action, then, _forced: dict):
         _, seen = self._pass(chunk, then, video, None, 0.0, 0.0)
-        self.memory.hold([(k, v) for k, v, _ in seen])
+        self.memory.write_tail([(k, v) for k, v, _ in seen])
         _, did = self._pass(chunk, then, None, action, 0.0, 0.0)
         self.memory.drop_tail()
         self.memory.commit("video", seen)
@@ -188,14 +188,14 @@ class OnnxLoop(PublishedLoop):
         self.memory, self.cache = ArrayMemory(config, options.memory), None
         self.text = None
 
-    def ask(self, graph: str, feeds: dict) -> dict:
+    def run_graph(self, graph: str, feeds: dict) -> dict:
         return dict(zip(self.names[graph], self.graphs[graph].run(None, feeds)))
 
     def _context(self, rows, ego):
         if self.text is None:  # the route command did not change
             text, bias = guidance(self.config, rows)
-            self.text = self.ask("context_text", {"text": text.numpy()}), bias.numpy()
-        return Context(self.text[0], self.text[1], self.ask("context_ego", {"ego": ego.numpy()}))
+            self.text = self.run_graph("context_text", {"text": text.numpy()}), bias.numpy()
+        return Context(self.text[0], self.text[1], self.run_graph("context_ego", {"ego": ego.numpy()}))
 
     def _forward(self, reads, tokens, is_action: bool, time: float, rope):
         c, n = self.config, len(tokens)
@@ -210,12 +210,12 @@ class OnnxLoop(PublishedLoop):
         feeds["mem_bias"] = np.zeros(held, np.float32)
         if c.self_scale == "log":
             feeds["self_scale"] = np.full(n, self.scale(n), np.float32)
-        out = self.ask("dit", feeds)
+        out = self.run_graph("dit", feeds)
         return torch.from_numpy(out["velocity"]), [tuple(out[f"{x}.{layer}"] for x in "kvq") for layer in range(c.layers)]
 
     def chunk(self, frames: np.ndarray, action, rows, ego, noise, action_noise):
         """`frames` [F, 3, H, W] f32."""
         cache = self.cache if self.cache is not None else np.zeros([d for d in self.graphs["vae_encode"].get_inputs()[1].shape], np.float32)
-        out = self.ask("vae_encode", {"frames": frames, "cache_in.0": cache})
+        out = self.run_graph("vae_encode", {"frames": frames, "cache_in.0": cache})
         self.cache = out["cache_out.0"]
         return self.step(torch.from_numpy(out["latent"]), action, rows, ego, noise, action_noise).action

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 
 from .config import ModelConfig
-from .memory import Chosen, Memory, MemoryOptions
+from .memory import Placement, Memory, MemoryOptions
 from .model import DriveWam
 from .model.transformer import MASKED
 from .packed import patchify, self_scale
@@ -99,8 +99,8 @@ class Commit:
 
     outputs: list
     velocity: torch.Tensor
-    video: Chosen
-    action: Chosen
+    video: Placement
+    action: Placement
 
 
 @dataclass
@@ -148,22 +148,22 @@ class Rollout:
             if self.options.video_commit == "last_step":
                 predicted = [(k, v) for k, v, _ in outputs]
             self._euler(video, velocity, tau, after, range(self.config.video_channels))
-        told = {"end_time": self.video_steps[-1][1], "zero_time": 0.0, "last_step": None}[self.options.video_commit]
-        if told is not None and self.options.passes == "unpacked":
-            _, outputs = self._pass(index, now, video, None, told, 0.0)
+        commit_time = {"end_time": self.video_steps[-1][1], "zero_time": 0.0, "last_step": None}[self.options.video_commit]
+        if commit_time is not None and self.options.passes == "unpacked":
+            _, outputs = self._pass(index, now, video, None, commit_time, 0.0)
             predicted = [(k, v) for k, v, _ in outputs]
         if predicted is not None:
-            self.memory.hold(predicted)
+            self.memory.write_tail(predicted)
         sample = torch.zeros(self.config.na, self.config.token_width)
         if self.options.action_start == "noise":
             sample[:, : self.config.action.channels] = action_noise[:, : self.config.action.channels]
         action_velocity = []
         for tau, after in self.action_steps:
             if predicted is None:  # the commit rides with the first action step
-                velocity, outputs = self._pass(index, now, video, sample, told, tau)
+                velocity, outputs = self._pass(index, now, video, sample, commit_time, tau)
                 velocity = velocity[self.config.nv :]
                 predicted = [(k[:, : self.config.nv], v[:, : self.config.nv]) for k, v, _ in outputs]
-                self.memory.hold(predicted)
+                self.memory.write_tail(predicted)
             else:
                 velocity, _ = self._pass(index, now, None, sample, 0.0, tau)
             action_velocity.append(velocity)
@@ -181,7 +181,7 @@ class Rollout:
             velocity, outputs = self._pass(chunk, then, video, action, 0.0, 0.0)
         else:
             first, seen = self._pass(chunk, then, video, None, 0.0, 0.0)
-            self.memory.hold([(k, v) for k, v, _ in seen])
+            self.memory.write_tail([(k, v) for k, v, _ in seen])
             second, did = self._pass(chunk, then, None, action, 0.0, 0.0)
             self.memory.drop_tail()
             velocity = torch.cat([first, second])

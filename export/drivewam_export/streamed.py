@@ -29,7 +29,7 @@ class Weights:
         return {name: self.read(name) for name in self.shapes}
 
 
-def held(tensors: dict[str, torch.Tensor]) -> Weights:
+def in_memory(tensors: dict[str, torch.Tensor]) -> Weights:
     """Tensors that are in memory already."""
     return Weights({name: tuple(value.shape) for name, value in tensors.items()}, lambda name: tensors[name].detach().to(torch.float32))
 
@@ -50,14 +50,14 @@ def shapes_of(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
 
-def whole(kind: type, config, weights: Weights) -> torch.nn.Module:
+def materialize(kind: type, config, weights: Weights) -> torch.nn.Module:
     """A module of `kind` that holds all of `weights`, and no other memory."""
     module = on_meta(kind, config)
     module.load_state_dict(weights.all(), assign=True)
     return module
 
 
-def hollow(module: torch.nn.Module) -> torch.nn.Module:
+def weightless(module: torch.nn.Module) -> torch.nn.Module:
     """A copy of `module` to be traced: every weight, real or on `meta`, reads zeros that all of them share. A tied weight stays one."""
     named = module.state_dict(keep_vars=True).values()
     zeros = torch.from_numpy(np.zeros(max(value.nbytes for value in named), dtype=np.uint8))  # from the system, which lends one page of zeros for all
@@ -68,7 +68,7 @@ def hollow(module: torch.nn.Module) -> torch.nn.Module:
     return copy.deepcopy(module, known)
 
 
-class Lent(TorchFunctionMode):
+class LazyWeights(TorchFunctionMode):
     """While it is entered, an operation that is given a weight of `module` gets the one of `weights`. `prefix`: of names inside the module."""
 
     def __init__(self, module: torch.nn.Module, prefix: str, weights: Weights):

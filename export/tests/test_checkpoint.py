@@ -16,7 +16,7 @@ from drivewam_export.onnx_graphs.export import ExportError, export
 from drivewam_export.onnx_graphs.export_vae import small_model
 from drivewam_export.packed import patchify
 from drivewam_export.rope import table, video_positions
-from drivewam_export.streamed import whole
+from drivewam_export.streamed import materialize
 from conftest import ROOT, closeness
 
 
@@ -56,7 +56,7 @@ def test_lingbot_names_load_whole_or_sharded_and_give_the_same_weights(tiny, mad
     for path in (tmp_path / "one.safetensors", folder, folder / "diffusion_pytorch_model.safetensors.index.json"):
         found = mapped(tiny, "lingbot", path)
         assert found.initialised == [] and all(n.startswith("condition_embedder_action.text_embedder.") for n in found.unused) and len(found.unused) == 4
-        filled = whole(DriveWam, tiny, found.weights)
+        filled = materialize(DriveWam, tiny, found.weights)
         got = filled.state_dict()
         assert got.keys() == model.state_dict().keys()
         assert all(torch.equal(got[name], value) for name, value in model.state_dict().items())
@@ -118,7 +118,7 @@ def test_files_that_are_not_whole_are_refused(tiny, made, tmp_path):
         mapped(tiny, "lingbot", tmp_path / "absent.safetensors")
 
 
-def wan_twin(config):
+def wan_counterpart(config):
     from diffusers import WanTransformer3DModel
 
     return WanTransformer3DModel(
@@ -131,21 +131,21 @@ def wan_twin(config):
 def test_a_wan_checkpoint_of_diffusers_gives_diffusers_output_and_lists_what_it_lacks(tiny, tmp_path):
     """Breaks when the patch embedding's columns or the head's rows come in another order, or an initialised tensor goes unsaid."""
     torch.manual_seed(1)
-    twin = wan_twin(tiny)
-    folder = shard(twin.state_dict(), tmp_path / "wan", 2)
+    counterpart = wan_counterpart(tiny)
+    folder = shard(counterpart.state_dict(), tmp_path / "wan", 2)
     with pytest.raises(CheckpointError) as caught:
         mapped(tiny, "wan", folder)
     for name in ("action_embedder.linear_1.weight", "blocks.5.attn_ego.to_v.bias", "condition_embedder_action.time_proj.weight", "ego_embedder.linear_2.bias"):
         assert f"missing {name}" in str(caught.value)
     found = mapped(tiny, "wan", folder, missing="init")
-    model = whole(DriveWam, tiny, found.weights)
+    model = materialize(DriveWam, tiny, found.weights)
     state = model.state_dict()
     assert set(found.initialised) == {n for n in state if n.startswith(("action_", "ego_", "condition_embedder_action.")) or "attn_ego" in n or "norm_ego" in n}
     assert torch.equal(state["condition_embedder_action.time_proj.weight"], state["condition_embedder.time_proj.weight"])
     latent, text = torch.randn(tiny.latent.channels, tiny.latent.height, tiny.latent.width), torch.randn(9, tiny.text.dim)
     none = torch.zeros(tiny.heads, 0, tiny.head_dim)
     with torch.no_grad():
-        wanted = twin(latent[None, :, None], torch.tensor([700.0]), text[None], return_dict=False)[0][0, :, 0]
+        wanted = counterpart(latent[None, :, None], torch.tensor([700.0]), text[None], return_dict=False)[0][0, :, 0]
         velocity, _ = model.dit(
             patchify(tiny, latent), torch.zeros(tiny.nv), torch.tensor([0.7, 0.2]), table(tiny, video_positions(tiny, 0)), torch.zeros(0), torch.zeros(9), None,
             [(none, none)] * tiny.layers, model.context_text(text), model.context_ego(torch.ones(3)),
@@ -153,7 +153,7 @@ def test_a_wan_checkpoint_of_diffusers_gives_diffusers_output_and_lists_what_it_
     error = closeness(velocity, patchify(tiny, wanted))
     print(f"relative error {error:.1e}")
     assert error <= 1e-5
-    broken = twin.state_dict()
+    broken = counterpart.state_dict()
     broken.pop("blocks.2.attn2.to_out.0.weight")
     with pytest.raises(CheckpointError, match=r"missing blocks\.2\.attn2\.to_out\.0\.weight$"):
         mapped(tiny, "wan", shard(broken, tmp_path / "broken", 1), missing="init")

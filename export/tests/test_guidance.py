@@ -14,7 +14,7 @@ from conftest import closeness
 from drivewam_export.folder import ExportError
 from drivewam_export.guidance import decoder as decoders
 from drivewam_export.guidance.export import export
-from drivewam_export.guidance.generate import Guide, Memory, expand, patch_rows, positions, rope_table
+from drivewam_export.guidance.generate import VlmGuidance, Memory, expand, patch_rows, positions, rope_table
 from drivewam_export.guidance.past_present import PastPresent
 from drivewam_export.guidance.random_models import END, IMAGE, START, encoder, vlm
 from drivewam_export.model.transformer import MASKED
@@ -33,7 +33,7 @@ def made(tmp_path_factory):
         folder = tmp_path_factory.mktemp("guidance") / str(seed)
         model = vlm(seed, tied=seed == MODELS[-1])
         export(model, None, folder, SIZES)
-        out[seed] = model, Guide(folder), folder
+        out[seed] = model, VlmGuidance(folder), folder
     return out
 
 
@@ -102,22 +102,22 @@ def test_an_answer_ends_at_its_end_token_or_its_cap(made):
     _, guide, _ = made[0]
     whole = guide.generate(*prompt(0, SIZES[:1]), CAP).tokens
     end = next(token for token in whole if token != whole[0])
-    assert guide.generate(*prompt(0, SIZES[:1]), CAP, end=(end,)).tokens == whole[: whole.index(end) + 1]
+    assert guide.generate(*prompt(0, SIZES[:1]), CAP, end_tokens=(end,)).tokens == whole[: whole.index(end) + 1]
     assert guide.generate(*prompt(0, SIZES[:1]), 3).tokens == whole[:3]
 
 
 def test_prefill_in_one_pass_equals_token_by_token_and_slots_in_any_order(made):
     """Breaks when rows of a pass see later rows, when a masked slot is read, or when the order of slots matters."""
     _, guide, _ = made[1]
-    rows, _ = guide.rows(*prompt(1, SIZES))
+    rows, _ = guide.prefill_inputs(*prompt(1, SIZES))
     count = len(rows["ids"])
     order = np.random.default_rng(0).permutation(count + 5)
     one = Memory(guide.facts, count)
     logits = guide.prefill(rows, one)
-    for at_once in (1, 4, 7):
+    for rows_per_pass in (1, 4, 7):
         many = Memory(guide.facts, count + 5, order)
         many.pools[0][1][:] = 100.0  # what an empty slot holds is never read
-        got = guide.prefill(rows, many, at_once)
+        got = guide.prefill(rows, many, rows_per_pass)
         assert closeness(torch.from_numpy(got), torch.from_numpy(logits)) < 1e-5
         for (k, v), (k_one, v_one) in zip(many.pools, one.pools):
             for pool, single in ((k, k_one), (v, v_one)):
@@ -129,7 +129,7 @@ def test_prefill_in_one_pass_equals_token_by_token_and_slots_in_any_order(made):
 def test_rows_that_are_no_image_rows_read_no_image(made):
     """Breaks when a buffer that was not cleared leaks into text rows."""
     _, guide, _ = made[0]
-    rows, _ = guide.rows(*prompt(0, SIZES))
+    rows, _ = guide.prefill_inputs(*prompt(0, SIZES))
     dirty = {name: value.copy() for name, value in rows.items()}
     for name in ("image", "deepstack.0", "deepstack.1"):
         dirty[name][rows["is_image"] == 0] = 7.0
@@ -162,13 +162,13 @@ def test_vision_equals_the_tower(made, seed):
         (patches, height, width), = prompt(seed, sizes)[1]
         with torch.no_grad():
             out = model.model.visual(torch.from_numpy(patches), grid_thw=torch.tensor([[1, height // 4, width // 4]]))
-        got, grid = guide.see(patches, height, width)
+        got, grid = guide.encode_image(patches, height, width)
         assert grid == (height // 8, width // 8)
         worst = max(closeness(torch.from_numpy(a), b) for a, b in zip(got, [out.pooler_output, *out.deepstack_features], strict=True))
         print(f"vision: {worst:.1e}")
         assert worst < 1e-5
     with pytest.raises(ValueError, match="image of 8 x 8 pixels: wanted one of"):
-        guide.see(patches, 8, 8)
+        guide.encode_image(patches, 8, 8)
 
 
 def test_patches_are_those_of_the_image_processor():
@@ -221,7 +221,7 @@ def test_the_tests_notice_a_broken_part(made, tmp_path, monkeypatch):
     ids, images = prompt(0, SIZES)
     _, logits = wanted(model, ids, images, 1)
     differs = lambda rows, guide=guide: closeness(torch.from_numpy(guide.prefill(rows, Memory(guide.facts, len(rows["ids"])))), logits[0])
-    rows, _ = guide.rows(ids, images)
+    rows, _ = guide.prefill_inputs(ids, images)
     places, _ = positions(ids, IMAGE, [(height // 8, width // 8) for _, height, width in images])
     assert differs(rows) < 1e-4
     rope = guide.facts["rope"]
@@ -231,7 +231,7 @@ def test_the_tests_notice_a_broken_part(made, tmp_path, monkeypatch):
     assert differs(rows | {"deepstack.0": rows["deepstack.1"], "deepstack.1": rows["deepstack.0"]}) > 1e-3, "levels"
     monkeypatch.setattr(decoders, "causal_bias", lambda rows: torch.zeros(rows.shape[0], rows.shape[0]) + rows[:, 0] * 0)
     export(model, None, tmp_path / "blind", SIZES)
-    assert differs(rows, Guide(tmp_path / "blind")) > 1e-3, "causal mask"
+    assert differs(rows, VlmGuidance(tmp_path / "blind")) > 1e-3, "causal mask"
 
 
 def test_what_cannot_be_exported_is_refused(made, tmp_path):

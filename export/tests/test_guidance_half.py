@@ -16,8 +16,8 @@ from drivewam_export.fixtures import tiny_vlm
 from drivewam_export.folder import ExportError
 from drivewam_export.guidance.decoder import decoder_graph, decoder_inputs
 from drivewam_export.guidance.export import export
-from drivewam_export.guidance.fixture import CAP, SIZE, prompts, tokenizer
-from drivewam_export.guidance.generate import Guide
+from drivewam_export.guidance.fixture import MAX_NEW_TOKENS, SIZE, prompts, write_tokenizer
+from drivewam_export.guidance.generate import VlmGuidance
 from drivewam_export.guidance.golden import answers
 from drivewam_export.guidance.join import join
 from drivewam_export.guidance.random_models import STOP, encoder, vlm
@@ -42,11 +42,11 @@ def models():
 
 
 def made(folder, precision):
-    speaker, reader = models()
+    vlm_model, text_encoder = models()
     files = {"vlm": folder.parent / "vlm.json", "text": folder.parent / "text.json"}
-    tokenizer(files["vlm"], 97, {})
-    tokenizer(files["text"], reader.config.vocab_size, {})
-    export(speaker, reader, folder, [SIZE], ROWS, files, precision=precision)
+    write_tokenizer(files["vlm"], 97, {})
+    write_tokenizer(files["text"], text_encoder.config.vocab_size, {})
+    export(vlm_model, text_encoder, folder, [SIZE], ROWS, files, precision=precision)
     return folder
 
 
@@ -63,8 +63,8 @@ def plain(tmp_path_factory):
 
 
 def graphs():
-    speaker, reader = models()
-    out = [vision_graph(speaker, *SIZE), decoder_graph(speaker), text_graph(reader, ROWS)]
+    vlm_model, text_encoder = models()
+    out = [vision_graph(vlm_model, *SIZE), decoder_graph(vlm_model), text_graph(text_encoder, ROWS)]
     for graph in out:
         graph.module.eval()
     return out
@@ -81,7 +81,7 @@ def cases(graph, precision) -> dict[str, dict[str, torch.Tensor]]:
         more = {f"{count} tokens": {"ids": ids, "pad_bias": (torch.arange(ROWS) >= count) * MASKED} for count in (2, ROWS)}
     else:
         more = {"random": {name: torch.randn(value.shape, generator=g) for name, value in graph.inputs.items()}}
-    rounded = lambda values: {name: value.to(precision.border(name).torch).float() for name, value in values.items()}
+    rounded = lambda values: {name: value.to(precision.io(name).torch).float() for name, value in values.items()}
     return out | {case: rounded(values) for case, values in more.items()}
 
 
@@ -103,7 +103,7 @@ def test_a_second_evaluator_says_the_same(half):
     precision, folder = half
     for graph in graphs():
         evaluator, worst = ReferenceEvaluator(str(folder / f"{graph.name}.onnx")), 0.0
-        kind = lambda name: NUMPY[precision.name] if precision.border(name) is precision else np.float32
+        kind = lambda name: NUMPY[precision.name] if precision.io(name) is precision else np.float32
         for values in self_test.inputs(graph, None, precision, 80).values():
             wanted = reference(graph, values)
             for name, got in zip(graph.outputs, evaluator.run(graph.outputs, {n: v.numpy().astype(kind(n)) for n, v in values.items()})):
@@ -207,22 +207,22 @@ def test_what_is_no_number_is_never_within_a_limit(half, monkeypatch):
 @pytest.fixture(scope="module")
 def golden():
     """54 prompts of none to two pictures, and the greedy answers of `generate` in f32."""
-    speaker = vlm(0)
-    return speaker, answers(speaker, prompts(), CAP, STOP)
+    vlm_model = vlm(0)
+    return vlm_model, answers(vlm_model, prompts(), MAX_NEW_TOKENS, STOP)
 
 
 # Of 54, measured 52 and 40. In bf16 two of 97 random logits are often one number; f16 has eight times as many between them.
 @pytest.mark.parametrize("name, least", [("f16", 50), ("bf16", 36)])
 def test_greedy_tokens_are_those_of_transformers(golden, tmp_path, name, least):
     """Breaks when rounding turns answers, as it would where attention or norms were computed in half."""
-    (speaker, asked), precision = golden, PRECISIONS[name]
-    export(speaker, None, tmp_path / "vlm", [SIZE], precision=precision)
-    guide = Guide(tmp_path / "vlm", lambda path: session(onnx.load(path, load_external_data=False), path.parent, precision))
-    assert guide.cached == (np.float16 if name == "f16" else np.float32)  # a bf16 border is f32 where it is emulated
+    (vlm_model, asked), precision = golden, PRECISIONS[name]
+    export(vlm_model, None, tmp_path / "vlm", [SIZE], precision=precision)
+    guide = VlmGuidance(tmp_path / "vlm", lambda path: session(onnx.load(path, load_external_data=False), path.parent, precision))
+    assert guide.cache_dtype == (np.float16 if name == "f16" else np.float32)  # a bf16 border is f32 where it is emulated
     same = []
     for i in range(54):
         images = [(patches.numpy(), *SIZE) for patches in asked[f"{i}/patches"]]
-        answer = guide.generate(asked[f"{i}/ids"].tolist(), images, CAP, (STOP,))
+        answer = guide.generate(asked[f"{i}/ids"].tolist(), images, MAX_NEW_TOKENS, (STOP,))
         same.append(answer.tokens == asked[f"{i}/tokens"].tolist())
     print(f"{name}: {sum(same)} of {len(same)} answers, token for token")
     assert sum(same) >= least
@@ -230,12 +230,12 @@ def test_greedy_tokens_are_those_of_transformers(golden, tmp_path, name, least):
 
 def test_the_shipped_guidance_is_exported_again(tmp_path):
     """In f32 to the bytes that are shipped; in half within its limits, and read again as a checkpoint. Breaks when half precision changes what f32 writes."""
-    tiny_vlm.speaks(tmp_path / "f32", F32)
+    tiny_vlm.export_guidance(tmp_path / "f32", F32)
     for file in FILES:
         for name in (f"{file}.onnx", f"{file}.safetensors"):
             assert (tmp_path / "f32" / name).read_bytes() == (tiny_vlm.GUIDANCE / name).read_bytes(), name
-    tiny_vlm.speaks(tmp_path / "f16", F16)
-    model, wide = (shipped.speaker(folder, (64, 112))[0].model for folder in (tmp_path / "f16", tiny_vlm.GUIDANCE))
+    tiny_vlm.export_guidance(tmp_path / "f16", F16)
+    model, wide = (shipped.load_vlm(folder, (64, 112))[0].model for folder in (tmp_path / "f16", tiny_vlm.GUIDANCE))
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     for (name, value), other in zip(model.state_dict().items(), wide.state_dict().values(), strict=True):
         assert torch.equal(value, other.to(F16.stored(name)).float()), name

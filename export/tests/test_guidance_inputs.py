@@ -20,7 +20,7 @@ QWEN = ROOT.parent / "shared/data/tokenizer"
 
 def test_a_fixed_size_changes_nothing_but_the_size():
     """Breaks when the golden's processor does anything else than the checkpoint's, where both choose the same size."""
-    rgb = pictures.drawn(pictures.CASES[3])
+    rgb = pictures.synthetic(pictures.CASES[3])
     plain = Qwen2VLImageProcessorPil(size=pictures.SIZE, **pictures.QWEN3)(images=[rgb], return_tensors="np")
     made = pictures.processed(rgb, None, pictures.QWEN3)
     assert tuple(made["resized"].shape) == (320, 512, 3) and not (made["resized"][:, :, 0] == made["resized"][:, :, 1]).all()
@@ -31,7 +31,7 @@ def test_a_fixed_size_changes_nothing_but_the_size():
 @pytest.mark.parametrize("case", [case for case in pictures.CASES if case.height < 500], ids=lambda case: f"{case.name}{case.height}x{case.width}")
 def test_patches_are_those_of_the_reference_loop(case):
     """Breaks when the processor's order of patches is not that of `patch_rows`, which the graphs are tested with."""
-    made = pictures.processed(pictures.drawn(case), case.to, case.settings)
+    made = pictures.processed(pictures.synthetic(case), case.to, case.settings)
     mean, std = (np.array(case.settings[f"image_{name}"], np.float32) for name in ("mean", "std"))
     pixels = (made["resized"].numpy() / np.float32(255) - mean) / std
     rows = patch_rows(pixels.transpose(2, 0, 1), *(case.settings[name] for name in ("patch_size", "temporal_patch_size", "merge_size")))

@@ -12,12 +12,12 @@ from transformers import Qwen3VLForConditionalGeneration, UMT5EncoderModel
 from conftest import ROOT
 from drivewam_export.guidance.export import export
 from drivewam_export.guidance.generate import patch_rows
-from drivewam_export.guidance.random_models import spread
+from drivewam_export.guidance.random_models import randomize
 from drivewam_export.train.data import COMMANDS
 from drivewam_export.train.guidance import __main__ as training
-from drivewam_export.train.guidance import facts, text, words
+from drivewam_export.train.guidance import facts, text, vocabulary
 from drivewam_export.train.guidance.scenes import Scenes, shares
-from drivewam_export.train.guidance.vlm import Batched, make
+from drivewam_export.train.guidance.vlm import BatchedVlm, make
 
 SIZES = [(32, 48), (32, 48)]
 CAPTIONS = {
@@ -39,7 +39,7 @@ CAPTIONS = {
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return words.learn(list(CAPTIONS))
+    return vocabulary.learn(list(CAPTIONS))
 
 
 def test_facts_are_read_and_scored():
@@ -56,17 +56,17 @@ def test_facts_are_read_and_scored():
 
 def test_every_text_is_encoded_and_captions_word_by_word(tokenizer):
     """Breaks when bytes are missing, when the vocabulary grows, when a known command's prompt has a length of its own, or reads otherwise than the template."""
-    assert tokenizer.get_vocab_size() <= words.LIMIT
+    assert tokenizer.get_vocab_size() <= vocabulary.MAX_VOCABULARY
     for written in [*CAPTIONS, "Straße 7, 雪!", "\n\t"]:
         assert tokenizer.decode(tokenizer.encode(written).ids) == written
     for caption in CAPTIONS:
         assert len(tokenizer.encode(caption).ids) == len(caption.split()) + caption.count(",") + 2
-    assert words.ending(tokenizer).encode("wait").ids[-1] == tokenizer.token_to_id(words.END_OF_TEXT)
-    asked = words.prompts(tokenizer)
+    assert vocabulary.with_end_token(tokenizer).encode("wait").ids[-1] == tokenizer.token_to_id(vocabulary.END_OF_TEXT)
+    asked = vocabulary.prompts(tokenizer)
     assert len(asked) == len(COMMANDS) and len({len(ids) for ids in asked[:3]}) == 1
-    picture = words.VISION_START + words.IMAGE + words.VISION_END
+    picture = vocabulary.VISION_START + vocabulary.IMAGE + vocabulary.VISION_END
     for ids, word in zip(asked, COMMANDS):
-        written = words.TEMPLATE.format(camera=picture, plot=picture, command=words.WORDS[word])
+        written = vocabulary.PROMPT_TEMPLATE.format(camera=picture, plot=picture, command=vocabulary.COMMAND_TEXT[word])
         assert tokenizer.decode(ids, skip_special_tokens=False) == written
 
 
@@ -79,8 +79,8 @@ def test_rare_values_are_drawn_more_often_up_to_a_limit():
 def test_the_batched_model_equals_the_class(tokenizer):
     """Breaks with a wrong order of patches, positions behind a picture, deepstack rows at text, or a memory that forgets."""
     torch.manual_seed(0)
-    model = spread(make(tokenizer), 0)
-    batched = Batched(model, tokenizer, SIZES).eval()
+    model = randomize(make(tokenizer), 0)
+    batched = BatchedVlm(model, tokenizer, SIZES).eval()
     g = torch.Generator().manual_seed(1)
     pictures = [torch.randint(0, 256, (3, *size, 3), generator=g, dtype=torch.uint8) for size in SIZES]
     command, answer = torch.tensor([2, 0, 1]), torch.randint(9, 300, (3, 5), generator=g)
@@ -91,7 +91,7 @@ def test_the_batched_model_equals_the_class(tokenizer):
         patches = [patch_rows(p[i].numpy().transpose(2, 0, 1) / np.float32(127.5) - 1, 8, 2, 2) for p in pictures]
         grids = torch.tensor([[1, height // 8, width // 8] for height, width in SIZES])
         inputs = {"pixel_values": torch.from_numpy(np.concatenate(patches)), "image_grid_thw": grids}
-        asked = batched.asked[command[i]][None]
+        asked = batched.prompt_ids[command[i]][None]
         ids = torch.cat([asked, answer[i : i + 1]], 1)
         mark = lambda ids: {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": (ids == model.config.image_token_id).int()}
         with torch.no_grad():
@@ -130,9 +130,9 @@ def test_scenes_hold_a_picture_a_plot_a_command_and_what_is_said_without_a_route
     assert len(scenes) == 14
     front, plots = scenes.pictures(np.array([13, 2]))
     assert (front[0] == scenes.frames[1][6]).all() and plots[0].max() == 1 and plots[1].max() == 0
-    command, said = scenes.said(np.array([0, 6]), False)
+    command, said = scenes.captions_for(np.array([0, 6]), False)
     assert [COMMANDS[i] for i in command] == ["left", "right"] and said == [list(CAPTIONS)[0], list(CAPTIONS)[2]]
-    assert scenes.said(np.array([6]), True)[0].tolist() == [COMMANDS.index("unknown")]
+    assert scenes.captions_for(np.array([6]), True)[0].tolist() == [COMMANDS.index("unknown")]
     (tmp_path / "000001/captions.jsonl").unlink()
     with pytest.raises(ValueError, match="000001: no captions"):
         Scenes.open(tmp_path)
@@ -152,7 +152,7 @@ def test_a_run_leaves_checkpoints_that_are_exported(tmp_path, monkeypatch):
     vlm = Qwen3VLForConditionalGeneration.from_pretrained(tmp_path / "second/vlm")
     export(vlm, UMT5EncoderModel.from_pretrained(tmp_path / "second/text"), tmp_path / "graphs", [(32, 48)], rows=64)
     told = yaml.safe_load((tmp_path / "graphs/guidance.yaml").read_text())
-    assert told["vlm"]["end_tokens"] == [words.learn(list(CAPTIONS)).token_to_id(words.END)]
+    assert told["vlm"]["end_tokens"] == [vocabulary.learn(list(CAPTIONS)).token_to_id(vocabulary.END)]
 
 
 def test_sentences_are_crossed_whole():
@@ -164,6 +164,6 @@ def test_sentences_are_crossed_whole():
 def test_the_shipped_configuration_asks_as_the_model_was_trained():
     """Breaks when the prompt of the ride and that of the training part ways."""
     shipped = yaml.safe_load((ROOT / "configs/tiny-vlm.yaml").read_text())
-    assert shipped["guidance"]["template"] == words.TEMPLATE
-    spoken = (ROOT / "runtime/pipeline/src/guidance/prompt.rs").read_text()
-    assert all(f'"{word}"' in spoken for word in words.WORDS.values())
+    assert shipped["guidance"]["template"] == vocabulary.PROMPT_TEMPLATE
+    source = (ROOT / "runtime/pipeline/src/guidance/prompt.rs").read_text()
+    assert all(f'"{word}"' in source for word in vocabulary.COMMAND_TEXT.values())

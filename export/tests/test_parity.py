@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import pytest
 import torch
 
 from drivewam_export.config import load
@@ -14,17 +13,17 @@ from conftest import ROOT, closeness
 NAMES = {"patch_embedding_mlp.weight": "patch_embedding.weight", "patch_embedding_mlp.bias": "patch_embedding.bias"}
 
 
-def diffusers_twin(config, model):
+def diffusers_counterpart(config, model):
     """A `WanTransformer3DModel` with `model`'s weights: names mapped, the head's columns from (channel, row, column) to diffusers' order."""
     from diffusers import WanTransformer3DModel
 
-    twin = WanTransformer3DModel(
+    counterpart = WanTransformer3DModel(
         patch_size=config.patch, num_attention_heads=config.heads, attention_head_dim=config.head_dim, in_channels=config.latent.channels,
         out_channels=config.latent.channels, text_dim=config.text.dim, freq_dim=config.freq_dim, ffn_dim=config.ffn_dim,
         num_layers=config.layers, cross_attn_norm=True, qk_norm="rms_norm_across_heads", eps=config.eps, rope_max_seq_len=64,
     ).eval()
     state = model.state_dict()
-    target = twin.state_dict()
+    target = counterpart.state_dict()
     _, ph, pw = config.patch
     order = torch.arange(config.video_channels).view(config.latent.channels, ph, pw).permute(1, 2, 0).flatten()
     for name in target:
@@ -32,8 +31,8 @@ def diffusers_twin(config, model):
         if name in ("proj_out.weight", "proj_out.bias"):
             value = value[order]
         target[name] = value.reshape(target[name].shape)
-    twin.load_state_dict(target)
-    return twin
+    counterpart.load_state_dict(target)
+    return counterpart
 
 
 def difference(config) -> float:
@@ -45,9 +44,9 @@ def difference(config) -> float:
     latent = torch.randn(config.latent.channels, config.latent.height, config.latent.width)
     text = torch.randn(9, config.text.dim)
     with torch.no_grad():
-        twin = diffusers_twin(config, model)
+        counterpart = diffusers_counterpart(config, model)
         flow_time = torch.tensor([0.7, 0.2])
-        wanted = twin(latent[None, :, None], flow_time[:1] * 1000, text[None], return_dict=False)[0][0, :, 0]
+        wanted = counterpart(latent[None, :, None], flow_time[:1] * 1000, text[None], return_dict=False)[0][0, :, 0]
         rows = patchify(config, latent)
         none = torch.zeros(config.heads, 0, config.head_dim)
         velocity, _ = model.dit(

@@ -17,7 +17,7 @@ from drivewam_export.onnx_graphs import self_test, weights
 from drivewam_export.onnx_graphs.export import ExportError, export, reference, trace
 from drivewam_export.onnx_graphs.graphs import belongs, policy_graphs
 from drivewam_export.onnx_graphs.precision import F16, F32, ISLANDS, MOVES, PRECISIONS, PRODUCTS, lower
-from drivewam_export.streamed import held
+from drivewam_export.streamed import in_memory
 from conftest import ROOT
 
 LAYERS = 2
@@ -120,10 +120,10 @@ def test_the_trained_model_stays_within_its_tolerance_in_a_second_evaluator(half
     for graph in policy_graphs(open_checkpoint(str(TRAINED), tiny).model):
         evaluator, worst = ReferenceEvaluator(str(out / f"{graph.name}.onnx")), 0.0
         for values in self_test.inputs(graph, tiny, precision).values():
-            feeds = {n: v.numpy().astype(NUMPY[precision.name] if precision.border(n) is precision else np.float32) for n, v in values.items()}
+            feeds = {n: v.numpy().astype(NUMPY[precision.name] if precision.io(n) is precision else np.float32) for n, v in values.items()}
             wanted = reference(graph, values)
             for name, got in zip(graph.outputs, evaluator.run(graph.outputs, feeds)):
-                assert got.dtype == (NUMPY[precision.name] if precision.border(name) is precision else np.float32)
+                assert got.dtype == (NUMPY[precision.name] if precision.io(name) is precision else np.float32)
                 worst = max(worst, self_test.difference(torch.from_numpy(got.astype(np.float32)), wanted[name]))
         print(f"{graph.name} in {precision.name}: {worst:.1e} of the root mean square")
         assert F32.limit < worst <= precision.tolerance, graph.name
@@ -146,11 +146,11 @@ def test_equal_weights_stay_apart(tiny, tmp_path):
 
 
 def test_a_weight_beyond_f16_is_refused_by_name(tmp_path):
-    fine = weights.write(tmp_path / "x", held({"a.weight": torch.tensor([6e4]), "b.norm1.weight": torch.tensor([7e4])}), F16.stored)
+    fine = weights.write(tmp_path / "x", in_memory({"a.weight": torch.tensor([6e4]), "b.norm1.weight": torch.tensor([7e4])}), F16.stored)
     assert {name: length for name, (_, length) in fine.items()} == {"a.weight": 2, "b.norm1.weight": 4}
     assert all(offset % 4 == 0 for offset, _ in fine.values()), "the f32 tensor stands behind the half one"
     with pytest.raises(ExportError, match=r"a\.weight.*7\.0e\+04.*F16"):
-        weights.write(tmp_path / "x", held({"a.weight": torch.tensor([7e4])}), F16.stored)
+        weights.write(tmp_path / "x", in_memory({"a.weight": torch.tensor([7e4])}), F16.stored)
 
 
 def test_a_half_folder_is_a_checkpoint_too(half, tmp_path):

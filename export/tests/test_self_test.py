@@ -11,10 +11,10 @@ from torch import nn
 
 from drivewam_export.onnx_graphs import self_test
 from drivewam_export.folder import ExportError, Mapping, open_checkpoint
-from drivewam_export.onnx_graphs.export import gather, reference
+from drivewam_export.onnx_graphs.export import open_graphs, reference
 from drivewam_export.onnx_graphs.graphs import Graph, policy_graphs
 from drivewam_export.onnx_graphs.precision import BF16, F16, F32
-from drivewam_export.streamed import Lent
+from drivewam_export.streamed import LazyWeights
 from conftest import ROOT, closeness
 
 SHIPPED = ROOT / "engines/tiny"
@@ -83,11 +83,11 @@ def test_the_shipped_answers_are_those_of_the_shipped_weights(tiny):
     """Breaks when weights, graphs or the rule change and the folder is not exported anew."""
     manifest = yaml.safe_load((SHIPPED / "manifest.yaml").read_text())
     kept = load_file(SHIPPED / manifest["self_test"]["file"])
-    _, graphs, sources = gather(str(SHIPPED), tiny, Mapping(), None, True)
+    _, graphs, sources = open_graphs(str(SHIPPED), tiny, Mapping(), None, True)
     wanted = {}
     for graph in graphs:
         for case, values in self_test.inputs(graph, tiny, F32).items():
-            with Lent(graph.module, graph.prefix, sources[graph.prefix]):
+            with LazyWeights(graph.module, graph.prefix, sources[graph.prefix]):
                 wanted |= self_test.answer(graph.name, case, reference(graph, values))
         assert {o["name"] for o in manifest["graphs"][graph.name]["outputs"]} == set(graph.outputs)
     assert kept.keys() == wanted.keys() and {k.split("/")[0] for k in kept} == manifest["graphs"].keys()

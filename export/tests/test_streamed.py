@@ -23,7 +23,7 @@ from drivewam_export.onnx_graphs.export import export, write_folder
 from drivewam_export.onnx_graphs.graphs import policy_graphs
 from drivewam_export.onnx_graphs.precision import PRECISIONS
 from drivewam_export.random_weights import random_weights
-from drivewam_export.streamed import Lent, held, hollow, on_meta, shapes_of, whole
+from drivewam_export.streamed import LazyWeights, in_memory, weightless, on_meta, shapes_of, materialize
 from conftest import ROOT
 
 GROWTH = 0.5  # of memory, by what the weights take more as they are stored; holding them would be 1, in f32 2
@@ -65,7 +65,7 @@ def test_streamed_and_whole_give_the_same_bytes(name, tiny, tmp_path):
     config, precision = dataclasses.replace(tiny, layers=2), PRECISIONS[name]
     export(config, "random:5", tmp_path / "streamed", precision=precision, only=["context_text", "context_ego", "dit"])
     source = open_checkpoint("random:5", config)
-    graphs, sources = policy_graphs(source.model), {"model.": held(source.model.state_dict())}
+    graphs, sources = policy_graphs(source.model), {"model.": in_memory(source.model.state_dict())}
     write_folder(source, tmp_path / "whole", f"portable-{name}", graphs, sources, precision)
     files = sorted(p.name for p in (tmp_path / "whole").iterdir())
     assert files == sorted(p.name for p in (tmp_path / "streamed").iterdir()) and "dit.safetensors" in files and self_test.FILE in files
@@ -78,13 +78,13 @@ def test_a_weight_that_was_not_lent_is_not_there(tiny):
     graph = policy_graphs(on_meta(DriveWam, config))[0]
     with pytest.raises(RuntimeError, match="meta"):
         graph.module(graph.inputs["text"])
-    empty = hollow(graph.module)
+    empty = weightless(graph.module)
     assert all(not value.any() and value.data_ptr() == next(empty.parameters()).data_ptr() for value in empty.parameters())
     source = random_weights(shapes_of(on_meta(DriveWam, config)), 0)
-    with torch.no_grad(), Lent(graph.module, graph.prefix, source):
+    with torch.no_grad(), LazyWeights(graph.module, graph.prefix, source):
         got = graph.module(graph.inputs["text"])
     with torch.no_grad():
-        wanted = policy_graphs(whole(DriveWam, config, source))[0].module(graph.inputs["text"])
+        wanted = policy_graphs(materialize(DriveWam, config, source))[0].module(graph.inputs["text"])
     assert all(torch.equal(a, b) for a, b in zip(got, wanted)) and all(p.is_meta for p in graph.module.parameters())
 
 

@@ -20,17 +20,17 @@ from drivewam_export.train.windows import Windows
 
 
 @pytest.fixture
-def spoken(tiny):
+def long_texts(tiny):
     """The tiny model with longer texts, in which attention to a text matters."""
     config = dataclasses.replace(tiny, text=dataclasses.replace(tiny.text, max_rows=24, padded_rows=24))
     torch.manual_seed(0)
     return config, DriveWam(config).eval()
 
 
-def test_padding_that_is_merged_counts_as_all_of_it(spoken):
+def test_padding_that_is_merged_counts_as_all_of_it(long_texts):
     """Breaks when the one row that stands for a text's padding weighs as one, or as many rows as another text has; or when a row of a longer text is seen by a
     shorter one. Against every padding row written out."""
-    config, model = spoken
+    config, model = long_texts
     words = [torch.randn(n, config.text.dim) for n in (3, 17, 23)]
     known = texts.Texts(config, words)
     layout = Layout(config, 3)
@@ -58,16 +58,16 @@ def test_windows_are_told_words_commands_or_nothing(tiny):
     latents = [encode_drive(Codec(tiny).eval(), d, PER_SECOND) for d in drives]
     numbers = [np.arange(len(d.frames)) + 1000 * (i + 1) for i, d in enumerate(drives)]
     normalisation = policy.Normalisation.of(drives)
-    windows = Windows(tiny, drives, latents, normalisation, PER_SECOND, words=numbers)
+    windows = Windows(tiny, drives, latents, normalisation, PER_SECOND, generated=numbers)
     picks = [(1, [8, 16, 24], False)] * 400
-    told = windows.gather(picks, 3, np.random.default_rng(0)).told
+    told = windows.gather(picks, 3, np.random.default_rng(0)).text_ids
     kinds = {tuple(row) for row in told.tolist()}
     unknown, command = COMMANDS.index("unknown"), int(drives[1].command[0])
     assert kinds == {(2008, 2016, 2024), (2000, 2008, 2016), (command,) * 3, (unknown,) * 3}
     share = lambda row: np.mean([tuple(r) == row for r in told.tolist()])
     assert abs(share((unknown,) * 3) - texts.NOTHING_SHARE) < 0.05 and abs(share((command,) * 3) - texts.COMMAND_SHARE) < 0.06
     assert abs(share((2000, 2008, 2016)) - 0.6 * texts.LATE_SHARE) < 0.05
-    assert (windows.gather(picks, 3).told == command).all()
+    assert (windows.gather(picks, 3).text_ids == command).all()
 
 
 def test_the_rows_of_words_are_those_of_the_text_encoder():
@@ -91,7 +91,7 @@ def test_only_what_reads_texts_is_trained(tiny, tmp_path, monkeypatch):
         made.path = tmp_path / f"drive{i}"
         made.path.mkdir()
         said = ["The road is straight and the way is free. Follow the road."] * len(made.frames)
-        (made.path / "said.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said))
+        (made.path / "generated.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said))
         data.append(made)
     monkeypatch.setattr(policy, "open_all", lambda _: data)
     flags = ["--data", ".", "--codec", str(root / "engines/tiny"), "--out", str(tmp_path / "out"), "--config", str(root / "configs/model/tiny.yaml")]

@@ -10,7 +10,7 @@ from drivewam_export.folder import ExportError
 from drivewam_export.onnx_graphs.export import write_folder
 from drivewam_export.onnx_graphs.export_vae import codec_only, small_model
 from drivewam_export.onnx_graphs.graphs import wan_vae_graphs
-from drivewam_export.streamed import held
+from drivewam_export.streamed import in_memory
 from drivewam_export.wan_vae import WanEncoder, random_vae
 from conftest import closeness
 
@@ -63,7 +63,7 @@ def test_the_exported_graphs_stream_a_clip_in_onnx_runtime_without_a_3d_convolut
     vae, config = random_vae(2), small_model(tiny)
     codec = WanEncoder(vae).eval()
     out = tmp_path / "vae"
-    write_folder(codec_only(config), out, "portable-f32", wan_vae_graphs(codec, config), {"codec.": held(codec.state_dict())})
+    write_folder(codec_only(config), out, "portable-f32", wan_vae_graphs(codec, config), {"codec.": in_memory(codec.state_dict())})
     sessions = {}
     for name in ("vae_encode_first", "vae_encode"):
         graph = onnx.load(out / f"{name}.onnx", load_external_data=False).graph

@@ -18,14 +18,13 @@ import onnxruntime
 import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from ..bench import Ours, spread, turns
+from ..bench import Ours, quantiles, interleave
 from .export import export
-from .fixture import tokenizer
-from .generate import Guide, Memory, expand
+from .fixture import write_tokenizer
+from .generate import VlmGuidance, Memory, expand
 from .join import join
 from .past_present import PastPresent
-from .random_models import encoder
-from .random_models import spread as randomise
+from .random_models import encoder, randomize
 
 SIZE, TOKENS, WORDS = (64, 112), 32, 64
 
@@ -49,20 +48,20 @@ def model(size: tuple[int, ...], seed: int = 0) -> Qwen3VLForConditionalGenerati
         text_config=text, vision_config=visual, image_token_id=1990, video_token_id=1991, vision_start_token_id=1992, vision_end_token_id=1993,
         tie_word_embeddings=False,
     )
-    made = randomise(Qwen3VLForConditionalGeneration(config), seed)
+    made = randomize(Qwen3VLForConditionalGeneration(config), seed)
     with torch.no_grad():
         made.lm_head.weight[1990:] = 0  # neither a picture nor the end is ever said
     made.generation_config.eos_token_id = 1999
     return made
 
 
-class Growing(Memory):
+class AppendingMemory(Memory):
     """Keys and values as most loops keep them: those of a pass are appended, which copies all."""
 
     def __init__(self, facts: dict):
         super().__init__(facts, 0)
 
-    def scatter(self, new: list[np.ndarray]) -> None:
+    def append_kv(self, new: list[np.ndarray]) -> None:
         self.pools = [tuple(np.concatenate([old, more], 1) for old, more in zip(pair, new[2 * layer :])) for layer, pair in enumerate(self.pools)]
         self.bias = np.zeros(self.pools[0][0].shape[1], np.float32)
 
@@ -73,12 +72,12 @@ class Peer:
     def __init__(self, answer):
         self.answer = answer
 
-    def drive(self, count: int) -> list[float]:
+    def run_chunks(self, count: int) -> list[float]:
         took = []
         for _ in range(count):
-            since = time.perf_counter()
+            started = time.perf_counter()
             said = self.answer()
-            took.append((time.perf_counter() - since) * 1e3)
+            took.append((time.perf_counter() - started) * 1e3)
         self.last = {"said": said}
         return took
 
@@ -86,29 +85,29 @@ class Peer:
         pass
 
 
-class Reading:
+class WeightRead:
     """Milliseconds in which `size` bytes are read once, at the rate of a sum over 256 MB of f32; with the face of `Ours`."""
 
     def __init__(self, size: int):
         self.numbers = torch.ones(64 << 20)
         self.share = size / self.numbers.nbytes
 
-    def drive(self, count: int) -> list[float]:
+    def run_chunks(self, count: int) -> list[float]:
         took = []
         for _ in range(count):
-            since = time.perf_counter()
+            started = time.perf_counter()
             self.numbers.sum()
-            took.append((time.perf_counter() - since) * 1e3 * self.share)
+            took.append((time.perf_counter() - started) * 1e3 * self.share)
         return took
 
     def close(self):
         pass
 
 
-def read_a_token(speaker: Qwen3VLForConditionalGeneration) -> int:
+def bytes_per_token(vlm_model: Qwen3VLForConditionalGeneration) -> int:
     """Bytes of the weights that every token reads: the language model's and its head's, without the table of embeddings."""
-    language = speaker.model.language_model
-    weights = [*language.parameters(), speaker.lm_head.weight]
+    language = vlm_model.model.language_model
+    weights = [*language.parameters(), vlm_model.lm_head.weight]
     return sum(p.nbytes for p in weights) - language.embed_tokens.weight.nbytes
 
 
@@ -120,20 +119,20 @@ def noise(count: int) -> np.ndarray:
 
 def compare(name: str, args) -> dict:
     """Turns of all contenders with a model of size `name`."""
-    speaker, reader, folder, plain = model(SIZES[name]), encoder(0, 64), args.work / "guided", args.work / "guided-models"
+    vlm_model, text_encoder, folder, plain = model(SIZES[name]), encoder(0, 64), args.work / "guided", args.work / "guided-models"
     args.work.mkdir(parents=True, exist_ok=True)
     files = {"vlm": args.work / "vlm.json", "text": args.work / "text.json"}
-    tokenizer(files["vlm"], 2000, {"<|image_pad|>": 1990, "<|vision_start|>": 1992, "<|vision_end|>": 1993})
-    tokenizer(files["text"], reader.config.vocab_size, {"<pad>": reader.config.pad_token_id, "</s>": reader.config.eos_token_id})
-    export(speaker, reader, plain, [SIZE], 16, files)
+    write_tokenizer(files["vlm"], 2000, {"<|image_pad|>": 1990, "<|vision_start|>": 1992, "<|vision_end|>": 1993})
+    write_tokenizer(files["text"], text_encoder.config.vocab_size, {"<pad>": text_encoder.config.pad_token_id, "</s>": text_encoder.config.eos_token_id})
+    export(vlm_model, text_encoder, plain, [SIZE], 16, files)
     join(Path("engines/tiny"), plain, folder)
     torch.set_num_threads(args.threads)
 
-    facts = speaker.config
+    facts = vlm_model.config
     ids = [facts.vision_start_token_id, facts.image_token_id, facts.vision_end_token_id] * 2 + list(range(WORDS))
     rows = (SIZE[0] // 16) * (SIZE[1] // 16)
     patches = noise(rows * 4 * 3 * 2 * 64).reshape(rows * 4, -1)
-    guide = Guide(plain)
+    guide = VlmGuidance(plain)
     whole = expand(ids, facts.image_token_id, [rows] * 2)
     asked = {
         "input_ids": torch.tensor([whole]), "attention_mask": torch.ones(1, len(whole), dtype=torch.long),
@@ -144,29 +143,29 @@ def compare(name: str, args) -> dict:
     library = next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so*"))
     sets = lambda kind: [f"engine.folder={folder.absolute()}", f"engine.kind={kind}"]
     ours = lambda kind, tokens=TOKENS: Ours(args.program, Path("configs/tiny.yaml"), args.threads, sets(kind), {"ORT_DYLIB_PATH": str(library)}, flags(tokens))
-    generate = lambda: speaker.generate(**asked, do_sample=False, max_new_tokens=TOKENS, eos_token_id=None, pad_token_id=0)[0, len(whole):].tolist()
+    generate = lambda: vlm_model.generate(**asked, do_sample=False, max_new_tokens=TOKENS, eos_token_id=None, pad_token_id=0)[0, len(whole):].tolist()
     looped = lambda memory: guide.generate(ids, [(patches, *SIZE)] * 2, TOKENS, memory=memory).tokens
     contenders = {"ours, ort": ours("ort"), "ours, ort, again": ours("ort"), "ours, rten": ours("rten")}
     contenders["Python and ONNX Runtime, in place"] = Peer(lambda: looped(None))
-    contenders["Python and ONNX Runtime, appended"] = Peer(lambda: looped(Growing(guide.facts)))
-    exported = PastPresent(speaker, args.work / "past-present", SIZE, 2, args.threads)
+    contenders["Python and ONNX Runtime, appended"] = Peer(lambda: looped(AppendingMemory(guide.facts)))
+    exported = PastPresent(vlm_model, args.work / "past-present", SIZE, 2, args.threads)
     contenders["Python and ONNX Runtime, past and present"] = Peer(lambda: exported.generate(ids, asked["pixel_values"].numpy(), TOKENS))
     contenders["transformers"] = Peer(generate)
     for contender in contenders.values():
-        contender.drive(1)
+        contender.run_chunks(1)
     said = {who: contender.last["said"] for who, contender in contenders.items()}
     if len({tuple(tokens) for tokens in said.values()}) != 1:
         raise SystemExit(f"the contenders do not say the same: {said}")
-    beside = {"one token": ours("ort", 1), "reading": Reading(read_a_token(speaker))}
-    took = turns(contenders | beside, args.rounds, 1, "answers")
+    beside = {"one token": ours("ort", 1), "reading": WeightRead(bytes_per_token(vlm_model))}
+    took = interleave(contenders | beside, args.rounds, 1, "answers")
     for contender in (contenders | beside).values():
         contender.close()
-    report = {"prompt_rows": len(whole), "parameters_million": sum(p.numel() for p in speaker.parameters()) / 1e6}
-    report["contenders"] = {who: {"ms": spread(took[who]), "time_over_ours_ort": spread(took[who] / took["ours, ort"])} for who in contenders}
+    report = {"prompt_rows": len(whole), "parameters_million": sum(p.numel() for p in vlm_model.parameters()) / 1e6}
+    report["contenders"] = {who: {"ms": quantiles(took[who]), "time_over_ours_ort": quantiles(took[who] / took["ours, ort"])} for who in contenders}
     report["past_and_present"] = exported.graphs
     report["token"] = {
-        "read_mb": read_a_token(speaker) / 1e6, "memory floor of a token, ms": spread(took["reading"]),
-        "ours, ort, ms a token behind the prompt": spread((took["ours, ort"] - took["one token"]) / (TOKENS - 1)),
+        "read_mb": bytes_per_token(vlm_model) / 1e6, "memory floor of a token, ms": quantiles(took["reading"]),
+        "ours, ort, ms a token behind the prompt": quantiles((took["ours, ort"] - took["one token"]) / (TOKENS - 1)),
     }
     return report
 

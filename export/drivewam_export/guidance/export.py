@@ -20,13 +20,13 @@ import torch
 import yaml
 from transformers import Qwen3VLForConditionalGeneration, UMT5EncoderModel
 
-from ..folder import ExportError, written_aside
+from ..folder import ExportError, atomic_folder
 from ..onnx_graphs import self_test, weights
-from ..onnx_graphs.export import OPSET, reference, table, trace, vouch
+from ..onnx_graphs.export import OPSET, reference, tensor_entries, trace, file_entries
 from ..onnx_graphs.graphs import Graph
-from ..onnx_graphs.precision import F32, PRECISIONS, Precision, lower, possible
+from ..onnx_graphs.precision import F32, PRECISIONS, Precision, lower, supported
 from ..onnx_graphs.verify import verify
-from ..streamed import held
+from ..streamed import in_memory
 from . import decoder, text, vision
 from .decoder import decoder_graph
 from .text import text_graph
@@ -60,7 +60,7 @@ def write_file(out: Path, readers: list[Graph], traced: dict[str, onnx.ModelProt
     kept = untied({name: value for name, value in readers[0].module.model.state_dict().items() if belongs(name, file)})
     for graph in readers:
         kept |= {stored: getattr(graph.module, name) for name, stored in tables(graph).items()}
-    places = weights.write(out / file, held(kept), precision.stored)
+    places = weights.write(out / file, in_memory(kept), precision.stored)
     for graph in readers:
         weights.point_into(traced[graph.name], file, places | {name: places[stored] for name, stored in tables(graph).items()}, graph.prefix)
 
@@ -85,7 +85,7 @@ def entry(graph: Graph, model: onnx.ModelProto, precision: Precision, outputs: d
     ins = {value.name: list(graph.inputs[value.name].shape) for value in model.graph.input}
     return {
         "file": f"{graph.name}.onnx", "weights": [graph.weights], "opset": OPSET, "precision": precision.name, "tolerance": precision.tolerance,
-        "inputs": table(ins, graph, precision), "outputs": table({name: list(value.shape) for name, value in outputs.items()}, graph, precision),
+        "inputs": tensor_entries(ins, graph, precision), "outputs": tensor_entries({name: list(value.shape) for name, value in outputs.items()}, graph, precision),
     }
 
 
@@ -140,7 +140,7 @@ def write_graphs(graphs: list[Graph], out: Path, slack: float, wanted: Precision
     for graph in graphs:
         graph.module.eval()  # the tracer puts back the mode of the whole, and dropout with it
     traced = {graph.name: trace(graph, out / f"{graph.name}.onnx") for graph in graphs}
-    precisions = {name: possible(model, wanted) for name, model in traced.items()}
+    precisions = {name: supported(model, wanted) for name, model in traced.items()}
     for graph in graphs:
         read_in_place(traced[graph.name])
         if wanted is not F32:
@@ -160,7 +160,7 @@ def write_graphs(graphs: list[Graph], out: Path, slack: float, wanted: Precision
         entries[graph.name] = entry(graph, traced[graph.name], precision, next(iter(answered.values())))
         for case, outputs in answered.items():
             answers |= self_test.answer(graph.name, case, outputs)
-    weights.write(out / self_test.FILE, held(answers))
+    weights.write(out / self_test.FILE, in_memory(answers))
     return entries
 
 
@@ -180,7 +180,7 @@ def export(
         graphs += [vision_graph(vlm, height, width, name) for name, (height, width) in sizes.items()] + [decoder_graph(vlm)]
     if encoder is not None:
         graphs.append(text_graph(in_own_memory(encoder), rows))
-    with written_aside(out) as aside:
+    with atomic_folder(out) as aside:
         record = {"graphs": write_graphs(graphs, aside, slack, precision), "images": {name: list(size) for name, size in sizes.items()}}
         if vlm is not None:
             record["vlm"] = facts(vlm, images[0], end_tokens(vlm), pixels(checkpoint))
@@ -192,7 +192,7 @@ def export(
             shutil.copyfile(path, aside / record[name]["tokenizer"])
         if training is not None:
             record["training"] = training
-        record["files"] = vouch(aside)
+        record["files"] = file_entries(aside)
         (aside / "guidance.yaml").write_text(yaml.safe_dump(record, sort_keys=False, width=160, default_flow_style=None))
 
 

@@ -25,10 +25,10 @@ from .join import join
 from .random_models import END, IMAGE, START, STOP, VOCABULARY, encoder, vlm
 
 SIZE = (32, 48)  # pixels of a picture
-PROMPTS, CAP, ROWS = 54, 20, 64
+PROMPTS, MAX_NEW_TOKENS, ROWS = 54, 20, 64
 
 
-def tokenizer(path: Path, vocabulary: int, special: dict[str, int]) -> None:
+def write_tokenizer(path: Path, vocabulary: int, special: dict[str, int]) -> None:
     """A `tokenizer.json` of syllables between blanks, whose numbers are those of the random models."""
     syllables = iter(a + b for a in "bdfgklmnprstvz" for b in "aeiou")
     named = {number: word for word, number in special.items()}
@@ -58,17 +58,17 @@ def prompts():
 def make(out: Path, precision: Precision = F32) -> None:
     config = configs.load(Path(__file__).resolve().parents[3] / "configs/model/tiny.yaml")
     config = dataclasses.replace(config, text=dataclasses.replace(config.text, max_rows=ROWS, padded_rows=2 * ROWS))
-    speaker, reader = vlm(0), encoder(0, config.text.dim, calm=precision is not F32)
+    vlm_model, text_encoder = vlm(0), encoder(0, config.text.dim, calm=precision is not F32)
     with tempfile.TemporaryDirectory() as scratch:
         policy, guidance = Path(scratch) / "policy", Path(scratch) / "guidance"
         export_policy(config, "random:0", policy)
         special = {"<|image_pad|>": IMAGE, "<|vision_start|>": START, "<|vision_end|>": END, "<|im_start|>": 94, "<|im_end|>": STOP}
         files = {"vlm": Path(scratch) / "vlm.json", "text": Path(scratch) / "text.json"}
-        tokenizer(files["vlm"], VOCABULARY, special)
-        tokenizer(files["text"], reader.config.vocab_size, {"<pad>": reader.config.pad_token_id, "</s>": reader.config.eos_token_id})
-        export(speaker, reader, guidance, [SIZE], ROWS, files, precision=precision)
+        write_tokenizer(files["vlm"], VOCABULARY, special)
+        write_tokenizer(files["text"], text_encoder.config.vocab_size, {"<pad>": text_encoder.config.pad_token_id, "</s>": text_encoder.config.eos_token_id})
+        export(vlm_model, text_encoder, guidance, [SIZE], ROWS, files, precision=precision)
         # The folder last: it is what says that the fixture is there.
-        save_file(answers(speaker, prompts(), CAP, STOP) | texts(reader, ROWS), out.with_name(out.name + ".golden.safetensors"))
+        save_file(answers(vlm_model, prompts(), MAX_NEW_TOKENS, STOP) | texts(text_encoder, ROWS), out.with_name(out.name + ".golden.safetensors"))
         join(policy, guidance, out)
 
 

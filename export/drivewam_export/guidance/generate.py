@@ -1,4 +1,4 @@
-"""The reference loop over the exported graphs: prompt, positions, a scattered KV memory, greedy decoding with a cap. The runtime mirrors it.
+"""The reference loop over the exported graphs: prompt, positions, a scattered KV memory, greedy decoding with a max_new_tokens. The runtime mirrors it.
 
 Needs ONNX Runtime and numpy alone, no `transformers`: it is the contract in use.
 """
@@ -27,11 +27,11 @@ def expand(ids: list[int], image_token: int, counts: list[int]) -> list[int]:
 
 
 def positions(ids: list[int], image_token: int, grids: list[tuple[int, int]]) -> tuple[np.ndarray, int]:
-    """(time, height, width) of every row, [n, 3], and the position of the first row behind them. `ids`: the prompt before it is expanded;
+    """(time, height, width) of every row, [n, 3], and the position of the first row next_position them. `ids`: the prompt before it is expanded;
     `grids`: rows and columns of each image's embedding, after the merge.
 
     Text counts all three up together. An image stands still in time; its rows count height and width from where it begins, and what follows goes
-    on behind the longer side. So positions fall behind the number of rows, and decoding goes on from here, not from the number of rows.
+    on next_position the longer side. So positions fall next_position the number of rows, and decoding goes on from here, not from the number of rows.
     """
     at, rest, out = 0, iter(grids), []
     for token in ids:
@@ -46,7 +46,7 @@ def positions(ids: list[int], image_token: int, grids: list[tuple[int, int]]) ->
     return np.concatenate(out), at
 
 
-def rope_table(places: np.ndarray, rope: dict) -> np.ndarray:
+def rope_table(position_ids: np.ndarray, rope: dict) -> np.ndarray:
     """[n, 3] positions to (cos, sin) [n, Dh/2, 2] f32. The axes alternate: pair j turns with height where j % 3 = 1, with width where j % 3 = 2, both
     up to three times their section, and with time else.
 
@@ -55,7 +55,7 @@ def rope_table(places: np.ndarray, rope: dict) -> np.ndarray:
     pair = np.arange(len(rope["inverse_frequencies"]))
     limits = 3 * np.array([0, *rope["sections"][1:]])
     axis = np.where(pair < limits[pair % 3], pair % 3, 0)
-    angles = (places[:, axis].astype(np.float32) * np.array(rope["inverse_frequencies"], np.float32)).astype(np.float64)
+    angles = (position_ids[:, axis].astype(np.float32) * np.array(rope["inverse_frequencies"], np.float32)).astype(np.float64)
     return (np.stack([np.cos(angles), np.sin(angles)], -1) * rope["scale"]).astype(np.float32)
 
 
@@ -83,7 +83,7 @@ class Memory:
         named = {f"mem_{stem}.{layer}": pool for layer, pair in enumerate(self.pools) for stem, pool in zip("kv", pair)}
         return named | {"mem_bias": self.bias}
 
-    def scatter(self, new: list[np.ndarray]) -> None:
+    def append_kv(self, new: list[np.ndarray]) -> None:
         """`new`: k and v of each layer in turn, [Hkv, N, Dh]. Raises ValueError when slots run out."""
         count = new[0].shape[1]
         if self.used + count > len(self.bias):
@@ -103,27 +103,27 @@ class Answer:
     logits: list[np.ndarray] = field(default_factory=list)
 
 
-def opened(path: Path) -> onnxruntime.InferenceSession:
+def open_session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-class Guide:
+class VlmGuidance:
     """The graphs of a folder of `guidance.export`, as `open_graph` opens them."""
 
-    def __init__(self, folder: Path, open_graph: Callable[[Path], onnxruntime.InferenceSession] = opened):
+    def __init__(self, folder: Path, open_graph: Callable[[Path], onnxruntime.InferenceSession] = open_session):
         record = yaml.safe_load((folder / "guidance.yaml").read_text())
         self.facts, self.graphs, self.images = record["vlm"], record["graphs"], record["images"]
         self.sessions = {name: open_graph(folder / graph["file"]) for name, graph in self.graphs.items()}
-        cached = next(value.type for value in self.sessions["vlm_decoder"].get_inputs() if value.name == "mem_k.0")
-        self.cached = {"tensor(float16)": np.float16}.get(cached, np.float32)
+        cache_type = next(value.type for value in self.sessions["vlm_decoder"].get_inputs() if value.name == "mem_k.0")
+        self.cache_dtype = {"tensor(float16)": np.float16}.get(cache_type, np.float32)
 
     def run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Outputs in the order of `guidance.yaml`."""
         return self.sessions[graph].run([output["name"] for output in self.graphs[graph]["outputs"]], inputs)
 
-    def see(self, patches: np.ndarray, height: int, width: int) -> tuple[list[np.ndarray], tuple[int, int]]:
+    def encode_image(self, patches: np.ndarray, height: int, width: int) -> tuple[list[np.ndarray], tuple[int, int]]:
         """`patches` of an image of `height` x `width` pixels to its embedding and deepstack rows, each [P/merge^2, D], and their grid."""
         known = {tuple(size): name for name, size in self.images.items()}
         if (height, width) not in known:
@@ -131,53 +131,53 @@ class Guide:
         step = self.facts["image"]["patch"] * self.facts["image"]["merge"]
         return self.run(known[height, width], {"patches": patches}), (height // step, width // step)
 
-    def rows(self, ids: list[int], images: list[tuple[np.ndarray, int, int]]) -> tuple[dict[str, np.ndarray], int]:
-        """The decoder's inputs for a whole prompt, all [n, ...], and the position behind it. `ids`: with one placeholder per image; `images`: patches,
+    def prefill_inputs(self, ids: list[int], images: list[tuple[np.ndarray, int, int]]) -> tuple[dict[str, np.ndarray], int]:
+        """The decoder's inputs for a whole prompt, all [n, ...], and the position next_position it. `ids`: with one placeholder per image; `images`: patches,
         height and width in pixels."""
         token = self.facts["image_token"]
-        seen = [self.see(*image) for image in images]
+        seen = [self.encode_image(*image) for image in images]
         tokens = np.array(expand(ids, token, [len(parts[0]) for parts, _ in seen]), np.int64)
-        places, behind = positions(ids, token, [grid for _, grid in seen])
-        out = {"ids": tokens.astype(np.float32), "is_image": (tokens == token).astype(np.float32), "rope": rope_table(places, self.facts["rope"])}
+        position_ids, next_position = positions(ids, token, [grid for _, grid in seen])
+        out = {"ids": tokens.astype(np.float32), "is_image": (tokens == token).astype(np.float32), "rope": rope_table(position_ids, self.facts["rope"])}
         for i, name in enumerate(["image", *(f"deepstack.{level}" for level in range(self.facts["deepstack"]))]):
             out[name] = np.zeros((len(tokens), self.facts["width"]), np.float32)
             if seen:
                 out[name][tokens == token] = np.concatenate([parts[i] for parts, _ in seen])
-        return out, behind
+        return out, next_position
 
-    def decoded(self, token: int, place: int) -> dict[str, np.ndarray]:
-        """The decoder's inputs for one row of text at position `place`."""
+    def decode_inputs(self, token: int, position: int) -> dict[str, np.ndarray]:
+        """The decoder's inputs for one row of text at position `position`."""
         nothing = np.zeros((1, self.facts["width"]), np.float32)
         out = {"ids": np.array([token], np.float32), "is_image": np.zeros(1, np.float32), "image": nothing}
-        out["rope"] = rope_table(np.full((1, 3), place), self.facts["rope"])
+        out["rope"] = rope_table(np.full((1, 3), position), self.facts["rope"])
         return out | {f"deepstack.{level}": nothing for level in range(self.facts["deepstack"])}
 
     def step(self, rows: dict[str, np.ndarray], memory: Memory) -> np.ndarray:
         """One pass: its new keys and values go to `memory`. Returns logits [V] of its last row."""
         logits, *new = self.run("vlm_decoder", rows | memory.inputs())
-        memory.scatter(new)
+        memory.append_kv(new)
         return logits
 
-    def prefill(self, rows: dict[str, np.ndarray], memory: Memory, at_once: int | None = None) -> np.ndarray:
-        """Passes of at most `at_once` rows, one pass without it. Returns logits [V] of the last row."""
+    def prefill(self, rows: dict[str, np.ndarray], memory: Memory, rows_per_pass: int | None = None) -> np.ndarray:
+        """Passes of at most `rows_per_pass` rows, one pass without it. Returns logits [V] of the last row."""
         count = len(rows["ids"])
-        at_once = at_once or count
-        for start in range(0, count, at_once):
-            logits = self.step({name: value[start : start + at_once] for name, value in rows.items()}, memory)
+        rows_per_pass = rows_per_pass or count
+        for start in range(0, count, rows_per_pass):
+            logits = self.step({name: value[start : start + rows_per_pass] for name, value in rows.items()}, memory)
         return logits
 
     def generate(
-        self, ids: list[int], images: list[tuple[np.ndarray, int, int]], cap: int, end: tuple[int, ...] = (), memory: Memory | None = None,
-        at_once: int | None = None,
+        self, ids: list[int], images: list[tuple[np.ndarray, int, int]], max_new_tokens: int, end_tokens: tuple[int, ...] = (), memory: Memory | None = None,
+        rows_per_pass: int | None = None,
     ) -> Answer:
-        """Greedy: at most `cap` tokens, or until one of `end`. Of equal logits the lowest token wins."""
-        rows, place = self.rows(ids, images)
-        memory, answer = memory or Memory(self.facts, len(rows["ids"]) + cap, kind=self.cached), Answer()
-        logits = self.prefill(rows, memory, at_once)
+        """Greedy: at most `max_new_tokens` tokens, or until one of `end`. Of equal logits the lowest token wins."""
+        rows, position = self.prefill_inputs(ids, images)
+        memory, answer = memory or Memory(self.facts, len(rows["ids"]) + max_new_tokens, kind=self.cache_dtype), Answer()
+        logits = self.prefill(rows, memory, rows_per_pass)
         while True:
             answer.tokens.append(int(logits.argmax()))
             answer.logits.append(logits)
-            if len(answer.tokens) == cap or answer.tokens[-1] in end:
+            if len(answer.tokens) == max_new_tokens or answer.tokens[-1] in end_tokens:
                 return answer
-            logits = self.step(self.decoded(answer.tokens[-1], place), memory)
-            place += 1
+            logits = self.step(self.decode_inputs(answer.tokens[-1], position), memory)
+            position += 1

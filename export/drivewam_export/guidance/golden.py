@@ -18,14 +18,14 @@ import torch
 from .generate import expand, patch_rows
 
 
-def answers(model, asked: Iterable[tuple[list[int], list[np.ndarray]]], cap: int, stop: int | list[int]) -> dict[str, torch.Tensor]:
-    """Of at most `cap` tokens each. `asked`: ids, and pictures [3, H, W], normalised."""
-    out, eyes, image = {}, model.config.vision_config, model.config.image_token_id
-    for i, (ids, pictures) in enumerate(asked):
-        grids = [[1, *(length // eyes.patch_size for length in picture.shape[1:])] for picture in pictures]
-        whole = expand(ids, image, [height * width // eyes.spatial_merge_size**2 for _, height, width in grids])
+def answers(model, prompts: Iterable[tuple[list[int], list[np.ndarray]]], cap: int, stop: int | list[int]) -> dict[str, torch.Tensor]:
+    """Of at most `cap` tokens each. `prompts`: ids, and pictures [3, H, W], normalised."""
+    out, vision, image = {}, model.config.vision_config, model.config.image_token_id
+    for i, (ids, pictures) in enumerate(prompts):
+        grids = [[1, *(length // vision.patch_size for length in picture.shape[1:])] for picture in pictures]
+        whole = expand(ids, image, [height * width // vision.spatial_merge_size**2 for _, height, width in grids])
         inputs = {"input_ids": torch.tensor([whole]), "attention_mask": torch.ones(1, len(whole), dtype=torch.long)}
-        patches = [patch_rows(picture, eyes.patch_size, eyes.temporal_patch_size, eyes.spatial_merge_size) for picture in pictures]
+        patches = [patch_rows(picture, vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size) for picture in pictures]
         if patches:
             inputs |= {
                 "pixel_values": torch.from_numpy(np.concatenate(patches)), "image_grid_thw": torch.tensor(grids),

@@ -13,10 +13,10 @@ from pathlib import Path
 import yaml
 from safetensors.torch import load_file
 
-from ..folder import ExportError, written_aside
+from ..folder import ExportError, atomic_folder
 from ..onnx_graphs import self_test, weights
-from ..onnx_graphs.export import vouch
-from ..streamed import held
+from ..onnx_graphs.export import file_entries
+from ..streamed import in_memory
 
 GRAPHS = ("vlm_vision", "vlm_decoder", "text_encode")
 OWN = ("manifest.yaml", "guidance.yaml", self_test.FILE)
@@ -37,17 +37,17 @@ def join(policy: Path, guidance: Path, out: Path) -> None:
         file for name, entry in manifest["graphs"].items() if name in GRAPHS for file in entry["weights"]}
     before |= {model["tokenizer"] for model in manifest.get("guidance", {}).values()}
     answers = {name: value for name, value in load_file(policy / self_test.FILE).items() if name.split("/")[0] not in GRAPHS}
-    with written_aside(out) as aside:
+    with atomic_folder(out) as aside:
         for folder, files in ((policy, set(manifest["files"]) - before), (guidance, set(record["files"]))):
             for name in files - set(OWN):
                 if (aside / name).exists():
                     raise ExportError(f"{name} is a file of both folders")
                 shutil.copyfile(folder / name, aside / name)
-        weights.write(aside / self_test.FILE, held(answers | load_file(guidance / self_test.FILE)))
+        weights.write(aside / self_test.FILE, in_memory(answers | load_file(guidance / self_test.FILE)))
         facts = {"vlm": record["vlm"], "text": record["text"]}
         if "training" in record:
             manifest["training"] = (manifest.get("training") or {}) | {"guidance": record["training"]}
-        manifest |= {"guidance": facts, "graphs": graphs | record["graphs"], "files": vouch(aside)}
+        manifest |= {"guidance": facts, "graphs": graphs | record["graphs"], "files": file_entries(aside)}
         (aside / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None))
 
 

@@ -20,7 +20,7 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, SizeDict
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
-from ..folder import ExportError, written_aside
+from ..folder import ExportError, atomic_folder
 
 REAL = Path(__file__).resolve().parents[4] / "shared/data/pandaset_002/camera/front_camera/40.jpg"
 # Qwen3-VL's preprocessor_config.json; the class itself has those of Qwen2-VL.
@@ -66,7 +66,7 @@ class FixedSize(Qwen2VLImageProcessorPil):
         return PilBackend.resize(self, image, SizeDict(height=height, width=width), resample)
 
 
-def drawn(case: Case) -> np.ndarray:
+def synthetic(case: Case) -> np.ndarray:
     """[H, W, 3] u8. `edges` swing between 0 and 255, so that bicubic weights overshoot both ends."""
     generator = np.random.default_rng(case.height)
     shape = (case.height, case.width, 3)
@@ -92,12 +92,12 @@ def processed(rgb: np.ndarray, to: tuple[int, int] | None, settings: dict) -> di
 
 def write(out: Path, real: Path) -> None:
     """Fills the folder `out`. `real`: a photograph, processed beside the drawn pictures where it exists."""
-    pictures = [(case, drawn(case)) for case in CASES]
+    pictures = [(case, synthetic(case)) for case in CASES]
     if real.exists():
         rgb = np.array(Image.open(real).convert("RGB"))
         pictures.append((Case("real", *rgb.shape[:2], (448, 832), QWEN3), rgb))
     index = []
-    with written_aside(out) as aside:
+    with atomic_folder(out) as aside:
         for case, rgb in pictures:
             tensors = processed(rgb, case.to, case.settings)
             to = list(tensors["resized"].shape[:2])

@@ -54,7 +54,7 @@ def parts(token: bytes, ranks: dict[bytes, int], below: int) -> list[bytes]:
     return pieces
 
 
-def letters() -> dict[int, str]:
+def byte_characters() -> dict[int, str]:
     """The character that stands for each byte in a `tokenizer.json`: printable Latin-1 for itself, the others from U+0100 on (GPT-2)."""
     kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     moved = [byte for byte in range(256) if byte not in kept]
@@ -63,8 +63,8 @@ def letters() -> dict[int, str]:
 
 def build(ranks: dict[bytes, int], special: tuple[str, ...] = SPECIAL, whole: tuple[str, ...] = WHOLE) -> Tokenizer:
     """The tokenizer of `ranks`; `special` and then `whole` take the ids behind them."""
-    letter = letters()
-    written = {token: "".join(letter[byte] for byte in token) for token in ranks}
+    character = byte_characters()
+    written = {token: "".join(character[byte] for byte in token) for token in ranks}
     merges = []
     for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
         if len(token) == 1:

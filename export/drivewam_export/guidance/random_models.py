@@ -6,7 +6,7 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, UMT5Con
 IMAGE, START, END, STOP, VOCABULARY = 90, 91, 92, 95, 97
 
 
-def spread(model, seed: int):
+def randomize(model, seed: int):
     """Weights whose products keep their size, norms and biases that are not trivial. With the classes' own small ones attention is nearly even,
     and a wrong position would not show."""
     g = torch.Generator().manual_seed(seed)
@@ -37,7 +37,7 @@ def vlm(seed: int = 0, tied: bool = False) -> Qwen3VLForConditionalGeneration:
     )
     model = Qwen3VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = STOP
-    return spread(model, seed)
+    return randomize(model, seed)
 
 
 def encoder(seed: int = 0, width: int = 32, calm: bool = False) -> UMT5EncoderModel:
@@ -46,7 +46,7 @@ def encoder(seed: int = 0, width: int = 32, calm: bool = False) -> UMT5EncoderMo
     config = UMT5Config(
         vocab_size=80, d_model=width, d_kv=8, d_ff=48, num_layers=2, num_heads=4, relative_attention_num_buckets=8, relative_attention_max_distance=20,
     )
-    model = spread(UMT5EncoderModel(config), seed)
+    model = randomize(UMT5EncoderModel(config), seed)
     if calm:
         for block in model.encoder.block:
             attention, feed = block.layer[0].SelfAttention, block.layer[1].DenseReluDense

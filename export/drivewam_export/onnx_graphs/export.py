@@ -26,13 +26,13 @@ import yaml
 from ..checkpoint import CheckpointError, Names
 from ..codec import Codec
 from ..config import ModelConfig, load
-from ..folder import Checkpoint, ExportError, Mapping, open_checkpoint, sha256, written_aside
+from ..folder import Checkpoint, ExportError, Mapping, open_checkpoint, sha256, atomic_folder
 from ..model import DriveWam
-from ..streamed import Lent, Weights, held, hollow, on_meta
+from ..streamed import LazyWeights, Weights, in_memory, weightless, on_meta
 from ..wan_vae import WanEncoder, open_vae
 from . import self_test, weights
 from .graphs import ATTENTIONS, NAMES, Graph, belongs, codec_graphs, policy_graphs, wan_vae_graphs
-from .precision import F32, PRECISIONS, Precision, lower, possible
+from .precision import F32, PRECISIONS, Precision, lower, supported
 from .verify import verify
 
 OPSET = 18
@@ -45,7 +45,7 @@ def trace(graph: Graph, path: Path) -> onnx.ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            hollow(graph.module), tuple(graph.inputs.values()), str(path), dynamo=False, opset_version=OPSET, do_constant_folding=False,
+            weightless(graph.module), tuple(graph.inputs.values()), str(path), dynamo=False, opset_version=OPSET, do_constant_folding=False,
             input_names=list(graph.inputs), output_names=graph.outputs, dynamic_axes=graph.dynamic, export_params=False, keep_initializers_as_inputs=True,
         )
     model, kept, buffers = onnx.load(path), graph.module.state_dict(), dict(graph.module.named_buffers())
@@ -59,12 +59,12 @@ def trace(graph: Graph, path: Path) -> onnx.ModelProto:
     return model
 
 
-def table(values: dict[str, list], graph: Graph, precision: Precision) -> list[dict]:
+def tensor_entries(values: dict[str, list], graph: Graph, precision: Precision) -> list[dict]:
     """Border tensors for the manifest: name to shape, whose dynamic axes become letters."""
     rows = []
     for name, shape in values.items():
         axes = graph.dynamic.get(name, {})
-        rows.append({"name": name, "dtype": precision.border(name).name, "shape": [axes.get(i, n) for i, n in enumerate(shape)]})
+        rows.append({"name": name, "dtype": precision.io(name).name, "shape": [axes.get(i, n) for i, n in enumerate(shape)]})
     return rows
 
 
@@ -97,7 +97,7 @@ def export_graphs(graphs: list[Graph], sources: dict[str, Weights], config: Mode
     for graph in graphs:
         print(f"{graph.name}: tracing", file=sys.stderr, flush=True)
         traced[graph.name] = trace(graph, out / f"{graph.name}.onnx")
-        precisions[graph.name] = possible(traced[graph.name], wanted)
+        precisions[graph.name] = supported(traced[graph.name], wanted)
         if wanted is not F32:
             lower(traced[graph.name], precisions[graph.name], graph.prefix)
     for file in dict.fromkeys(g.weights for g in graphs):
@@ -109,7 +109,7 @@ def export_graphs(graphs: list[Graph], sources: dict[str, Weights], config: Mode
         inputs[graph.name], outputs[graph.name] = self_test.inputs(graph, config, precisions[graph.name]), {}
         for case, values in inputs[graph.name].items():
             print(f"{graph.name}: asking PyTorch, {case}", file=sys.stderr, flush=True)
-            with Lent(graph.module, graph.prefix, sources[graph.prefix]):
+            with LazyWeights(graph.module, graph.prefix, sources[graph.prefix]):
                 outputs[graph.name][case] = reference(graph, values)
             answers |= self_test.answer(graph.name, case, outputs[graph.name][case])
     for graph in graphs:
@@ -126,11 +126,11 @@ def export_graphs(graphs: list[Graph], sources: dict[str, Weights], config: Mode
             entry["attention"] = graph.attention
         ins = {value.name: list(graph.inputs[value.name].shape) for value in traced[graph.name].graph.input}
         outs = {name: list(value.shape) for name, value in next(iter(answered.values())).items()}
-        entries[graph.name] = entry | {"inputs": table(ins, graph, precision), "outputs": table(outs, graph, precision)}
+        entries[graph.name] = entry | {"inputs": tensor_entries(ins, graph, precision), "outputs": tensor_entries(outs, graph, precision)}
     return entries, answers
 
 
-def vouch(folder: Path) -> dict:
+def file_entries(folder: Path) -> dict:
     """The manifest's `files:` section: role, hash and length of every file of the folder."""
     entries = {}
     for path in sorted(folder.iterdir()):
@@ -143,21 +143,21 @@ def write_folder(source: Checkpoint, out: Path, target: str, graphs: list[Graph]
     """Writes the graphs, the commands' text rows, the self-test and the manifest to a folder aside, then renames it to `out`. Of `source` the weights
     are not read: `sources` has them. `graphs` and `sources` are used up (export_graphs)."""
     config = source.config
-    with written_aside(out) as aside:
+    with atomic_folder(out) as aside:
         entries, answers = export_graphs(graphs, sources, config, aside, precision)
-        weights.write(aside / "commands.safetensors", held(source.rows))
-        weights.write(aside / self_test.FILE, held(answers))
+        weights.write(aside / "commands.safetensors", in_memory(source.rows))
+        weights.write(aside / self_test.FILE, in_memory(answers))
         manifest = {
             "schema": 2, "name": config.name, "target": target, "flow_direction": "tau_1_is_noise", "model": config.to_dict(),
             "normalisation": source.normalisation, "schedule": source.schedule,
             "commands": {"file": "commands.safetensors", "rows": {k: v.shape[0] for k, v in source.rows.items()}},
-            "self_test": {"file": self_test.FILE}, "graphs": entries, "files": vouch(aside), "training": source.record,
+            "self_test": {"file": self_test.FILE}, "graphs": entries, "files": file_entries(aside), "training": source.record,
         }
         (aside / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None))
     print(f"{out}: {len(entries)} graphs, {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB", file=sys.stderr)
 
 
-def cut(config: ModelConfig, layers: int, checkpoint: str) -> ModelConfig:
+def truncate(config: ModelConfig, layers: int, checkpoint: str) -> ModelConfig:
     """`config` with its first `layers` layers, which only random weights can follow."""
     if not checkpoint.startswith("random:"):
         raise ExportError(f"--layers {layers}: {checkpoint} has the weights of {config.layers} layers; wanted random:SEED")
@@ -166,7 +166,7 @@ def cut(config: ModelConfig, layers: int, checkpoint: str) -> ModelConfig:
     return dataclasses.replace(config, layers=layers)
 
 
-def gather(
+def open_graphs(
     checkpoint: str, config: ModelConfig, mapping: Mapping, vae: str | None, with_codec: bool, attention: str = ATTENTIONS[0],
 ) -> tuple[Checkpoint, list[Graph], dict[str, Weights]]:
     """The checkpoint, all its graphs, and by prefix the weights that they lack."""
@@ -178,7 +178,7 @@ def gather(
         graphs, sources["codec."] = codec_graphs(on_meta(Codec, config)), source.codec_weights
     elif vae is not None:
         codec = WanEncoder(open_vae(vae)).eval()
-        graphs, sources["codec."] = wan_vae_graphs(codec, config), held(codec.state_dict())
+        graphs, sources["codec."] = wan_vae_graphs(codec, config), in_memory(codec.state_dict())
     return source, graphs + policy_graphs(on_meta(DriveWam, config), attention), sources
 
 
@@ -192,9 +192,9 @@ def export(
     if unknown:
         raise ExportError(f"--graphs: got {', '.join(unknown)}; wanted some of {', '.join(NAMES)}")
     if layers is not None:
-        config = cut(config, layers, checkpoint)
+        config = truncate(config, layers, checkpoint)
     wanted = set(NAMES if only is None else only)
-    source, graphs, sources = gather(checkpoint, config, mapping, vae, any(name.startswith("vae_") for name in wanted), attention)
+    source, graphs, sources = open_graphs(checkpoint, config, mapping, vae, any(name.startswith("vae_") for name in wanted), attention)
     absent = [name for name in only or [] if name not in {g.name for g in graphs}]
     if absent:
         raise ExportError(f"--graphs: {checkpoint} has no {', '.join(absent)}")

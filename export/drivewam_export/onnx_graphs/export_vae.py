@@ -15,7 +15,7 @@ import torch
 
 from ..config import ModelConfig, load
 from ..folder import RANDOM_NORMALISATION, Checkpoint, ExportError
-from ..streamed import held
+from ..streamed import in_memory
 from ..wan_vae import WanEncoder, open_vae
 from .export import write_folder
 from .graphs import wan_vae_graphs
@@ -48,7 +48,7 @@ def main() -> None:
     try:
         config = load(args.config) if args.config else small_model(load(root / "configs/model/tiny.yaml"))
         codec = WanEncoder(open_vae(args.vae)).eval()
-        graphs, weights = wan_vae_graphs(codec, config), {"codec.": held(codec.state_dict())}
+        graphs, weights = wan_vae_graphs(codec, config), {"codec.": in_memory(codec.state_dict())}
         write_folder(codec_only(config), args.out, f"portable-{args.precision}", graphs, weights, PRECISIONS[args.precision])
     except ExportError as error:
         sys.exit(f"export_vae: {error}")

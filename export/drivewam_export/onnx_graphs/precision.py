@@ -41,7 +41,7 @@ class Precision:
     tolerance: float
     limit: float
 
-    def border(self, name: str) -> "Precision":
+    def io(self, name: str) -> "Precision":
         """In which a graph's input or output crosses."""
         return self if CACHE.fullmatch(name) else F32
 
@@ -57,7 +57,7 @@ BF16 = Precision("bf16", torch.bfloat16, TensorProto.BFLOAT16, 1e-1, 1e-1)
 PRECISIONS = {p.name: p for p in (F32, F16, BF16)}
 
 
-def possible(model: onnx.ModelProto, wanted: Precision) -> Precision:
+def supported(model: onnx.ModelProto, wanted: Precision) -> Precision:
     """`wanted`, but f32 for a graph with a Conv in bf16: no ONNX operator set up to 20 has one."""
     convolves = any(node.op_type == "Conv" for node in model.graph.node)
     return F32 if wanted is BF16 and convolves else wanted
@@ -73,7 +73,7 @@ class Rewriter:
         self.floats = {v.name for v in [*inferred.input, *inferred.output, *inferred.value_info] if v.type.tensor_type.elem_type == TensorProto.FLOAT}
         for value in self.graph.input:
             if value.name in self.floats:
-                value.type.tensor_type.elem_type = self.types[value.name] = half.border(value.name).onnx
+                value.type.tensor_type.elem_type = self.types[value.name] = half.io(value.name).onnx
         for tensor in self.graph.initializer:
             if tensor.data_type != TensorProto.FLOAT:
                 continue
@@ -83,7 +83,7 @@ class Rewriter:
             if stays:
                 self.islands.add(tensor.name)
 
-    def typed(self, name: str, wanted: int) -> str:
+    def cast_to(self, name: str, wanted: int) -> str:
         """The tensor `name` in the wanted type, through a Cast where it has another."""
         if self.types[name] == wanted:
             return name
@@ -118,7 +118,7 @@ class Rewriter:
             wanted = self.type_of(node, floats)
             for i, name in enumerate(node.input):
                 if name in self.types:
-                    node.input[i] = self.typed(name, wanted)
+                    node.input[i] = self.cast_to(name, wanted)
         else:
             wanted = TensorProto.FLOAT
         for name in node.output:
@@ -130,13 +130,13 @@ class Rewriter:
                     known.add(node.output[0])
         self.nodes.append(node)
 
-    def leave(self, value: onnx.ValueInfoProto) -> None:
+    def set_output_type(self, value: onnx.ValueInfoProto) -> None:
         """Gives a graph's output its type at the border. What had its name until now is renamed."""
-        name, wanted = value.name, self.half.border(value.name).onnx
+        name, wanted = value.name, self.half.io(value.name).onnx
         value.type.tensor_type.elem_type = wanted
         if self.types[name] == wanted:
             return
-        cast, inner = self.typed(name, wanted), f"{name}/inner"
+        cast, inner = self.cast_to(name, wanted), f"{name}/inner"
         for node in self.nodes:
             for names in (node.input, node.output):
                 for i, old in enumerate(names):
@@ -146,7 +146,7 @@ class Rewriter:
         for node in self.graph.node:
             self.visit(node)
         for value in self.graph.output:
-            self.leave(value)
+            self.set_output_type(value)
         del self.graph.node[:]
         self.graph.node.extend(self.nodes)
         del self.graph.value_info[:]
@@ -161,7 +161,7 @@ def lower(model: onnx.ModelProto, half: Precision, prefix: str) -> None:
     Rewriter(model, half, prefix).run()
 
 
-def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
+def emulate_bf16(model: onnx.ModelProto) -> onnx.ModelProto:
     """A bf16 model as a runtime without bf16 products runs it: the same numbers are multiplied in f32, and the result is rounded. The border is f32."""
     out = onnx.ModelProto()
     out.CopyFrom(model)
@@ -171,7 +171,7 @@ def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
     for value in out.graph.input:
         if value.type.tensor_type.elem_type == TensorProto.BFLOAT16:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
-            cast(value.name, value.name + "/border", TensorProto.BFLOAT16)
+            cast(value.name, value.name + "/io", TensorProto.BFLOAT16)
             halves.add(value.name)
     inputs = {v.name for v in out.graph.input}
     leaving = {v.name for v in out.graph.output if v.type.tensor_type.elem_type == TensorProto.BFLOAT16}
@@ -179,8 +179,8 @@ def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in out.graph.node:
         for names in (node.input, node.output):
             for i, name in enumerate(names):
-                names[i] = f"{name}/border" if name in halves and name in inputs | leaving else name
-        if node.op_type in (*PRODUCTS, "Add") and any(n.removesuffix("/border") in halves for n in node.output):
+                names[i] = f"{name}/io" if name in halves and name in inputs | leaving else name
+        if node.op_type in (*PRODUCTS, "Add") and any(n.removesuffix("/io") in halves for n in node.output):
             for i, name in enumerate(node.input):
                 cast(name, f"{name}/{node.name}/wide", TensorProto.FLOAT)
                 node.input[i] = f"{name}/{node.name}/wide"
@@ -190,7 +190,7 @@ def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             nodes.append(node)
     for name in sorted(leaving):
-        cast(f"{name}/border", name, TensorProto.FLOAT)
+        cast(f"{name}/io", name, TensorProto.FLOAT)
     for value in out.graph.output:
         value.type.tensor_type.elem_type = TensorProto.FLOAT
     del out.graph.node[:]

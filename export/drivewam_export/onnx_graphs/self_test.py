@@ -104,11 +104,11 @@ def inputs(graph: Graph, config: ModelConfig | None, precision: Precision, vocab
         passes = {"only": (0, 0)}
     out = {}
     for case, (video, action) in passes.items():
-        letters, out[case] = {"N": video + action, "S": SLOTS}, {}
+        dims, out[case] = {"N": video + action, "S": SLOTS}, {}
         for name, example in graph.inputs.items():
             axes = graph.dynamic.get(name, {})
-            shape = [letters[axes[i]] if i in axes else length for i, length in enumerate(example.shape)]
-            out[case][name] = value(name, shape, video, vocabulary).to(precision.border(name).torch).float()
+            shape = [dims[axes[i]] if i in axes else length for i, length in enumerate(example.shape)]
+            out[case][name] = value(name, shape, video, vocabulary).to(precision.io(name).torch).float()
     return out
 
 

@@ -14,13 +14,13 @@ from ..folder import ExportError
 from ..progress import Progress
 from . import self_test
 from .graphs import Graph
-from .precision import BF16, F16, F32, Precision, emulated
+from .precision import BF16, F16, F32, Precision, emulate_bf16
 
 # Of weights in a piece, as they are stored; a graph with fewer is run whole. ONNX Runtime holds up to three times as much of a piece in half precision.
 PIECE_BYTES = 1 << 26
 
 
-def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
+def keep_casts(model: onnx.ModelProto) -> onnx.ModelProto:
     """An f16 model whose Casts stay. ONNX Runtime, which multiplies in f32 on a CPU, drops a Cast to f16 that meets its own back to f32, whatever the
     optimization level, and with it what was rounded and what was too large for f16. An Identity keeps the two apart."""
     out = onnx.ModelProto()
@@ -29,11 +29,11 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in out.graph.node:
         to = node.attribute[0].i if node.op_type == "Cast" else None
         if to == onnx.TensorProto.FLOAT:
-            identity(node.input[0], f"{node.output[0]}/apart")
-            node.input[0] = f"{node.output[0]}/apart"
+            identity(node.input[0], f"{node.output[0]}/kept")
+            node.input[0] = f"{node.output[0]}/kept"
         nodes.append(node)
         if to == onnx.TensorProto.FLOAT16:
-            name, node.output[0] = node.output[0], f"{node.output[0]}/apart"
+            name, node.output[0] = node.output[0], f"{node.output[0]}/kept"
             identity(node.output[0], name)
     del out.graph.node[:]
     out.graph.node.extend(nodes)
@@ -42,14 +42,14 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def session(model: onnx.ModelProto, folder: Path, precision: Precision) -> onnxruntime.InferenceSession:
     """`model`, whose weights lie in `folder`, on one thread and without an arena, which would live as long as any output of it. In half precision ONNX
-    Runtime converts weights while it runs; bf16, which it cannot multiply on a CPU, is emulated, and its border is f32."""
+    Runtime converts weights while it runs; bf16, which it cannot multiply on a CPU, is emulated, and its io is f32."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     if precision is not F32:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    model = emulated(model) if precision is BF16 else rounded(model) if precision is F16 else model
+    model = emulate_bf16(model) if precision is BF16 else keep_casts(model) if precision is F16 else model
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -57,7 +57,7 @@ def stored_bytes(tensor: onnx.TensorProto) -> int:
     return next((int(entry.value) for entry in tensor.external_data if entry.key == "length"), len(tensor.raw_data))
 
 
-def cut(model: onnx.ModelProto, limit: int) -> Iterator[list[onnx.NodeProto]]:
+def node_runs(model: onnx.ModelProto, limit: int) -> Iterator[list[onnx.NodeProto]]:
     """The nodes in order, in runs whose weights have at most `limit` bytes; one node may have more."""
     sizes = {tensor.name: stored_bytes(tensor) for tensor in model.graph.initializer}
     run, read = [], set()
@@ -73,12 +73,12 @@ def cut(model: onnx.ModelProto, limit: int) -> Iterator[list[onnx.NodeProto]]:
 
 def pieces(model: onnx.ModelProto, limit: int = PIECE_BYTES) -> list[onnx.ModelProto]:
     """`model` as models to be run one after the other: what one puts out under a name, a later one reads under that name."""
-    runs, graph = list(cut(model, limit)), model.graph
+    runs, graph = list(node_runs(model, limit)), model.graph
     inferred = onnx.shape_inference.infer_shapes(model).graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in [*inferred.input, *inferred.output, *inferred.value_info]}
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    border = {v.name: v for v in [*graph.input, *graph.output]}
-    value = lambda name: border[name] if name in border else onnx.helper.make_tensor_value_info(name, kinds[name], None)
+    io = {v.name: v for v in [*graph.input, *graph.output]}
+    value = lambda name: io[name] if name in io else onnx.helper.make_tensor_value_info(name, kinds[name], None)
     out, later = [], {v.name for v in graph.output}
     for run in reversed(runs):
         made = dict.fromkeys(name for node in run for name in node.output)
@@ -92,7 +92,7 @@ def pieces(model: onnx.ModelProto, limit: int = PIECE_BYTES) -> list[onnx.ModelP
     return out
 
 
-def advance(part: onnx.ModelProto, folder: Path, precision: Precision, known: dict[str, dict[str, np.ndarray]]) -> None:
+def run_piece(part: onnx.ModelProto, folder: Path, precision: Precision, known: dict[str, dict[str, np.ndarray]]) -> None:
     """Adds to what is `known` in each case what `part` puts out. Its weights are in memory until this returns."""
     runtime = session(part, folder, precision)
     kinds = {value.name: np.float16 if value.type == "tensor(float16)" else None for value in runtime.get_inputs()}
@@ -108,7 +108,7 @@ def run(graph: Graph, path: Path, precision: Precision, cases: dict[str, dict[st
     known = {case: {name: value.numpy() for name, value in inputs.items()} for case, inputs in cases.items()}
     wanted, progress = [{v.name for v in part.graph.input} for part in parts], Progress(f"{graph.name}: asking ONNX Runtime,", "piece", len(parts))
     for i, part in enumerate(parts):
-        advance(part, path.parent, precision, known)
+        run_piece(part, path.parent, precision, known)
         kept = set(graph.outputs).union(*wanted[i + 1 :])
         known = {case: {name: value for name, value in values.items() if name in kept} for case, values in known.items()}
         progress.step()

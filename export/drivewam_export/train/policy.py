@@ -25,14 +25,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..codec import Codec
-from ..config import ModelConfig, load
-from ..folder import CODEC_FILES, open_checkpoint, stored
+from ..config import load
+from ..folder import CODEC_FILES, open_checkpoint, stored_weights
 from ..loss import NoiseLevels, displacement_loss, flow_matching_loss, interpolate
 from ..model import DriveWam
 from ..packed import Layout, self_scale
 from .data import COMMANDS, LIMITS_MPS, Normalisation, open_all
 from .latents import encode_all
-from .texts import Texts, context, encode, said, words_config
+from .texts import Texts, context, encode, read_generated, config_with_text_rows
 from .windows import Window, Windows, arrange
 
 # Thrown away after training.
@@ -42,7 +42,7 @@ READS_TEXT = re.compile(r"policy\.(blocks\.\d+\.(attn2|norm2)|condition_embedder
 # Chunks of a window that reaches through a whole drive.
 WHOLE = (16, 32, 64)
 # As the standard deviation that latents are divided by, it leaves nothing of them.
-NO_SIGHT = 1e30
+BLIND_STD = 1e30
 
 
 def drop_old_keys(layout: Layout, rows: int, generator, share: float):
@@ -70,14 +70,14 @@ class Trainer:
         torch.set_num_threads(args.threads)
         torch.manual_seed(args.seed)
         self.device = torch.device(args.device)
-        self.config = words_config(load(args.config), args.words) if args.words else load(args.config)
+        self.config = config_with_text_rows(load(args.config), args.words) if args.words else load(args.config)
         self.model = DriveWam(self.config)
         self.drives = open_all(args.data)
-        self.told, told, self.normalisation = None, [], None
+        self.text_ids, generated, self.normalisation = None, [], None
         if args.words:
-            self.told, told = said(self.drives)
-            told = encode(args.words, told, self.config.text.dim, self.config.text.max_rows)
-        self.texts = Texts(self.config, told)
+            self.text_ids, generated = read_generated(self.drives)
+            generated = encode(args.words, generated, self.config.text.dim, self.config.text.max_rows)
+        self.texts = Texts(self.config, generated)
         c = self.config
         readers = dict(zip(READERS, (nn.Linear(c.dim, len(LIMITS_MPS)), nn.Linear(c.nv * c.dim, c.na * c.action.channels))))
         self.modules = nn.ModuleDict({"policy": self.model, "commands": self.texts, **readers}).to(self.device)
@@ -170,7 +170,7 @@ class Trainer:
         draw = lambda how, *shape: how(*shape, generator=generator, device=self.device)
         clean = arrange(layout, window)
         rows = len(clean)
-        given = (window.told, ego_dropout(window.ego, generator, a.ego_dropout), window.frames)
+        given = (window.text_ids, ego_dropout(window.ego, generator, a.ego_dropout), window.frames)
         times = self.levels.draw(layout, rows, generator)
         noise = draw(torch.randn, *clean.shape)
         first = {"is_action": True, "noisy": True, "copy": 0}
@@ -207,9 +207,9 @@ class Trainer:
     def run(self, layout: Layout, tokens, times, given, visible):
         """One pass. On a GPU its products and attention are of bf16, sums and the rest of f32."""
         scale = self_scale(visible.sum(-1)) if self.config.self_scale == "log" else None
-        told, ego, frames = given
+        text_ids, ego, frames = given
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            text, text_bias, ego_kv = context(self.model, self.texts, layout, told, ego)
+            text, text_bias, ego_kv = context(self.model, self.texts, layout, text_ids, ego)
             bias, rope = layout.self_bias(visible), layout.rope_at(frames)
             return self.model.packed(layout, tokens, times, bias, scale, text, text_bias, ego_kv, rope).float()
 
@@ -234,15 +234,15 @@ class Trainer:
         """Everything that is trained on, on the device."""
         a = self.args
         self.codec = codec = Codec(self.config).eval()
-        codec.load_state_dict(stored(a.codec, "codec.safetensors", CODEC_FILES)[0].all())
+        codec.load_state_dict(stored_weights(a.codec, "codec.safetensors", CODEC_FILES)[0].all())
         codec.to(self.device)
         if a.blind:
-            codec.latent_std.fill_(NO_SIGHT)
+            codec.latent_std.fill_(BLIND_STD)
         drives = self.drives
         per_second = round(1.0 / (drives[0].frame_s[1] - drives[0].frame_s[0]))
         self.normalisation = n = self.normalisation or Normalisation.of(drives)
         self.metres = torch.tensor((n.q99 - n.q01) / 2, dtype=torch.float32, device=self.device)
-        self.data = Windows(self.config, drives, encode_all(codec, drives, per_second), n, per_second, self.device, self.told)
+        self.data = Windows(self.config, drives, encode_all(codec, drives, per_second), n, per_second, self.device, self.text_ids)
 
     def train(self):
         a, windows = self.args, self.data
@@ -250,7 +250,7 @@ class Trainer:
         rng = np.random.default_rng(a.seed + self.step)
         generator = torch.Generator(self.device).manual_seed(a.seed + self.step)
         begun, base = time.time(), self.spent
-        saved, told, logged, rows = begun, begun, [], 0
+        saved, shown, logged, rows = begun, begun, [], 0
         print(f"{len(windows.drives)} drives, {len(windows.needed)} windows that need memory, {sum(p.numel() for p in self.model.parameters())} parameters", flush=True)
         values = list(self.modules.state_dict().values())
         averages = [self.ema[name] for name in self.modules.state_dict()]
@@ -271,8 +271,8 @@ class Trainer:
             if self.step % 100 == 0:
                 mean, now = torch.stack(logged).mean(0).tolist(), time.time()
                 names = ("video", "action", "along_m", "across_m", "limit", "road_m")
-                print(f"policy step {self.step} {self.spent:.0f} s", *(f"{n} {x:.3f}" for n, x in zip(names, mean)), f"{rows / (now - told):.1f} windows/s", flush=True)
-                told, logged, rows = now, [], 0
+                print(f"policy step {self.step} {self.spent:.0f} s", *(f"{n} {x:.3f}" for n, x in zip(names, mean)), f"{rows / (now - shown):.1f} windows/s", flush=True)
+                shown, logged, rows = now, [], 0
             self.spent = base + time.time() - begun
             if time.time() - saved > a.save_seconds:
                 self.save()

@@ -10,7 +10,7 @@ import torch
 from ..packed import Layout, patchify
 from .data import Drive, Normalisation, increments, pack
 from .latents import Latents
-from .texts import tell
+from .texts import sample_texts
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Window:
     video: torch.Tensor  # clean tokens
     action: torch.Tensor  # clean tokens: what was driven
     plan: torch.Tensor  # tokens of what the expert would have driven: what noisy actions are to become
-    told: torch.Tensor  # numbers of texts (texts.Texts); without words those of the commands
+    text_ids: torch.Tensor  # numbers of texts (texts.Texts); without words those of the commands
     ego: torch.Tensor
     limit: torch.Tensor  # index of the limit in force, -1 where unknown
     frames: torch.Tensor  # index of each chunk; the last few (`Windows.RECENT`) are neighbours, before them there may be gaps
@@ -32,12 +32,12 @@ class Windows:
     RECENT = 4
     FARTHEST = 75
 
-    def __init__(self, config, drives: list[Drive], latents: list[Latents], normalisation: Normalisation, per_second: int, device="cpu", words=None):
-        """`words`: of each drive the numbers of its frames' texts, where windows are told them."""
+    def __init__(self, config, drives: list[Drive], latents: list[Latents], normalisation: Normalisation, per_second: int, device="cpu", generated=None):
+        """`words`: of each drive the numbers of its frames' texts, where windows are text_ids them."""
         self.config, self.drives, self.normalisation, self.device = config, drives, normalisation, torch.device(device)
         self.per_chunk = 4 * per_second
         self.tick = 10 // per_second
-        self.rooms: dict[int, tuple] = {}
+        self.long_drives: dict[int, tuple] = {}
         # Frames at which a chunk begins whose answer only memory knows.
         self.needed = [(d, int(t)) for d, drive in enumerate(drives) for t in np.flatnonzero(drive.needed[: -41 : self.tick])]
 
@@ -54,10 +54,10 @@ class Windows:
         put = lambda x: x.to(self.device)
         self.action, self.plan = (put(tokens(np.concatenate([*x, still]))) for x in (driven, planned))
         self.ego, self.command, self.limit = put(column("ego").float()), put(column("command")), put(column("limit"))
-        self.words = None
-        if words is not None:
-            late = [w[np.maximum(np.arange(len(w)) - self.per_chunk, 0)] for w in words]  # of the frame one chunk before
-            self.words = [put(torch.from_numpy(np.concatenate([w[: len(at)] for w, at in zip(of, begins)] + [of[0][:1]]))) for of in (words, late)]
+        self.generated = None
+        if generated is not None:
+            late = [w[np.maximum(np.arange(len(w)) - self.per_chunk, 0)] for w in generated]  # of the frame one chunk before
+            self.generated = [put(torch.from_numpy(np.concatenate([w[: len(at)] for w, at in zip(of, begins)] + [of[0][:1]]))) for of in (generated, late)]
         self.row = np.cumsum([0, *map(len, begins)])
         # Latents: chunks of all drives, then first frames.
         self.latent = torch.cat([put(l.chunk) for l in latents] + [put(l.first) for l in latents])
@@ -66,20 +66,20 @@ class Windows:
 
     def fits(self, chunks: int) -> bool:
         """Whether any drive is long enough for windows of so many chunks."""
-        return len(self.roomy(chunks)[0]) > 0
+        return len(self.long_enough(chunks)[0]) > 0
 
-    def roomy(self, chunks: int) -> tuple[list[int], list[tuple[int, int]]]:
+    def long_enough(self, chunks: int) -> tuple[list[int], list[tuple[int, int]]]:
         """The drives that are, and what needs memory in them."""
-        if chunks not in self.rooms:
+        if chunks not in self.long_drives:
             long = {d for d, drive in enumerate(self.drives) if len(drive.frames) > chunks * self.per_chunk + 1}
-            self.rooms[chunks] = sorted(long), [n for n in self.needed if n[0] in long]
-        return self.rooms[chunks]
+            self.long_drives[chunks] = sorted(long), [n for n in self.needed if n[0] in long]
+        return self.long_drives[chunks]
 
     def draw(self, chunks: int, rows: int, rng: np.random.Generator, needed_share: float = 0.0, gapped_share: float = 0.0) -> Window:
         """Windows anywhere. Of a needed one, the chunk that needs memory is the last; of a gapped one, all but the last few chunks lie anywhere
         in the past, among them, where the last one needs memory, those that saw the sign."""
         picks = []
-        drives, needy = self.roomy(chunks)
+        drives, needy = self.long_enough(chunks)
         for _ in range(rows):
             needed = needy and rng.random() < needed_share
             d, last = needy[rng.integers(len(needy))] if needed else (drives[rng.integers(len(drives))], -1)
@@ -108,7 +108,7 @@ class Windows:
         return [last - o * self.per_chunk for o in offsets]
 
     def gather(self, picks: list[tuple[int, list[int], bool]], chunks: int, rng: np.random.Generator | None = None) -> Window:
-        """Windows of (drive, frame at which each chunk begins, whether chunk 0 is the single frame at which chunk 1 begins). `rng` says what they are told, where
+        """Windows of (drive, frame at which each chunk begins, whether chunk 0 is the single frame at which chunk 1 begins). `rng` says what they are text_ids, where
         there are words; without it the command."""
         d, begins, single = (np.array(x) for x in zip(*picks))
         frames = (begins - begins[:, :1]) // self.per_chunk
@@ -119,10 +119,10 @@ class Windows:
         latent[single, 0] = (self.first_row[d] + begins[:, 0])[single]
         here, moved, latent, frames = (self.send(x) for x in (here, moved, latent, frames))
         video = patchify(self.config, self.latent[latent].float())
-        told = self.command[here]
-        if rng is not None and self.words is not None:
-            told = tell(rng, told, *(words[here] for words in self.words))
-        return Window(video, self.action[moved], self.plan[moved], told, self.ego[here], self.limit[here], frames)
+        text_ids = self.command[here]
+        if rng is not None and self.generated is not None:
+            text_ids = sample_texts(rng, text_ids, *(ids[here] for ids in self.generated))
+        return Window(video, self.action[moved], self.plan[moved], text_ids, self.ego[here], self.limit[here], frames)
 
     def send(self, index: np.ndarray) -> torch.Tensor:
         """To the device, without waiting for it."""

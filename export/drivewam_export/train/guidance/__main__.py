@@ -21,12 +21,12 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
 
-from ...folder import written_aside
-from . import text, words
-from .facts import SEEN, score, table
+from ...folder import atomic_folder
+from . import text, vocabulary
+from .facts import SEEN, score, summary
 from .scenes import Scenes, shares
-from .vlm import Batched, Readers, make, take_over
-from .words import LONGEST
+from .vlm import BatchedVlm, Readers, make, load_overlapping
+from .vocabulary import MAX_NEW_TOKENS
 
 MOST_OFTEN = 6.0  # a scene of rare facts is drawn at most this many times as often as another
 HIDDEN_SHARE = 0.1  # of the batches, in which no route is known
@@ -39,9 +39,9 @@ class Trainer:
         self.rng, self.stop, self.device = np.random.default_rng(args.seed), False, torch.device(args.device)
         model = make(tokenizer)
         if args.start:
-            take_over(model, tokenizer, args.start / "vlm")
+            load_overlapping(model, tokenizer, args.start / "vlm")
         front = scenes.frames[0].shape[1:3]
-        self.vlm = Batched(model, tokenizer, [front, front])
+        self.vlm = BatchedVlm(model, tokenizer, [front, front])
         vision = model.config.vision_config
         rows = front[0] * front[1] // (vision.patch_size * vision.spatial_merge_size) ** 2
         self.modules = nn.ModuleDict({"vlm": self.vlm, "readers": Readers(rows, vision.out_hidden_size)}).to(self.device)
@@ -50,8 +50,8 @@ class Trainer:
         self.chances = shares(scenes.classes((*SEEN, "command")), MOST_OFTEN)
         self.seen_facts = torch.from_numpy(scenes.classes(SEEN))
         self.ids = {caption: tokenizer.encode(caption).ids for caption in {c for pair in scenes.captions for c in pair}}
-        if (longest := max(map(len, self.ids.values()))) >= LONGEST:
-            raise SystemExit(f"a caption of {longest} tokens, wanted fewer than {LONGEST}")
+        if (longest := max(map(len, self.ids.values()))) >= MAX_NEW_TOKENS:
+            raise SystemExit(f"a caption of {longest} tokens, wanted fewer than {MAX_NEW_TOKENS}")
         self.step, self.drawn, self.spent = 0, 0, 0.0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: setattr(self, "stop", True))
@@ -72,14 +72,14 @@ class Trainer:
         front, plots = self.scenes.pictures(rows)
         put = lambda array: torch.from_numpy(array).to(self.device)
         if eyes:
-            told = self.modules["readers"].loss(self.vlm.see(put(front))[0], wanted)
-            return told, torch.zeros(()), told
-        command, captions = self.scenes.said(rows, self.rng.random() < HIDDEN_SHARE)
+            read = self.modules["readers"].loss(self.vlm.encode_image(put(front))[0], wanted)
+            return read, torch.zeros(()), read
+        command, captions = self.scenes.captions_for(rows, self.rng.random() < HIDDEN_SHARE)
         fed, next_words = self.answers(captions)
         logits, seen = self.vlm(put(command), [put(front), put(plots)], fed)
-        said = F.cross_entropy(logits.flatten(0, 1), next_words.flatten())
-        told = self.modules["readers"].loss(seen[0][0], wanted)
-        return said + self.args.reader_weight * told, said, told
+        answer = F.cross_entropy(logits.flatten(0, 1), next_words.flatten())
+        read = self.modules["readers"].loss(seen[0][0], wanted)
+        return answer + self.args.reader_weight * read, answer, read
 
     def train(self):
         a, seconds = self.args, self.args.minutes * 60
@@ -90,7 +90,7 @@ class Trainer:
             since = 0 if eyes else since + 1  # the answers begin with a warm-up of their own
             warm = min(1.0, (self.step + 1) / a.warmup, 1.0 if eyes else since / a.warmup)
             self.optimiser.param_groups[0]["lr"] = a.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.spent / seconds)))
-            loss, said, told = self.loss(eyes)
+            loss, answer, read = self.loss(eyes)
             self.optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
@@ -100,11 +100,11 @@ class Trainer:
                 keep = min(a.ema, (1 + self.step) / (10 + self.step))
                 for name, value in self.modules.named_parameters():
                     self.average[name].lerp_(value, 1 - keep)
-            logged.append((said.item(), told.item()))
+            logged.append((answer.item(), read.item()))
             if self.step % 100 == 0:
-                said, told = np.mean(logged, 0)
+                answer, read = np.mean(logged, 0)
                 now = time.time()
-                print(f"vlm step {self.step} {self.spent:.0f} s {'eyes ' if eyes else ''}answer {said:.4f} readers {told:.4f} {drawn / (now - shown):.1f} scenes/s", flush=True)
+                print(f"vlm step {self.step} {self.spent:.0f} s {'eyes ' if eyes else ''}answer {answer:.4f} readers {read:.4f} {drawn / (now - shown):.1f} scenes/s", flush=True)
                 shown, logged, drawn = now, [], 0
             self.spent = time.time() - begun
         self.modules.load_state_dict(self.modules.state_dict() | self.average)
@@ -117,8 +117,8 @@ class Trainer:
         answers, wanted = [], []
         for part in np.array_split(rows, -(-len(rows) // 128)):
             put = lambda array: torch.from_numpy(array).to(self.device)
-            command, captions = self.held.said(part, False)
-            ids = self.vlm.generate(put(command), [put(p) for p in self.held.pictures(part)], LONGEST).tolist()
+            command, captions = self.held.captions_for(part, False)
+            ids = self.vlm.generate(put(command), [put(p) for p in self.held.pictures(part)], MAX_NEW_TOKENS).tolist()
             answers += [self.tokenizer.decode(row[: (row + [self.vlm.end]).index(self.vlm.end)]) for row in ids]
             wanted += captions
         for answer, caption in [(a, w) for a, w in zip(answers, wanted) if a != w][:6]:
@@ -133,7 +133,7 @@ class Trainer:
 
 def trained_text(args, scenes: Scenes, held: Scenes, tokenizer: Tokenizer, stopped):
     """The encoder, and what is to be said of it: its parameters, and how well its facts are read from held-out captions and from crossed ones."""
-    ending, known = words.ending(tokenizer), sorted({c for pair in scenes.captions for c in pair})
+    ending, known = vocabulary.with_end_token(tokenizer), sorted({c for pair in scenes.captions for c in pair})
     reader = text.train(ending, known, args.width, args.text_minutes * 60, args.seed, stopped)
     fresh = sorted({c for pair in held.captions for c in pair})
     result = {"parameters": sum(p.numel() for p in reader.encoder.parameters()), "captions": len(known)}
@@ -171,21 +171,21 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     scenes, held = Scenes.open(args.data), Scenes.open(args.held)
     captions = [c for pair in scenes.captions for c in pair]
-    tokenizer = words.learn(captions)
+    tokenizer = vocabulary.learn(captions)
     print(f"{len(scenes)} scenes of {len(scenes.frames)} drives, {len(set(captions))} different captions, vocabulary {tokenizer.get_vocab_size()}", flush=True)
     trainer = Trainer(args, scenes, held, tokenizer)
     encoder, ending, read = trained_text(args, scenes, held, tokenizer, lambda: trainer.stop)
     trainer.train()
     if trainer.step == 0:
         raise SystemExit("ended before the first step: nothing is written")
-    said = trainer.judge(args.judge)
-    print(table(said), flush=True)
-    with written_aside(args.out) as aside:
+    judged = trainer.judge(args.judge)
+    print(summary(judged), flush=True)
+    with atomic_folder(args.out) as aside:
         trainer.vlm.model.cpu().save_pretrained(aside / "vlm")
         encoder.save_pretrained(aside / "text")
         tokenizer.save(str(aside / "vlm/tokenizer.json"))
         ending.save(str(aside / "text/tokenizer.json"))
-        (aside / "guidance.json").write_text(json.dumps({"vlm": trainer.record() | {"held": said}, "text": read}, indent=1) + "\n")
+        (aside / "guidance.json").write_text(json.dumps({"vlm": trainer.record() | {"held": judged}, "text": read}, indent=1) + "\n")
     print("guidance done", flush=True)
 
 

@@ -76,7 +76,7 @@ def score(answers: list[str], wanted: list[str]) -> dict:
     }
 
 
-def table(result: dict) -> str:
+def summary(result: dict) -> str:
     """`score` for a person."""
     lines = [f"{result['captions']} captions: judged facts {result['judged']:.1%}, all facts {result['all_facts']:.1%}, exact {result['exact']:.1%}, form {result['form']:.1%}"]
     for fact, share in result["facts"].items():

@@ -37,10 +37,10 @@ class Scenes:
             lines: dict[int, dict[str, str]] = {}
             for line in map(json.loads, file.read_text().splitlines()):
                 lines.setdefault(line["stamp_ns"], {})[line["command"]] = line["caption"]
-            for frame, said in enumerate(lines.values()):
-                command = next((word for word in said if word != "unknown"), "unknown")
+            for frame, captions in enumerate(lines.values()):
+                command = next((word for word in captions if word != "unknown"), "unknown")
                 out.at.append((len(out.frames), frame))
-                out.captions.append((said[command], said["unknown"]))
+                out.captions.append((captions[command], captions["unknown"]))
                 commands.append(COMMANDS.index(command))
             out.folders.append(drive.path)
             out.frames.append(drive.frames)
@@ -56,7 +56,7 @@ class Scenes:
         pick = lambda kept: np.stack([kept[drive][frame] for drive, frame in (self.at[i] for i in rows)])
         return pick(self.frames), pick(self.plots)
 
-    def said(self, rows: np.ndarray, hidden: bool) -> tuple[np.ndarray, list[str]]:
+    def captions_for(self, rows: np.ndarray, hidden: bool) -> tuple[np.ndarray, list[str]]:
         """Commands and captions; with `hidden`, as if no route were known."""
         command = np.full(len(rows), UNKNOWN) if hidden else self.command[rows]
         return command, [self.captions[i][int(hidden)] for i in rows]

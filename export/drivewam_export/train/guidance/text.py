@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers import UMT5Config, UMT5EncoderModel
 
 from .facts import FACTS, classes
-from .words import END_OF_TEXT, MASK, PAD
+from .vocabulary import END_OF_TEXT, MASK, PAD
 
 MASKED_SHARE = 0.15
 
@@ -85,13 +85,13 @@ def train(tokenizer: Tokenizer, captions: list[str], width: int, seconds: float,
         optimiser.param_groups[0]["lr"] = 3e-3 * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
         texts = crossed(captions, 64, rng)
         ids, wanted = encoded(tokenizer, texts), torch.tensor([classes(text) for text in texts])
-        told = sum(F.cross_entropy(logits, wanted[:, i]) for i, logits in enumerate(reader(ids))) / len(FACTS)
+        read = sum(F.cross_entropy(logits, wanted[:, i]) for i, logits in enumerate(reader(ids))) / len(FACTS)
         denoised = reader.denoising_loss(ids, mask, generator)
         optimiser.zero_grad()
-        (told + 0.25 * denoised).backward()
+        (read + 0.25 * denoised).backward()
         nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
         optimiser.step()
         step += 1
         if step % 200 == 0:
-            print(f"text step {step} {time.time() - begun:.0f} s facts {told.item():.4f} masked words {denoised.item():.3f}", flush=True)
+            print(f"text step {step} {time.time() - begun:.0f} s facts {read.item():.4f} masked words {denoised.item():.3f}", flush=True)
     return reader.eval()

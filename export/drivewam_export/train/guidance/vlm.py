@@ -15,7 +15,7 @@ from ...guidance.decoder import rotate_halves
 from ...guidance.generate import expand, positions
 from ...guidance.vision import grid, position_tables
 from .facts import FACTS, SEEN
-from .words import END, IMAGE, PAD, VIDEO, VISION_END, VISION_START, prompts
+from .vocabulary import END, IMAGE, PAD, VIDEO, VISION_END, VISION_START, prompts
 
 
 def make(tokenizer: Tokenizer) -> Qwen3VLForConditionalGeneration:
@@ -39,7 +39,7 @@ def make(tokenizer: Tokenizer) -> Qwen3VLForConditionalGeneration:
     return model
 
 
-def take_over(model: Qwen3VLForConditionalGeneration, tokenizer: Tokenizer, folder: Path) -> None:
+def load_overlapping(model: Qwen3VLForConditionalGeneration, tokenizer: Tokenizer, folder: Path) -> None:
     """Gives `model` the weights of the checkpoint in `folder`, and of its embedding the rows of the tokens that both vocabularies have."""
     old, known = Qwen3VLForConditionalGeneration.from_pretrained(folder), Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
     state, name = old.state_dict(), "model.language_model.embed_tokens.weight"
@@ -50,7 +50,7 @@ def take_over(model: Qwen3VLForConditionalGeneration, tokenizer: Tokenizer, fold
     model.load_state_dict(state | {name: rows, "lm_head.weight": rows})
 
 
-class Batched(nn.Module):
+class BatchedVlm(nn.Module):
     """`sizes`: of the prompt's pictures, (height, width) in pixels."""
 
     def __init__(self, model: Qwen3VLForConditionalGeneration, tokenizer: Tokenizer, sizes: list[tuple[int, int]]):
@@ -59,15 +59,15 @@ class Batched(nn.Module):
         config = model.config
         step = config.vision_config.patch_size * config.vision_config.spatial_merge_size
         grids = [(height // step, width // step) for height, width in sizes]
-        self.asked, self.places = [], {}
+        self.prompt_ids, self.prompt_positions = [], {}
         for ids in prompts(tokenizer):
-            places, behind = positions(ids, config.image_token_id, grids)
-            self.asked.append(torch.tensor(expand(ids, config.image_token_id, [rows * columns for rows, columns in grids])))
-            self.places[len(places)] = torch.from_numpy(places.T.copy()), behind  # [3, N]
+            position_ids, next_position = positions(ids, config.image_token_id, grids)
+            self.prompt_ids.append(torch.tensor(expand(ids, config.image_token_id, [rows * columns for rows, columns in grids])))
+            self.prompt_positions[len(position_ids)] = torch.from_numpy(position_ids.T.copy()), next_position  # [3, N]
         self.end = tokenizer.token_to_id(END)
 
-    def see(self, pictures):
-        """`pictures` [B, H, W, 3] u8 to rows [B, n, D], one such tensor per deepstack level behind them."""
+    def encode_image(self, pictures):
+        """`pictures` [B, H, W, 3] u8 to rows [B, n, D], one such tensor per deepstack level next_position them."""
         tower = self.model.model.visual
         c = tower.config
         batch, height, width, _ = pictures.shape
@@ -90,11 +90,11 @@ class Batched(nn.Module):
                 deepstack.append(tower.deepstack_merger_list[c.deepstack_visual_indexes.index(index)](x).reshape(batch, -1, c.out_hidden_size))
         return [tower.merger(x).reshape(batch, -1, c.out_hidden_size), *deepstack]
 
-    def decode(self, x, places, deepstack, memory: list | None = None):
-        """`x` [B, N, D] at `places` [3, N]; `deepstack`: [B, N, D] per level. `memory`: keys and values per layer, read and filled, only for one pass
+    def decode(self, x, position_ids, deepstack, memory: list | None = None):
+        """`x` [B, N, D] at `position_ids` [3, N]; `deepstack`: [B, N, D] per level. `memory`: keys and values per layer, read and filled, only for one pass
         over a prompt and then single rows. Returns [B, N, D] after the last norm."""
         language = self.model.model.language_model
-        cos, sin = language.rotary_emb(x, places[:, None])
+        cos, sin = language.rotary_emb(x, position_ids[:, None])
         size = language.config.head_dim
         rope = torch.stack([cos[0, :, : size // 2], sin[0, :, : size // 2]], -1)
         heads = lambda rows, norm: norm(rows.reshape(*rows.shape[:2], -1, size)).transpose(1, 2)
@@ -118,41 +118,41 @@ class Batched(nn.Module):
 
     def prompt(self, command, seen):
         """`command` [B] index into COMMANDS, of prompts of one length; `seen`: what `see` returned for each picture. Returns the prompt's rows and deepstack
-        levels, [B, N, D], its places [3, N] and the position behind them."""
+        levels, [B, N, D], its position_ids [3, N] and the position next_position them."""
         joined = [torch.cat(level, 1) for level in zip(*seen, strict=True)]
-        asked = torch.stack([self.asked[i] for i in command.tolist()]).to(joined[0].device)
-        places, behind = self.places[asked.shape[1]]
-        rows = self.model.model.language_model.embed_tokens(asked)
-        where = (asked[0] == self.model.config.image_token_id).nonzero()[:, 0]
+        prompt_ids = torch.stack([self.prompt_ids[i] for i in command.tolist()]).to(joined[0].device)
+        position_ids, next_position = self.prompt_positions[prompt_ids.shape[1]]
+        rows = self.model.model.language_model.embed_tokens(prompt_ids)
+        where = (prompt_ids[0] == self.model.config.image_token_id).nonzero()[:, 0]
         fill = lambda base, value: base.index_copy(1, where, value)
-        return fill(rows, joined[0]), [fill(torch.zeros_like(rows), level) for level in joined[1:]], places.to(rows.device), behind
+        return fill(rows, joined[0]), [fill(torch.zeros_like(rows), level) for level in joined[1:]], position_ids.to(rows.device), next_position
 
     def forward(self, command, pictures, answer):
-        """`answer` [B, A]: tokens fed behind the prompt. Returns logits [B, A + 1, V] of what follows the prompt and each of them, and what was seen."""
-        seen = [self.see(p) for p in pictures]
-        x, deepstack, places, behind = self.prompt(command, seen)
+        """`answer` [B, A]: tokens fed next_position the prompt. Returns logits [B, A + 1, V] of what follows the prompt and each of them, and what was seen."""
+        seen = [self.encode_image(p) for p in pictures]
+        x, deepstack, position_ids, next_position = self.prompt(command, seen)
         count, width = x.shape[1], answer.shape[1]
         x = torch.cat([x, self.model.model.language_model.embed_tokens(answer)], 1)
         deepstack = [F.pad(level, (0, 0, 0, width)) for level in deepstack]
-        after = behind + torch.arange(width, device=x.device).expand(3, -1)
-        x = self.decode(x, torch.cat([places, after], 1), deepstack)
+        after = next_position + torch.arange(width, device=x.device).expand(3, -1)
+        x = self.decode(x, torch.cat([position_ids, after], 1), deepstack)
         return self.model.lm_head(x[:, count - 1 :]), seen
 
     @torch.no_grad()
-    def generate(self, command, pictures, cap: int):
-        """Greedy answers [B, up to `cap`], `end` from where one has ended."""
-        x, deepstack, places, behind = self.prompt(command, [self.see(p) for p in pictures])
+    def generate(self, command, pictures, max_new_tokens: int):
+        """Greedy answers [B, up to `max_new_tokens`], `end` from where one has ended."""
+        x, deepstack, position_ids, next_position = self.prompt(command, [self.encode_image(p) for p in pictures])
         memory, out = [], []
         ended = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        for index in range(cap):
-            token = self.model.lm_head(self.decode(x, places, deepstack, memory)[:, -1]).argmax(-1)
+        for index in range(max_new_tokens):
+            token = self.model.lm_head(self.decode(x, position_ids, deepstack, memory)[:, -1]).argmax(-1)
             token = token.masked_fill(ended, self.end)
             ended |= token == self.end
             out.append(token)
             if ended.all():
                 break
             x, deepstack = self.model.model.language_model.embed_tokens(token)[:, None], []
-            places = torch.full((3, 1), behind + index, device=x.device)
+            position_ids = torch.full((3, 1), next_position + index, device=x.device)
         return torch.stack(out, 1)
 
 

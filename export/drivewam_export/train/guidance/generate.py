@@ -1,6 +1,6 @@
 """What the small VLM says of every frame of drives, for training a policy with its words: `python -m drivewam_export.train.guidance.say --data DIR --guidance engines/tiny-guidance`
 
-Writes `said.jsonl` beside each drive's `captions.jsonl`: the greedy answer under the command in force, right or wrong, as a ride would hear it. Drives that have one are left.
+Writes `generated.jsonl` beside each drive's `captions.jsonl`: the greedy answer under the command in force, right or wrong, as a ride would hear it. Drives that have one are left.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from .scenes import Scenes
-from .shipped import speaker
-from .words import LONGEST
+from .shipped import load_vlm
+from .vocabulary import MAX_NEW_TOKENS
 
-FILE = "said.jsonl"
+FILE = "generated.jsonl"
 
 
 def main() -> None:
@@ -29,18 +29,18 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     scenes = Scenes.open(args.data)
-    asked, tokenizer = speaker(args.guidance, scenes.frames[0].shape[1:3])
+    vlm, tokenizer = load_vlm(args.guidance, scenes.frames[0].shape[1:3])
     rows_of = np.split(np.arange(len(scenes)), np.cumsum([len(frames) for frames in scenes.frames])[:-1])
     left = [(folder, rows) for folder, rows in zip(scenes.folders, rows_of) if not (folder / FILE).exists()]
     since, count, right = time.time(), 0, 0
     for done, (folder, all_rows) in enumerate(left):
         lines = []
         for rows in np.array_split(all_rows, -(-len(all_rows) // args.batch)):
-            command, captions = scenes.said(rows, False)
-            ids = asked.generate(torch.from_numpy(command), [torch.from_numpy(p) for p in scenes.pictures(rows)], LONGEST).tolist()
-            said = [tokenizer.decode(row[: (row + [asked.end]).index(asked.end)]) for row in ids]
-            lines += said
-            right += sum(a == b for a, b in zip(said, captions))
+            command, captions = scenes.captions_for(rows, False)
+            ids = vlm.generate(torch.from_numpy(command), [torch.from_numpy(p) for p in scenes.pictures(rows)], MAX_NEW_TOKENS).tolist()
+            generated = [tokenizer.decode(row[: (row + [vlm.end]).index(vlm.end)]) for row in ids]
+            lines += generated
+            right += sum(a == b for a, b in zip(generated, captions))
         count += len(lines)
         aside = folder / (FILE + ".partial")
         aside.write_text("".join(json.dumps(line) + "\n" for line in lines))
