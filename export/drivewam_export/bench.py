@@ -1,9 +1,16 @@
-"""The runtime beside the loops that people run today, taking turns: `python -m drivewam_export.bench --out FILE --program target/release/drivewam`.
+"""Compares the runtime with the loops that people run today, in interleaved rounds.
 
-Every round each contender drives a few chunks, in an order drawn anew; a ratio is the median over rounds of (peer's time per chunk / ours), with the
-range that nine rounds of ten lie in. The noise floor is the same ratio of our program to a second copy of itself. Same machine, same cores, same
-number of threads. What a chunk is: four frames to a latent, the observed commit with selection, all passes, a trajectory; drawing frames is not.
-Also: the share of the chunk's time that the transformer's matrix products alone need in plain `torch.matmul`, and host selection at the paper's shape.
+`python -m drivewam_export.bench --out FILE --program target/release/drivewam`
+
+In every round each contender drives a few chunks; the order is drawn anew. A ratio is the median
+over rounds of (peer's time per chunk / ours), with the range that nine rounds of ten lie in. The
+noise floor is the same ratio of our program to a second copy of itself. All run on the same
+machine, the same cores and the same number of threads.
+
+A chunk comprises: four frames to a latent, the observed commit with selection, all passes, a
+trajectory. Rendering the frames is not part of it. The report also has the share of the chunk's
+time that the transformer's matrix products alone need in plain `torch.matmul`, and selection on the
+host at the paper's shape.
 """
 
 from __future__ import annotations
@@ -29,7 +36,7 @@ from .rollout import Options
 
 
 class Ours:
-    """Our program, which drives so many chunks as it is told."""
+    """A process of our program. It drives as many chunks as it is asked for."""
 
     def __init__(self, program: Path, config: Path, threads: int, sets: list[str], env: dict | None = None, flags: tuple = ()):
         sets = [f"engine.threads={threads}", f"target.threads={threads}", *sets]
@@ -40,7 +47,7 @@ class Ours:
     def _line(self) -> dict:
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"drivewam bench ended with {self.process.wait()}")
+            raise RuntimeError(f"drivewam bench exited with status {self.process.wait()}")
         return json.loads(line)
 
     def run_chunks(self, chunks: int) -> list[float]:
@@ -55,7 +62,8 @@ class Ours:
 
 
 class Peer:
-    """A loop in Python, fed with random numbers of the right shapes: time does not depend on their values."""
+    """A Python loop that gets random numbers of the right shapes. Its time does not depend on their
+    values."""
 
     def __init__(self, loop, config: ModelConfig, rows: torch.Tensor, warmup: int):
         self.loop, self.config, self.rows = loop, config, rows
@@ -80,7 +88,7 @@ class Peer:
 
 
 def products(c: ModelConfig, slots: int) -> list[tuple[int, int, int, int, int]]:
-    """The matrix products of a chunk's 14 passes: (how many, batch, m, k, n)."""
+    """The matrix products of a chunk's 14 passes, each (count, batch, m, k, n)."""
     passes = [(3, c.nv), (9, c.na), (2, c.nv + c.na)]
     out = []
     for count, n in passes:
@@ -95,7 +103,7 @@ def products(c: ModelConfig, slots: int) -> list[tuple[int, int, int, int, int]]
 
 
 def products_ms(c: ModelConfig, slots: int) -> tuple[float, float]:
-    """Milliseconds that these products take by themselves, the best of five, and their GFLOP."""
+    """Milliseconds that these products take by themselves (the best of five), and their GFLOP."""
     total, flops = 0.0, 0.0
     for count, batch, m, k, n in products(c, slots):
         a, b = torch.randn(batch, m, k), torch.randn(batch, k, n)
@@ -114,7 +122,8 @@ def _timed(work, times: int) -> float:
 
 
 class SelectionLoop:
-    """Selection and overwrite of a full memory, layer by layer, as a Python program writes it: rows [n, H*D] in one piece, `choose` names what stays."""
+    """Selection and overwrite of a full memory, layer by layer, as a Python program writes it. Keys
+    and values are rows [n, H*D] in one piece; `select` returns the rows to keep."""
 
     def __init__(self, config: ModelConfig, memory: dict, numpy: bool):
         self.pools, self.select = [], best_numpy if numpy else best
@@ -143,7 +152,8 @@ class SelectionLoop:
 
 
 def selection(name: str, args) -> dict:
-    """Host selection beside PyTorch's and NumPy's, same formula in O(L d)."""
+    """Compares selection on the host with PyTorch's and NumPy's; all use the same formula in O(L
+    d)."""
     config, document = load(Path("configs/model") / f"{name}.yaml"), yaml.safe_load((Path("configs") / f"{name}.yaml").read_text())
     memory, chunks = document["memory"], args.chunks if config.dim > 1000 else 50
     ours = lambda: Ours(args.program, Path("configs") / f"{name}.yaml", args.threads, [], flags=("--selection",))
@@ -153,7 +163,8 @@ def selection(name: str, args) -> dict:
         contender.close()
     flops, plain = 0.0, 0.0
     for slots, new in ((memory["video_slots"], config.nv), (memory["action_slots"], config.na)):
-        flops += config.layers * 2.0 * config.dim * slots * (new + 2)  # q.k; norms and sums of the keys; products with the sum
+        # q.k; norms and sums of the keys; products with the sum
+        flops += config.layers * 2.0 * config.dim * slots * (new + 2)
         q, k = torch.randn(new, config.dim), torch.randn(slots, config.dim)
         plain += config.layers * min(_timed(lambda: q @ k.T, 8) for _ in range(5)) * (new + 2) / new
     middle = float(np.median(took["ours"]))
@@ -166,7 +177,8 @@ def selection(name: str, args) -> dict:
 
 
 def interleave(contenders: dict, rounds: int, chunks: int, what: str) -> dict[str, np.ndarray]:
-    """Milliseconds per chunk of each contender, the median of each round; who goes first is drawn anew in every round."""
+    """Milliseconds per chunk of each contender, the median of each round. Every round has an order
+    of its own."""
     took: dict[str, list[float]] = {who: [] for who in contenders}
     order = random.Random(0)
     for turn in range(rounds):
@@ -182,7 +194,7 @@ def quantiles(values) -> dict:
 
 
 def compare(name: str, folder: Path, opened: Checkpoint, args) -> dict:
-    """All contenders at one size."""
+    """Compares all contenders at one size."""
     config, config_path = opened.config, Path("configs") / f"{name}.yaml"
     document = yaml.safe_load(config_path.read_text())
     options = Options.of(document | {"flow": document["flow"] | {"passes": "unpacked"}})
@@ -250,13 +262,13 @@ def main() -> None:
     parser.add_argument("--program", type=Path, default=Path("target/release/drivewam"))
     parser.add_argument("--sizes", default="tiny,middle")
     parser.add_argument("--folders", default="engines/tiny,target/bench/middle")
-    parser.add_argument("--selections", default="tiny,drivewam-5b", help="configurations whose memory is selected from by itself")
+    parser.add_argument("--selections", default="tiny,drivewam-5b", help="configurations for the selection benchmark")
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--chunks", type=int, default=4, help="of each contender in a round")
+    parser.add_argument("--chunks", type=int, default=4, help="per contender and round")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     folders = dict(zip(args.sizes.split(","), map(Path, args.folders.split(","))))
-    # All are opened before the first is measured: a folder that is wrong is said at once.
+    # Opens all folders before it measures the first: a wrong folder is reported at once.
     opened = {name: open_checkpoint(str(folder), load(Path("configs/model") / f"{name}.yaml")) for name, folder in folders.items()}
     sizes = {name: compare(name, folder, opened[name], args) for name, folder in folders.items()}
     chosen = {name: selection(name, args) for name in args.selections.split(",")}

@@ -1,11 +1,15 @@
-"""Weights under other names: LingBot-VA's and diffusers' Wan checkpoints as the state dict of `DriveWam`, by a table.
+"""Maps checkpoints with other names (LingBot-VA, diffusers' Wan) to the state dict of `DriveWam`.
 
-One safetensors file, an `*.index.json` with its shards, or a folder with either. Names and shapes are compared before a tensor is read; every
-unmapped, missing, doubled or wrongly shaped one is named. Then tensors are read one at a time, as they are asked for (streamed.py).
+A checkpoint is one safetensors file, an `*.index.json` with its shards, or a folder with either.
+Names and shapes are compared before any tensor is read; the error names every tensor that is
+unmapped, missing, doubled or of a wrong shape. Tensors are then read one at a time, on request
+(streamed.py).
 
-LingBot-VA's names are those of its published code (`wan_va/modules/model.py`). DriveWAM's release adds an ego branch and replaces two layers by
-MLPs; how it calls them is not known, so these names are options (`Names`) whose defaults are our own. Order of the head's rows: both sources have
-(row, column, channel), ours is (channel, row, column), as both order the patch embedding's columns.
+LingBot-VA's names are those of its published code (`wan_va/modules/model.py`). DriveWAM's release
+adds an ego branch and replaces two layers by MLPs; its names for them are not known, so they are
+options (`Names`) whose defaults are our own. Both sources order the rows of the head as (row,
+column, channel). Ours are (channel, row, column), the order of the patch embedding's columns in
+both.
 """
 
 from __future__ import annotations
@@ -25,18 +29,19 @@ from .random_weights import generator
 from .streamed import Weights, on_meta, read_tensor, shapes_of
 
 KINDS = ("lingbot", "wan")
-# What a backbone without actions does not have. Only these may be initialised.
+# What a backbone without actions lacks. Only these weights may be initialised.
 ADDED = re.compile(r"action_embedder\.|action_proj_out\.|ego_embedder\.|condition_embedder_action\.|blocks\.\d+\.(attn_ego|norm_ego)\.")
 FILES = ("diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors", "model.safetensors.index.json", "model.safetensors")
 
 
 class CheckpointError(RuntimeError):
-    """What does not fit. The message names every tensor."""
+    """The checkpoint does not fit the model. The message names every tensor."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """Names of DriveWAM's own modules inside a checkpoint; not known from the release, hence options. `mlp`: its first and second layer."""
+    """The checkpoint's names of DriveWAM's own modules. The release does not tell them, hence
+    options. `mlp`: its first and second layer."""
 
     action_embedder: str = "action_embedder"
     action_proj_out: str = "action_proj_out"
@@ -47,7 +52,7 @@ class Names:
 
     @classmethod
     def parse(cls, text: str) -> "Names":
-        """`ego_attention=attn3,mlp=0/2`."""
+        """Parses `ego_attention=attn3,mlp=0/2`."""
         known, given = {f.name for f in fields(cls)}, {}
         for part in filter(None, text.split(",")):
             key, _, value = part.partition("=")
@@ -59,7 +64,8 @@ class Names:
 
 @dataclass(frozen=True)
 class Rule:
-    """A source name to one of ours. `ours` None: the tensor has no place here; `why` says why, and `needless` that this is no loss."""
+    """Maps a name of the checkpoint to one of ours. `ours` None: the model has no such tensor;
+    `why` is the reason, `needless` means that nothing is lost."""
 
     pattern: str
     ours: str | None
@@ -69,7 +75,7 @@ class Rule:
 
 
 def head_rows(config: ModelConfig, value: torch.Tensor) -> torch.Tensor:
-    """Rows from (row, column, channel) to (channel, row, column)."""
+    """Reorders rows from (row, column, channel) to (channel, row, column)."""
     _, ph, pw = config.patch
     return value.unflatten(0, (ph, pw, config.latent.channels)).movedim(2, 0).flatten(0, 2)
 
@@ -80,7 +86,7 @@ def flat_patch(config: ModelConfig, value: torch.Tensor) -> torch.Tensor:
 
 
 def rules(kind: str, names: Names) -> list[Rule]:
-    """The table; the first pattern that matches the whole name decides."""
+    """The table. The first pattern that matches the whole name decides."""
     both = r"\.(weight|bias)"
     table = [
         Rule(r"(condition_embedder\.(?:time_embedder\.linear_[12]|time_proj|text_embedder\.linear_[12])\.(?:weight|bias))", r"\1"),
@@ -106,13 +112,13 @@ def rules(kind: str, names: Names) -> list[Rule]:
 
 
 class Reader:
-    """Names, shapes and tensors of a checkpoint, whichever files it is made of."""
+    """Names, shapes and tensors of a checkpoint, whichever files it consists of."""
 
     def __init__(self, path: Path):
         if path.is_dir():
             found = [path / name for name in FILES if (path / name).exists()]
             if not found:
-                raise CheckpointError(f"{path}: none of {', '.join(FILES)} in it")
+                raise CheckpointError(f"{path}: has none of {', '.join(FILES)}")
             path = found[0]
         if not path.exists():
             raise CheckpointError(f"{path}: no such file")
@@ -122,7 +128,7 @@ class Reader:
             files = sorted(set(wanted.values()))
             absent = [name for name in files if Path(name).name != name or not (path.parent / name).exists()]
             if absent:
-                raise CheckpointError(f"{path}: shards that are not beside it: {', '.join(absent)}")
+                raise CheckpointError(f"{path}: missing shards beside it: {', '.join(absent)}")
             self.files = [path.parent / name for name in files]
         else:
             wanted, self.files = None, [path]
@@ -131,7 +137,7 @@ class Reader:
             try:
                 self.open[file] = safe_open(file, "pt")
             except SafetensorError as error:
-                raise CheckpointError(f"{file}: not a whole safetensors file ({error})") from error
+                raise CheckpointError(f"{file}: not a complete safetensors file ({error})") from error
             for name in self.open[file].keys():
                 if name in self.place:
                     raise CheckpointError(f"{name}: in {self.place[name].name} and in {file.name}")
@@ -139,7 +145,7 @@ class Reader:
         if wanted is not None:
             wrong = sorted(n for n in wanted.keys() | self.place.keys() if n not in wanted or n not in self.place or wanted[n] != self.place[n].name)
             if wrong:
-                raise CheckpointError(f"{path}: index and shards differ about {', '.join(wrong)}")
+                raise CheckpointError(f"{path}: index and shards disagree on {', '.join(wrong)}")
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.open[self.place[name]].get_slice(name).get_shape())
@@ -150,7 +156,8 @@ class Reader:
 
 @dataclass
 class Mapped:
-    """Weights that all come from the checkpoint, but for `initialised`. `unused`: source tensors that have no place here."""
+    """The weights of a mapped checkpoint. All come from the checkpoint except `initialised`;
+    `unused` lists the checkpoint's tensors that the model does not have."""
 
     weights: Weights
     initialised: list[str] = field(default_factory=list)
@@ -165,7 +172,8 @@ def source_shape(config: ModelConfig, rule: Rule, wanted: tuple[int, ...]) -> tu
 
 
 def plan(config: ModelConfig, kind: str, names: Names, reader: Reader, shapes: dict, initialise: bool):
-    """Source name and rule of each of our weights, weights to initialise, and tensors without a use. Reads no tensor.
+    """Returns the source name and rule of each of our weights, the weights to initialise, and the
+    tensors without a use. Reads no tensor.
 
     Raises CheckpointError with all problems.
     """
@@ -176,9 +184,9 @@ def plan(config: ModelConfig, kind: str, names: Names, reader: Reader, shapes: d
         if rule is not None and ours is None and (rule.needless or initialise):
             unused.append(name)
         elif rule is None or ours not in shapes:
-            problems.append(f"not known {name}" + (f" ({rule.why})" if rule is not None and rule.why else ""))
+            problems.append(f"unknown {name}" + (f" ({rule.why})" if rule is not None and rule.why else ""))
         elif ours in chosen:
-            problems.append(f"{name} and {chosen[ours][0]} are both {ours}")
+            problems.append(f"{name} and {chosen[ours][0]} both map to {ours}")
         else:
             chosen[ours] = (name, rule)
             wanted = source_shape(config, rule, shapes[ours])
@@ -193,7 +201,8 @@ def plan(config: ModelConfig, kind: str, names: Names, reader: Reader, shapes: d
 
 
 def fresh(name: str, shape: tuple[int, ...], read: Callable[[str], torch.Tensor], seed: int) -> torch.Tensor:
-    """A weight that the checkpoint lacks: the action's time embedder is the video's (as LingBot-VA began), the ego branch is silent, the rest small."""
+    """Initialises a weight that the checkpoint lacks. The action's time embedder copies the video's
+    (as LingBot-VA did), the output of the ego branch is zero, other weights are small."""
     if name.startswith("condition_embedder_action."):
         return read(name.replace("_action", "", 1))
     if name.endswith("bias") or ".attn_ego.to_out." in name:
@@ -204,7 +213,8 @@ def fresh(name: str, shape: tuple[int, ...], read: Callable[[str], torch.Tensor]
 
 
 def mapped(config: ModelConfig, kind: str, path: Path, names: Names = Names(), missing: str = "error", seed: int = 0) -> Mapped:
-    """The weights of `path` as those of `config`'s model. `missing: init` makes what a backbone without actions lacks, and lists it."""
+    """The weights of `path` as those of `config`'s model. `missing: init` initialises what a
+    backbone without actions lacks, and lists it."""
     if kind not in KINDS or missing not in ("error", "init"):
         raise CheckpointError(f"got kind {kind!r}, missing {missing!r}; wanted {' or '.join(KINDS)}, error or init")
     reader, shapes = Reader(Path(path)), shapes_of(on_meta(DriveWam, config))

@@ -1,4 +1,7 @@
-"""`configs/model/*.yaml` as a frozen, checked value: the same section that the runtime reads (runtime/core/src/dims.rs)."""
+"""The `model:` section of `configs/model/*.yaml` as a frozen, checked value.
+
+The runtime reads the same section (runtime/core/src/dims.rs).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import yaml
 
 
 class ConfigError(ValueError):
-    """A key is unknown, missing, of the wrong type or out of range. The message names it."""
+    """A key is unknown, missing, of a wrong type or out of range. The message names it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Text:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One model. Letters as in ARCHITECTURE.md."""
+    """One model. ARCHITECTURE.md explains the letters."""
 
     name: str
     dim: int
@@ -122,12 +125,12 @@ class ModelConfig:
 
     @property
     def token_width(self) -> int:
-        """W."""
+        """W: the width of a token row."""
         return max(self.video_channels, self.action.channels)
 
     @property
     def text_rows(self) -> int:
-        """T."""
+        """T: text rows, the merged padding row included."""
         return self.text.max_rows + 1
 
     @property
@@ -140,7 +143,7 @@ class ModelConfig:
         return self.image.frames_per_latent / self.image.frame_hz
 
     def to_dict(self) -> dict:
-        """The `model:` section again."""
+        """The `model:` section as plain dicts and lists."""
         return _plain(dataclasses.asdict(self))
 
 
@@ -176,12 +179,12 @@ def _build(kind, value, path):
 
 
 def from_dict(section: dict) -> ModelConfig:
-    """A `model:` section, checked."""
+    """Checks a `model:` section. Raises ConfigError."""
     return _build(ModelConfig, section, "model")
 
 
 def load(path: str | Path) -> ModelConfig:
-    """The `model:` section of a YAML file."""
+    """Reads the `model:` section of a YAML file. Raises ConfigError."""
     document = yaml.safe_load(Path(path).read_text())
     if not isinstance(document, dict) or "model" not in document:
         raise ConfigError(f"{path}: no `model:` section")

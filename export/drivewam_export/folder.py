@@ -1,7 +1,8 @@
-"""Opens a checkpoint: a folder from training, an exported folder, `random:SEED`, or `lingbot:PATH` and `wan:PATH` (checkpoint.py).
+"""Opens checkpoints and writes folders atomically.
 
-Nothing is guessed: a missing, unknown or wrongly shaped weight is an error that names it; a weight that was initialised is listed. Weights are read when
-they are asked for (streamed.py).
+A checkpoint is a folder from training, an exported folder, `random:SEED`, or `lingbot:PATH` and
+`wan:PATH` (checkpoint.py). Nothing is guessed: a missing, unknown or wrongly shaped weight is an
+error that names it; an initialised weight is listed. Weights are read on request (streamed.py).
 """
 
 from __future__ import annotations
@@ -28,25 +29,28 @@ from .streamed import Weights, on_meta, read_tensor, shapes_of, materialize
 
 POLICY_FILES = ("dit.safetensors", "context.safetensors")
 CODEC_FILES = ("vae_encode.safetensors", "vae_decode.safetensors")
-# Shifts that the weights were trained with: train/policy.py's; LingBot-VA's for mapped checkpoints (DriveWAM's are not known).
+# Schedule shifts that the weights were trained with: those of train/policy.py, and LingBot-VA's for
+# mapped checkpoints (DriveWAM's are not known).
 TRAINED_SHIFTS = {"video": {"shift": 2.0}, "action": {"shift": 1.0}}
 LINGBOT_SHIFTS = {"video": {"shift": 5.0}, "action": {"shift": 1.0}}
 RANDOM_NORMALISATION = {"action": {"q01": [0.0, -0.02, -0.02], "q99": [1.5, 0.02, 0.02], "epsilon": 1e-6}}
 
 
 class ExportError(RuntimeError):
-    """What could not be exported, and why."""
+    """Something cannot be exported. The message says what and why."""
 
 
 @dataclass
 class Checkpoint:
-    """Everything that an export or a golden run needs. `weights`: SHA-256 by file name, empty for random weights.
+    """Everything that an export or a golden run needs. `weights`: SHA-256 by file name, empty for
+    random weights.
 
-    `model` and `codec` are made when they are first asked for, and stand in memory whole."""
+    `model` and `codec` are built on first access and hold all their weights in memory.
+    """
 
     config: ModelConfig
     policy_weights: Weights | None  # None for a codec alone
-    codec_weights: Weights | None  # None for a mapped checkpoint, whose codec is a Wan VAE of its own
+    codec_weights: Weights | None  # None for a mapped checkpoint, whose codec is a Wan VAE
     rows: dict[str, torch.Tensor]  # text rows [R, Dt] of each route command
     normalisation: dict
     record: dict
@@ -63,11 +67,12 @@ class Checkpoint:
 
 
 def stored_weights(folder: Path, single: str, parts: tuple[str, ...]) -> tuple[Weights, list[str]]:
-    """The weights of a checkpoint folder and their files: one file, or the parts of an exported folder."""
+    """The weights of a checkpoint folder, and the names of their files: `single`, or else the
+    `parts` of an exported folder. Raises ExportError where neither is there."""
     files = [single] if (folder / single).exists() else list(parts)
     missing = [p for p in files if not (folder / p).exists()]
     if missing:
-        raise ExportError(f"{folder}: neither {single} nor {', '.join(missing)}")
+        raise ExportError(f"{folder}: has neither {single} nor {', '.join(missing)}")
     places, shapes = {}, {}
     for file in files:
         with safe_open(folder / file, "pt") as opened:
@@ -77,9 +82,9 @@ def stored_weights(folder: Path, single: str, parts: tuple[str, ...]) -> tuple[W
 
 
 def check_weights(kind: type, config: ModelConfig, weights: Weights, what: str) -> Weights:
-    """`weights`, which are all that a module of `kind` has, and no others."""
+    """Returns `weights`. Raises ExportError unless they are exactly the weights of a `kind`."""
     wanted, got = shapes_of(on_meta(kind, config)), weights.shapes
-    problems = [f"missing {k}" for k in wanted if k not in got] + [f"not known {k}" for k in got if k not in wanted]
+    problems = [f"missing {k}" for k in wanted if k not in got] + [f"unknown {k}" for k in got if k not in wanted]
     problems += [f"{k}: shape {got[k]}, wanted {wanted[k]}" for k in wanted if k in got and got[k] != wanted[k]]
     if problems:
         raise ExportError(f"{what}: " + "; ".join(problems))
@@ -88,7 +93,8 @@ def check_weights(kind: type, config: ModelConfig, weights: Weights, what: str) 
 
 @contextmanager
 def atomic_folder(out: Path):
-    """A folder beside `out` to be filled, which is put in its place at the end; when something fails before that, `out` is as it was."""
+    """Yields a folder beside `out` to be filled, and renames it to `out` at the end. When anything
+    fails before that, `out` stays as it was."""
     aside, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -110,8 +116,8 @@ def sha256(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Mapping:
-    """How a checkpoint under other names is opened. `beside`: a folder with what it does not hold, `commands.safetensors` (text rows of each route
-    command) and `normalisation.yaml`."""
+    """How to open a checkpoint with other names. `beside`: a folder with `commands.safetensors`
+    (text rows of each route command) and `normalisation.yaml`, which it does not hold."""
 
     beside: Path | None = None
     names: Names = Names()
@@ -119,7 +125,7 @@ class Mapping:
 
 
 def read_rows(path: Path, config: ModelConfig) -> dict[str, torch.Tensor]:
-    """Text rows of every route command."""
+    """Reads the text rows of every route command."""
     with safe_open(path, "pt") as file:
         absent = [name for name in config.text.commands if name not in file.keys()]
         if absent:
@@ -133,14 +139,14 @@ def read_rows(path: Path, config: ModelConfig) -> dict[str, torch.Tensor]:
 
 def open_mapped(kind: str, path: Path, config: ModelConfig, mapping: Mapping) -> Checkpoint:
     if mapping.beside is None:
-        raise ExportError(f"{kind}:{path}: holds neither texts nor normalisation: name a folder with commands.safetensors and normalisation.yaml (--beside)")
+        raise ExportError(f"{kind}:{path}: has neither texts nor normalisation; --beside must name a folder with commands.safetensors and normalisation.yaml")
     rows = read_rows(mapping.beside / "commands.safetensors", config)
     normalisation = yaml.safe_load((mapping.beside / "normalisation.yaml").read_text())
     try:
         found = mapped(config, kind, path, mapping.names, mapping.missing)
     except CheckpointError as error:
         raise ExportError(str(error)) from error
-    for what, names in (("INITIALISED, not from the checkpoint", found.initialised), ("not used", found.unused)):
+    for what, names in (("INITIALISED, not from the checkpoint", found.initialised), ("unused", found.unused)):
         for name in names:
             print(f"{path}: {what}: {name}", file=sys.stderr)
     weights = {file.name: sha256(file) for file in found.files}
@@ -149,8 +155,8 @@ def open_mapped(kind: str, path: Path, config: ModelConfig, mapping: Mapping) ->
 
 
 def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Mapping(), with_codec: bool = True) -> Checkpoint:
-    """`config` may be None for an exported folder: its manifest knows. Without `with_codec` random weights have none: the small one does not fit
-    every model."""
+    """Opens `spec`. `config` may be None for an exported folder, whose manifest has it. Without
+    `with_codec`, random weights have no codec: the small one does not fit every model."""
     kind, _, path = spec.partition(":")
     if kind in KINDS:
         return open_mapped(kind, Path(path), config, mapping)
@@ -167,7 +173,7 @@ def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Ma
     manifest = yaml.safe_load((folder / "manifest.yaml").read_text()) if (folder / "manifest.yaml").exists() else None
     if config is None:
         if manifest is None:
-            raise ExportError(f"{folder}: no manifest.yaml to tell the model, and no configuration given")
+            raise ExportError(f"{folder}: no manifest.yaml and no configuration: the model is unknown")
         config = from_dict(manifest["model"])
     policy, policy_files = stored_weights(folder, "policy.safetensors", POLICY_FILES)
     policy = check_weights(DriveWam, config, policy, f"{folder}: policy")

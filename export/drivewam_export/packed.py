@@ -1,7 +1,8 @@
-"""The packed teacher-forced training sequence: `[noisy video | clean video | noisy action (copies) | clean action]`, its mask and its positions.
+"""The packed teacher-forced training sequence, its mask and its positions.
 
-A token has a chunk c, a parity g = 2c (video) or 2c+1 (action), and a copy: noisy or clean. Who may see whom (spec section 4, LingBot-VA
-`FlexAttnFunc`):
+The order is `[noisy video | clean video | noisy action (copies) | clean action]`. A token has a
+chunk c, a parity g = 2c (video) or 2c+1 (action), and a copy: noisy or clean. Visibility (spec
+section 4, LingBot-VA `FlexAttnFunc`):
 
 | query | key | condition |
 |---|---|---|
@@ -10,10 +11,13 @@ A token has a chunk c, a parity g = 2c (video) or 2c+1 (action), and a copy: noi
 | noisy | noisy | g_k = g_q, and the same copy |
 | clean | noisy | never |
 
-Several noisy action copies of a chunk, each with a flow time of its own, share one sequence: a copy sees itself and clean tokens only.
-With `imagined`, a second noisy video copy holds what the model itself predicts of a chunk, and the chunk's noisy actions see it in place of the
-clean video: what they meet in a ride.
-Tokens of chunk c read the guidance and ego of chunk c. Where chunk 0 is a rollout's first frame, its caller gives it chunk 1's.
+Several noisy action copies of a chunk, each with a flow time of its own, share one sequence: a copy
+sees itself and clean tokens only. With `imagined`, a second noisy video copy holds the model's own
+prediction of a chunk, and the chunk's noisy actions see it in place of the clean video, as in a
+ride.
+
+Tokens of chunk c read the guidance and ego state of chunk c. Where chunk 0 is a rollout's first
+frame, the caller gives it those of chunk 1.
 """
 
 from __future__ import annotations
@@ -55,10 +59,10 @@ class Group:
 
 
 class Layout:
-    """Positions, mask and groups of a sequence of `chunks` chunks, the noisy ones from chunk 1 on.
+    """Positions, mask and groups of a sequence of `chunks` chunks, noisy ones from `noisy_from` on.
 
-    `frames` gives each chunk its absolute index (gaps are allowed), by default 0, 1, 2, ...; `window` limits |g_q - g_k|; `copies` are of
-    noisy actions.
+    `frames` gives each chunk its absolute index (gaps are allowed), by default 0, 1, 2, ...;
+    `window` limits |g_q - g_k|; `copies` counts noisy action copies.
     """
 
     def __init__(
@@ -122,17 +126,18 @@ class Layout:
         return seen[self.group][:, self.group]
 
     def rope_at(self, frames: torch.Tensor) -> torch.Tensor:
-        """The rotary table [..., N, D/2, 2] for chunks of the absolute indices `frames` [..., chunks]."""
+        """The rotary table [..., N, D/2, 2] for absolute chunk indices `frames` [..., chunks]."""
         shift = frames[..., self.chunk].double()
         return table(self.config, self.within + torch.nn.functional.pad(shift[..., None], (0, 2)))
 
     def context_bias(self, rows: int) -> torch.Tensor:
-        """[1, 1, N, chunks*rows]: each token sees its own chunk's rows."""
+        """Bias [1, 1, N, chunks*rows]: each token sees its own chunk's rows."""
         owner = torch.arange(self.chunks, device=self.chunk.device).repeat_interleave(rows)
         return torch.where(self.chunk[:, None] == owner[None, :], 0.0, MASKED)[None, None]
 
     def which(self, **wanted) -> torch.Tensor:
-        """Indices of the groups whose fields are `wanted`, in order, made once: unlike a mask, an index on the device is used without waiting for it."""
+        """Indices of the groups whose fields equal `wanted`, in order. They are cached: unlike a
+        mask, an index on the device needs no synchronisation."""
         return self._index("groups", wanted)
 
     def rows(self, **wanted) -> torch.Tensor:
@@ -150,7 +155,7 @@ class Layout:
         return self.indices[key]
 
     def shared(self, other: "Layout") -> tuple[torch.Tensor, torch.Tensor]:
-        """Where this layout's groups, and their tokens, stand in `other`."""
+        """Indices in `other` of this layout's groups and of their tokens."""
         if ("shared", other) not in self.indices:
             pairs = [other.find(g.chunk, g.is_action, g.noisy) for g in self.groups]
             listed = [i for i, _ in pairs], [row for _, g in pairs for row in range(g.start, g.start + g.size)]
@@ -165,7 +170,7 @@ class Layout:
         raise KeyError((chunk, is_action, noisy, copy))
 
     def self_bias(self, visible=None) -> torch.Tensor:
-        """[.., 1, N, N] additive, of `visible` [.., N, N] (default: the layout's own)."""
+        """Additive bias [.., 1, N, N] of `visible` [.., N, N], by default the layout's own."""
         visible = self.visible[None] if visible is None else visible
         return torch.where(visible, 0.0, MASKED)[:, None]
 
@@ -177,7 +182,8 @@ class Layout:
 
 
 def patchify(config: ModelConfig, latent: torch.Tensor) -> torch.Tensor:
-    """[..., Cz, Hz, Wz] to token rows [..., Nv, W]: each row a patch as (channel, row, column), padded to W."""
+    """Latent [..., Cz, Hz, Wz] to token rows [..., Nv, W]: each row a patch as (channel, row,
+    column), padded to W."""
     _, ph, pw = config.patch
     x = latent.unflatten(-1, (-1, pw)).unflatten(-3, (-1, ph))  # [..., C, h, ph, w, pw]
     x = x.movedim(-5, -3)  # [..., h, ph, C, w, pw]

@@ -1,8 +1,11 @@
-"""The loops that people run today, for a comparison that takes turns with ours (bench.py). Same sampler, same memory budget, 17 passes.
+"""The loops that people run today, as peers of the runtime in bench.py.
 
-`Published`: the structure of the published code in PyTorch. The memory is a list of keys and values per layer, gathered for every layer of every
-pass; the guidance's MLP and its keys and values are computed anew in every pass, with all its padding rows; selection runs layer by layer.
-`OnnxLoop`: Python and ONNX Runtime with our exported graphs, so with merged padding and context once per chunk; memory and selection in NumPy.
+All have the same sampler, the same memory budget and 17 passes. `Published`: the structure of the
+published code in PyTorch. Its memory is a list of keys and values per layer, gathered for every
+layer of every pass; the guidance's MLP and its keys and values are computed anew in every pass,
+with all padding rows; selection runs layer by layer. `OnnxLoop`: Python and ONNX Runtime with our
+exported graphs, hence with merged padding and context once per chunk; memory and selection in
+NumPy.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from .rope import action_positions, rotate, table, video_positions
 
 
 def best(keys, queries, lam: float, keep: int):
-    """Positions, ascending, of the `keep` best of `keys` [n, d] by lam rho - (1 - lam) eta, in O(L d): the sum of the unit keys is exact."""
+    """Ascending positions of the `keep` best of `keys` [n, d] by lam rho - (1 - lam) eta. O(L d):
+    the sum of the unit keys is exact."""
     rho = (queries @ keys.T / keys.shape[1] ** 0.5).softmax(-1).mean(0)
     unit = torch.nn.functional.normalize(keys, dim=-1)
     eta = (unit @ unit.sum(0) - 1) / (len(keys) - 1)
@@ -92,8 +96,7 @@ class ArrayMemory(ListMemory):
 
 
 def published_pass(model: DriveWam, tokens, is_action, flow_time, rope, scale, text, ego, memory):
-    """One pass of one stream. `memory`: per layer the pieces (k, v) that are gathered."""
-    c = model.config
+    """One pass of one stream. `memory`: per layer, the pieces (k, v) to gather."""
     action = bool(is_action)
     flags = torch.full((len(tokens),), float(action))
     embedder = model.condition_embedder_action if action else model.condition_embedder
@@ -115,7 +118,7 @@ def published_pass(model: DriveWam, tokens, is_action, flow_time, rope, scale, t
 
 
 class PublishedLoop(Rollout):
-    """Two passes commit what was observed; a pass never holds both streams."""
+    """A rollout whose passes hold one stream each; two of them commit the observed chunk."""
 
     def _pass(self, chunk: int, reads, video, action, video_time: float, action_time: float):
         self.passes += 1
@@ -125,7 +128,7 @@ class PublishedLoop(Rollout):
         return self._forward(reads, rows, action is not None, time, table(self.config, places(self.config, chunk)))
 
     def scale(self, new: int) -> float:
-        """Of the logits of self-attention, in a pass of `new` tokens."""
+        """Scale of self-attention logits in a pass of `new` tokens."""
         seen = new + sum(k.shape[1] for k, _ in self.memory.layer(0))
         return math.log(seen + 8) / math.log(200) if self.config.self_scale == "log" else 1.0
 
@@ -139,7 +142,7 @@ class PublishedLoop(Rollout):
 
 
 class Published(PublishedLoop):
-    """See the module's doc. `compiled`: the pass under `torch.compile`."""
+    """The published loop (see the module). `compiled`: its pass runs under `torch.compile`."""
 
     def __init__(self, model: DriveWam, codec, options: Options, compiled: bool):
         super().__init__(model, options)
@@ -147,7 +150,8 @@ class Published(PublishedLoop):
         self.cache = torch.zeros(1, *codec_cache(codec))
         self.run = published_pass
         if compiled:
-            # One compilation for each shape that the growing memory has: past the limit it would go on in eager mode without a word.
+            # Compiles once for each shape of the growing memory. Past the default limit it would go
+            # on in eager mode silently.
             torch._dynamo.reset()
             torch._dynamo.config.recompile_limit, torch._dynamo.config.fail_on_recompile_limit_hit = 64, True
             self.run = torch.compile(published_pass, dynamic=False)
@@ -176,7 +180,7 @@ def codec_cache(codec) -> tuple:
 
 
 class OnnxLoop(PublishedLoop):
-    """See the module's doc."""
+    """The loop on ONNX Runtime (see the module)."""
 
     def __init__(self, folder: Path, config: ModelConfig, options: Options, threads: int):
         super().__init__(type("Model", (), {"config": config})(), options)

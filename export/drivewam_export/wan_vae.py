@@ -1,10 +1,15 @@
-"""The encoder of diffusers' `AutoencoderKLWan` as two streaming graphs whose causal cache is an input and an output.
+"""The encoder of diffusers' `AutoencoderKLWan` as two streaming graphs with an explicit causal
+cache.
 
-`vae_encode_first` takes one frame, `vae_encode` the four of a chunk; both give the normalised mean latent. Frames are the batch axis: a clip is
-`[F, C, H, W]`, a causal Conv3d is the sum over its time taps of a Conv2d on shifted frames, and nothing has three spatial dimensions. A cache is
-`[frames, C, H, W]`, in the order in which the network reads them: the two frames before the chunk of each 3-tap convolution's input, the one
-before it where time is halved. Every configuration of the class whose four frames make one latent is taken, Wan2.1's and Wan2.2's
-(`is_residual`, `patch_size`) among them; others are refused.
+`vae_encode_first` takes one frame, `vae_encode` the four frames of a chunk; both return the
+normalised mean latent. Frames are the batch axis: a clip is `[F, C, H, W]`, a causal Conv3d is the
+sum over its time taps of a Conv2d on shifted frames, and no tensor has three spatial dimensions.
+
+A cache is `[frames, C, H, W]`: the two frames before the chunk of each 3-tap convolution's input,
+or the one before it where time is halved. Caches come in the order in which the network reads them.
+
+Every configuration of the class whose four frames make one latent is supported, Wan2.1's and
+Wan2.2's (`is_residual`, `patch_size`) among them. Others raise ExportError.
 """
 
 from __future__ import annotations
@@ -19,7 +24,8 @@ from .folder import ExportError
 
 
 class Stream:
-    """The caches of one call: handed out in order and replaced in the same order. `before` None: a first frame, nothing came before it."""
+    """The caches of one call, read and replaced in the same order. `before` None: there was no
+    frame before this one."""
 
     def __init__(self, before: list[torch.Tensor] | None):
         self.before, self.after = before, []
@@ -37,12 +43,15 @@ def earlier_zeros(x, count: int):
 
 
 class CausalConv(nn.Module):
-    """A causal Conv3d of stride 1 in time: `weights[k]` [O, I, kh, kw] is its time tap k, the newest frame last."""
+    """A causal Conv3d of stride 1 in time. `weights[k]` [O, I, kh, kw] is time tap k, the newest
+    frame last."""
 
     def __init__(self, conv: wan.WanCausalConv3d, outputs: int | None = None, patch: int = 1):
         super().__init__()
         weight, bias = conv.weight.detach()[:outputs], conv.bias.detach()[:outputs]
-        if patch > 1:  # input channels from diffusers' (colour, column, row) to pixel_unshuffle's (colour, row, column)
+        # Input channels from diffusers' (colour, column, row) to pixel_unshuffle's (colour, row,
+        # column).
+        if patch > 1:
             weight = weight.unflatten(1, (-1, patch, patch)).transpose(2, 3).flatten(1, 3)
         self.weights = nn.ParameterList(nn.Parameter(weight[:, :, k].contiguous()) for k in range(weight.shape[2]))
         self.bias = nn.Parameter(bias.clone())
@@ -68,7 +77,7 @@ class CausalConv(nn.Module):
 
 
 class Norm(nn.Module):
-    """Every pixel's channels to unit length, times sqrt(C) and a gain."""
+    """Scales every pixel's channels to unit length, times sqrt(C) and a gain."""
 
     def __init__(self, norm: wan.WanRMS_norm):
         super().__init__()
@@ -94,7 +103,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """One head over the pixels of each frame."""
+    """One attention head over the pixels of each frame."""
 
     def __init__(self, block: wan.WanAttentionBlock):
         super().__init__()
@@ -108,12 +117,13 @@ class Attention(nn.Module):
 
 
 class Halve(nn.Module):
-    """Half the height and width and, in `downsample3d`, half the frames; a first frame keeps its time step."""
+    """Halves height and width and, in `downsample3d`, the frames. A first frame keeps its time
+    step."""
 
     def __init__(self, block: wan.WanResample):
         super().__init__()
         if block.mode not in ("downsample2d", "downsample3d"):
-            raise ExportError(f"AutoencoderKLWan: a resampling of mode {block.mode!r} in the encoder, wanted downsample2d or downsample3d")
+            raise ExportError(f"AutoencoderKLWan: encoder resampling: got {block.mode!r}, wanted downsample2d or downsample3d")
         self.resample = block.resample
         self.time = CausalConv(block.time_conv) if block.mode == "downsample3d" else None
 
@@ -133,7 +143,8 @@ class Halve(nn.Module):
 
 
 class AverageDown(nn.Module):
-    """The shortcut of a residual stage: pixels (and pairs of frames) stacked into channels, then means of neighbouring channels."""
+    """The shortcut of a residual stage: stacks pixels (and pairs of frames) into channels, then
+    takes means of neighbouring channels."""
 
     def __init__(self, block: wan.AvgDown3D):
         super().__init__()
@@ -154,7 +165,7 @@ class AverageDown(nn.Module):
 
 
 class ResidualStage(nn.Module):
-    """Wan2.2's stage."""
+    """Wan2.2's residual stage."""
 
     def __init__(self, block: wan.WanResidualDownBlock):
         super().__init__()
@@ -173,7 +184,7 @@ def convert(module: nn.Module) -> nn.Module:
     """The streaming counterpart of one of diffusers' layers."""
     kinds = {wan.WanResidualBlock: Residual, wan.WanAttentionBlock: Attention, wan.WanResample: Halve, wan.WanResidualDownBlock: ResidualStage}
     if type(module) not in kinds:
-        raise ExportError(f"AutoencoderKLWan: no streaming form of a {type(module).__name__}")
+        raise ExportError(f"AutoencoderKLWan: cannot stream a layer of type {type(module).__name__}")
     return kinds[type(module)](module)
 
 
@@ -202,7 +213,8 @@ class WanEncoder(nn.Module):
         self.register_buffer("latent_std", torch.tensor(c.latents_std).view(-1, 1, 1))
 
     def forward(self, frames, before: list[torch.Tensor] | None):
-        """`frames` [1 or 4, 3, Hpx, Wpx] in [-1, 1] to the latent [Cz, Hz, Wz] and the next caches."""
+        """Frames [1 or 4, 3, Hpx, Wpx] in [-1, 1] to the latent [Cz, Hz, Wz] and the next caches.
+        """
         stream = Stream(before)
         x = F.pixel_unshuffle(frames, self.patch) if self.patch > 1 else frames
         x = self.conv_in(x, stream)
@@ -256,7 +268,7 @@ def random_vae(seed: int, base_dim: int = 8, **changes) -> AutoencoderKLWan:
 
 
 def open_vae(spec: str) -> AutoencoderKLWan:
-    """A diffusers folder (`config.json` and weights), or `random:SEED`."""
+    """Opens a diffusers folder (`config.json` and weights), or `random:SEED`."""
     if spec.startswith("random:"):
         return random_vae(int(spec.removeprefix("random:")))
     return AutoencoderKLWan.from_pretrained(spec, torch_dtype=torch.float32).eval()

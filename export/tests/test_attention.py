@@ -1,4 +1,6 @@
-"""The two ways in which `dit` is written: the textbook pattern is the one that TensorRT fuses, and gives the numbers of the other."""
+"""The two ways to write `dit`: the textbook pattern is the one that TensorRT fuses, and it gives
+the same numbers as the other.
+"""
 
 import onnx
 import pytest
@@ -24,7 +26,7 @@ OF_A_LAYER = 3  # attentions: self, text, ego
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """The trained `dit` in f32, once in each way."""
+    """The trained `dit` in f32, in each way."""
     out = tmp_path_factory.mktemp("engines")
     for attention in ATTENTIONS:
         export(TINY, TRAINED, out / attention, only=["dit"], attention=attention)
@@ -32,7 +34,7 @@ def folders(tmp_path_factory):
 
 
 def to_product(node, step):
-    """The next product from `node`, and the operations on the way."""
+    """The next product from `node`, and the operations in between."""
     passed = []
     while (node := step(node)).op_type != "MatMul":
         passed.append(node.op_type)
@@ -41,8 +43,9 @@ def to_product(node, step):
 
 @pytest.mark.parametrize("name", PRECISIONS)
 def test_each_attention_is_one_softmax_between_two_products(name, folders, tmp_path):
-    """Breaks when the memory has a product of its own, softmax or the mask is in half precision, the pool is widened to f32, or anything stands between
-    the products that TensorRT does not fuse: another operation, or tensors without a batch axis."""
+    """Breaks when the memory has a product of its own, softmax or the mask is in half precision,
+    the pool is widened to f32, or anything stands between the products that TensorRT does not fuse:
+    another operation, or tensors without a batch axis."""
     folder, precision = folders / "textbook", PRECISIONS[name]
     if precision is not F32:
         export(TINY, TRAINED, folder := tmp_path / name, precision=precision, only=["dit"], attention="textbook")
@@ -67,15 +70,16 @@ def test_each_attention_is_one_softmax_between_two_products(name, folders, tmp_p
         assert kinds[softmax.input[0]].elem_type == kinds[softmax.output[0]].elem_type == TensorProto.FLOAT
         for product in (scores, values):
             assert {kinds[t].elem_type for t in (*product.input, *product.output)} == {precision.onnx}, product.name
-            assert len(kinds[product.input[1]].shape.dim) == 4, product.name  # shape inference knows nothing of the left one
+            # shape inference does not know the left one
+            assert len(kinds[product.input[1]].shape.dim) == 4, product.name
     assert biased == 2 * TINY.layers, "memory and text have a mask"
     joined = [node.input[0] for node in graph.node if node.op_type == "Concat"]
     assert [t for t in joined if t.startswith("mem_") and t != "mem_bias"] == layered(["mem_k", "mem_v"], TINY.layers), "the pool as it comes"
 
 
 def test_both_ways_give_the_same_numbers(folders):
-    """On the self-test's inputs, and with rows of different scale, empty slots and a merged padding key. Inside a pass the action rows stay unseen by
-    the video rows."""
+    """On the self-test's inputs, and with rows of different scale, empty slots and a merged padding
+    key. Inside a pass the video rows do not see the action rows."""
     names = ["velocity", *layered(["k", "v", "q"], TINY.layers)]
     sessions = {attention: session(onnx.load(folders / attention / "dit.onnx", load_external_data=False), folders / attention, F32) for attention in ATTENTIONS}
     run = lambda attention, feeds: [torch.from_numpy(x) for x in sessions[attention].run(names, {n: v.numpy() for n, v in feeds.items()})]
@@ -99,7 +103,7 @@ def test_both_ways_give_the_same_numbers(folders):
 
 
 def test_the_answers_of_the_self_test_do_not_depend_on_the_way(folders):
-    """They are the model's. Breaks when a graph is checked against an answer of its own making."""
+    """They are the model's. Breaks when a graph is checked against its own output."""
     concatenated, textbook = (load_file(folders / attention / self_test.FILE) for attention in ATTENTIONS)
     assert concatenated.keys() == textbook.keys() and all(torch.equal(v, textbook[k]) for k, v in concatenated.items())
     graphs = [(folders / attention / "dit.onnx").read_bytes() for attention in ATTENTIONS]

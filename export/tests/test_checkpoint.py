@@ -1,4 +1,6 @@
-"""Checkpoints under other names: made files with LingBot-VA's and diffusers' names, at tiny size and at full width."""
+"""Checkpoints with other names: generated files with LingBot-VA's and diffusers' names, at tiny
+size and at full width.
+"""
 
 import dataclasses
 import json
@@ -21,7 +23,8 @@ from conftest import ROOT, closeness
 
 
 def theirs(config, state):
-    """Our state dict under LingBot-VA's names: the head's rows as (row, column, channel), and the text part that its action embedder never uses."""
+    """Our state dict under LingBot-VA's names: the head's rows as (row, column, channel), and the
+    text part that its action embedder never uses."""
     _, ph, pw = config.patch
     order = torch.arange(config.video_channels).view(config.latent.channels, ph, pw).permute(1, 2, 0).flatten()
     out = {name: value[order].clone() if name.startswith("proj_out.") else value.clone() for name, value in state.items()}
@@ -31,7 +34,7 @@ def theirs(config, state):
 
 
 def shard(state, folder, parts=3, stem="diffusion_pytorch_model"):
-    """Files and their index, as diffusers saves them."""
+    """Writes shards and their index, as diffusers saves them."""
     folder.mkdir(parents=True, exist_ok=True)
     names, index = sorted(state), {}
     for i in range(parts):
@@ -69,7 +72,7 @@ def test_names_that_the_release_may_use_are_options(tiny, made, tmp_path):
     swap = lambda n: n.replace(".attn_ego.", ".attn3.").replace("norm_ego", "norm4").replace("ego_embedder", "ego_mlp")
     mlps = lambda n: n.replace("linear_1", "0").replace("linear_2", "2") if n.split(".")[0] in ("action_embedder", "action_proj_out", "ego_embedder") else n
     save_file({swap(mlps(n)): v for n, v in state.items()}, tmp_path / "x.safetensors")
-    with pytest.raises(CheckpointError, match=r"not known blocks\.0\.attn3\.to_q\.weight"):
+    with pytest.raises(CheckpointError, match=r"unknown blocks\.0\.attn3\.to_q\.weight"):
         mapped(tiny, "lingbot", tmp_path / "x.safetensors")
     names = Names.parse("ego_attention=attn3,ego_norm=norm4,ego_embedder=ego_mlp,mlp=0/2")
     got = mapped(tiny, "lingbot", tmp_path / "x.safetensors", names).weights.all()
@@ -82,10 +85,10 @@ def test_names_that_the_release_may_use_are_options(tiny, made, tmp_path):
     "change, words",
     [
         (lambda s: s.pop("blocks.3.attn1.norm_q.weight"), ["missing blocks.3.attn1.norm_q.weight"]),
-        (lambda s: s.update({"blocks.3.attn9.to_q.weight": torch.zeros(1), "rope.x": torch.zeros(1)}), ["not known blocks.3.attn9.to_q.weight", "not known rope.x"]),
-        (lambda s: s.update({"blocks.6.norm2.bias": torch.zeros(128)}), ["not known blocks.6.norm2.bias"]),
+        (lambda s: s.update({"blocks.3.attn9.to_q.weight": torch.zeros(1), "rope.x": torch.zeros(1)}), ["unknown blocks.3.attn9.to_q.weight", "unknown rope.x"]),
+        (lambda s: s.update({"blocks.6.norm2.bias": torch.zeros(128)}), ["unknown blocks.6.norm2.bias"]),
         (lambda s: s.update({"proj_out.bias": torch.zeros(95)}), ["proj_out.bias: shape (95,), wanted (96,)"]),
-        (lambda s: s.update({"action_embedder.weight": torch.zeros(128, 15)}), ["not known action_embedder.weight", "single layer"]),
+        (lambda s: s.update({"action_embedder.weight": torch.zeros(128, 15)}), ["unknown action_embedder.weight", "single layer"]),
         (lambda s: s.pop("blocks.0.attn_ego.to_k.bias"), ["missing blocks.0.attn_ego.to_k.bias"]),
     ],
 )
@@ -105,11 +108,11 @@ def test_files_that_are_not_whole_are_refused(tiny, made, tmp_path):
     moved["proj_out.bias"] = next(f for f in moved.values() if f != moved["proj_out.bias"])
     path = folder / "wrong.safetensors.index.json"
     path.write_text(json.dumps({"weight_map": moved}))
-    with pytest.raises(CheckpointError, match="differ about proj_out.bias"):
+    with pytest.raises(CheckpointError, match="disagree on proj_out.bias"):
         mapped(tiny, "lingbot", path)
     first = folder / "diffusion_pytorch_model-00001-of-00003.safetensors"
     first.write_bytes(first.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="00001-of-00003.safetensors: not a whole"):
+    with pytest.raises(CheckpointError, match="00001-of-00003.safetensors: not a complete"):
         mapped(tiny, "lingbot", folder)
     first.unlink()
     with pytest.raises(CheckpointError, match="00001-of-00003"):
@@ -129,7 +132,8 @@ def wan_counterpart(config):
 
 
 def test_a_wan_checkpoint_of_diffusers_gives_diffusers_output_and_lists_what_it_lacks(tiny, tmp_path):
-    """Breaks when the patch embedding's columns or the head's rows come in another order, or an initialised tensor goes unsaid."""
+    """Breaks when the patch embedding's columns or the head's rows come in another order, or an
+    initialised tensor is not listed."""
     torch.manual_seed(1)
     counterpart = wan_counterpart(tiny)
     folder = shard(counterpart.state_dict(), tmp_path / "wan", 2)
@@ -160,13 +164,14 @@ def test_a_wan_checkpoint_of_diffusers_gives_diffusers_output_and_lists_what_it_
 
 
 def test_full_width_with_two_layers_is_read_from_bf16_shards(tmp_path):
-    """Every tensor is filled with its own number: one that lands elsewhere shows."""
+    """Every tensor is filled with its own number, so that a misplaced one shows."""
     config = dataclasses.replace(load(ROOT / "configs/model/drivewam-5b.yaml"), layers=2)
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in DriveWam(config).state_dict().items()}
     number = {name: float(i + 1) for i, name in enumerate(sorted(shapes))}
     state = {name: torch.full(shape, number[name], dtype=torch.bfloat16) for name, shape in shapes.items()}
-    # LingBot-VA: 3072 wide, 192 patch numbers, 30 action channels, 4096 text channels, 14336 in the feed-forward.
+    # LingBot-VA: 3072 wide, 192 numbers per patch, 30 action channels, 4096 text channels, 14336 in
+    # the feed-forward.
     assert state["patch_embedding_mlp.weight"].shape == (3072, 192) and state["condition_embedder.text_embedder.linear_1.weight"].shape == (3072, 4096)
     assert state["blocks.1.ffn.net.0.proj.weight"].shape == (14336, 3072) and state["condition_embedder_action.time_proj.weight"].shape == (18432, 3072)
     state["proj_out.bias"] = torch.arange(192).view(48, 2, 2).permute(1, 2, 0).flatten().to(torch.bfloat16)
@@ -180,7 +185,8 @@ def test_full_width_with_two_layers_is_read_from_bf16_shards(tmp_path):
 
 
 def test_an_export_from_lingbot_names_needs_what_the_checkpoint_lacks_and_holds_its_weights(tiny, tmp_path):
-    """Breaks when a mapped weight is lost between the checkpoint and the engines, or the manifest keeps silent about what was not used."""
+    """Breaks when a mapped weight is lost between the checkpoint and the engines, or the manifest
+    does not list the unused tensors."""
     config = dataclasses.replace(small_model(tiny), layers=2)
     torch.manual_seed(3)
     model = DriveWam(config).eval()

@@ -1,4 +1,4 @@
-"""A configuration is refused with the key's name."""
+"""The error of a wrong configuration names the key."""
 
 import copy
 

@@ -1,4 +1,6 @@
-"""The counts of runtime/core/src/cost: the same numbers stand in its tests. Here PyTorch counts them, there the formulas give them."""
+"""The counts of runtime/core/src/cost, whose tests have the same numbers. Here PyTorch counts them;
+there formulas compute them.
+"""
 
 import pytest
 import torch
@@ -26,7 +28,7 @@ def numbers(module) -> int:
 
 
 def on_meta(config) -> DriveWam:
-    """The model without memory: shapes alone."""
+    """The model without memory: shapes only."""
     with torch.device("meta"):
         model = DriveWam(config)
     for module in model.modules():
@@ -35,7 +37,8 @@ def on_meta(config) -> DriveWam:
     return model
 
 
-# Slots: four chunks and the tail. All weights of a file, those that stay f32; operations of a pass of video, of actions, of both; of the contexts.
+# Slots: four chunks and the tail. All weights of a file, and those that stay f32; operations of a
+# pass of video, of actions, of both; of the contexts.
 POLICIES = {
     "tiny": ((1_706_095, 60_672), (489_216, 1_536), 172, (99_997_696, 28_430_336, 129_312_768), 7_520_256, 1_704_704),
     "drivewam-5b": (
@@ -64,7 +67,8 @@ def test_weights_and_operations_of_the_policy_are_those_that_the_runtime_counts(
 
 
 def test_wan_2_2_s_encoder_at_the_paper_s_picture():
-    """Breaks when the exported encoder is another than the one whose constants the runtime has (cost/codec.rs)."""
+    """Breaks when the exported encoder differs from the one whose constants the runtime has
+    (cost/codec.rs)."""
     vae = AutoencoderKLWan(
         base_dim=160, decoder_base_dim=32, z_dim=48, dim_mult=[1, 2, 4, 4], num_res_blocks=2, temperal_downsample=[False, True, True], is_residual=True,
         patch_size=2, in_channels=12, out_channels=12, scale_factor_spatial=16, latents_mean=[0.0] * 48, latents_std=[1.0] * 48,
@@ -78,7 +82,8 @@ def test_wan_2_2_s_encoder_at_the_paper_s_picture():
 
 
 def test_parameters_of_the_paper_s_guidance_models():
-    """Breaks when the classes count otherwise for the public configurations of Qwen3-VL-8B and of umT5-XXL."""
+    """Breaks when the classes have other counts for the public configurations of Qwen3-VL-8B and of
+    umT5-XXL."""
     text = dict(
         hidden_size=4096, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8, head_dim=128, intermediate_size=12288, vocab_size=151936,
         tie_word_embeddings=False,
@@ -100,7 +105,8 @@ SMALL = {"all": 92_832, "vision": 54_048, "picture": 1_327_104, "prompt": 728_12
 
 
 def test_operations_of_a_small_vlm():
-    """Breaks when a picture, a prompt or a token of an answer costs other products than the runtime counts for the same small shape."""
+    """Breaks when an image, a prompt or a token of an answer needs other products than the runtime
+    counts for the same small shape."""
     vlm = random_models.vlm()
     vlm.set_attn_implementation("eager")  # the counter does not know the CPU's fused attention
     visual, language = vlm.model.visual, vlm.model.language_model

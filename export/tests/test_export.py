@@ -1,4 +1,4 @@
-"""Export of a random-weight model: graphs, weights that exist once, the manifest, and what is refused."""
+"""Export of a random-weight model: graphs, weights that exist once, the manifest, and refusals."""
 
 import dataclasses
 import hashlib
@@ -7,7 +7,6 @@ import shutil
 import onnx
 import onnxruntime
 import pytest
-import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -25,7 +24,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_manifest_vouches_for_every_file(folder):
-    """Breaks when a file is written after it was hashed, or not listed."""
+    """Breaks when a file is written after it was hashed, or is not listed."""
     manifest = yaml.safe_load((folder / "manifest.yaml").read_text())
     listed = set(manifest["files"]) | {"manifest.yaml"}
     assert listed == {p.name for p in folder.iterdir()}
@@ -52,7 +51,7 @@ def test_no_weight_stands_inside_an_onnx_file(folder):
 
 
 def test_an_exported_folder_is_a_checkpoint(folder, tmp_path, tiny):
-    """Breaks when a weight is lost on the way out, or the export is not deterministic."""
+    """Breaks when the export loses a weight, or is not deterministic."""
     export(tiny, str(folder), tmp_path / "again", "portable-f32")
     for name in ("dit.safetensors", "dit.onnx", "context.safetensors", "vae_encode.safetensors"):
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
@@ -68,7 +67,7 @@ def test_a_missing_and_an_unknown_weight_are_named_and_nothing_is_left_behind(fo
     save_file(state, broken / "dit.safetensors")
     with pytest.raises(ExportError) as caught:
         export(tiny, str(broken), tmp_path / "out", "portable-f32")
-    assert "missing blocks.0.attn1.to_q.weight" in str(caught.value) and "not known blocks.0.attn1.to_x.weight" in str(caught.value)
+    assert "missing blocks.0.attn1.to_q.weight" in str(caught.value) and "unknown blocks.0.attn1.to_x.weight" in str(caught.value)
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
 
 
@@ -82,15 +81,18 @@ def test_a_truncated_weight_file_does_not_load(folder, tmp_path):
 
 
 def test_the_shipped_folder_exports_to_itself(tiny, tmp_path):
-    """Breaks when the f32 trace changes, and with it graphs that the runtime was tested with."""
+    """Breaks when the f32 trace changes, and with it the graphs that the runtime was tested with.
+    """
     export(tiny, str(ROOT / "engines/tiny"), tmp_path / "again")
     for path in (ROOT / "engines/tiny").glob("*.*"):
-        if path.name not in ("manifest.yaml", "self_test.safetensors"):  # the latter's last bits are the processor's
+        # the last bits of self_test.safetensors depend on the processor
+        if path.name not in ("manifest.yaml", "self_test.safetensors"):
             assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
 def test_a_cut_has_so_many_layers_and_only_the_graphs_that_were_named(tiny, tmp_path):
-    """The configuration's codec does not fit its images here, as at the paper's size: without a codec graph it is not made."""
+    """The configuration's codec does not fit its images here, as at the paper's size: without a
+    codec graph it is not built."""
     wide = dataclasses.replace(tiny, image=dataclasses.replace(tiny.image, height=128))
     export(wide, "random:0", tmp_path / "cut", layers=2, only=["dit", "context_ego"])
     manifest = yaml.safe_load((tmp_path / "cut/manifest.yaml").read_text())

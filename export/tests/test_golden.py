@@ -1,4 +1,6 @@
-"""Golden chunks: deterministic, small, complete, and reproduced by the published loop from what the file holds."""
+"""Golden chunks: deterministic, small, complete, and reproduced by the published loop from the
+file's own inputs.
+"""
 
 import numpy as np
 import pytest
@@ -63,7 +65,8 @@ def test_every_name_of_the_documentation_is_there(golden, tiny):
 
 
 def test_the_published_loop_reproduces_the_file_from_what_the_file_holds(golden, tiny):
-    """Breaks when an input is stored that is not what the ride read, or a result under another chunk's name."""
+    """Breaks when a stored input is not what the ride read, or a result is under another chunk's
+    name."""
     out, index = golden
     t = load_file(out / "golden.safetensors")
     source = open_checkpoint("random:0", tiny)

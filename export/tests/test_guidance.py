@@ -1,4 +1,6 @@
-"""The graphs of the guidance against the classes of `transformers` that they come from, with random weights."""
+"""The graphs of the guidance against the classes of `transformers` that they come from, with random
+weights.
+"""
 
 import itertools
 
@@ -27,7 +29,7 @@ CAP = 20
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Per seed the model and the loop over its graphs."""
+    """Per seed, the model, the loop over its graphs, and their folder."""
     out = {}
     for seed in MODELS:
         folder = tmp_path_factory.mktemp("guidance") / str(seed)
@@ -38,7 +40,7 @@ def made(tmp_path_factory):
 
 
 def prompt(seed: int, sizes):
-    """Ids with one placeholder per image between random text, and the images."""
+    """Random text with one placeholder per image, and the images."""
     g = np.random.default_rng(seed)
     words = lambda count: g.integers(0, IMAGE, count).tolist()
     ids, images = words(int(g.integers(1, 12))), []
@@ -69,7 +71,8 @@ def wanted(model, ids, images, cap=CAP):
 
 
 def test_greedy_tokens_and_logits_are_those_of_transformers(made):
-    """Breaks with any wrong part: mask, rope sections, positions behind an image, deepstack level, group of heads, order of patches."""
+    """Breaks with any wrong part: mask, rope sections, positions after an image, deepstack level,
+    head group, order of patches."""
     worst, texts = 0.0, []
     for seed, (model, guide, _) in made.items():
         for sizes, draw in itertools.product(SEEN, (10, 20, 30)):
@@ -85,8 +88,9 @@ def test_greedy_tokens_and_logits_are_those_of_transformers(made):
     assert len(set(texts)) > 0.9 * len(texts) and words > 5, "texts that repeat one token would prove little"
 
 
-def test_the_peer_with_past_and_present_says_what_transformers_says(made, tmp_path):
-    """Breaks when the peer of the bench leaves out a picture, deepstack rows, a position or a past: it would be faster for nothing."""
+def test_the_peer_with_past_and_present_returns_the_tokens_of_transformers(made, tmp_path):
+    """Breaks when the benchmark's peer leaves out an image, deepstack rows, a position or a past:
+    it would be faster for nothing."""
     for seed in MODELS:
         model, guide, _ = made[seed]
         peer = PastPresent(model, tmp_path / str(seed), SIZES[0], 2, 1)
@@ -98,7 +102,7 @@ def test_the_peer_with_past_and_present_says_what_transformers_says(made, tmp_pa
 
 
 def test_an_answer_ends_at_its_end_token_or_its_cap(made):
-    """Breaks when the end token is left out, or decoding goes on behind it."""
+    """Breaks when the end token is left out, or decoding continues after it."""
     _, guide, _ = made[0]
     whole = guide.generate(*prompt(0, SIZES[:1]), CAP).tokens
     end = next(token for token in whole if token != whole[0])
@@ -107,7 +111,8 @@ def test_an_answer_ends_at_its_end_token_or_its_cap(made):
 
 
 def test_prefill_in_one_pass_equals_token_by_token_and_slots_in_any_order(made):
-    """Breaks when rows of a pass see later rows, when a masked slot is read, or when the order of slots matters."""
+    """Breaks when rows of a pass see later rows, when a masked slot is read, or when the order of
+    slots matters."""
     _, guide, _ = made[1]
     rows, _ = guide.prefill_inputs(*prompt(1, SIZES))
     count = len(rows["ids"])
@@ -116,7 +121,7 @@ def test_prefill_in_one_pass_equals_token_by_token_and_slots_in_any_order(made):
     logits = guide.prefill(rows, one)
     for rows_per_pass in (1, 4, 7):
         many = Memory(guide.facts, count + 5, order)
-        many.pools[0][1][:] = 100.0  # what an empty slot holds is never read
+        many.pools[0][1][:] = 100.0  # the content of an empty slot is never read
         got = guide.prefill(rows, many, rows_per_pass)
         assert closeness(torch.from_numpy(got), torch.from_numpy(logits)) < 1e-5
         for (k, v), (k_one, v_one) in zip(many.pools, one.pools):
@@ -138,7 +143,8 @@ def test_rows_that_are_no_image_rows_read_no_image(made):
 
 
 def test_positions_and_rope_are_the_model_s(made):
-    """Breaks when an image counts time, when text goes on behind the shorter side, or when sections are not interleaved."""
+    """Breaks when an image advances time, when text continues after the shorter side, or when
+    sections are not interleaved."""
     model, guide, _ = made[0]
     for seed, sizes in enumerate(SEEN[1:]):
         ids, images = prompt(seed, sizes)
@@ -156,7 +162,8 @@ def test_positions_and_rope_are_the_model_s(made):
 
 @pytest.mark.parametrize("seed", MODELS)
 def test_vision_equals_the_tower(made, seed):
-    """Breaks with a wrong order of patches, a transposed grid, an interpolation of other corners, or deepstack levels in a wrong order."""
+    """Breaks with a wrong order of patches, a transposed grid, an interpolation with other corners,
+    or deepstack levels in a wrong order."""
     model, guide, _ = made[seed]
     for sizes in (SIZES[:1], SIZES[1:]):
         (patches, height, width), = prompt(seed, sizes)[1]
@@ -172,7 +179,8 @@ def test_vision_equals_the_tower(made, seed):
 
 
 def test_patches_are_those_of_the_image_processor():
-    """Breaks with another order of patches or channels. Resizing is not compared: the size is a multiple already."""
+    """Breaks with another order of patches or channels. Resizing is not compared: the size is
+    already a multiple."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     processor = Qwen2VLImageProcessorPil(
@@ -186,7 +194,8 @@ def test_patches_are_those_of_the_image_processor():
 
 
 def test_the_decoder_copies_no_memory_and_no_weight_stands_inline(made):
-    """Breaks when keys are concatenated or repeated per head, when a weight is folded or transposed into the graph, or when a tied one stands twice."""
+    """Breaks when keys are concatenated or repeated per head, when a weight is folded or transposed
+    into the graph, or when a tied one is stored twice."""
     for seed, (model, _, folder) in made.items():
         for path in folder.glob("*.onnx"):
             graph = onnx.load(path, load_external_data=False).graph
@@ -207,7 +216,7 @@ def test_the_decoder_copies_no_memory_and_no_weight_stands_inline(made):
 
 
 def test_a_saved_checkpoint_exports_to_the_same_bytes(made, tmp_path):
-    """Breaks when the export depends on more than the checkpoint, tied weights included."""
+    """Breaks when the export depends on more than the checkpoint. Includes tied weights."""
     model, _, folder = made[2]
     model.save_pretrained(tmp_path / "checkpoint")
     export(Qwen3VLForConditionalGeneration.from_pretrained(tmp_path / "checkpoint"), None, tmp_path / "again", SIZES)
@@ -216,7 +225,7 @@ def test_a_saved_checkpoint_exports_to_the_same_bytes(made, tmp_path):
 
 
 def test_the_tests_notice_a_broken_part(made, tmp_path, monkeypatch):
-    """Breaks when the tiny models no longer depend on what the other tests are there to compare."""
+    """Breaks when the tiny models no longer depend on the parts that the other tests compare."""
     model, guide, _ = made[0]
     ids, images = prompt(0, SIZES)
     _, logits = wanted(model, ids, images, 1)
@@ -235,7 +244,8 @@ def test_the_tests_notice_a_broken_part(made, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_exported_is_refused(made, tmp_path):
-    """Breaks when an image is cut to whole patches in silence, when a refused export leaves a folder, or when images are lost."""
+    """Breaks when an image is silently cut to whole patches, when a refused export leaves a folder,
+    or when images are lost."""
     model, _, _ = made[0]
     with pytest.raises(ExportError, match="image of 16 x 20 pixels: wanted multiples of 8"):
         export(model, None, tmp_path / "out", [(16, 20)])
@@ -246,7 +256,8 @@ def test_what_cannot_be_exported_is_refused(made, tmp_path):
 
 @pytest.mark.parametrize("rows, seed", [(9, 0), (48, 1)])
 def test_text_encode_equals_the_encoder(tmp_path, rows, seed):
-    """Breaks when scores are scaled, when far differences get a bucket of their own, when the bias is mirrored, or when padding is seen."""
+    """Breaks when scores are scaled, when far differences get buckets of their own, when the bias
+    is mirrored, or when padding is visible."""
     model = encoder(seed)
     export(None, model, tmp_path / "text", rows=rows)
     session = onnxruntime.InferenceSession(str(tmp_path / "text/text_encode.onnx"), providers=["CPUExecutionProvider"])

@@ -1,4 +1,6 @@
-"""The graphs of the guidance in half precision: what is stored and crosses the border in which type, and what is said and seen against the f32 models."""
+"""The graphs of the guidance in half precision: the types of weights, inputs and outputs, and
+results against the f32 models.
+"""
 
 import re
 
@@ -52,7 +54,7 @@ def made(folder, precision):
 
 @pytest.fixture(scope="module", params=["f16", "bf16"])
 def half(request, tmp_path_factory):
-    """The precision, and a folder of all three graphs in it; the embedding is tied."""
+    """The precision, and a folder of all three graphs in it. The embedding is tied."""
     return PRECISIONS[request.param], made(tmp_path_factory.mktemp("half") / "guidance", PRECISIONS[request.param])
 
 
@@ -71,7 +73,7 @@ def graphs():
 
 
 def cases(graph, precision) -> dict[str, dict[str, torch.Tensor]]:
-    """The self-test's inputs and random ones, rounded as they cross the border."""
+    """The self-test's inputs and random ones, rounded to the types of the graph's inputs."""
     vocabulary = {"vlm_decoder": 97, "text_encode": 80}.get(graph.name, 0)
     out, g = self_test.inputs(graph, None, precision, vocabulary), torch.Generator().manual_seed(1)
     if graph.name == "vlm_decoder":
@@ -86,7 +88,7 @@ def cases(graph, precision) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def test_every_graph_stays_within_its_limit(half):
-    """In ONNX Runtime, on more than it was exported with."""
+    """In ONNX Runtime, on more inputs than the export checks."""
     precision, folder = half
     for graph in graphs():
         inputs = cases(graph, precision)
@@ -98,8 +100,8 @@ def test_every_graph_stays_within_its_limit(half):
         assert F32.limit < worst <= precision.limit, graph.name
 
 
-def test_a_second_evaluator_says_the_same(half):
-    """ONNX's own reference in NumPy, which knows bf16, on the inputs of the self-test."""
+def test_a_second_evaluator_agrees(half):
+    """ONNX's own reference evaluator in NumPy, which knows bf16, on the inputs of the self-test."""
     precision, folder = half
     for graph in graphs():
         evaluator, worst = ReferenceEvaluator(str(folder / f"{graph.name}.onnx")), 0.0
@@ -113,8 +115,9 @@ def test_a_second_evaluator_says_the_same(half):
         assert F32.limit < worst <= precision.tolerance, graph.name
 
 
-def test_only_keys_and_values_cross_in_half(half, plain):
-    """The contract of core/guidance.rs. Breaks when logits, ids or rows of the text come out in half, or a graph that caches nothing is no half graph."""
+def test_only_keys_and_values_are_half(half, plain):
+    """The contract of core/guidance.rs. Breaks when logits, ids or text rows are half, or a graph
+    without a cache is not in half precision."""
     precision, folder = half
     got, f32 = (yaml.safe_load((f / "guidance.yaml").read_text()) for f in (folder, plain))
     for name, entry in got["graphs"].items():
@@ -131,7 +134,8 @@ def test_only_keys_and_values_cross_in_half(half, plain):
 
 
 def test_norms_and_tables_are_stored_f32_and_all_else_half(half, plain):
-    """Breaks when a gain is rounded, when a weight is stored f32 in silence, or when a tied embedding stands twice."""
+    """Breaks when a gain is rounded, when a weight is silently stored in f32, or when a tied
+    embedding is stored twice."""
     precision, folder = half
     for file in FILES:
         stored, wide = (load_file(f / f"{file}.safetensors") for f in (folder, plain))
@@ -149,7 +153,8 @@ def test_norms_and_tables_are_stored_f32_and_all_else_half(half, plain):
 
 
 def test_products_are_half_and_everything_else_is_f32(half):
-    """As test_precision.py has it of the policy. Breaks when a norm or a softmax is computed in half, or a product but the feed-forward's last in f32."""
+    """As test_precision.py checks for the policy. Breaks when a norm or a softmax is computed in
+    half, or a product other than the feed-forward's last in f32."""
     precision, folder = half
     seen = {}
     for file in FILES:
@@ -170,7 +175,8 @@ def test_products_are_half_and_everything_else_is_f32(half):
 
 
 def loud():
-    """An encoder as trained ones are: what its feed-forward multiplies last is beyond f16, and no weight is."""
+    """An encoder like trained ones: the inputs of its feed-forward's last product exceed f16, no
+    weight does."""
     model = encoder(0, WIDTH, calm=True)
     for block in model.encoder.block:
         feed = block.layer[1].DenseReluDense
@@ -180,7 +186,7 @@ def loud():
 
 
 def test_the_last_product_of_a_feed_forward_is_beyond_f16(tmp_path, monkeypatch):
-    """Breaks when `wo` is multiplied in f16: then nothing that comes out is a number."""
+    """Breaks when `wo` is multiplied in f16: then the output is NaN or infinite."""
     export(None, loud(), tmp_path / "text", rows=ROWS, precision=F16)
     export(None, loud(), tmp_path / "text-bf16", rows=ROWS, precision=PRECISIONS["bf16"])
     monkeypatch.setattr(precisions, "BEYOND_F16", re.compile("nothing"))
@@ -190,7 +196,7 @@ def test_the_last_product_of_a_feed_forward_is_beyond_f16(tmp_path, monkeypatch)
 
 
 def test_what_is_no_number_is_never_within_a_limit(half, monkeypatch):
-    """Breaks when a later output that is right hides an earlier one that is not."""
+    """Breaks when a later correct output hides an earlier NaN."""
     precision, folder = half
     graph = graphs()[1]
     inputs = self_test.inputs(graph, None, precision, 97)
@@ -206,19 +212,22 @@ def test_what_is_no_number_is_never_within_a_limit(half, monkeypatch):
 
 @pytest.fixture(scope="module")
 def golden():
-    """54 prompts of none to two pictures, and the greedy answers of `generate` in f32."""
+    """54 prompts of none to two images, and the greedy answers of `generate` in f32."""
     vlm_model = vlm(0)
     return vlm_model, answers(vlm_model, prompts(), MAX_NEW_TOKENS, STOP)
 
 
-# Of 54, measured 52 and 40. In bf16 two of 97 random logits are often one number; f16 has eight times as many between them.
+# Of 54; measured 52 and 40. In bf16 two of 97 random logits are often equal; f16 has eight times as
+# many values between them.
 @pytest.mark.parametrize("name, least", [("f16", 50), ("bf16", 36)])
 def test_greedy_tokens_are_those_of_transformers(golden, tmp_path, name, least):
-    """Breaks when rounding turns answers, as it would where attention or norms were computed in half."""
+    """Breaks when rounding changes answers, as it would if attention or norms were computed in
+    half."""
     (vlm_model, asked), precision = golden, PRECISIONS[name]
     export(vlm_model, None, tmp_path / "vlm", [SIZE], precision=precision)
     guide = VlmGuidance(tmp_path / "vlm", lambda path: session(onnx.load(path, load_external_data=False), path.parent, precision))
-    assert guide.cache_dtype == (np.float16 if name == "f16" else np.float32)  # a bf16 border is f32 where it is emulated
+    # emulated bf16 has f32 inputs and outputs
+    assert guide.cache_dtype == (np.float16 if name == "f16" else np.float32)
     same = []
     for i in range(54):
         images = [(patches.numpy(), *SIZE) for patches in asked[f"{i}/patches"]]
@@ -229,7 +238,8 @@ def test_greedy_tokens_are_those_of_transformers(golden, tmp_path, name, least):
 
 
 def test_the_shipped_guidance_is_exported_again(tmp_path):
-    """In f32 to the bytes that are shipped; in half within its limits, and read again as a checkpoint. Breaks when half precision changes what f32 writes."""
+    """In f32 to the shipped bytes; in half within its limits, and readable as a checkpoint. Breaks
+    when half precision changes the f32 export."""
     tiny_vlm.export_guidance(tmp_path / "f32", F32)
     for file in FILES:
         for name in (f"{file}.onnx", f"{file}.safetensors"):

@@ -1,4 +1,6 @@
-"""The training of the small guidance: facts of captions, the vocabulary, the batched model against `transformers`, a run from drives to graphs."""
+"""The training of the small guidance: facts of captions, the vocabulary, the batched model against
+`transformers`, a run from drives to graphs.
+"""
 
 import json
 import sys
@@ -43,7 +45,7 @@ def tokenizer():
 
 
 def test_facts_are_read_and_scored():
-    """Breaks when a phrase of the world's grammar is not read, or a wrong answer counts."""
+    """Breaks when a phrase of the world's grammar is not parsed, or a wrong answer counts."""
     for caption, wanted in CAPTIONS.items():
         got = facts.read(caption)
         assert {name: got[name] for name in wanted} == wanted, caption
@@ -55,7 +57,8 @@ def test_facts_are_read_and_scored():
 
 
 def test_every_text_is_encoded_and_captions_word_by_word(tokenizer):
-    """Breaks when bytes are missing, when the vocabulary grows, when a known command's prompt has a length of its own, or reads otherwise than the template."""
+    """Breaks when bytes are missing, when the vocabulary grows, when prompts of known commands
+    differ in length, or when a prompt is not that of the template."""
     assert tokenizer.get_vocab_size() <= vocabulary.MAX_VOCABULARY
     for written in [*CAPTIONS, "Straße 7, 雪!", "\n\t"]:
         assert tokenizer.decode(tokenizer.encode(written).ids) == written
@@ -77,7 +80,8 @@ def test_rare_values_are_drawn_more_often_up_to_a_limit():
 
 
 def test_the_batched_model_equals_the_class(tokenizer):
-    """Breaks with a wrong order of patches, positions behind a picture, deepstack rows at text, or a memory that forgets."""
+    """Breaks with a wrong order of patches, wrong positions after an image, deepstack rows at text,
+    or a memory that loses rows."""
     torch.manual_seed(0)
     model = randomize(make(tokenizer), 0)
     batched = BatchedVlm(model, tokenizer, SIZES).eval()
@@ -103,7 +107,7 @@ def test_the_batched_model_equals_the_class(tokenizer):
 
 
 def drives(root, count):
-    """Input folders of noise that `count` cars drive straight through, with captions."""
+    """Writes input folders of noise that `count` cars drive straight through, with captions."""
     g, said = np.random.default_rng(0), list(CAPTIONS)
     for number in range(count):
         folder = root / f"{number:06}"
@@ -123,8 +127,9 @@ def drives(root, count):
         (folder / "captions.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
 
-def test_scenes_hold_a_picture_a_plot_a_command_and_what_is_said_without_a_route(tmp_path):
-    """Breaks when plots or captions are another frame's, or when a drive without captions is taken."""
+def test_scenes_hold_an_image_a_plot_a_command_and_the_caption_without_a_route(tmp_path):
+    """Breaks when plots or captions are another frame's, or when a drive without captions is
+    accepted."""
     drives(tmp_path, 2)
     scenes = Scenes.open(tmp_path)
     assert len(scenes) == 14
@@ -139,7 +144,8 @@ def test_scenes_hold_a_picture_a_plot_a_command_and_what_is_said_without_a_route
 
 
 def test_a_run_leaves_checkpoints_that_are_exported(tmp_path, monkeypatch):
-    """Breaks when a folder lacks what the export or a runtime reads, or when a run is not begun from an earlier one."""
+    """Breaks when a folder lacks what the export or the runtime reads, or when a run does not start
+    from an earlier one."""
     drives(tmp_path / "data", 2)
     call = ["--data", str(tmp_path / "data"), "--held", str(tmp_path / "data"), "--minutes", "0.03", "--text-minutes", "0.01", "--batch", "4", "--threads", "1"]
     for out, start in (("first", []), ("second", ["--start", str(tmp_path / "first")])):
@@ -161,8 +167,8 @@ def test_sentences_are_crossed_whole():
     assert all(c.split(". ")[0] in first and c.split(". ")[1] in second for c in crossed) and len(set(crossed)) > len(CAPTIONS)
 
 
-def test_the_shipped_configuration_asks_as_the_model_was_trained():
-    """Breaks when the prompt of the ride and that of the training part ways."""
+def test_the_shipped_configuration_has_the_prompt_of_the_training():
+    """Breaks when the prompt of the ride differs from that of the training."""
     shipped = yaml.safe_load((ROOT / "configs/tiny-vlm.yaml").read_text())
     assert shipped["guidance"]["template"] == vocabulary.PROMPT_TEMPLATE
     source = (ROOT / "runtime/pipeline/src/guidance/prompt.rs").read_text()

@@ -1,6 +1,7 @@
-"""The training mask and what follows from it: leakage, and packed training against the step-by-step forward with external memory."""
+"""The training mask and its consequences: leakage, and packed training against the step-by-step
+forward with external memory.
+"""
 
-import math
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def run(model, layout, tokens, times, text, ego):
 
 
 def test_the_mask_is_the_table_of_the_paper_s_code(tiny):
-    """Breaks when any of the four rules, or the rule that copies do not see one another, changes."""
+    """Breaks when any of the four rules changes, or the rule that copies do not see one another."""
     layout = Layout(tiny, 3, copies=2)
     for q in layout.groups:
         for k in layout.groups:
@@ -51,7 +52,8 @@ def test_the_mask_is_the_table_of_the_paper_s_code(tiny):
 
 
 def test_noisy_actions_see_the_imagined_video_in_place_of_the_clean_one(tiny):
-    """Breaks when a chunk's true video reaches its own actions, when another chunk's imagined video does, or when anything else of the mask moves."""
+    """Breaks when a chunk's true video reaches its own actions, when another chunk's imagined video
+    does, or when anything else of the mask changes."""
     layout, plain = Layout(tiny, 3, copies=2, imagined=True), Layout(tiny, 3, copies=2)
     sees = lambda l, q, k: l.visible[l.find(*q)[1].start, l.find(*k)[1].start].item()
     keys = [(g.chunk, g.is_action, g.noisy, g.copy) for g in layout.groups]
@@ -71,8 +73,9 @@ def test_noisy_actions_see_the_imagined_video_in_place_of_the_clean_one(tiny):
 
 @pytest.mark.parametrize("imagined", [False, True])
 def test_changing_an_unseen_token_moves_no_bit_and_a_seen_one_moves_the_output(tiny, imagined):
-    """Breaks when attention, time, text or ego leak between tokens that the mask keeps apart. One layer shows direct sight; all layers show that
-    nothing reaches a query through a third token (the mask is transitive)."""
+    """Breaks when attention, time, text or ego state leak between tokens that the mask separates.
+    One layer shows direct visibility; all layers show that nothing reaches a query through a third
+    token (the mask is transitive)."""
     model, layout, tokens, times, text, ego = setup(tiny, 3, 2, imagined=imagined)
     with torch.no_grad():
         base = run(model, layout, tokens, times, text, ego)
@@ -100,10 +103,11 @@ def test_changing_an_unseen_token_moves_no_bit_and_a_seen_one_moves_the_output(t
 
 
 def test_packed_training_equals_the_step_by_step_forward_with_external_memory(tiny):
-    """Breaks when RoPE, self_scale, the memory's bias, the in-pass mask or the flow times of the `dit` graph differ from training's."""
+    """Breaks when RoPE, self_scale, the memory's bias, the in-pass mask or the flow times of the
+    `dit` graph differ from training's."""
     model, layout, tokens, times, text, ego = setup(tiny, 3, 1)
     c = tiny
-    # One flow time per modality in a pass; the observed commit is clean, at times of its own.
+    # One flow time per modality in a pass. The observed commit is clean, at times of its own.
     with torch.no_grad():
         packed = run(model, layout, tokens, times, text, ego)
         scale_of = lambda n: self_scale(torch.tensor([n]))[0] if c.self_scale == "log" else None
@@ -112,7 +116,7 @@ def test_packed_training_equals_the_step_by_step_forward_with_external_memory(ti
         def one(rows, is_action, time, positions, chunk):
             kv = [[torch.cat([e[layer][i] for e in memory[0] + memory[1]], -2) if memory[0] + memory[1] else torch.zeros(c.heads, 0, c.head_dim) for i in (0, 1)] for layer in range(c.layers)]
             slots = kv[0][0].shape[-2]
-            empty = 3  # masked slots must not matter
+            empty = 3  # masked slots must have no effect
             kv = [[torch.cat([x, torch.full((c.heads, empty, c.head_dim), 7.0)], -2) for x in layer] for layer in kv]
             bias = torch.cat([torch.zeros(slots), torch.full((empty,), MASKED)])
             flags = torch.tensor(is_action)
@@ -130,7 +134,7 @@ def test_packed_training_equals_the_step_by_step_forward_with_external_memory(ti
                 inv, nv = layout.find(chunk, False, True)
                 velocity, _ = one(tokens[0, nv.span], [0.0] * c.nv, [times[0, inv], torch.tensor(0.3)], video_positions(c, chunk), chunk)
                 worst = max(worst, closeness(velocity, packed[0, nv.span]))
-                # Packed pass: the clean video commit rides with the noisy action.
+                # Packed pass: the clean video commit shares the pass of the noisy action.
                 ina, na = layout.find(chunk, True, True)
                 both = torch.cat([tokens[0, v.span], tokens[0, na.span]])
                 velocity, _ = one(both, [0.0] * c.nv + [1.0] * c.na, [times[0, iv], times[0, ina]], torch.cat([video_positions(c, chunk), action_positions(c, chunk)]), chunk)
@@ -158,7 +162,8 @@ def test_rope_of_video_tokens_is_diffusers(tiny):
 
 
 def test_indices_name_the_tokens_of_their_groups(tiny):
-    """Breaks when an index is not the mask that it stands for, or when two layouts' tokens are taken for each other."""
+    """Breaks when an index is not the mask that it stands for, or when two layouts' tokens are
+    confused."""
     layout, short = (Layout(tiny, 4, copies=n, noisy_from=2, imagined=bool(n)) for n in (2, 0))
     of = lambda layout, which: torch.tensor([which(g) for g in layout.groups])[layout.group].nonzero()[:, 0]
     assert torch.equal(layout.rows(noisy=True, is_action=True, copy=1), of(layout, lambda g: g.noisy and g.is_action and g.copy == 1))

@@ -1,4 +1,6 @@
-"""The same weights in diffusers' `WanTransformer3DModel` give the same output when the action stream is unused and attention is full."""
+"""Parity with diffusers: the same weights in `WanTransformer3DModel` give the same output when the
+action stream is unused and attention is full.
+"""
 
 import dataclasses
 
@@ -14,7 +16,8 @@ NAMES = {"patch_embedding_mlp.weight": "patch_embedding.weight", "patch_embeddin
 
 
 def diffusers_counterpart(config, model):
-    """A `WanTransformer3DModel` with `model`'s weights: names mapped, the head's columns from (channel, row, column) to diffusers' order."""
+    """A `WanTransformer3DModel` with `model`'s weights: names mapped, the head's columns from
+    (channel, row, column) to diffusers' order."""
     from diffusers import WanTransformer3DModel
 
     counterpart = WanTransformer3DModel(
@@ -38,7 +41,7 @@ def diffusers_counterpart(config, model):
 def difference(config) -> float:
     torch.manual_seed(0)
     model = DriveWam(config).eval()
-    for block in model.blocks:  # the ego branch is DriveWAM's own: silent here
+    for block in model.blocks:  # DriveWAM's own ego branch: its output is zero here
         torch.nn.init.zeros_(block.attn_ego.to_out[0].weight)
         torch.nn.init.zeros_(block.attn_ego.to_out[0].bias)
     latent = torch.randn(config.latent.channels, config.latent.height, config.latent.width)

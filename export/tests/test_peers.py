@@ -1,4 +1,4 @@
-"""The loops that ours is measured against do the same work: they end at the same actions."""
+"""The loops that ours is compared with do the same work: they reach the same actions."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,8 @@ def inputs(c, chunks):
 
 
 def test_the_peers_end_at_the_actions_of_the_reference(tiny, folder):
-    """Breaks when a peer leaves out a pass, a key, the guidance's padding or a scale: it would be faster for nothing. Seven chunks: three forget."""
+    """Breaks when a peer leaves out a pass, a key, the guidance's padding or a scale: it would be
+    faster for nothing. Of the seven chunks three evict."""
     opened = open_checkpoint(str(folder), tiny)
     options = Options(MemoryOptions(policy="selective", video_slots=4 * tiny.nv, action_slots=4 * tiny.na), passes="unpacked", video_shift=2.0)
     rows = next(iter(opened.rows.values()))

@@ -1,4 +1,6 @@
-"""Exports in half precision: which operations work in which type, what is stored, and two evaluators that agree with the f32 reference."""
+"""Exports in half precision: the types of operations and weights, and two evaluators that agree
+with the f32 reference.
+"""
 
 import ml_dtypes
 import numpy as np
@@ -52,8 +54,9 @@ def nodes(path):
 
 
 def test_products_are_half_and_everything_else_is_f32(half):
-    """Breaks when a norm, a softmax, a modulation or an activation is computed in half; a product but the flow time's is left in f32; an operation has
-    floats of two types, which a strongly typed network refuses; a constant is half, or anything is f64."""
+    """Breaks when a norm, a softmax, a modulation or an activation is computed in half; a product
+    other than the flow time's is left in f32; an operation has floats of two types, which a
+    strongly typed network refuses; a constant is half, or anything is f64."""
     precision, folder = half
     seen = {}
     for name, entry in yaml.safe_load((folder / "manifest.yaml").read_text())["graphs"].items():
@@ -111,7 +114,8 @@ def test_the_answers_of_the_self_test_are_the_f32_model_s(half):
 
 
 def test_the_trained_model_stays_within_its_tolerance_in_a_second_evaluator(half, tmp_path, tiny):
-    """ONNX's own reference in NumPy, on the shipped weights. ONNX Runtime was asked while the folder was written."""
+    """ONNX's own reference evaluator in NumPy, on the shipped weights. ONNX Runtime was checked at
+    export."""
     precision, out = half[0], tmp_path / "trained"
     export(tiny, str(TRAINED), out, precision=precision, only=["context_text", "context_ego", "dit"])
     assert {p.name for p in out.iterdir()} == {
@@ -130,7 +134,8 @@ def test_the_trained_model_stays_within_its_tolerance_in_a_second_evaluator(half
 
 
 def test_equal_weights_stay_apart(tiny, tmp_path):
-    """Breaks when the tracer sees their numbers: zero biases and norms' offsets would be one tensor, and the graph another one with every checkpoint."""
+    """Breaks when the tracer sees the weights' numbers: zero biases and norms' offsets would become
+    one tensor, and the graph would change with every checkpoint."""
     model = DriveWam(tiny).eval()
     with torch.no_grad():
         for name, value in model.named_parameters():
@@ -154,7 +159,7 @@ def test_a_weight_beyond_f16_is_refused_by_name(tmp_path):
 
 
 def test_a_half_folder_is_a_checkpoint_too(half, tmp_path):
-    """What is read again is f32 and holds the rounded weights."""
+    """The weights are read in f32 with the rounded values."""
     precision, folder = half
     model = open_checkpoint(str(folder), None).model
     assert {p.dtype for p in model.parameters()} == {torch.float32}

@@ -1,4 +1,6 @@
-"""The reference ride: packed passes against the published loop, the memory's bookkeeping, and the packed teacher-forced forward."""
+"""The reference ride: packed passes against the published loop, the memory's bookkeeping, and the
+packed teacher-forced forward.
+"""
 
 import dataclasses
 import math
@@ -19,7 +21,7 @@ BOUND = 1e-5
 
 @pytest.fixture
 def small(tiny):
-    """Two layers are enough for what is tested here."""
+    """Two layers suffice for these tests."""
     return dataclasses.replace(tiny, layers=2)
 
 
@@ -48,7 +50,8 @@ def ride(model, options, steps, forced=None):
 
 
 def difference(a, b, config):
-    """Largest relative difference of the velocities of two rides; action rows on the channels that are used."""
+    """Largest relative difference of the velocities of two rides; action rows on the used channels
+    only."""
     worst = 0.0
     used = list(config.action.used_channels)
     for x, y in zip(a, b):
@@ -66,7 +69,8 @@ def options(policy="selective", **kwargs):
 @pytest.mark.parametrize("commit, unpacked", [("end_time", 17), ("zero_time", 17), ("last_step", 16)])
 @pytest.mark.parametrize("policy", ["selective", "fifo", "full"])
 def test_fourteen_packed_passes_equal_the_published_loop(small, policy, commit, unpacked, monkeypatch):
-    """Breaks when a packed pass lets video rows see action rows, reads another context, or commits other rows; proved by a broken mask."""
+    """Breaks when a packed pass lets video rows see action rows, reads another context, or commits
+    other rows. A broken mask proves it."""
     model, steps = scene(small, 7)
     packed = ride(model, options(policy, video_commit=commit), steps)
     forced = [{"video": c.observed.video.destinations, "action": c.observed.action.destinations} for c in packed]
@@ -88,7 +92,8 @@ def test_three_kinds_of_video_commit_are_three_different_rides(small):
 
 
 def test_a_ride_with_full_memory_equals_the_packed_teacher_forced_forward(small):
-    """Breaks when positions, flow times, contexts, chunk 0's context or what is committed differ between riding and training."""
+    """Breaks when positions, flow times, contexts, chunk 0's context or the commits differ between
+    riding and training."""
     model, steps = scene(small, 4)
     last = ride(model, options("full"), steps)[-1]
     c, chunks = small, 5
@@ -99,7 +104,7 @@ def test_a_ride_with_full_memory_equals_the_packed_teacher_forced_forward(small)
     for i, step in enumerate(steps):
         tokens[0, layout.find(i, False, False)[1].span] = patchify(c, step["latent"])
         tokens[0, layout.find(i, True, False)[1].span] = step["action"]
-    reads = [max(k, 1) - 1 for k in range(chunks)]  # the step that brings chunk k's guidance and ego
+    reads = [max(k, 1) - 1 for k in range(chunks)]  # the step with chunk k's guidance and ego state
     pad = torch.zeros(1, c.text.dim)
     text = torch.stack([torch.cat([steps[r]["rows"], pad]) for r in reads])[None]
     ego = torch.stack([steps[r]["ego"] for r in reads])[None]
@@ -134,7 +139,8 @@ def test_a_ride_with_full_memory_equals_the_packed_teacher_forced_forward(small)
 
 
 def test_slots_are_filled_from_below_then_overwritten_where_the_score_is_lowest(small):
-    """Breaks when free slots are not taken in order, a token lands in another slot, or another token than the lowest-scored is forgotten."""
+    """Breaks when free slots are not taken in order, a token lands in another slot, or another
+    token than the lowest-scored is evicted."""
     model, steps = scene(small, 7)
     memory = Rollout(model, options()).memory
     for chunk in range(7):

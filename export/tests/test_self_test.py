@@ -1,4 +1,6 @@
-"""The self-test of a folder: the rule that makes its inputs, what it holds of the answers, and what the shipped folder says."""
+"""The self-test of a folder: the rule of its inputs, the content of its outputs, and those of the
+shipped folder.
+"""
 
 import math
 
@@ -20,12 +22,12 @@ from conftest import ROOT, closeness
 SHIPPED = ROOT / "engines/tiny"
 # A name whose hash is so large that its elements wrap around.
 WRAPPING = "wrap.289852"
-# Of u("tokens", 0 .. 4), times 2^23.
+# u("tokens", 0 .. 4), times 2^23.
 TOKENS = [5467626, -5399122, 358302, 1527816]
 
 
 def by_hand(name: str, i: int) -> float:
-    """u(name, i) in whole numbers."""
+    """u(name, i) in integers."""
     x = 0x811C9DC5
     for byte in name.encode():
         x = ((x ^ byte) * 0x01000193) & 0xFFFFFFFF
@@ -36,7 +38,8 @@ def by_hand(name: str, i: int) -> float:
 
 
 def test_the_rule_is_the_documented_one_to_the_last_bit():
-    """The runtime pins the same numbers: breaks when a shift, a constant or the wrap-around differs."""
+    """The runtime's test has the same numbers. Breaks when a shift, a constant or the wrap-around
+    differs."""
     assert self_test.fnv1a32("") == 0x811C9DC5 and self_test.fnv1a32("a") == 0xE40C292C
     for name in ("tokens", "mem_k.29", "frames"):
         got = self_test.uniform(name, 1000)
@@ -58,7 +61,7 @@ def test_dit_is_asked_in_three_shapes_with_video_rows_first(tiny):
     assert packed["mem_k.3"].shape == (4, 8, 32) and packed["mem_bias"].tolist() == [0.0] * 8 and packed["self_scale"].tolist() == [1.0] * 36
     angle = math.pi * by_hand("rope", 5 * 16 + 2)
     assert packed["rope"].shape == (36, 16, 2) and packed["rope"][5, 2].tolist() == [np.float32(math.cos(angle)), np.float32(math.sin(angle))]
-    # Only what crosses the border in half is rounded.
+    # Only inputs in half are rounded.
     assert packed["text_v.0"][0, 0, 1].item() == float(np.float16(by_hand("text_v.0", 1))) != by_hand("text_v.0", 1)
     assert packed["tokens"][0, 1].item() == by_hand("tokens", 1)
     assert self_test.inputs(dit, tiny, BF16)["packed"]["mem_v.0"].flatten()[7] == torch.tensor(by_hand("mem_v.0", 7)).bfloat16()
@@ -80,7 +83,7 @@ def test_whole_numbers_are_refused(tiny):
 
 
 def test_the_shipped_answers_are_those_of_the_shipped_weights(tiny):
-    """Breaks when weights, graphs or the rule change and the folder is not exported anew."""
+    """Breaks when weights, graphs or the rule change and the folder is not exported again."""
     manifest = yaml.safe_load((SHIPPED / "manifest.yaml").read_text())
     kept = load_file(SHIPPED / manifest["self_test"]["file"])
     _, graphs, sources = open_graphs(str(SHIPPED), tiny, Mapping(), None, True)

@@ -1,4 +1,6 @@
-"""What is never in memory whole: weights that are drawn, mapped, written, asked and verified one at a time."""
+"""Nothing holds all weights in memory: they are generated, mapped, written, run and verified one at
+a time.
+"""
 
 import dataclasses
 import resource
@@ -26,7 +28,8 @@ from drivewam_export.random_weights import random_weights
 from drivewam_export.streamed import LazyWeights, in_memory, weightless, on_meta, shapes_of, materialize
 from conftest import ROOT
 
-GROWTH = 0.5  # of memory, by what the weights take more as they are stored; holding them would be 1, in f32 2
+# Allowed growth of memory per growth of the stored weights. Holding them would be 1, in f32 2.
+GROWTH = 0.5
 
 
 def wide(config, layers):
@@ -37,7 +40,8 @@ def wide(config, layers):
 
 
 def test_a_random_weight_is_its_seed_s_and_its_name_s(tiny):
-    """Breaks when a weight depends on what was drawn before it, or the first layers of a cut are others than the whole model's."""
+    """Breaks when a weight depends on those generated before it, or the first layers of a truncated
+    model differ from the whole model's."""
     shapes = shapes_of(on_meta(DriveWam, tiny))
     state, again = random_weights(shapes, 0).all(), random_weights(shapes, 0)
     assert all(torch.equal(again.read(name), state[name]) for name in reversed(shapes))
@@ -61,7 +65,8 @@ def test_random_weights_are_spread_as_pytorch_spreads_them(tiny):
 
 @pytest.mark.parametrize("name", PRECISIONS)
 def test_streamed_and_whole_give_the_same_bytes(name, tiny, tmp_path):
-    """Graphs, weights, answers: of weights that were drawn one at a time, and of a model in memory."""
+    """Graphs, weights and self-test: of weights that were generated one at a time, and of a model
+    in memory."""
     config, precision = dataclasses.replace(tiny, layers=2), PRECISIONS[name]
     export(config, "random:5", tmp_path / "streamed", precision=precision, only=["context_text", "context_ego", "dit"])
     source = open_checkpoint("random:5", config)
@@ -72,8 +77,8 @@ def test_streamed_and_whole_give_the_same_bytes(name, tiny, tmp_path):
     assert [f for f in files if (tmp_path / "whole" / f).read_bytes() != (tmp_path / "streamed" / f).read_bytes()] == []
 
 
-def test_a_weight_that_was_not_lent_is_not_there(tiny):
-    """Breaks when a module on meta, or a hollow one, could answer with numbers of its own."""
+def test_a_weight_without_lazy_weights_is_not_there(tiny):
+    """Breaks when a module on meta, or a weightless one, can compute with numbers of its own."""
     config = dataclasses.replace(tiny, layers=1)
     graph = policy_graphs(on_meta(DriveWam, config))[0]
     with pytest.raises(RuntimeError, match="meta"):
@@ -90,7 +95,7 @@ def test_a_weight_that_was_not_lent_is_not_there(tiny):
 
 @pytest.mark.parametrize("name", PRECISIONS)
 def test_pieces_give_what_the_whole_gives(name, tiny, tmp_path, monkeypatch):
-    """Breaks when a tensor is lost between two pieces, or a piece holds more than it may."""
+    """Breaks when a tensor is lost between two pieces, or a piece exceeds its limit."""
     config, precision, limit = dataclasses.replace(tiny, layers=2), PRECISIONS[name], 300_000
     export(config, "random:0", tmp_path / "x", precision=precision, only=["dit"])
     path, graph = tmp_path / "x/dit.onnx", policy_graphs(on_meta(DriveWam, config))[-1]
@@ -104,12 +109,13 @@ def test_pieces_give_what_the_whole_gives(name, tiny, tmp_path, monkeypatch):
     assert got.keys() == wanted.keys()
     for case, values in wanted.items():
         assert values.keys() == got[case].keys() == set(graph.outputs)
-        for output, value in values.items():  # in f32 what ONNX Runtime fuses may differ
+        for output, value in values.items():  # in f32, what ONNX Runtime fuses may differ
             assert np.array_equal(got[case][output], value) or name == "f32" and np.abs(got[case][output] - value).max() < 1e-5 * np.abs(value).max(), output
 
 
 def test_memory_does_not_grow_with_the_weights(tiny, tmp_path):
-    """Random weights, and those of a checkpoint: three layers need hardly more memory than one. A process that does nothing else exports all three."""
+    """With random weights and those of a checkpoint, three layers need hardly more memory than one.
+    A subprocess that does nothing else exports all three."""
     (tmp_path / "beside").mkdir()
     save_file(open_checkpoint("random:0", tiny).rows, tmp_path / "beside/commands.safetensors")
     (tmp_path / "beside/normalisation.yaml").write_text(yaml.safe_dump(RANDOM_NORMALISATION))
@@ -123,14 +129,14 @@ def test_memory_does_not_grow_with_the_weights(tiny, tmp_path):
 
 
 def export_three(folder):
-    """The subprocess of the test above: the peak in kB after each export."""
+    """The subprocess of the test above. Prints the peak in kB after each export."""
     tiny = load(ROOT / "configs/model/tiny.yaml")
     for out, layers, checkpoint in ("one", 1, "random:0"), ("three", 3, "random:0"), ("mapped", 3, f"lingbot:{folder / 'theirs.safetensors'}"):
         export(wide(tiny, layers), checkpoint, folder / out, mapping=Mapping(folder / "beside"), precision=PRECISIONS["f16"], only=["dit"])
         print(out, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
 
 
-def test_what_is_broken_off_leaves_nothing(tmp_path):
+def test_an_interrupted_export_leaves_nothing(tmp_path):
     command = [sys.executable, "-m", "drivewam_export.onnx_graphs.export", "--config", ROOT / "configs/model/tiny.yaml", "--checkpoint", "random:0", "--out", tmp_path / "out"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "out.partial").exists():

@@ -1,4 +1,6 @@
-"""What a training step is told: words, commands, or nothing; and that only what reads texts learns from it."""
+"""The texts of training windows: generated texts, commands, or none; and only the weights that read
+texts learn from them.
+"""
 
 import dataclasses
 import json
@@ -21,15 +23,16 @@ from drivewam_export.train.windows import Windows
 
 @pytest.fixture
 def long_texts(tiny):
-    """The tiny model with longer texts, in which attention to a text matters."""
+    """The tiny model with longer texts, so that attention to a text matters."""
     config = dataclasses.replace(tiny, text=dataclasses.replace(tiny.text, max_rows=24, padded_rows=24))
     torch.manual_seed(0)
     return config, DriveWam(config).eval()
 
 
 def test_padding_that_is_merged_counts_as_all_of_it(long_texts):
-    """Breaks when the one row that stands for a text's padding weighs as one, or as many rows as another text has; or when a row of a longer text is seen by a
-    shorter one. Against every padding row written out."""
+    """Breaks when the one row that stands for a text's padding weighs as one, or as many rows as
+    another text has; or when a shorter text sees a row of a longer one. The reference has every
+    padding row."""
     config, model = long_texts
     words = [torch.randn(n, config.text.dim) for n in (3, 17, 23)]
     known = texts.Texts(config, words)
@@ -47,13 +50,14 @@ def test_padding_that_is_merged_counts_as_all_of_it(long_texts):
     ego_kv = texts.context(model, known, layout, told, ego)[2]
     written_out = run(text, layout.context_bias(config.text.padded_rows), ego_kv)
     assert (merged - written_out).abs().max() < 1e-5 * written_out.abs().max()
-    # The same with another weight is another answer: the comparison can fail.
+    # Another bias gives another result: the comparison can fail.
     known.bias[:, -1] = 0
     assert (run(*texts.context(model, known, layout, told, ego)) - written_out).abs().max() > 1e-3 * written_out.abs().max()
 
 
-def test_windows_are_told_words_commands_or_nothing(tiny):
-    """Breaks when words are of another frame, a late one is not of the chunk before, or a window hears more than one kind."""
+def test_windows_get_generated_texts_commands_or_nothing(tiny):
+    """Breaks when a text is another frame's, a late one is not of the chunk before, or a window has
+    more than one kind."""
     drives = [drive(60), drive(60, 1)]
     latents = [encode_drive(Codec(tiny).eval(), d, PER_SECOND) for d in drives]
     numbers = [np.arange(len(d.frames)) + 1000 * (i + 1) for i, d in enumerate(drives)]
@@ -70,8 +74,9 @@ def test_windows_are_told_words_commands_or_nothing(tiny):
     assert (windows.gather(picks, 3).text_ids == command).all()
 
 
-def test_the_rows_of_words_are_those_of_the_text_encoder():
-    """Breaks when a weight is not loaded, or a text is cut. `engines/tiny-guidance` is what is shipped; its own self-test holds the graph to the same encoder."""
+def test_text_embeddings_are_those_of_the_text_encoder():
+    """Breaks when a weight is not loaded, or a text is cut. `engines/tiny-guidance` is shipped; its
+    own self-test compares the graph with the same encoder."""
     folder = policy.Path(__file__).resolve().parents[2] / "engines/tiny-guidance"
     short, long = "A green light lies ahead. Drive on.", "The road bends left and a car is close ahead. Turn left at the junction and slow down for the car."
     rows = texts.encode(folder, [short, long], 64, 64)
@@ -83,7 +88,8 @@ def test_the_rows_of_words_are_those_of_the_text_encoder():
 
 
 def test_only_what_reads_texts_is_trained(tiny, tmp_path, monkeypatch):
-    """Breaks when another weight moves, when nothing moves, or when the checkpoint has another normalisation than the policy it began with."""
+    """Breaks when another weight changes, when none changes, or when the checkpoint's normalisation
+    is not that of the policy it started from."""
     root = policy.Path(__file__).resolve().parents[2]
     data = []
     for i in range(2):

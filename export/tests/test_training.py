@@ -1,4 +1,6 @@
-"""What a training step is made of: windows with gaps, the displacement in metres, a run that leaves a whole checkpoint."""
+"""The parts of a training step: windows with gaps, the displacement in metres, a run that leaves a
+complete checkpoint.
+"""
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ PER_SECOND = 2
 
 
 def drive(seconds, seed=0):
-    """A car on a circle, pictures of noise, a sign in the picture at 20 s, memory needed at 60 s."""
+    """A car on a circle, images of noise, a sign in the image at 20 s, memory needed at 60 s."""
     rng = np.random.default_rng(seed)
     ticks = np.arange(seconds * 10 + 1)
     yaw = 0.01 * ticks
@@ -40,7 +42,8 @@ def windows(tiny):
 
 
 def test_a_gapped_window_ends_in_neighbours_lies_in_the_past_and_holds_the_sign(windows):
-    """Breaks when a gap moves the newest chunks apart, reaches beyond the drive, or leaves out what must be remembered."""
+    """Breaks when a gap separates the newest chunks, reaches beyond the drive, or leaves out what
+    must be remembered."""
     rng = np.random.default_rng(3)
     for _ in range(200):
         d, last = windows.needed[rng.integers(len(windows.needed))]
@@ -55,14 +58,15 @@ def test_a_gapped_window_ends_in_neighbours_lies_in_the_past_and_holds_the_sign(
 
 
 def test_a_window_reaches_through_a_whole_drive_where_one_is_long_enough(windows):
-    """Breaks when a window is drawn from a drive that is too short for it, or a whole drive's window does not reach back."""
+    """Breaks when a window comes from a drive that is too short for it, or a whole drive's window
+    does not reach back."""
     assert windows.fits(16) and windows.fits(29) and not windows.fits(64)
     window = windows.draw(16, 8, np.random.default_rng(0), 0.5, 1.0)
     assert window.video.shape[:2] == (8, 16) and (window.frames[:, -1] >= 15).all() and torch.isfinite(window.video).all()
 
 
 def test_what_was_driven_is_seen_and_what_the_expert_would_drive_is_learned(windows):
-    """Breaks when plan and history change places."""
+    """Breaks when plan and history are swapped."""
     window = windows.gather([(0, [0, 8, 16, 24], False)], 4)
     c = windows.config
     driven = np.stack([increments(windows.drives[0].poses, k * 40, 40) for k in range(4)])
@@ -74,7 +78,8 @@ def test_what_was_driven_is_seen_and_what_the_expert_would_drive_is_learned(wind
 
 
 def test_the_displacement_is_of_positions_in_metres(windows):
-    """Breaks when increments are not summed, axes change places, or the unit is not the metre. Smooth below 0.1 m: hence the tolerance."""
+    """Breaks when increments are not summed, axes are swapped, or the unit is not the metre. Smooth
+    below 0.1 m: hence the tolerance."""
     c, n = windows.config, windows.normalisation
     driven = increments(windows.drives[0].poses, 0, 40)
     other = driven + np.array([0.05, 0.02, 0.0])
@@ -89,7 +94,7 @@ def test_the_displacement_is_of_positions_in_metres(windows):
 
 @pytest.mark.parametrize("blind", [False, True])
 def test_a_run_leaves_a_whole_checkpoint_and_a_blind_one_sees_nothing(tiny, tmp_path, monkeypatch, blind):
-    """Breaks when a step, the checkpoint or its record fails, and when sight leaks into the control."""
+    """Breaks when a step, the checkpoint or its record fails, or when the control sees anything."""
     monkeypatch.setattr(policy, "open_all", lambda _: [drive(120), drive(120, 1)])
     torch.manual_seed(0)
     codec = Codec(tiny)
@@ -111,7 +116,7 @@ def test_a_run_leaves_a_whole_checkpoint_and_a_blind_one_sees_nothing(tiny, tmp_
     assert opened.record["steps"] == 4
     latents = encode_drive(opened.codec, drive(120), PER_SECOND)
     assert (np.abs(latents.chunk.numpy()).max() == 0) == blind
-    torch.manual_seed(0)  # as the run began
+    torch.manual_seed(0)  # as at the start of the run
     begun = DriveWam(tiny).state_dict()
     ended = load_file(tmp_path / "out" / "policy.safetensors")
     assert all(torch.isfinite(x).all() for x in ended.values())

@@ -1,4 +1,5 @@
-"""The streaming Wan VAE encoder against diffusers' whole-clip encode, in PyTorch and in ONNX Runtime."""
+"""The streaming Wan VAE encoder against diffusers' whole-clip encode, in PyTorch and ONNX Runtime.
+"""
 
 import onnx
 import onnxruntime
@@ -41,7 +42,8 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
 def test_chunk_by_chunk_equals_the_whole_clip(name):
-    """Breaks when a time tap, a cache, the patch order or the shortcut's channel order is wrong; proved by caches reversed in time."""
+    """Breaks when a time tap, a cache, the patch order or the shortcut's channel order is wrong.
+    Caches reversed in time prove it."""
     changes, size = CASES[name]
     vae, frames = random_vae(1, **changes), clip(*size)
     wanted, codec = whole(vae, frames), WanEncoder(vae).eval()
@@ -59,7 +61,8 @@ def test_chunk_by_chunk_equals_the_whole_clip(name):
 
 
 def test_the_exported_graphs_stream_a_clip_in_onnx_runtime_without_a_3d_convolution(tiny, tmp_path):
-    """Breaks when a graph holds a Conv over three dimensions, or onnxruntime fed with its own caches drifts from diffusers."""
+    """Breaks when a graph holds a Conv over three dimensions, or ONNX Runtime fed with its own
+    caches drifts from diffusers."""
     vae, config = random_vae(2), small_model(tiny)
     codec = WanEncoder(vae).eval()
     out = tmp_path / "vae"

@@ -1,9 +1,15 @@
-"""Answers of a language model by our runtime beside the loops that people run today, taking turns: `python -m drivewam_export.guidance.bench --out DIR`
+"""Compares a language model's answers in the runtime with the loops that people run today.
 
-Models of random weights of the class of Qwen3-VL, one whose weights no cache holds and one of the size that is shipped; the same prompt (two pictures and some text) and the
-same number of greedy tokens: ours on `rten` and on ONNX Runtime; the loop of `generate.py` on ONNX Runtime, with keys and values written in place, and with those of each token
-appended to the old ones; the class as exports without us have it (past_present.py); and `transformers.generate`. Turns and ratios are those of `drivewam_export.bench`;
-`ours, ort, again` is the noise floor. All must say the same tokens. Beside them: what a token behind the prompt takes, and what reading the decoder's weights once takes.
+`python -m drivewam_export.guidance.bench --out DIR`
+
+Models of Qwen3-VL's class with random weights: one whose weights no cache holds and one of the
+shipped size. Every contender gets the same prompt (two images and some text) and decodes the same
+number of greedy tokens: ours on `rten` and on ONNX Runtime; the loop of `generate.py` on ONNX
+Runtime, with keys and values written in place, and with each token's appended to the old ones; the
+usual export of the class (past_present.py); and `transformers.generate`. Rounds and ratios are
+those of `drivewam_export.bench`; `ours, ort, again` is the noise floor. All must return the same
+tokens. The report also has the time of a token after the prompt, and the time to read the decoder's
+weights once.
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ from .random_models import encoder, randomize
 SIZE, TOKENS, WORDS = (64, 112), 32, 64
 
 
-# Of the language model: width, its MLP's, layers, heads; of the eyes: layers, width.
+# Of the language model: width, MLP width, layers, heads; of the vision tower: layers, width.
 SIZES = {"no cache holds": (512, 1536, 8, 8, 3, 192), "as shipped": (128, 352, 4, 4, 4, 96)}
 
 
@@ -50,13 +56,14 @@ def model(size: tuple[int, ...], seed: int = 0) -> Qwen3VLForConditionalGenerati
     )
     made = randomize(Qwen3VLForConditionalGeneration(config), seed)
     with torch.no_grad():
-        made.lm_head.weight[1990:] = 0  # neither a picture nor the end is ever said
+        made.lm_head.weight[1990:] = 0  # neither an image nor the end is ever generated
     made.generation_config.eos_token_id = 1999
     return made
 
 
 class AppendingMemory(Memory):
-    """Keys and values as most loops keep them: those of a pass are appended, which copies all."""
+    """A memory as most loops have it: the keys and values of a pass are appended, which copies all.
+    """
 
     def __init__(self, facts: dict):
         super().__init__(facts, 0)
@@ -67,7 +74,7 @@ class AppendingMemory(Memory):
 
 
 class Peer:
-    """A loop in Python, with the face of `Ours`."""
+    """A Python loop with the interface of `Ours`."""
 
     def __init__(self, answer):
         self.answer = answer
@@ -86,7 +93,8 @@ class Peer:
 
 
 class WeightRead:
-    """Milliseconds in which `size` bytes are read once, at the rate of a sum over 256 MB of f32; with the face of `Ours`."""
+    """Milliseconds to read `size` bytes once, at the rate of a sum over 256 MB of f32. It has the
+    interface of `Ours`."""
 
     def __init__(self, size: int):
         self.numbers = torch.ones(64 << 20)
@@ -105,20 +113,21 @@ class WeightRead:
 
 
 def bytes_per_token(vlm_model: Qwen3VLForConditionalGeneration) -> int:
-    """Bytes of the weights that every token reads: the language model's and its head's, without the table of embeddings."""
+    """Bytes of the weights that every token reads: the language model's and the head's, without the
+    embedding table."""
     language = vlm_model.model.language_model
     weights = [*language.parameters(), vlm_model.lm_head.weight]
     return sum(p.nbytes for p in weights) - language.embed_tokens.weight.nbytes
 
 
 def noise(count: int) -> np.ndarray:
-    """As tools/drivewam/src/bench/guidance.rs has it."""
+    """The input of tools/drivewam/src/bench/guidance.rs."""
     x = np.arange(count, dtype=np.uint32) * np.uint32(2654435761)
     return (x >> np.uint32(8)).astype(np.float32) / np.float32(8388608.0) - np.float32(1)
 
 
 def compare(name: str, args) -> dict:
-    """Turns of all contenders with a model of size `name`."""
+    """Compares all contenders with a model of size `name`."""
     vlm_model, text_encoder, folder, plain = model(SIZES[name]), encoder(0, 64), args.work / "guided", args.work / "guided-models"
     args.work.mkdir(parents=True, exist_ok=True)
     files = {"vlm": args.work / "vlm.json", "text": args.work / "text.json"}
@@ -155,7 +164,7 @@ def compare(name: str, args) -> dict:
         contender.run_chunks(1)
     said = {who: contender.last["said"] for who, contender in contenders.items()}
     if len({tuple(tokens) for tokens in said.values()}) != 1:
-        raise SystemExit(f"the contenders do not say the same: {said}")
+        raise SystemExit(f"the contenders' tokens differ: {said}")
     beside = {"one token": ours("ort", 1), "reading": WeightRead(bytes_per_token(vlm_model))}
     took = interleave(contenders | beside, args.rounds, 1, "answers")
     for contender in (contenders | beside).values():
@@ -179,7 +188,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     report = {"rounds": args.rounds, "threads": args.threads, "tokens": TOKENS, "models": {name: compare(name, args) for name in SIZES}}
-    lines = [f"# Answers of a language model\n\n`python -m drivewam_export.guidance.bench`: f32, {args.threads} thread(s), {TOKENS} tokens, {args.rounds} rounds; all say the same tokens."]
+    lines = [f"# Answers of a language model\n\n`python -m drivewam_export.guidance.bench`: f32, {args.threads} thread(s), {TOKENS} tokens, {args.rounds} rounds; all return the same tokens."]
     for name, of in report["models"].items():
         lines += [f"\n## {of['parameters_million']:.1f} M parameters ({name}), {of['prompt_rows']} rows of prompt\n"]
         lines += ["| contender | ms an answer | tokens/s | time / ours, ort | nine rounds of ten |", "|---|---|---|---|---|"]

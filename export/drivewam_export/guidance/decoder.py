@@ -1,7 +1,9 @@
-"""`vlm_decoder`: the language model of Qwen3-VL, one graph for prefill (N rows) and decode (one row), with the KV memory outside.
+"""`vlm_decoder`: the language model of Qwen3-VL with external KV memory.
 
-Rows of a pass see the memory, as far as `mem_bias` lets them, and the rows before them in the pass. New rows of keys and values only come out; who
-runs the graph scatters them into free slots, in any order: keys carry their position, and attention does not ask where a row lies.
+One graph serves prefill (N rows) and decode (one row). The rows of a pass see the memory, as
+`mem_bias` allows, and the earlier rows of the pass. The graph returns the new rows of keys and
+values; the caller scatters them into free slots, in any order: keys carry their position, and
+attention does not depend on where a row is stored.
 """
 
 from __future__ import annotations
@@ -17,21 +19,23 @@ FILE = "vlm_decoder.safetensors"
 
 
 def rotate_halves(x, rope, width: int):
-    """Rotates the pairs (j, j + Dh/2) of the last axis of `x` [..., N, Dh] by `rope` [N, Dh/2, 2] (cos, sin). The policy's `rotate` pairs
-    neighbours; here the pairs are those of the checkpoint, whose weights stay as they are. `width`: Dh, a number for the tracer to write down."""
+    """Rotates the pairs (j, j + Dh/2) of the last axis of `x` [..., N, Dh] by `rope` [N, Dh/2, 2]
+    (cos, sin). The policy's `rotate` pairs neighbours; these are the pairs of the checkpoint, whose
+    weights are not permuted. `width`: Dh, a constant of the trace."""
     cos, sin = rope[..., 0], rope[..., 1]
     first, second = x[..., : width // 2], x[..., width // 2 :]
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
 def causal_bias(rows):
-    """[N, N]: MASKED above the diagonal, for the N of `rows` [N, ...]."""
+    """Bias [N, N]: MASKED above the diagonal, for the N of `rows` [N, ...]."""
     index = torch.arange(rows.shape[0])
     return (index[None, :] > index[:, None]).to(torch.float32) * MASKED
 
 
 class Decoder(nn.Module):
-    """`model`: a `Qwen3VLForConditionalGeneration`, or what has its parts (smollm2.py); queries and keys are normed where the checkpoint's class norms them."""
+    """`model`: a `Qwen3VLForConditionalGeneration`, or a module with the same parts (smollm2.py).
+    Queries and keys have norms where the checkpoint's class has them."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -41,13 +45,14 @@ class Decoder(nn.Module):
         self.group = config.num_attention_heads // self.kv_heads
         self.levels = len(model.config.vision_config.deepstack_visual_indexes)
         if self.levels > self.layers:
-            raise ExportError(f"{self.levels} deepstack levels for {self.layers} layers of the language model")
+            raise ExportError(f"{self.levels} deepstack levels; the language model has {self.layers} layers, wanted at most one level for each")
 
     def attend(self, attention: nn.Module, rows, rope, bias, mem_k, mem_v):
-        """`rows` [N, D]; `bias` [G*N, S + N]; `mem_k`, `mem_v` [Hkv, S, Dh]. Returns [N, D] and the new keys and values [Hkv, N, Dh].
+        """`rows` [N, D]; `bias` [G*N, S + N]; `mem_k`, `mem_v` [Hkv, S, Dh]. Returns [N, D] and the
+        new keys and values [Hkv, N, Dh].
 
-        The queries of a group of heads lie behind one another as rows [Hkv, G*N, Dh], so that each key head is read once and none is copied;
-        scores are concatenated, not keys.
+        The queries of a head group are stacked as rows [Hkv, G*N, Dh], so that each key head is
+        read once and none is copied. Scores are concatenated, not keys.
         """
         heads, group, width, slots = self.kv_heads, self.group, self.head_dim, mem_k.shape[1]
         norm_q, norm_k = (getattr(attention, name, nn.Identity()) for name in ("q_norm", "k_norm"))
@@ -61,9 +66,14 @@ class Decoder(nn.Module):
         return attention.o_proj(out), k, v
 
     def forward(self, ids, image, is_image, *rest):
-        """`ids` [N], whole numbers in f32; `image` [N, D] and `is_image` [N]: the rows that are image embeddings; then `deepstack.i` [N, D], `rope` [N, Dh/2, 2],
-        `mem_bias` [S], and per layer `mem_k.l`, `mem_v.l` [Hkv, S, Dh]. Rows of `image` and `deepstack` whose `is_image` is 0 count for nothing.
-        Returns logits [V] of the last row, and per layer the new keys (after norm and rope) and values [Hkv, N, Dh]."""
+        """Returns logits [V] of the last row, and per layer the new keys (after norm and rope) and
+        values [Hkv, N, Dh].
+
+        `ids` [N], integers in f32; `image` [N, D] and `is_image` [N]: the rows that are image
+        embeddings; then `deepstack.i` [N, D], `rope` [N, Dh/2, 2], `mem_bias` [S], and per layer
+        `mem_k.l`, `mem_v.l` [Hkv, S, Dh]. Rows of `image` and `deepstack` whose `is_image` is 0
+        have no effect.
+        """
         deepstack, (rope, mem_bias, *mem) = rest[: self.levels], rest[self.levels :]
         language, blend = self.model.model.language_model, is_image[:, None]
         x = language.embed_tokens(ids.to(torch.int64)) * (1 - blend) + image * blend
@@ -80,7 +90,8 @@ class Decoder(nn.Module):
 
 
 def decoder_inputs(model: nn.Module, rows: int, slots: int, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random inputs of the graph: the first half of the rows are an image, a quarter of the slots are empty."""
+    """Random inputs of the graph: the first half of the rows is an image, a quarter of the slots is
+    empty."""
     c, generator = model.config.text_config, torch.Generator().manual_seed(seed)
     rand = lambda *shape: torch.randn(*shape, generator=generator)
     angles = rand(rows, c.head_dim // 2) * 6

@@ -1,8 +1,10 @@
-"""`python -m drivewam_export.guidance.fixture --out DIR`
+"""Writes a folder with random weights for the runtime's tests of guidance.
 
-A folder with random weights for the runtime's tests: the small policy with longer texts, a language model of three layers, a text encoder; and beside it
-`DIR.golden.safetensors`: what `transformers` says (golden.py). `--precision f16|bf16` writes the language model and
-the encoder in half; the policy and the answers are f32 all the same.
+`python -m drivewam_export.guidance.fixture --out DIR`
+
+It has the small policy with longer texts, a language model of three layers and a text encoder.
+Writes the results of `transformers` beside it, `DIR.golden.safetensors` (golden.py). `--precision
+f16|bf16` writes the language model and the encoder in half; policy and golden stay f32.
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ from .golden import answers, texts
 from .join import join
 from .random_models import END, IMAGE, START, STOP, VOCABULARY, encoder, vlm
 
-SIZE = (32, 48)  # pixels of a picture
+SIZE = (32, 48)  # of an image, in pixels
 PROMPTS, MAX_NEW_TOKENS, ROWS = 54, 20, 64
 
 
 def write_tokenizer(path: Path, vocabulary: int, special: dict[str, int]) -> None:
-    """A `tokenizer.json` of syllables between blanks, whose numbers are those of the random models."""
+    """Writes a `tokenizer.json` of syllables separated by blanks, with the token numbers of the
+    random models."""
     syllables = iter(a + b for a in "bdfgklmnprstvz" for b in "aeiou")
     named = {number: word for word, number in special.items()}
     words = [named.get(number) or next(syllables, f"<{number}>") for number in range(vocabulary)]
@@ -44,7 +47,7 @@ def write_tokenizer(path: Path, vocabulary: int, special: dict[str, int]) -> Non
 
 
 def prompts():
-    """Prompts of none to two pictures between random text."""
+    """Prompts of random text with none to two images."""
     for i in range(PROMPTS):
         g = np.random.default_rng(i)
         words = lambda most: g.integers(0, IMAGE, int(g.integers(1, most))).tolist()
@@ -67,13 +70,13 @@ def make(out: Path, precision: Precision = F32) -> None:
         write_tokenizer(files["vlm"], VOCABULARY, special)
         write_tokenizer(files["text"], text_encoder.config.vocab_size, {"<pad>": text_encoder.config.pad_token_id, "</s>": text_encoder.config.eos_token_id})
         export(vlm_model, text_encoder, guidance, [SIZE], ROWS, files, precision=precision)
-        # The folder last: it is what says that the fixture is there.
+        # The folder comes last: its presence means that the fixture is complete.
         save_file(answers(vlm_model, prompts(), MAX_NEW_TOKENS, STOP) | texts(text_encoder, ROWS), out.with_name(out.name + ".golden.safetensors"))
         join(policy, guidance, out)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--precision", choices=PRECISIONS, default="f32")
     args = parser.parse_args()

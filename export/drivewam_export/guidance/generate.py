@@ -1,6 +1,7 @@
-"""The reference loop over the exported graphs: prompt, positions, a scattered KV memory, greedy decoding with a max_new_tokens. The runtime mirrors it.
+"""The reference loop over the exported graphs: prompt, positions, KV memory, greedy decoding.
 
-Needs ONNX Runtime and numpy alone, no `transformers`: it is the contract in use.
+The runtime has the same loop. It needs only ONNX Runtime and numpy, not `transformers`: it uses the
+exported contract alone.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import numpy as np
 import onnxruntime
 import yaml
 
-MASKED = np.float32(-30000)  # as model/transformer.py has it, which needs torch
+MASKED = np.float32(-30000)  # of model/transformer.py, which needs torch
 
 
 def expand(ids: list[int], image_token: int, counts: list[int]) -> list[int]:
-    """`ids` with the i-th image placeholder repeated `counts[i]` times, once per row of that image's embedding."""
+    """`ids` with the i-th image placeholder repeated `counts[i]` times, once per row of that
+    image's embedding."""
     if ids.count(image_token) != len(counts):
         raise ValueError(f"{ids.count(image_token)} image placeholders in the prompt, wanted {len(counts)}, one per image")
     rest, out = iter(counts), []
@@ -27,11 +29,13 @@ def expand(ids: list[int], image_token: int, counts: list[int]) -> list[int]:
 
 
 def positions(ids: list[int], image_token: int, grids: list[tuple[int, int]]) -> tuple[np.ndarray, int]:
-    """(time, height, width) of every row, [n, 3], and the position of the first row next_position them. `ids`: the prompt before it is expanded;
-    `grids`: rows and columns of each image's embedding, after the merge.
+    """Positions (time, height, width) of every row, [n, 3], and the position of the next row.
+    `ids`: the prompt before expansion; `grids`: rows and columns of each image's embedding, after
+    the merge.
 
-    Text counts all three up together. An image stands still in time; its rows count height and width from where it begins, and what follows goes
-    on next_position the longer side. So positions fall next_position the number of rows, and decoding goes on from here, not from the number of rows.
+    A text token advances all three axes. An image stays at one time; its rows count height and
+    width from its first position, and the next token follows its longer side. So positions lag
+    behind the row count, and decoding continues from the returned position, not from the row count.
     """
     at, rest, out = 0, iter(grids), []
     for token in ids:
@@ -47,10 +51,11 @@ def positions(ids: list[int], image_token: int, grids: list[tuple[int, int]]) ->
 
 
 def rope_table(position_ids: np.ndarray, rope: dict) -> np.ndarray:
-    """[n, 3] positions to (cos, sin) [n, Dh/2, 2] f32. The axes alternate: pair j turns with height where j % 3 = 1, with width where j % 3 = 2, both
-    up to three times their section, and with time else.
+    """Positions [n, 3] to (cos, sin) [n, Dh/2, 2] f32. The axes are interleaved: pair j rotates
+    with height where j % 3 = 1 and with width where j % 3 = 2, both up to three times their
+    section, otherwise with time.
 
-    Angles are products in f32, as in the model that was trained with them; only cosine and sine are taken in f64.
+    Angles are products in f32, as in the trained model; only cosine and sine are computed in f64.
     """
     pair = np.arange(len(rope["inverse_frequencies"]))
     limits = 3 * np.array([0, *rope["sections"][1:]])
@@ -60,18 +65,19 @@ def rope_table(position_ids: np.ndarray, rope: dict) -> np.ndarray:
 
 
 def patch_rows(pixels: np.ndarray, patch: int, temporal: int, merge: int) -> np.ndarray:
-    """One normalised image [C, H, W] to `patches` [P, C*tp*ps*ps]: merge blocks in raster order, patches of a block in raster order, the image
-    repeated over the temporal patch."""
+    """One normalised image [C, H, W] to `patches` [P, C*tp*ps*ps]: merge blocks in raster order,
+    patches of a block in raster order, the image repeated over the temporal patch."""
     channels, height, width = pixels.shape
     blocks = pixels.reshape(channels, height // (patch * merge), merge, patch, width // (patch * merge), merge, patch)
-    blocks = blocks.transpose(1, 4, 2, 5, 0, 3, 6)  # block row, block column, row, column, channel, y, x
+    # To (block row, block column, row, column, channel, y, x).
+    blocks = blocks.transpose(1, 4, 2, 5, 0, 3, 6)
     blocks = np.repeat(blocks[..., None, :, :], temporal, axis=-3)
     return np.ascontiguousarray(blocks.reshape(height * width // patch**2, -1), np.float32)
 
 
 class Memory:
-    """Keys and values of `slots` slots per layer [Hkv, S, Dh] in `kind`. `order`: in which order slots are filled, raster without it; answers do not
-    depend on it."""
+    """Keys and values of `slots` slots per layer [Hkv, S, Dh] in `kind`. `order`: the order in
+    which slots are filled, by default ascending; answers do not depend on it."""
 
     def __init__(self, facts: dict, slots: int, order: np.ndarray | None = None, kind: type = np.float32):
         shape = (facts["kv_heads"], slots, facts["head_dim"])
@@ -84,7 +90,8 @@ class Memory:
         return named | {"mem_bias": self.bias}
 
     def append_kv(self, new: list[np.ndarray]) -> None:
-        """`new`: k and v of each layer in turn, [Hkv, N, Dh]. Raises ValueError when slots run out."""
+        """Stores `new`: k and v of each layer in turn, [Hkv, N, Dh]. Raises ValueError when no
+        slots are left."""
         count = new[0].shape[1]
         if self.used + count > len(self.bias):
             raise ValueError(f"memory of {len(self.bias)} slots holds {self.used} rows, {count} more do not fit")
@@ -97,7 +104,7 @@ class Memory:
 
 @dataclass
 class Answer:
-    """Tokens decoded, the end token included where it came; the logits [V] that each was chosen from."""
+    """Decoded tokens, including the end token if one was decoded, and the logits [V] of each."""
 
     tokens: list[int] = field(default_factory=list)
     logits: list[np.ndarray] = field(default_factory=list)
@@ -110,7 +117,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 class VlmGuidance:
-    """The graphs of a folder of `guidance.export`, as `open_graph` opens them."""
+    """The graphs of a folder of `guidance.export`, opened by `open_graph`."""
 
     def __init__(self, folder: Path, open_graph: Callable[[Path], onnxruntime.InferenceSession] = open_session):
         record = yaml.safe_load((folder / "guidance.yaml").read_text())
@@ -120,11 +127,12 @@ class VlmGuidance:
         self.cache_dtype = {"tensor(float16)": np.float16}.get(cache_type, np.float32)
 
     def run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Outputs in the order of `guidance.yaml`."""
+        """Runs a graph. Returns its outputs in the order of `guidance.yaml`."""
         return self.sessions[graph].run([output["name"] for output in self.graphs[graph]["outputs"]], inputs)
 
     def encode_image(self, patches: np.ndarray, height: int, width: int) -> tuple[list[np.ndarray], tuple[int, int]]:
-        """`patches` of an image of `height` x `width` pixels to its embedding and deepstack rows, each [P/merge^2, D], and their grid."""
+        """`patches` of an image of `height` x `width` pixels to its embedding and deepstack rows,
+        each [P/merge^2, D], and their grid."""
         known = {tuple(size): name for name, size in self.images.items()}
         if (height, width) not in known:
             raise ValueError(f"image of {height} x {width} pixels: wanted one of {sorted(known)}")
@@ -132,8 +140,8 @@ class VlmGuidance:
         return self.run(known[height, width], {"patches": patches}), (height // step, width // step)
 
     def prefill_inputs(self, ids: list[int], images: list[tuple[np.ndarray, int, int]]) -> tuple[dict[str, np.ndarray], int]:
-        """The decoder's inputs for a whole prompt, all [n, ...], and the position next_position it. `ids`: with one placeholder per image; `images`: patches,
-        height and width in pixels."""
+        """The decoder's inputs for a whole prompt, all [n, ...], and the next position. `ids`: with
+        one placeholder per image; `images`: patches, height and width in pixels."""
         token = self.facts["image_token"]
         seen = [self.encode_image(*image) for image in images]
         tokens = np.array(expand(ids, token, [len(parts[0]) for parts, _ in seen]), np.int64)
@@ -146,20 +154,22 @@ class VlmGuidance:
         return out, next_position
 
     def decode_inputs(self, token: int, position: int) -> dict[str, np.ndarray]:
-        """The decoder's inputs for one row of text at position `position`."""
+        """The decoder's inputs for one text row at `position`."""
         nothing = np.zeros((1, self.facts["width"]), np.float32)
         out = {"ids": np.array([token], np.float32), "is_image": np.zeros(1, np.float32), "image": nothing}
         out["rope"] = rope_table(np.full((1, 3), position), self.facts["rope"])
         return out | {f"deepstack.{level}": nothing for level in range(self.facts["deepstack"])}
 
     def step(self, rows: dict[str, np.ndarray], memory: Memory) -> np.ndarray:
-        """One pass: its new keys and values go to `memory`. Returns logits [V] of its last row."""
+        """Runs one pass and stores its keys and values in `memory`. Returns logits [V] of its last
+        row."""
         logits, *new = self.run("vlm_decoder", rows | memory.inputs())
         memory.append_kv(new)
         return logits
 
     def prefill(self, rows: dict[str, np.ndarray], memory: Memory, rows_per_pass: int | None = None) -> np.ndarray:
-        """Passes of at most `rows_per_pass` rows, one pass without it. Returns logits [V] of the last row."""
+        """Runs passes of at most `rows_per_pass` rows, by default one pass. Returns logits [V] of
+        the last row."""
         count = len(rows["ids"])
         rows_per_pass = rows_per_pass or count
         for start in range(0, count, rows_per_pass):
@@ -170,7 +180,8 @@ class VlmGuidance:
         self, ids: list[int], images: list[tuple[np.ndarray, int, int]], max_new_tokens: int, end_tokens: tuple[int, ...] = (), memory: Memory | None = None,
         rows_per_pass: int | None = None,
     ) -> Answer:
-        """Greedy: at most `max_new_tokens` tokens, or until one of `end`. Of equal logits the lowest token wins."""
+        """Greedy decoding of at most `max_new_tokens` tokens, or until one of `end_tokens`. Of
+        equal logits the lowest token wins."""
         rows, position = self.prefill_inputs(ids, images)
         memory, answer = memory or Memory(self.facts, len(rows["ids"]) + max_new_tokens, kind=self.cache_dtype), Answer()
         logits = self.prefill(rows, memory, rows_per_pass)

@@ -1,11 +1,14 @@
-"""What `transformers` says to prompts with pictures, and makes of texts: `DIR.golden.safetensors` beside a folder DIR, for the runtime's tests.
+"""Reference answers of `transformers` for the runtime's tests.
+
+They are stored as `DIR.golden.safetensors` beside a folder DIR.
 
 | tensor | meaning |
 |---|---|
-| `I/ids` i64 | prompt I, one image token for each picture |
-| `I/patches` f32 `[pictures, P, ...]` | its pictures, as the vision graph takes them |
+| `I/ids` i64 | prompt I, one image token for each image |
+| `I/patches` f32 `[images, P, ...]` | its images, as the vision graph takes them |
 | `I/tokens` i64 | the greedy answer of `Qwen3VLForConditionalGeneration.generate` |
-| `text.I/ids` i64, `text.I/rows` f32 `[R, Dt]` | text I, and the rows that `UMT5EncoderModel` makes of it |
+| `text.I/ids` i64 | the token ids of text I |
+| `text.I/rows` f32 `[R, Dt]` | the embedding of text I by `UMT5EncoderModel` |
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from .generate import expand, patch_rows
 
 
 def answers(model, prompts: Iterable[tuple[list[int], list[np.ndarray]]], cap: int, stop: int | list[int]) -> dict[str, torch.Tensor]:
-    """Of at most `cap` tokens each. `prompts`: ids, and pictures [3, H, W], normalised."""
+    """Greedy answers of at most `cap` tokens each. `prompts`: ids, and normalised images [3, H, W].
+    """
     out, vision, image = {}, model.config.vision_config, model.config.image_token_id
     for i, (ids, pictures) in enumerate(prompts):
         grids = [[1, *(length // vision.patch_size for length in picture.shape[1:])] for picture in pictures]
@@ -38,7 +42,7 @@ def answers(model, prompts: Iterable[tuple[list[int], list[np.ndarray]]], cap: i
 
 
 def texts(model, rows: int) -> dict[str, torch.Tensor]:
-    """Texts of 1 to `rows` tokens, and their rows."""
+    """Texts of 1 to `rows` tokens, and their embeddings."""
     out = {}
     for i, count in enumerate((1, 2, 7, rows - 1, rows)):
         ids = torch.randint(2, model.config.vocab_size, (count,), generator=torch.Generator().manual_seed(i))

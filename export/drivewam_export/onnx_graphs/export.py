@@ -1,12 +1,17 @@
-"""`python -m drivewam_export.onnx_graphs.export --config configs/model/tiny.yaml --checkpoint DIR|random:SEED --out engines/tiny`
+"""Exports the graphs of a policy to ONNX, and checks each in ONNX Runtime against PyTorch.
 
-Exports graphs to a folder written aside and renamed, checks each in ONNX Runtime against PyTorch on the inputs of the self-test, and writes
-`manifest.yaml` last. `--precision f16|bf16` stores weights and cache in half (precision.py); `--attention textbook` writes attention as TensorRT
-fuses it (graphs.py); `--graphs` and `--layers` export a part. Also `--checkpoint lingbot:PATH` and `wan:PATH` for weights under other names
-(checkpoint.py), with `--beside DIR` and, for a codec, `--vae DIR`.
+`python -m drivewam_export.onnx_graphs.export --config configs/model/tiny.yaml --checkpoint
+DIR|random:SEED --out engines/tiny`
 
-The model never stands in memory: weights are read one at a time, when they are written and when PyTorch is asked (streamed.py), and ONNX Runtime is asked
-piece by piece (verify.py). So the paper's size needs no more memory than a small part of it.
+The folder is written atomically, `manifest.yaml` last. The inputs of the check are those of the
+self-test. `--precision f16|bf16` stores weights and cache in half (precision.py); `--attention
+textbook` writes attention as TensorRT fuses it (graphs.py); `--graphs` and `--layers` export a
+part. `--checkpoint lingbot:PATH` and `wan:PATH` read weights with other names (checkpoint.py), with
+`--beside DIR` and, for a codec, `--vae DIR`.
+
+The model is never in memory as a whole: weights are read one at a time, when they are written and
+when PyTorch runs (streamed.py), and ONNX Runtime runs piece by piece (verify.py). So the paper's
+size needs no more memory than a small part of it.
 """
 
 from __future__ import annotations
@@ -40,8 +45,9 @@ ROLES = {"commands.safetensors": "commands", self_test.FILE: "self_test"}
 
 
 def trace(graph: Graph, path: Path) -> onnx.ModelProto:
-    """The graph as a model with named inputs, outputs and axes. Its weights are initializers without data, whatever the module holds of them, so that no
-    size is too large and equal ones are not merged; buffers that no checkpoint holds stand inline."""
+    """Traces the graph to a model with named inputs, outputs and axes. Its weights are initializers
+    without data, whatever the module holds: so no size is too large and equal weights are not
+    merged. Buffers that no checkpoint holds are inline."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -60,7 +66,7 @@ def trace(graph: Graph, path: Path) -> onnx.ModelProto:
 
 
 def tensor_entries(values: dict[str, list], graph: Graph, precision: Precision) -> list[dict]:
-    """Border tensors for the manifest: name to shape, whose dynamic axes become letters."""
+    """Inputs or outputs for the manifest, from name to shape. Dynamic axes become letters."""
     rows = []
     for name, shape in values.items():
         axes = graph.dynamic.get(name, {})
@@ -69,17 +75,18 @@ def tensor_entries(values: dict[str, list], graph: Graph, precision: Precision) 
 
 
 def reference(graph: Graph, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The outputs of the f32 model in PyTorch. Weights that the module does not hold are lent to it (streamed.Lent)."""
+    """The outputs of the f32 model in PyTorch. For a module on `meta`, enter a
+    `streamed.LazyWeights`."""
     with torch.no_grad():
         values = graph.module(*inputs.values())
     return dict(zip(graph.outputs, values if isinstance(values, tuple) else (values,)))
 
 
 def write_weights(out: Path, readers: list[Graph], traced: dict, precisions: dict[str, Precision], source: Weights) -> None:
-    """Writes the weight file of `readers`, and points their graphs into it."""
+    """Writes the weight file of `readers` and points their graphs into it."""
     file, kinds = readers[0].weights, list({precisions[g.name].name: precisions[g.name] for g in readers}.values())
     if len(kinds) > 1:
-        raise ExportError(f"{file}: is read in {' and in '.join(kind.name for kind in kinds)}")
+        raise ExportError(f"{file}: graphs read it in {' and in '.join(kind.name for kind in kinds)}")
     # By ownership, not by use: a folder must be a whole checkpoint.
     owned = {name: shape for name, shape in source.shapes.items() if belongs(name, file)}
     places = weights.write(out / file, Weights(owned, source.read), kinds[0].stored)
@@ -88,10 +95,11 @@ def write_weights(out: Path, readers: list[Graph], traced: dict, precisions: dic
 
 
 def export_graphs(graphs: list[Graph], sources: dict[str, Weights], config: ModelConfig, out: Path, wanted: Precision) -> tuple[dict, dict]:
-    """Writes the graphs and the weight files that they read. Returns the manifest's `graphs:` section and the tensors of the self-test.
+    """Writes the graphs and the weight files that they read. Returns the manifest's `graphs:`
+    section and the tensors of the self-test.
 
-    `sources`: by prefix ("model.", "codec."). A weight file holds the union of what its graphs read. `sources` and the graphs' modules are let go before
-    ONNX Runtime loads what was written.
+    `sources`: weights by prefix ("model.", "codec."). A weight file holds the union of what its
+    graphs read. Releases `sources` and the graphs' modules before ONNX Runtime loads the files.
     """
     traced, precisions, inputs, outputs, entries, answers = {}, {}, {}, {}, {}, {}
     for graph in graphs:
@@ -108,7 +116,7 @@ def export_graphs(graphs: list[Graph], sources: dict[str, Weights], config: Mode
         (out / f"{graph.name}.onnx").write_bytes(traced[graph.name].SerializeToString(deterministic=True))
         inputs[graph.name], outputs[graph.name] = self_test.inputs(graph, config, precisions[graph.name]), {}
         for case, values in inputs[graph.name].items():
-            print(f"{graph.name}: asking PyTorch, {case}", file=sys.stderr, flush=True)
+            print(f"{graph.name}: running PyTorch, {case}", file=sys.stderr, flush=True)
             with LazyWeights(graph.module, graph.prefix, sources[graph.prefix]):
                 outputs[graph.name][case] = reference(graph, values)
             answers |= self_test.answer(graph.name, case, outputs[graph.name][case])
@@ -118,9 +126,9 @@ def export_graphs(graphs: list[Graph], sources: dict[str, Weights], config: Mode
     for graph in graphs:
         precision, path, answered = precisions[graph.name], out / f"{graph.name}.onnx", outputs[graph.name]
         worst = verify(graph, path, precision, inputs[graph.name], answered)
-        how = {"f32": "f32", "f16": "f16", "bf16": "bf16, its products emulated,"}[precision.name]
-        asked = "" if precision is wanted else f" ({wanted.name} was asked for: no ONNX operator set up to 20 has its convolutions)"
-        print(f"{graph.name}: ONNX Runtime in {how} equals PyTorch in f32 to {worst:.1e}{asked}", file=sys.stderr, flush=True)
+        how = {"f32": "f32", "f16": "f16", "bf16": "bf16 (products emulated)"}[precision.name]
+        asked = "" if precision is wanted else f" (not in {wanted.name}: no ONNX operator set up to 20 has its convolutions)"
+        print(f"{graph.name}: ONNX Runtime in {how} differs from PyTorch in f32 by {worst:.1e}{asked}", file=sys.stderr, flush=True)
         entry = {"file": path.name, "weights": [graph.weights], "opset": OPSET, "precision": precision.name, "tolerance": precision.tolerance}
         if graph.attention:
             entry["attention"] = graph.attention
@@ -140,8 +148,9 @@ def file_entries(folder: Path) -> dict:
 
 
 def write_folder(source: Checkpoint, out: Path, target: str, graphs: list[Graph], sources: dict[str, Weights], precision: Precision = F32) -> None:
-    """Writes the graphs, the commands' text rows, the self-test and the manifest to a folder aside, then renames it to `out`. Of `source` the weights
-    are not read: `sources` has them. `graphs` and `sources` are used up (export_graphs)."""
+    """Writes the graphs, the commands' text rows, the self-test and the manifest, atomically. Takes
+    the weights from `sources`, not from `source`. Consumes `graphs` and `sources` (export_graphs).
+    """
     config = source.config
     with atomic_folder(out) as aside:
         entries, answers = export_graphs(graphs, sources, config, aside, precision)
@@ -158,7 +167,7 @@ def write_folder(source: Checkpoint, out: Path, target: str, graphs: list[Graph]
 
 
 def truncate(config: ModelConfig, layers: int, checkpoint: str) -> ModelConfig:
-    """`config` with its first `layers` layers, which only random weights can follow."""
+    """`config` with its first `layers` layers. Only random weights can be truncated."""
     if not checkpoint.startswith("random:"):
         raise ExportError(f"--layers {layers}: {checkpoint} has the weights of {config.layers} layers; wanted random:SEED")
     if not 1 <= layers <= config.layers:
@@ -169,11 +178,11 @@ def truncate(config: ModelConfig, layers: int, checkpoint: str) -> ModelConfig:
 def open_graphs(
     checkpoint: str, config: ModelConfig, mapping: Mapping, vae: str | None, with_codec: bool, attention: str = ATTENTIONS[0],
 ) -> tuple[Checkpoint, list[Graph], dict[str, Weights]]:
-    """The checkpoint, all its graphs, and by prefix the weights that they lack."""
+    """The checkpoint, all its graphs, and their weights by prefix."""
     source = open_checkpoint(checkpoint, config, mapping, with_codec and vae is None)
     graphs, sources = [], {"model.": source.policy_weights}
     if source.codec_weights is not None and vae is not None:
-        raise ExportError(f"{checkpoint}: has a codec of its own, got --vae {vae}")
+        raise ExportError(f"{checkpoint}: has its own codec; got --vae {vae}, wanted none")
     if source.codec_weights is not None:
         graphs, sources["codec."] = codec_graphs(on_meta(Codec, config)), source.codec_weights
     elif vae is not None:
@@ -186,7 +195,8 @@ def export(
     config: ModelConfig, checkpoint: str, out: Path, target: str | None = None, mapping: Mapping = Mapping(), vae: str | None = None,
     precision: Precision = F32, layers: int | None = None, only: list[str] | None = None, attention: str = ATTENTIONS[0],
 ) -> None:
-    """`only`: names of the graphs to export; all that the checkpoint has without it. `target`: portable-PRECISION without it."""
+    """Exports the checkpoint. `only`: names of the graphs, by default all that the checkpoint has.
+    `target`: by default portable-PRECISION. Raises ExportError."""
     torch.set_num_threads(1)
     unknown = [name for name in only or [] if name not in NAMES]
     if unknown:
@@ -207,14 +217,14 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/model/tiny.yaml"))
     parser.add_argument("--checkpoint", required=True, help="a checkpoint folder, an exported folder, random:SEED, lingbot:PATH or wan:PATH")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--precision", choices=PRECISIONS, default="f32", help="of weights, products and cache (precision.py)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="f32", help="type of weights, products and cache (precision.py)")
     parser.add_argument("--attention", choices=ATTENTIONS, default=ATTENTIONS[0], help="how dit is written (graphs.py); textbook: as TensorRT fuses it")
-    parser.add_argument("--target", help="what the manifest calls it; default: portable-PRECISION")
-    parser.add_argument("--graphs", help=f"only these, separated by commas, of {','.join(NAMES)}")
-    parser.add_argument("--layers", type=int, help="random: only the first so many layers of the configuration")
+    parser.add_argument("--target", help="name of the target in the manifest; default: portable-PRECISION")
+    parser.add_argument("--graphs", help=f"only these graphs, separated by commas, of {','.join(NAMES)}")
+    parser.add_argument("--layers", type=int, help="random: number of layers to export, the first of the configuration")
     parser.add_argument("--beside", type=Path, help="lingbot:, wan: a folder with commands.safetensors and normalisation.yaml")
     parser.add_argument("--names", default="", help="lingbot: names of DriveWAM's own modules, for example ego_attention=attn3,mlp=0/2")
-    parser.add_argument("--missing", choices=("error", "init"), default="error", help="wan:, lingbot: init makes what a backbone without actions lacks, and lists it")
+    parser.add_argument("--missing", choices=("error", "init"), default="error", help="wan:, lingbot: init initialises the weights that a backbone without actions lacks, and lists them")
     parser.add_argument("--vae", help="lingbot:, wan: a diffusers folder of AutoencoderKLWan, or random:SEED")
     args, began = parser.parse_args(), time.monotonic()
     try:
@@ -223,7 +233,7 @@ def main() -> None:
     except (ExportError, CheckpointError) as error:
         sys.exit(f"export: {error}")
     except KeyboardInterrupt:
-        sys.exit("export: broken off; nothing was written")
+        sys.exit("export: interrupted; nothing was written")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"{time.monotonic() - began:.0f} s, peak memory {peak / 1e9:.2f} GB", file=sys.stderr)
 

@@ -1,7 +1,8 @@
-"""`python -m drivewam_export.onnx_graphs.export_vae --vae DIR|random:SEED --out DIR`
+"""Exports the streaming encoder of diffusers' `AutoencoderKLWan` (wan_vae.py) without a policy.
 
-Writes a folder with `vae_encode_first`, `vae_encode` and a manifest: the streaming encoder of
-diffusers' `AutoencoderKLWan` (wan_vae.py) without a policy.
+`python -m drivewam_export.onnx_graphs.export_vae --vae DIR|random:SEED --out DIR`
+
+Writes a folder with `vae_encode_first`, `vae_encode` and a manifest.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ def small_model(config: ModelConfig) -> ModelConfig:
 
 
 def codec_only(config: ModelConfig) -> Checkpoint:
-    """A checkpoint without a policy. Its folder can encode but cannot drive: command embeddings are
-    zeros and the normalisation is a placeholder, because a manifest must have both."""
+    """A checkpoint without a policy. Its folder can encode but cannot drive: the command embeddings
+    are zeros and the normalisation is a placeholder, because a manifest must have both."""
     rows = {name: torch.zeros(1, config.text.dim) for name in config.text.commands}
     return Checkpoint(config, None, None, rows, RANDOM_NORMALISATION, {"weights": "a codec alone"})
 
 
 def main() -> None:
     root = Path(__file__).resolve().parents[3]
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--vae", required=True, help="a diffusers folder of AutoencoderKLWan, or random:SEED")
     parser.add_argument("--config", type=Path, help="the model that gives the image size; default: 64x96 pixels")
-    parser.add_argument("--precision", choices=("f32", "f16"), default="f32", help="of weights and products (precision.py)")
+    parser.add_argument("--precision", choices=("f32", "f16"), default="f32", help="type of weights and products (precision.py)")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)

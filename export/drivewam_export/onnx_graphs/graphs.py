@@ -16,14 +16,16 @@ from ..folder import ExportError
 from ..model import DriveWam
 
 NAMES = ("vae_encode_first", "vae_encode", "vae_decode", "context_text", "context_ego", "dit")
-# How `dit` writes attention. `scores_concatenated` never copies the pool: two score products, one softmax, two value products, summed. `textbook` is
-# what TensorRT fuses into one kernel (model/layers.py, attend_textbook); it copies the pool's keys and values in every pass and layer.
+# How `dit` writes attention. `scores_concatenated` never copies the pool: two score products, one
+# softmax, two value products, summed. `textbook` is the pattern that TensorRT fuses into one kernel
+# (model/layers.py, attend_textbook); it copies the pool's keys and values in every pass and layer.
 ATTENTIONS = ("scores_concatenated", "textbook")
 
 
 @dataclass
 class Graph:
-    """What the exporter needs to know of one graph. Dynamic axes are letters at their place: {"tokens": {0: "N"}}."""
+    """What the exporter needs to know of one graph. `dynamic` names the dynamic axes of each
+    tensor: {"tokens": {0: "N"}}."""
 
     name: str
     module: nn.Module
@@ -39,7 +41,7 @@ CONTEXT = re.compile(r"condition_embedder\.text_embedder\.|ego_embedder\.|blocks
 
 
 def belongs(name: str, file: str) -> bool:
-    """Whether the weight `name` of its state dict is kept in the safetensors file `file`."""
+    """Whether the safetensors file `file` holds the weight `name` of its state dict."""
     return {
         "context.safetensors": bool(CONTEXT.match(name)),
         "dit.safetensors": not CONTEXT.match(name),
@@ -71,7 +73,8 @@ class ContextEgo(nn.Module):
 
 
 class Dit(nn.Module):
-    """`attention` is how the graph is written. In PyTorch the module answers in the first way all the same: a second opinion on the graph."""
+    """`attention` is how the graph is written. In PyTorch the module always computes the first way,
+    so that the check of a textbook graph is independent."""
 
     def __init__(self, model: DriveWam, attention: str = ATTENTIONS[0]):
         super().__init__()
@@ -124,7 +127,8 @@ def policy_graphs(model: DriveWam, attention: str = ATTENTIONS[0]) -> list[Graph
         Graph("context_text", ContextText(model), "model.", "context.safetensors", {"text": torch.randn(c.text_rows, c.text.dim)}, layered(["text_k", "text_v"], c.layers)),
         Graph("context_ego", ContextEgo(model), "model.", "context.safetensors", {"ego": torch.ones(len(c.ego.features))}, layered(["ego_k", "ego_v"], c.layers)),
         Graph(
-            "dit", Dit(model, attention), "model.", "dit.safetensors", dit_inputs(c, 5, 2, 3),  # no more than tells the axes apart
+            # no more than tells the axes apart
+            "dit", Dit(model, attention), "model.", "dit.safetensors", dit_inputs(c, 5, 2, 3),
             ["velocity", *layered(["k", "v", "q"], c.layers)], dynamic, attention,
         ),
     ]

@@ -1,9 +1,10 @@
 """Graphs in half precision: products in f16 or bf16, everything else in f32.
 
-The graph that is rewritten here is the traced f32 graph. A product (MatMul, Gemm, Conv, and the Add of its bias) reads and yields the half type; an
-operation that only moves numbers keeps the type of what it moves, and what is joined with cache takes the cache's; all others read f32: norms,
-modulation, softmax, activations, rotations, residual sums, the blend of the two modalities. Explicit Casts join them, so that no operation has floats
-of two types. No constant is stored in half precision, and no number of f64 is left.
+The traced f32 graph is rewritten. A product (MatMul, Gemm, Conv, and the Add of its bias) reads and
+returns the half type. An operation that only moves numbers keeps their type, and a concatenation
+with cache takes the cache's type. All others read f32: norms, modulation, softmax, activations,
+rotations, residual sums, the blend of the two modalities. Explicit Casts join them, so that no
+operation has floats of two types. No constant is stored in half precision, and no f64 is left.
 """
 
 from __future__ import annotations
@@ -19,21 +20,23 @@ from ..folder import ExportError
 
 PRODUCTS = ("MatMul", "Gemm", "Conv")
 MOVES = ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
-# Tensors at the border that are cache or context; all others cross it in f32.
+# Inputs and outputs that are cache or context have the half type; all others are f32.
 CACHE = re.compile(r"(mem|text|ego)_[kv]\.\d+|[kvq]\.\d+")
-# Weights that stay f32: gains and offsets of norms, modulation tables, latent statistics, tables of positions, and the embedder of the flow time,
-# whose products read two rows and stay f32 too.
+# Weights that stay f32: gains and offsets of norms, modulation tables, latent statistics, position
+# tables, and the embedder of the flow time, whose products read only two rows.
 ISLANDS = re.compile(
     r"(.*\.)?(\w*norm\w*|gamma|scale_shift_table|latent_mean|latent_std|positions|rope|relative_attention_bias|time_embedder)(\..*)?"
 )
-# Last products of T5's feed-forwards: what they read and yield grows beyond f16 in trained encoders, so `transformers` keeps them in f32 too.
+# The last products of T5's feed-forwards. In trained encoders their inputs and outputs exceed f16,
+# so `transformers` keeps them in f32 too.
 BEYOND_F16 = re.compile(r".*\.DenseReluDense\.wo\..*")
 
 
 @dataclass(frozen=True)
 class Precision:
-    """`tolerance`: of an engine on the self-test, `limit`: of ONNX Runtime when a graph is exported; both of the largest difference to the f32
-    reference over the root mean square of the reference (self_test.difference)."""
+    """A float type and its error limits. `tolerance`: of an engine on the self-test; `limit`: of
+    ONNX Runtime at export. Both limit the largest difference to the f32 reference over the root
+    mean square of the reference (self_test.difference)."""
 
     name: str
     torch: torch.dtype
@@ -42,11 +45,11 @@ class Precision:
     limit: float
 
     def io(self, name: str) -> "Precision":
-        """In which a graph's input or output crosses."""
+        """The precision of the graph input or output `name`."""
         return self if CACHE.fullmatch(name) else F32
 
     def stored(self, name: str) -> torch.dtype:
-        """Of the weight `name` of a state dict."""
+        """The type in which the weight `name` of a state dict is stored."""
         beyond = self.torch == torch.float16 and BEYOND_F16.fullmatch(name)
         return torch.float32 if beyond or ISLANDS.fullmatch(name) else self.torch
 
@@ -64,7 +67,8 @@ def supported(model: onnx.ModelProto, wanted: Precision) -> Precision:
 
 
 class Rewriter:
-    """One pass over the nodes, in order. `types`: the float type that each float tensor has so far."""
+    """Rewrites the nodes in one pass, in order. `types`: the float type of each float tensor so
+    far."""
 
     def __init__(self, model: onnx.ModelProto, half: Precision, prefix: str):
         self.graph, self.half, self.nodes, self.casts = model.graph, half, [], {}
@@ -84,11 +88,11 @@ class Rewriter:
                 self.islands.add(tensor.name)
 
     def cast_to(self, name: str, wanted: int) -> str:
-        """The tensor `name` in the wanted type, through a Cast where it has another."""
+        """The tensor `name` in the wanted type, through a Cast if its type differs."""
         if self.types[name] == wanted:
             return name
         if name in self.matrices:
-            raise ExportError(f"{name}: a weight that is used in two precisions")
+            raise ExportError(f"{name}: the weight is used in two precisions")
         if (name, wanted) not in self.casts:
             out = f"{name}/{'f32' if wanted == TensorProto.FLOAT else self.half.name}"
             self.nodes.append(helper.make_node("Cast", [name], [out], name=out, to=wanted))
@@ -96,7 +100,7 @@ class Rewriter:
         return self.casts[name, wanted]
 
     def type_of(self, node: onnx.NodeProto, floats: list[str]) -> int:
-        """That the node's floats shall have."""
+        """The type that the node's floats shall have."""
         halves = [self.types[name] == self.half.onnx for name in floats]
         if node.op_type in PRODUCTS:
             of_island = any(name in self.islands and name in self.matrices for name in floats)
@@ -108,7 +112,7 @@ class Rewriter:
 
     def visit(self, node: onnx.NodeProto) -> None:
         if any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute):
-            raise ExportError(f"{node.name}: a {node.op_type} with a graph inside has no half precision")
+            raise ExportError(f"{node.name}: cannot rewrite a {node.op_type} with a subgraph in half precision")
         if node.op_type == "Constant" and node.attribute[0].t.data_type == TensorProto.DOUBLE:
             value = onnx.numpy_helper.to_array(node.attribute[0].t).astype("float32")
             node.attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(value))
@@ -124,14 +128,15 @@ class Rewriter:
         for name in node.output:
             if name in self.floats:
                 self.types[name] = wanted
-        if node.op_type in MOVES and node.op_type != "Gather" and len(floats) == 1:  # rows out of a table are no weight: they may be cast
+        # Gathered table rows are not weights: they may be cast.
+        if node.op_type in MOVES and node.op_type != "Gather" and len(floats) == 1:
             for known in (self.matrices, self.islands):
                 if floats[0] in known:
                     known.add(node.output[0])
         self.nodes.append(node)
 
     def set_output_type(self, value: onnx.ValueInfoProto) -> None:
-        """Gives a graph's output its type at the border. What had its name until now is renamed."""
+        """Gives a graph output its final type. The tensor that had its name is renamed."""
         name, wanted = value.name, self.half.io(value.name).onnx
         value.type.tensor_type.elem_type = wanted
         if self.types[name] == wanted:
@@ -153,16 +158,17 @@ class Rewriter:
 
 
 def lower(model: onnx.ModelProto, half: Precision, prefix: str) -> None:
-    """Rewrites the traced f32 `model` in place, its weights declared as `half.stored` says; with `half` F32 it loses f64 constants and no more.
-    `prefix`: of weights inside the graph.
+    """Rewrites the traced f32 `model` in place; `half.stored` gives the types of its weights. With
+    F32 it only removes f64 constants. `prefix`: of the weights' names in the graph.
 
-    Raises ExportError for a matrix that is used in two precisions and for nodes with graphs inside.
+    Raises ExportError for a matrix that is used in two precisions and for nodes with subgraphs.
     """
     Rewriter(model, half, prefix).run()
 
 
 def emulate_bf16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A bf16 model as a runtime without bf16 products runs it: the same numbers are multiplied in f32, and the result is rounded. The border is f32."""
+    """A bf16 model for a runtime without bf16 products: multiplies the same numbers in f32 and
+    rounds the result. Its inputs and outputs are f32."""
     out = onnx.ModelProto()
     out.CopyFrom(model)
     halves = {v.name for v in onnx.shape_inference.infer_shapes(model).graph.value_info if v.type.tensor_type.elem_type == TensorProto.BFLOAT16}

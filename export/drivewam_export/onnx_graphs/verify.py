@@ -1,4 +1,7 @@
-"""An exported graph in ONNX Runtime against PyTorch, piece by piece, so that the weights of one piece are in memory and no more."""
+"""Checks an exported graph in ONNX Runtime against PyTorch, piece by piece.
+
+So memory holds no more than the weights of one piece.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,15 @@ from . import self_test
 from .graphs import Graph
 from .precision import BF16, F16, F32, Precision, emulate_bf16
 
-# Of weights in a piece, as they are stored; a graph with fewer is run whole. ONNX Runtime holds up to three times as much of a piece in half precision.
+# Stored size of the weights in a piece; a graph with fewer runs whole. ONNX Runtime holds up to
+# three times as much of a piece in half precision.
 PIECE_BYTES = 1 << 26
 
 
 def keep_casts(model: onnx.ModelProto) -> onnx.ModelProto:
-    """An f16 model whose Casts stay. ONNX Runtime, which multiplies in f32 on a CPU, drops a Cast to f16 that meets its own back to f32, whatever the
-    optimization level, and with it what was rounded and what was too large for f16. An Identity keeps the two apart."""
+    """An f16 model whose Casts take effect. On a CPU ONNX Runtime multiplies in f32 and drops a
+    Cast to f16 that meets its own Cast back to f32, at any optimization level, so values would be
+    neither rounded nor overflow. An Identity keeps the two Casts apart."""
     out = onnx.ModelProto()
     out.CopyFrom(model)
     nodes, identity = [], lambda source, to: nodes.append(onnx.helper.make_node("Identity", [source], [to], name=f"{to}/identity"))
@@ -41,8 +46,9 @@ def keep_casts(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def session(model: onnx.ModelProto, folder: Path, precision: Precision) -> onnxruntime.InferenceSession:
-    """`model`, whose weights lie in `folder`, on one thread and without an arena, which would live as long as any output of it. In half precision ONNX
-    Runtime converts weights while it runs; bf16, which it cannot multiply on a CPU, is emulated, and its io is f32."""
+    """Opens `model`, whose weights are in `folder`, on one thread and without an arena, which would
+    live as long as any of its outputs. In half precision ONNX Runtime converts weights while it
+    runs. It cannot multiply bf16 on a CPU, so bf16 is emulated, with f32 inputs and outputs."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
@@ -58,7 +64,8 @@ def stored_bytes(tensor: onnx.TensorProto) -> int:
 
 
 def node_runs(model: onnx.ModelProto, limit: int) -> Iterator[list[onnx.NodeProto]]:
-    """The nodes in order, in runs whose weights have at most `limit` bytes; one node may have more."""
+    """The nodes in order, in runs whose weights have at most `limit` bytes; a single node may have
+    more."""
     sizes = {tensor.name: stored_bytes(tensor) for tensor in model.graph.initializer}
     run, read = [], set()
     for node in model.graph.node:
@@ -72,7 +79,8 @@ def node_runs(model: onnx.ModelProto, limit: int) -> Iterator[list[onnx.NodeProt
 
 
 def pieces(model: onnx.ModelProto, limit: int = PIECE_BYTES) -> list[onnx.ModelProto]:
-    """`model` as models to be run one after the other: what one puts out under a name, a later one reads under that name."""
+    """Splits `model` into models to run one after the other: a later one reads the outputs of
+    earlier ones by name."""
     runs, graph = list(node_runs(model, limit)), model.graph
     inferred = onnx.shape_inference.infer_shapes(model).graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in [*inferred.input, *inferred.output, *inferred.value_info]}
@@ -93,7 +101,7 @@ def pieces(model: onnx.ModelProto, limit: int = PIECE_BYTES) -> list[onnx.ModelP
 
 
 def run_piece(part: onnx.ModelProto, folder: Path, precision: Precision, known: dict[str, dict[str, np.ndarray]]) -> None:
-    """Adds to what is `known` in each case what `part` puts out. Its weights are in memory until this returns."""
+    """Runs `part` in each case and adds its outputs to `known`. Its weights are freed on return."""
     runtime = session(part, folder, precision)
     kinds = {value.name: np.float16 if value.type == "tensor(float16)" else None for value in runtime.get_inputs()}
     names = [value.name for value in runtime.get_outputs()]
@@ -106,7 +114,7 @@ def run(graph: Graph, path: Path, precision: Precision, cases: dict[str, dict[st
     """The graph's outputs by case. Every piece is loaded once."""
     parts = pieces(onnx.load(path, load_external_data=False))
     known = {case: {name: value.numpy() for name, value in inputs.items()} for case, inputs in cases.items()}
-    wanted, progress = [{v.name for v in part.graph.input} for part in parts], Progress(f"{graph.name}: asking ONNX Runtime,", "piece", len(parts))
+    wanted, progress = [{v.name for v in part.graph.input} for part in parts], Progress(f"{graph.name}: running ONNX Runtime,", "piece", len(parts))
     for i, part in enumerate(parts):
         run_piece(part, path.parent, precision, known)
         kept = set(graph.outputs).union(*wanted[i + 1 :])
@@ -116,13 +124,14 @@ def run(graph: Graph, path: Path, precision: Precision, cases: dict[str, dict[st
 
 
 def verify(graph: Graph, path: Path, precision: Precision, inputs: dict, wanted: dict, slack: float = 1.0) -> float:
-    """Largest difference of ONNX Runtime to PyTorch over the shapes of the self-test (self_test.difference). `slack` multiplies the limit."""
+    """Returns the largest difference of ONNX Runtime to PyTorch over the shapes of the self-test
+    (self_test.difference). `slack` multiplies the limit. Raises ExportError beyond it."""
     onnx.checker.check_model(str(path), full_check=True)
     got, worst, where = run(graph, path, precision, inputs), 0.0, ""
     for case in inputs:
         for name in graph.outputs:
             differs = self_test.difference(torch.from_numpy(got[case][name]), wanted[case][name])
-            if differs != differs or differs > worst:  # what is no number stays the worst
+            if differs != differs or differs > worst:  # a NaN stays the worst
                 worst, where = differs, f"{case}/{name}"
     limit = precision.limit * slack
     if not worst <= limit:

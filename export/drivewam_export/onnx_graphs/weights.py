@@ -1,4 +1,7 @@
-"""Safetensors files that ONNX files point into: the weights exist once, under their state-dict names."""
+"""Writes the safetensors files that ONNX files point into.
+
+Each weight exists once, under its state-dict name.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ INLINE_LIMIT = 16 * 1024
 
 
 def write(path: Path, weights: Weights, stored: Callable[[str], torch.dtype] = lambda name: torch.float32) -> dict[str, tuple[int, int]]:
-    """Writes `weights`, read one at a time, as `stored(name)`: wide types first, so that all are aligned, then in order of name. Returns
-    name -> (offset in the file, length in bytes).
+    """Writes `weights`, read one at a time, as `stored(name)`: wide types first, so that all are
+    aligned, then in order of name. Returns name -> (offset in the file, length in bytes).
 
-    Raises ExportError for a number that the stored type cannot hold.
+    Raises ExportError for a number that exceeds the stored type.
     """
     header, at = {}, 0
     types = {name: stored(name) for name in weights.shapes}
@@ -41,7 +44,7 @@ def write(path: Path, weights: Weights, stored: Callable[[str], torch.dtype] = l
         for name in order:
             start, value = file.tell(), weights.read(name)
             if types[name] != value.dtype and not torch.stack(value.aminmax()).to(types[name]).isfinite().all():
-                raise ExportError(f"{name}: numbers up to {value.abs().max().item():.1e}, which {DTYPES[types[name]]} cannot hold")
+                raise ExportError(f"{name}: values up to {value.abs().max().item():.1e} exceed the range of {DTYPES[types[name]]}")
             file.write(value.to(types[name]).contiguous().flatten().view(torch.uint8).numpy().data)
             places[name] = (start, file.tell() - start)
             progress.step(places[name][1])
@@ -49,9 +52,10 @@ def write(path: Path, weights: Weights, stored: Callable[[str], torch.dtype] = l
 
 
 def point_into(model: onnx.ModelProto, location: str, places: dict[str, tuple[int, int]], prefix: str) -> None:
-    """Makes every initializer named `prefix + state-dict name` external data of `location`. No weight stays inline.
+    """Makes every initializer named `prefix + state-dict name` external data of `location`.
 
-    Raises ValueError for an initializer that is not a weight of the file and has no data, or so much that it would be a second copy.
+    Raises ValueError for an initializer that is not a weight of the file and has no data, or so
+    much that it would be a copy of a weight.
     """
     for tensor in model.graph.initializer:
         name = tensor.name.removeprefix(prefix)
@@ -63,9 +67,10 @@ def point_into(model: onnx.ModelProto, location: str, places: dict[str, tuple[in
                 entry = tensor.external_data.add()
                 entry.key, entry.value = key, value
         elif not tensor.raw_data or len(tensor.raw_data) > INLINE_LIMIT:
-            raise ValueError(f"initializer {tensor.name!r} ({len(tensor.raw_data)} bytes) is no weight of {location}")
+            raise ValueError(f"initializer {tensor.name!r} ({len(tensor.raw_data)} bytes) is not a weight of {location}")
     inline = (a.t for n in model.graph.node for a in n.attribute if a.HasField("t"))
     for tensor in inline:
-        if len(tensor.raw_data) > INLINE_LIMIT and any(tensor.raw_data):  # zeros are nobody's copy: the empty cache of a first frame
+        # Zeros are no copy: they are the empty cache of a first frame.
+        if len(tensor.raw_data) > INLINE_LIMIT and any(tensor.raw_data):
             raise ValueError(f"an inline constant of {len(tensor.raw_data)} bytes would be a copy of a weight")
 

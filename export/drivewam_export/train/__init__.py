@@ -1,1 +1,2 @@
-"""Training of the small policy. Reads input folders that `drivewam world --out` wrote; renders nothing."""
+"""Training of the small policy. Reads input folders from `drivewam world --out`; renders nothing.
+"""

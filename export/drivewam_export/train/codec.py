@@ -1,7 +1,10 @@
-"""Trains the small codec: `python -m drivewam_export.train.codec --data DIR --out DIR`.
+"""Trains the small codec.
 
-Loss: absolute error, the newest frame weighing most (a light that changes inside a chunk must show its last state), unusual pixels weighing
-more (signs and lamps are a few pixels), on latents with a little noise so that the sampler's errors do not ruin the picture.
+`python -m drivewam_export.train.codec --data DIR --out DIR`
+
+The loss is the absolute error. The newest frame has the largest weight (a light that changes inside
+a chunk must show its last state), and unusual pixels have more weight (signs and lamps are a few
+pixels). Latents get a little noise, so that the sampler's errors do not ruin the image.
 """
 
 from __future__ import annotations
@@ -23,12 +26,12 @@ LATENT_NOISE = 0.1
 
 
 def to_frames(pixels: np.ndarray, device="cpu") -> torch.Tensor:
-    """[..., H, W, 3] u8 to [..., 3, H, W] in [-1, 1]."""
+    """Images [..., H, W, 3] u8 to [..., 3, H, W] in [-1, 1]."""
     return torch.from_numpy(np.array(pixels)).to(device).movedim(-1, -3).float() / 127.5 - 1.0
 
 
 def batch(drives: list[Drive], size: int, rng: np.random.Generator, per_second: int) -> torch.Tensor:
-    """Random chunks [B, 5, 3, H, W] at 1 Hz, the first frame being the one before the chunk."""
+    """Random chunks [B, 5, 3, H, W] at 1 Hz. The first frame is the one before the chunk."""
     chunks = []
     for _ in range(size):
         drive = drives[rng.integers(len(drives))]
@@ -52,7 +55,7 @@ def train(args) -> None:
     weights = weights / weights.mean()
     optimiser = torch.optim.AdamW(codec.parameters(), lr=args.rate, weight_decay=1e-4)
     start, step = time.time(), 0
-    # Running statistics of the raw latent stand in for its normalisation while the weights still move.
+    # Running statistics of the raw latent replace its normalisation while the weights still change.
     while (spent := time.time() - start) < args.minutes * 60:
         for group in optimiser.param_groups:
             share = spent / (args.minutes * 60)

@@ -1,4 +1,7 @@
-"""Input folders (docs/input.md) as training data: frames by memory map, observed actions, ego states, commands, labels."""
+"""Input folders (docs/input.md) as training data.
+
+Memory-mapped frames, observed actions, ego states, commands, labels.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def _table(path: Path) -> dict[str, list[str]]:
 
 @dataclass
 class Drive:
-    """One folder. Times are seconds since its first stamp; poses and ego states lie 0.1 s apart."""
+    """One folder. Times are seconds since its first stamp; poses and ego states are 0.1 s apart."""
 
     path: Path
     frames: np.ndarray  # [n, H, W, 3] u8, memory-mapped
@@ -34,8 +37,9 @@ class Drive:
     command: np.ndarray  # [m] index into COMMANDS
     needed: np.ndarray  # [m] 1 where only memory tells the limit
     limit: np.ndarray  # [m] index of the limit in force among LIMITS_MPS, -1 where unknown
-    sign: np.ndarray  # [m] 1 where a limit sign is in the picture
-    plans: np.ndarray | None  # [n, 40, 3] f32: what the expert would do from each frame on, in the frame of the pose there
+    sign: np.ndarray  # [m] 1 where a limit sign is visible
+    # [n, 40, 3] f32: the expert's plan from each frame on, in the frame of the pose there
+    plans: np.ndarray | None
 
     @classmethod
     def open(cls, path: Path) -> "Drive":
@@ -92,7 +96,8 @@ def relative(poses: np.ndarray, origin: np.ndarray) -> np.ndarray:
 
 
 def increments(poses: np.ndarray, tick, steps: int) -> np.ndarray:
-    """Increments [..., steps, 3] of the `steps` poses after each `tick` [...], in the frame of the pose there."""
+    """Increments [..., steps, 3] of the `steps` poses after each `tick` [...], in the frame of the
+    pose at the tick."""
     at = np.asarray(tick)[..., None] + np.arange(steps + 1)
     return np.diff(relative(poses[at], poses[at[..., :1]]), axis=-2)
 
@@ -114,7 +119,7 @@ def unpack(config: ModelConfig, tokens: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Quantiles of the increments; a_n = 2 (a - q01) / (q99 - q01 + eps) - 1."""
+    """Quantiles of the increments. Normalised: a_n = 2 (a - q01) / (q99 - q01 + eps) - 1."""
 
     q01: np.ndarray
     q99: np.ndarray

@@ -1,11 +1,16 @@
-"""Trains the small policy on latents: `python -m drivewam_export.train.policy --data DIR --codec DIR --out DIR --minutes M`.
+"""Trains the small policy on latents.
 
-One phase. A step has short windows, long ones, among them many where memory is needed, or ones that reach through a whole drive. Keys older than the newest chunk
-are dropped at random, as a bounded memory drops them. Noisy actions see the video that the model itself imagined, never the true one. One of the
-action copies starts from zero instead of noise, and its mean displacement in metres is part of the loss: it is what a ride with
-`flow.action.start: zero` does first. A checkpoint holds everything to go on; it is written aside and renamed.
+`python -m drivewam_export.train.policy --data DIR --codec DIR --out DIR --minutes M`
 
-With `--words` only what reads texts is trained, of a policy that is there (`--start`): windows are told what the small VLM says of them, the command, or nothing.
+Training has one phase. A step has short windows, long windows (many of them where memory is
+needed), or windows that reach through a whole drive. Keys older than the newest chunk are dropped
+at random, as a bounded memory drops them. Noisy actions see the video that the model itself
+predicted, never the true one. One of the action copies starts from zero instead of noise, and its
+mean displacement in metres is part of the loss: a ride with `flow.action.start: zero` begins so. A
+checkpoint holds the whole training state and is written atomically.
+
+With `--words`, only the weights that read texts are trained, of an existing policy (`--start`):
+windows get the small VLM's texts, the command, or no text.
 """
 
 from __future__ import annotations
@@ -35,19 +40,20 @@ from .latents import encode_all
 from .texts import Texts, context, encode, read_generated, config_with_text_rows
 from .windows import Window, Windows, arrange
 
-# Thrown away after training.
+# Auxiliary linear heads (probes), discarded after training.
 READERS = ("limit", "road")
-# What reads texts.
+# Weights that read texts.
 READS_TEXT = re.compile(r"policy\.(blocks\.\d+\.(attn2|norm2)|condition_embedder\.text_embedder)\.|commands\.")
 # Chunks of a window that reaches through a whole drive.
 WHOLE = (16, 32, 64)
-# As the standard deviation that latents are divided by, it leaves nothing of them.
+# A standard deviation so large that latents divided by it vanish.
 BLIND_STD = 1e30
 
 
 def drop_old_keys(layout: Layout, rows: int, generator, share: float):
-    """Visibility [rows, N, N] in which, for `share` of the rows, clean keys older than the newest chunk are dropped at random: a bounded memory
-    keeps the newest chunk whole and thins all others."""
+    """Visibility [rows, N, N] in which, for `share` of the rows, clean keys older than the newest
+    chunk are dropped at random: a bounded memory keeps the newest chunk whole and thins all others.
+    """
     draw = lambda *shape: torch.rand(*shape, generator=generator, device=generator.device)
     clean = torch.zeros(layout.length, dtype=torch.bool, device=generator.device).index_fill(0, layout.rows(noisy=False), True)
     old = (layout.chunk[:, None] - layout.chunk[None, :] > 1) & clean[None, :]
@@ -57,7 +63,8 @@ def drop_old_keys(layout: Layout, rows: int, generator, share: float):
 
 
 def ego_dropout(ego, generator, probability: float):
-    """Noise on the ego state and, at random, no acceleration and curvature: a remedy against copying the recent past."""
+    """Adds noise to the ego state and at random zeroes acceleration and curvature, so that the
+    policy does not copy the recent past."""
     noisy = ego * (1 + 0.03 * torch.randn(ego.shape, generator=generator, device=ego.device))
     dropped = torch.rand(*ego.shape[:2], 1, generator=generator, device=ego.device) < probability
     keep = torch.cat([torch.ones_like(dropped), ~dropped, ~dropped], -1)
@@ -92,7 +99,7 @@ class Trainer:
         self.stop = False
         self.layouts: dict[tuple, Layout] = {}
         if args.words and not args.start:
-            raise SystemExit("--words: trains what reads texts of a policy that is there; name it by --start")
+            raise SystemExit("--words trains an existing policy: name it by --start")
         if args.start:
             self.load(args.start)
         signal.signal(signal.SIGINT, lambda *_: setattr(self, "stop", True))
@@ -115,7 +122,8 @@ class Trainer:
             self.step, self.windows, self.spent = state["step"], state["windows"], state["spent"]
 
     def load_exported(self, folder: Path):
-        """Weights of an exported folder, which knows neither readers nor the optimiser."""
+        """Loads the weights of an exported folder, which has neither readers nor optimiser state.
+        """
         opened = open_checkpoint(str(folder), self.config)
         self.normalisation = Normalisation.from_dict(opened.normalisation["action"])
         self.model.load_state_dict(opened.model.state_dict())
@@ -142,7 +150,8 @@ class Trainer:
         write("training.pt", lambda p: torch.save(state, p))
 
     def layout(self, chunks: int, imagined: bool) -> Layout:
-        """The last three chunks are noisy; without `imagined`, it is the sequence that imagines their video."""
+        """The layout of a sequence whose last three chunks are noisy. Without `imagined`, it is the
+        sequence that predicts their video."""
         if (chunks, imagined) not in self.layouts:
             copies = self.args.copies if imagined else 0
             layout = Layout(self.config, chunks, copies, noisy_from=max(1, chunks - 3), imagined=imagined)
@@ -150,7 +159,8 @@ class Trainer:
         return self.layouts[chunks, imagined]
 
     def window(self, windows: Windows, rng) -> tuple[Layout, Window]:
-        """A batch: short windows, long ones, or ones that reach through a whole drive; of these as many as make a step no dearer."""
+        """A batch of short windows, of long ones, or of ones that reach through a whole drive; of
+        the latter so many that the step costs no more."""
         a = self.args
         whole_share = a.whole_share if self.whole else 0.0
         kind = rng.choice(3, p=(1 - a.long_share - whole_share, a.long_share, whole_share))
@@ -165,7 +175,8 @@ class Trainer:
         return layout, windows.draw(chunks, rows, rng, 0.5, 1.0)
 
     def loss(self, layout: Layout, window: Window, generator):
-        """(what is minimised, video part, action part, displacement along and across in metres, what the readers miss) of one batch."""
+        """Returns (total, video part, action part, displacement along and across in metres, losses
+        of the limit and road readers) of one batch."""
         a, c = self.args, self.config
         draw = lambda how, *shape: how(*shape, generator=generator, device=self.device)
         clean = arrange(layout, window)
@@ -189,7 +200,8 @@ class Trainer:
         return loss, video, action, along, across, limit, road
 
     def road_loss(self, layout: Layout, plan):
-        """Displacement of the expert's plan, read from the last rows of the newest observed video: what they must see of the road."""
+        """Displacement of the expert's plan as read from the last rows of the newest observed
+        video: it makes them represent the road."""
         c = self.config
         noisy = [g.chunk for g in layout.groups if g.noisy and not g.is_action and not g.imagined]
         seen = [self.hidden[:, layout.find(chunk - 1, False, False)[1].span].flatten(1) for chunk in noisy]
@@ -198,14 +210,14 @@ class Trainer:
         return displacement_loss(c, answer, torch.stack([plan[:, chunk] for chunk in noisy], 1), self.metres)[0]
 
     def limit_loss(self, layout: Layout, limit):
-        """Cross-entropy of the limit in force, read from the last rows of the noisy actions: what they must remember of the signs. Readers are
-        thrown away after training."""
+        """Cross-entropy of the limit in force as read from the last rows of the noisy actions: it
+        makes them remember the signs."""
         rows = layout.rows(is_action=True, noisy=True)
         logits = self.modules["limit"](self.hidden[:, rows]).float()
         return nn.functional.cross_entropy(logits.flatten(0, 1), limit[:, layout.chunk[rows]].flatten(), ignore_index=-1)
 
     def run(self, layout: Layout, tokens, times, given, visible):
-        """One pass. On a GPU its products and attention are of bf16, sums and the rest of f32."""
+        """One pass. On a GPU, products and attention are in bf16, the rest in f32."""
         scale = self_scale(visible.sum(-1)) if self.config.self_scale == "log" else None
         text_ids, ego, frames = given
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -215,7 +227,8 @@ class Trainer:
 
     @torch.no_grad()
     def imagine(self, layout: Layout, mixed, times, given, generator):
-        """Fills the imagined video copies: one Euler step from noise to a flow time that the network is told, 0.6 being what the ride stops at."""
+        """Fills the imagined video copies: one Euler step from noise to a random flow time, which
+        the network is given. A ride stops at 0.6."""
         short = self.layout(layout.chunks, False)
         groups, rows = short.shared(layout)
         tokens, levels = mixed[:, rows], times[:, groups]
@@ -231,7 +244,7 @@ class Trainer:
         return mixed, times
 
     def open_data(self):
-        """Everything that is trained on, on the device."""
+        """Puts all training data on the device."""
         a = self.args
         self.codec = codec = Codec(self.config).eval()
         codec.load_state_dict(stored_weights(a.codec, "codec.safetensors", CODEC_FILES)[0].all())
@@ -293,16 +306,16 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--codec", type=Path, required=True, help="folder with codec.safetensors, or an exported one")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="a checkpoint folder to start from")
-    parser.add_argument("--words", type=Path, help="with --start: train only what reads texts, on what the small guidance of this folder said of the data (train.guidance.say)")
-    parser.add_argument("--resume", action="store_true", help="with --start: go on with its optimiser and its clock")
+    parser.add_argument("--words", type=Path, help="with --start: train only the weights that read texts, on texts of this guidance folder (train.guidance.generate)")
+    parser.add_argument("--resume", action="store_true", help="with --start: continue with its optimiser state and elapsed time")
     parser.add_argument("--minutes", type=float, default=28)
-    parser.add_argument("--steps", type=int, default=0, help="instead of minutes")
+    parser.add_argument("--steps", type=int, default=0, help="number of steps, instead of minutes")
     parser.add_argument("--batch", type=int, default=12)
-    parser.add_argument("--chunks", type=int, default=4, help="of a short window")
-    parser.add_argument("--long-chunks", type=int, default=10, help="of the longest window")
-    parser.add_argument("--long-share", type=float, default=0.5, help="of the steps")
-    parser.add_argument("--whole-share", type=float, default=0.1, help="of the steps, whose windows reach through a whole drive")
-    parser.add_argument("--copies", type=int, default=3, help="of noisy actions; the first one starts from zero")
+    parser.add_argument("--chunks", type=int, default=4, help="chunks of a short window")
+    parser.add_argument("--long-chunks", type=int, default=10, help="chunks of the longest window")
+    parser.add_argument("--long-share", type=float, default=0.5, help="share of the steps with long windows")
+    parser.add_argument("--whole-share", type=float, default=0.1, help="share of the steps with windows that reach through a whole drive")
+    parser.add_argument("--copies", type=int, default=3, help="number of noisy action copies; the first starts from zero")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--ema", type=float, default=0.998)
@@ -310,10 +323,10 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--displacement-weight", type=float, default=0.25)
     parser.add_argument("--reader-weight", type=float, default=0.1)
     parser.add_argument("--ego-dropout", type=float, default=0.15)
-    parser.add_argument("--blind", action="store_true", help="train without sight, as the control of `drivewam study sight --blind`: every latent is zero")
+    parser.add_argument("--blind", action="store_true", help="set every latent to zero: the control of `drivewam study sight --blind`")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="cpu, or cuda: products and attention in bf16 there")
-    parser.add_argument("--save-seconds", type=float, default=240, help="between two checkpoints")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda with products and attention in bf16")
+    parser.add_argument("--save-seconds", type=float, default=240, help="seconds between two checkpoints")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 

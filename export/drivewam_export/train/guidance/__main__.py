@@ -1,9 +1,16 @@
-"""Trains the small guidance on captioned drives: `python -m drivewam_export.train.guidance --data DIR --held DIR --out DIR --minutes M`.
+"""Trains the small guidance on captioned drives.
 
-First the text encoder, for `--text-minutes`; then the VLM. Its eyes come first: for a share of the time only linear readers over the front picture are trained,
-three times as many pictures as whole answers could be. Then the answer's cross-entropy, with the readers beside it. Rare facts are drawn more often.
-At the end greedy answers to `--held`, drives of seeds that were not trained on, are judged fact by fact. The folder is written aside and renamed: `vlm` and `text`,
-checkpoints that `guidance.export` takes; `guidance.json`, how good they are. Ctrl-C ends a run with a whole one, once the VLM's training has begun.
+`python -m drivewam_export.train.guidance --data DIR --held DIR --out DIR --minutes M`
+
+First the text encoder, for `--text-minutes`; then the VLM. For a share of the time only linear
+readers over the front image train its vision tower, on three times as many images as full answers
+would allow. Then the loss is the answer's cross-entropy plus that of the readers. Rare facts are
+drawn more often. At the end greedy answers to `--held`, drives of seeds that were not trained on,
+are scored fact by fact.
+
+The folder is written atomically: `vlm` and `text`, checkpoints for `guidance.export`, and
+`guidance.json`, the scores. Ctrl-C ends a run with a complete folder once the VLM's training has
+begun.
 """
 
 from __future__ import annotations
@@ -29,7 +36,7 @@ from .vlm import BatchedVlm, Readers, make, load_overlapping
 from .vocabulary import MAX_NEW_TOKENS
 
 MOST_OFTEN = 6.0  # a scene of rare facts is drawn at most this many times as often as another
-HIDDEN_SHARE = 0.1  # of the batches, in which no route is known
+HIDDEN_SHARE = 0.1  # of the batches; they have no route
 
 
 class Trainer:
@@ -51,13 +58,13 @@ class Trainer:
         self.seen_facts = torch.from_numpy(scenes.classes(SEEN))
         self.ids = {caption: tokenizer.encode(caption).ids for caption in {c for pair in scenes.captions for c in pair}}
         if (longest := max(map(len, self.ids.values()))) >= MAX_NEW_TOKENS:
-            raise SystemExit(f"a caption of {longest} tokens, wanted fewer than {MAX_NEW_TOKENS}")
+            raise SystemExit(f"a caption has {longest} tokens, wanted fewer than {MAX_NEW_TOKENS}")
         self.step, self.drawn, self.spent = 0, 0, 0.0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: setattr(self, "stop", True))
 
     def answers(self, captions: list[str]):
-        """What is fed [B, A] and wanted [B, A + 1], -100 behind the end."""
+        """Input tokens [B, A] and target tokens [B, A + 1], -100 after the end."""
         end = self.vlm.end
         ids = [self.ids[caption] for caption in captions]
         width = max(map(len, ids))
@@ -66,7 +73,8 @@ class Trainer:
         return fed.to(self.device), wanted.to(self.device)
 
     def loss(self, eyes: bool):
-        """(what is minimised, answers' and readers' parts) of one batch; with `eyes` only the readers'."""
+        """Returns (total, answers' part, readers' part) of one batch; with `eyes` only the
+        readers'."""
         rows = self.rng.choice(len(self.scenes), self.args.batch, p=self.chances)
         wanted = self.seen_facts[rows].to(self.device)
         front, plots = self.scenes.pictures(rows)
@@ -87,7 +95,7 @@ class Trainer:
         logged, drawn, since = [], 0, 0
         while self.spent < seconds and not self.stop:
             eyes = self.spent < a.eyes * seconds
-            since = 0 if eyes else since + 1  # the answers begin with a warm-up of their own
+            since = 0 if eyes else since + 1  # the answers have a warm-up of their own
             warm = min(1.0, (self.step + 1) / a.warmup, 1.0 if eyes else since / a.warmup)
             self.optimiser.param_groups[0]["lr"] = a.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.spent / seconds)))
             loss, answer, read = self.loss(eyes)
@@ -111,7 +119,7 @@ class Trainer:
 
     @torch.no_grad()
     def judge(self, count: int) -> dict:
-        """`score` of greedy answers to at most `count` held-out scenes, evenly spread."""
+        """Scores greedy answers to at most `count` held-out scenes, evenly spread."""
         self.modules.eval()
         rows = np.unique(np.linspace(0, len(self.held) - 1, count).astype(int))
         answers, wanted = [], []
@@ -132,7 +140,8 @@ class Trainer:
 
 
 def trained_text(args, scenes: Scenes, held: Scenes, tokenizer: Tokenizer, stopped):
-    """The encoder, and what is to be said of it: its parameters, and how well its facts are read from held-out captions and from crossed ones."""
+    """Trains the text encoder. Returns it, its tokenizer, and its record: parameters, and how well
+    facts are read from held-out captions and from crossed ones."""
     ending, known = vocabulary.with_end_token(tokenizer), sorted({c for pair in scenes.captions for c in pair})
     reader = text.train(ending, known, args.width, args.text_minutes * 60, args.seed, stopped)
     fresh = sorted({c for pair in held.captions for c in pair})
@@ -147,21 +156,21 @@ def trained_text(args, scenes: Scenes, held: Scenes, tokenizer: Tokenizer, stopp
 def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of input folders with captions")
-    parser.add_argument("--held", type=Path, required=True, help="the same of other seeds, to judge by")
+    parser.add_argument("--held", type=Path, required=True, help="held-out drives of other seeds, to score the answers")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="an earlier --out, whose VLM to begin with")
-    parser.add_argument("--minutes", type=float, default=20, help="of the VLM")
+    parser.add_argument("--start", type=Path, help="an earlier --out; training starts from its VLM")
+    parser.add_argument("--minutes", type=float, default=20, help="training time of the VLM")
     parser.add_argument("--text-minutes", type=float, default=2)
-    parser.add_argument("--width", type=int, default=64, help="of the text rows, the policy's text.dim")
-    parser.add_argument("--eyes", type=float, default=0.35, help="share of the time for the readers alone")
+    parser.add_argument("--width", type=int, default=64, help="width of a text row: the policy's text.dim")
+    parser.add_argument("--eyes", type=float, default=0.35, help="share of the time in which only the readers train the vision tower")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--ema", type=float, default=0.99)
     parser.add_argument("--reader-weight", type=float, default=0.3)
-    parser.add_argument("--judge", type=int, default=4096, help="held-out scenes")
+    parser.add_argument("--judge", type=int, default=4096, help="number of held-out scenes to score")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="of the VLM: cpu or cuda")
+    parser.add_argument("--device", default="cpu", help="device of the VLM: cpu or cuda")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -177,7 +186,7 @@ def main() -> None:
     encoder, ending, read = trained_text(args, scenes, held, tokenizer, lambda: trainer.stop)
     trainer.train()
     if trainer.step == 0:
-        raise SystemExit("ended before the first step: nothing is written")
+        raise SystemExit("stopped before the first step; nothing was written")
     judged = trainer.judge(args.judge)
     print(summary(judged), flush=True)
     with atomic_folder(args.out) as aside:

@@ -1,6 +1,9 @@
-"""What the small VLM says of every frame of drives, for training a policy with its words: `python -m drivewam_export.train.guidance.say --data DIR --guidance engines/tiny-guidance`
+"""Generates the small VLM's text for every frame of drives, to train a policy with it.
 
-Writes `generated.jsonl` beside each drive's `captions.jsonl`: the greedy answer under the command in force, right or wrong, as a ride would hear it. Drives that have one are left.
+`python -m drivewam_export.train.guidance.generate --data DIR --guidance engines/tiny-guidance`
+
+Writes `generated.jsonl` beside each drive's `captions.jsonl`: the greedy answer under the command
+in force, right or wrong, as in a ride. Skips drives that have the file.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ def main() -> None:
         aside.write_text("".join(json.dumps(line) + "\n" for line in lines))
         aside.rename(folder / FILE)
         if done % 20 == 0 or done + 1 == len(left):
-            print(f"{done + 1} of {len(left)} drives, {count / (time.time() - since):.0f} frames/s, {right / count:.1%} word for word as captioned", flush=True)
+            print(f"{done + 1} of {len(left)} drives, {count / (time.time() - since):.0f} frames/s, {right / count:.1%} equal to the caption", flush=True)
 
 
 if __name__ == "__main__":

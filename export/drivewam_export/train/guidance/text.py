@@ -1,4 +1,4 @@
-"""The small text encoder: rows from which linear readers tell every fact of a caption, and masked words."""
+"""The small text encoder. Linear readers recover every fact of a caption, and masked words."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def make(tokenizer: Tokenizer, width: int) -> UMT5EncoderModel:
 
 
 def crossed(captions: list[str], count: int, rng: np.random.Generator) -> list[str]:
-    """`count` texts: the first sentence of one caption and the second of another, so that no sentence tells the other's facts."""
+    """`count` texts: the first sentence of one caption and the second of another, so that neither
+    sentence tells the other's facts."""
     parts = [text.split(". ") for text in captions]
     first, second = rng.integers(len(parts), size=(2, count))
     return [f"{parts[a][0]}. {parts[b][1]}" for a, b in zip(first, second)]
@@ -42,7 +43,7 @@ def encoded(tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
 
 
 class FactReader(nn.Module):
-    """Linear readers of every fact over the mean row of a text."""
+    """Linear readers of every fact on the mean row of a text."""
 
     def __init__(self, encoder: UMT5EncoderModel):
         super().__init__()
@@ -59,7 +60,7 @@ class FactReader(nn.Module):
         return [head(mean) for head in self.heads]
 
     def denoising_loss(self, ids, mask: int, generator):
-        """Cross-entropy of words behind MASK."""
+        """Cross-entropy of the tokens that MASK hides."""
         hidden = (torch.rand(ids.shape, generator=generator) < MASKED_SHARE) & (ids != self.pad)
         rows = self.rows(ids.masked_fill(hidden, mask))[hidden]
         logits = rows @ self.encoder.shared.weight.T / math.sqrt(rows.shape[-1])
@@ -68,14 +69,15 @@ class FactReader(nn.Module):
 
 @torch.no_grad()
 def accuracy(reader: FactReader, tokenizer: Tokenizer, texts: list[str]) -> dict[str, float]:
-    """Share of `texts` whose fact is read right, per fact, and all together."""
+    """Share of `texts` whose fact is read correctly, per fact, and for all facts together."""
     wanted = torch.tensor([classes(text) for text in texts])
     right = torch.stack([logits.argmax(-1) for logits in reader(encoded(tokenizer, texts))], 1) == wanted
     return dict(zip(FACTS, right.float().mean(0).tolist())) | {"all": right.all(1).float().mean().item()}
 
 
 def train(tokenizer: Tokenizer, captions: list[str], width: int, seconds: float, seed: int, stopped) -> FactReader:
-    """`captions`: different ones. `tokenizer`: the one that ends texts. Ends early when `stopped()`."""
+    """Trains an encoder on distinct `captions`. `tokenizer` appends the end token. Stops early when
+    `stopped()`."""
     torch.manual_seed(seed)
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     reader = FactReader(make(tokenizer, width))

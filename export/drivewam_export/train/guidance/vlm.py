@@ -1,5 +1,8 @@
-"""The small VLM over batches whose prompts have one length: the modules of `Qwen3VLForConditionalGeneration`, with one attention call per layer instead of
-one per picture. Equal to the class's own `forward` (tests)."""
+"""The small VLM over batches of prompts of equal length.
+
+It uses the modules of `Qwen3VLForConditionalGeneration`, with one attention call per layer instead
+of one per image. A test compares it with the class's own `forward`.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ def make(tokenizer: Tokenizer) -> Qwen3VLForConditionalGeneration:
 
 
 def load_overlapping(model: Qwen3VLForConditionalGeneration, tokenizer: Tokenizer, folder: Path) -> None:
-    """Gives `model` the weights of the checkpoint in `folder`, and of its embedding the rows of the tokens that both vocabularies have."""
+    """Loads the checkpoint in `folder` into `model`; of its embedding, the rows of the tokens that
+    both vocabularies have."""
     old, known = Qwen3VLForConditionalGeneration.from_pretrained(folder), Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
     state, name = old.state_dict(), "model.language_model.embed_tokens.weight"
     rows = model.state_dict()[name].clone()
@@ -51,7 +55,7 @@ def load_overlapping(model: Qwen3VLForConditionalGeneration, tokenizer: Tokenize
 
 
 class BatchedVlm(nn.Module):
-    """`sizes`: of the prompt's pictures, (height, width) in pixels."""
+    """`sizes`: (height, width) in pixels of the prompt's images."""
 
     def __init__(self, model: Qwen3VLForConditionalGeneration, tokenizer: Tokenizer, sizes: list[tuple[int, int]]):
         super().__init__()
@@ -63,11 +67,13 @@ class BatchedVlm(nn.Module):
         for ids in prompts(tokenizer):
             position_ids, next_position = positions(ids, config.image_token_id, grids)
             self.prompt_ids.append(torch.tensor(expand(ids, config.image_token_id, [rows * columns for rows, columns in grids])))
-            self.prompt_positions[len(position_ids)] = torch.from_numpy(position_ids.T.copy()), next_position  # [3, N]
+            # Position ids [3, N].
+            self.prompt_positions[len(position_ids)] = torch.from_numpy(position_ids.T.copy()), next_position
         self.end = tokenizer.token_to_id(END)
 
     def encode_image(self, pictures):
-        """`pictures` [B, H, W, 3] u8 to rows [B, n, D], one such tensor per deepstack level next_position them."""
+        """Images [B, H, W, 3] u8 to rows [B, n, D], followed by one such tensor per deepstack
+        level."""
         tower = self.model.model.visual
         c = tower.config
         batch, height, width, _ = pictures.shape
@@ -91,8 +97,9 @@ class BatchedVlm(nn.Module):
         return [tower.merger(x).reshape(batch, -1, c.out_hidden_size), *deepstack]
 
     def decode(self, x, position_ids, deepstack, memory: list | None = None):
-        """`x` [B, N, D] at `position_ids` [3, N]; `deepstack`: [B, N, D] per level. `memory`: keys and values per layer, read and filled, only for one pass
-        over a prompt and then single rows. Returns [B, N, D] after the last norm."""
+        """`x` [B, N, D] at `position_ids` [3, N]; `deepstack`: [B, N, D] per level. `memory`: keys
+        and values per layer, read and filled; it supports one pass over a prompt and then single
+        rows. Returns [B, N, D] after the last norm."""
         language = self.model.model.language_model
         cos, sin = language.rotary_emb(x, position_ids[:, None])
         size = language.config.head_dim
@@ -117,8 +124,9 @@ class BatchedVlm(nn.Module):
         return language.norm(x)
 
     def prompt(self, command, seen):
-        """`command` [B] index into COMMANDS, of prompts of one length; `seen`: what `see` returned for each picture. Returns the prompt's rows and deepstack
-        levels, [B, N, D], its position_ids [3, N] and the position next_position them."""
+        """`command` [B] index into COMMANDS, of prompts of equal length; `seen`: the result of
+        `encode_image` for each image. Returns the prompt's rows and deepstack levels, [B, N, D],
+        its positions [3, N] and the next position."""
         joined = [torch.cat(level, 1) for level in zip(*seen, strict=True)]
         prompt_ids = torch.stack([self.prompt_ids[i] for i in command.tolist()]).to(joined[0].device)
         position_ids, next_position = self.prompt_positions[prompt_ids.shape[1]]
@@ -128,7 +136,8 @@ class BatchedVlm(nn.Module):
         return fill(rows, joined[0]), [fill(torch.zeros_like(rows), level) for level in joined[1:]], position_ids.to(rows.device), next_position
 
     def forward(self, command, pictures, answer):
-        """`answer` [B, A]: tokens fed next_position the prompt. Returns logits [B, A + 1, V] of what follows the prompt and each of them, and what was seen."""
+        """`answer` [B, A]: tokens after the prompt. Returns logits [B, A + 1, V] for the token
+        after the prompt and after each of them, and the encoded images."""
         seen = [self.encode_image(p) for p in pictures]
         x, deepstack, position_ids, next_position = self.prompt(command, seen)
         count, width = x.shape[1], answer.shape[1]
@@ -140,7 +149,7 @@ class BatchedVlm(nn.Module):
 
     @torch.no_grad()
     def generate(self, command, pictures, max_new_tokens: int):
-        """Greedy answers [B, up to `max_new_tokens`], `end` from where one has ended."""
+        """Greedy answers [B, up to `max_new_tokens`]; after its end a row repeats the end token."""
         x, deepstack, position_ids, next_position = self.prompt(command, [self.encode_image(p) for p in pictures])
         memory, out = [], []
         ended = torch.zeros(len(x), dtype=torch.bool, device=x.device)
@@ -157,7 +166,8 @@ class BatchedVlm(nn.Module):
 
 
 class Readers(nn.Module):
-    """One linear reader per fact of SEEN over the rows of the front picture: what the eyes must tell. Thrown away after training."""
+    """One linear reader per fact of SEEN over the rows of the front image, to train the vision
+    tower. Discarded after training."""
 
     def __init__(self, rows: int, width: int):
         super().__init__()

@@ -1,4 +1,5 @@
-"""The vocabulary: a byte-level BPE learned from captions, so that any text can be written; and the prompt."""
+"""The vocabulary, a byte-level BPE learned from captions that can encode any text; and the prompt.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ PAD, END_OF_TEXT, MASK = "<pad>", "</s>", "<mask>"
 START, END = "<|im_start|>", "<|im_end|>"
 VISION_START, VISION_END, IMAGE, VIDEO = "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"
 SPECIAL = [PAD, END_OF_TEXT, MASK, START, END, VISION_START, VISION_END, IMAGE, VIDEO]
-# As a configuration has it (`guidance.template`), and the words of a command as the runtime says them (`runtime/pipeline/src/guidance/prompt.rs`).
+# The prompt template, as a configuration has it, and the text of each command, as the runtime
+# writes it.
 PROMPT_TEMPLATE = f"{START}user {{camera}}{{plot}} command: {{command}}{END}{START}assistant "
 COMMAND_TEXT = {"left": "turn left", "straight": "go straight", "right": "turn right", "unknown": "no route is known"}
 MAX_VOCABULARY = 1000
@@ -20,7 +22,8 @@ MAX_NEW_TOKENS = 64  # tokens of an answer
 
 
 def learn(captions: list[str]) -> Tokenizer:
-    """A tokenizer of at most MAX_VOCABULARY entries: all bytes, and what `captions` and the prompt are made of."""
+    """A tokenizer of at most MAX_VOCABULARY entries: all bytes, and the tokens of `captions` and
+    the prompt."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -40,7 +43,8 @@ def with_end_token(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def prompts(tokenizer: Tokenizer) -> list[list[int]]:
-    """The prompt's ids under each of COMMANDS, with one placeholder per picture. Pieces between the places are encoded one by one, as the runtime does."""
+    """The prompt's ids under each of COMMANDS, with one placeholder per image. The pieces between
+    the placeholders are encoded one by one, as the runtime does."""
     encode = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
     picture = [tokenizer.token_to_id(token) for token in (VISION_START, IMAGE, VISION_END)]
     pieces = [piece for piece in re.split(r"(\{\w+\})", PROMPT_TEMPLATE) if piece]
