@@ -110,7 +110,6 @@ def test_packed_training_equals_the_step_by_step_forward_with_external_memory(ti
     # One flow time per modality in a pass. The observed commit is clean, at times of its own.
     with torch.no_grad():
         packed = run(model, layout, tokens, times, text, ego)
-        scale_of = lambda n: self_scale(torch.tensor([n]))[0] if c.self_scale == "log" else None
         memory = [[], []]  # per pool: list over chunks of per-layer (k, v)
 
         def one(rows, is_action, time, positions, chunk):
