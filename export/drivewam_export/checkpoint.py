@@ -30,8 +30,15 @@ from .streamed import Weights, on_meta, read_tensor, shapes_of
 
 KINDS = ("lingbot", "wan")
 # What a backbone without actions lacks. Only these weights may be initialised.
-ADDED = re.compile(r"action_embedder\.|action_proj_out\.|ego_embedder\.|condition_embedder_action\.|blocks\.\d+\.(attn_ego|norm_ego)\.")
-FILES = ("diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors", "model.safetensors.index.json", "model.safetensors")
+ADDED = re.compile(
+    r"action_embedder\.|action_proj_out\.|ego_embedder\.|condition_embedder_action\.|blocks\.\d+\.(attn_ego|norm_ego)\."
+)
+FILES = (
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors.index.json",
+    "model.safetensors",
+)
 
 
 class CheckpointError(RuntimeError):
@@ -57,7 +64,9 @@ class Names:
         for part in filter(None, text.split(",")):
             key, _, value = part.partition("=")
             if key not in known or not value or (key == "mlp" and value.count("/") != 1):
-                raise CheckpointError(f"names: got {part!r}, wanted KEY=NAME with KEY one of {', '.join(sorted(known))} (mlp=FIRST/SECOND)")
+                raise CheckpointError(
+                    f"names: got {part!r}, wanted KEY=NAME with KEY one of {', '.join(sorted(known))} (mlp=FIRST/SECOND)"
+                )
             given[key] = value
         return cls(**given)
 
@@ -89,26 +98,55 @@ def rules(kind: str, names: Names) -> list[Rule]:
     """The table. The first pattern that matches the whole name decides."""
     both = r"\.(weight|bias)"
     table = [
-        Rule(r"(condition_embedder\.(?:time_embedder\.linear_[12]|time_proj|text_embedder\.linear_[12])\.(?:weight|bias))", r"\1"),
+        Rule(
+            r"(condition_embedder\.(?:time_embedder\.linear_[12]|time_proj|text_embedder\.linear_[12])\.(?:weight|bias))",
+            r"\1",
+        ),
         Rule(r"(blocks\.\d+\.attn[12]\.(?:to_[qkv]|to_out\.0|norm_[qk])\.(?:weight|bias))", r"\1"),
         Rule(r"(blocks\.\d+\.(?:norm2|ffn\.net\.0\.proj|ffn\.net\.2)\.(?:weight|bias))", r"\1"),
         Rule(r"((?:blocks\.\d+\.)?scale_shift_table)", r"\1"),
         Rule(r"proj_out" + both, r"proj_out.\1", head_rows),
     ]
     if kind == "wan":
-        return table + [Rule(r"patch_embedding\.weight", "patch_embedding_mlp.weight", flat_patch), Rule(r"patch_embedding\.bias", "patch_embedding_mlp.bias")]
+        return table + [
+            Rule(r"patch_embedding\.weight", "patch_embedding_mlp.weight", flat_patch),
+            Rule(r"patch_embedding\.bias", "patch_embedding_mlp.bias"),
+        ]
     mlps = []
     for ours in ("action_embedder", "action_proj_out", "ego_embedder"):
         for layer, theirs in zip(("linear_1", "linear_2"), names.mlp.split("/")):
-            mlps.append(Rule(re.escape(f"{getattr(names, ours)}.{theirs}") + both, rf"{ours}.{layer}.\1"))
-    return table + mlps + [
-        Rule(r"patch_embedding_mlp" + both, r"patch_embedding_mlp.\1"),
-        Rule(r"(condition_embedder_action\.(?:time_embedder\.linear_[12]|time_proj)\.(?:weight|bias))", r"\1"),
-        Rule(r"condition_embedder_action\.text_embedder\..*", None, why="text goes through the video embedder", needless=True),
-        Rule(r"(blocks\.\d+)\." + re.escape(names.ego_attention) + r"\.((?:to_[qkv]|to_out\.0|norm_[qk])\.(?:weight|bias))", r"\1.attn_ego.\2"),
-        Rule(r"(blocks\.\d+)\." + re.escape(names.ego_norm) + both, r"\1.norm_ego.\2"),
-        Rule(r"(?:action_embedder|action_proj_out)" + both, None, why="LingBot-VA's single layer; DriveWAM has an MLP there"),
-    ]
+            mlps.append(
+                Rule(re.escape(f"{getattr(names, ours)}.{theirs}") + both, rf"{ours}.{layer}.\1")
+            )
+    return (
+        table
+        + mlps
+        + [
+            Rule(r"patch_embedding_mlp" + both, r"patch_embedding_mlp.\1"),
+            Rule(
+                r"(condition_embedder_action\.(?:time_embedder\.linear_[12]|time_proj)\.(?:weight|bias))",
+                r"\1",
+            ),
+            Rule(
+                r"condition_embedder_action\.text_embedder\..*",
+                None,
+                why="text goes through the video embedder",
+                needless=True,
+            ),
+            Rule(
+                r"(blocks\.\d+)\."
+                + re.escape(names.ego_attention)
+                + r"\.((?:to_[qkv]|to_out\.0|norm_[qk])\.(?:weight|bias))",
+                r"\1.attn_ego.\2",
+            ),
+            Rule(r"(blocks\.\d+)\." + re.escape(names.ego_norm) + both, r"\1.norm_ego.\2"),
+            Rule(
+                r"(?:action_embedder|action_proj_out)" + both,
+                None,
+                why="LingBot-VA's single layer; DriveWAM has an MLP there",
+            ),
+        ]
+    )
 
 
 class Reader:
@@ -126,7 +164,11 @@ class Reader:
         if path.name.endswith(".index.json"):
             wanted = json.loads(path.read_text())["weight_map"]
             files = sorted(set(wanted.values()))
-            absent = [name for name in files if Path(name).name != name or not (path.parent / name).exists()]
+            absent = [
+                name
+                for name in files
+                if Path(name).name != name or not (path.parent / name).exists()
+            ]
             if absent:
                 raise CheckpointError(f"{path}: missing shards beside it: {', '.join(absent)}")
             self.files = [path.parent / name for name in files]
@@ -137,13 +179,19 @@ class Reader:
             try:
                 self.open[file] = safe_open(file, "pt")
             except SafetensorError as error:
-                raise CheckpointError(f"{file}: not a complete safetensors file ({error})") from error
+                raise CheckpointError(
+                    f"{file}: not a complete safetensors file ({error})"
+                ) from error
             for name in self.open[file].keys():
                 if name in self.place:
                     raise CheckpointError(f"{name}: in {self.place[name].name} and in {file.name}")
                 self.place[name] = file
         if wanted is not None:
-            wrong = sorted(n for n in wanted.keys() | self.place.keys() if n not in wanted or n not in self.place or wanted[n] != self.place[n].name)
+            wrong = sorted(
+                n
+                for n in wanted.keys() | self.place.keys()
+                if n not in wanted or n not in self.place or wanted[n] != self.place[n].name
+            )
             if wrong:
                 raise CheckpointError(f"{path}: index and shards disagree on {', '.join(wrong)}")
 
@@ -171,7 +219,9 @@ def source_shape(config: ModelConfig, rule: Rule, wanted: tuple[int, ...]) -> tu
     return wanted
 
 
-def plan(config: ModelConfig, kind: str, names: Names, reader: Reader, shapes: dict, initialise: bool):
+def plan(
+    config: ModelConfig, kind: str, names: Names, reader: Reader, shapes: dict, initialise: bool
+):
     """Returns the source name and rule of each of our weights, the weights to initialise, and the
     tensors without a use. Reads no tensor.
 
@@ -180,11 +230,17 @@ def plan(config: ModelConfig, kind: str, names: Names, reader: Reader, shapes: d
     table, chosen, unused, problems = rules(kind, names), {}, [], []
     for name in reader.place:
         rule = next((r for r in table if re.fullmatch(r.pattern, name)), None)
-        ours = None if rule is None or rule.ours is None else re.fullmatch(rule.pattern, name).expand(rule.ours)
+        ours = (
+            None
+            if rule is None or rule.ours is None
+            else re.fullmatch(rule.pattern, name).expand(rule.ours)
+        )
         if rule is not None and ours is None and (rule.needless or initialise):
             unused.append(name)
         elif rule is None or ours not in shapes:
-            problems.append(f"unknown {name}" + (f" ({rule.why})" if rule is not None and rule.why else ""))
+            problems.append(
+                f"unknown {name}" + (f" ({rule.why})" if rule is not None and rule.why else "")
+            )
         elif ours in chosen:
             problems.append(f"{name} and {chosen[ours][0]} both map to {ours}")
         else:
@@ -200,7 +256,9 @@ def plan(config: ModelConfig, kind: str, names: Names, reader: Reader, shapes: d
     return chosen, initialised, unused
 
 
-def fresh(name: str, shape: tuple[int, ...], read: Callable[[str], torch.Tensor], seed: int) -> torch.Tensor:
+def fresh(
+    name: str, shape: tuple[int, ...], read: Callable[[str], torch.Tensor], seed: int
+) -> torch.Tensor:
     """Initialises a weight that the checkpoint lacks. The action's time embedder copies the video's
     (as LingBot-VA did), the output of the ego branch is zero, other weights are small."""
     if name.startswith("condition_embedder_action."):
@@ -212,11 +270,20 @@ def fresh(name: str, shape: tuple[int, ...], read: Callable[[str], torch.Tensor]
     return 0.02 * torch.randn(shape, generator=generator(seed, name))
 
 
-def mapped(config: ModelConfig, kind: str, path: Path, names: Names = Names(), missing: str = "error", seed: int = 0) -> Mapped:
+def mapped(
+    config: ModelConfig,
+    kind: str,
+    path: Path,
+    names: Names = Names(),
+    missing: str = "error",
+    seed: int = 0,
+) -> Mapped:
     """The weights of `path` as those of `config`'s model. `missing: init` initialises what a
     backbone without actions lacks, and lists it."""
     if kind not in KINDS or missing not in ("error", "init"):
-        raise CheckpointError(f"got kind {kind!r}, missing {missing!r}; wanted {' or '.join(KINDS)}, error or init")
+        raise CheckpointError(
+            f"got kind {kind!r}, missing {missing!r}; wanted {' or '.join(KINDS)}, error or init"
+        )
     reader, shapes = Reader(Path(path)), shapes_of(on_meta(DriveWam, config))
     chosen, initialised, unused = plan(config, kind, names, reader, shapes, missing == "init")
 

@@ -86,8 +86,13 @@ class Codec(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        if config.image.height != config.latent.height * 8 or config.image.width != config.latent.width * 8:
-            raise ValueError("the small codec has a stride of 8: the image must be 8 times the latent")
+        if (
+            config.image.height != config.latent.height * 8
+            or config.image.width != config.latent.width * 8
+        ):
+            raise ValueError(
+                "the small codec has a stride of 8: the image must be 8 times the latent"
+            )
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)

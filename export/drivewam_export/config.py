@@ -98,10 +98,25 @@ class ModelConfig:
     def __post_init__(self):
         checks = [
             ("dim", self.heads * self.head_dim == self.dim, "heads * head_dim"),
-            ("rope.split", sum(self.rope.split) == self.head_dim and all(s % 2 == 0 for s in self.rope.split), "even, summing to head_dim"),
+            (
+                "rope.split",
+                sum(self.rope.split) == self.head_dim and all(s % 2 == 0 for s in self.rope.split),
+                "even, summing to head_dim",
+            ),
             ("self_scale", self.self_scale in ("none", "log"), "none or log"),
-            ("patch", self.patch[0] == 1 and self.latent.height % self.patch[1] == 0 and self.latent.width % self.patch[2] == 0, "a tiling of the latent"),
-            ("action.used_channels", len(self.action.used_channels) == 3 * self.action.steps_per_token and max(self.action.used_channels) < self.action.channels, "three per step, below channels"),
+            (
+                "patch",
+                self.patch[0] == 1
+                and self.latent.height % self.patch[1] == 0
+                and self.latent.width % self.patch[2] == 0,
+                "a tiling of the latent",
+            ),
+            (
+                "action.used_channels",
+                len(self.action.used_channels) == 3 * self.action.steps_per_token
+                and max(self.action.used_channels) < self.action.channels,
+                "three per step, below channels",
+            ),
             ("ego.scale", len(self.ego.scale) == len(self.ego.features), "one per feature"),
             ("text.padded_rows", self.text.padded_rows >= self.text.max_rows, "at least max_rows"),
         ]
@@ -165,7 +180,9 @@ def _build(kind, value, path):
         for key in hints:
             if key not in value:
                 raise ConfigError(f"{path}.{key}: missing")
-        return kind(**{key: _build(hint, value[key], f"{path}.{key}") for key, hint in hints.items()})
+        return kind(
+            **{key: _build(hint, value[key], f"{path}.{key}") for key, hint in hints.items()}
+        )
     if origin is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{path}: wanted a list, got {value!r}")
@@ -173,7 +190,11 @@ def _build(kind, value, path):
         return tuple(_build(inner, v, f"{path}[{i}]") for i, v in enumerate(value))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(kind, types.GenericAlias) or not isinstance(value, kind) or isinstance(value, bool):
+    if (
+        isinstance(kind, types.GenericAlias)
+        or not isinstance(value, kind)
+        or isinstance(value, bool)
+    ):
         raise ConfigError(f"{path}: wanted {kind.__name__}, got {value!r}")
     return value
 

@@ -25,7 +25,7 @@ from .codec import Codec
 from .config import ModelConfig, from_dict
 from .model import DriveWam
 from .random_weights import generator, random_weights
-from .streamed import Weights, on_meta, read_tensor, shapes_of, materialize
+from .streamed import Weights, materialize, on_meta, read_tensor, shapes_of
 
 POLICY_FILES = ("dit.safetensors", "context.safetensors")
 CODEC_FILES = ("vae_encode.safetensors", "vae_decode.safetensors")
@@ -33,7 +33,9 @@ CODEC_FILES = ("vae_encode.safetensors", "vae_decode.safetensors")
 # mapped checkpoints (DriveWAM's are not known).
 TRAINED_SHIFTS = {"video": {"shift": 2.0}, "action": {"shift": 1.0}}
 LINGBOT_SHIFTS = {"video": {"shift": 5.0}, "action": {"shift": 1.0}}
-RANDOM_NORMALISATION = {"action": {"q01": [0.0, -0.02, -0.02], "q99": [1.5, 0.02, 0.02], "epsilon": 1e-6}}
+RANDOM_NORMALISATION = {
+    "action": {"q01": [0.0, -0.02, -0.02], "q99": [1.5, 0.02, 0.02], "epsilon": 1e-6}
+}
 
 
 class ExportError(RuntimeError):
@@ -77,15 +79,26 @@ def stored_weights(folder: Path, single: str, parts: tuple[str, ...]) -> tuple[W
     for file in files:
         with safe_open(folder / file, "pt") as opened:
             for name in opened.keys():
-                places[name], shapes[name] = folder / file, tuple(opened.get_slice(name).get_shape())
-    return Weights(shapes, lambda name: read_tensor(places[name], name).to(torch.float32, copy=True)), files
+                places[name], shapes[name] = (
+                    folder / file,
+                    tuple(opened.get_slice(name).get_shape()),
+                )
+    return Weights(
+        shapes, lambda name: read_tensor(places[name], name).to(torch.float32, copy=True)
+    ), files
 
 
 def check_weights(kind: type, config: ModelConfig, weights: Weights, what: str) -> Weights:
     """Returns `weights`. Raises ExportError unless they are exactly the weights of a `kind`."""
     wanted, got = shapes_of(on_meta(kind, config)), weights.shapes
-    problems = [f"missing {k}" for k in wanted if k not in got] + [f"unknown {k}" for k in got if k not in wanted]
-    problems += [f"{k}: shape {got[k]}, wanted {wanted[k]}" for k in wanted if k in got and got[k] != wanted[k]]
+    problems = [f"missing {k}" for k in wanted if k not in got] + [
+        f"unknown {k}" for k in got if k not in wanted
+    ]
+    problems += [
+        f"{k}: shape {got[k]}, wanted {wanted[k]}"
+        for k in wanted
+        if k in got and got[k] != wanted[k]
+    ]
     if problems:
         raise ExportError(f"{what}: " + "; ".join(problems))
     return weights
@@ -132,29 +145,49 @@ def read_rows(path: Path, config: ModelConfig) -> dict[str, torch.Tensor]:
             raise ExportError(f"{path}: missing {', '.join(absent)}")
         rows = {name: file.get_tensor(name) for name in config.text.commands}
     for name, value in rows.items():
-        if value.dim() != 2 or value.shape[1] != config.text.dim or not 1 <= value.shape[0] <= config.text.max_rows:
-            raise ExportError(f"{path}: {name}: shape {tuple(value.shape)}, wanted 1 to {config.text.max_rows} rows of {config.text.dim}")
+        if (
+            value.dim() != 2
+            or value.shape[1] != config.text.dim
+            or not 1 <= value.shape[0] <= config.text.max_rows
+        ):
+            raise ExportError(
+                f"{path}: {name}: shape {tuple(value.shape)}, wanted 1 to {config.text.max_rows} rows of {config.text.dim}"
+            )
     return rows
 
 
 def open_mapped(kind: str, path: Path, config: ModelConfig, mapping: Mapping) -> Checkpoint:
     if mapping.beside is None:
-        raise ExportError(f"{kind}:{path}: has neither texts nor normalisation; --beside must name a folder with commands.safetensors and normalisation.yaml")
+        raise ExportError(
+            f"{kind}:{path}: has neither texts nor normalisation; --beside must name a folder "
+            "with commands.safetensors and normalisation.yaml"
+        )
     rows = read_rows(mapping.beside / "commands.safetensors", config)
     normalisation = yaml.safe_load((mapping.beside / "normalisation.yaml").read_text())
     try:
         found = mapped(config, kind, path, mapping.names, mapping.missing)
     except CheckpointError as error:
         raise ExportError(str(error)) from error
-    for what, names in (("INITIALISED, not from the checkpoint", found.initialised), ("unused", found.unused)):
+    for what, names in (
+        ("INITIALISED, not from the checkpoint", found.initialised),
+        ("unused", found.unused),
+    ):
         for name in names:
             print(f"{path}: {what}: {name}", file=sys.stderr)
     weights = {file.name: sha256(file) for file in found.files}
-    record = {"weights": {"kind": kind, "files": weights}, "initialised": found.initialised, "unused": found.unused}
-    return Checkpoint(config, found.weights, None, rows, normalisation, record, weights, LINGBOT_SHIFTS)
+    record = {
+        "weights": {"kind": kind, "files": weights},
+        "initialised": found.initialised,
+        "unused": found.unused,
+    }
+    return Checkpoint(
+        config, found.weights, None, rows, normalisation, record, weights, LINGBOT_SHIFTS
+    )
 
 
-def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Mapping(), with_codec: bool = True) -> Checkpoint:
+def open_checkpoint(
+    spec: str, config: ModelConfig | None, mapping: Mapping = Mapping(), with_codec: bool = True
+) -> Checkpoint:
     """Opens `spec`. `config` may be None for an exported folder, whose manifest has it. Without
     `with_codec`, random weights have no codec: the small one does not fit every model."""
     kind, _, path = spec.partition(":")
@@ -166,14 +199,25 @@ def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Ma
             policy = random_weights(shapes_of(on_meta(DriveWam, config)), seed)
             codec = random_weights(shapes_of(on_meta(Codec, config)), seed) if with_codec else None
         except ValueError as error:
-            raise ExportError(f"{spec}: {config.name}: {error}; wanted --vae, or --graphs without a codec") from error
-        rows = {name: torch.randn(4, config.text.dim, generator=generator(seed, name)) for name in config.text.commands}
+            raise ExportError(
+                f"{spec}: {config.name}: {error}; wanted --vae, or --graphs without a codec"
+            ) from error
+        rows = {
+            name: torch.randn(4, config.text.dim, generator=generator(seed, name))
+            for name in config.text.commands
+        }
         return Checkpoint(config, policy, codec, rows, RANDOM_NORMALISATION, {"weights": spec})
     folder = Path(spec)
-    manifest = yaml.safe_load((folder / "manifest.yaml").read_text()) if (folder / "manifest.yaml").exists() else None
+    manifest = (
+        yaml.safe_load((folder / "manifest.yaml").read_text())
+        if (folder / "manifest.yaml").exists()
+        else None
+    )
     if config is None:
         if manifest is None:
-            raise ExportError(f"{folder}: no manifest.yaml and no configuration: the model is unknown")
+            raise ExportError(
+                f"{folder}: no manifest.yaml and no configuration: the model is unknown"
+            )
         config = from_dict(manifest["model"])
     policy, policy_files = stored_weights(folder, "policy.safetensors", POLICY_FILES)
     policy = check_weights(DriveWam, config, policy, f"{folder}: policy")
@@ -181,10 +225,23 @@ def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Ma
     codec = check_weights(Codec, config, codec, f"{folder}: codec")
     rows = read_rows(folder / "commands.safetensors", config)
     if manifest is not None:
-        record, normalisation, schedule = manifest["training"], manifest["normalisation"], manifest["schedule"]
+        record, normalisation, schedule = (
+            manifest["training"],
+            manifest["normalisation"],
+            manifest["schedule"],
+        )
     else:
         schedule = TRAINED_SHIFTS
         record = yaml.safe_load((folder / "training.yaml").read_text())
         normalisation = yaml.safe_load((folder / "normalisation.yaml").read_text())
     files = sorted({*policy_files, *codec_files, "commands.safetensors"})
-    return Checkpoint(config, policy, codec, rows, normalisation, record, {name: sha256(folder / name) for name in files}, schedule)
+    return Checkpoint(
+        config,
+        policy,
+        codec,
+        rows,
+        normalisation,
+        record,
+        {name: sha256(folder / name) for name in files},
+        schedule,
+    )

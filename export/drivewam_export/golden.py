@@ -59,7 +59,7 @@ import yaml
 from safetensors.torch import save
 
 from .config import load
-from .folder import Checkpoint, ExportError, open_checkpoint, atomic_folder
+from .folder import Checkpoint, ExportError, atomic_folder, open_checkpoint
 from .rollout import Chunk, Options, Rollout
 from .train.codec import to_frames
 from .train.data import COMMANDS, Drive, Normalisation, increments, pack, unpack
@@ -77,7 +77,11 @@ class Source:
         self.normalisation = Normalisation.from_dict(checkpoint.normalisation["action"])
         period = drive.frame_s[1] - drive.frame_s[0]
         self.per_frame = round(1 / (c.image.frame_hz * period))
-        if self.per_frame < 1 or abs(self.per_frame * period * c.image.frame_hz - 1) > 1e-6 or abs(drive.frame_s[0]) > 1e-6:
+        if (
+            self.per_frame < 1
+            or abs(self.per_frame * period * c.image.frame_hz - 1) > 1e-6
+            or abs(drive.frame_s[0]) > 1e-6
+        ):
             wanted = f"wanted a multiple of {c.image.frame_hz} Hz, from the first pose on"
             raise ExportError(f"{drive.path}: got a frame every {period:.3f} s, {wanted}")
         self.chunks = (len(drive.frames) - 1) // (self.per_frame * c.image.frames_per_latent) + 1
@@ -90,7 +94,9 @@ class Source:
         if chunk == 0:
             return self.drive.frames[:1]
         first = (chunk - 1) * self.config.image.frames_per_latent + 1
-        return self.drive.frames[np.arange(first, first + self.config.image.frames_per_latent) * self.per_frame]
+        return self.drive.frames[
+            np.arange(first, first + self.config.image.frames_per_latent) * self.per_frame
+        ]
 
     def increments(self, chunk: int) -> np.ndarray:
         if chunk == 0:
@@ -99,12 +105,20 @@ class Source:
 
     def action(self, moved: np.ndarray) -> torch.Tensor:
         """Observed increments as normalised tokens [Na, A]."""
-        return torch.from_numpy(pack(self.config, self.normalisation.apply(moved)).astype(np.float32))
+        return torch.from_numpy(
+            pack(self.config, self.normalisation.apply(moved)).astype(np.float32)
+        )
 
 
-def record(tensors: dict, config, options: Options, chunk: Chunk, normalisation: Normalisation) -> None:
+def record(
+    tensors: dict, config, options: Options, chunk: Chunk, normalisation: Normalisation
+) -> None:
     """Adds the results of one step to `tensors` under their names."""
-    past, now, channels = f"chunk.{chunk.index - 1}.observed", f"chunk.{chunk.index}", config.action.channels
+    past, now, channels = (
+        f"chunk.{chunk.index - 1}.observed",
+        f"chunk.{chunk.index}",
+        config.action.channels,
+    )
     for layer in sorted({0, config.layers - 1}):
         for stem, value in zip("kvq", chunk.observed.outputs[layer]):
             tensors[f"{past}.{stem}.{layer}"] = value
@@ -131,18 +145,25 @@ def cut_margin(tensors: dict) -> float:
     smallest = float("inf")
     for name, scores in tensors.items():
         if ".scores." in name:
-            gone = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, tensors[name.replace(".scores.", ".destinations.")].long(), True)
-            margin = scores.masked_fill(gone, torch.inf).amin(-1) - scores.masked_fill(~gone, -torch.inf).amax(-1)
+            gone = torch.zeros_like(scores, dtype=torch.bool).scatter_(
+                -1, tensors[name.replace(".scores.", ".destinations.")].long(), True
+            )
+            margin = scores.masked_fill(gone, torch.inf).amin(-1) - scores.masked_fill(
+                ~gone, -torch.inf
+            ).amax(-1)
             smallest = min(smallest, margin.min().item())
     return smallest
 
 
-def ride(checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, seed: int) -> tuple[dict, dict]:
-    """Runs the rollout. Returns the tensors by name, and the entries of the index that describe it.
-    """
+def ride(
+    checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, seed: int
+) -> tuple[dict, dict]:
+    """Runs the rollout. Returns the tensors by name, and the index entries that describe it."""
     c, source = checkpoint.config, Source(checkpoint, drive)
     if not LEAST_CHUNKS <= chunks <= source.chunks:
-        raise ExportError(f"{drive.path}: got {chunks} chunks, wanted {LEAST_CHUNKS} to {source.chunks} (its frames allow no more)")
+        raise ExportError(
+            f"{drive.path}: got {chunks} chunks, wanted {LEAST_CHUNKS} to {source.chunks} (its frames allow no more)"
+        )
     generator = torch.Generator().manual_seed(seed)
     rollout, cache, tensors, commands = Rollout(checkpoint.model, options), None, {}, []
     for index in range(1, chunks + 1):
@@ -150,7 +171,11 @@ def ride(checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, se
         pixels, moved = np.array(source.frames(past)), source.increments(past)
         frames = to_frames(pixels)[None]
         with torch.no_grad():
-            latent, cache = checkpoint.codec.encode_first(frames) if past == 0 else checkpoint.codec.encode(frames, cache)
+            latent, cache = (
+                checkpoint.codec.encode_first(frames)
+                if past == 0
+                else checkpoint.codec.encode(frames, cache)
+            )
         action = source.action(moved)
         command = COMMANDS[source.drive.command[source.tick(index)]]
         ego = torch.from_numpy(source.drive.ego[source.tick(index)]).float()
@@ -158,8 +183,12 @@ def ride(checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, se
         noise[:, : c.video_channels] = torch.randn(c.nv, c.video_channels, generator=generator)
         action_noise = torch.randn(c.na, c.action.channels, generator=generator)
         tensors |= {
-            f"chunk.{past}.frames": torch.from_numpy(pixels), f"chunk.{past}.latent": latent[0], f"chunk.{past}.observed.action": action,
-            f"chunk.{past}.observed.increments": torch.from_numpy(moved.astype(np.float32)), f"{name}.ego": ego, f"{name}.video.noise": noise,
+            f"chunk.{past}.frames": torch.from_numpy(pixels),
+            f"chunk.{past}.latent": latent[0],
+            f"chunk.{past}.observed.action": action,
+            f"chunk.{past}.observed.increments": torch.from_numpy(moved.astype(np.float32)),
+            f"{name}.ego": ego,
+            f"{name}.video.noise": noise,
         }
         if options.action_start == "noise":
             tensors[f"{name}.action.noise"] = action_noise
@@ -167,15 +196,28 @@ def ride(checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, se
         tokens = torch.nn.functional.pad(action, (0, c.token_width - c.action.channels))
         step = rollout.step(latent[0], tokens, checkpoint.rows[command], ego, noise, action_noise)
         record(tensors, c, options, step, source.normalisation)
-    bad = [name for name, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all() and ".scores." not in name]
+    bad = [
+        name
+        for name, value in tensors.items()
+        if value.is_floating_point() and not torch.isfinite(value).all() and ".scores." not in name
+    ]
     if bad:
         raise ExportError(f"not finite: {', '.join(bad)}")
     first = int((drive.path / "poses.csv").read_text().splitlines()[1].split(",")[0])
-    index = {"chunks": chunks, "seed": seed, "first_stamp_ns": first, "chunk_s": c.chunk_s, "commands": commands, "cut_margin": cut_margin(tensors)}
+    index = {
+        "chunks": chunks,
+        "seed": seed,
+        "first_stamp_ns": first,
+        "chunk_s": c.chunk_s,
+        "commands": commands,
+        "cut_margin": cut_margin(tensors),
+    }
     return {name: value.detach().contiguous().clone() for name, value in tensors.items()}, index
 
 
-def write(spec: str, config_path: Path, model_path: Path, folder: Path, out: Path, chunks: int, seed: int) -> dict:
+def write(
+    spec: str, config_path: Path, model_path: Path, folder: Path, out: Path, chunks: int, seed: int
+) -> dict:
     """Writes the folder atomically. Returns the index."""
     torch.set_num_threads(1)
     exported = not spec.startswith("random:") and (Path(spec) / "manifest.yaml").exists()
@@ -184,12 +226,25 @@ def write(spec: str, config_path: Path, model_path: Path, folder: Path, out: Pat
     tensors, index = ride(checkpoint, Options.of(document), Drive.open(folder), chunks, seed)
     data = save(tensors)
     if len(data) > LARGEST_BYTES:
-        raise ExportError(f"the golden file would have {len(data)} bytes, wanted at most {LARGEST_BYTES}; use fewer chunks")
+        raise ExportError(
+            f"the golden file would have {len(data)} bytes, wanted at most {LARGEST_BYTES}; use fewer chunks"
+        )
     meta = yaml.safe_load((folder / "input.yaml").read_text())
     index = {
-        "schema": 1, "model": checkpoint.config.name, "weights": checkpoint.weights, **index,
-        "flow": document["flow"], "memory": document["memory"], "normalisation": checkpoint.normalisation, "source": meta.get("source", {}),
-        "torch": torch.__version__.split("+")[0], "file": {"name": "golden.safetensors", "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
+        "schema": 1,
+        "model": checkpoint.config.name,
+        "weights": checkpoint.weights,
+        **index,
+        "flow": document["flow"],
+        "memory": document["memory"],
+        "normalisation": checkpoint.normalisation,
+        "source": meta.get("source", {}),
+        "torch": torch.__version__.split("+")[0],
+        "file": {
+            "name": "golden.safetensors",
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": len(data),
+        },
     }
     with atomic_folder(out) as aside:
         (aside / "golden.safetensors").write_bytes(data)
@@ -200,19 +255,40 @@ def write(spec: str, config_path: Path, model_path: Path, folder: Path, out: Pat
 def main() -> None:
     root = Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default=str(root / "engines/tiny"), help="a checkpoint folder, an exported folder, or random:SEED")
-    parser.add_argument("--model", type=Path, default=root / "configs/model/tiny.yaml", help="the model, if the checkpoint has no manifest")
-    parser.add_argument("--config", type=Path, default=root / "tests/golden/ride.yaml", help="a configuration with the sections flow: and memory:")
-    parser.add_argument("--input", type=Path, required=True, help="an input folder with rgb8 frames")
+    parser.add_argument(
+        "--checkpoint",
+        default=str(root / "engines/tiny"),
+        help="a checkpoint folder, an exported folder, or random:SEED",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=root / "configs/model/tiny.yaml",
+        help="the model, if the checkpoint has no manifest",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=root / "tests/golden/ride.yaml",
+        help="a configuration with the sections flow: and memory:",
+    )
+    parser.add_argument(
+        "--input", type=Path, required=True, help="an input folder with rgb8 frames"
+    )
     parser.add_argument("--out", type=Path, default=root / "tests/golden/tiny")
     parser.add_argument("--chunks", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:
-        index = write(args.checkpoint, args.config, args.model, args.input, args.out, args.chunks, args.seed)
+        index = write(
+            args.checkpoint, args.config, args.model, args.input, args.out, args.chunks, args.seed
+        )
     except ExportError as error:
         sys.exit(f"golden: {error}")
-    print(f"{args.out}: {index['chunks']} chunks, {index['file']['bytes'] / 1e6:.2f} MB", file=sys.stderr)
+    print(
+        f"{args.out}: {index['chunks']} chunks, {index['file']['bytes'] / 1e6:.2f} MB",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -36,9 +36,15 @@ class NoiseLevels:
         draw = lambda *shape: torch.rand(*shape, generator=generator, device=generator.device)
         u = draw(rows, len(layout.groups))
         if self.history_max is None:
-            hit, level = draw(rows, 1) < self.history_probability, shifted(0.5 * u, self.video_shift)
+            hit, level = (
+                draw(rows, 1) < self.history_probability,
+                shifted(0.5 * u, self.video_shift),
+            )
         else:
-            hit, level = draw(rows, len(layout.groups)) < self.history_probability, u * self.history_max
+            hit, level = (
+                draw(rows, len(layout.groups)) < self.history_probability,
+                u * self.history_max,
+            )
         times = torch.zeros_like(u)
         for at, values in (
             (layout.which(noisy=False, is_action=False), torch.where(hit, level, 0.0)),
@@ -54,7 +60,9 @@ def interpolate(clean: torch.Tensor, noise: torch.Tensor, flow_time: torch.Tenso
     return (1 - flow_time) * clean + flow_time * noise
 
 
-def flow_matching_loss(layout: Layout, velocity, clean, noise, *, beta_action: float = 1.0, weight_video: float = 1.0):
+def flow_matching_loss(
+    layout: Layout, velocity, clean, noise, *, beta_action: float = 1.0, weight_video: float = 1.0
+):
     """L = weight_video * E|v_z - (eps - x)|^2 + beta_a * E|v_a - (eps - a)|^2.
 
     The mean is over noisy tokens and used channels. Tensors [B, N, W]. Returns (loss, video part,
@@ -62,8 +70,12 @@ def flow_matching_loss(layout: Layout, velocity, clean, noise, *, beta_action: f
     """
     config = layout.config
     error = (velocity - (noise - clean)).square()
-    video = error[:, layout.rows(noisy=True, imagined=False, is_action=False), : config.video_channels].mean()
-    action = error[:, layout.rows(noisy=True, is_action=True)][..., list(config.action.used_channels)].mean()
+    video = error[
+        :, layout.rows(noisy=True, imagined=False, is_action=False), : config.video_channels
+    ].mean()
+    action = error[:, layout.rows(noisy=True, is_action=True)][
+        ..., list(config.action.used_channels)
+    ].mean()
     return weight_video * video + beta_action * action, video, action
 
 

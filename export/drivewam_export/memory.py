@@ -37,7 +37,9 @@ class MemoryOptions:
 
     def __post_init__(self):
         if self.policy not in POLICIES:
-            raise ValueError(f"memory.policy: got {self.policy!r}, wanted one of {', '.join(POLICIES)}")
+            raise ValueError(
+                f"memory.policy: got {self.policy!r}, wanted one of {', '.join(POLICIES)}"
+            )
 
     def slots(self, config: ModelConfig) -> dict[str, int]:
         """Slots of each region, in order."""
@@ -89,16 +91,29 @@ class Memory:
             self.k[layer][:, tail], self.v[layer][:, tail] = k, v
         self.valid[tail] = True
 
-    def commit(self, pool: str, chunk: int, outputs, forced: torch.Tensor | None = None) -> Placement:
+    def commit(
+        self, pool: str, chunk: int, outputs, forced: torch.Tensor | None = None
+    ) -> Placement:
         """Writes per-layer (k, v, q) [H, n, D] of a chunk's observed rows into `pool`. `forced` [L,
         Hs, n] replaces the policy's choice of slots."""
         region, new = self.regions[pool], outputs[0][0].shape[1]
-        scores = self._scores(region, new, chunk, outputs) if self.options.policy == "selective" else None
+        scores = (
+            self._scores(region, new, chunk, outputs)
+            if self.options.policy == "selective"
+            else None
+        )
         places = []
         for layer, (k, v, _) in enumerate(outputs):
             for part in range(self.sets):
                 if forced is None:
-                    slots = self._destinations(region, layer, part, new, None if scores is None else scores[layer, part], pool)
+                    slots = self._destinations(
+                        region,
+                        layer,
+                        part,
+                        new,
+                        None if scores is None else scores[layer, part],
+                        pool,
+                    )
                 else:
                     slots = forced[layer, part]
                 places.append(slots)
@@ -123,18 +138,32 @@ class Memory:
             for part in range(self.sets):
                 heads = slice(None) if self.sets == 1 else slice(part, part + 1)
                 places = self.chunk[layer, part, at], self.token[layer, part, at]
-                rows = selection.scores(self.k[layer][heads, at], q[heads], k[heads], *places, now=now, **self.options.scoring)
+                rows = selection.scores(
+                    self.k[layer][heads, at],
+                    q[heads],
+                    k[heads],
+                    *places,
+                    now=now,
+                    **self.options.scoring,
+                )
                 out[layer, part, held] = rows[0]
         return out
 
-    def _destinations(self, region: slice, layer: int, part: int, new: int, score, pool: str) -> torch.Tensor:
+    def _destinations(
+        self, region: slice, layer: int, part: int, new: int, score, pool: str
+    ) -> torch.Tensor:
         free, size = self._free(region), region.stop - region.start
         if len(free) >= new:
             return free[:new]
         if self.options.policy == "full":
-            raise MemoryFull(f"no free slot for a {pool} chunk: raise memory.max_chunks (got {self.options.max_chunks})")
+            raise MemoryFull(
+                f"no free slot for a {pool} chunk: raise memory.max_chunks (got {self.options.max_chunks})"
+            )
         held = self.valid[region].nonzero()[:, 0]
-        chunk, token = self.chunk[layer, part, region.start + held], self.token[layer, part, region.start + held]
+        chunk, token = (
+            self.chunk[layer, part, region.start + held],
+            self.token[layer, part, region.start + held],
+        )
         if score is None:  # fifo: the age is the score
             score = (chunk * (self.config.nv + self.config.na) + token).double()
         else:

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 import torch
 
 from .config import ModelConfig
-from .rope import action_positions, table, video_positions
 from .model.transformer import MASKED
+from .rope import action_positions, table, video_positions
 
 
 def self_scale(visible: torch.Tensor) -> torch.Tensor:
@@ -102,7 +102,9 @@ class Layout:
         self.group_is_action = torch.tensor([g.is_action for g in self.groups])
         self.is_action = self.group_is_action[self.group].float()
         self.chunk = torch.tensor([g.chunk for g in self.groups])[self.group]
-        within = [(action_positions if g.is_action else video_positions)(config, 0) for g in self.groups]
+        within = [
+            (action_positions if g.is_action else video_positions)(config, 0) for g in self.groups
+        ]
         self.within = torch.cat(within)
         self.rope = self.rope_at(torch.tensor(frames))
         self.visible = self._visible(window)
@@ -114,7 +116,13 @@ class Layout:
         seen = torch.zeros(n, n, dtype=torch.bool)
         for i, q in enumerate(self.groups):
             for j, k in enumerate(self.groups):
-                if q.noisy and q.is_action and self.imagined and not k.is_action and k.chunk == q.chunk:
+                if (
+                    q.noisy
+                    and q.is_action
+                    and self.imagined
+                    and not k.is_action
+                    and k.chunk == q.chunk
+                ):
                     see = k.imagined
                 elif q.noisy and k.noisy:
                     see = q.parity == k.parity and q.copy == k.copy
@@ -150,7 +158,9 @@ class Layout:
             listed = []
             for i, group in enumerate(self.groups):
                 if all(getattr(group, field) == value for field, value in wanted.items()):
-                    listed += [i] if kind == "groups" else range(group.start, group.start + group.size)
+                    listed += (
+                        [i] if kind == "groups" else range(group.start, group.start + group.size)
+                    )
             self.indices[key] = torch.tensor(listed, dtype=torch.long, device=self.group.device)
         return self.indices[key]
 
@@ -158,8 +168,13 @@ class Layout:
         """Indices in `other` of this layout's groups and of their tokens."""
         if ("shared", other) not in self.indices:
             pairs = [other.find(g.chunk, g.is_action, g.noisy) for g in self.groups]
-            listed = [i for i, _ in pairs], [row for _, g in pairs for row in range(g.start, g.start + g.size)]
-            self.indices["shared", other] = tuple(torch.tensor(x, device=self.group.device) for x in listed)
+            listed = (
+                [i for i, _ in pairs],
+                [row for _, g in pairs for row in range(g.start, g.start + g.size)],
+            )
+            self.indices["shared", other] = tuple(
+                torch.tensor(x, device=self.group.device) for x in listed
+            )
         return self.indices["shared", other]
 
     def find(self, chunk: int, is_action: bool, noisy: bool, copy: int = 0) -> tuple[int, Group]:
@@ -175,7 +190,16 @@ class Layout:
         return torch.where(visible, 0.0, MASKED)[:, None]
 
     def to(self, device) -> "Layout":
-        for name in ("group", "group_is_action", "is_action", "chunk", "within", "rope", "visible", "ego_bias"):
+        for name in (
+            "group",
+            "group_is_action",
+            "is_action",
+            "chunk",
+            "within",
+            "rope",
+            "visible",
+            "ego_bias",
+        ):
             setattr(self, name, getattr(self, name).to(device))
         self.indices.clear()
         return self
@@ -196,6 +220,10 @@ def unpatchify(config: ModelConfig, rows: torch.Tensor) -> torch.Tensor:
     """The inverse of `patchify`."""
     _, ph, pw = config.patch
     h, w = config.latent.height // ph, config.latent.width // pw
-    x = rows[..., : config.video_channels].unflatten(-1, (config.latent.channels, ph, pw)).unflatten(-4, (h, w))
+    x = (
+        rows[..., : config.video_channels]
+        .unflatten(-1, (config.latent.channels, ph, pw))
+        .unflatten(-4, (h, w))
+    )
     x = x.movedim(-3, -5)  # [..., C, h, w, ph, pw]
     return x.transpose(-3, -2).flatten(-2).flatten(-3, -2)

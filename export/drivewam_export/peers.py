@@ -109,10 +109,20 @@ def published_pass(model: DriveWam, tokens, is_action, flow_time, rope, scale, t
             q, k = rotate(q, rope) * scale, rotate(k, rope)
             outputs.append((k, v, q))
             pieces = [*memory[layer], (k, v)]
-            return attend(q[None], torch.cat([p[0] for p in pieces], 1)[None], torch.cat([p[1] for p in pieces], 1)[None])[0]
+            return attend(
+                q[None],
+                torch.cat([p[0] for p in pieces], 1)[None],
+                torch.cat([p[1] for p in pieces], 1)[None],
+            )[0]
 
         cross = lambda kv: lambda q: attend(q[None], kv[0][None], kv[1][None])[0]
-        x = block(x, lambda table: (table + projection)[0].unsqueeze(1).unbind(0), attend_self, cross(text_kv[layer]), cross(ego_kv[layer]))
+        x = block(
+            x,
+            lambda table: (table + projection)[0].unsqueeze(1).unbind(0),
+            attend_self,
+            cross(text_kv[layer]),
+            cross(ego_kv[layer]),
+        )
     table = model.scale_shift_table[0]
     return model.head(x, table[0:1] + embedding, table[1:2] + embedding, flags), outputs
 
@@ -124,8 +134,14 @@ class PublishedLoop(Rollout):
         self.passes += 1
         if (video is None) == (action is None):
             raise ValueError("the published loop runs one stream in a pass")
-        rows, places, time = (video, video_positions, video_time) if action is None else (action, action_positions, action_time)
-        return self._forward(reads, rows, action is not None, time, table(self.config, places(self.config, chunk)))
+        rows, places, time = (
+            (video, video_positions, video_time)
+            if action is None
+            else (action, action_positions, action_time)
+        )
+        return self._forward(
+            reads, rows, action is not None, time, table(self.config, places(self.config, chunk))
+        )
 
     def scale(self, new: int) -> float:
         """Scale of self-attention logits in a pass of `new` tokens."""
@@ -153,7 +169,10 @@ class Published(PublishedLoop):
             # Compiles once for each shape of the growing memory. Past the default limit it would go
             # on in eager mode silently.
             torch._dynamo.reset()
-            torch._dynamo.config.recompile_limit, torch._dynamo.config.fail_on_recompile_limit_hit = 64, True
+            (
+                torch._dynamo.config.recompile_limit,
+                torch._dynamo.config.fail_on_recompile_limit_hit,
+            ) = 64, True
             self.run = torch.compile(published_pass, dynamic=False)
 
     def _context(self, rows, ego):
@@ -163,7 +182,16 @@ class Published(PublishedLoop):
 
     def _forward(self, reads, tokens, is_action: bool, time: float, rope):
         memory = [self.memory.layer(i) for i in range(self.config.layers)]
-        return self.run(self.model, tokens, is_action, torch.tensor([time]), rope, self.scale(len(tokens)), *reads, memory)
+        return self.run(
+            self.model,
+            tokens,
+            is_action,
+            torch.tensor([time]),
+            rope,
+            self.scale(len(tokens)),
+            *reads,
+            memory,
+        )
 
     @torch.no_grad()
     def chunk(self, frames: np.ndarray, action, rows, ego, noise, action_noise):
@@ -186,9 +214,15 @@ class OnnxLoop(PublishedLoop):
         super().__init__(type("Model", (), {"config": config})(), options)
         session = onnxruntime.SessionOptions()
         session.intra_op_num_threads = threads
-        open_graph = lambda name: onnxruntime.InferenceSession(str(folder / f"{name}.onnx"), session, providers=["CPUExecutionProvider"])
-        self.graphs = {name: open_graph(name) for name in ("vae_encode", "context_text", "context_ego", "dit")}
-        self.names = {name: [o.name for o in graph.get_outputs()] for name, graph in self.graphs.items()}
+        open_graph = lambda name: onnxruntime.InferenceSession(
+            str(folder / f"{name}.onnx"), session, providers=["CPUExecutionProvider"]
+        )
+        self.graphs = {
+            name: open_graph(name) for name in ("vae_encode", "context_text", "context_ego", "dit")
+        }
+        self.names = {
+            name: [o.name for o in graph.get_outputs()] for name, graph in self.graphs.items()
+        }
         self.memory, self.cache = ArrayMemory(config, options.memory), None
         self.text = None
 
@@ -199,27 +233,45 @@ class OnnxLoop(PublishedLoop):
         if self.text is None:  # the route command did not change
             text, bias = guidance(self.config, rows)
             self.text = self.run_graph("context_text", {"text": text.numpy()}), bias.numpy()
-        return Context(self.text[0], self.text[1], self.run_graph("context_ego", {"ego": ego.numpy()}))
+        return Context(
+            self.text[0], self.text[1], self.run_graph("context_ego", {"ego": ego.numpy()})
+        )
 
     def _forward(self, reads, tokens, is_action: bool, time: float, rope):
         c, n = self.config, len(tokens)
-        feeds = {"tokens": np.asarray(tokens, np.float32), "is_action": np.full(n, is_action, np.float32), "flow_time": np.full(2, time, np.float32)}
+        feeds = {
+            "tokens": np.asarray(tokens, np.float32),
+            "is_action": np.full(n, is_action, np.float32),
+            "flow_time": np.full(2, time, np.float32),
+        }
         feeds |= {"rope": rope.numpy(), "text_bias": reads.text_bias} | reads.text | reads.ego
         held = 0
         for layer in range(c.layers):
             pieces = self.memory.layer(layer)
-            k = np.concatenate([p[0] for p in pieces], 1) if pieces else np.zeros((c.heads, 0, c.head_dim), np.float32)
+            k = (
+                np.concatenate([p[0] for p in pieces], 1)
+                if pieces
+                else np.zeros((c.heads, 0, c.head_dim), np.float32)
+            )
             v = np.concatenate([p[1] for p in pieces], 1) if pieces else k
             feeds[f"mem_k.{layer}"], feeds[f"mem_v.{layer}"], held = k, v, k.shape[1]
         feeds["mem_bias"] = np.zeros(held, np.float32)
         if c.self_scale == "log":
             feeds["self_scale"] = np.full(n, self.scale(n), np.float32)
         out = self.run_graph("dit", feeds)
-        return torch.from_numpy(out["velocity"]), [tuple(out[f"{x}.{layer}"] for x in "kvq") for layer in range(c.layers)]
+        return torch.from_numpy(out["velocity"]), [
+            tuple(out[f"{x}.{layer}"] for x in "kvq") for layer in range(c.layers)
+        ]
 
     def chunk(self, frames: np.ndarray, action, rows, ego, noise, action_noise):
         """`frames` [F, 3, H, W] f32."""
-        cache = self.cache if self.cache is not None else np.zeros([d for d in self.graphs["vae_encode"].get_inputs()[1].shape], np.float32)
+        cache = (
+            self.cache
+            if self.cache is not None
+            else np.zeros([d for d in self.graphs["vae_encode"].get_inputs()[1].shape], np.float32)
+        )
         out = self.run_graph("vae_encode", {"frames": frames, "cache_in.0": cache})
         self.cache = out["cache_out.0"]
-        return self.step(torch.from_numpy(out["latent"]), action, rows, ego, noise, action_noise).action
+        return self.step(
+            torch.from_numpy(out["latent"]), action, rows, ego, noise, action_noise
+        ).action

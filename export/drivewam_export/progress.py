@@ -24,4 +24,8 @@ class Progress:
             return
         self.said = now
         size = f", {self.bytes / 1e9:.1f} of {self.total / 1e9:.1f} GB" if self.total else ""
-        print(f"{self.what} {self.kind} {self.done} of {self.count}{size}, {now - self.began:.0f} s", file=sys.stderr, flush=True)
+        print(
+            f"{self.what} {self.kind} {self.done} of {self.count}{size}, {now - self.began:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -15,7 +15,9 @@ from .streamed import Weights
 
 
 def generator(seed: int, name: str) -> torch.Generator:
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little"))
+    return torch.Generator().manual_seed(
+        int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little")
+    )
 
 
 def random_weights(shapes: dict[str, tuple[int, ...]], seed: int) -> Weights:

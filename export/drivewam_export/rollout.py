@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import torch
 
 from .config import ModelConfig
-from .memory import Placement, Memory, MemoryOptions
+from .memory import Memory, MemoryOptions, Placement
 from .model import DriveWam
 from .model.transformer import MASKED
 from .packed import patchify, self_scale
@@ -51,7 +51,9 @@ class Options:
     def __post_init__(self):
         for key, known in CHOICES.items():
             if getattr(self, key) not in known:
-                raise ValueError(f"{key}: got {getattr(self, key)!r}, wanted one of {', '.join(known)}")
+                raise ValueError(
+                    f"{key}: got {getattr(self, key)!r}, wanted one of {', '.join(known)}"
+                )
 
     @classmethod
     def of(cls, document: dict) -> "Options":
@@ -65,9 +67,15 @@ class Options:
         # in f32, as the runtime holds it
         scoring["lam"] = torch.tensor(scoring.pop("lambda", 0.07)).item()
         return cls(
-            MemoryOptions(scoring=scoring, **memory), flow.get("passes", "packed"), flow.get("video_commit", "end_time"),
-            flow["action"].get("start", "noise"), flow["video"]["steps"], flow["video"]["shift"], flow["video"]["end"],
-            flow["action"]["steps"], flow["action"]["shift"],
+            MemoryOptions(scoring=scoring, **memory),
+            flow.get("passes", "packed"),
+            flow.get("video_commit", "end_time"),
+            flow["action"].get("start", "noise"),
+            flow["video"]["steps"],
+            flow["video"]["shift"],
+            flow["video"]["end"],
+            flow["action"]["steps"],
+            flow["action"]["shift"],
         )
 
 
@@ -148,7 +156,9 @@ class Rollout:
         index, self.passes = self.next, 0
         now = self._context(rows, ego)
         self.memory.drop_tail()
-        observed = self._observe(index - 1, patchify(self.config, latent), action, self.before or now, forced or {})
+        observed = self._observe(
+            index - 1, patchify(self.config, latent), action, self.before or now, forced or {}
+        )
         self.before, self.next = now, index + 1
         video, video_velocity, predicted = noise.clone(), [], None
         for tau, after in self.video_steps:
@@ -157,7 +167,9 @@ class Rollout:
             if self.options.video_commit == "last_step":
                 predicted = [(k, v) for k, v, _ in outputs]
             self._euler(video, velocity, tau, after, range(self.config.video_channels))
-        commit_time = {"end_time": self.video_steps[-1][1], "zero_time": 0.0, "last_step": None}[self.options.video_commit]
+        commit_time = {"end_time": self.video_steps[-1][1], "zero_time": 0.0, "last_step": None}[
+            self.options.video_commit
+        ]
         if commit_time is not None and self.options.passes == "unpacked":
             _, outputs = self._pass(index, now, video, None, commit_time, 0.0)
             predicted = [(k, v) for k, v, _ in outputs]
@@ -165,13 +177,17 @@ class Rollout:
             self.memory.write_tail(predicted)
         sample = torch.zeros(self.config.na, self.config.token_width)
         if self.options.action_start == "noise":
-            sample[:, : self.config.action.channels] = action_noise[:, : self.config.action.channels]
+            sample[:, : self.config.action.channels] = action_noise[
+                :, : self.config.action.channels
+            ]
         action_velocity = []
         for tau, after in self.action_steps:
             if predicted is None:  # the commit shares the pass of the first action step
                 velocity, outputs = self._pass(index, now, video, sample, commit_time, tau)
                 velocity = velocity[self.config.nv :]
-                predicted = [(k[:, : self.config.nv], v[:, : self.config.nv]) for k, v, _ in outputs]
+                predicted = [
+                    (k[:, : self.config.nv], v[:, : self.config.nv]) for k, v, _ in outputs
+                ]
                 self.memory.write_tail(predicted)
             else:
                 velocity, _ = self._pass(index, now, None, sample, 0.0, tau)
@@ -180,7 +196,9 @@ class Rollout:
         if self.options.passes == "unpacked":
             # The published loop commits the predicted action; the observed one replaces it unread.
             self._pass(index, now, None, sample, 0.0, 0.0)
-        return Chunk(index, observed, video_velocity, video, predicted, action_velocity, sample, self.passes)
+        return Chunk(
+            index, observed, video_velocity, video, predicted, action_velocity, sample, self.passes
+        )
 
     def _context(self, rows, ego) -> Context:
         return context(self.model, rows, ego)
@@ -197,15 +215,27 @@ class Rollout:
             velocity = torch.cat([first, second])
             outputs = [tuple(torch.cat(pair, 1) for pair in zip(*both)) for both in zip(seen, did)]
         part = lambda rows: [tuple(x[:, rows] for x in layer) for layer in outputs]
-        chosen = [self.memory.commit(name, chunk, part(rows), forced.get(name)) for name, rows in (("video", slice(nv)), ("action", slice(nv, None)))]
+        chosen = [
+            self.memory.commit(name, chunk, part(rows), forced.get(name))
+            for name, rows in (("video", slice(nv)), ("action", slice(nv, None)))
+        ]
         return Commit(outputs, velocity, *chosen)
 
-    def _pass(self, chunk: int, reads: Context, video, action, video_time: float, action_time: float):
+    def _pass(
+        self, chunk: int, reads: Context, video, action, video_time: float, action_time: float
+    ):
         """Runs the `dit` graph on video rows, action rows or both. Returns velocity and per-layer
         (k, v, q)."""
         self.passes += 1
         c = self.config
-        parts = [(rows, flag, where(c, chunk)) for rows, flag, where in ((video, 0.0, video_positions), (action, 1.0, action_positions)) if rows is not None]
+        parts = [
+            (rows, flag, where(c, chunk))
+            for rows, flag, where in (
+                (video, 0.0, video_positions),
+                (action, 1.0, action_positions),
+            )
+            if rows is not None
+        ]
         tokens = torch.cat([rows for rows, _, _ in parts])
         is_action = torch.cat([torch.full((len(rows),), flag) for rows, flag, _ in parts])
         rope = table(c, torch.cat([places for _, _, places in parts]))
@@ -215,8 +245,16 @@ class Rollout:
             seen_by_video = int((is_action == 0).sum())
             scale = self_scale(held + torch.where(is_action > 0, len(tokens), seen_by_video))
         return self.model.dit(
-            tokens, is_action, torch.tensor([video_time, action_time]), rope, self.memory.bias(), reads.text_bias, scale,
-            self.memory.layers(), reads.text, reads.ego,
+            tokens,
+            is_action,
+            torch.tensor([video_time, action_time]),
+            rope,
+            self.memory.bias(),
+            reads.text_bias,
+            scale,
+            self.memory.layers(),
+            reads.text,
+            reads.ego,
         )
 
     def _euler(self, x, velocity, tau: float, after: float, channels) -> None:

@@ -23,7 +23,9 @@ def redundancy(keys: torch.Tensor) -> torch.Tensor:
     return cosine.sum(-1) / max(len(keys) - 1, 1)
 
 
-def pooled(rho: torch.Tensor, chunk: torch.Tensor, token: torch.Tensor, kernel: int) -> torch.Tensor:
+def pooled(
+    rho: torch.Tensor, chunk: torch.Tensor, token: torch.Tensor, kernel: int
+) -> torch.Tensor:
     """Maximum of rho over tokens of the same chunk at most kernel // 2 token indices away."""
     near = (chunk[:, None] == chunk) & ((token[:, None] - token).abs() <= kernel // 2)
     return torch.where(near, rho, -torch.inf).amax(-1)
@@ -74,5 +76,7 @@ def scores(
 def kept(score: torch.Tensor, chunk: torch.Tensor, token: torch.Tensor, count: int) -> list[int]:
     """Ascending positions of the `count` best. Of equal scores the older chunk stays, then the
     lower token index."""
-    best_first = sorted(range(len(score)), key=lambda j: (-score[j].item(), chunk[j].item(), token[j].item()))
+    best_first = sorted(
+        range(len(score)), key=lambda j: (-score[j].item(), chunk[j].item(), token[j].item())
+    )
     return sorted(best_first[:count])

@@ -21,8 +21,7 @@ from torch.utils._pytree import tree_map_only
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights by name. `read(name)` returns the tensor in f32; nothing is cached, every call reads.
-    """
+    """Weights by name. `read(name)` reads the tensor, in f32, on every call."""
 
     shapes: dict[str, tuple[int, ...]]
     read: Callable[[str], torch.Tensor]
@@ -33,7 +32,10 @@ class Weights:
 
 def in_memory(tensors: dict[str, torch.Tensor]) -> Weights:
     """Weights of tensors that are in memory."""
-    return Weights({name: tuple(value.shape) for name, value in tensors.items()}, lambda name: tensors[name].detach().to(torch.float32))
+    return Weights(
+        {name: tuple(value.shape) for name, value in tensors.items()},
+        lambda name: tensors[name].detach().to(torch.float32),
+    )
 
 
 def read_tensor(file: Path, name: str) -> torch.Tensor:
@@ -69,7 +71,11 @@ def weightless(module: torch.nn.Module) -> torch.nn.Module:
     known = {}
     for value in named:
         zero = zeros[: value.nbytes].view(value.dtype).view(value.shape)
-        known[id(value)] = torch.nn.Parameter(zero, requires_grad=False) if isinstance(value, torch.nn.Parameter) else zero
+        known[id(value)] = (
+            torch.nn.Parameter(zero, requires_grad=False)
+            if isinstance(value, torch.nn.Parameter)
+            else zero
+        )
     return copy.deepcopy(module, known)
 
 
@@ -80,7 +86,10 @@ class LazyWeights(TorchFunctionMode):
     def __init__(self, module: torch.nn.Module, prefix: str, weights: Weights):
         super().__init__()
         named = module.state_dict(keep_vars=True).items()
-        self.named, self.weights = {id(value): name.removeprefix(prefix) for name, value in named}, weights
+        self.named, self.weights = (
+            {id(value): name.removeprefix(prefix) for name, value in named},
+            weights,
+        )
 
     def lend(self, value: torch.Tensor) -> torch.Tensor:
         return self.weights.read(self.named[id(value)]) if id(value) in self.named else value

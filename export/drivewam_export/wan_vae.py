@@ -53,7 +53,9 @@ class CausalConv(nn.Module):
         # column).
         if patch > 1:
             weight = weight.unflatten(1, (-1, patch, patch)).transpose(2, 3).flatten(1, 3)
-        self.weights = nn.ParameterList(nn.Parameter(weight[:, :, k].contiguous()) for k in range(weight.shape[2]))
+        self.weights = nn.ParameterList(
+            nn.Parameter(weight[:, :, k].contiguous()) for k in range(weight.shape[2])
+        )
         self.bias = nn.Parameter(bias.clone())
         self.padding = (conv._padding[2], conv._padding[0])
 
@@ -94,7 +96,11 @@ class Residual(nn.Module):
         super().__init__()
         self.norm1, self.conv1 = Norm(block.norm1), CausalConv(block.conv1)
         self.norm2, self.conv2 = Norm(block.norm2), CausalConv(block.conv2)
-        self.shortcut = None if isinstance(block.conv_shortcut, nn.Identity) else CausalConv(block.conv_shortcut)
+        self.shortcut = (
+            None
+            if isinstance(block.conv_shortcut, nn.Identity)
+            else CausalConv(block.conv_shortcut)
+        )
 
     def forward(self, x, stream: Stream):
         straight = x if self.shortcut is None else self.shortcut(x, stream)
@@ -123,7 +129,9 @@ class Halve(nn.Module):
     def __init__(self, block: wan.WanResample):
         super().__init__()
         if block.mode not in ("downsample2d", "downsample3d"):
-            raise ExportError(f"AutoencoderKLWan: encoder resampling: got {block.mode!r}, wanted downsample2d or downsample3d")
+            raise ExportError(
+                f"AutoencoderKLWan: encoder resampling: got {block.mode!r}, wanted downsample2d or downsample3d"
+            )
         self.resample = block.resample
         self.time = CausalConv(block.time_conv) if block.mode == "downsample3d" else None
 
@@ -158,7 +166,9 @@ class AverageDown(nn.Module):
             x = F.pixel_unshuffle(x, self.space)
         height, width = int(x.shape[2]), int(x.shape[3])
         if self.time > 1:  # channel order (channel, frame, row, column)
-            parts = [x[k :: self.time].unflatten(1, (channels, -1)).flatten(3) for k in range(self.time)]
+            parts = [
+                x[k :: self.time].unflatten(1, (channels, -1)).flatten(3) for k in range(self.time)
+            ]
             x = torch.cat(parts, 2)
         x = x.reshape(int(x.shape[0]), self.outputs, -1, height * width)
         return x.mean(2).unflatten(2, (height, width))
@@ -182,9 +192,16 @@ class ResidualStage(nn.Module):
 
 def convert(module: nn.Module) -> nn.Module:
     """The streaming counterpart of one of diffusers' layers."""
-    kinds = {wan.WanResidualBlock: Residual, wan.WanAttentionBlock: Attention, wan.WanResample: Halve, wan.WanResidualDownBlock: ResidualStage}
+    kinds = {
+        wan.WanResidualBlock: Residual,
+        wan.WanAttentionBlock: Attention,
+        wan.WanResample: Halve,
+        wan.WanResidualDownBlock: ResidualStage,
+    }
     if type(module) not in kinds:
-        raise ExportError(f"AutoencoderKLWan: cannot stream a layer of type {type(module).__name__}")
+        raise ExportError(
+            f"AutoencoderKLWan: cannot stream a layer of type {type(module).__name__}"
+        )
     return kinds[type(module)](module)
 
 
@@ -193,18 +210,42 @@ class WanEncoder(nn.Module):
         super().__init__()
         c, encoder = vae.config, vae.encoder
         self.patch = c.patch_size or 1
-        halvings = sum(isinstance(m, wan.WanResample) and m.mode == "downsample3d" for m in encoder.modules())
+        halvings = sum(
+            isinstance(m, wan.WanResample) and m.mode == "downsample3d" for m in encoder.modules()
+        )
         checks = [
-            ("temperal_downsample", halvings == 2, f"{halvings} halvings of time", "2: four frames to one latent"),
-            ("in_channels", c.in_channels == 3 * self.patch**2, c.in_channels, "3 colours times patch_size squared"),
-            ("latents_mean", len(c.latents_mean) == c.z_dim, f"{len(c.latents_mean)} numbers", f"z_dim = {c.z_dim}"),
-            ("latents_std", len(c.latents_std) == c.z_dim, f"{len(c.latents_std)} numbers", f"z_dim = {c.z_dim}"),
+            (
+                "temperal_downsample",
+                halvings == 2,
+                f"{halvings} halvings of time",
+                "2: four frames to one latent",
+            ),
+            (
+                "in_channels",
+                c.in_channels == 3 * self.patch**2,
+                c.in_channels,
+                "3 colours times patch_size squared",
+            ),
+            (
+                "latents_mean",
+                len(c.latents_mean) == c.z_dim,
+                f"{len(c.latents_mean)} numbers",
+                f"z_dim = {c.z_dim}",
+            ),
+            (
+                "latents_std",
+                len(c.latents_std) == c.z_dim,
+                f"{len(c.latents_std)} numbers",
+                f"z_dim = {c.z_dim}",
+            ),
         ]
         for key, good, got, wanted in checks:
             if not good:
                 raise ExportError(f"AutoencoderKLWan: {key}: got {got}, wanted {wanted}")
         mid = encoder.mid_block
-        order = [mid.resnets[0]] + [layer for pair in zip(mid.attentions, mid.resnets[1:]) for layer in pair]
+        order = [mid.resnets[0]] + [
+            layer for pair in zip(mid.attentions, mid.resnets[1:]) for layer in pair
+        ]
         self.conv_in = CausalConv(encoder.conv_in, patch=self.patch)
         self.layers = nn.ModuleList(convert(layer) for layer in [*encoder.down_blocks, *order])
         self.norm_out, self.conv_out = Norm(encoder.norm_out), CausalConv(encoder.conv_out)
@@ -213,8 +254,7 @@ class WanEncoder(nn.Module):
         self.register_buffer("latent_std", torch.tensor(c.latents_std).view(-1, 1, 1))
 
     def forward(self, frames, before: list[torch.Tensor] | None):
-        """Frames [1 or 4, 3, Hpx, Wpx] in [-1, 1] to the latent [Cz, Hz, Wz] and the next caches.
-        """
+        """Frames [1 or 4, 3, Hpx, Wpx] in [-1, 1] to latent [Cz, Hz, Wz] and next caches."""
         stream = Stream(before)
         x = F.pixel_unshuffle(frames, self.patch) if self.patch > 1 else frames
         x = self.conv_in(x, stream)
@@ -254,9 +294,18 @@ def random_vae(seed: int, base_dim: int = 8, **changes) -> AutoencoderKLWan:
     g = torch.Generator().manual_seed(seed)
     z = changes.get("z_dim", 48)
     options = {
-        "base_dim": base_dim, "z_dim": z, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "temperal_downsample": [False, True, True],
-        "is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12, "scale_factor_spatial": 16,
-        "latents_mean": (torch.randn(z, generator=g) * 0.5).tolist(), "latents_std": (torch.rand(z, generator=g) + 0.5).tolist(),
+        "base_dim": base_dim,
+        "z_dim": z,
+        "dim_mult": [1, 2, 4, 4],
+        "num_res_blocks": 2,
+        "temperal_downsample": [False, True, True],
+        "is_residual": True,
+        "patch_size": 2,
+        "in_channels": 12,
+        "out_channels": 12,
+        "scale_factor_spatial": 16,
+        "latents_mean": (torch.randn(z, generator=g) * 0.5).tolist(),
+        "latents_std": (torch.rand(z, generator=g) + 0.5).tolist(),
     }
     torch.manual_seed(seed)
     vae = AutoencoderKLWan(**(options | changes)).eval()

@@ -2,8 +2,8 @@
 
 import torch
 
-from drivewam_export.codec import Codec, Encode, EncodeFirst
 from conftest import closeness
+from drivewam_export.codec import Codec, Encode, EncodeFirst
 
 
 def test_the_streaming_graphs_equal_the_batched_codec(tiny):

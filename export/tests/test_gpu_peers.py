@@ -33,7 +33,9 @@ def test_scores_are_those_of_the_paper_and_both_loops_keep_the_same_tokens(peers
     assert torch.allclose(peers.scores(mem_k, q), wanted, atol=1e-6)
     stays = selection.kept(wanted, chunk, token, 14)
     synced_k, synced_v = peers.commit_synced(mem_k, mem_v, k, v, q)
-    assert torch.equal(synced_k, torch.cat([mem_k[:, stays], k], 1)) and torch.equal(synced_v[:, 14:], v)
+    assert torch.equal(synced_k, torch.cat([mem_k[:, stays], k], 1)) and torch.equal(
+        synced_v[:, 14:], v
+    )
     before = mem_k.clone()
     peers.commit(mem_k, mem_v, k, v, q)
     assert torch.equal(mem_k[:, stays], before[:, stays])

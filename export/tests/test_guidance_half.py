@@ -26,10 +26,11 @@ from drivewam_export.guidance.random_models import STOP, encoder, vlm
 from drivewam_export.guidance.text import text_graph
 from drivewam_export.guidance.vision import vision_graph
 from drivewam_export.model.transformer import MASKED
-from drivewam_export.onnx_graphs import precision as precisions, self_test
+from drivewam_export.onnx_graphs import precision as precisions
+from drivewam_export.onnx_graphs import self_test
 from drivewam_export.onnx_graphs import verify as verifies
-from drivewam_export.onnx_graphs.export import reference
 from drivewam_export.onnx_graphs.precision import F16, F32, MOVES, PRECISIONS, PRODUCTS
+from drivewam_export.onnx_graphs.trace import reference
 from drivewam_export.onnx_graphs.verify import run, session, verify
 from drivewam_export.train.guidance import shipped
 from test_precision import NUMPY, nodes
@@ -55,7 +56,9 @@ def made(folder, precision):
 @pytest.fixture(scope="module", params=["f16", "bf16"])
 def half(request, tmp_path_factory):
     """The precision, and a folder of all three graphs in it. The embedding is tied."""
-    return PRECISIONS[request.param], made(tmp_path_factory.mktemp("half") / "guidance", PRECISIONS[request.param])
+    return PRECISIONS[request.param], made(
+        tmp_path_factory.mktemp("half") / "guidance", PRECISIONS[request.param]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +80,25 @@ def cases(graph, precision) -> dict[str, dict[str, torch.Tensor]]:
     vocabulary = {"vlm_decoder": 97, "text_encode": 80}.get(graph.name, 0)
     out, g = self_test.inputs(graph, None, precision, vocabulary), torch.Generator().manual_seed(1)
     if graph.name == "vlm_decoder":
-        more = {f"{rows} over {slots}": decoder_inputs(models()[0], rows, slots, seed=rows) for rows, slots in ((1, 40), (23, 8))}
+        more = {
+            f"{rows} over {slots}": decoder_inputs(models()[0], rows, slots, seed=rows)
+            for rows, slots in ((1, 40), (23, 8))
+        }
     elif graph.name == "text_encode":
         ids = torch.randint(1, vocabulary, (ROWS,), generator=g).float()
-        more = {f"{count} tokens": {"ids": ids, "pad_bias": (torch.arange(ROWS) >= count) * MASKED} for count in (2, ROWS)}
+        more = {
+            f"{count} tokens": {"ids": ids, "pad_bias": (torch.arange(ROWS) >= count) * MASKED}
+            for count in (2, ROWS)
+        }
     else:
-        more = {"random": {name: torch.randn(value.shape, generator=g) for name, value in graph.inputs.items()}}
-    rounded = lambda values: {name: value.to(precision.io(name).torch).float() for name, value in values.items()}
+        more = {
+            "random": {
+                name: torch.randn(value.shape, generator=g) for name, value in graph.inputs.items()
+            }
+        }
+    rounded = lambda values: {
+        name: value.to(precision.io(name).torch).float() for name, value in values.items()
+    }
     return out | {case: rounded(values) for case, values in more.items()}
 
 
@@ -95,7 +110,17 @@ def test_every_graph_stays_within_its_limit(half):
         got, worst = run(graph, folder / f"{graph.name}.onnx", precision, inputs), 0.0
         for case, values in inputs.items():
             wanted = reference(graph, values)
-            worst = max([worst, *(self_test.difference(torch.from_numpy(got[case][name]).float(), wanted[name]) for name in graph.outputs)])
+            worst = max(
+                [
+                    worst,
+                    *(
+                        self_test.difference(
+                            torch.from_numpy(got[case][name]).float(), wanted[name]
+                        )
+                        for name in graph.outputs
+                    ),
+                ]
+            )
         print(f"{graph.name} in {precision.name}: {worst:.1e} of the root mean square")
         assert F32.limit < worst <= precision.limit, graph.name
 
@@ -108,9 +133,17 @@ def test_a_second_evaluator_agrees(half):
         kind = lambda name: NUMPY[precision.name] if precision.io(name) is precision else np.float32
         for values in self_test.inputs(graph, None, precision, 80).values():
             wanted = reference(graph, values)
-            for name, got in zip(graph.outputs, evaluator.run(graph.outputs, {n: v.numpy().astype(kind(n)) for n, v in values.items()})):
+            for name, got in zip(
+                graph.outputs,
+                evaluator.run(
+                    graph.outputs, {n: v.numpy().astype(kind(n)) for n, v in values.items()}
+                ),
+            ):
                 assert got.dtype == kind(name), name
-                worst = max(worst, self_test.difference(torch.from_numpy(got.astype(np.float32)), wanted[name]))
+                worst = max(
+                    worst,
+                    self_test.difference(torch.from_numpy(got.astype(np.float32)), wanted[name]),
+                )
         print(f"{graph.name} in {precision.name}: {worst:.1e} of the root mean square")
         assert F32.limit < worst <= precision.tolerance, graph.name
 
@@ -129,8 +162,12 @@ def test_only_keys_and_values_are_half(half, plain):
             for tensor, value in zip(entry[side], values):
                 cached = tensor["name"].split(".")[0] in ("mem_k", "mem_v", "k", "v")
                 assert tensor["dtype"] == (precision.name if cached else "f32"), tensor
-                assert value.type.tensor_type.elem_type == (precision.onnx if cached else TensorProto.FLOAT), tensor
-    assert {k: v for k, v in got.items() if k not in ("graphs", "files")} == {k: v for k, v in f32.items() if k not in ("graphs", "files")}
+                assert value.type.tensor_type.elem_type == (
+                    precision.onnx if cached else TensorProto.FLOAT
+                ), tensor
+    assert {k: v for k, v in got.items() if k not in ("graphs", "files")} == {
+        k: v for k, v in f32.items() if k not in ("graphs", "files")
+    }
 
 
 def test_norms_and_tables_are_stored_f32_and_all_else_half(half, plain):
@@ -142,13 +179,23 @@ def test_norms_and_tables_are_stored_f32_and_all_else_half(half, plain):
         assert stored.keys() == wide.keys()
         for name, value in stored.items():
             last = ".DenseReluDense.wo." in name
-            stays = NORMS.fullmatch(name) or "relative_attention_bias" in name or name in ("vlm_vision.positions", "vlm_vision.rope") or last and precision is F16
+            stays = (
+                NORMS.fullmatch(name)
+                or "relative_attention_bias" in name
+                or name in ("vlm_vision.positions", "vlm_vision.rope")
+                or last
+                and precision is F16
+            )
             assert value.dtype == (torch.float32 if stays else precision.torch), name
             assert torch.equal(value, wide[name].to(value.dtype)), name
     kept = load_file(folder / "vlm_decoder.safetensors")
     assert "lm_head.weight" not in kept
     graph = onnx.load(folder / "vlm_decoder.onnx", load_external_data=False).graph
-    readers = {node.op_type for node in graph.node if "model.model.language_model.embed_tokens.weight" in node.input}
+    readers = {
+        node.op_type
+        for node in graph.node
+        if "model.model.language_model.embed_tokens.weight" in node.input
+    }
     assert readers == {"Gather", "Gemm"}, "the embedding is read as it lies, by both"
 
 
@@ -165,11 +212,28 @@ def test_products_are_half_and_everything_else_is_f32(half):
                 continue
             assert len(set(ins + outs)) == 1, where
             if node.op_type in PRODUCTS:
-                assert ins[0] == (TensorProto.FLOAT if precision is F16 and ".wo." in " ".join(node.input) else precision.onnx), where
+                assert ins[0] == (
+                    TensorProto.FLOAT
+                    if precision is F16 and ".wo." in " ".join(node.input)
+                    else precision.onnx
+                ), where
             elif ins[:1] == [precision.onnx]:
-                assert node.op_type in MOVES or node.op_type == "Add" and any(i.endswith("bias") for i in node.input), where
+                assert (
+                    node.op_type in MOVES
+                    or node.op_type == "Add"
+                    and any(i.endswith("bias") for i in node.input)
+                ), where
             seen.setdefault(node.op_type, set()).add((ins or outs)[0])
-    for island in ("Softmax", "LayerNormalization", "ReduceMean", "Sigmoid", "Tanh", "Sub", "Mul", "Constant"):
+    for island in (
+        "Softmax",
+        "LayerNormalization",
+        "ReduceMean",
+        "Sigmoid",
+        "Tanh",
+        "Sub",
+        "Mul",
+        "Constant",
+    ):
         assert seen[island] == {TensorProto.FLOAT}, island
     assert "Conv" not in seen, "bf16 has none"
 
@@ -190,7 +254,9 @@ def test_the_last_product_of_a_feed_forward_is_beyond_f16(tmp_path, monkeypatch)
     export(None, loud(), tmp_path / "text", rows=ROWS, precision=F16)
     export(None, loud(), tmp_path / "text-bf16", rows=ROWS, precision=PRECISIONS["bf16"])
     monkeypatch.setattr(precisions, "BEYOND_F16", re.compile("nothing"))
-    with pytest.raises(ExportError, match="text_encode: only/text: .* differs from PyTorch by (nan|inf)"):
+    with pytest.raises(
+        ExportError, match="text_encode: only/text: .* differs from PyTorch by (nan|inf)"
+    ):
         export(None, loud(), tmp_path / "broken", rows=ROWS, precision=F16)
     assert not (tmp_path / "broken").exists()
 
@@ -201,7 +267,10 @@ def test_what_is_no_number_is_never_within_a_limit(half, monkeypatch):
     graph = graphs()[1]
     inputs = self_test.inputs(graph, None, precision, 97)
     wanted = {case: reference(graph, values) for case, values in inputs.items()}
-    got = {case: {name: value.numpy().copy() for name, value in values.items()} for case, values in wanted.items()}
+    got = {
+        case: {name: value.numpy().copy() for name, value in values.items()}
+        for case, values in wanted.items()
+    }
     monkeypatch.setattr(verifies, "run", lambda *_: got)
     path = folder / "vlm_decoder.onnx"
     assert verify(graph, path, precision, inputs, wanted) == 0.0
@@ -225,7 +294,10 @@ def test_greedy_tokens_are_those_of_transformers(golden, tmp_path, name, least):
     half."""
     (vlm_model, asked), precision = golden, PRECISIONS[name]
     export(vlm_model, None, tmp_path / "vlm", [SIZE], precision=precision)
-    guide = VlmGuidance(tmp_path / "vlm", lambda path: session(onnx.load(path, load_external_data=False), path.parent, precision))
+    guide = VlmGuidance(
+        tmp_path / "vlm",
+        lambda path: session(onnx.load(path, load_external_data=False), path.parent, precision),
+    )
     # emulated bf16 has f32 inputs and outputs
     assert guide.cache_dtype == (np.float16 if name == "f16" else np.float32)
     same = []
@@ -243,13 +315,23 @@ def test_the_shipped_guidance_is_exported_again(tmp_path):
     tiny_vlm.export_guidance(tmp_path / "f32", F32)
     for file in FILES:
         for name in (f"{file}.onnx", f"{file}.safetensors"):
-            assert (tmp_path / "f32" / name).read_bytes() == (tiny_vlm.GUIDANCE / name).read_bytes(), name
+            assert (tmp_path / "f32" / name).read_bytes() == (
+                tiny_vlm.GUIDANCE / name
+            ).read_bytes(), name
     tiny_vlm.export_guidance(tmp_path / "f16", F16)
-    model, wide = (shipped.load_vlm(folder, (64, 112))[0].model for folder in (tmp_path / "f16", tiny_vlm.GUIDANCE))
+    model, wide = (
+        shipped.load_vlm(folder, (64, 112))[0].model
+        for folder in (tmp_path / "f16", tiny_vlm.GUIDANCE)
+    )
     assert {p.dtype for p in model.parameters()} == {torch.float32}
-    for (name, value), other in zip(model.state_dict().items(), wide.state_dict().values(), strict=True):
+    for (name, value), other in zip(
+        model.state_dict().items(), wide.state_dict().values(), strict=True
+    ):
         assert torch.equal(value, other.to(F16.stored(name)).float()), name
-    sizes = [sum((folder / f"{file}.safetensors").stat().st_size for file in FILES) for folder in (tmp_path / "f16", tmp_path / "f32")]
+    sizes = [
+        sum((folder / f"{file}.safetensors").stat().st_size for file in FILES)
+        for folder in (tmp_path / "f16", tmp_path / "f32")
+    ]
     assert 0.5 < sizes[0] / sizes[1] < 0.55
 
 
@@ -258,5 +340,7 @@ def test_a_half_guidance_joins_an_f32_policy(half, tmp_path):
     precision, folder = half
     join(ROOT / "engines/tiny", folder, tmp_path / "out")
     graphs = yaml.safe_load((tmp_path / "out/manifest.yaml").read_text())["graphs"]
-    assert {name: entry["precision"] for name, entry in graphs.items()} == {name: precision.name if name in FILES else "f32" for name in graphs}
+    assert {name: entry["precision"] for name, entry in graphs.items()} == {
+        name: precision.name if name in FILES else "f32" for name in graphs
+    }
     assert {t["dtype"] for t in graphs["vlm_decoder"]["inputs"]} == {"f32", precision.name}

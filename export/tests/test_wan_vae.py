@@ -1,5 +1,4 @@
-"""The streaming Wan VAE encoder against diffusers' whole-clip encode, in PyTorch and ONNX Runtime.
-"""
+"""The streaming Wan VAE encoder against diffusers' whole-clip encode."""
 
 import onnx
 import onnxruntime
@@ -7,16 +6,21 @@ import pytest
 import torch
 import yaml
 
+from conftest import closeness
 from drivewam_export.folder import ExportError
 from drivewam_export.onnx_graphs.export import write_folder
 from drivewam_export.onnx_graphs.export_vae import codec_only, small_model
 from drivewam_export.onnx_graphs.graphs import wan_vae_graphs
 from drivewam_export.streamed import in_memory
 from drivewam_export.wan_vae import WanEncoder, random_vae
-from conftest import closeness
 
 WAN_2_1 = {
-    "z_dim": 16, "is_residual": False, "patch_size": None, "in_channels": 3, "out_channels": 3, "scale_factor_spatial": 8,
+    "z_dim": 16,
+    "is_residual": False,
+    "patch_size": None,
+    "in_channels": 3,
+    "out_channels": 3,
+    "scale_factor_spatial": 8,
 }
 
 
@@ -35,7 +39,10 @@ def whole(vae, frames):
 CASES = {
     "Wan2.2": ({}, (64, 96)),
     "Wan2.1": (WAN_2_1, (32, 48)),
-    "time halved in the first stages": ({"temperal_downsample": [True, True, False], "num_res_blocks": 1}, (32, 64)),
+    "time halved in the first stages": (
+        {"temperal_downsample": [True, True, False], "num_res_blocks": 1},
+        (32, 64),
+    ),
 }
 
 
@@ -52,7 +59,9 @@ def test_chunk_by_chunk_equals_the_whole_clip(name):
     for chunk in range(3):
         part = frames[1 + 4 * chunk : 5 + 4 * chunk]
         if chunk == 1:
-            wrong = closeness(codec(part, [c.flip(0) if len(c) > 1 else c for c in caches])[0], wanted[:, 2])
+            wrong = closeness(
+                codec(part, [c.flip(0) if len(c) > 1 else c for c in caches])[0], wanted[:, 2]
+            )
         latent, caches = codec(part, caches)
         worst = max(worst, closeness(latent, wanted[:, 1 + chunk]))
         assert [c.shape for c in caches] == shapes and all(c.dim() == 4 for c in caches)
@@ -66,26 +75,52 @@ def test_the_exported_graphs_stream_a_clip_in_onnx_runtime_without_a_3d_convolut
     vae, config = random_vae(2), small_model(tiny)
     codec = WanEncoder(vae).eval()
     out = tmp_path / "vae"
-    write_folder(codec_only(config), out, "portable-f32", wan_vae_graphs(codec, config), {"codec.": in_memory(codec.state_dict())})
+    write_folder(
+        codec_only(config),
+        out,
+        "portable-f32",
+        wan_vae_graphs(codec, config),
+        {"codec.": in_memory(codec.state_dict())},
+    )
     sessions = {}
     for name in ("vae_encode_first", "vae_encode"):
         graph = onnx.load(out / f"{name}.onnx", load_external_data=False).graph
-        convolutions = [node for node in graph.node if node.op_type.startswith("Conv") and node.op_type != "ConstantOfShape"]
+        convolutions = [
+            node
+            for node in graph.node
+            if node.op_type.startswith("Conv") and node.op_type != "ConstantOfShape"
+        ]
         ranks = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
         assert len(convolutions) > 20
-        assert all(len(next(a.ints for a in node.attribute if a.name == "kernel_shape")) == 2 and ranks[node.input[1]] == 4 for node in convolutions)
-        sessions[name] = onnxruntime.InferenceSession(str(out / f"{name}.onnx"), providers=["CPUExecutionProvider"])
+        assert all(
+            len(next(a.ints for a in node.attribute if a.name == "kernel_shape")) == 2
+            and ranks[node.input[1]] == 4
+            for node in convolutions
+        )
+        sessions[name] = onnxruntime.InferenceSession(
+            str(out / f"{name}.onnx"), providers=["CPUExecutionProvider"]
+        )
     manifest = yaml.safe_load((out / "manifest.yaml").read_text())
-    caches_in = [t for t in manifest["graphs"]["vae_encode"]["inputs"] if t["name"].startswith("cache_in.")]
-    caches_out = [t for t in manifest["graphs"]["vae_encode_first"]["outputs"] if t["name"].startswith("cache_out.")]
-    assert [t["shape"] for t in caches_in] == [t["shape"] for t in caches_out] and manifest["graphs"]["vae_encode"]["weights"] == ["vae_encode.safetensors"]
+    caches_in = [
+        t for t in manifest["graphs"]["vae_encode"]["inputs"] if t["name"].startswith("cache_in.")
+    ]
+    caches_out = [
+        t
+        for t in manifest["graphs"]["vae_encode_first"]["outputs"]
+        if t["name"].startswith("cache_out.")
+    ]
+    assert [t["shape"] for t in caches_in] == [t["shape"] for t in caches_out] and manifest[
+        "graphs"
+    ]["vae_encode"]["weights"] == ["vae_encode.safetensors"]
     frames = clip(64, 96)
     with torch.no_grad():
         wanted = whole(vae, frames)
     latent, *caches = sessions["vae_encode_first"].run(None, {"frames": frames[:1].numpy()})
     worst = closeness(torch.from_numpy(latent), wanted[:, 0])
     for chunk in range(3):
-        inputs = {"frames": frames[1 + 4 * chunk : 5 + 4 * chunk].numpy()} | {f"cache_in.{i}": c for i, c in enumerate(caches)}
+        inputs = {"frames": frames[1 + 4 * chunk : 5 + 4 * chunk].numpy()} | {
+            f"cache_in.{i}": c for i, c in enumerate(caches)
+        }
         latent, *caches = sessions["vae_encode"].run(None, inputs)
         worst = max(worst, closeness(torch.from_numpy(latent), wanted[:, 1 + chunk]))
     print(f"ONNX Runtime against diffusers: {worst:.1e}, {len(caches)} caches")

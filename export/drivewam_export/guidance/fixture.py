@@ -37,13 +37,31 @@ def write_tokenizer(path: Path, vocabulary: int, special: dict[str, int]) -> Non
     named = {number: word for word, number in special.items()}
     words = [named.get(number) or next(syllables, f"<{number}>") for number in range(vocabulary)]
     added = [
-        {"id": number, "content": word, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        {
+            "id": number,
+            "content": word,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
         for number, word in sorted(named.items())
     ]
-    path.write_text(json.dumps({
-        "version": "1.0", "added_tokens": added, "pre_tokenizer": {"type": "WhitespaceSplit"},
-        "model": {"type": "WordLevel", "vocab": {word: number for number, word in enumerate(words)}, "unk_token": words[0]},
-    }))
+    path.write_text(
+        json.dumps(
+            {
+                "version": "1.0",
+                "added_tokens": added,
+                "pre_tokenizer": {"type": "WhitespaceSplit"},
+                "model": {
+                    "type": "WordLevel",
+                    "vocab": {word: number for number, word in enumerate(words)},
+                    "unk_token": words[0],
+                },
+            }
+        )
+    )
 
 
 def prompts():
@@ -60,18 +78,33 @@ def prompts():
 
 def make(out: Path, precision: Precision = F32) -> None:
     config = configs.load(Path(__file__).resolve().parents[3] / "configs/model/tiny.yaml")
-    config = dataclasses.replace(config, text=dataclasses.replace(config.text, max_rows=ROWS, padded_rows=2 * ROWS))
+    config = dataclasses.replace(
+        config, text=dataclasses.replace(config.text, max_rows=ROWS, padded_rows=2 * ROWS)
+    )
     vlm_model, text_encoder = vlm(0), encoder(0, config.text.dim, calm=precision is not F32)
     with tempfile.TemporaryDirectory() as scratch:
         policy, guidance = Path(scratch) / "policy", Path(scratch) / "guidance"
         export_policy(config, "random:0", policy)
-        special = {"<|image_pad|>": IMAGE, "<|vision_start|>": START, "<|vision_end|>": END, "<|im_start|>": 94, "<|im_end|>": STOP}
+        special = {
+            "<|image_pad|>": IMAGE,
+            "<|vision_start|>": START,
+            "<|vision_end|>": END,
+            "<|im_start|>": 94,
+            "<|im_end|>": STOP,
+        }
         files = {"vlm": Path(scratch) / "vlm.json", "text": Path(scratch) / "text.json"}
         write_tokenizer(files["vlm"], VOCABULARY, special)
-        write_tokenizer(files["text"], text_encoder.config.vocab_size, {"<pad>": text_encoder.config.pad_token_id, "</s>": text_encoder.config.eos_token_id})
+        write_tokenizer(
+            files["text"],
+            text_encoder.config.vocab_size,
+            {"<pad>": text_encoder.config.pad_token_id, "</s>": text_encoder.config.eos_token_id},
+        )
         export(vlm_model, text_encoder, guidance, [SIZE], ROWS, files, precision=precision)
         # The folder comes last: its presence means that the fixture is complete.
-        save_file(answers(vlm_model, prompts(), MAX_NEW_TOKENS, STOP) | texts(text_encoder, ROWS), out.with_name(out.name + ".golden.safetensors"))
+        save_file(
+            answers(vlm_model, prompts(), MAX_NEW_TOKENS, STOP) | texts(text_encoder, ROWS),
+            out.with_name(out.name + ".golden.safetensors"),
+        )
         join(policy, guidance, out)
 
 

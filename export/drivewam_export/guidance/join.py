@@ -26,36 +26,69 @@ OWN = ("manifest.yaml", "guidance.yaml", self_test.FILE)
 
 def join(policy: Path, guidance: Path, out: Path) -> None:
     """Writes the merged folder to `out`. Raises ExportError where the two do not fit together."""
-    manifest, record = (yaml.safe_load((folder / name).read_text()) for folder, name in ((policy, "manifest.yaml"), (guidance, "guidance.yaml")))
+    manifest, record = (
+        yaml.safe_load((folder / name).read_text())
+        for folder, name in ((policy, "manifest.yaml"), (guidance, "guidance.yaml"))
+    )
     if "built" in manifest:
         raise ExportError(f"{policy}: holds built engines; wanted a folder of ONNX graphs")
-    if sorted(record["graphs"]) != sorted(GRAPHS) or any("tokenizer" not in record.get(name, {}) for name in ("vlm", "text")):
-        raise ExportError(f"{guidance}: has {', '.join(record['graphs'])}; wanted {', '.join(GRAPHS)}, and the tokenizer of both models")
+    if sorted(record["graphs"]) != sorted(GRAPHS) or any(
+        "tokenizer" not in record.get(name, {}) for name in ("vlm", "text")
+    ):
+        raise ExportError(
+            f"{guidance}: has {', '.join(record['graphs'])}; wanted {', '.join(GRAPHS)}, and the tokenizer of both models"
+        )
     text, shape = manifest["model"]["text"], record["graphs"]["text_encode"]["outputs"][0]["shape"]
     if shape != [text["max_rows"], text["dim"]]:
-        raise ExportError(f"{guidance}: text_encode returns {shape}; the policy wants [{text['max_rows']}, {text['dim']}] (--rows, and an encoder of that width)")
+        raise ExportError(
+            f"{guidance}: text_encode returns {shape}; the policy wants "
+            f"[{text['max_rows']}, {text['dim']}] (--rows, and an encoder of that width)"
+        )
     graphs = {name: entry for name, entry in manifest["graphs"].items() if name not in GRAPHS}
     before = {entry["file"] for name, entry in manifest["graphs"].items() if name in GRAPHS} | {
-        file for name, entry in manifest["graphs"].items() if name in GRAPHS for file in entry["weights"]}
+        file
+        for name, entry in manifest["graphs"].items()
+        if name in GRAPHS
+        for file in entry["weights"]
+    }
     before |= {model["tokenizer"] for model in manifest.get("guidance", {}).values()}
-    answers = {name: value for name, value in load_file(policy / self_test.FILE).items() if name.split("/")[0] not in GRAPHS}
+    answers = {
+        name: value
+        for name, value in load_file(policy / self_test.FILE).items()
+        if name.split("/")[0] not in GRAPHS
+    }
     with atomic_folder(out) as aside:
-        for folder, files in ((policy, set(manifest["files"]) - before), (guidance, set(record["files"]))):
+        for folder, files in (
+            (policy, set(manifest["files"]) - before),
+            (guidance, set(record["files"])),
+        ):
             for name in files - set(OWN):
                 if (aside / name).exists():
                     raise ExportError(f"both folders have a file {name}")
                 shutil.copyfile(folder / name, aside / name)
-        weights.write(aside / self_test.FILE, in_memory(answers | load_file(guidance / self_test.FILE)))
+        weights.write(
+            aside / self_test.FILE, in_memory(answers | load_file(guidance / self_test.FILE))
+        )
         facts = {"vlm": record["vlm"], "text": record["text"]}
         if "training" in record:
-            manifest["training"] = (manifest.get("training") or {}) | {"guidance": record["training"]}
-        manifest |= {"guidance": facts, "graphs": graphs | record["graphs"], "files": file_entries(aside)}
-        (aside / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None))
+            manifest["training"] = (manifest.get("training") or {}) | {
+                "guidance": record["training"]
+            }
+        manifest |= {
+            "guidance": facts,
+            "graphs": graphs | record["graphs"],
+            "files": file_entries(aside),
+        }
+        (aside / "manifest.yaml").write_text(
+            yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None)
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--policy", type=Path, required=True, help="a folder of the policy's ONNX graphs")
+    parser.add_argument(
+        "--policy", type=Path, required=True, help="a folder of the policy's ONNX graphs"
+    )
     parser.add_argument("--guidance", type=Path, required=True, help="a folder of guidance.export")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

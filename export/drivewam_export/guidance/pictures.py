@@ -21,16 +21,31 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, SizeDict
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
+    Qwen2VLImageProcessorPil,
+    smart_resize,
+)
 
 from ..folder import ExportError, atomic_folder
 
 REAL = Path(__file__).resolve().parents[4] / "shared/data/pandaset_002/camera/front_camera/40.jpg"
 # Qwen3-VL's preprocessor_config.json; the class's own defaults are those of Qwen2-VL.
-QWEN3 = {"patch_size": 16, "temporal_patch_size": 2, "merge_size": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+QWEN3 = {
+    "patch_size": 16,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+}
 SIZE = {"shortest_edge": 65536, "longest_edge": 16777216}
 # Channels with different statistics, and patches of another size.
-CLIP = {"patch_size": 4, "temporal_patch_size": 3, "merge_size": 2, "image_mean": list(OPENAI_CLIP_MEAN), "image_std": list(OPENAI_CLIP_STD)}
+CLIP = {
+    "patch_size": 4,
+    "temporal_patch_size": 3,
+    "merge_size": 2,
+    "image_mean": list(OPENAI_CLIP_MEAN),
+    "image_std": list(OPENAI_CLIP_STD),
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,9 @@ class FixedSize(Qwen2VLImageProcessorPil):
         self.to = to
 
     def resize(self, image, size, resample, factor, **kwargs):
-        height, width = self.to or smart_resize(*image.shape[-2:], factor, size.shortest_edge, size.longest_edge)
+        height, width = self.to or smart_resize(
+            *image.shape[-2:], factor, size.shortest_edge, size.longest_edge
+        )
         return PilBackend.resize(self, image, SizeDict(height=height, width=width), resample)
 
 
@@ -86,13 +103,22 @@ def synthetic(case: Case) -> np.ndarray:
     raise ExportError(f"unknown image {case.name!r}")
 
 
-def processed(rgb: np.ndarray, to: tuple[int, int] | None, settings: dict) -> dict[str, torch.Tensor]:
+def processed(
+    rgb: np.ndarray, to: tuple[int, int] | None, settings: dict
+) -> dict[str, torch.Tensor]:
     """The tensors of an image's file."""
     processor = FixedSize(to, **settings)
     out = processor(images=[Image.fromarray(rgb)], return_tensors="np")
     factor = settings["patch_size"] * settings["merge_size"]
-    resized = processor.resize(rgb.transpose(2, 0, 1), SizeDict(**SIZE), processor.resample, factor).transpose(1, 2, 0)
-    tensors = {"rgb": rgb, "resized": resized, "pixel_values": out["pixel_values"], "grid_thw": out["image_grid_thw"]}
+    resized = processor.resize(
+        rgb.transpose(2, 0, 1), SizeDict(**SIZE), processor.resample, factor
+    ).transpose(1, 2, 0)
+    tensors = {
+        "rgb": rgb,
+        "resized": resized,
+        "pixel_values": out["pixel_values"],
+        "grid_thw": out["image_grid_thw"],
+    }
     return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
 
 
@@ -117,7 +143,9 @@ def write(out: Path, real: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--real", type=Path, default=REAL, help="a photograph; skipped if it does not exist")
+    parser.add_argument(
+        "--real", type=Path, default=REAL, help="a photograph; skipped if it does not exist"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     write(args.out, args.real)

@@ -22,13 +22,35 @@ from ..folder import ExportError
 PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 # Qwen3's special tokens; their ids follow the ranks in this order.
 SPECIAL = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>", "<|quad_start|>",
-    "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
 )
 # Also whole tokens, but part of the text.
 WHOLE = (
-    "<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>",
-    "<tool_response>", "</tool_response>", "<think>", "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "<|fim_prefix|>",
+    "<|fim_middle|>",
+    "<|fim_suffix|>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+    "<tool_response>",
+    "</tool_response>",
+    "<think>",
+    "</think>",
 )
 
 
@@ -41,9 +63,15 @@ def read_ranks(path: Path) -> dict[bytes, int]:
             token, rank = line.split()
             ranks[base64.b64decode(token, validate=True)] = int(rank)
         except ValueError as error:
-            raise ExportError(f"{path}: line {number}: wanted a token in base64 and its rank ({error})") from error
-    if sorted(ranks.values()) != list(range(len(ranks))) or any(bytes([byte]) not in ranks for byte in range(256)):
-        raise ExportError(f"{path}: {len(ranks)} tokens; wanted ranks from 0 on without gaps, and every byte")
+            raise ExportError(
+                f"{path}: line {number}: wanted a token in base64 and its rank ({error})"
+            ) from error
+    if sorted(ranks.values()) != list(range(len(ranks))) or any(
+        bytes([byte]) not in ranks for byte in range(256)
+    ):
+        raise ExportError(
+            f"{path}: {len(ranks)} tokens; wanted ranks from 0 on without gaps, and every byte"
+        )
     return ranks
 
 
@@ -52,7 +80,9 @@ def parts(token: bytes, ranks: dict[bytes, int], below: int) -> list[bytes]:
     leftmost of equal ones."""
     pieces = [token[i : i + 1] for i in range(len(token))]
     while len(pieces) > 1:
-        rank, at = min((ranks.get(pieces[i] + pieces[i + 1], below), i) for i in range(len(pieces) - 1))
+        rank, at = min(
+            (ranks.get(pieces[i] + pieces[i + 1], below), i) for i in range(len(pieces) - 1)
+        )
         if rank >= below:
             break
         pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
@@ -62,12 +92,18 @@ def parts(token: bytes, ranks: dict[bytes, int], below: int) -> list[bytes]:
 def byte_characters() -> dict[int, str]:
     """The character for each byte in a `tokenizer.json`: printable Latin-1 as itself, the others
     from U+0100 on (GPT-2)."""
-    kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    kept = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     moved = [byte for byte in range(256) if byte not in kept]
     return {byte: chr(byte) for byte in kept} | {byte: chr(256 + i) for i, byte in enumerate(moved)}
 
 
-def build(ranks: dict[bytes, int], special: tuple[str, ...] = SPECIAL, whole: tuple[str, ...] = WHOLE) -> Tokenizer:
+def build(
+    ranks: dict[bytes, int], special: tuple[str, ...] = SPECIAL, whole: tuple[str, ...] = WHOLE
+) -> Tokenizer:
     """The tokenizer of `ranks`. The ids of `special`, then of `whole`, follow the ranks."""
     character = byte_characters()
     written = {token: "".join(character[byte] for byte in token) for token in ranks}
@@ -77,14 +113,22 @@ def build(ranks: dict[bytes, int], special: tuple[str, ...] = SPECIAL, whole: tu
             continue
         pair = parts(token, ranks, rank)
         if len(pair) != 2:
-            raise ExportError(f"token {token!r} of rank {rank} is not merged from two lower ones: {pair}")
+            raise ExportError(
+                f"token {token!r} of rank {rank} is not merged from two lower ones: {pair}"
+            )
         merges.append((written[pair[0]], written[pair[1]]))
-    tokenizer = Tokenizer(models.BPE(vocab={written[token]: rank for token, rank in ranks.items()}, merges=merges))
+    tokenizer = Tokenizer(
+        models.BPE(vocab={written[token]: rank for token, rank in ranks.items()}, merges=merges)
+    )
     tokenizer.normalizer = normalizers.NFC()
     cut = pre_tokenizers.Split(Regex(PATTERN), "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [cut, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
+    tokenizer.add_special_tokens(
+        [AddedToken(token, normalized=False, special=True) for token in special]
+    )
     tokenizer.add_tokens([AddedToken(token, normalized=False) for token in whole])
     return tokenizer
 

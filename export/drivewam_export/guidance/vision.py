@@ -12,7 +12,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
+from transformers.vision_utils import (
+    get_vision_interpolation_indices_and_weights,
+    get_vision_position_ids,
+)
 
 from ..folder import ExportError
 from ..onnx_graphs.graphs import Graph
@@ -35,7 +38,10 @@ def position_tables(tower: nn.Module, rows: int, columns: int) -> tuple[torch.Te
     patch grid, in the processor's order of patches (merge blocks)."""
     size, merge = torch.tensor([[1, rows, columns]]), tower.config.spatial_merge_size
     indices, weights = get_vision_interpolation_indices_and_weights(
-        size, num_grid_per_side=tower.num_grid_per_side, mode=tower.interpolation_mode, align_corners=tower.interpolation_align_corners,
+        size,
+        num_grid_per_side=tower.num_grid_per_side,
+        mode=tower.interpolation_mode,
+        align_corners=tower.interpolation_align_corners,
         spatial_merge_size=merge,
     )
     device = tower.pos_embed.weight.device
@@ -61,10 +67,17 @@ class Vision(nn.Module):
     def attend(self, attention: nn.Module, rows):
         """Rows [P, E] to [P, E]: all patches of the image attend to each other."""
         width = attention.head_dim
-        q, k, v = attention.qkv(rows).reshape(-1, 3, attention.num_heads, width).permute(1, 2, 0, 3).unbind(0)
+        q, k, v = (
+            attention.qkv(rows)
+            .reshape(-1, 3, attention.num_heads, width)
+            .permute(1, 2, 0, 3)
+            .unbind(0)
+        )
         q, k = rotate_halves(q, self.rope, width), rotate_halves(k, self.rope, width)
         weights = (q * attention.scaling @ k.transpose(-1, -2)).softmax(-1)
-        return attention.proj((weights @ v).transpose(0, 1).reshape(-1, attention.num_heads * width))
+        return attention.proj(
+            (weights @ v).transpose(0, 1).reshape(-1, attention.num_heads * width)
+        )
 
     def forward(self, patches):
         """`patches` [P, C*tp*ps*ps] f32, normalised, in the processor's order. Returns `image`
@@ -77,7 +90,9 @@ class Vision(nn.Module):
             x = x + self.attend(block.attn, block.norm1(x))
             x = x + block.mlp(block.norm2(x))
             if index in tower.deepstack_visual_indexes:
-                deepstack.append(tower.deepstack_merger_list[tower.deepstack_visual_indexes.index(index)](x))
+                deepstack.append(
+                    tower.deepstack_merger_list[tower.deepstack_visual_indexes.index(index)](x)
+                )
         return (tower.merger(x), *deepstack)
 
 
@@ -88,4 +103,11 @@ def vision_graph(model: nn.Module, height: int, width: int, name: str = "vlm_vis
     values = config.in_channels * config.temporal_patch_size * config.patch_size**2
     levels = len(config.deepstack_visual_indexes)
     patches = torch.randn(rows * columns, values, generator=torch.Generator().manual_seed(0))
-    return Graph(name, Vision(model, height, width), "model.", FILE, {"patches": patches}, ["image", *(f"deepstack.{i}" for i in range(levels))])
+    return Graph(
+        name,
+        Vision(model, height, width),
+        "model.",
+        FILE,
+        {"patches": patches},
+        ["image", *(f"deepstack.{i}" for i in range(levels))],
+    )

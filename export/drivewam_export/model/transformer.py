@@ -39,16 +39,19 @@ class ConditionEmbedder(nn.Module):
     def __init__(self, config: ModelConfig, with_text: bool):
         super().__init__()
         half = config.freq_dim // 2
-        frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32, device="cpu") / half)
+        frequencies = torch.exp(
+            -math.log(10000.0) * torch.arange(half, dtype=torch.float32, device="cpu") / half
+        )
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.time_embedder = TimestepEmbedding(config.freq_dim, config.dim)
         self.time_proj = nn.Linear(config.dim, 6 * config.dim)
         if with_text:
-            self.text_embedder = PixArtAlphaTextProjection(config.text.dim, config.dim, act_fn="gelu_tanh")
+            self.text_embedder = PixArtAlphaTextProjection(
+                config.text.dim, config.dim, act_fn="gelu_tanh"
+            )
 
     def time(self, flow_time):
-        """Flow time [...] in [0, 1] to the embedding [..., dim] and its projection [..., 6, dim].
-        """
+        """Flow time [...] in [0, 1] to embedding [..., dim] and projection [..., 6, dim]."""
         angles = flow_time[..., None] * TIME_STEPS * self.frequencies
         embedding = self.time_embedder(torch.cat([angles.cos(), angles.sin()], -1))
         return embedding, self.time_proj(nn.functional.silu(embedding)).unflatten(-1, (6, -1))
@@ -60,7 +63,9 @@ class DriveWam(nn.Module):
         self.config = config
         self.patch_embedding_mlp = nn.Linear(config.video_channels, config.dim)
         self.action_embedder = Mlp((config.action.channels, config.action_hidden_dim, config.dim))
-        self.ego_embedder = Mlp((len(config.ego.features), config.ego_hidden_dim, config.ego.tokens * config.dim))
+        self.ego_embedder = Mlp(
+            (len(config.ego.features), config.ego_hidden_dim, config.ego.tokens * config.dim)
+        )
         self.condition_embedder = ConditionEmbedder(config, with_text=True)
         self.condition_embedder_action = ConditionEmbedder(config, with_text=False)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -69,7 +74,9 @@ class DriveWam(nn.Module):
         self.action_proj_out = Mlp((config.dim, config.action_hidden_dim, config.action.channels))
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
         # On the CPU even when the weights are on `meta`: no checkpoint holds these buffers.
-        self.register_buffer("ego_scale", torch.tensor(config.ego.scale, device="cpu"), persistent=False)
+        self.register_buffer(
+            "ego_scale", torch.tensor(config.ego.scale, device="cpu"), persistent=False
+        )
 
     # Context: text once per guidance, ego state once per chunk.
 
@@ -97,10 +104,25 @@ class DriveWam(nn.Module):
         c = self.config
         rows = self.norm_out(x) * (1 + scale) + shift
         video = nn.functional.pad(self.proj_out(rows), (0, c.token_width - c.video_channels))
-        action = nn.functional.pad(self.action_proj_out(rows), (0, c.token_width - c.action.channels))
+        action = nn.functional.pad(
+            self.action_proj_out(rows), (0, c.token_width - c.action.channels)
+        )
         return video + is_action[..., None] * (action - video)
 
-    def dit(self, tokens, is_action, flow_time, rope, mem_bias, text_bias, self_scale, mem, text, ego, textbook=False):
+    def dit(
+        self,
+        tokens,
+        is_action,
+        flow_time,
+        rope,
+        mem_bias,
+        text_bias,
+        self_scale,
+        mem,
+        text,
+        ego,
+        textbook=False,
+    ):
         """One pass: the `dit` graph. `mem`, `text`, `ego` are per-layer (k, v). Returns velocity
         [N, W] and per-layer (k, v, q).
 
@@ -129,10 +151,15 @@ class DriveWam(nn.Module):
                     scaled = scaled * self_scale[:, None]
                 mem_k, mem_v = mem[layer]
                 if textbook:
-                    return attend_textbook(scaled, torch.cat([mem_k, k], -2), torch.cat([mem_v, v], -2), bias)
+                    return attend_textbook(
+                        scaled, torch.cat([mem_k, k], -2), torch.cat([mem_v, v], -2), bias
+                    )
                 # Concatenates scores, not keys: the memory is never copied.
                 slots = mem_k.shape[-2]
-                scores = torch.cat([scaled @ mem_k.transpose(-1, -2), scaled @ k.transpose(-1, -2)], -1) + bias
+                scores = (
+                    torch.cat([scaled @ mem_k.transpose(-1, -2), scaled @ k.transpose(-1, -2)], -1)
+                    + bias
+                )
                 weights = scores.softmax(-1)
                 return weights[..., :slots] @ mem_v + weights[..., slots:] @ v
 
@@ -154,7 +181,9 @@ class DriveWam(nn.Module):
         scale = video_scale + blend * (action_scale - video_scale)
         return self.head(x, shift, scale, is_action), outputs
 
-    def packed(self, layout, tokens, flow_time, self_bias, self_scale, text, text_bias, ego, rope=None):
+    def packed(
+        self, layout, tokens, flow_time, self_bias, self_scale, text, text_bias, ego, rope=None
+    ):
         """Runs the whole teacher-forced sequence of `layout` (packed.Layout). Returns velocity [B,
         N, W].
 

@@ -40,17 +40,37 @@ def codec_only(config: ModelConfig) -> Checkpoint:
 def main() -> None:
     root = Path(__file__).resolve().parents[3]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--vae", required=True, help="a diffusers folder of AutoencoderKLWan, or random:SEED")
-    parser.add_argument("--config", type=Path, help="the model that gives the image size; default: 64x96 pixels")
-    parser.add_argument("--precision", choices=("f32", "f16"), default="f32", help="type of weights and products (precision.py)")
+    parser.add_argument(
+        "--vae", required=True, help="a diffusers folder of AutoencoderKLWan, or random:SEED"
+    )
+    parser.add_argument(
+        "--config", type=Path, help="the model that gives the image size; default: 64x96 pixels"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("f32", "f16"),
+        default="f32",
+        help="type of weights and products (precision.py)",
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        config = load(args.config) if args.config else small_model(load(root / "configs/model/tiny.yaml"))
+        config = (
+            load(args.config)
+            if args.config
+            else small_model(load(root / "configs/model/tiny.yaml"))
+        )
         codec = WanEncoder(open_vae(args.vae)).eval()
         graphs, weights = wan_vae_graphs(codec, config), {"codec.": in_memory(codec.state_dict())}
-        write_folder(codec_only(config), args.out, f"portable-{args.precision}", graphs, weights, PRECISIONS[args.precision])
+        write_folder(
+            codec_only(config),
+            args.out,
+            f"portable-{args.precision}",
+            graphs,
+            weights,
+            PRECISIONS[args.precision],
+        )
     except ExportError as error:
         sys.exit(f"export_vae: {error}")
 

@@ -37,7 +37,9 @@ class Graph:
     attention: str | None = None
 
 
-CONTEXT = re.compile(r"condition_embedder\.text_embedder\.|ego_embedder\.|blocks\.\d+\.attn(2|_ego)\.(to_k|to_v|norm_k)\.")
+CONTEXT = re.compile(
+    r"condition_embedder\.text_embedder\.|ego_embedder\.|blocks\.\d+\.attn(2|_ego)\.(to_k|to_v|norm_k)\."
+)
 
 
 def belongs(name: str, file: str) -> bool:
@@ -87,11 +89,25 @@ class Dit(nn.Module):
         pairs = [(rest[2 * i], rest[2 * i + 1]) for i in range(3 * layers)]
         mem, text, ego = pairs[:layers], pairs[layers : 2 * layers], pairs[2 * layers :]
         textbook = self.textbook and torch.onnx.is_in_onnx_export()
-        velocity, outputs = self.model.dit(tokens, is_action, flow_time, rope, mem_bias, text_bias, self_scale, mem, text, ego, textbook)
+        velocity, outputs = self.model.dit(
+            tokens,
+            is_action,
+            flow_time,
+            rope,
+            mem_bias,
+            text_bias,
+            self_scale,
+            mem,
+            text,
+            ego,
+            textbook,
+        )
         return (velocity, *(x for kvq in outputs for x in kvq))
 
 
-def dit_inputs(c: ModelConfig, n_video: int, n_action: int, slots: int, seed: int = 0) -> dict[str, torch.Tensor]:
+def dit_inputs(
+    c: ModelConfig, n_video: int, n_action: int, slots: int, seed: int = 0
+) -> dict[str, torch.Tensor]:
     """Random inputs of the `dit` graph."""
     g = torch.Generator().manual_seed(seed)
     rand = lambda *shape: torch.randn(*shape, generator=g)
@@ -124,12 +140,32 @@ def policy_graphs(model: DriveWam, attention: str = ATTENTIONS[0]) -> list[Graph
     if c.self_scale != "log":
         del dynamic["self_scale"]
     return [
-        Graph("context_text", ContextText(model), "model.", "context.safetensors", {"text": torch.randn(c.text_rows, c.text.dim)}, layered(["text_k", "text_v"], c.layers)),
-        Graph("context_ego", ContextEgo(model), "model.", "context.safetensors", {"ego": torch.ones(len(c.ego.features))}, layered(["ego_k", "ego_v"], c.layers)),
+        Graph(
+            "context_text",
+            ContextText(model),
+            "model.",
+            "context.safetensors",
+            {"text": torch.randn(c.text_rows, c.text.dim)},
+            layered(["text_k", "text_v"], c.layers),
+        ),
+        Graph(
+            "context_ego",
+            ContextEgo(model),
+            "model.",
+            "context.safetensors",
+            {"ego": torch.ones(len(c.ego.features))},
+            layered(["ego_k", "ego_v"], c.layers),
+        ),
         Graph(
             # no more than tells the axes apart
-            "dit", Dit(model, attention), "model.", "dit.safetensors", dit_inputs(c, 5, 2, 3),
-            ["velocity", *layered(["k", "v", "q"], c.layers)], dynamic, attention,
+            "dit",
+            Dit(model, attention),
+            "model.",
+            "dit.safetensors",
+            dit_inputs(c, 5, 2, 3),
+            ["velocity", *layered(["k", "v", "q"], c.layers)],
+            dynamic,
+            attention,
         ),
     ]
 
@@ -140,12 +176,32 @@ def codec_graphs(codec: small_codec.Codec) -> list[Graph]:
     frames = torch.rand(c.image.frames_per_latent, 3, c.image.height, c.image.width) * 2 - 1
     cache = torch.randn(1, small_codec.STEM, c.latent.height, c.latent.width)
     latent = torch.randn(c.latent.channels, c.latent.height, c.latent.width)
-    first, encode, decode = small_codec.EncodeFirst(codec), small_codec.Encode(codec), small_codec.Decode(codec)
+    first, encode, decode = (
+        small_codec.EncodeFirst(codec),
+        small_codec.Encode(codec),
+        small_codec.Decode(codec),
+    )
     outputs = ["latent", "cache_out.0"]
     return [
-        Graph("vae_encode_first", first, "codec.", "vae_encode.safetensors", {"frames": frames[:1]}, outputs),
-        Graph("vae_encode", encode, "codec.", "vae_encode.safetensors", {"frames": frames, "cache_in.0": cache}, outputs),
-        Graph("vae_decode", decode, "codec.", "vae_decode.safetensors", {"latent": latent}, ["frames"]),
+        Graph(
+            "vae_encode_first",
+            first,
+            "codec.",
+            "vae_encode.safetensors",
+            {"frames": frames[:1]},
+            outputs,
+        ),
+        Graph(
+            "vae_encode",
+            encode,
+            "codec.",
+            "vae_encode.safetensors",
+            {"frames": frames, "cache_in.0": cache},
+            outputs,
+        ),
+        Graph(
+            "vae_decode", decode, "codec.", "vae_decode.safetensors", {"latent": latent}, ["frames"]
+        ),
     ]
 
 
@@ -158,13 +214,26 @@ def wan_vae_graphs(codec: wan_vae.WanEncoder, config: ModelConfig) -> list[Graph
     image, latent = config.image, config.latent
     frames = torch.rand(image.frames_per_latent, 3, image.height, image.width) * 2 - 1
     got, caches = codec(frames[:1], None)
-    if image.frames_per_latent != 4 or tuple(got.shape) != (latent.channels, latent.height, latent.width):
+    if image.frames_per_latent != 4 or tuple(got.shape) != (
+        latent.channels,
+        latent.height,
+        latent.width,
+    ):
         wanted = f"{image.frames_per_latent} frames and {dataclasses.astuple(latent)}"
-        raise ExportError(f"AutoencoderKLWan: four frames make a latent {tuple(got.shape)}, the model wants {wanted}")
+        raise ExportError(
+            f"AutoencoderKLWan: four frames make a latent {tuple(got.shape)}, the model wants {wanted}"
+        )
     outputs = ["latent", *(f"cache_out.{i}" for i in range(len(caches)))]
     inputs = {"frames": frames} | {f"cache_in.{i}": cache for i, cache in enumerate(caches)}
     first, encode = wan_vae.EncodeFirst(codec), wan_vae.Encode(codec)
     return [
-        Graph("vae_encode_first", first, "codec.", "vae_encode.safetensors", {"frames": frames[:1]}, outputs),
+        Graph(
+            "vae_encode_first",
+            first,
+            "codec.",
+            "vae_encode.safetensors",
+            {"frames": frames[:1]},
+            outputs,
+        ),
         Graph("vae_encode", encode, "codec.", "vae_encode.safetensors", inputs, outputs),
     ]

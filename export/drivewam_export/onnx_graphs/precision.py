@@ -19,7 +19,19 @@ from onnx import TensorProto, helper
 from ..folder import ExportError
 
 PRODUCTS = ("MatMul", "Gemm", "Conv")
-MOVES = ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+MOVES = (
+    "Concat",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)
 # Inputs and outputs that are cache or context have the half type; all others are f32.
 CACHE = re.compile(r"(mem|text|ego)_[kv]\.\d+|[kvq]\.\d+")
 # Weights that stay f32: gains and offsets of norms, modulation tables, latent statistics, position
@@ -74,14 +86,20 @@ class Rewriter:
         self.graph, self.half, self.nodes, self.casts = model.graph, half, [], {}
         self.types, self.matrices, self.islands, self.biases = {}, set(), set(), set()
         inferred = onnx.shape_inference.infer_shapes(model).graph
-        self.floats = {v.name for v in [*inferred.input, *inferred.output, *inferred.value_info] if v.type.tensor_type.elem_type == TensorProto.FLOAT}
+        self.floats = {
+            v.name
+            for v in [*inferred.input, *inferred.output, *inferred.value_info]
+            if v.type.tensor_type.elem_type == TensorProto.FLOAT
+        }
         for value in self.graph.input:
             if value.name in self.floats:
                 value.type.tensor_type.elem_type = self.types[value.name] = half.io(value.name).onnx
         for tensor in self.graph.initializer:
             if tensor.data_type != TensorProto.FLOAT:
                 continue
-            stays = tensor.raw_data or half.stored(tensor.name.removeprefix(prefix)) == torch.float32
+            stays = (
+                tensor.raw_data or half.stored(tensor.name.removeprefix(prefix)) == torch.float32
+            )
             self.types[tensor.name] = tensor.data_type = TensorProto.FLOAT if stays else half.onnx
             (self.matrices if len(tensor.dims) > 1 else self.biases).add(tensor.name)
             if stays:
@@ -108,11 +126,17 @@ class Rewriter:
         if node.op_type == "Concat" and any(CACHE.fullmatch(name) for name in floats):
             return self.half.onnx
         of_bias = node.op_type == "Add" and any(name in self.biases for name in floats)
-        return self.half.onnx if (of_bias or node.op_type in MOVES) and all(halves) else TensorProto.FLOAT
+        return (
+            self.half.onnx
+            if (of_bias or node.op_type in MOVES) and all(halves)
+            else TensorProto.FLOAT
+        )
 
     def visit(self, node: onnx.NodeProto) -> None:
         if any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute):
-            raise ExportError(f"{node.name}: cannot rewrite a {node.op_type} with a subgraph in half precision")
+            raise ExportError(
+                f"{node.name}: cannot rewrite a {node.op_type} with a subgraph in half precision"
+            )
         if node.op_type == "Constant" and node.attribute[0].t.data_type == TensorProto.DOUBLE:
             value = onnx.numpy_helper.to_array(node.attribute[0].t).astype("float32")
             node.attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(value))
@@ -171,22 +195,33 @@ def emulate_bf16(model: onnx.ModelProto) -> onnx.ModelProto:
     rounds the result. Its inputs and outputs are f32."""
     out = onnx.ModelProto()
     out.CopyFrom(model)
-    halves = {v.name for v in onnx.shape_inference.infer_shapes(model).graph.value_info if v.type.tensor_type.elem_type == TensorProto.BFLOAT16}
+    halves = {
+        v.name
+        for v in onnx.shape_inference.infer_shapes(model).graph.value_info
+        if v.type.tensor_type.elem_type == TensorProto.BFLOAT16
+    }
     halves |= {t.name for t in model.graph.initializer if t.data_type == TensorProto.BFLOAT16}
-    nodes, cast = [], lambda source, to, kind: nodes.append(helper.make_node("Cast", [source], [to], to=kind))
+    nodes, cast = (
+        [],
+        lambda source, to, kind: nodes.append(helper.make_node("Cast", [source], [to], to=kind)),
+    )
     for value in out.graph.input:
         if value.type.tensor_type.elem_type == TensorProto.BFLOAT16:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
             cast(value.name, value.name + "/io", TensorProto.BFLOAT16)
             halves.add(value.name)
     inputs = {v.name for v in out.graph.input}
-    leaving = {v.name for v in out.graph.output if v.type.tensor_type.elem_type == TensorProto.BFLOAT16}
+    leaving = {
+        v.name for v in out.graph.output if v.type.tensor_type.elem_type == TensorProto.BFLOAT16
+    }
     halves |= leaving
     for node in out.graph.node:
         for names in (node.input, node.output):
             for i, name in enumerate(names):
                 names[i] = f"{name}/io" if name in halves and name in inputs | leaving else name
-        if node.op_type in (*PRODUCTS, "Add") and any(n.removesuffix("/io") in halves for n in node.output):
+        if node.op_type in (*PRODUCTS, "Add") and any(
+            n.removesuffix("/io") in halves for n in node.output
+        ):
             for i, name in enumerate(node.input):
                 cast(name, f"{name}/{node.name}/wide", TensorProto.FLOAT)
                 node.input[i] = f"{name}/{node.name}/wide"

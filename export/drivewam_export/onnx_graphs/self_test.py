@@ -79,7 +79,11 @@ def uniform(name: str, count: int) -> np.ndarray:
 def value(name: str, shape: list[int], video_rows: int, vocabulary: int = 0) -> torch.Tensor:
     """The input `name` in f32, before rounding. `vocabulary`: of a graph that reads `ids`."""
     if name == "ids":
-        return torch.from_numpy(np.floor((uniform(name, shape[0]).astype(np.float64) + 1) / 2 * vocabulary).astype(np.float32))
+        return torch.from_numpy(
+            np.floor((uniform(name, shape[0]).astype(np.float64) + 1) / 2 * vocabulary).astype(
+                np.float32
+            )
+        )
     if name == "is_image":
         return (torch.arange(shape[0]) % 4 == 1).float()
     if name == "pad_bias":
@@ -98,16 +102,24 @@ def value(name: str, shape: list[int], video_rows: int, vocabulary: int = 0) -> 
     return torch.from_numpy(uniform(name, int(np.prod(shape))).reshape(shape))
 
 
-def inputs(graph: Graph, config: ModelConfig | None, precision: Precision, vocabulary: int = 0) -> dict[str, dict[str, torch.Tensor]]:
+def inputs(
+    graph: Graph, config: ModelConfig | None, precision: Precision, vocabulary: int = 0
+) -> dict[str, dict[str, torch.Tensor]]:
     """By shape, the inputs of `graph` in f32, rounded to the types of a folder of `precision`.
     `config`: of a policy's graph; `vocabulary`: as in `value`."""
     bad = [name for name, example in graph.inputs.items() if not example.is_floating_point()]
     if bad:
-        raise ExportError(f"{graph.name}: the self-test has no rule for integers, got {', '.join(bad)}")
+        raise ExportError(
+            f"{graph.name}: the self-test has no rule for integers, got {', '.join(bad)}"
+        )
     if graph.name == "vlm_decoder":
         passes = {"one": (1, 0), "rows": (ROWS, 0)}
     elif graph.dynamic:
-        passes = {"video": (config.nv, 0), "action": (0, config.na), "packed": (config.nv, config.na)}
+        passes = {
+            "video": (config.nv, 0),
+            "action": (0, config.na),
+            "packed": (config.nv, config.na),
+        }
     else:
         passes = {"only": (0, 0)}
     out = {}
@@ -115,8 +127,12 @@ def inputs(graph: Graph, config: ModelConfig | None, precision: Precision, vocab
         dims, out[case] = {"N": video + action, "S": SLOTS}, {}
         for name, example in graph.inputs.items():
             axes = graph.dynamic.get(name, {})
-            shape = [dims[axes[i]] if i in axes else length for i, length in enumerate(example.shape)]
-            out[case][name] = value(name, shape, video, vocabulary).to(precision.io(name).torch).float()
+            shape = [
+                dims[axes[i]] if i in axes else length for i, length in enumerate(example.shape)
+            ]
+            out[case][name] = (
+                value(name, shape, video, vocabulary).to(precision.io(name).torch).float()
+            )
     return out
 
 

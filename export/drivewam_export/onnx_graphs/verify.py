@@ -30,7 +30,12 @@ def keep_casts(model: onnx.ModelProto) -> onnx.ModelProto:
     neither rounded nor overflow. An Identity keeps the two Casts apart."""
     out = onnx.ModelProto()
     out.CopyFrom(model)
-    nodes, identity = [], lambda source, to: nodes.append(onnx.helper.make_node("Identity", [source], [to], name=f"{to}/identity"))
+    nodes, identity = (
+        [],
+        lambda source, to: nodes.append(
+            onnx.helper.make_node("Identity", [source], [to], name=f"{to}/identity")
+        ),
+    )
     for node in out.graph.node:
         to = node.attribute[0].i if node.op_type == "Cast" else None
         if to == onnx.TensorProto.FLOAT:
@@ -45,22 +50,37 @@ def keep_casts(model: onnx.ModelProto) -> onnx.ModelProto:
     return out
 
 
-def session(model: onnx.ModelProto, folder: Path, precision: Precision) -> onnxruntime.InferenceSession:
+def session(
+    model: onnx.ModelProto, folder: Path, precision: Precision
+) -> onnxruntime.InferenceSession:
     """Opens `model`, whose weights are in `folder`, on one thread and without an arena, which would
     live as long as any of its outputs. In half precision ONNX Runtime converts weights while it
     runs. It cannot multiply bf16 on a CPU, so bf16 is emulated, with f32 inputs and outputs."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(folder)
+    )
     if precision is not F32:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    model = emulate_bf16(model) if precision is BF16 else keep_casts(model) if precision is F16 else model
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    model = (
+        emulate_bf16(model)
+        if precision is BF16
+        else keep_casts(model)
+        if precision is F16
+        else model
+    )
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def stored_bytes(tensor: onnx.TensorProto) -> int:
-    return next((int(entry.value) for entry in tensor.external_data if entry.key == "length"), len(tensor.raw_data))
+    return next(
+        (int(entry.value) for entry in tensor.external_data if entry.key == "length"),
+        len(tensor.raw_data),
+    )
 
 
 def node_runs(model: onnx.ModelProto, limit: int) -> Iterator[list[onnx.NodeProto]]:
@@ -83,47 +103,85 @@ def pieces(model: onnx.ModelProto, limit: int = PIECE_BYTES) -> list[onnx.ModelP
     earlier ones by name."""
     runs, graph = list(node_runs(model, limit)), model.graph
     inferred = onnx.shape_inference.infer_shapes(model).graph
-    kinds = {v.name: v.type.tensor_type.elem_type for v in [*inferred.input, *inferred.output, *inferred.value_info]}
+    kinds = {
+        v.name: v.type.tensor_type.elem_type
+        for v in [*inferred.input, *inferred.output, *inferred.value_info]
+    }
     weights = {tensor.name: tensor for tensor in graph.initializer}
     io = {v.name: v for v in [*graph.input, *graph.output]}
-    value = lambda name: io[name] if name in io else onnx.helper.make_tensor_value_info(name, kinds[name], None)
+    value = lambda name: (
+        io[name] if name in io else onnx.helper.make_tensor_value_info(name, kinds[name], None)
+    )
     out, later = [], {v.name for v in graph.output}
     for run in reversed(runs):
         made = dict.fromkeys(name for node in run for name in node.output)
         read = dict.fromkeys(name for node in run for name in node.input if name)
         ins = [name for name in read if name not in made and name not in weights]
         part = onnx.helper.make_graph(
-            run, graph.name, [value(name) for name in ins], [value(name) for name in made if name in later], [weights[name] for name in read if name in weights],
+            run,
+            graph.name,
+            [value(name) for name in ins],
+            [value(name) for name in made if name in later],
+            [weights[name] for name in read if name in weights],
         )
-        out.insert(0, onnx.helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version))
+        out.insert(
+            0,
+            onnx.helper.make_model(
+                part, opset_imports=model.opset_import, ir_version=model.ir_version
+            ),
+        )
         later |= set(ins)
     return out
 
 
-def run_piece(part: onnx.ModelProto, folder: Path, precision: Precision, known: dict[str, dict[str, np.ndarray]]) -> None:
+def run_piece(
+    part: onnx.ModelProto,
+    folder: Path,
+    precision: Precision,
+    known: dict[str, dict[str, np.ndarray]],
+) -> None:
     """Runs `part` in each case and adds its outputs to `known`. Its weights are freed on return."""
     runtime = session(part, folder, precision)
-    kinds = {value.name: np.float16 if value.type == "tensor(float16)" else None for value in runtime.get_inputs()}
+    kinds = {
+        value.name: np.float16 if value.type == "tensor(float16)" else None
+        for value in runtime.get_inputs()
+    }
     names = [value.name for value in runtime.get_outputs()]
     for values in known.values():
-        feeds = {name: values[name].astype(kind or values[name].dtype, copy=False) for name, kind in kinds.items()}
+        feeds = {
+            name: values[name].astype(kind or values[name].dtype, copy=False)
+            for name, kind in kinds.items()
+        }
         values |= dict(zip(names, runtime.run(names, feeds)))
 
 
-def run(graph: Graph, path: Path, precision: Precision, cases: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, np.ndarray]]:
+def run(
+    graph: Graph, path: Path, precision: Precision, cases: dict[str, dict[str, torch.Tensor]]
+) -> dict[str, dict[str, np.ndarray]]:
     """The graph's outputs by case. Every piece is loaded once."""
     parts = pieces(onnx.load(path, load_external_data=False))
-    known = {case: {name: value.numpy() for name, value in inputs.items()} for case, inputs in cases.items()}
-    wanted, progress = [{v.name for v in part.graph.input} for part in parts], Progress(f"{graph.name}: running ONNX Runtime,", "piece", len(parts))
+    known = {
+        case: {name: value.numpy() for name, value in inputs.items()}
+        for case, inputs in cases.items()
+    }
+    wanted, progress = (
+        [{v.name for v in part.graph.input} for part in parts],
+        Progress(f"{graph.name}: running ONNX Runtime,", "piece", len(parts)),
+    )
     for i, part in enumerate(parts):
         run_piece(part, path.parent, precision, known)
         kept = set(graph.outputs).union(*wanted[i + 1 :])
-        known = {case: {name: value for name, value in values.items() if name in kept} for case, values in known.items()}
+        known = {
+            case: {name: value for name, value in values.items() if name in kept}
+            for case, values in known.items()
+        }
         progress.step()
     return known
 
 
-def verify(graph: Graph, path: Path, precision: Precision, inputs: dict, wanted: dict, slack: float = 1.0) -> float:
+def verify(
+    graph: Graph, path: Path, precision: Precision, inputs: dict, wanted: dict, slack: float = 1.0
+) -> float:
     """Returns the largest difference of ONNX Runtime to PyTorch over the shapes of the self-test
     (self_test.difference). `slack` multiplies the limit. Raises ExportError beyond it."""
     onnx.checker.check_model(str(path), full_check=True)
@@ -135,5 +193,7 @@ def verify(graph: Graph, path: Path, precision: Precision, inputs: dict, wanted:
                 worst, where = differs, f"{case}/{name}"
     limit = precision.limit * slack
     if not worst <= limit:
-        raise ExportError(f"{graph.name}: {where}: ONNX Runtime differs from PyTorch by {worst:.1e} of the root mean square (wanted at most {limit:.0e})")
+        raise ExportError(
+            f"{graph.name}: {where}: ONNX Runtime differs from PyTorch by {worst:.1e} of the root mean square (wanted at most {limit:.0e})"
+        )
     return worst

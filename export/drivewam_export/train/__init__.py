@@ -1,2 +1,1 @@
-"""Training of the small policy. Reads input folders from `drivewam world --out`; renders nothing.
-"""
+"""Trains the small policy on input folders of `drivewam world --out`. Renders nothing."""

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..config import load
 from ..codec import Codec
+from ..config import load
 from .data import Drive, open_all
 
 FRAME_WEIGHTS = (0.35, 0.35, 0.5, 2.8)
@@ -30,7 +30,9 @@ def to_frames(pixels: np.ndarray, device="cpu") -> torch.Tensor:
     return torch.from_numpy(np.array(pixels)).to(device).movedim(-1, -3).float() / 127.5 - 1.0
 
 
-def batch(drives: list[Drive], size: int, rng: np.random.Generator, per_second: int) -> torch.Tensor:
+def batch(
+    drives: list[Drive], size: int, rng: np.random.Generator, per_second: int
+) -> torch.Tensor:
     """Random chunks [B, 5, 3, H, W] at 1 Hz. The first frame is the one before the chunk."""
     chunks = []
     for _ in range(size):
@@ -50,7 +52,16 @@ def train(args) -> None:
         codec.load_state_dict(load_file(args.start))
     drives = open_all(args.data)
     per_second = round(1.0 / (drives[0].frame_s[1] - drives[0].frame_s[0]))
-    mean = torch.stack([to_frames(drives[i].frames[:: 7 * per_second]).mean(0) for i in range(0, len(drives), 9)]).mean(0).to(args.device)
+    mean = (
+        torch.stack(
+            [
+                to_frames(drives[i].frames[:: 7 * per_second]).mean(0)
+                for i in range(0, len(drives), 9)
+            ]
+        )
+        .mean(0)
+        .to(args.device)
+    )
     weights = torch.tensor(FRAME_WEIGHTS, device=args.device).view(1, -1, 1, 1, 1)
     weights = weights / weights.mean()
     optimiser = torch.optim.AdamW(codec.parameters(), lr=args.rate, weight_decay=1e-4)
@@ -59,7 +70,9 @@ def train(args) -> None:
     while (spent := time.time() - start) < args.minutes * 60:
         for group in optimiser.param_groups:
             share = spent / (args.minutes * 60)
-            group["lr"] = args.rate * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * share)) + 1e-5
+            group["lr"] = (
+                args.rate * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * share)) + 1e-5
+            )
         frames = batch(drives, args.batch, rng, per_second).to(args.device)
         target = frames[:, 1:]
         if step % 8 == 0:
@@ -81,7 +94,10 @@ def train(args) -> None:
         step += 1
         if step % 100 == 0:
             newest = error[:, -1].mean().item()
-            print(f"codec step {step} {spent:.0f} s loss {loss.item():.4f} newest-frame error {newest * 127.5:.2f}/255", flush=True)
+            print(
+                f"codec step {step} {spent:.0f} s loss {loss.item():.4f} newest-frame error {newest * 127.5:.2f}/255",
+                flush=True,
+            )
     with torch.no_grad():
         frames = batch(drives, 256, rng, per_second)
         latents = []
@@ -95,7 +111,10 @@ def train(args) -> None:
     partial = args.out / "codec.safetensors.partial"
     save_file({k: v.contiguous().cpu() for k, v in codec.state_dict().items()}, partial)
     partial.rename(args.out / "codec.safetensors")
-    print(f"codec done: {step} steps, {sum(p.numel() for p in codec.parameters())} parameters", flush=True)
+    print(
+        f"codec done: {step} steps, {sum(p.numel() for p in codec.parameters())} parameters",
+        flush=True,
+    )
 
 
 def main() -> None:

@@ -46,7 +46,9 @@ class Drive:
         meta = yaml.safe_load((path / "input.yaml").read_text())
         height, width = meta["camera"]["height"], meta["camera"]["width"]
         if meta["frames"]["format"] != "rgb8":
-            raise ValueError(f"{path}: training reads frames of format rgb8, got {meta['frames']['format']!r}")
+            raise ValueError(
+                f"{path}: training reads frames of format rgb8, got {meta['frames']['format']!r}"
+            )
         frames = np.memmap(path / "frames.rgb", np.uint8, "r").reshape(-1, height, width, 3)
         stamps = np.array(_table(path / "frames.csv")["stamp_ns"], np.int64)
         poses = _table(path / "poses.csv")
@@ -59,10 +61,16 @@ class Drive:
         stamps_c = np.array(commands["stamp_ns"], np.int64)
         at = np.searchsorted(stamps_c, np.array(poses["stamp_ns"], np.int64), side="right") - 1
         command = np.array([COMMANDS.index(c) for c in commands["command"]])[np.maximum(at, 0)]
-        needed, sign, limit = np.zeros(len(pose_s), np.int64), np.zeros(len(pose_s), np.int64), np.full(len(pose_s), -1)
+        needed, sign, limit = (
+            np.zeros(len(pose_s), np.int64),
+            np.zeros(len(pose_s), np.int64),
+            np.full(len(pose_s), -1),
+        )
         if (path / "labels.csv").exists():
             labels = _table(path / "labels.csv")
-            needed, sign = (np.array(labels[name], np.int64) for name in ("memory_needed", "sign_visible"))
+            needed, sign = (
+                np.array(labels[name], np.int64) for name in ("memory_needed", "sign_visible")
+            )
             limit = np.array([LIMITS_MPS.index(float(v)) for v in labels["limit_mps"]])
         plans = path / "plans.f32"
         columns = lambda table, names: np.stack([np.array(table[n], np.float64) for n in names], 1)
@@ -146,4 +154,8 @@ class Normalisation:
         return cls(np.array(section["q01"]), np.array(section["q99"]), section["epsilon"])
 
     def to_dict(self) -> dict:
-        return {"q01": [float(v) for v in self.q01], "q99": [float(v) for v in self.q99], "epsilon": self.epsilon}
+        return {
+            "q01": [float(v) for v in self.q01],
+            "q99": [float(v) for v in self.q99],
+            "epsilon": self.epsilon,
+        }

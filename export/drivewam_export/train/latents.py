@@ -31,7 +31,10 @@ def encode_drive(codec: Codec, drive: Drive, per_second: int) -> Latents:
     stems = torch.cat([encoder.stem(to_frames(part, device)) for part in parts])
     normal = lambda raw: ((raw - codec.latent_mean) / codec.latent_std).half()
     empty = torch.zeros_like(stems[:1])
-    first = [normal(encoder.mix(torch.cat([empty.expand(len(p), -1, -1, -1)] + [p] * encoder.frames, 1))) for p in stems.split(64)]
+    first = [
+        normal(encoder.mix(torch.cat([empty.expand(len(p), -1, -1, -1)] + [p] * encoder.frames, 1)))
+        for p in stems.split(64)
+    ]
     step = per_second
     span = len(stems) - encoder.frames * step
     shifted = [stems[i * step : i * step + span] for i in range(encoder.frames + 1)]

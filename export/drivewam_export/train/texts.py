@@ -37,10 +37,20 @@ class Texts(nn.Module):
         self.rows = nn.Parameter(torch.randn(len(COMMANDS), COMMAND_ROWS, config.text.dim))
         count = torch.tensor([COMMAND_ROWS] * len(COMMANDS) + [len(rows) for rows in generated])
         longest = int(count.max())
-        self.register_buffer("generated", torch.stack([nn.functional.pad(rows, (0, 0, 0, longest - len(rows))) for rows in generated]) if generated else None, persistent=False)
+        self.register_buffer(
+            "generated",
+            torch.stack(
+                [nn.functional.pad(rows, (0, 0, 0, longest - len(rows))) for rows in generated]
+            )
+            if generated
+            else None,
+            persistent=False,
+        )
         # The bias of each key: absent rows are masked; the zero row after the longest text counts
         # as all padding rows of the text.
-        bias = torch.zeros(len(count), longest + 1).masked_fill(torch.arange(longest + 1) >= count[:, None], -math.inf)
+        bias = torch.zeros(len(count), longest + 1).masked_fill(
+            torch.arange(longest + 1) >= count[:, None], -math.inf
+        )
         bias[:, -1] = torch.log((config.text.padded_rows - count).float())
         self.register_buffer("bias", bias, persistent=False)
 
@@ -48,7 +58,12 @@ class Texts(nn.Module):
         """Rows [n, R + 1, Dt] and their bias [n, R + 1] of the texts `which` [n], None for all."""
         rows = self.rows
         if self.generated is not None:
-            rows = torch.cat([nn.functional.pad(rows, (0, 0, 0, self.generated.shape[1] - COMMAND_ROWS)), self.generated])
+            rows = torch.cat(
+                [
+                    nn.functional.pad(rows, (0, 0, 0, self.generated.shape[1] - COMMAND_ROWS)),
+                    self.generated,
+                ]
+            )
         rows = nn.functional.pad(rows, (0, 0, 0, 1))
         return (rows, self.bias) if which is None else (rows[which], self.bias[which])
 
@@ -57,7 +72,9 @@ def context(model: DriveWam, texts: Texts, layout: Layout, text_ids, ego):
     """Per-layer text and ego keys and values of every chunk, and the text bias. `text_ids` [B, K]
     numbers of texts, `ego` [B, K, features]."""
     # Of a few commands all are embedded, of many generated texts only those of the batch.
-    which, text_ids = (None, text_ids) if texts.generated is None else text_ids.unique(return_inverse=True)
+    which, text_ids = (
+        (None, text_ids) if texts.generated is None else text_ids.unique(return_inverse=True)
+    )
     rows, bias = texts(which)
     join = lambda x: x[text_ids].transpose(1, 2).flatten(2, 3)  # [texts, H, R, D] -> [B, H, K*R, D]
     text = [(join(k), join(v)) for k, v in model.context_text(rows)]
@@ -72,17 +89,27 @@ def read_generated(drives: list[Drive]) -> tuple[list[np.ndarray], list[str]]:
     known: dict[str, int] = {}
     numbers = []
     for drive in drives:
-        lines = [json.loads(line) for line in (drive.path / "generated.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line) for line in (drive.path / "generated.jsonl").read_text().splitlines()
+        ]
         if len(lines) != len(drive.frames):
-            raise ValueError(f"{drive.path}: generated.jsonl has {len(lines)} lines; wanted one per frame, {len(drive.frames)}")
-        numbers.append(np.array([known.setdefault(line, len(COMMANDS) + len(known)) for line in lines]))
+            raise ValueError(
+                f"{drive.path}: generated.jsonl has {len(lines)} lines; wanted one per frame, {len(drive.frames)}"
+            )
+        numbers.append(
+            np.array([known.setdefault(line, len(COMMANDS) + len(known)) for line in lines])
+        )
     return numbers, list(known)
 
 
 def config_with_text_rows(config: ModelConfig, folder: Path) -> ModelConfig:
     """`config` with as many text rows as the text encoder of an exported folder returns."""
-    rows, _ = yaml.safe_load((folder / "guidance.yaml").read_text())["graphs"]["text_encode"]["outputs"][0]["shape"]
-    return dataclasses.replace(config, text=dataclasses.replace(config.text, max_rows=rows, padded_rows=rows))
+    rows, _ = yaml.safe_load((folder / "guidance.yaml").read_text())["graphs"]["text_encode"][
+        "outputs"
+    ][0]["shape"]
+    return dataclasses.replace(
+        config, text=dataclasses.replace(config.text, max_rows=rows, padded_rows=rows)
+    )
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ from ...folder import atomic_folder
 from . import text, vocabulary
 from .facts import SEEN, score, summary
 from .scenes import Scenes, shares
-from .vlm import BatchedVlm, Readers, make, load_overlapping
+from .vlm import BatchedVlm, Readers, load_overlapping, make
 from .vocabulary import MAX_NEW_TOKENS
 
 MOST_OFTEN = 6.0  # a scene of rare facts is drawn at most this many times as often as another
@@ -43,7 +43,11 @@ class Trainer:
     def __init__(self, args, scenes: Scenes, held: Scenes, tokenizer: Tokenizer):
         self.args, self.scenes, self.held, self.tokenizer = args, scenes, held, tokenizer
         torch.manual_seed(args.seed)
-        self.rng, self.stop, self.device = np.random.default_rng(args.seed), False, torch.device(args.device)
+        self.rng, self.stop, self.device = (
+            np.random.default_rng(args.seed),
+            False,
+            torch.device(args.device),
+        )
         model = make(tokenizer)
         if args.start:
             load_overlapping(model, tokenizer, args.start / "vlm")
@@ -51,12 +55,21 @@ class Trainer:
         self.vlm = BatchedVlm(model, tokenizer, [front, front])
         vision = model.config.vision_config
         rows = front[0] * front[1] // (vision.patch_size * vision.spatial_merge_size) ** 2
-        self.modules = nn.ModuleDict({"vlm": self.vlm, "readers": Readers(rows, vision.out_hidden_size)}).to(self.device)
-        self.optimiser = torch.optim.AdamW(self.modules.parameters(), lr=args.rate, betas=(0.9, 0.95), weight_decay=0.02)
-        self.average = {name: value.detach().clone() for name, value in self.modules.named_parameters()}
+        self.modules = nn.ModuleDict(
+            {"vlm": self.vlm, "readers": Readers(rows, vision.out_hidden_size)}
+        ).to(self.device)
+        self.optimiser = torch.optim.AdamW(
+            self.modules.parameters(), lr=args.rate, betas=(0.9, 0.95), weight_decay=0.02
+        )
+        self.average = {
+            name: value.detach().clone() for name, value in self.modules.named_parameters()
+        }
         self.chances = shares(scenes.classes((*SEEN, "command")), MOST_OFTEN)
         self.seen_facts = torch.from_numpy(scenes.classes(SEEN))
-        self.ids = {caption: tokenizer.encode(caption).ids for caption in {c for pair in scenes.captions for c in pair}}
+        self.ids = {
+            caption: tokenizer.encode(caption).ids
+            for caption in {c for pair in scenes.captions for c in pair}
+        }
         if (longest := max(map(len, self.ids.values()))) >= MAX_NEW_TOKENS:
             raise SystemExit(f"a caption has {longest} tokens, wanted fewer than {MAX_NEW_TOKENS}")
         self.step, self.drawn, self.spent = 0, 0, 0.0
@@ -97,7 +110,9 @@ class Trainer:
             eyes = self.spent < a.eyes * seconds
             since = 0 if eyes else since + 1  # the answers have a warm-up of their own
             warm = min(1.0, (self.step + 1) / a.warmup, 1.0 if eyes else since / a.warmup)
-            self.optimiser.param_groups[0]["lr"] = a.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.spent / seconds)))
+            self.optimiser.param_groups[0]["lr"] = (
+                a.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.spent / seconds)))
+            )
             loss, answer, read = self.loss(eyes)
             self.optimiser.zero_grad()
             loss.backward()
@@ -112,7 +127,11 @@ class Trainer:
             if self.step % 100 == 0:
                 answer, read = np.mean(logged, 0)
                 now = time.time()
-                print(f"vlm step {self.step} {self.spent:.0f} s {'eyes ' if eyes else ''}answer {answer:.4f} readers {read:.4f} {drawn / (now - shown):.1f} scenes/s", flush=True)
+                print(
+                    f"vlm step {self.step} {self.spent:.0f} s {'eyes ' if eyes else ''}answer "
+                    f"{answer:.4f} readers {read:.4f} {drawn / (now - shown):.1f} scenes/s",
+                    flush=True,
+                )
                 shown, logged, drawn = now, [], 0
             self.spent = time.time() - begun
         self.modules.load_state_dict(self.modules.state_dict() | self.average)
@@ -126,27 +145,53 @@ class Trainer:
         for part in np.array_split(rows, -(-len(rows) // 128)):
             put = lambda array: torch.from_numpy(array).to(self.device)
             command, captions = self.held.captions_for(part, False)
-            ids = self.vlm.generate(put(command), [put(p) for p in self.held.pictures(part)], MAX_NEW_TOKENS).tolist()
-            answers += [self.tokenizer.decode(row[: (row + [self.vlm.end]).index(self.vlm.end)]) for row in ids]
+            ids = self.vlm.generate(
+                put(command), [put(p) for p in self.held.pictures(part)], MAX_NEW_TOKENS
+            ).tolist()
+            answers += [
+                self.tokenizer.decode(row[: (row + [self.vlm.end]).index(self.vlm.end)])
+                for row in ids
+            ]
             wanted += captions
         for answer, caption in [(a, w) for a, w in zip(answers, wanted) if a != w][:6]:
             print(f"  wanted {caption}\n  got    {answer}", flush=True)
         return score(answers, wanted)
 
     def record(self) -> dict:
-        options = {k: v for k, v in vars(self.args).items() if k not in ("data", "held", "out", "start")}
-        counted = {"steps": self.step, "scenes_drawn": self.drawn, "seconds": round(self.spent), "scenes": len(self.scenes), "options": options}
-        return counted | {"parameters": sum(p.numel() for p in self.vlm.model.parameters()), "vocabulary": self.tokenizer.get_vocab_size()}
+        options = {
+            k: v for k, v in vars(self.args).items() if k not in ("data", "held", "out", "start")
+        }
+        counted = {
+            "steps": self.step,
+            "scenes_drawn": self.drawn,
+            "seconds": round(self.spent),
+            "scenes": len(self.scenes),
+            "options": options,
+        }
+        return counted | {
+            "parameters": sum(p.numel() for p in self.vlm.model.parameters()),
+            "vocabulary": self.tokenizer.get_vocab_size(),
+        }
 
 
 def trained_text(args, scenes: Scenes, held: Scenes, tokenizer: Tokenizer, stopped):
     """Trains the text encoder. Returns it, its tokenizer, and its record: parameters, and how well
     facts are read from held-out captions and from crossed ones."""
-    ending, known = vocabulary.with_end_token(tokenizer), sorted({c for pair in scenes.captions for c in pair})
+    ending, known = (
+        vocabulary.with_end_token(tokenizer),
+        sorted({c for pair in scenes.captions for c in pair}),
+    )
     reader = text.train(ending, known, args.width, args.text_minutes * 60, args.seed, stopped)
     fresh = sorted({c for pair in held.captions for c in pair})
-    result = {"parameters": sum(p.numel() for p in reader.encoder.parameters()), "captions": len(known)}
-    result["held"] = {"captions": len(fresh), "unseen": len(set(fresh) - set(known)), "read": text.accuracy(reader, ending, fresh)}
+    result = {
+        "parameters": sum(p.numel() for p in reader.encoder.parameters()),
+        "captions": len(known),
+    }
+    result["held"] = {
+        "captions": len(fresh),
+        "unseen": len(set(fresh) - set(known)),
+        "read": text.accuracy(reader, ending, fresh),
+    }
     crossed = text.crossed(fresh, 1000, np.random.default_rng(args.seed + 1))
     result["crossed"] = text.accuracy(reader, ending, crossed)
     print(f"text: {result}", flush=True)
@@ -155,20 +200,36 @@ def trained_text(args, scenes: Scenes, held: Scenes, tokenizer: Tokenizer, stopp
 
 def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of input folders with captions")
-    parser.add_argument("--held", type=Path, required=True, help="held-out drives of other seeds, to score the answers")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of input folders with captions"
+    )
+    parser.add_argument(
+        "--held",
+        type=Path,
+        required=True,
+        help="held-out drives of other seeds, to score the answers",
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="an earlier --out; training starts from its VLM")
     parser.add_argument("--minutes", type=float, default=20, help="training time of the VLM")
     parser.add_argument("--text-minutes", type=float, default=2)
-    parser.add_argument("--width", type=int, default=64, help="width of a text row: the policy's text.dim")
-    parser.add_argument("--eyes", type=float, default=0.35, help="share of the time in which only the readers train the vision tower")
+    parser.add_argument(
+        "--width", type=int, default=64, help="width of a text row: the policy's text.dim"
+    )
+    parser.add_argument(
+        "--eyes",
+        type=float,
+        default=0.35,
+        help="share of the time in which only the readers train the vision tower",
+    )
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--ema", type=float, default=0.99)
     parser.add_argument("--reader-weight", type=float, default=0.3)
-    parser.add_argument("--judge", type=int, default=4096, help="number of held-out scenes to score")
+    parser.add_argument(
+        "--judge", type=int, default=4096, help="number of held-out scenes to score"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="device of the VLM: cpu or cuda")
     parser.add_argument("--seed", type=int, default=0)
@@ -181,7 +242,11 @@ def main() -> None:
     scenes, held = Scenes.open(args.data), Scenes.open(args.held)
     captions = [c for pair in scenes.captions for c in pair]
     tokenizer = vocabulary.learn(captions)
-    print(f"{len(scenes)} scenes of {len(scenes.frames)} drives, {len(set(captions))} different captions, vocabulary {tokenizer.get_vocab_size()}", flush=True)
+    print(
+        f"{len(scenes)} scenes of {len(scenes.frames)} drives, "
+        f"{len(set(captions))} different captions, vocabulary {tokenizer.get_vocab_size()}",
+        flush=True,
+    )
     trainer = Trainer(args, scenes, held, tokenizer)
     encoder, ending, read = trained_text(args, scenes, held, tokenizer, lambda: trainer.stop)
     trainer.train()
@@ -194,7 +259,9 @@ def main() -> None:
         encoder.save_pretrained(aside / "text")
         tokenizer.save(str(aside / "vlm/tokenizer.json"))
         ending.save(str(aside / "text/tokenizer.json"))
-        (aside / "guidance.json").write_text(json.dumps({"vlm": trainer.record() | {"held": judged}, "text": read}, indent=1) + "\n")
+        (aside / "guidance.json").write_text(
+            json.dumps({"vlm": trainer.record() | {"held": judged}, "text": read}, indent=1) + "\n"
+        )
     print("guidance done", flush=True)
 
 

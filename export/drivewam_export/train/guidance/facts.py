@@ -33,9 +33,25 @@ SCENE = {
     "sign": (("slow zone", "slow"), ("medium zone", "medium"), ("fast zone", "fast")),
 }
 ADVICE = {
-    "command": (("urn left", "left"), ("urn right", "right"), ("straight", "straight"), ("Follow the road", "straight")),
-    "action": (("wait", "wait"), ("stop", "stop"), ("yield", "stop"), ("slow down", "slow"), ("speed up", "speed_up")),
-    "because": (("the car", "lead"), ("green", "light"), ("the light", "light"), ("the pedestrian", "pedestrian")),
+    "command": (
+        ("urn left", "left"),
+        ("urn right", "right"),
+        ("straight", "straight"),
+        ("Follow the road", "straight"),
+    ),
+    "action": (
+        ("wait", "wait"),
+        ("stop", "stop"),
+        ("yield", "stop"),
+        ("slow down", "slow"),
+        ("speed up", "speed_up"),
+    ),
+    "because": (
+        ("the car", "lead"),
+        ("green", "light"),
+        ("the light", "light"),
+        ("the pedestrian", "pedestrian"),
+    ),
 }
 
 
@@ -45,7 +61,9 @@ def read(text: str) -> dict[str, str]:
     out = {}
     for table, sentence in ((SCENE, scene), (ADVICE, advice)):
         for fact, phrases in table.items():
-            out[fact] = next((value for phrase, value in phrases if phrase in sentence), FACTS[fact][0])
+            out[fact] = next(
+                (value for phrase, value in phrases if phrase in sentence), FACTS[fact][0]
+            )
     return out
 
 
@@ -70,7 +88,14 @@ def score(answers: list[str], wanted: list[str]) -> dict:
     return {
         "captions": len(pairs),
         "facts": {fact: share([a[fact] == w[fact] for a, w in pairs]) for fact in FACTS},
-        "recall": {fact: {v: [share(by_value(fact, v)), len(by_value(fact, v))] for v in FACTS[fact] if by_value(fact, v)} for fact in FACTS},
+        "recall": {
+            fact: {
+                v: [share(by_value(fact, v)), len(by_value(fact, v))]
+                for v in FACTS[fact]
+                if by_value(fact, v)
+            }
+            for fact in FACTS
+        },
         "judged": share([all(a[fact] == w[fact] for fact in JUDGED) for a, w in pairs]),
         "all_facts": share([a == w for a, w in pairs]),
         "exact": share([a == w for a, w in zip(answers, wanted)]),
@@ -80,8 +105,15 @@ def score(answers: list[str], wanted: list[str]) -> dict:
 
 def summary(result: dict) -> str:
     """`score` as human-readable text."""
-    lines = [f"{result['captions']} captions: judged facts {result['judged']:.1%}, all facts {result['all_facts']:.1%}, exact {result['exact']:.1%}, form {result['form']:.1%}"]
+    lines = [
+        f"{result['captions']} captions: judged facts {result['judged']:.1%}, "
+        f"all facts {result['all_facts']:.1%}, exact {result['exact']:.1%}, "
+        f"form {result['form']:.1%}"
+    ]
     for fact, share in result["facts"].items():
-        parts = (f"{value} {hit:.1%} of {count}" for value, (hit, count) in result["recall"][fact].items())
+        parts = (
+            f"{value} {hit:.1%} of {count}"
+            for value, (hit, count) in result["recall"][fact].items()
+        )
         lines.append(f"  {fact:<12}{share:>7.1%}   " + ", ".join(parts))
     return "\n".join(lines)

@@ -37,7 +37,9 @@ class Scenes:
         for drive in open_all(root):
             file = drive.path / "captions.jsonl"
             if not file.exists():
-                raise ValueError(f"{drive.path}: no captions.jsonl; `drivewam world --captions` writes it")
+                raise ValueError(
+                    f"{drive.path}: no captions.jsonl; `drivewam world --captions` writes it"
+                )
             lines: dict[int, dict[str, str]] = {}
             for line in map(json.loads, file.read_text().splitlines()):
                 lines.setdefault(line["stamp_ns"], {})[line["command"]] = line["caption"]
@@ -48,7 +50,9 @@ class Scenes:
                 commands.append(COMMANDS.index(command))
             out.folders.append(drive.path)
             out.frames.append(drive.frames)
-            out.plots.append(np.memmap(drive.path / "plots.rgb", np.uint8, "r").reshape(drive.frames.shape))
+            out.plots.append(
+                np.memmap(drive.path / "plots.rgb", np.uint8, "r").reshape(drive.frames.shape)
+            )
         out.command = np.array(commands)
         return out
 
@@ -57,7 +61,9 @@ class Scenes:
 
     def pictures(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Front images [n, H, W, 3] and plots, u8."""
-        pick = lambda kept: np.stack([kept[drive][frame] for drive, frame in (self.at[i] for i in rows)])
+        pick = lambda kept: np.stack(
+            [kept[drive][frame] for drive, frame in (self.at[i] for i in rows)]
+        )
         return pick(self.frames), pick(self.plots)
 
     def captions_for(self, rows: np.ndarray, hidden: bool) -> tuple[np.ndarray, list[str]]:

@@ -11,13 +11,22 @@ from tokenizers import Tokenizer
 from . import text, vlm
 
 
-def load_weights(model: torch.nn.Module, folder: Path, files: tuple[str, ...], tied: str) -> torch.nn.Module:
+def load_weights(
+    model: torch.nn.Module, folder: Path, files: tuple[str, ...], tied: str
+) -> torch.nn.Module:
     """Fills `model` with the weights of `files`. Their tables, named after the graph, are not
     weights. `tied`: the second name of a weight that is stored once. Raises ValueError."""
-    state = {name: value for file in files for name, value in load_file(folder / f"{file}.safetensors").items() if not name.startswith(f"{file}.")}
+    state = {
+        name: value
+        for file in files
+        for name, value in load_file(folder / f"{file}.safetensors").items()
+        if not name.startswith(f"{file}.")
+    }
     missing, unknown = model.load_state_dict(state, strict=False)
     if unknown or set(missing) - {tied}:
-        raise ValueError(f"{folder}: not the weights of the small {type(model).__name__} (missing {missing}, unknown {unknown})")
+        raise ValueError(
+            f"{folder}: not the weights of the small {type(model).__name__} (missing {missing}, unknown {unknown})"
+        )
     model.tie_weights()
     return model.eval()
 
@@ -25,11 +34,15 @@ def load_weights(model: torch.nn.Module, folder: Path, files: tuple[str, ...], t
 def load_vlm(folder: Path, size: tuple[int, int]) -> tuple[vlm.BatchedVlm, Tokenizer]:
     """The VLM, for batches of images of `size` (height, width), and its tokenizer."""
     tokenizer = Tokenizer.from_file(str(folder / "vlm_tokenizer.json"))
-    model = load_weights(vlm.make(tokenizer), folder, ("vlm_decoder", "vlm_vision"), "lm_head.weight")
+    model = load_weights(
+        vlm.make(tokenizer), folder, ("vlm_decoder", "vlm_vision"), "lm_head.weight"
+    )
     return vlm.BatchedVlm(model, tokenizer, [size] * 2), tokenizer
 
 
 def load_text_encoder(folder: Path, width: int) -> tuple[torch.nn.Module, Tokenizer]:
     """The text encoder, whose rows have `width` numbers, and its tokenizer."""
     tokenizer = Tokenizer.from_file(str(folder / "text_tokenizer.json"))
-    return load_weights(text.make(tokenizer, width), folder, ("text_encode",), "encoder.embed_tokens.weight"), tokenizer
+    return load_weights(
+        text.make(tokenizer, width), folder, ("text_encode",), "encoder.embed_tokens.weight"
+    ), tokenizer

@@ -21,9 +21,18 @@ MASKED_SHARE = 0.15
 def make(tokenizer: Tokenizer, width: int) -> UMT5EncoderModel:
     """Random weights. `width`: of a row, the policy's text width."""
     config = UMT5Config(
-        vocab_size=tokenizer.get_vocab_size(), d_model=width, d_kv=width // 4, d_ff=2 * width, num_layers=2, num_heads=4, dropout_rate=0.0,
-        relative_attention_num_buckets=16, relative_attention_max_distance=32, feed_forward_proj="gated-gelu",
-        pad_token_id=tokenizer.token_to_id(PAD), eos_token_id=tokenizer.token_to_id(END_OF_TEXT),
+        vocab_size=tokenizer.get_vocab_size(),
+        d_model=width,
+        d_kv=width // 4,
+        d_ff=2 * width,
+        num_layers=2,
+        num_heads=4,
+        dropout_rate=0.0,
+        relative_attention_num_buckets=16,
+        relative_attention_max_distance=32,
+        feed_forward_proj="gated-gelu",
+        pad_token_id=tokenizer.token_to_id(PAD),
+        eos_token_id=tokenizer.token_to_id(END_OF_TEXT),
     )
     return UMT5EncoderModel(config)
 
@@ -48,10 +57,14 @@ class FactReader(nn.Module):
     def __init__(self, encoder: UMT5EncoderModel):
         super().__init__()
         self.encoder, self.pad = encoder, encoder.config.pad_token_id
-        self.heads = nn.ModuleList(nn.Linear(encoder.config.d_model, len(values)) for values in FACTS.values())
+        self.heads = nn.ModuleList(
+            nn.Linear(encoder.config.d_model, len(values)) for values in FACTS.values()
+        )
 
     def rows(self, ids):
-        return self.encoder(input_ids=ids, attention_mask=(ids != self.pad).long()).last_hidden_state
+        return self.encoder(
+            input_ids=ids, attention_mask=(ids != self.pad).long()
+        ).last_hidden_state
 
     def forward(self, ids):
         """Logits of each fact, from `ids` [B, T]."""
@@ -71,11 +84,18 @@ class FactReader(nn.Module):
 def accuracy(reader: FactReader, tokenizer: Tokenizer, texts: list[str]) -> dict[str, float]:
     """Share of `texts` whose fact is read correctly, per fact, and for all facts together."""
     wanted = torch.tensor([classes(text) for text in texts])
-    right = torch.stack([logits.argmax(-1) for logits in reader(encoded(tokenizer, texts))], 1) == wanted
-    return dict(zip(FACTS, right.float().mean(0).tolist())) | {"all": right.all(1).float().mean().item()}
+    right = (
+        torch.stack([logits.argmax(-1) for logits in reader(encoded(tokenizer, texts))], 1)
+        == wanted
+    )
+    return dict(zip(FACTS, right.float().mean(0).tolist())) | {
+        "all": right.all(1).float().mean().item()
+    }
 
 
-def train(tokenizer: Tokenizer, captions: list[str], width: int, seconds: float, seed: int, stopped) -> FactReader:
+def train(
+    tokenizer: Tokenizer, captions: list[str], width: int, seconds: float, seed: int, stopped
+) -> FactReader:
     """Trains an encoder on distinct `captions`. `tokenizer` appends the end token. Stops early when
     `stopped()`."""
     torch.manual_seed(seed)
@@ -84,10 +104,14 @@ def train(tokenizer: Tokenizer, captions: list[str], width: int, seconds: float,
     optimiser = torch.optim.AdamW(reader.parameters(), 3e-3, weight_decay=0.01)
     begun, step, mask = time.time(), 0, tokenizer.token_to_id(MASK)
     while (share := (time.time() - begun) / seconds) < 1 and not stopped():
-        optimiser.param_groups[0]["lr"] = 3e-3 * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+        optimiser.param_groups[0]["lr"] = (
+            3e-3 * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+        )
         texts = crossed(captions, 64, rng)
         ids, wanted = encoded(tokenizer, texts), torch.tensor([classes(text) for text in texts])
-        read = sum(F.cross_entropy(logits, wanted[:, i]) for i, logits in enumerate(reader(ids))) / len(FACTS)
+        read = sum(
+            F.cross_entropy(logits, wanted[:, i]) for i, logits in enumerate(reader(ids))
+        ) / len(FACTS)
         denoised = reader.denoising_loss(ids, mask, generator)
         optimiser.zero_grad()
         (read + 0.25 * denoised).backward()
@@ -95,5 +119,8 @@ def train(tokenizer: Tokenizer, captions: list[str], width: int, seconds: float,
         optimiser.step()
         step += 1
         if step % 200 == 0:
-            print(f"text step {step} {time.time() - begun:.0f} s facts {read.item():.4f} masked words {denoised.item():.3f}", flush=True)
+            print(
+                f"text step {step} {time.time() - begun:.0f} s facts {read.item():.4f} masked words {denoised.item():.3f}",
+                flush=True,
+            )
     return reader.eval()
