@@ -25,6 +25,7 @@ import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from ..bench import Ours, interleave, quantiles
+from ..bench_report import wrapped
 from .export import export
 from .fixture import write_tokenizer
 from .generate import Memory, VlmGuidance, expand
@@ -301,8 +302,9 @@ def main() -> None:
         lines.append(f"\nPast and present, as exported, nodes without constants: {graphs}.")
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "guidance.json").write_text(json.dumps(report, indent=1) + "\n")
-    (args.out / "guidance.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    page = wrapped("\n".join(lines))
+    (args.out / "guidance.md").write_text(page + "\n")
+    print(page)
 
 
 if __name__ == "__main__":
