@@ -139,8 +139,8 @@ impl Figure {
     }
 }
 
-/// Selects, along `axis` of `[height, width, 3]`, the canvas pixels at `offset` within their pixel of
-/// the saved file.
+/// Selects, along `axis` of `[height, width, 3]`, the canvas pixels at `offset` within their pixel
+/// of the saved file.
 fn sample(axis: AxisDescription, offset: [isize; 2]) -> Slice {
     match offset.get(axis.axis.index()) {
         Some(start) => Slice::new(*start, None, SUPERSAMPLE as isize),

@@ -71,7 +71,7 @@ fn status_name(status: &FileStatus) -> &'static str {
     match status {
         FileStatus::Whole => "ok",
         FileStatus::Fault(_) => "FAULT",
-        FileStatus::Unvouched => "unvouched",
+        FileStatus::Unvouched => "unlisted",
     }
 }
 
@@ -108,7 +108,7 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
         model.ffn_dim
     );
     print_line!(
-        "picture    {} x {} at {} Hz, {} frames a chunk; latent {} x {} x {}",
+        "image      {} x {} at {} Hz, {} frames per chunk; latent {} x {} x {}",
         model.image.width,
         model.image.height,
         model.image.frame_hz,

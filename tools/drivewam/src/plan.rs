@@ -1,5 +1,5 @@
-//! `drivewam plan`: prints the arena, region by region, or why it does not fit. With `--target`, also
-//! the memory that a board needs and lower bounds of its latency (docs/plan.md).
+//! `drivewam plan`: prints the arena, region by region, or why it does not fit. With `--target`,
+//! also the memory that a board needs and lower bounds of its latency (docs/plan.md).
 
 mod floors;
 mod memory;
@@ -23,8 +23,8 @@ pub(crate) struct Args {
     /// Include the decoder of imagined frames, as `drive --future` does.
     #[arg(long)]
     future: bool,
-    /// Plan without an engine folder. Graphs are those of the contract; the causal cache of the codec
-    /// is unknown and not included.
+    /// Plan without an engine folder. Graphs are those of the contract; the causal cache of the
+    /// codec is unknown and not included.
     #[arg(long)]
     no_engines: bool,
     #[command(flatten)]

@@ -61,8 +61,8 @@ fn run_chunk(feed: &mut Feed, ride: &mut Ride) -> Result<ChunkTime> {
     }
 }
 
-/// Runs the subcommand: for each number on standard input, times as many chunks and prints one line of
-/// JSON with the milliseconds of each.
+/// Runs the subcommand: for each number on standard input, times as many chunks and prints one line
+/// of JSON with the milliseconds of each.
 ///
 /// # Errors
 /// Invalid configuration or engines; the ride fails; a line is not a number.

@@ -41,8 +41,8 @@ impl VlmBench {
     /// Generates one answer and returns its milliseconds.
     ///
     /// # Errors
-    /// An engine fails; the model ended the answer before its last token, so that the time would not
-    /// compare with that of other implementations.
+    /// An engine fails; the model ended the answer before its last token, so that the time would
+    /// not compare with that of other implementations.
     pub(super) fn generate(&mut self) -> Result<f64> {
         let start = Instant::now();
         let fill_patches = |_: usize, patches: &mut [f32]| {

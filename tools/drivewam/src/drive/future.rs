@@ -47,8 +47,8 @@ impl Imagined {
         let frames = ArrayView4::from_shape((values.len() / (3 * height * width), 3, height, width), values)?;
         let imagined: Vec<Array3<u8>> = frames.outer_iter().map(|frame| enlarge(to_rgb(frame).view(), tile)).collect::<Result<_>>()?;
         let due_ns: Vec<i64> = (1..=imagined.len() as i64).map(|i| outcome.t0_ns + i * period_ns).collect();
-        let camera = source.large_picture().camera;
-        let pixels = source.picture().len() / 3;
+        let camera = source.large_image().camera;
+        let pixels = source.frame().len() / 3;
         // The small image has the large one's proportions.
         let scale = ((camera.width * camera.height) as f64 / pixels.max(1) as f64).sqrt().round().max(1.0) as usize;
         Ok(Self {

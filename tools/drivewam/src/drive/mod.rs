@@ -39,7 +39,8 @@ const INTERRUPTED: u8 = 130;
 /// Runs the subcommand.
 ///
 /// # Errors
-/// Invalid options, configuration, engines or input; the output cannot be written. No output remains.
+/// Invalid options, configuration, engines or input; the output cannot be written. No output
+/// remains.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     args.check()?;
     let stop = Arc::new(AtomicBool::new(false));

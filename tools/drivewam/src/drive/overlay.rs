@@ -1,9 +1,9 @@
-//! `overlay/*.png`: the published trajectory as a ribbon of the car's width on the camera image, and
-//! the path driven after it.
+//! `overlay/*.png`: the published trajectory as a ribbon of the car's width on the camera image,
+//! and the path driven after it.
 
 use super::clip::{Frame, Place};
 use super::row::Row;
-use super::source::Picture;
+use super::source::CameraImage;
 use crate::figure::{Area, DRIVEN, Figure, HELD, POLICY, RISK, SUPERSAMPLE, drawing, fill, text_width, write};
 use anyhow::{Context, Result};
 use drivewam::SourceCamera;
@@ -58,18 +58,18 @@ impl View {
     }
 }
 
-/// Draws `row` on `picture` and writes the figure to `path`.
+/// Draws `row` on `image` and writes the figure to `path`.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn draw(row: &Row, elapsed_s: f64, picture: &Picture, mount: &Mount, path: &Path) -> Result<()> {
-    let camera = picture.camera;
+pub(super) fn draw(row: &Row, elapsed_s: f64, image: &CameraImage, mount: &Mount, path: &Path) -> Result<()> {
+    let camera = image.camera;
     let width = camera.width.clamp(MIN_WIDTH.max(camera.width.min(MAX_WIDTH)), MAX_WIDTH);
     let height = (camera.height * width).div_ceil(camera.width).max(1);
-    let source: ImageBuffer<Rgb<u8>, &[u8]> = ImageBuffer::from_raw(camera.width as u32, camera.height as u32, picture.rgb.as_slice())
+    let source: ImageBuffer<Rgb<u8>, &[u8]> = ImageBuffer::from_raw(camera.width as u32, camera.height as u32, image.rgb.as_slice())
         .context("the image does not have the size of its camera")?;
     let scaled = if width == camera.width {
-        picture.rgb.clone()
+        image.rgb.clone()
     } else {
         resize(&source, width as u32, height as u32, FilterType::Triangle).into_raw()
     };

@@ -24,8 +24,8 @@ pub(super) struct Row {
     pub(super) speed_mps: f64,
     /// The baseline: constant velocity and yaw rate from t0 on.
     pub(super) constant: Trajectory,
-    /// The path driven from t0 on, in the ego frame at t0. `None` where the drive ended before it was
-    /// complete, or where the plan itself moved the car (closed loop).
+    /// The path driven from t0 on, in the ego frame at t0. `None` where the drive ended before it
+    /// was complete, or where the plan itself moved the car (closed loop).
     pub(super) truth: Option<Vec<Pose2>>,
 }
 

@@ -1,12 +1,12 @@
-//! The loop of a drive: the source feeds the ride, and outcomes become rows. A row is written as soon
-//! as the path driven after it is known.
+//! The loop of a drive: the source feeds the ride, and outcomes become rows. A row is written as
+//! soon as the path driven after it is known.
 
 use super::args::Args;
 use super::future::Imagined;
 use super::output_dir::OutputDir;
 use super::overlay;
 use super::row::Row;
-use super::source::{Input, Picture, Source};
+use super::source::{CameraImage, Input, Source};
 use anyhow::{Context, Result};
 use drivewam::recording::Track;
 use drivewam::telemetry::Outcome;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// A chunk that waits for the path driven after it.
 struct Pending {
     row: Row,
-    picture: Option<Picture>,
+    image: Option<CameraImage>,
     imagined: Option<Imagined>,
 }
 
@@ -76,8 +76,8 @@ impl<'a> Drive<'a> {
     }
 
     /// Drives `source` to its end, to the limit of chunks, or until Ctrl-C. A chunk in progress is
-    /// finished. Frames after `last_frame_ns` are not pushed; poses after it still extend the driven
-    /// path.
+    /// finished. Frames after `last_frame_ns` are not pushed; poses after it still extend the
+    /// driven path.
     ///
     /// # Errors
     /// Those of the source and the ride; a file cannot be written.
@@ -113,11 +113,11 @@ impl<'a> Drive<'a> {
                     self.frames += 1;
                     for waiting in &mut pending {
                         if let Some(imagined) = &mut waiting.imagined {
-                            imagined.add(stamp_ns, source.picture())?;
+                            imagined.add(stamp_ns, source.frame())?;
                         }
                     }
                     if is_wanted {
-                        ride.push_frame(stamp_ns, source.picture())?;
+                        ride.push_frame(stamp_ns, source.frame())?;
                     }
                 }
             }
@@ -126,10 +126,10 @@ impl<'a> Drive<'a> {
                 let outcome = outcome.clone();
                 source.steer(&outcome);
                 let imagined = if self.args.future { Some(Imagined::new(ride, source, &outcome, origin_ns)?) } else { None };
-                let picture = (self.overlays + pending.iter().filter(|p| p.picture.is_some()).count() < self.args.overlays)
-                    .then(|| source.large_picture());
+                let image = (self.overlays + pending.iter().filter(|p| p.image.is_some()).count() < self.args.overlays)
+                    .then(|| source.large_image());
                 let row = Self::row(ride, outcome, &track, &speeds)?;
-                pending.push_back(Pending { row, picture, imagined });
+                pending.push_back(Pending { row, image, imagined });
                 chunks += 1;
                 self.bar.set_message(format!("chunk {}", self.rows.len() + pending.len()));
             }
@@ -173,7 +173,7 @@ impl<'a> Drive<'a> {
             if !(at_end || track.last_ns().is_some_and(is_complete)) {
                 break;
             }
-            let Some(Pending { mut row, picture, imagined }) = pending.pop_front() else { break };
+            let Some(Pending { mut row, image, imagined }) = pending.pop_front() else { break };
             let points = row.outcome.trajectory.points().len();
             let period_ns = (row.outcome.trajectory.step_s() * 1e9).round() as i64;
             if source.is_truth() {
@@ -181,9 +181,9 @@ impl<'a> Drive<'a> {
             }
             let index = self.rows.len();
             writeln!(self.lines, "{}", row.json()?).context("cannot write \"trajectories.jsonl\"")?;
-            if let Some(picture) = picture {
+            if let Some(image) = image {
                 let elapsed_s = (row.outcome.t0_ns - self.origin_ns.unwrap_or(0)) as f64 * 1e-9;
-                overlay::draw(&row, elapsed_s, &picture, &source.mount(), &self.out.path(&format!("overlay/{index:06}.png")))?;
+                overlay::draw(&row, elapsed_s, &image, &source.mount(), &self.out.path(&format!("overlay/{index:06}.png")))?;
                 self.overlays += 1;
             }
             if let Some(imagined) = imagined {

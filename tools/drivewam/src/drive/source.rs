@@ -15,13 +15,13 @@ pub(super) enum Input {
     Command(Command),
     Ego(EgoState),
     Pose(Pose2),
-    /// Its pixels are [`Source::picture`], after [`Source::load`].
+    /// Its pixels are [`Source::frame`], after [`Source::load`].
     Frame,
 }
 
 /// An image to draw a trajectory on, and the camera that took it.
 #[derive(Debug, Clone)]
-pub(super) struct Picture {
+pub(super) struct CameraImage {
     pub(super) rgb: Vec<u8>,
     pub(super) camera: SourceCamera,
 }
@@ -39,9 +39,9 @@ pub(super) trait Source {
     /// Decodes or renders the newest frame.
     fn load(&mut self) -> Result<()>;
     /// The frame loaded last, packed RGB.
-    fn picture(&self) -> &[u8];
+    fn frame(&self) -> &[u8];
     /// The newest frame, large enough for a human reader.
-    fn large_picture(&mut self) -> Picture;
+    fn large_image(&mut self) -> CameraImage;
     /// Whether the driven path is independent of the plans, so that their errors can be measured.
     fn is_truth(&self) -> bool;
     /// Receives the outcome of the newest frame. Only a closed loop uses it.
@@ -99,12 +99,12 @@ impl Source for Recorded<'_> {
         Ok(self.recording.decode(self.newest, &mut self.rgb)?)
     }
 
-    fn picture(&self) -> &[u8] {
+    fn frame(&self) -> &[u8] {
         &self.rgb
     }
 
-    fn large_picture(&mut self) -> Picture {
-        Picture { rgb: self.rgb.clone(), camera: self.recording.camera() }
+    fn large_image(&mut self) -> CameraImage {
+        CameraImage { rgb: self.rgb.clone(), camera: self.recording.camera() }
     }
 
     fn is_truth(&self) -> bool {

@@ -65,19 +65,19 @@ fn a_plan_is_drawn_where_the_camera_sees_the_road() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = WorldSource::new(&tiny().model, 2, Options::default(), 10.0, false).unwrap();
     while world.next().unwrap().is_some_and(|(stamp, _)| stamp < 3_000_000_000) {}
-    let (picture, mount) = (world.large_picture(), world.mount());
+    let (image, mount) = (world.large_image(), world.mount());
     let row = row(1, Pose2::default(), 6.0, 0.0, Verdict::Accepted);
     let path = dir.path().join("overlay.png");
-    overlay::draw(&row, 2.0, &picture, &mount, &path).unwrap();
+    overlay::draw(&row, 2.0, &image, &mount, &path).unwrap();
     let drawn = image::open(&path).unwrap().into_rgb8();
-    let scale = f64::from(drawn.width()) / picture.camera.width as f64;
+    let scale = f64::from(drawn.width()) / image.camera.width as f64;
     // Beside the centre line, so that the driven path does not cover the ribbon.
     for (x_m, y_m, is_covered) in [(10.0, 0.6, true), (15.0, -0.6, true), (10.0, 1.6, false), (15.0, -1.6, false), (27.0, 0.6, false)] {
         let ahead = x_m - 1.5;
-        let camera = picture.camera.intrinsics;
+        let camera = image.camera.intrinsics;
         let (u, v) = (camera.cx_px - camera.fx_px * y_m / ahead, camera.cy_px + camera.fy_px * 1.5 / ahead);
-        let at = (v as usize * picture.camera.width + u as usize) * 3;
-        let before = [picture.rgb[at], picture.rgb[at + 1], picture.rgb[at + 2]];
+        let at = (v as usize * image.camera.width + u as usize) * 3;
+        let before = [image.rgb[at], image.rgb[at + 1], image.rgb[at + 2]];
         let after = drawn.get_pixel((u * scale) as u32, (v * scale + 44.0) as u32).0;
         let greener = i32::from(after[1]) - i32::from(after[0]) - i32::from(before[1]) + i32::from(before[0]);
         assert_eq!(greener > 25, is_covered, "at {x_m}, {y_m}: {before:?} became {after:?}");
@@ -99,9 +99,9 @@ fn charts_are_drawn_for_any_number_of_chunks() {
         {
             let file = dir.path().join(format!("{name}{count}.png"));
             draw(&rows, "a title", &file).unwrap();
-            let picture = image::open(&file).unwrap().into_rgb8();
-            let inked = picture.pixels().filter(|p| p.0 != [255; 3]).count();
-            assert!(inked > 2000, "{name} of {count} chunks has {inked} pixels");
+            let drawn = image::open(&file).unwrap().into_rgb8();
+            let coloured = drawn.pixels().filter(|p| p.0 != [255; 3]).count();
+            assert!(coloured > 2000, "{name} of {count} chunks has {coloured} pixels");
         }
     }
 }

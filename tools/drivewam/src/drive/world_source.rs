@@ -1,6 +1,7 @@
-//! A simulated world as a source. The expert drives, or, in the closed loop, the published trajectory.
+//! A simulated world as a source. The expert drives, or, in the closed loop, the published
+//! trajectory.
 
-use super::source::{Input, Picture, Source};
+use super::source::{CameraImage, Input, Source};
 use anyhow::Result;
 use drivewam::SourceCamera;
 use drivewam::recording::Mount;
@@ -60,8 +61,8 @@ impl WorldSource {
         FIRST_STAMP_NS + self.tick as i64 * TICK_NS
     }
 
-    /// Queues the inputs of this tick. The last tick has no frame: it completes the path driven after
-    /// the last plan, and starts no plan.
+    /// Queues the inputs of this tick. The last tick has no frame: it completes the path driven
+    /// after the last plan, and starts no plan.
     fn queue_inputs(&mut self) {
         let (stamp_ns, ego) = (self.stamp_ns(), self.world.ego());
         let command = self.world.command();
@@ -118,11 +119,11 @@ impl Source for WorldSource {
         Ok(())
     }
 
-    fn picture(&self) -> &[u8] {
+    fn frame(&self) -> &[u8] {
         &self.canvas.rgb
     }
 
-    fn large_picture(&mut self) -> Picture {
+    fn large_image(&mut self) -> CameraImage {
         self.world.render(&mut self.large);
         let camera = SourceCamera {
             width: self.large.width,
@@ -130,7 +131,7 @@ impl Source for WorldSource {
             intrinsics: self.large.intrinsics,
             format: drivewam::PixelFormat::Rgb8,
         };
-        Picture { rgb: self.large.rgb.clone(), camera }
+        CameraImage { rgb: self.large.rgb.clone(), camera }
     }
 
     fn is_truth(&self) -> bool {

@@ -54,8 +54,8 @@ impl Request<'_> {
         self.manifest.guidance.is_none() && self.config.model.text.dim as u64 == UMT5_XXL.width
     }
 
-    /// Total bytes of the weight files of graphs, each file counted once. `None` if there are none or
-    /// one is unknown.
+    /// Total bytes of the weight files of graphs, each file counted once. `None` if there are none
+    /// or one is unknown.
     fn file_bytes(&self, graphs: &[Graph]) -> Option<u64> {
         let mut names = BTreeSet::new();
         for graph in graphs {

@@ -18,8 +18,8 @@ const BOARDS: &str = include_str!("../../../../configs/target/boards.yaml");
 /// Options of the target.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// Also report for a board: memory by owner, whether it fits, and a lower bound of the latency of
-    /// every pass. Boards: h100, h200, orin-32, orin-64, orin-nx-16, orin-nx-16-super, rtx-4090,
+    /// Also report for a board: memory by owner, whether it fits, and a lower bound of the latency
+    /// of every pass. Boards: h100, h200, orin-32, orin-64, orin-nx-16, orin-nx-16-super, rtx-4090,
     /// rtx-5090 or thor (configs/target/boards.yaml). Needs no device.
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
@@ -27,8 +27,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", requires = "target")]
     boards: Option<PathBuf>,
     /// Precision of weights and matrix products: f32, f16, bf16, fp8 or int8. Default: that of the
-    /// engines; with --no-engines f16. With fp8 and int8, keys and values stay f16; no engine of this
-    /// project has these two.
+    /// engines; with --no-engines f16. With fp8 and int8, keys and values stay f16; no engine of
+    /// this project has these two.
     #[arg(long, value_name = "PRECISION", requires = "target", value_parser = number)]
     precision: Option<Number>,
     /// Precision of the language model and the text encoder. Default: that of the policy.
@@ -55,8 +55,8 @@ pub(super) struct Target {
 }
 
 impl Args {
-    /// Reads the board, and sets the precision of the manifest's policy graphs, so that the arena is
-    /// planned for it. `None` without --target.
+    /// Reads the board, and sets the precision of the manifest's policy graphs, so that the arena
+    /// is planned for it. `None` without --target.
     ///
     /// # Errors
     /// The boards cannot be read, or none has this name.

@@ -5,8 +5,8 @@ use anyhow::{Result, bail};
 use clap::{Args as ClapArgs, ValueEnum};
 use std::path::PathBuf;
 
-/// Maximum number of worlds. Seed `n` + this number is the other world whose camera `sight` shows in
-/// world `n`; both are below 10000 and so held out of training.
+/// Maximum number of worlds. Seed `n` + this number is the other world whose camera `sight` shows
+/// in world `n`; both are below 10000 and so held out of training.
 pub(super) const MAX_WORLDS: usize = 5000;
 /// Default chunks of a drive of `memory` and `table5`: 300 s.
 const CHUNKS: usize = 75;
@@ -21,15 +21,15 @@ pub(crate) struct Args {
     pub(super) part: Part,
     #[command(flatten)]
     pub(super) config: ConfigArgs,
-    /// Number of worlds, from seed 0 on. Default: 200 for sight and guidance, 40 for memory, 100 for
-    /// routes. `hours` has one.
+    /// Number of worlds, from seed 0 on. Default: 200 for sight and guidance, 40 for memory, 100
+    /// for routes. `hours` has one.
     #[arg(long)]
     pub(super) worlds: Option<usize>,
     /// Chunks of 4 s in each drive. Default: 75 for memory and table5, 3600 for hours.
     #[arg(long)]
     pub(super) chunks: Option<usize>,
-    /// Other engines of the same shapes that `sight` evaluates too, and their name in the table, for
-    /// example a network trained without images. Repeatable.
+    /// Other engines of the same shapes that `sight` evaluates too, and their name in the table,
+    /// for example a network trained without images. Repeatable.
     #[arg(long, alias = "beside", value_parser = named_dir, value_name = "NAME=DIR")]
     pub(super) compare: Vec<(String, PathBuf)>,
     /// Output folder.
@@ -46,8 +46,8 @@ pub(crate) struct Args {
 /// A part of the study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Part {
-    /// Errors with the own camera, a black one and another world's, and of constant velocity and yaw
-    /// rate.
+    /// Errors with the own camera, a black one and another world's, and of constant velocity and
+    /// yaw rate.
     Sight,
     /// Errors without guidance, with the route command, and with the text of a VLM, over all chunks
     /// and where the route turns.
@@ -58,8 +58,8 @@ pub(super) enum Part {
     Routes,
     /// One ride of four hours.
     Hours,
-    /// Table 5 of the paper: memory and operations of full, fifo and selective at the configuration's
-    /// shapes. Needs no engines.
+    /// Table 5 of the paper: memory and operations of full, fifo and selective at the
+    /// configuration's shapes. Needs no engines.
     Table5,
 }
 

@@ -1,5 +1,5 @@
-//! One drive through one world with observed history: the expert drives, and the policy plans at every
-//! chunk.
+//! One drive through one world with observed history: the expert drives, and the policy plans at
+//! every chunk.
 
 use super::steered_device::SharedSign;
 use anyhow::{Result, ensure};
@@ -159,7 +159,8 @@ fn record_sign(feed: &Feed, model: &Model, sign: &SharedSign) {
     }
 }
 
-/// The share of `tokens`, over layers and head sets, that the video pool holds. `None` without tokens.
+/// The share of `tokens`, over layers and head sets, that the video pool holds. `None` without
+/// tokens.
 fn retention(ride: &mut Ride, tokens: &[(u32, u32)]) -> Result<Option<f64>> {
     let layers = ride.config().model.layers;
     let video = 0..ride.config().slots().0;

@@ -1,6 +1,7 @@
-//! `study guidance`: the effect of the guidance on the errors (the axis of Table 4 of the paper). The
-//! same policy without guidance, with the embedding of the route command, and with the text that a VLM
-//! generates for its newest frame; over all chunks, and over those where the route turns.
+//! `study guidance`: the effect of the guidance on the errors (the axis of Table 4 of the paper).
+//! The same policy without guidance, with the embedding of the route command, and with the text
+//! that a VLM generates for its newest frame; over all chunks, and over those where the route
+//! turns.
 
 use super::episode::{Chunk, Episode};
 use super::parallel::Parallel;

@@ -1,5 +1,5 @@
-//! `study hours`: one ride of several hours. Checks that trajectories stay finite, memory does not grow,
-//! and errors do not rise from hour to hour.
+//! `study hours`: one ride of several hours. Checks that trajectories stay finite, memory does not
+//! grow, and errors do not rise from hour to hour.
 
 use super::args::HOUR;
 use super::episode::{Chunk, Episode};

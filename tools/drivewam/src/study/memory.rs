@@ -1,5 +1,5 @@
-//! `study memory`: errors and retention of each memory policy, on long drives through worlds where a
-//! speed limit sign is seen long before it matters.
+//! `study memory`: errors and retention of each memory policy, on long drives through worlds where
+//! a speed limit sign is seen long before it matters.
 
 use super::episode::{Chunk, Episode};
 use super::parallel::Parallel;
@@ -13,7 +13,8 @@ use drivewam_world::feed::Camera;
 use drivewam_world::{Kind, Options};
 use serde_json::{Map, Value, json};
 
-/// Past chunks in the longest ordinary window of training. A tenth of the windows span a whole drive.
+/// Past chunks in the longest ordinary window of training. A tenth of the windows span a whole
+/// drive.
 const TRAINED_CHUNKS: usize = 9;
 
 /// ADE@4s of each variant by chunk of a drive.
@@ -41,8 +42,8 @@ const fn variant(name: &'static str, layer: &'static str) -> Variant {
 const LITERAL: &str = "memory: {policy: selective, scoring: {lambda: 0.07, heads: shared, normalise: literal, keys: post_rope, max_pool: 0, \
     scored: pool, max_age_chunks: 0}}";
 
-/// Chunks between two resets. Keys carry what they have read of older keys from chunk to chunk, even
-/// when those are overwritten; only a reset ride knows nothing of them.
+/// Chunks between two resets. Keys carry what they have read of older keys from chunk to chunk,
+/// even when those are overwritten; only a reset ride knows nothing of them.
 const RESET_EVERY: usize = 5;
 
 const VARIANTS: [Variant; 15] = [

@@ -1,7 +1,7 @@
 //! `drivewam study`: evaluates a policy on simulated worlds held out of training (seeds 0 to 9999).
 //!
-//! Six parts: `sight`, `guidance`, `memory`, `routes`, `hours`, and `table5`, which needs no engines.
-//! Each writes `PART.json` and `PART.md`; some also write images.
+//! Six parts: `sight`, `guidance`, `memory`, `routes`, `hours`, and `table5`, which needs no
+//! engines. Each writes `PART.json` and `PART.md`; some also write images.
 
 mod args;
 mod charts;

@@ -1,5 +1,5 @@
-//! The files of a part: `PART.json`, `PART.md` and images, written under temporary names and renamed
-//! together.
+//! The files of a part: `PART.json`, `PART.md` and images, written under temporary names and
+//! renamed together.
 
 use super::args::{Args, Part};
 use crate::table::Table;
@@ -102,7 +102,8 @@ pub(super) fn page(args: &Args, report: &Value, table: &Table, images: &[&str]) 
     text
 }
 
-/// The temporary path of a file. It keeps the extension, by which the image writer picks the format.
+/// The temporary path of a file. It keeps the extension, by which the image writer picks the
+/// format.
 fn partial(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("partial.{name}"))
 }

@@ -12,9 +12,9 @@ pub(super) struct Parallel<'a> {
 }
 
 impl Parallel<'_> {
-    /// Calls `work` for each of `0..count`. Each thread creates its own state with `make`, which need
-    /// not be `Send`. Returns the results in order of index; fewer than `count` after `stop`, or when
-    /// `work` returned `None`.
+    /// Calls `work` for each of `0..count`. Each thread creates its own state with `make`, which
+    /// need not be `Send`. Returns the results in order of index; fewer than `count` after `stop`,
+    /// or when `work` returned `None`.
     ///
     /// # Errors
     /// The first error of `make` or `work`, by thread. The other threads stop at their next index.

@@ -1,5 +1,5 @@
-//! `memory-retention.png`: the patches that the memory still holds after a drive, on the frames that
-//! they come from.
+//! `memory-retention.png`: the patches that the memory still holds after a drive, on the frames
+//! that they come from.
 
 use super::episode::Episode;
 use super::setup::Study;

@@ -1,5 +1,6 @@
-//! `study routes`: the closed loop. The published plan of the policy moves the car along routes of 1 km.
-//! References are the expert, its plans, and constant velocity and yaw rate replanned at every chunk.
+//! `study routes`: the closed loop. The published plan of the policy moves the car along routes of
+//! 1 km. References are the expert, its plans, and constant velocity and yaw rate replanned at
+//! every chunk.
 
 use super::parallel::Parallel;
 use super::setup::Study;
@@ -28,10 +29,11 @@ enum Driver {
     Policy,
     /// The expert, at every tick.
     Expert,
-    /// The expert's plan of 4 s, followed like the policy's: the best that planning by chunks can reach.
+    /// The expert's plan of 4 s, followed like the policy's: the best that planning by chunks can
+    /// reach.
     ExpertPlan,
-    /// The same, made as if all others kept doing what they do: the best without knowing the future.
-    /// Seconds between plans.
+    /// The same, made as if all others kept doing what they do: the best without knowing the
+    /// future. Seconds between plans.
     NoForesight(u64),
     Constant,
 }
@@ -75,8 +77,8 @@ pub(super) struct Tracks {
     pub(super) expert: Vec<(f64, f64, bool)>,
 }
 
-/// Drives the world of `seed` until the end of the route, the timeout or the maximum deviation. Returns
-/// `None` when `stop` was set meanwhile.
+/// Drives the world of `seed` until the end of the route, the timeout or the maximum deviation.
+/// Returns `None` when `stop` was set meanwhile.
 fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Result<Option<Route>> {
     let model = ride.config().model.clone();
     let mut feed = Feed::new(&model, seed, Options::default(), Camera::Own)?;

@@ -39,8 +39,8 @@ impl<'a> Study<'a> {
         &self.folder
     }
 
-    /// The configuration with `layer` on top. The rides of a process share the threads of an engine,
-    /// so there are as many of them as rides.
+    /// The configuration with `layer` on top. The rides of a process share the threads of an
+    /// engine, so there are as many of them as rides.
     ///
     /// # Errors
     /// The layer is not valid.

@@ -1,6 +1,6 @@
-//! `study sight`: the effect of the camera on the errors. The policy with its own camera, a black one
-//! and another world's; constant velocity and yaw rate; and other engines (`--compare`), such as a
-//! network of the same size that was trained without images.
+//! `study sight`: the effect of the camera on the errors. The policy with its own camera, a black
+//! one and another world's; constant velocity and yaw rate; and other engines (`--compare`), such
+//! as a network of the same size that was trained without images.
 
 use super::args::MAX_WORLDS;
 use super::episode::{Chunk, Episode};

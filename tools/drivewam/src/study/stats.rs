@@ -1,5 +1,5 @@
-//! Means with 95 % intervals by cluster bootstrap: chunks of one world are not independent, so worlds
-//! are resampled.
+//! Means with 95 % intervals by cluster bootstrap: chunks of one world are not independent, so
+//! worlds are resampled.
 
 use serde_json::{Value, json};
 
@@ -48,8 +48,8 @@ fn pooled(worlds: impl Iterator<Item = Cluster>) -> f64 {
     all.sum / all.count as f64
 }
 
-/// Applies `of` to all worlds, and to [`RESAMPLES`] draws of worlds with replacement. The draws are the
-/// same in every run.
+/// Applies `of` to all worlds, and to [`RESAMPLES`] draws of worlds with replacement. The draws are
+/// the same in every run.
 fn bootstrap(worlds: usize, of: impl Fn(&mut dyn Iterator<Item = usize>) -> f64) -> Estimate {
     let mut rng = fastrand::Rng::with_seed(0);
     let mut values: Vec<f64> =
@@ -84,7 +84,8 @@ mod tests {
         assert!((figure.low - 1.0).abs() < 1e-12 && (figure.high - 4.0).abs() < 1e-12, "{figure}");
     }
 
-    /// Breaks when a ratio is not paired: each world here has the same ratio, so it has no interval.
+    /// Breaks when a ratio is not paired: each world here has the same ratio, so it has no
+    /// interval.
     #[test]
     fn a_ratio_is_paired() {
         let a: Vec<Cluster> = (1..40).map(|i| Cluster { sum: f64::from(i), count: 2 }).collect();

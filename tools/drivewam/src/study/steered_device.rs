@@ -79,8 +79,8 @@ impl SteeredDevice {
     }
 }
 
-/// Marks the `count` slots that the oracle keeps: tokens of the sign first, then the newest chunk, its
-/// last token first.
+/// Marks the `count` slots that the oracle keeps: tokens of the sign first, then the newest chunk,
+/// its last token first.
 fn oracle(slots: &[Slot], sign_tokens: &[(u32, u32)], count: usize) -> Vec<bool> {
     let mut order: Vec<usize> = (0..slots.len()).filter(|i| slots[*i].valid).collect();
     order.sort_by_key(|i| {

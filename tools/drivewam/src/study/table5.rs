@@ -1,9 +1,9 @@
-//! `study table5`: Table 5 of the paper by its definition at the configuration's shapes, and a ride that
-//! confirms the memory.
+//! `study table5`: Table 5 of the paper by its definition at the configuration's shapes, and a ride
+//! that confirms the memory.
 //!
-//! The ride has a thin model: the image, latent, tokens and slots of the configuration, a small width,
-//! and the closed-form engine, whose values are not used. Its memory is counted slot by slot and region
-//! by region.
+//! The ride has a thin model: the image, latent, tokens and slots of the configuration, a small
+//! width, and the closed-form engine, whose values are not used. Its memory is counted slot by slot
+//! and region by region.
 
 use super::parallel::Parallel;
 use crate::table::Table;
@@ -137,8 +137,8 @@ pub(super) fn run(config: &Config, chunks: usize, parallel: &Parallel<'_>) -> Re
         parallel.bar.set_message(name);
         let thin = thin(config, policy, chunks);
         let Some(ride) = drive(&thin, chunks, parallel)? else { return Ok(None) };
-        // The thin ride is f32 on the host. Its tokens, and slots times bytes per token, must equal the
-        // formulas exactly.
+        // The thin ride is f32 on the host. Its tokens, and slots times bytes per token, must equal
+        // the formulas exactly.
         let thin_token = bytes_per_token(&ride.model, DType::F32);
         ensure!(
             ride.pool == pool && ride.tail == nv,

@@ -1,5 +1,5 @@
-//! Invalid engines, configuration, input or output: the program reports what, where, got and wanted,
-//! exits with code 1, and leaves no partial output.
+//! Invalid engines, configuration, input or output: the program reports what, where, got and
+//! wanted, exits with code 1, and leaves no partial output.
 
 use super::lab::{Lab, stderr};
 use std::fs;
@@ -171,13 +171,13 @@ fn a_configuration_that_is_wrong_is_refused_by_key() {
 fn input_that_is_wrong_is_refused_by_file_and_line() {
     check(&[
         Case {
-            name: "missing picture",
+            name: "missing image",
             spoil: |lab| fs::remove_file(lab.path("input/frames/000002.png")).unwrap(),
             more: &[],
             words: &["input error", "frames.csv", "line 4", "missing", "000002.png"],
         },
         Case {
-            name: "corrupt picture in the middle of the drive",
+            name: "corrupt image in the middle of the drive",
             spoil: |lab| {
                 let bytes = fs::read(lab.path("input/frames/000004.png")).unwrap();
                 lab.write("input/frames/000004.png", &bytes[..bytes.len() / 2]);
@@ -186,7 +186,7 @@ fn input_that_is_wrong_is_refused_by_file_and_line() {
             words: &["input error", "000004.png", "corrupt"],
         },
         Case {
-            name: "huge picture",
+            name: "huge image",
             spoil: |lab| {
                 let mut bytes = fs::read(lab.path("input/frames/000002.png")).unwrap();
                 // Width and height of the header, and its checksum.
@@ -199,7 +199,7 @@ fn input_that_is_wrong_is_refused_by_file_and_line() {
             words: &["input error", "000002.png", "50000x50000", "ingest.max_image_pixels"],
         },
         Case {
-            name: "wrongly sized picture",
+            name: "wrongly sized image",
             spoil: |lab| {
                 image::save_buffer(lab.path("input/frames/000002.png"), &[0; 12], 2, 2, image::ColorType::Rgb8).unwrap();
             },

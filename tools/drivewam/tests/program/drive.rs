@@ -25,7 +25,8 @@ fn drive_world(out: &Path, more: &[&str]) -> Value {
     serde_json::from_str(&printed).unwrap()
 }
 
-/// Breaks when a file of the output is missing, a chunk is lost, or the same seeds give another drive.
+/// Breaks when a file of the output is missing, a chunk is lost, or the same seeds give another
+/// drive.
 #[test]
 fn a_world_drive_writes_all_that_it_promises_and_the_same_again_for_the_same_seed() {
     let dir = tempfile::tempdir().unwrap();
@@ -55,10 +56,10 @@ fn a_world_drive_writes_all_that_it_promises_and_the_same_again_for_the_same_see
     for folder in ["overlay", "future"] {
         assert_eq!(count(&out.join(folder)), 3, "{folder}");
     }
-    for picture in ["path.png", "latency.png", "overlay/000002.png", "future/000002.png"] {
-        let picture = image::open(out.join(picture)).unwrap().into_rgb8();
-        let first = picture.get_pixel(0, 0);
-        assert!(picture.pixels().filter(|p| *p != first).count() > 1000, "the picture is not empty");
+    for file in ["path.png", "latency.png", "overlay/000002.png", "future/000002.png"] {
+        let image = image::open(out.join(file)).unwrap().into_rgb8();
+        let first = image.get_pixel(0, 0);
+        assert!(image.pixels().filter(|p| *p != first).count() > 1000, "{file} is not empty");
     }
     let again = dir.path().join("b");
     drive_world(&again, &["--seconds", "12", "--seed", "3", "--overlays", "0"]);
@@ -68,7 +69,7 @@ fn a_world_drive_writes_all_that_it_promises_and_the_same_again_for_the_same_see
     let other = drive_world(&again, &["--seconds", "12", "--seed", "4", "--overlays", "0"]);
     assert_eq!(other["chunks"], 3, "a former drive is replaced");
     assert_ne!(poses(&lines), poses(&self::lines(&again)));
-    assert_eq!(count(dir.path()), 2, "nothing is left beside the folders");
+    assert_eq!(count(dir.path()), 2, "no other file is left");
 }
 
 /// Breaks when the closed loop drives as the expert does, or compares a plan with itself.
@@ -174,6 +175,6 @@ fn every_window_of_the_real_clip_is_driven_and_measured() {
     let baseline = errors["constant_velocity_and_yaw_rate"]["ade_4s"].as_f64().unwrap();
     assert!((0.5..4.0).contains(&baseline), "the car speeds up to 5.6 m/s, so constant motion is metres off: {baseline}");
     assert!(errors["policy"]["ade_4s"].as_f64().unwrap().is_finite());
-    let picture = image::open(out.join("overlay/000001.png")).unwrap();
-    assert_eq!(picture.width(), 1280);
+    let overlay = image::open(out.join("overlay/000001.png")).unwrap();
+    assert_eq!(overlay.width(), 1280);
 }

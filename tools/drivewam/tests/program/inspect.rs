@@ -48,11 +48,11 @@ fn inspect_shows_the_manifest_and_every_file_and_fails_when_one_is_not_what_it_w
     bytes[100] ^= 4;
     lab.write("engines/dit.onnx", bytes);
     std::fs::remove_file(lab.path("engines/context_ego.onnx")).unwrap();
-    lab.write("engines/note.txt", "nobody vouches for me");
+    lab.write("engines/note.txt", "not in the manifest");
     let done = drivewam(&["inspect", dir.to_str().unwrap()]);
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     assert_eq!(done.status.code(), Some(1));
-    assert!(text.contains("unvouched") && text.matches("FAULT").count() == 2, "{text}");
+    assert!(text.contains("unlisted") && text.matches("FAULT").count() == 2, "{text}");
     assert!(stderr(&done).contains("context_ego.onnx") && stderr(&done).contains("1 more"), "{}", stderr(&done));
     let json: Value = serde_json::from_slice(&drivewam(&["inspect", dir.to_str().unwrap(), "--json"]).stdout).unwrap();
     assert_eq!(json["whole"], false);

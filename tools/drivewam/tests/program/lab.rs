@@ -26,8 +26,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A copy of the shipped engines, a configuration that names it, and a simulated drive of 6 s as an
-    /// input folder.
+    /// A copy of the shipped engines, a configuration that names it, and a simulated drive of 6 s
+    /// as an input folder.
     pub fn new() -> Self {
         let lab = Self { dir: tempfile::tempdir().unwrap() };
         let engines = workspace().join("engines/tiny");

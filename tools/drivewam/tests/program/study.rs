@@ -36,8 +36,8 @@ fn the_shipped_policy_sees_on_worlds_that_it_was_not_trained_on() {
     assert!(ade("policy, another world's camera") >= 1.25 * own && ade("policy, camera black") >= 1.25 * own);
 }
 
-/// Breaks when a memory variant overwrites other tokens than it should: which ones keep those of the
-/// sign follows without any policy.
+/// Breaks when a memory variant overwrites other tokens than it should: which ones keep those of
+/// the sign follows without any policy.
 #[test]
 fn each_memory_keeps_what_it_says() {
     let (results, dir) = study("memory", &["--worlds", "2", "--chunks", "24"]);
@@ -53,8 +53,8 @@ fn each_memory_keeps_what_it_says() {
     assert_eq!(files(&dir.path().join("study")), ["memory-over-time.png", "memory-retention.png", "memory.json", "memory.md"]);
 }
 
-/// Breaks when the closed loop does not follow the plan: the expert and its plans have no violation, and
-/// constant velocity cannot drive a kilometre.
+/// Breaks when the closed loop does not follow the plan: the expert and its plans have no
+/// violation, and constant velocity cannot drive a kilometre.
 #[test]
 fn the_closed_loop_tells_a_driver_from_a_plan_that_looks_at_nothing() {
     let (results, dir) = study("routes", &["--worlds", "3"]);
@@ -72,8 +72,8 @@ fn a_long_ride_stays_finite_in_the_memory_that_it_began_with() {
     let (results, _dir) = study("hours", &["--chunks", "120"]);
     assert_eq!(results["chunks"], 120);
     assert_eq!(results["memory_slots_held"], 144);
-    // After 20 chunks all memory is in use. 100 more chunks may add their few results, and nothing that
-    // grows with images, poses or plans.
+    // After 20 chunks all memory is in use. 100 more chunks may add their few results, and nothing
+    // that grows with images, poses or plans.
     let sizes: Vec<Option<f64>> = results["resident"].as_array().unwrap().iter().map(|s| s["bytes"].as_f64()).collect();
     if let [Some(settled), Some(after)] = sizes[..] {
         assert!(after - settled < 1e6, "{settled} to {after} bytes resident");
@@ -81,8 +81,8 @@ fn a_long_ride_stays_finite_in_the_memory_that_it_began_with() {
 }
 
 /// Breaks when a ride holds other tokens or bytes than the formulas of Table 5 (the command itself
-/// compares), or the formulas change. Eight chunks fill the pools of fifo and selective, and give full
-/// a pool of another size.
+/// compares), or the formulas change. Eight chunks fill the pools of fifo and selective, and give
+/// full a pool of another size.
 #[test]
 fn table_5_is_confirmed_by_a_ride_with_the_paper_s_tokens() {
     let config = super::lab::workspace().join("configs/drivewam-5b.yaml").display().to_string();

@@ -61,7 +61,8 @@ fn the_paper_s_size_on_a_board_by_hand() {
     assert!(bytes(&half["held"], "dit") * 2 < weights + 100_000_000 && half["need_bytes"].as_u64() < target["need_bytes"].as_u64());
 }
 
-/// Breaks when a plan that does not fit the board exits with 0, or without its table, need and limit.
+/// Breaks when a plan that does not fit the board exits with 0, or without its table, need and
+/// limit.
 #[test]
 fn a_plan_that_a_board_cannot_hold_is_said_and_fails() {
     let paper = paper();
