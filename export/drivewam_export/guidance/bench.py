@@ -79,7 +79,7 @@ class Peer:
             since = time.perf_counter()
             said = self.answer()
             took.append((time.perf_counter() - since) * 1e3)
-        self.last = {"said": said}
+        self.last = {"generated": said}
         return took
 
     def close(self):
@@ -154,7 +154,7 @@ def compare(name: str, args) -> dict:
     contenders["transformers"] = Peer(generate)
     for contender in contenders.values():
         contender.drive(1)
-    said = {who: contender.last["said"] for who, contender in contenders.items()}
+    said = {who: contender.last["generated"] for who, contender in contenders.items()}
     if len({tuple(tokens) for tokens in said.values()}) != 1:
         raise SystemExit(f"the contenders do not say the same: {said}")
     beside = {"one token": ours("ort", 1), "reading": Reading(read_a_token(speaker))}
