@@ -42,7 +42,7 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
     let mode = study.config("")?.guidance.mode;
     ensure!(
         mode == GuidanceMode::Vlm,
-        "guidance.mode: this part evaluates guidance by a VLM (got {mode:?}, wanted vlm, as in configs/tiny-spoken.yaml)"
+        "guidance.mode: this part evaluates guidance by a VLM (got {mode:?}, wanted vlm, as in configs/tiny-vlm.yaml)"
     );
     let rides = || VARIANTS.iter().map(|(_, layer, _)| study.ride(study.config(layer)?)).collect::<Result<Vec<_>>>();
     let worlds = parallel.map(study.worlds, rides, |rides, seed| {
