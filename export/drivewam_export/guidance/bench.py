@@ -112,7 +112,7 @@ class Peer:
             started = time.perf_counter()
             said = self.answer()
             took.append((time.perf_counter() - started) * 1e3)
-        self.last = {"said": said}
+        self.last = {"generated": said}
         return took
 
     def close(self):
@@ -225,7 +225,7 @@ def compare(name: str, args) -> dict:
     contenders["transformers"] = Peer(generate)
     for contender in contenders.values():
         contender.run_chunks(1)
-    said = {who: contender.last["said"] for who, contender in contenders.items()}
+    said = {who: contender.last["generated"] for who, contender in contenders.items()}
     if len({tuple(tokens) for tokens in said.values()}) != 1:
         raise SystemExit(f"the contenders' tokens differ: {said}")
     beside = {"one token": ours("ort", 1), "reading": WeightRead(bytes_per_token(vlm_model))}
