@@ -27,16 +27,16 @@ pub(crate) const CASES: [Case; 10] = [
     },
     Case { name: "a ride in half precision", machine: &[], body: || in_half("target/tiny-f16", "f16") },
     Case { name: "a ride in bfloat16", machine: &[], body: || in_half("target/tiny-bf16", "bf16") },
-    Case { name: "a language model on TensorRT", machine: &[], body: || rides_with_guidance(Family::Tensorrt, "target/spoken", 1e-3) },
+    Case { name: "a language model on TensorRT", machine: &[], body: || rides_with_guidance(Family::Tensorrt, "target/tiny-vlm", 1e-3) },
     Case {
         name: "a language model on TensorRT-RTX",
         machine: &[],
-        body: || rides_with_guidance(Family::TensorrtRtx, "target/spoken", 1e-3),
+        body: || rides_with_guidance(Family::TensorrtRtx, "target/tiny-vlm", 1e-3),
     },
     Case {
         name: "a language model in half precision",
         machine: &[],
-        body: || rides_with_guidance(Family::TensorrtRtx, "target/spoken-f16", 0.02),
+        body: || rides_with_guidance(Family::TensorrtRtx, "target/tiny-vlm-f16", 0.02),
     },
     Case { name: "all handles are released", machine: &[], body: releases_all_handles },
     Case { name: "the program for a machine with a GPU", machine: &[], body: program },
@@ -144,7 +144,7 @@ fn equals_the_hosts(family: Family, set: &str) {
 /// position, image row, key or text embedding goes to a wrong place, the ride reads an unfinished
 /// answer, or both share a stream: the text or the trajectories would differ.
 fn rides_with_guidance(family: Family, graphs: &str, limit_m: f64) {
-    let config = shipped("tiny-spoken", "{guidance: {wait_ms: inf}}");
+    let config = shipped("tiny-vlm", "{guidance: {wait_ms: inf}}");
     let folder = tempfile::tempdir().unwrap();
     FakeBundle::with_guidance(family, graphs, &config).write(folder.path());
     Double::open(&library(family)).unwrap().execute(graphs_of(config.engine.clone())).unwrap();
