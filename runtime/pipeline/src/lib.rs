@@ -32,7 +32,6 @@
 mod camera;
 mod codec;
 mod context;
-mod cores;
 pub mod guard;
 pub mod guidance;
 pub mod ingest;
@@ -47,8 +46,7 @@ mod sampler;
 pub mod telemetry;
 mod transformer;
 
-pub use camera::SourceCamera;
-pub use drivewam_device::PixelFormat;
+pub use drivewam_device::{PixelFormat, SourceCamera};
 pub use load::{config_sha256, load_config};
 pub use plan::{Plan, RideOptions};
 pub use ride::{Progress, Ride};

@@ -1,10 +1,9 @@
 //! Plan, Warm, Run as three steps: [`Plan`] is arithmetic, [`Plan::warm`] allocates, loads, binds and runs every graph once, and the
 //! [`Ride`](crate::Ride) that comes out only uses what is there.
 
-use crate::camera::{Fit, SourceCamera};
+use crate::camera::Fit;
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
-use crate::cores::Cores;
 use crate::guidance::Guidance;
 use crate::memory::Memory;
 use crate::regions::Regions;
@@ -18,7 +17,7 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::config::{self, Config};
 use drivewam_core::manifest::Manifest;
 use drivewam_device::cuda::{Nvidia, Priority};
-use drivewam_device::{CudaDevice, Device, HostDevice};
+use drivewam_device::{Affinity, CudaDevice, Device, HostDevice, SourceCamera};
 use drivewam_engine::{Engine, Folder, load};
 use std::path::{Path, PathBuf};
 
@@ -100,7 +99,7 @@ impl Plan {
         let Self { config, options, regions, arena, fit } = self;
         let manifest = folder.manifest();
         manifest.check_model(&config.model)?;
-        let cores = Cores::new(&config.target.cores)?;
+        let cores = Affinity::new(&config.target.cores)?;
         let moved = cores.ride()?;
         let mut device = make(arena)?;
         let Fit { camera, columns, rows, fov, uncovered } = fit;
@@ -124,7 +123,7 @@ impl Plan {
             manifest,
         )?;
         if let Some(moved) = moved {
-            moved.stay();
+            moved.keep();
         }
         Ok(ride)
     }

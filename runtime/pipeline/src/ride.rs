@@ -8,7 +8,6 @@ mod warm;
 
 pub(crate) use warm::Parts;
 
-use crate::camera::SourceCamera;
 use crate::codec::{Decoder, Encoder, patchify};
 use crate::context::Context;
 use crate::guard::{Guard, Reason};
@@ -28,7 +27,7 @@ use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Point;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::ranges::Range;
-use drivewam_device::{Device, KvCounts};
+use drivewam_device::{Device, KvCounts, SourceCamera};
 use std::time::Instant;
 
 /// What [`Ride::step`] came to.

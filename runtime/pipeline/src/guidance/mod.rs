@@ -17,8 +17,6 @@ pub mod text;
 pub mod tokens;
 pub mod vlm;
 
-use crate::camera::SourceCamera;
-use crate::cores::Cores;
 use crate::plan::open_device;
 use crate::regions::scratch_bytes;
 use crate::telemetry::{Refusal, Told, Voice};
@@ -30,6 +28,7 @@ use drivewam_core::dims::Command;
 use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::cuda::Priority;
+use drivewam_device::{Affinity, SourceCamera};
 use drivewam_engine::{Engine, Folder};
 use post::{Answer, Post, Request, Speak};
 use speaker::{Reader, SpeakerPlan};
@@ -62,7 +61,7 @@ pub(crate) struct Guidance {
     settings: Settings,
     commands: Vec<Command>,
     /// Where its threads run.
-    cores: Cores,
+    cores: Affinity,
     post: Option<Post>,
     /// What is asked next.
     request: Box<Request>,
@@ -91,7 +90,7 @@ impl Guidance {
         config: &Config,
         folder: &Folder,
         camera: SourceCamera,
-        cores: Cores,
+        cores: Affinity,
         open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>,
     ) -> Result<Self> {
         let (settings, manifest) = (&config.guidance, folder.manifest());
@@ -147,7 +146,7 @@ impl Guidance {
         Ok(())
     }
 
-    fn silent(config: &Config, cores: Cores) -> Self {
+    fn silent(config: &Config, cores: Affinity) -> Self {
         Self {
             settings: config.guidance.clone(),
             commands: config.model.text.commands.clone(),

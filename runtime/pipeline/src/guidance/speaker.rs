@@ -8,7 +8,6 @@ use super::prompts::Prompts;
 use super::text::TextEncoder;
 use super::tokens::Tokens;
 use super::vlm::{Ended, Vlm, VlmPlan};
-use crate::camera::SourceCamera;
 use crate::telemetry::Refusal;
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::Graph;
@@ -16,7 +15,7 @@ use drivewam_core::config::Guidance as Settings;
 use drivewam_core::dims::Command;
 use drivewam_core::guidance::Image;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::{Device, PixelFormat};
+use drivewam_device::{Device, PixelFormat, SourceCamera};
 use drivewam_engine::{Engine, Folder};
 use std::time::Duration;
 

@@ -1,7 +1,6 @@
 //! Warm: all memory of a ride, and a rehearsal of every graph and stage.
 
 use super::Ride;
-use crate::camera::SourceCamera;
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
 use crate::guard::{Guard, Verdict};
@@ -20,7 +19,7 @@ use drivewam_core::manifest::Manifest;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_device::ranges::Range;
-use drivewam_device::{Device, KvCounts};
+use drivewam_device::{Device, KvCounts, SourceCamera};
 
 /// What a ride is made of.
 pub(crate) struct Parts {
