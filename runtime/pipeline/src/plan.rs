@@ -14,12 +14,11 @@ use crate::transformer::Transformer;
 use drivewam_core::Result;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{self, Config};
+use drivewam_core::config::Config;
 use drivewam_core::manifest::Manifest;
-use drivewam_device::cuda::{Nvidia, Priority};
-use drivewam_device::{Affinity, CudaDevice, Device, HostDevice, SourceCamera};
-use drivewam_engine::{Engine, Folder, load};
-use std::path::{Path, PathBuf};
+use drivewam_device::cuda::Priority;
+use drivewam_device::{Affinity, Device, SourceCamera};
+use drivewam_engine::{Engine, Folder, load, open_device};
 
 /// What differs between a vehicle, an evaluation and a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -127,21 +126,4 @@ impl Plan {
         }
         Ok(ride)
     }
-}
-
-/// A device that engines of `config` work on, made for a plan's arena: with a stream of `priority` on a GPU, with `threads` for the memory's selection on the host.
-///
-/// # Errors
-/// `Capacity` when the arena cannot be had; of the driver and its kernels where the engines work on a GPU.
-pub(crate) fn open_device(config: &config::Engine, arena: ArenaPlan, threads: usize, priority: Priority) -> Result<Box<dyn Device>> {
-    if !config.kind.on_gpu() {
-        return Ok(Box::new(HostDevice::new(arena, threads)?));
-    }
-    let options = &config.tensorrt;
-    let kernels = match &options.kernels {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(&config.folder).with_file_name("kernels"),
-    };
-    let driver = Nvidia::open(i32::try_from(options.gpu).unwrap_or(i32::MAX), &kernels, priority)?;
-    Ok(Box::new(CudaDevice::new(Box::new(driver), arena)?))
 }

@@ -7,7 +7,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::history_len;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_engine::{Bound, Io};
+use drivewam_engine::{Bound, Io, scratch_bytes};
 
 /// Regions of a ride, by what they are. Shapes as in [`drivewam_core::bindings`].
 #[derive(Debug, Clone)]
@@ -195,28 +195,4 @@ impl Regions {
             scratch: self.scratch,
         })
     }
-}
-
-/// Work space of engines on a GPU that take turns on one stream, those of `graphs`: the largest that any of them asks for.
-pub(crate) fn scratch_bytes(config: &Config, manifest: &Manifest, graphs: &[Graph]) -> Result<Option<usize>> {
-    if !config.engine.kind.on_gpu() {
-        return Ok(None);
-    }
-    let mut most = config.engine.tensorrt.scratch_bytes.unwrap_or(0);
-    for (graph, entry) in manifest.graphs.iter().filter(|(graph, _)| graphs.contains(graph)) {
-        match entry.engine.as_ref().map(|engine| engine.scratch_bytes) {
-            Some(Some(bytes)) => most = most.max(bytes),
-            Some(None) if config.engine.tensorrt.scratch_bytes.is_none() => {
-                return Err(Error::new(ErrorKind::Config, "nobody knows the engine's work space: it was built without a GPU")
-                    .at("engine.tensorrt.scratch_bytes")
-                    .at(format!("graph {graph}"))
-                    .wanted("a number of bytes; Warm says how many are too few"));
-            }
-            _ => {}
-        }
-    }
-    // Some engines need none; a region has at least an element.
-    usize::try_from(most.max(1))
-        .map(Some)
-        .map_err(|_too_many| Error::new(ErrorKind::Capacity, "more work space than an address can name").got(most))
 }

@@ -17,8 +17,6 @@ pub mod text;
 pub mod tokens;
 pub mod vlm;
 
-use crate::plan::open_device;
-use crate::regions::scratch_bytes;
 use crate::telemetry::{Refusal, Told, Voice};
 use bev::Sample;
 use drivewam_core::arena::Planner;
@@ -29,7 +27,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::cuda::Priority;
 use drivewam_device::{Affinity, SourceCamera};
-use drivewam_engine::{Engine, Folder};
+use drivewam_engine::{Engine, Folder, open_device, scratch_bytes};
 use post::{Answer, Post, Request, Speak};
 use speaker::{Reader, SpeakerPlan};
 use std::time::Duration;
