@@ -165,5 +165,5 @@ def test_the_shipped_configuration_asks_as_the_model_was_trained():
     """Breaks when the prompt of the ride and that of the training part ways."""
     shipped = yaml.safe_load((ROOT / "configs/tiny-spoken.yaml").read_text())
     assert shipped["guidance"]["template"] == words.TEMPLATE
-    spoken = (ROOT / "runtime/pipeline/src/guidance/prompt.rs").read_text()
+    spoken = (ROOT / "runtime/guidance/src/prompt_template.rs").read_text()
     assert all(f'"{word}"' in spoken for word in words.WORDS.values())

@@ -1,7 +1,8 @@
 //! A ride through a drawn world, the same for whoever compares two rides.
 
+use drivewam::guidance::status::Told;
 use drivewam::ingest::EgoState;
-use drivewam::telemetry::{Outcome, Told};
+use drivewam::telemetry::Outcome;
 use drivewam::{Progress, Ride};
 use drivewam_core::Result;
 use drivewam_core::dims::Command;

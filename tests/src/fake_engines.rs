@@ -1,6 +1,6 @@
 //! Folders of engines for the TensorRT without a GPU: the shipped manifest, with a text (`runtime/engine/tensorrt/fake/plan.h`) in the place of each engine.
 
-use drivewam::guidance::prompts::passes;
+use drivewam::guidance::prompt_tokens::passes;
 use drivewam::guidance::vlm::Passes;
 use drivewam_core::bindings::{Axis, Graph, Letter, TensorSpec};
 use drivewam_core::config::Config;

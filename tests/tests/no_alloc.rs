@@ -6,10 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(unsafe_code, reason = "a counting allocator has to be a global allocator")]
 
-use drivewam::guidance::picture::Preprocessor;
-use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
+use drivewam::guidance::image_processor::Preprocessor;
+use drivewam::guidance::model::{Answer, Request, Speak, Unsaid};
+use drivewam::guidance::status::{Refusal, Voice};
 use drivewam::ingest::EgoState;
-use drivewam::telemetry::{Refusal, Voice};
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;

@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
+use drivewam::guidance::model::{Answer, Request, Speak, Unsaid};
+use drivewam::guidance::status::Refusal;
 use drivewam::ingest::EgoState;
-use drivewam::telemetry::{Outcome, Refusal};
+use drivewam::telemetry::Outcome;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;

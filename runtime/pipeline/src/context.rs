@@ -1,6 +1,5 @@
 //! Room 3, what conditions a chunk: text (guidance, or a fixed embedding per route command) and the ego state.
 
-use crate::guidance::Words;
 use crate::ingest::EgoState;
 use crate::regions::Regions;
 use drivewam_core::arena::Region;
@@ -10,6 +9,7 @@ use drivewam_core::dims::{Command, EgoFeature};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_engine::{Binding, Engine, Folder};
+use drivewam_guidance::client::Words;
 
 /// The text of one command: rows `[T, Dt]`, and the bias of each row.
 #[derive(Debug)]

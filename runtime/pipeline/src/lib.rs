@@ -33,7 +33,6 @@ mod camera;
 mod codec;
 mod context;
 pub mod guard;
-pub mod guidance;
 pub mod ingest;
 mod load;
 mod memory;
@@ -47,6 +46,8 @@ pub mod telemetry;
 mod transformer;
 
 pub use drivewam_device::{PixelFormat, SourceCamera};
+/// The language model that describes the scene.
+pub use drivewam_guidance as guidance;
 pub use load::{config_sha256, load_config};
 pub use plan::{Plan, RideOptions};
 pub use ride::{Progress, Ride};

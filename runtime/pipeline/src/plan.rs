@@ -4,7 +4,6 @@
 use crate::camera::Fit;
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
-use crate::guidance::Guidance;
 use crate::memory::Memory;
 use crate::regions::Regions;
 use crate::ride::{Parts, Ride};
@@ -19,6 +18,7 @@ use drivewam_core::manifest::Manifest;
 use drivewam_device::cuda::Priority;
 use drivewam_device::{Affinity, Device, SourceCamera};
 use drivewam_engine::{Engine, Folder, load, open_device};
+use drivewam_guidance::client::Guidance;
 
 /// What differs between a vehicle, an evaluation and a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

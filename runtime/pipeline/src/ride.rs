@@ -11,8 +11,6 @@ pub(crate) use warm::Parts;
 use crate::codec::{Decoder, Encoder, patchify};
 use crate::context::Context;
 use crate::guard::{Guard, Reason};
-use crate::guidance::bev::Sample;
-use crate::guidance::{Guidance, PAST_NS, STEP_NS};
 use crate::ingest::{EgoState, Grid, Ingest, Place, Ready, check_stamp};
 use crate::memory::Memory;
 use crate::plan::RideOptions;
@@ -28,6 +26,9 @@ use drivewam_core::trajectory::Point;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::ranges::Range;
 use drivewam_device::{Device, KvCounts, SourceCamera};
+use drivewam_guidance::bev::Sample;
+use drivewam_guidance::client::Guidance;
+use drivewam_guidance::model::{PAST_NS, STEP_NS};
 use std::time::Instant;
 
 /// What [`Ride::step`] came to.

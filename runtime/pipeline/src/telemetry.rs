@@ -1,13 +1,13 @@
 //! What a chunk came to: the trajectory, the guard's verdict, ages, latencies. Plain data that never blocks the ride.
 
 use crate::guard::{Reason, Verdict};
-use crate::guidance;
 use drivewam_core::bindings::Graph;
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_device::KvCounts;
 use drivewam_device::ranges::{self, Range};
+use drivewam_guidance::status::Told;
 use std::time::Instant;
 
 /// A part of a chunk's work, in the order in which they run.
@@ -85,15 +85,13 @@ pub struct Span {
 
 /// The whole of [`Ride::step`](crate::Ride::step) with a chunk to compute, as a profiler is told.
 pub(crate) const CHUNK: &str = "chunk";
-/// An answer of the language model, on its own thread.
-pub(crate) const GUIDANCE: &str = "guidance";
 /// The rehearsal.
 pub(crate) const WARM: &str = "warm";
 
 /// Makes known what a profiler will be told. Warm.
 pub(crate) fn register_ranges() {
     let graphs = Graph::GUIDANCE.map(Graph::as_str);
-    ranges::register(Stage::ALL.map(Stage::as_str).into_iter().chain([CHUNK, GUIDANCE, WARM]).chain(graphs));
+    ranges::register(Stage::ALL.map(Stage::as_str).into_iter().chain([CHUNK, drivewam_guidance::mailbox::RANGE, WARM]).chain(graphs));
 }
 
 /// A run of a stage under way. A profiler sees its end, by [`StageTimes::add`] or by an error; what an error ended counts nowhere else.
@@ -213,74 +211,6 @@ pub struct Degraded {
     pub refused_inputs: u32,
     /// The plan came later than the deadline (judged in real time alone), ms late.
     pub late_ms: Option<f64>,
-}
-
-/// Who told a chunk what the scene is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Voice {
-    /// Nobody: the embedding of the route command.
-    #[default]
-    Command,
-    /// `guidance.text`.
-    Fixed,
-    /// The language model.
-    Vlm,
-}
-
-impl Voice {
-    /// The word that reports use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Command => "command",
-            Self::Fixed => "fixed",
-            Self::Vlm => "vlm",
-        }
-    }
-}
-
-/// Why an answer of the language model is not used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// It has not the form that was asked for.
-    Form(guidance::answer::Reason),
-    /// It had not ended by the cap on tokens or on time.
-    Endless,
-    /// More tokens than the text encoder reads.
-    TooLong,
-    /// An error of this kind.
-    Fault(drivewam_core::ErrorKind),
-    /// The model's thread died; nothing will come any more.
-    Dead,
-}
-
-impl Refusal {
-    /// The word that reports count by.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Form(reason) => reason.as_str(),
-            Self::Endless => "endless",
-            Self::TooLong => "too_long",
-            Self::Fault(kind) => kind.as_str(),
-            Self::Dead => "dead",
-        }
-    }
-}
-
-/// What a chunk was told, by whom, and how old that is.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Told {
-    /// By whom.
-    pub voice: Voice,
-    /// The words; none from the route command.
-    pub text: String,
-    /// At t0, since the frame that the language model looked at, ms.
-    pub age_ms: Option<f64>,
-    /// How long the language model took to say it, ms.
-    pub took_ms: Option<f64>,
-    /// Why the newest answer is not used, where it is not.
-    pub refused: Option<Refusal>,
-    /// Answers that were not used since the ride began.
-    pub refusals: u32,
 }
 
 /// What a chunk came to. Frame of reference of the trajectories: ego at t0, x forward, y left.

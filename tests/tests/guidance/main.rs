@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
-use drivewam::telemetry::{Refusal, Told, Voice};
+use drivewam::guidance::model::{Answer, Request, Speak, Unsaid};
+use drivewam::guidance::status::{Refusal, Told, Voice};
 use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;

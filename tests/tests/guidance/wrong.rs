@@ -1,9 +1,9 @@
 //! What does not fit or is not there: tokenizers of other models, templates and texts that cannot be had, pictures without pixels.
 
 use super::{Double, good, warm};
-use drivewam::guidance::post::{Answer, Request, Unsaid};
+use drivewam::guidance::model::{Answer, Request, Unsaid};
+use drivewam::guidance::status::{Refusal, Voice};
 use drivewam::ingest::EgoState;
-use drivewam::telemetry::{Refusal, Voice};
 use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
 use drivewam_core::ErrorKind;
 use drivewam_core::config::Layer;

@@ -1,7 +1,7 @@
 //! Whole rides: planned, warmed, driven, on each family.
 
 use super::{Case, home, library};
-use drivewam::telemetry::Voice;
+use drivewam::guidance::status::Voice;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::Result;
 use drivewam_core::arena::Planner;

@@ -2,7 +2,7 @@
 
 use crate::component::Done;
 use anyhow::{Context, Result, bail};
-use drivewam::guidance::prompts::passes;
+use drivewam::guidance::prompt_tokens::passes;
 use drivewam::guidance::vlm::Passes;
 use drivewam_core::bindings::{Axis, Graph};
 use drivewam_core::config::{Build, Config};

@@ -3,8 +3,8 @@
 //! One folder per seed, written aside and renamed when it is whole: a cancelled run leaves finished folders and nothing else.
 
 use crate::{AHEAD_TICKS, CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Facts, Labels, Light, Options, TICK_S, WORLD_VERSION, World};
-use drivewam::guidance::PATH;
 use drivewam::guidance::bev::{Plot, Sample};
+use drivewam::guidance::model::PATH;
 use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_core::{Error, ErrorKind, Result};
 use serde::Serialize;

@@ -12,7 +12,7 @@ PAD, END_OF_TEXT, MASK = "<pad>", "</s>", "<mask>"
 START, END = "<|im_start|>", "<|im_end|>"
 VISION_START, VISION_END, IMAGE, VIDEO = "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"
 SPECIAL = [PAD, END_OF_TEXT, MASK, START, END, VISION_START, VISION_END, IMAGE, VIDEO]
-# As a configuration has it (`guidance.template`), and the words of a command as the runtime says them (`runtime/pipeline/src/guidance/prompt.rs`).
+# As a configuration has it (`guidance.template`), and the words of a command as the runtime says them (`runtime/guidance/src/prompt_template.rs`).
 TEMPLATE = f"{START}user {{camera}}{{plot}} command: {{command}}{END}{START}assistant "
 WORDS = {"left": "turn left", "straight": "go straight", "right": "turn right", "unknown": "no route is known"}
 LIMIT = 1000

@@ -3,13 +3,13 @@
 use super::Ride;
 use crate::codec::unpatchify;
 use crate::guard::Reason;
-use crate::guidance::post::Speak;
 use crate::probe::Probe;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Config;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
+use drivewam_guidance::model::Speak;
 
 impl Ride {
     /// The video that the last chunk imagined, decoded: `[F, 3, H, W]` in [-1, 1]. For people: not part of the ride.

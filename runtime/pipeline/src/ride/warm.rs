@@ -4,12 +4,11 @@ use super::Ride;
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
 use crate::guard::{Guard, Verdict};
-use crate::guidance::{Guidance, MOST_TEXT};
 use crate::ingest::{EgoState, Grid, Ingest};
 use crate::memory::Memory;
 use crate::plan::RideOptions;
 use crate::sampler::Sampler;
-use crate::telemetry::{Ages, Degraded, Outcome, StageTimes, Told, WARM, register_ranges};
+use crate::telemetry::{Ages, Degraded, Outcome, StageTimes, WARM, register_ranges};
 use crate::transformer::Transformer;
 use drivewam_core::Result;
 use drivewam_core::action::{ActionRows, Increment};
@@ -20,6 +19,9 @@ use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_device::ranges::Range;
 use drivewam_device::{Device, KvCounts, SourceCamera};
+use drivewam_guidance::client::Guidance;
+use drivewam_guidance::model::MOST_TEXT;
+use drivewam_guidance::status::Told;
 
 /// What a ride is made of.
 pub(crate) struct Parts {

@@ -1,7 +1,7 @@
 //! What is built, kept, resumed and replaced.
 
 use super::lab::{build, fails, program, root, told};
-use drivewam::guidance::prompts::passes;
+use drivewam::guidance::prompt_tokens::passes;
 use drivewam::guidance::vlm::Passes;
 use drivewam::{Plan, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;

@@ -7,8 +7,8 @@ use crate::sheet::{Area, DRIVEN, HELD, POLICY, RISK, SMOOTH, Sheet, drawing, fil
 use anyhow::{Context, Result};
 use drivewam::SourceCamera;
 use drivewam::guard::Verdict;
+use drivewam::guidance::status::Told;
 use drivewam::recording::Mount;
-use drivewam::telemetry::Told;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use image::imageops::{FilterType, resize};

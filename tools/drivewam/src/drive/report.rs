@@ -3,7 +3,8 @@
 use super::row::{Errors, HORIZONS_S, Row, degraded, named};
 use anyhow::Result;
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Restart, Stage, Told};
+use drivewam::guidance::status::Told;
+use drivewam::telemetry::{Restart, Stage};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::trajectory::Displacement;
 use drivewam_world::Violations;

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Outcome, Refusal, Restart, Stage};
+use drivewam::guidance::status::Refusal;
+use drivewam::telemetry::{Outcome, Restart, Stage};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use super::chosen::Signs;
 use anyhow::{Result, ensure};
 use drivewam::Ride;
-use drivewam::telemetry::Voice;
+use drivewam::guidance::status::Voice;
 use drivewam_core::dims::{Command, Model};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};

@@ -1,6 +1,6 @@
 //! The encoder of the guidance text: tokens in, the rows out that `context_text` reads.
 
-use super::bound::Planned;
+use crate::graph_regions::Planned;
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{Graph, IDS, MASKED, PAD_BIAS, TEXT};
 use drivewam_core::guidance::TextEncoder as Facts;

@@ -5,20 +5,12 @@
 //! after the observed commit of the one that still reads what was said before. The last good answer is used until `guidance.max_age_ms`; then `guidance.text`
 //! speaks, or the route command. Every outcome says who spoke, what, and how old it is.
 
-pub mod answer;
-pub mod bev;
-mod bound;
-pub mod picture;
-pub mod post;
-pub mod prompt;
-pub mod prompts;
-mod speaker;
-pub mod text;
-pub mod tokens;
-pub mod vlm;
-
-use crate::telemetry::{Refusal, Told, Voice};
-use bev::Sample;
+use crate::bev::Sample;
+use crate::mailbox::Post;
+use crate::model::{Answer, MOST_TEXT, PATH, Request, Speak};
+use crate::status::{Refusal, Told, Voice};
+use crate::text_encoder::TextPlan;
+use crate::vlm_guidance::{Reader, SpeakerPlan};
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, Guidance as Settings, GuidanceMode, Wait};
@@ -28,34 +20,22 @@ use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::cuda::Priority;
 use drivewam_device::{Affinity, SourceCamera};
 use drivewam_engine::{Engine, Folder, open_device, scratch_bytes};
-use post::{Answer, Post, Request, Speak};
-use speaker::{Reader, SpeakerPlan};
 use std::time::Duration;
-use text::TextPlan;
-
-/// Room for the words of an answer, bytes: fifty words of the longest kind.
-pub(crate) const MOST_TEXT: usize = 2048;
-/// The past that a plot shows, ns: the paper's 4 s.
-pub(crate) const PAST_NS: i64 = 4_000_000_000;
-/// How far apart its samples are, ns.
-pub(crate) const STEP_NS: i64 = 100_000_000;
-/// Samples of it.
-pub const PATH: usize = (PAST_NS / STEP_NS) as usize + 1;
 
 /// Text for a chunk.
 #[derive(Debug)]
-pub(crate) struct Words<'a> {
+pub struct Words<'a> {
     /// Changes with the words.
-    pub(crate) number: u64,
+    pub number: u64,
     /// `[tokens, Dt]`.
-    pub(crate) rows: &'a [f32],
+    pub rows: &'a [f32],
     /// How many.
-    pub(crate) tokens: usize,
+    pub tokens: usize,
 }
 
 /// What a ride has of it.
 #[derive(Debug)]
-pub(crate) struct Guidance {
+pub struct Guidance {
     settings: Settings,
     commands: Vec<Command>,
     /// Where its threads run.
@@ -84,7 +64,7 @@ impl Guidance {
     ///
     /// # Errors
     /// `Manifest` for a folder without the models; of the device and the engines; `Input` for a fixed text that is too long.
-    pub(crate) fn new(
+    pub fn new(
         config: &Config,
         folder: &Folder,
         camera: SourceCamera,
@@ -130,7 +110,7 @@ impl Guidance {
     }
 
     /// From now on `speaker` is asked, and nobody else. Warm.
-    pub(crate) fn speak_by(&mut self, config: &Config, camera: SourceCamera, speaker: Box<dyn Speak>) -> Result<()> {
+    pub fn speak_by(&mut self, config: &Config, camera: SourceCamera, speaker: Box<dyn Speak>) -> Result<()> {
         let frame = vec![0; camera.pictures().bytes()?];
         let like = Request { frame, path: vec![Sample::default(); PATH], ..Request::default() };
         let rows = vec![0.0; config.model.text.max_rows * config.model.text.dim];
@@ -165,19 +145,19 @@ impl Guidance {
     }
 
     /// Which engine runs each graph, in words.
-    pub(crate) fn engines(&self) -> &[(Graph, String)] {
+    pub fn engines(&self) -> &[(Graph, String)] {
         &self.engines
     }
 
     /// Keeps a picture, in case it is the newest of a chunk.
-    pub(crate) fn frame(&mut self, picture: &[u8]) {
+    pub fn frame(&mut self, picture: &[u8]) {
         if self.post.is_some() && self.request.frame.len() == picture.len() {
             self.request.frame.copy_from_slice(picture);
         }
     }
 
     /// Asks about the newest picture; not under a command that the model was not made for, which ends the chunk in an error. `path`: the past 4 s, oldest first.
-    pub(crate) fn ask(&mut self, t0_ns: i64, command: Command, path: impl Iterator<Item = Sample>) {
+    pub fn ask(&mut self, t0_ns: i64, command: Command, path: impl Iterator<Item = Sample>) {
         let (Some(post), Some(prompt)) = (&self.post, self.commands.iter().position(|known| *known == command)) else { return };
         self.asked += 1;
         let request = &mut self.request;
@@ -188,7 +168,7 @@ impl Guidance {
     }
 
     /// What the chunk at `t0_ns` is told, and by whom. None: the route command speaks.
-    pub(crate) fn hear(&mut self, t0_ns: i64, told: &mut Told) -> Option<Words<'_>> {
+    pub fn hear(&mut self, t0_ns: i64, told: &mut Told) -> Option<Words<'_>> {
         if let Some(post) = &self.post {
             let most = match self.settings.wait_ms {
                 _ if self.heard == self.asked => Some(Duration::ZERO),
@@ -231,7 +211,7 @@ impl Guidance {
     }
 
     /// Forgets what was said: stamps begin anew.
-    pub(crate) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         (self.since, self.has_good, self.refused, self.refusals) = (self.asked, false, None, 0);
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Requests and answers are made in Warm and change hands by a swap under a lock that is held for nothing else, so the ride neither allocates nor waits.
 
-use super::bev::Sample;
-use crate::telemetry::{GUIDANCE, Refusal};
+use crate::bev::Sample;
+use crate::model::{Answer, Request, Speak, Unsaid};
+use crate::status::Refusal;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::ranges::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,63 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What is asked.
-#[derive(Debug, Clone, Default)]
-pub struct Request {
-    /// Grows with every request.
-    pub number: u64,
-    /// Capture time of the frame.
-    pub t0_ns: i64,
-    /// Which prompt.
-    pub prompt: usize,
-    /// The camera's picture, as it came in.
-    pub frame: Vec<u8>,
-    /// The past 4 s, oldest first, relative to the newest pose.
-    pub path: Vec<Sample>,
-}
-
-/// What came of it.
-#[derive(Debug, Clone, Default)]
-pub struct Answer {
-    /// Of the request.
-    pub number: u64,
-    /// Of the request.
-    pub t0_ns: i64,
-    /// What was said.
-    pub text: String,
-    /// Its rows `[tokens, Dt]`, at the start of the buffer.
-    pub rows: Vec<f32>,
-    /// How many.
-    pub tokens: usize,
-    /// Why it is not used, where it is not.
-    pub refused: Option<Refusal>,
-    /// How long it took.
-    pub took: Duration,
-}
-
-/// Who answers: the language model, or a test's double.
-pub trait Speak: Send {
-    /// Fills `answer`'s text, rows and tokens.
-    ///
-    /// # Errors
-    /// What was said and is not used, and faults. A panic ends the thread.
-    fn speak(&mut self, request: &Request, answer: &mut Answer) -> std::result::Result<(), Unsaid>;
-}
-
-/// Why nothing was said.
-#[derive(Debug)]
-pub enum Unsaid {
-    /// It was, and is not used.
-    Refused(Refusal),
-    /// It could not be.
-    Fault(Error),
-}
-
-impl From<Error> for Unsaid {
-    fn from(error: Error) -> Self {
-        Self::Fault(error)
-    }
-}
+/// The range of an answer that a profiler is shown.
+pub const RANGE: &str = "guidance";
 
 /// What lies between the two.
 #[derive(Debug, Default)]
@@ -97,7 +43,7 @@ impl Shared {
 
 /// The ride's end of it.
 #[derive(Debug)]
-pub(crate) struct Post {
+pub struct Post {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -107,7 +53,7 @@ impl Post {
     ///
     /// # Errors
     /// `Capacity` when the host gives no thread.
-    pub(crate) fn open(mut speaker: Box<dyn Speak>, request: &Request, answer: &Answer) -> Result<Self> {
+    pub fn open(mut speaker: Box<dyn Speak>, request: &Request, answer: &Answer) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let boxed =
             |request: &Request| Box::new(Request { frame: request.frame.clone(), path: roomy(&request.path), ..Request::default() });
@@ -124,7 +70,7 @@ impl Post {
                     (own_request.number, own_request.t0_ns, 0, None);
                 own_answer.text.clear();
                 let spoken = catch_unwind(AssertUnwindSafe(|| {
-                    let _shown = Range::open(GUIDANCE);
+                    let _shown = Range::open(RANGE);
                     speaker.speak(&own_request, &mut own_answer)
                 }));
                 let died = spoken.is_err();
@@ -147,7 +93,7 @@ impl Post {
     }
 
     /// Asks; a request that nobody took yet is forgotten. `request` is another box afterwards.
-    pub(crate) fn ask(&self, request: &mut Box<Request>) {
+    pub fn ask(&self, request: &mut Box<Request>) {
         let mut mail = self.shared.lock();
         if let Some(back) = mail.request.take().or_else(|| mail.spare_request.take()) {
             mail.request = Some(std::mem::replace(request, back));
@@ -157,7 +103,7 @@ impl Post {
     }
 
     /// Takes the newest answer, if there is one that was not taken before; waits at most `most` for that of request `number`. Whether `answer` is a new one.
-    pub(crate) fn take(&self, answer: &mut Box<Answer>, number: u64, most: Option<Duration>) -> bool {
+    pub fn take(&self, answer: &mut Box<Answer>, number: u64, most: Option<Duration>) -> bool {
         let from = Instant::now();
         let mut mail = self.shared.lock();
         loop {
@@ -181,7 +127,7 @@ impl Post {
     }
 
     /// Whether the thread ended.
-    pub(crate) fn is_dead(&self) -> bool {
+    pub fn is_dead(&self) -> bool {
         self.shared.lock().dead
     }
 }

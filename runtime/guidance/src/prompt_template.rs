@@ -13,7 +13,7 @@ pub enum Piece<'a> {
     Text(&'a str),
     /// The newest picture of the front camera.
     Camera,
-    /// The bird's-eye plot of the past motion ([`super::bev`]).
+    /// The bird's-eye plot of the past motion ([`crate::bev`]).
     Plot,
 }
 
@@ -38,7 +38,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// The prompt where the configuration gives no other. Its limits are those of [`super::answer`].
+    /// The prompt where the configuration gives no other. Its limits are those of [`crate::answer_check`].
     pub const DEFAULT: &'static str = "\
 You are the navigation assistant of a car. You know the present and the past few seconds; you do not see the future.
 

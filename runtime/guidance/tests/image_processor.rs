@@ -6,8 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::guidance::picture::Preprocessor;
 use drivewam_core::guidance::Image;
+use drivewam_guidance::image_processor::Preprocessor;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};

@@ -3,13 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::guidance::text::TextPlan;
-use drivewam::guidance::vlm::{Ended, VlmPlan};
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Engine, EngineKind};
 use drivewam_device::HostDevice;
 use drivewam_engine::{Folder, Trust, load};
+use drivewam_guidance::text_encoder::TextPlan;
+use drivewam_guidance::vlm::{Ended, VlmPlan};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

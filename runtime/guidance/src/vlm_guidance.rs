@@ -1,14 +1,14 @@
 //! From a frame, a path and a command to two sentences and their rows: the work of the guidance thread.
 
-use super::answer::{Checked, check};
-use super::bev::Plot;
-use super::picture::Preprocessor;
-use super::post::{Answer, Request, Speak, Unsaid};
-use super::prompts::Prompts;
-use super::text::TextEncoder;
-use super::tokens::Tokens;
-use super::vlm::{Ended, Vlm, VlmPlan};
-use crate::telemetry::Refusal;
+use crate::answer_check::{Checked, check};
+use crate::bev::Plot;
+use crate::image_processor::Preprocessor;
+use crate::model::{Answer, Request, Speak, Unsaid};
+use crate::prompt_tokens::Prompts;
+use crate::status::Refusal;
+use crate::text_encoder::TextEncoder;
+use crate::tokenizer::Tokens;
+use crate::vlm::{Ended, Vlm, VlmPlan};
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Guidance as Settings;
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// A text encoder and its tokenizer.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     encoder: TextEncoder,
     tokens: Tokens,
     end_token: u32,
@@ -30,7 +30,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// The encoder, warmed, and its tokenizer. Warm.
-    pub(super) fn new(folder: &Folder, encoder: TextEncoder) -> Result<Self> {
+    pub(crate) fn new(folder: &Folder, encoder: TextEncoder) -> Result<Self> {
         let facts = &folder.manifest().guidance()?.text;
         let special = [facts.pad_token, facts.end_token];
         let tokens = Tokens::of_graph(folder.content(&facts.tokenizer)?.as_slice(), &facts.tokenizer, facts.vocabulary, &special)?;
@@ -38,7 +38,7 @@ impl Reader {
     }
 
     /// The rows of `text`, to the start of `rows`. Returns how many, none for a text that is too long.
-    pub(super) fn read(&mut self, device: &mut dyn Device, text: &str, rows: &mut [f32]) -> Result<Option<usize>> {
+    pub(crate) fn read(&mut self, device: &mut dyn Device, text: &str, rows: &mut [f32]) -> Result<Option<usize>> {
         self.ids.clear();
         self.tokens.encode(text, &mut self.ids)?;
         self.ids.push(self.end_token);
@@ -50,14 +50,14 @@ impl Reader {
     }
 
     /// T.
-    pub(super) fn most_tokens(&self) -> usize {
+    pub(crate) fn most_tokens(&self) -> usize {
         self.encoder.most_tokens()
     }
 }
 
 /// The model before there is memory: its prompts are known, and so are its passes.
 #[derive(Debug)]
-pub(super) struct SpeakerPlan {
+pub(crate) struct SpeakerPlan {
     vlm: VlmPlan,
     tokens: Tokens,
     plot_comes: usize,
@@ -68,7 +68,7 @@ impl SpeakerPlan {
     ///
     /// # Errors
     /// `Config` for a template that is none; `Manifest` for a folder without the model, or with a tokenizer of another.
-    pub(super) fn new(planner: &mut Planner, settings: &Settings, folder: &Folder, commands: &[Command]) -> Result<Self> {
+    pub(crate) fn new(planner: &mut Planner, settings: &Settings, folder: &Folder, commands: &[Command]) -> Result<Self> {
         let facts = &folder.manifest().guidance()?.vlm;
         let tokens = Tokens::of_graph(folder.content(&facts.tokenizer)?.as_slice(), &facts.tokenizer, facts.vocabulary, &facts.special())?;
         let Prompts { tokens: prompts, plot_comes } = Prompts::new(settings, facts, &tokens, commands)?;
@@ -80,7 +80,7 @@ impl SpeakerPlan {
     ///
     /// # Errors
     /// `Config` for a camera that does not give RGB; of the engines.
-    pub(super) fn warm(
+    pub(crate) fn warm(
         self,
         settings: &Settings,
         image: Image,
@@ -112,7 +112,7 @@ impl SpeakerPlan {
 
 /// See the module's doc.
 #[derive(Debug)]
-pub(super) struct Speaker {
+pub(crate) struct Speaker {
     // Engines go before the device that they work on.
     vlm: Vlm,
     reader: Reader,
@@ -129,7 +129,7 @@ pub(super) struct Speaker {
 
 impl Speaker {
     /// Which engines.
-    pub(super) fn describe(&self) -> [String; 2] {
+    pub(crate) fn describe(&self) -> [String; 2] {
         self.vlm.describe()
     }
 }

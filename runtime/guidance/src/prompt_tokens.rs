@@ -1,8 +1,8 @@
 //! What the model is asked under each route command, in its own tokens: known before the ride, so that every pass has a shape that was bound.
 
-use super::prompt::{Piece, Template};
-use super::tokens::Tokens;
-use super::vlm::Passes;
+use crate::prompt_template::{Piece, Template};
+use crate::tokenizer::Tokens;
+use crate::vlm::Passes;
 use drivewam_core::Result;
 use drivewam_core::config::{Config, Guidance as Settings};
 use drivewam_core::dims::Command;
@@ -14,11 +14,11 @@ const CHAT: [&str; 2] = ["<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistan
 
 /// The prompt of each command.
 #[derive(Debug)]
-pub(super) struct Prompts {
+pub(crate) struct Prompts {
     /// One image token for each picture.
-    pub(super) tokens: Vec<Vec<u32>>,
+    pub(crate) tokens: Vec<Vec<u32>>,
     /// Which of a prompt's pictures is the plot.
-    pub(super) plot_comes: usize,
+    pub(crate) plot_comes: usize,
 }
 
 impl Prompts {
@@ -26,7 +26,7 @@ impl Prompts {
     ///
     /// # Errors
     /// `Config` for a template that is none; of the tokenizer.
-    pub(super) fn new(settings: &Settings, facts: &Facts, tokenizer: &Tokens, commands: &[Command]) -> Result<Self> {
+    pub(crate) fn new(settings: &Settings, facts: &Facts, tokenizer: &Tokens, commands: &[Command]) -> Result<Self> {
         let template = match &settings.template {
             Some(text) => Template::parse(text),
             None => Template::parse(&[CHAT[0], Template::DEFAULT, CHAT[1]].concat()),

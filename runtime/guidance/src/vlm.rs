@@ -4,7 +4,7 @@
 //! memory of their own; a pass puts out those of its rows alone, which are copied into the next free slots, so each weight is read once per token and
 //! nothing is compacted. Positions are computed here (core/guidance.rs). `export/drivewam_export/guidance/generate.py` is the same loop.
 
-use super::bound::Planned;
+use crate::graph_regions::Planned;
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{DEEPSTACK, Graph, IDS, IMAGE, IS_IMAGE, LOGITS, MASKED, MEM_BIAS, PATCHES, ROPE, layered};
 use drivewam_core::guidance::Vlm as Facts;

@@ -6,8 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::guidance::tokens::Tokens;
 use drivewam_core::ErrorKind;
+use drivewam_guidance::tokenizer::Tokens;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -3,11 +3,11 @@
 //! Forward is up, the newest position is a marker that points up, and the path behind it is coloured by speed. The view is the smallest
 //! of a fixed ladder that the path fits in, so that a plot says how far as well as which way. Same path, same bits, on every machine.
 
-mod ink;
+mod raster;
 
 use drivewam_core::pose::Pose2;
 use drivewam_core::{Error, ErrorKind, Result};
-use ink::{Canvas, FULL_SCALE_MPS, GLYPH, pixels, speed_colour, text_width};
+use raster::{Canvas, FULL_SCALE_MPS, GLYPH, pixels, speed_colour, text_width};
 
 /// Pixels of a side that a plot may have.
 const SIDES: std::ops::RangeInclusive<usize> = 32..=4096;

@@ -8,14 +8,14 @@ use drivewam_engine::{Binding, Bound, Engine, Io};
 
 /// A graph's regions.
 #[derive(Debug)]
-pub(super) struct Planned {
+pub(crate) struct Planned {
     signature: Signature,
     regions: Vec<(String, Region)>,
 }
 
 impl Planned {
     /// Plans a region for each tensor, long enough for `n` rows and `s` slots.
-    pub(super) fn new(planner: &mut Planner, owner: &'static str, signature: Signature, n: usize, s: usize) -> Result<Self> {
+    pub(crate) fn new(planner: &mut Planner, owner: &'static str, signature: Signature, n: usize, s: usize) -> Result<Self> {
         let specs = signature.inputs.iter().chain(&signature.outputs);
         let regions = specs
             .map(|spec| Ok((spec.name.clone(), planner.add(owner, format!("{owner}.{}", spec.name), spec.dtype, &spec.resolve(n, s))?)))
@@ -24,13 +24,13 @@ impl Planned {
     }
 
     /// The region of a tensor; an input comes before an output of the same name.
-    pub(super) fn region(&self, name: &str) -> Result<Region> {
+    pub(crate) fn region(&self, name: &str) -> Result<Region> {
         let found = self.regions.iter().find(|(known, _)| known == name).map(|(_, region)| *region);
         found.ok_or_else(|| Error::new(ErrorKind::Usage, "the graph has no such tensor").at("guidance").got(format!("{name:?}")))
     }
 
     /// Binds a shape of `engine`, which computes in `scratch` where it is on a GPU.
-    pub(super) fn bind(
+    pub(crate) fn bind(
         &self,
         engine: &mut dyn Engine,
         device: &mut dyn Device,
