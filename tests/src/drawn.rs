@@ -1,6 +1,6 @@
 //! A ride through a drawn world, the same for whoever compares two rides.
 
-use drivewam::guidance::status::Told;
+use drivewam::guidance::status::GuidanceStatus;
 use drivewam::ingest::EgoState;
 use drivewam::telemetry::Outcome;
 use drivewam::{Progress, Ride};
@@ -17,7 +17,7 @@ pub struct Driven {
     /// x m, y m, yaw rad of every pose of every trajectory, in the frame of its own chunk.
     pub poses: Vec<[f64; 3]>,
     /// What each chunk was told.
-    pub told: Vec<Told>,
+    pub told: Vec<GuidanceStatus>,
     /// Passes of the last chunk.
     pub passes: u32,
     /// What each step took that ended a chunk, seconds.

@@ -1,16 +1,13 @@
-//! Room 3, the second system: a frozen language model that looks at the scene once per chunk and says what matters. It runs beside the ride, on its own
-//! thread and at its own pace.
-//!
-//! With every chunk the ride asks about its newest frame and goes on; a request that was not begun yet is forgotten. What was said is taken between two chunks,
-//! after the observed commit of the one that still reads what was said before. The last good answer is used until `guidance.max_age_ms`; then `guidance.text`
-//! speaks, or the route command. Every outcome says who spoke, what, and how old it is.
+//! What a caller holds of the guidance: it submits a request per chunk, and polls for the text that
+//! conditions the chunk.
 
-use crate::bev::Sample;
-use crate::mailbox::Post;
-use crate::model::{Answer, MOST_TEXT, PATH, Request, Speak};
-use crate::status::{Refusal, Told, Voice};
-use crate::text_encoder::TextPlan;
-use crate::vlm_guidance::{Reader, SpeakerPlan};
+use crate::bev::PathSample;
+use crate::mailbox::LatestMailbox;
+use crate::model::{GuidanceAnswer, GuidanceModel, GuidanceRequest, MAX_TEXT_BYTES, PATH_SAMPLES};
+use crate::status::{GuidanceSource, GuidanceStatus, RejectReason};
+use crate::text_embedder::TextEmbedder;
+use crate::text_encoder::TextEncoderPlan;
+use crate::vlm_guidance::VlmGuidancePlan;
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, Guidance as Settings, GuidanceMode, Wait};
@@ -22,196 +19,217 @@ use drivewam_device::{Affinity, SourceCamera};
 use drivewam_engine::{Engine, Folder, open_device, scratch_bytes};
 use std::time::Duration;
 
-/// Text for a chunk.
+/// The embeddings of a text.
 #[derive(Debug)]
-pub struct Words<'a> {
-    /// Changes with the words.
+pub struct TextEmbedding<'a> {
+    /// Differs between texts: the number of the request that the text answers, 0 for the fixed text.
     pub number: u64,
-    /// `[tokens, Dt]`.
-    pub rows: &'a [f32],
-    /// How many.
+    /// `[tokens, Dt]`, at the start of a buffer that may be longer.
+    pub embeddings: &'a [f32],
+    /// Rows of `embeddings` that are valid.
     pub tokens: usize,
 }
 
-/// What a ride has of it.
+/// The caller's side of the guidance. One thread owns it; the model runs on another.
 #[derive(Debug)]
-pub struct Guidance {
+pub struct GuidanceClient {
     settings: Settings,
     commands: Vec<Command>,
-    /// Where its threads run.
-    cores: Affinity,
-    post: Option<Post>,
-    /// What is asked next.
-    request: Box<Request>,
-    asked: u64,
-    /// The newest request that was answered.
-    heard: u64,
-    /// Answers to earlier requests are of another time.
-    since: u64,
-    newest: Box<Answer>,
-    good: Box<Answer>,
-    has_good: bool,
-    /// `guidance.text` in rows.
+    /// CPUs of the guidance thread and of its engines' threads.
+    affinity: Affinity,
+    mailbox: Option<LatestMailbox>,
+    /// The next request; its frame is kept up to date.
+    request: Box<GuidanceRequest>,
+    /// Numbers of the newest submitted request and of the newest polled answer.
+    submitted: u64,
+    polled: u64,
+    /// Answers up to this number belong to the time before [`GuidanceClient::forget`].
+    forgotten: u64,
+    newest: Box<GuidanceAnswer>,
+    accepted: Box<GuidanceAnswer>,
+    has_accepted: bool,
+    /// Embeddings and token count of `guidance.text`.
     fixed: Option<(Vec<f32>, usize)>,
-    refused: Option<Refusal>,
-    refusals: u32,
-    /// Which engine runs each graph, in words.
+    rejected: Option<RejectReason>,
+    reject_count: u32,
+    /// Description of the engine of each graph.
     engines: Vec<(Graph, String)>,
 }
 
-impl Guidance {
-    /// Loads what the configuration asks for, on a device of its own, and starts the thread. Warm.
+impl GuidanceClient {
+    /// Loads the models that `config` asks for on a device of their own, and starts the guidance
+    /// thread. `open` opens the engine of a graph. Called in Warm.
     ///
     /// # Errors
-    /// `Manifest` for a folder without the models; of the device and the engines; `Input` for a fixed text that is too long.
+    /// `Manifest` for a bundle without the models; `Input` for a fixed text that is too long;
+    /// `Config` for an invalid prompt template or a camera that is not RGB; errors of the device
+    /// and the engines.
     pub fn new(
         config: &Config,
         folder: &Folder,
         camera: SourceCamera,
-        cores: Affinity,
+        affinity: Affinity,
         open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>,
     ) -> Result<Self> {
         let (settings, manifest) = (&config.guidance, folder.manifest());
-        let mut quiet = Self::silent(config, cores);
+        let mut client = Self::without_model(config, affinity);
         if settings.mode == GuidanceMode::Off {
-            return Ok(quiet);
+            return Ok(client);
         }
-        // What is opened here has its threads made here.
-        let _moved = quiet.cores.guidance()?;
+        // Threads that the engines spawn inherit the CPUs of this thread.
+        let _moved = client.affinity.guidance()?;
         let mut planner = Planner::new();
-        let text = TextPlan::new(&mut planner, manifest)?;
-        let speaks = settings.mode == GuidanceMode::Vlm;
-        let speaker = speaks.then(|| SpeakerPlan::new(&mut planner, settings, folder, &config.model.text.commands)).transpose()?;
+        let encoder = TextEncoderPlan::new(&mut planner, manifest)?;
+        let vlm = match settings.mode {
+            GuidanceMode::Vlm => Some(VlmGuidancePlan::new(&mut planner, settings, folder, &config.model.text.commands)?),
+            GuidanceMode::Off | GuidanceMode::Fixed => None,
+        };
         let scratch = scratch_bytes(config, manifest, &Graph::GUIDANCE)?;
         let scratch = scratch.map(|bytes| planner.add("guidance", "scratch", DType::U8, &[bytes])).transpose()?;
         let mut device = open_device(&config.engine, planner.finish(usize::MAX)?, 1, Priority::Low)?;
-        let encoder = text.warm(open(Graph::TextEncode)?, device.as_mut(), scratch)?;
-        quiet.engines.push((Graph::TextEncode, encoder.describe()));
-        let mut reader = Reader::new(folder, encoder)?;
+        let encoder = encoder.warm(open(Graph::TextEncode)?, device.as_mut(), scratch)?;
+        client.engines.push((Graph::TextEncode, encoder.describe()));
+        let mut embedder = TextEmbedder::new(folder, encoder)?;
         if let Some(text) = &settings.text {
-            if text.len() > MOST_TEXT {
-                let long = Error::new(ErrorKind::Input, "more words than an outcome has room for").at("guidance.text");
-                return Err(long.got(format!("{} bytes", text.len())).wanted(format!("at most {MOST_TEXT}")));
+            if text.len() > MAX_TEXT_BYTES {
+                let long = Error::new(ErrorKind::Input, "more words than an outcome can hold").at("guidance.text");
+                return Err(long.got(format!("{} bytes", text.len())).wanted(format!("at most {MAX_TEXT_BYTES}")));
             }
-            let mut rows = vec![0.0; reader.most_tokens() * config.model.text.dim];
-            let tokens = reader
-                .read(device.as_mut(), text, &mut rows)?
+            let mut embeddings = vec![0.0; embedder.max_tokens() * config.model.text.dim];
+            let tokens = embedder
+                .embed(device.as_mut(), text, &mut embeddings)?
                 .ok_or_else(|| Error::new(ErrorKind::Input, "more words than the text encoder reads").at("guidance.text"))?;
-            quiet.fixed = Some((rows, tokens));
+            client.fixed = Some((embeddings, tokens));
         }
-        if let Some(speaker) = speaker {
+        if let Some(vlm) = vlm {
             let image = manifest.guidance()?.vlm.image;
-            let speaker = speaker.warm(settings, image, camera, open, (device, scratch), reader)?;
-            let [vision, decoder] = speaker.describe();
-            quiet.engines.extend([(Graph::VlmVision, vision), (Graph::VlmDecoder, decoder)]);
-            quiet.speak_by(config, camera, Box::new(speaker))?;
+            let vlm = vlm.warm(settings, image, camera, open, (device, scratch), embedder)?;
+            let [vision, decoder] = vlm.describe();
+            client.engines.extend([(Graph::VlmVision, vision), (Graph::VlmDecoder, decoder)]);
+            client.set_model(config, camera, Box::new(vlm))?;
         }
-        Ok(quiet)
+        Ok(client)
     }
 
-    /// From now on `speaker` is asked, and nobody else. Warm.
-    pub fn speak_by(&mut self, config: &Config, camera: SourceCamera, speaker: Box<dyn Speak>) -> Result<()> {
+    /// Replaces the model: from now on `model` answers all requests. Called in Warm.
+    ///
+    /// # Errors
+    /// `Capacity` when its thread cannot be spawned; `Device` when this thread cannot move to its
+    /// CPUs.
+    pub fn set_model(&mut self, config: &Config, camera: SourceCamera, model: Box<dyn GuidanceModel>) -> Result<()> {
         let frame = vec![0; camera.pictures().bytes()?];
-        let like = Request { frame, path: vec![Sample::default(); PATH], ..Request::default() };
-        let rows = vec![0.0; config.model.text.max_rows * config.model.text.dim];
-        let answer = Answer { text: String::with_capacity(MOST_TEXT), rows, ..Answer::default() };
-        let _moved = self.cores.guidance()?;
-        self.post = Some(Post::open(speaker, &like, &answer)?);
-        let blank = || Box::new(Answer { text: String::with_capacity(MOST_TEXT), rows: answer.rows.clone(), ..Answer::default() });
-        (self.newest, self.good) = (blank(), blank());
-        *self.request = like;
+        let request = GuidanceRequest { frame, path: vec![PathSample::default(); PATH_SAMPLES], ..GuidanceRequest::default() };
+        let embeddings = vec![0.0; config.model.text.max_rows * config.model.text.dim];
+        let new_answer =
+            || GuidanceAnswer { text: String::with_capacity(MAX_TEXT_BYTES), embeddings: embeddings.clone(), ..GuidanceAnswer::default() };
+        let _moved = self.affinity.guidance()?;
+        self.mailbox = Some(LatestMailbox::open(model, &request, &new_answer())?);
+        (self.newest, self.accepted) = (Box::new(new_answer()), Box::new(new_answer()));
+        *self.request = request;
         self.forget();
         Ok(())
     }
 
-    fn silent(config: &Config, cores: Affinity) -> Self {
+    fn without_model(config: &Config, affinity: Affinity) -> Self {
         Self {
             settings: config.guidance.clone(),
             commands: config.model.text.commands.clone(),
-            cores,
-            post: None,
+            affinity,
+            mailbox: None,
             request: Box::default(),
-            asked: 0,
-            heard: 0,
-            since: 0,
+            submitted: 0,
+            polled: 0,
+            forgotten: 0,
             newest: Box::default(),
-            good: Box::default(),
-            has_good: false,
+            accepted: Box::default(),
+            has_accepted: false,
             fixed: None,
-            refused: None,
-            refusals: 0,
+            rejected: None,
+            reject_count: 0,
             engines: Vec::new(),
         }
     }
 
-    /// Which engine runs each graph, in words.
+    /// Description of the engine of each loaded graph.
     pub fn engines(&self) -> &[(Graph, String)] {
         &self.engines
     }
 
-    /// Keeps a picture, in case it is the newest of a chunk.
-    pub fn frame(&mut self, picture: &[u8]) {
-        if self.post.is_some() && self.request.frame.len() == picture.len() {
-            self.request.frame.copy_from_slice(picture);
+    /// Keeps a copy of the camera's newest image for the next request.
+    pub fn keep_frame(&mut self, frame: &[u8]) {
+        if self.mailbox.is_some() && self.request.frame.len() == frame.len() {
+            self.request.frame.copy_from_slice(frame);
         }
     }
 
-    /// Asks about the newest picture; not under a command that the model was not made for, which ends the chunk in an error. `path`: the past 4 s, oldest first.
-    pub fn ask(&mut self, t0_ns: i64, command: Command, path: impl Iterator<Item = Sample>) {
-        let (Some(post), Some(prompt)) = (&self.post, self.commands.iter().position(|known| *known == command)) else { return };
-        self.asked += 1;
+    /// Submits a request about the newest frame, captured at `t0_ns`. `path`: the ego's past 4 s,
+    /// oldest first, relative to the pose at `t0_ns`. Without a model, and under a command that has
+    /// no prompt, it submits nothing.
+    pub fn submit(&mut self, t0_ns: i64, command: Command, path: impl Iterator<Item = PathSample>) {
+        let prompt = self.commands.iter().position(|known| *known == command);
+        let (Some(mailbox), Some(prompt)) = (&self.mailbox, prompt) else { return };
+        self.submitted += 1;
         let request = &mut self.request;
-        (request.number, request.t0_ns, request.prompt) = (self.asked, t0_ns, prompt);
+        (request.number, request.t0_ns, request.prompt) = (self.submitted, t0_ns, prompt);
         request.path.clear();
-        request.path.extend(path.take(PATH));
-        post.ask(request);
+        request.path.extend(path.take(PATH_SAMPLES));
+        mailbox.submit(request);
     }
 
-    /// What the chunk at `t0_ns` is told, and by whom. None: the route command speaks.
-    pub fn hear(&mut self, t0_ns: i64, told: &mut Told) -> Option<Words<'_>> {
-        if let Some(post) = &self.post {
-            let most = match self.settings.wait_ms {
-                _ if self.heard == self.asked => Some(Duration::ZERO),
-                Wait::Ms(ms) => Some(Duration::from_millis(u64::from(ms))),
-                Wait::Word(_) => None,
-            };
-            let is_new = post.take(&mut self.newest, self.asked, most);
-            if is_new {
-                self.heard = self.newest.number;
-            }
-            if is_new && self.heard > self.since {
-                self.refused = self.newest.refused;
-                match self.refused {
-                    None => {
-                        std::mem::swap(&mut self.newest, &mut self.good);
-                        self.has_good = true;
-                    }
-                    Some(_) => self.refusals = self.refusals.saturating_add(1),
-                }
-            } else if post.is_dead() {
-                self.refused = Some(Refusal::Dead);
-            }
+    /// The text for the chunk at `t0_ns`, and its description in `status`. Waits at most
+    /// `guidance.wait_ms` for the answer to the newest request. `None`: the embedding of the route
+    /// command is to be used.
+    pub fn poll(&mut self, t0_ns: i64, status: &mut GuidanceStatus) -> Option<TextEmbedding<'_>> {
+        self.receive();
+        let age_ns = t0_ns.saturating_sub(self.accepted.t0_ns);
+        let is_fresh = self.has_accepted && age_ns <= i64::from(self.settings.max_age_ms) * 1_000_000;
+        status.text.clear();
+        (status.rejected, status.reject_count) = (self.rejected, self.reject_count);
+        (status.age_ms, status.generate_ms) = (None, None);
+        if is_fresh {
+            let answer = &self.accepted;
+            status.source = GuidanceSource::Vlm;
+            (status.age_ms, status.generate_ms) = (Some(age_ns as f64 * 1e-6), Some(answer.generate_time.as_secs_f64() * 1e3));
+            status.text.push_str(&answer.text);
+            return Some(TextEmbedding { number: answer.number, embeddings: &answer.embeddings, tokens: answer.tokens });
         }
-        let age_ns = t0_ns.saturating_sub(self.good.t0_ns);
-        let is_young = self.has_good && age_ns <= i64::from(self.settings.max_age_ms) * 1_000_000;
-        told.text.clear();
-        (told.refused, told.refusals, told.age_ms, told.took_ms) = (self.refused, self.refusals, None, None);
-        if is_young {
-            (told.voice, told.age_ms, told.took_ms) = (Voice::Vlm, Some(age_ns as f64 * 1e-6), Some(self.good.took.as_secs_f64() * 1e3));
-            told.text.push_str(&self.good.text);
-            return Some(Words { number: self.good.number, rows: &self.good.rows, tokens: self.good.tokens });
-        }
-        let Some((rows, tokens)) = &self.fixed else {
-            told.voice = Voice::Command;
+        let Some((embeddings, tokens)) = &self.fixed else {
+            status.source = GuidanceSource::Command;
             return None;
         };
-        told.voice = Voice::Fixed;
-        told.text.push_str(self.settings.text.as_deref().unwrap_or_default());
-        Some(Words { number: 0, rows, tokens: *tokens })
+        status.source = GuidanceSource::Fixed;
+        status.text.push_str(self.settings.text.as_deref().unwrap_or_default());
+        Some(TextEmbedding { number: 0, embeddings, tokens: *tokens })
     }
 
-    /// Forgets what was said: stamps begin anew.
+    /// Takes the newest answer out of the mailbox, and keeps it where it is accepted.
+    fn receive(&mut self) {
+        let Some(mailbox) = &self.mailbox else { return };
+        let timeout = match self.settings.wait_ms {
+            _ if self.polled == self.submitted => Some(Duration::ZERO),
+            Wait::Ms(ms) => Some(Duration::from_millis(u64::from(ms))),
+            Wait::Word(_) => None,
+        };
+        let is_new = mailbox.poll(&mut self.newest, self.submitted, timeout);
+        if is_new {
+            self.polled = self.newest.number;
+        }
+        if is_new && self.polled > self.forgotten {
+            self.rejected = self.newest.rejected;
+            match self.rejected {
+                None => {
+                    std::mem::swap(&mut self.newest, &mut self.accepted);
+                    self.has_accepted = true;
+                }
+                Some(_) => self.reject_count = self.reject_count.saturating_add(1),
+            }
+        } else if mailbox.is_dead() {
+            self.rejected = Some(RejectReason::Dead);
+        }
+    }
+
+    /// Forgets all answers, also those under way: the clock of the stamps begins anew.
     pub fn forget(&mut self) {
-        (self.since, self.has_good, self.refused, self.refusals) = (self.asked, false, None, 0);
+        (self.forgotten, self.has_accepted, self.rejected, self.reject_count) = (self.submitted, false, None, 0);
     }
 }

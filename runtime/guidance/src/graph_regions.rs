@@ -1,4 +1,4 @@
-//! A graph beside the ride: regions of its own, one for each tensor, and its engine bound to them in several shapes.
+//! The arena regions of one graph, and bindings of its engine to them.
 
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{Signature, TensorSpec};
@@ -6,14 +6,14 @@ use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_engine::{Binding, Bound, Engine, Io};
 
-/// A graph's regions.
+/// A region for each tensor of a graph.
 #[derive(Debug)]
-pub(crate) struct Planned {
+pub(crate) struct GraphRegions {
     signature: Signature,
     regions: Vec<(String, Region)>,
 }
 
-impl Planned {
+impl GraphRegions {
     /// Plans a region for each tensor, long enough for `n` rows and `s` slots.
     pub(crate) fn new(planner: &mut Planner, owner: &'static str, signature: Signature, n: usize, s: usize) -> Result<Self> {
         let specs = signature.inputs.iter().chain(&signature.outputs);
@@ -23,13 +23,13 @@ impl Planned {
         Ok(Self { signature, regions })
     }
 
-    /// The region of a tensor; an input comes before an output of the same name.
+    /// The region of the tensor `name`; of an input and an output of the same name, the input's.
     pub(crate) fn region(&self, name: &str) -> Result<Region> {
         let found = self.regions.iter().find(|(known, _)| known == name).map(|(_, region)| *region);
         found.ok_or_else(|| Error::new(ErrorKind::Usage, "the graph has no such tensor").at("guidance").got(format!("{name:?}")))
     }
 
-    /// Binds a shape of `engine`, which computes in `scratch` where it is on a GPU.
+    /// Binds `engine` for `n` rows and `s` slots. On a GPU it computes in `scratch`.
     pub(crate) fn bind(
         &self,
         engine: &mut dyn Engine,
@@ -38,7 +38,7 @@ impl Planned {
         n: usize,
         s: usize,
     ) -> Result<Binding> {
-        let side = |specs: &[TensorSpec]| {
+        let bound = |specs: &[TensorSpec]| {
             specs
                 .iter()
                 .map(|spec| {
@@ -47,6 +47,6 @@ impl Planned {
                 })
                 .collect::<Result<Vec<_>>>()
         };
-        engine.bind(device, &Io { inputs: side(&self.signature.inputs)?, outputs: side(&self.signature.outputs)?, scratch })
+        engine.bind(device, &Io { inputs: bound(&self.signature.inputs)?, outputs: bound(&self.signature.outputs)?, scratch })
     }
 }

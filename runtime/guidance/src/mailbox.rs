@@ -1,10 +1,13 @@
-//! The way between the ride and the thread that speaks: one request and one answer at most lie there, newest wins, and neither side waits for the other's work.
+//! The guidance thread and the hand-over between it and the caller. The mailbox holds at most one
+//! request and one answer; a newer one replaces an older one, and neither side waits for the
+//! other's work.
 //!
-//! Requests and answers are made in Warm and change hands by a swap under a lock that is held for nothing else, so the ride neither allocates nor waits.
+//! All requests and answers are allocated when the mailbox opens. They change hands by swapping
+//! boxes under a lock that is held for nothing else, so the caller neither allocates nor waits.
 
-use crate::bev::Sample;
-use crate::model::{Answer, Request, Speak, Unsaid};
-use crate::status::Refusal;
+use crate::bev::PathSample;
+use crate::model::{GenerateError, GuidanceAnswer, GuidanceModel, GuidanceRequest};
+use crate::status::RejectReason;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::ranges::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,168 +15,177 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The range of an answer that a profiler is shown.
+/// Name of the profiler range that covers the generation of an answer.
 pub const RANGE: &str = "guidance";
 
-/// What lies between the two.
+/// What the lock guards. A spare box goes back to the side that fills it.
 #[derive(Debug, Default)]
-struct Mail {
-    request: Option<Box<Request>>,
-    answer: Option<Box<Answer>>,
-    /// What goes back to where it is filled.
-    spare_request: Option<Box<Request>>,
-    spare_answer: Option<Box<Answer>>,
+struct Slots {
+    request: Option<Box<GuidanceRequest>>,
+    answer: Option<Box<GuidanceAnswer>>,
+    spare_request: Option<Box<GuidanceRequest>>,
+    spare_answer: Option<Box<GuidanceAnswer>>,
     closed: bool,
     dead: bool,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    mail: Mutex<Mail>,
-    posted: Condvar,
+    slots: Mutex<Slots>,
+    submitted: Condvar,
     answered: Condvar,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Mail> {
-        // A thread that died while it held the lock had only swapped boxes.
-        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        // Nothing but swaps of boxes happens under the lock, so a poisoned lock guards valid slots.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a request and swaps it into `own`. False once the mailbox is closed.
+    fn next_request(&self, own: &mut Box<GuidanceRequest>) -> bool {
+        let mut slots = self.lock();
+        loop {
+            if slots.closed {
+                return false;
+            }
+            if let Some(request) = slots.request.take() {
+                slots.spare_request = Some(std::mem::replace(own, request));
+                return true;
+            }
+            slots = self.submitted.wait(slots).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Publishes the answer in `own`; an answer that was not polled is dropped.
+    fn publish(&self, own: &mut Box<GuidanceAnswer>, died: bool) {
+        let mut slots = self.lock();
+        if let Some(back) = slots.answer.take().or_else(|| slots.spare_answer.take()) {
+            slots.answer = Some(std::mem::replace(own, back));
+        }
+        slots.dead |= died;
+        drop(slots);
+        self.answered.notify_all();
     }
 }
 
-/// The ride's end of it.
+/// The caller's side of the mailbox; it owns the guidance thread.
 #[derive(Debug)]
-pub struct Post {
+pub struct LatestMailbox {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Post {
-    /// Starts the thread `guidance`. `request` and `answer` are as large as any will be: two more of each are made. Warm.
+impl LatestMailbox {
+    /// Spawns the thread `guidance`, which runs `model`. The buffers of `request` and `answer` are
+    /// as large as any will be: two more of each are allocated here. Called in Warm.
     ///
     /// # Errors
-    /// `Capacity` when the host gives no thread.
-    pub fn open(mut speaker: Box<dyn Speak>, request: &Request, answer: &Answer) -> Result<Self> {
+    /// `Capacity` when the thread cannot be spawned.
+    pub fn open(mut model: Box<dyn GuidanceModel>, request: &GuidanceRequest, answer: &GuidanceAnswer) -> Result<Self> {
         let shared = Arc::new(Shared::default());
-        let boxed =
-            |request: &Request| Box::new(Request { frame: request.frame.clone(), path: roomy(&request.path), ..Request::default() });
         {
-            let mut mail = shared.lock();
-            mail.spare_request = Some(boxed(request));
-            mail.spare_answer = Some(blank(answer));
+            let mut slots = shared.lock();
+            slots.spare_request = Some(request_like(request));
+            slots.spare_answer = Some(answer_like(answer));
         }
-        let (theirs, mut own_request, mut own_answer) = (Arc::clone(&shared), boxed(request), blank(answer));
+        let (theirs, mut own_request, mut own_answer) = (Arc::clone(&shared), request_like(request), answer_like(answer));
         let work = move || {
-            while take(&theirs, &mut own_request) {
-                let from = Instant::now();
-                (own_answer.number, own_answer.t0_ns, own_answer.tokens, own_answer.refused) =
+            while theirs.next_request(&mut own_request) {
+                let start = Instant::now();
+                (own_answer.number, own_answer.t0_ns, own_answer.tokens, own_answer.rejected) =
                     (own_request.number, own_request.t0_ns, 0, None);
                 own_answer.text.clear();
-                let spoken = catch_unwind(AssertUnwindSafe(|| {
-                    let _shown = Range::open(RANGE);
-                    speaker.speak(&own_request, &mut own_answer)
+                // The model is not used after a panic, and its answer is marked as rejected.
+                let generated = catch_unwind(AssertUnwindSafe(|| {
+                    let _range = Range::open(RANGE);
+                    model.generate(&own_request, &mut own_answer)
                 }));
-                let died = spoken.is_err();
-                own_answer.took = from.elapsed();
-                own_answer.refused = match spoken {
+                let died = generated.is_err();
+                own_answer.generate_time = start.elapsed();
+                own_answer.rejected = match generated {
                     Ok(Ok(())) => None,
-                    Ok(Err(Unsaid::Refused(refusal))) => Some(refusal),
-                    Ok(Err(Unsaid::Fault(error))) => Some(Refusal::Fault(error.kind())),
-                    Err(_panic) => Some(Refusal::Dead),
+                    Ok(Err(GenerateError::Rejected(reason))) => Some(reason),
+                    Ok(Err(GenerateError::Fault(error))) => Some(RejectReason::Fault(error.kind())),
+                    Err(_panic) => Some(RejectReason::Dead),
                 };
-                give(&theirs, &mut own_answer, died);
+                theirs.publish(&mut own_answer, died);
                 if died {
                     break;
                 }
             }
         };
         let thread = std::thread::Builder::new().name("guidance".to_owned()).spawn(work);
-        let thread = thread.map_err(|e| Error::new(ErrorKind::Capacity, "the host gives no thread").at("guidance").caused_by(e))?;
+        let thread = thread.map_err(|e| Error::new(ErrorKind::Capacity, "cannot spawn the guidance thread").at("guidance").caused_by(e))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Asks; a request that nobody took yet is forgotten. `request` is another box afterwards.
-    pub fn ask(&self, request: &mut Box<Request>) {
-        let mut mail = self.shared.lock();
-        if let Some(back) = mail.request.take().or_else(|| mail.spare_request.take()) {
-            mail.request = Some(std::mem::replace(request, back));
+    /// Submits a request; one that the model has not begun is dropped. Afterwards `request` is
+    /// another box of the same size.
+    pub fn submit(&self, request: &mut Box<GuidanceRequest>) {
+        let mut slots = self.shared.lock();
+        if let Some(back) = slots.request.take().or_else(|| slots.spare_request.take()) {
+            slots.request = Some(std::mem::replace(request, back));
         }
-        drop(mail);
-        self.shared.posted.notify_one();
+        drop(slots);
+        self.shared.submitted.notify_one();
     }
 
-    /// Takes the newest answer, if there is one that was not taken before; waits at most `most` for that of request `number`. Whether `answer` is a new one.
-    pub fn take(&self, answer: &mut Box<Answer>, number: u64, most: Option<Duration>) -> bool {
-        let from = Instant::now();
-        let mut mail = self.shared.lock();
+    /// Swaps the newest answer that was not polled before into `answer`. Waits at most `timeout`
+    /// for the answer to request `number`; `None` waits without limit. Returns whether `answer` is
+    /// a new one.
+    pub fn poll(&self, answer: &mut Box<GuidanceAnswer>, number: u64, timeout: Option<Duration>) -> bool {
+        let start = Instant::now();
+        let mut slots = self.shared.lock();
         loop {
-            let is_there = mail.answer.as_ref().is_some_and(|answer| answer.number >= number);
-            let left = most.map(|most| most.saturating_sub(from.elapsed()));
-            if is_there || mail.dead || left == Some(Duration::ZERO) {
+            let arrived = slots.answer.as_ref().is_some_and(|answer| answer.number >= number);
+            let left = timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
+            if arrived || slots.dead || left == Some(Duration::ZERO) {
                 break;
             }
-            mail = match left {
-                None => self.shared.answered.wait(mail).unwrap_or_else(PoisonError::into_inner),
-                Some(left) => self.shared.answered.wait_timeout(mail, left).unwrap_or_else(PoisonError::into_inner).0,
+            slots = match left {
+                None => self.shared.answered.wait(slots).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => self.shared.answered.wait_timeout(slots, left).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
-        match mail.answer.take() {
+        match slots.answer.take() {
             Some(newest) => {
-                mail.spare_answer = Some(std::mem::replace(answer, newest));
+                slots.spare_answer = Some(std::mem::replace(answer, newest));
                 true
             }
             None => false,
         }
     }
 
-    /// Whether the thread ended.
+    /// Whether the thread ended by a panic of the model.
     pub fn is_dead(&self) -> bool {
         self.shared.lock().dead
     }
 }
 
-impl Drop for Post {
-    /// Does not wait for an answer under way: a model that hangs would hold up whoever ends the ride. The thread ends by itself after it.
+impl Drop for LatestMailbox {
+    /// Does not wait for an answer under way: a model that hangs would block the caller. The thread
+    /// ends by itself after that answer.
     fn drop(&mut self) {
         self.shared.lock().closed = true;
-        self.shared.posted.notify_one();
+        self.shared.submitted.notify_one();
         if let Some(thread) = self.thread.take().filter(JoinHandle::is_finished) {
             let _ended = thread.join();
         }
     }
 }
 
-fn roomy(path: &[Sample]) -> Vec<Sample> {
-    Vec::with_capacity(path.len())
+/// A request with buffers as large as those of `like`.
+fn request_like(like: &GuidanceRequest) -> Box<GuidanceRequest> {
+    let path: Vec<PathSample> = Vec::with_capacity(like.path.len());
+    Box::new(GuidanceRequest { frame: like.frame.clone(), path, ..GuidanceRequest::default() })
 }
 
-/// An answer with as much room as `like`.
-fn blank(like: &Answer) -> Box<Answer> {
-    Box::new(Answer { text: String::with_capacity(like.text.capacity()), rows: vec![0.0; like.rows.len()], ..Answer::default() })
-}
-
-/// Waits for a request. False when there will be none.
-fn take(shared: &Shared, own: &mut Box<Request>) -> bool {
-    let mut mail = shared.lock();
-    loop {
-        if mail.closed {
-            return false;
-        }
-        if let Some(request) = mail.request.take() {
-            mail.spare_request = Some(std::mem::replace(own, request));
-            return true;
-        }
-        mail = shared.posted.wait(mail).unwrap_or_else(PoisonError::into_inner);
-    }
-}
-
-/// Publishes an answer; one that nobody took is forgotten.
-fn give(shared: &Shared, own: &mut Box<Answer>, died: bool) {
-    let mut mail = shared.lock();
-    if let Some(back) = mail.answer.take().or_else(|| mail.spare_answer.take()) {
-        mail.answer = Some(std::mem::replace(own, back));
-    }
-    mail.dead |= died;
-    drop(mail);
-    shared.answered.notify_all();
+/// An answer with buffers as large as those of `like`.
+fn answer_like(like: &GuidanceAnswer) -> Box<GuidanceAnswer> {
+    Box::new(GuidanceAnswer {
+        text: String::with_capacity(like.text.capacity()),
+        embeddings: vec![0.0; like.embeddings.len()],
+        ..GuidanceAnswer::default()
+    })
 }

@@ -1,17 +1,18 @@
-//! What the vision-language model is asked: a text with places for the two pictures and the route command.
+//! The prompt template: a text with placeholders for the two images and the route command.
 //!
-//! The text is configuration. How a picture is put into a prompt is the tokenizer's business, so that a template yields pieces.
+//! The text comes from the configuration. The tokenizer defines how an image enters a prompt, so a
+//! template yields pieces rather than a string.
 
 use drivewam_core::dims::Command;
 use drivewam_core::{Error, ErrorKind, Result};
 use std::ops::Range;
 
-/// A prompt in pieces, in order.
+/// A piece of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piece<'a> {
-    /// Words; never none.
+pub enum PromptPiece<'a> {
+    /// Text; never empty.
     Text(&'a str),
-    /// The newest picture of the front camera.
+    /// The newest image of the front camera.
     Camera,
     /// The bird's-eye plot of the past motion ([`crate::bev`]).
     Plot,
@@ -26,19 +27,20 @@ enum Part {
 }
 
 impl Part {
-    /// The placeholders, each of which a template names once.
-    const PLACES: [(&'static str, Self); 3] = [("{camera}", Self::Camera), ("{plot}", Self::Plot), ("{command}", Self::Command)];
+    /// The placeholders; a template names each once.
+    const PLACEHOLDERS: [(&'static str, Self); 3] = [("{camera}", Self::Camera), ("{plot}", Self::Plot), ("{command}", Self::Command)];
 }
 
-/// A prompt whose placeholders were checked.
+/// A parsed template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template {
+pub struct PromptTemplate {
     text: String,
     parts: Vec<Part>,
 }
 
-impl Template {
-    /// The prompt where the configuration gives no other. Its limits are those of [`crate::answer_check`].
+impl PromptTemplate {
+    /// The template that is used where the configuration gives none. It asks for the form that
+    /// [`crate::answer_check`] accepts.
     pub const DEFAULT: &'static str = "\
 You are the navigation assistant of a car. You know the present and the past few seconds; you do not see the future.
 
@@ -53,23 +55,26 @@ The first sentence gives the road context: the type of road, who else is on it, 
 The second sentence guides the car in agreement with the route command: how cautious to be, and whether to yield, wait or merge. \
 Speak of quality alone: no numbers, no units, no coordinates.";
 
-    /// A template of a text that names `{camera}`, `{plot}` and `{command}` once each, in any order, and has no other braces.
+    /// Parses a text that contains `{camera}`, `{plot}` and `{command}` once each, in any order, and
+    /// no other braces.
     ///
     /// # Errors
-    /// `Config`, with the placeholder, when one is missing, named twice or unknown, or when a brace is not closed or not opened.
+    /// `Config`, naming the placeholder that is missing, repeated or unknown, or the brace without
+    /// its counterpart.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |what, got: &str| {
-            let names = Part::PLACES.map(|(name, _)| name).join(", ");
+            let names = Part::PLACEHOLDERS.map(|(name, _)| name).join(", ");
             Err(Error::new(ErrorKind::Config, what).at("prompt").got(format!("{got:?}")).wanted(format!("each of {names} once")))
         };
         let mut parts = Vec::new();
         let mut from = 0;
         while let Some(open) = text[from..].find(['{', '}']).map(|at| from + at) {
             let rest = &text[open..];
-            // A placeholder ends before the next one begins; else a missing brace would swallow the text up to there.
+            // A placeholder ends before the next brace opens; otherwise a missing brace would hide
+            // the text up to the next one.
             let length = rest[1..].find(['{', '}']).map(|at| at + 2).filter(|end| rest.starts_with('{') && rest[..*end].ends_with('}'));
-            let Some(length) = length else { return wrong("a brace of the prompt stands alone", &text[open..=open]) };
-            let Some((name, part)) = Part::PLACES.into_iter().find(|(name, _)| *name == &rest[..length]) else {
+            let Some(length) = length else { return wrong("the prompt has a brace that stands alone", &text[open..=open]) };
+            let Some((name, part)) = Part::PLACEHOLDERS.into_iter().find(|(name, _)| *name == &rest[..length]) else {
                 return wrong("the prompt has an unknown placeholder", &rest[..length]);
             };
             if parts.contains(&part) {
@@ -79,26 +84,26 @@ Speak of quality alone: no numbers, no units, no coordinates.";
             from = open + length;
         }
         parts.push(Part::Text(from..text.len()));
-        if let Some((name, _)) = Part::PLACES.iter().find(|(_, part)| !parts.contains(part)) {
+        if let Some((name, _)) = Part::PLACEHOLDERS.iter().find(|(_, part)| !parts.contains(part)) {
             return Err(Error::new(ErrorKind::Config, "the prompt lacks a placeholder").at("prompt").got("none").wanted(name));
         }
         parts.retain(|part| !matches!(part, Part::Text(range) if range.is_empty()));
         Ok(Self { text: text.to_owned(), parts })
     }
 
-    /// The prompt for a command. Allocates nothing.
-    pub fn pieces(&self, command: Command) -> impl Iterator<Item = Piece<'_>> {
+    /// The pieces of the prompt for `command`, in order. Does not allocate.
+    pub fn pieces(&self, command: Command) -> impl Iterator<Item = PromptPiece<'_>> {
         self.parts.iter().map(move |part| match part {
-            Part::Text(range) => Piece::Text(&self.text[range.clone()]),
-            Part::Camera => Piece::Camera,
-            Part::Plot => Piece::Plot,
-            Part::Command => Piece::Text(words_of(command)),
+            Part::Text(range) => PromptPiece::Text(&self.text[range.clone()]),
+            Part::Camera => PromptPiece::Camera,
+            Part::Plot => PromptPiece::Plot,
+            Part::Command => PromptPiece::Text(command_text(command)),
         })
     }
 }
 
-/// A command as a person would say it.
-fn words_of(command: Command) -> &'static str {
+/// The text of a command.
+fn command_text(command: Command) -> &'static str {
     match command {
         Command::Left => "turn left",
         Command::Straight => "go straight",
@@ -111,29 +116,35 @@ fn words_of(command: Command) -> &'static str {
 mod tests {
     use super::*;
 
-    fn told(template: &Template, command: Command) -> String {
-        let words = |piece| match piece {
-            Piece::Text(text) => text,
-            Piece::Camera => "<C>",
-            Piece::Plot => "<P>",
+    fn rendered(template: &PromptTemplate, command: Command) -> String {
+        let text = |piece| match piece {
+            PromptPiece::Text(text) => text,
+            PromptPiece::Camera => "<C>",
+            PromptPiece::Plot => "<P>",
         };
-        template.pieces(command).map(words).collect()
+        template.pieces(command).map(text).collect()
     }
 
-    /// Breaks if a piece is lost, doubled or out of order, or if there is a piece without words.
+    /// Breaks if a piece is lost, doubled, empty or out of order.
     #[test]
     fn the_pieces_are_the_text_with_its_places_filled() {
-        let template = Template::parse("{plot}wär' so {command}: {camera}").unwrap();
+        let template = PromptTemplate::parse("{plot}wär' so {command}: {camera}").unwrap();
         let pieces: Vec<_> = template.pieces(Command::Left).collect();
-        let wanted = [Piece::Plot, Piece::Text("wär' so "), Piece::Text("turn left"), Piece::Text(": "), Piece::Camera];
+        let wanted = [
+            PromptPiece::Plot,
+            PromptPiece::Text("wär' so "),
+            PromptPiece::Text("turn left"),
+            PromptPiece::Text(": "),
+            PromptPiece::Camera,
+        ];
         assert_eq!(pieces, wanted);
-        assert_eq!(told(&Template::parse("{camera}{plot}{command}").unwrap(), Command::Right), "<C><P>turn right");
+        assert_eq!(rendered(&PromptTemplate::parse("{camera}{plot}{command}").unwrap(), Command::Right), "<C><P>turn right");
     }
 
-    /// Breaks if the default cannot be read, or lacks what the model must be told.
+    /// Breaks if the default cannot be parsed, or lacks a fact that the model needs.
     #[test]
     fn the_default_prompt_tells_role_inputs_and_limits() {
-        let template = Template::parse(Template::DEFAULT).unwrap();
+        let template = PromptTemplate::parse(PromptTemplate::DEFAULT).unwrap();
         assert_eq!(template.pieces(Command::Straight).count(), 7);
         for (command, words) in [
             (Command::Left, "turn left"),
@@ -141,7 +152,7 @@ mod tests {
             (Command::Right, "turn right"),
             (Command::Unknown, "no route is known"),
         ] {
-            let text = told(&template, command);
+            let text = rendered(&template, command);
             for wanted in
                 ["navigation assistant", "do not see the future", "<C>", "<P>", "exactly two sentences", "fewer than fifty words", words]
             {
@@ -151,7 +162,8 @@ mod tests {
         }
     }
 
-    /// Breaks if a template that would leave the model without a picture, or show it a brace, is taken, or if the message does not say why.
+    /// Breaks if a template that lacks an image or has a stray brace is accepted, or if the message
+    /// does not say why.
     #[test]
     fn a_template_that_is_not_whole_is_refused_with_the_placeholder() {
         struct Case {
@@ -173,7 +185,7 @@ mod tests {
             Case { text: "{ü", says: ["alone", "\"{\""] },
         ];
         for Case { text, says } in cases {
-            let error = Template::parse(text).unwrap_err();
+            let error = PromptTemplate::parse(text).unwrap_err();
             assert_eq!((error.kind(), error.place()), (ErrorKind::Config, Some("prompt")), "{text:?}");
             let message = error.to_string();
             assert!(says.iter().all(|word| message.contains(word)) && message.contains("wanted"), "{text:?}: {message}");

@@ -1,21 +1,22 @@
-//! What a chunk was told, by whom, and how old that is.
+//! Where the text of a chunk comes from, how old it is, and why the newest answer was rejected.
 
-use crate::answer_check;
+use crate::answer_check::FormatViolation;
+use drivewam_core::ErrorKind;
 
-/// Who told a chunk what the scene is.
+/// Where the text that conditions a chunk comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Voice {
-    /// Nobody: the embedding of the route command.
+pub enum GuidanceSource {
+    /// The embedding of the route command; there is no text.
     #[default]
     Command,
-    /// `guidance.text`.
+    /// The configured text `guidance.text`.
     Fixed,
-    /// The language model.
+    /// An answer of the guidance model.
     Vlm,
 }
 
-impl Voice {
-    /// The word that reports use.
+impl GuidanceSource {
+    /// The name that reports use.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Command => "command",
@@ -25,26 +26,26 @@ impl Voice {
     }
 }
 
-/// Why an answer of the language model is not used.
+/// Why an answer is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// It has not the form that was asked for.
-    Form(answer_check::Reason),
-    /// It had not ended by the cap on tokens or on time.
+pub enum RejectReason {
+    /// The text is not of the form that the prompt asks for.
+    Format(FormatViolation),
+    /// The model did not end the text within its token limit or its time limit.
     Endless,
-    /// More tokens than the text encoder reads.
+    /// The text has more tokens than the text encoder reads.
     TooLong,
-    /// An error of this kind.
-    Fault(drivewam_core::ErrorKind),
-    /// The model's thread died; nothing will come any more.
+    /// The model failed with an error of this kind.
+    Fault(ErrorKind),
+    /// The model's thread ended; no answer will come.
     Dead,
 }
 
-impl Refusal {
-    /// The word that reports count by.
+impl RejectReason {
+    /// The name that reports count by.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Form(reason) => reason.as_str(),
+            Self::Format(violation) => violation.as_str(),
             Self::Endless => "endless",
             Self::TooLong => "too_long",
             Self::Fault(kind) => kind.as_str(),
@@ -53,19 +54,19 @@ impl Refusal {
     }
 }
 
-/// What a chunk was told, by whom, and how old that is.
+/// The text that conditions a chunk.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Told {
-    /// By whom.
-    pub voice: Voice,
-    /// The words; none from the route command.
+pub struct GuidanceStatus {
+    /// Where the text comes from.
+    pub source: GuidanceSource,
+    /// The text; empty for [`GuidanceSource::Command`].
     pub text: String,
-    /// At t0, since the frame that the language model looked at, ms.
+    /// Age at t0 of the frame that the model saw, ms; `None` for other sources.
     pub age_ms: Option<f64>,
-    /// How long the language model took to say it, ms.
-    pub took_ms: Option<f64>,
-    /// Why the newest answer is not used, where it is not.
-    pub refused: Option<Refusal>,
-    /// Answers that were not used since the ride began.
-    pub refusals: u32,
+    /// Time that the model took for the answer, ms; `None` for other sources.
+    pub generate_ms: Option<f64>,
+    /// Why the newest answer was rejected; `None` where it was accepted.
+    pub rejected: Option<RejectReason>,
+    /// Answers rejected since the ride began or was restarted.
+    pub reject_count: u32,
 }

@@ -1,14 +1,15 @@
-//! From a frame, a path and a command to two sentences and their rows: the work of the guidance thread.
+//! The VLM of the engine bundle as a [`GuidanceModel`]: from a frame, a path and a prompt to two
+//! sentences and their embeddings.
 
 use crate::answer_check::{Checked, check};
-use crate::bev::Plot;
-use crate::image_processor::Preprocessor;
-use crate::model::{Answer, Request, Speak, Unsaid};
-use crate::prompt_tokens::Prompts;
-use crate::status::Refusal;
-use crate::text_encoder::TextEncoder;
-use crate::tokenizer::Tokens;
-use crate::vlm::{Ended, Vlm, VlmPlan};
+use crate::bev::BevPlot;
+use crate::image_processor::ImageProcessor;
+use crate::model::{GenerateError, GuidanceAnswer, GuidanceModel, GuidanceRequest};
+use crate::prompt_tokens::PromptTokens;
+use crate::status::RejectReason;
+use crate::text_embedder::TextEmbedder;
+use crate::tokenizer::Tokenizer;
+use crate::vlm::{StopReason, VlmGenerator, VlmPlan};
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Guidance as Settings;
@@ -19,67 +20,33 @@ use drivewam_device::{Device, PixelFormat, SourceCamera};
 use drivewam_engine::{Engine, Folder};
 use std::time::Duration;
 
-/// A text encoder and its tokenizer.
+/// The model before its memory is allocated: the prompts and the shapes of all passes are known.
 #[derive(Debug)]
-pub(crate) struct Reader {
-    encoder: TextEncoder,
-    tokens: Tokens,
-    end_token: u32,
-    ids: Vec<u32>,
-}
-
-impl Reader {
-    /// The encoder, warmed, and its tokenizer. Warm.
-    pub(crate) fn new(folder: &Folder, encoder: TextEncoder) -> Result<Self> {
-        let facts = &folder.manifest().guidance()?.text;
-        let special = [facts.pad_token, facts.end_token];
-        let tokens = Tokens::of_graph(folder.content(&facts.tokenizer)?.as_slice(), &facts.tokenizer, facts.vocabulary, &special)?;
-        Ok(Self { ids: Vec::with_capacity(encoder.most_tokens() + 1), encoder, tokens, end_token: facts.end_token })
-    }
-
-    /// The rows of `text`, to the start of `rows`. Returns how many, none for a text that is too long.
-    pub(crate) fn read(&mut self, device: &mut dyn Device, text: &str, rows: &mut [f32]) -> Result<Option<usize>> {
-        self.ids.clear();
-        self.tokens.encode(text, &mut self.ids)?;
-        self.ids.push(self.end_token);
-        if self.ids.len() > self.encoder.most_tokens() {
-            return Ok(None);
-        }
-        self.encoder.encode(device, &self.ids, rows)?;
-        Ok(Some(self.ids.len()))
-    }
-
-    /// T.
-    pub(crate) fn most_tokens(&self) -> usize {
-        self.encoder.most_tokens()
-    }
-}
-
-/// The model before there is memory: its prompts are known, and so are its passes.
-#[derive(Debug)]
-pub(crate) struct SpeakerPlan {
+pub(crate) struct VlmGuidancePlan {
     vlm: VlmPlan,
-    tokens: Tokens,
-    plot_comes: usize,
+    tokenizer: Tokenizer,
+    plot_index: usize,
 }
 
-impl SpeakerPlan {
-    /// Works out the prompt of each of `commands`, and plans the model's memory.
+impl VlmGuidancePlan {
+    /// Tokenizes the prompt of each of `commands`, and plans the model's memory.
     ///
     /// # Errors
-    /// `Config` for a template that is none; `Manifest` for a folder without the model, or with a tokenizer of another.
+    /// `Config` for an invalid template; `Manifest` for a bundle without the model, or with a
+    /// tokenizer of another model.
     pub(crate) fn new(planner: &mut Planner, settings: &Settings, folder: &Folder, commands: &[Command]) -> Result<Self> {
         let facts = &folder.manifest().guidance()?.vlm;
-        let tokens = Tokens::of_graph(folder.content(&facts.tokenizer)?.as_slice(), &facts.tokenizer, facts.vocabulary, &facts.special())?;
-        let Prompts { tokens: prompts, plot_comes } = Prompts::new(settings, facts, &tokens, commands)?;
+        let content = folder.content(&facts.tokenizer)?;
+        let tokenizer = Tokenizer::of_graph(content.as_slice(), &facts.tokenizer, facts.vocabulary, &facts.special())?;
+        let PromptTokens { tokens: prompts, plot_index } = PromptTokens::new(settings, facts, &tokenizer, commands)?;
         let vlm = VlmPlan::new(planner, folder.manifest(), &prompts, settings.most_tokens)?;
-        Ok(Self { vlm, tokens, plot_comes })
+        Ok(Self { vlm, tokenizer, plot_index })
     }
 
-    /// Loads the model. Warm.
+    /// Loads the model. Called in Warm.
     ///
     /// # Errors
-    /// `Config` for a camera that does not give RGB; of the engines.
+    /// `Config` for a camera whose images are not RGB; errors of the engines.
     pub(crate) fn warm(
         self,
         settings: &Settings,
@@ -87,78 +54,80 @@ impl SpeakerPlan {
         camera: SourceCamera,
         open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>,
         (mut device, scratch): (Box<dyn Device>, Option<Region>),
-        reader: Reader,
-    ) -> Result<Speaker> {
+        embedder: TextEmbedder,
+    ) -> Result<VlmGuidance> {
         if camera.format != PixelFormat::Rgb8 {
-            return Err(Error::new(ErrorKind::Config, "the language model looks at RGB alone")
+            return Err(Error::new(ErrorKind::Config, "the language model reads RGB images only")
                 .at("guidance.mode")
                 .got(format!("{:?}", camera.format)));
         }
-        let Self { vlm, tokens, plot_comes } = self;
-        Ok(Speaker {
+        let Self { vlm, tokenizer, plot_index } = self;
+        Ok(VlmGuidance {
             vlm: vlm.warm(open, device.as_mut(), scratch)?,
             device,
-            tokens,
-            camera: Preprocessor::new((camera.height, camera.width), image)?,
-            plot: Plot::new(image.height, image.width)?,
-            plotted: Preprocessor::new((image.height, image.width), image)?,
-            plot_comes,
-            reader,
-            most: Duration::from_millis(u64::from(settings.most_ms)),
-            said: Vec::with_capacity(settings.most_tokens),
+            tokenizer,
+            camera: ImageProcessor::new((camera.height, camera.width), image)?,
+            plot: BevPlot::new(image.height, image.width)?,
+            plot_processor: ImageProcessor::new((image.height, image.width), image)?,
+            plot_index,
+            embedder,
+            timeout: Duration::from_millis(u64::from(settings.most_ms)),
+            tokens: Vec::with_capacity(settings.most_tokens),
         })
     }
 }
 
-/// See the module's doc.
+/// The loaded VLM with everything around it.
 #[derive(Debug)]
-pub(crate) struct Speaker {
-    // Engines go before the device that they work on.
-    vlm: Vlm,
-    reader: Reader,
+pub(crate) struct VlmGuidance {
+    // Fields are dropped in order: engines before the device that they compute on.
+    vlm: VlmGenerator,
+    embedder: TextEmbedder,
     device: Box<dyn Device>,
-    tokens: Tokens,
-    camera: Preprocessor,
-    plot: Plot,
-    plotted: Preprocessor,
-    /// Which of a prompt's pictures is the plot.
-    plot_comes: usize,
-    most: Duration,
-    said: Vec<u32>,
+    tokenizer: Tokenizer,
+    camera: ImageProcessor,
+    plot: BevPlot,
+    plot_processor: ImageProcessor,
+    /// Position of the plot among a prompt's images.
+    plot_index: usize,
+    timeout: Duration,
+    /// Tokens of the answer.
+    tokens: Vec<u32>,
 }
 
-impl Speaker {
-    /// Which engines.
+impl VlmGuidance {
+    /// Library, version and provider of the vision engine and the decoder engine.
     pub(crate) fn describe(&self) -> [String; 2] {
         self.vlm.describe()
     }
 }
 
-impl Speak for Speaker {
-    fn speak(&mut self, request: &Request, answer: &mut Answer) -> std::result::Result<(), Unsaid> {
-        let Self { vlm, device, camera, plot, plotted, plot_comes, said, .. } = self;
-        let see = |picture: usize, patches: &mut [f32]| {
-            if picture == *plot_comes { plotted.run(plot.draw(&request.path), patches) } else { camera.run(&request.frame, patches) }
+impl GuidanceModel for VlmGuidance {
+    fn generate(&mut self, request: &GuidanceRequest, answer: &mut GuidanceAnswer) -> std::result::Result<(), GenerateError> {
+        let Self { vlm, device, camera, plot, plot_processor, plot_index, tokens, .. } = self;
+        let write_patches = |image: usize, patches: &mut [f32]| {
+            if image == *plot_index { plot_processor.run(plot.draw(&request.path), patches) } else { camera.run(&request.frame, patches) }
         };
-        let ended = vlm.answer(device.as_mut(), request.prompt, see, self.most, said)?;
-        let text = self.tokens.decode(&self.said)?;
-        let checked = check(&text);
-        let words = checked.text().unwrap_or(&text);
-        push_up_to(&mut answer.text, words);
-        if ended != Ended::End {
-            return Err(Unsaid::Refused(Refusal::Endless));
+        let stopped = vlm.generate(device.as_mut(), request.prompt, write_patches, self.timeout, tokens)?;
+        let generated = self.tokenizer.decode(&self.tokens)?;
+        let checked = check(&generated);
+        let text = checked.text().unwrap_or(&generated);
+        push_within_capacity(&mut answer.text, text);
+        if stopped != StopReason::EndToken {
+            return Err(GenerateError::Rejected(RejectReason::Endless));
         }
-        if let Checked::Refused(reason) = checked {
-            return Err(Unsaid::Refused(Refusal::Form(reason)));
+        if let Checked::Rejected(violation) = checked {
+            return Err(GenerateError::Rejected(RejectReason::Format(violation)));
         }
-        answer.tokens = self.reader.read(self.device.as_mut(), words, &mut answer.rows)?.ok_or(Unsaid::Refused(Refusal::TooLong))?;
+        let tokens = self.embedder.embed(self.device.as_mut(), text, &mut answer.embeddings)?;
+        answer.tokens = tokens.ok_or(GenerateError::Rejected(RejectReason::TooLong))?;
         Ok(())
     }
 }
 
-/// As much of `words` as fits without growing `to`.
-fn push_up_to(to: &mut String, words: &str) {
+/// Appends as much of `text` as fits into the capacity of `to`.
+fn push_within_capacity(to: &mut String, text: &str) {
     let room = to.capacity() - to.len();
-    let end = (0..=room.min(words.len())).rev().find(|end| words.is_char_boundary(*end)).unwrap_or(0);
-    to.push_str(&words[..end]);
+    let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    to.push_str(&text[..end]);
 }

@@ -8,8 +8,10 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Engine, EngineKind};
 use drivewam_device::HostDevice;
 use drivewam_engine::{Folder, Trust, load};
+use drivewam_guidance::text_encoder::TextEncoderPlan;
 use drivewam_guidance::text_encoder::TextPlan;
 use drivewam_guidance::vlm::{Ended, VlmPlan};
+use drivewam_guidance::vlm::{StopReason, VlmPlan};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -63,14 +65,14 @@ fn says_what_transformers_says(kind: EngineKind, name: &str, at_least: usize, ca
             to.copy_from_slice(&patches[picture * len..(picture + 1) * len]);
             Ok(())
         };
-        let ended = vlm.answer(&mut device, i, see, Duration::from_secs(60), &mut answer).unwrap();
+        let ended = vlm.generate(&mut device, i, see, Duration::from_secs(60), &mut answer).unwrap();
         let mut wanted = whole(&golden, &format!("{i}/tokens"));
         let stops = wanted.last().is_some_and(|token| facts.end_tokens.contains(token));
         if stops {
             wanted.pop();
         }
         assert_eq!(answer, wanted, "prompt {i}");
-        assert_eq!(ended, if stops { Ended::End } else { Ended::Tokens }, "prompt {i}");
+        assert_eq!(ended, if stops { StopReason::EndToken } else { StopReason::MaxTokens }, "prompt {i}");
     }
     println!("{count} prompts, {pictures} pictures: {}", vlm.describe().join("; "));
 }
@@ -115,12 +117,12 @@ fn texts_of(name: &str) {
     let (golden, folder) = (golden(name), folder(name));
     let golden = SafeTensors::deserialize(&golden).unwrap();
     let mut planner = Planner::new();
-    let plan = TextPlan::new(&mut planner, folder.manifest()).unwrap();
+    let plan = TextEncoderPlan::new(&mut planner, folder.manifest()).unwrap();
     let mut device = HostDevice::new(planner.finish(usize::MAX).unwrap(), 1).unwrap();
     let open = load(&engine(EngineKind::Rten), &folder, Graph::TextEncode).unwrap();
     let mut encoder = plan.warm(open, &mut device, None).unwrap();
     let dim = folder.manifest().model.text.dim;
-    let mut rows = vec![0.0; encoder.most_tokens() * dim];
+    let mut rows = vec![0.0; encoder.max_tokens() * dim];
     let mut worst = 0.0f32;
     for i in [4, 0, 3, 1, 2] {
         let (ids, wanted) = (whole(&golden, &format!("text.{i}/ids")), floats(&golden, &format!("text.{i}/rows")));
@@ -130,7 +132,7 @@ fn texts_of(name: &str) {
     }
     println!("{name}: rows differ by {worst:.1e} of the largest number");
     assert!(worst < 1e-5, "{worst}");
-    let too_long = vec![2; encoder.most_tokens() + 1];
+    let too_long = vec![2; encoder.max_tokens() + 1];
     for (tokens, words) in [(&too_long[..], "65 tokens"), (&[], "0 tokens"), (&[100_000], "vocabulary")] {
         let error = encoder.encode(&mut device, tokens, &mut rows).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam_core::guidance::Image;
+use drivewam_guidance::image_processor::ImageProcessor;
 use drivewam_guidance::image_processor::Preprocessor;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -57,7 +58,7 @@ fn pictures_have_the_bits_of_the_processor() {
         let Settings { patch_size, temporal_patch_size, merge_size, image_mean: mean, image_std: std } = case.settings;
         let (height, width) = case.to;
         let image = Image { height, width, patch: patch_size, temporal_patch: temporal_patch_size, merge: merge_size, mean, std };
-        let mut made = Preprocessor::new((case.height, case.width), image).unwrap();
+        let mut made = ImageProcessor::new((case.height, case.width), image).unwrap();
         let (rows, values) = (image.patches(), image.patch_len());
         assert_eq!(tensor("pixel_values").shape(), [rows, values], "{}", case.file);
         let grid: Vec<i64> = tensor("grid_thw").data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam_core::ErrorKind;
+use drivewam_guidance::tokenizer::Tokenizer;
 use drivewam_guidance::tokenizer::Tokens;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -36,7 +37,7 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 /// What differs from `cases`, in words.
-fn faults(tokens: &Tokens, cases: &[Case]) -> Vec<String> {
+fn faults(tokens: &Tokenizer, cases: &[Case]) -> Vec<String> {
     let mut out = Vec::new();
     let mut ids = Vec::new();
     for case in cases {
@@ -61,7 +62,7 @@ fn ids_and_texts_are_those_of_python() {
     let golden: BTreeMap<String, Golden> = serde_json::from_slice(&read(&folder.join("golden.json"))).unwrap();
     assert_eq!(golden.keys().collect::<Vec<_>>(), ["bpe", "charsmap", "unigram"]);
     for (name, golden) in golden {
-        let tokens = Tokens::from_bytes(&read(&folder.join(format!("{name}.json")))).unwrap();
+        let tokens = Tokenizer::from_bytes(&read(&folder.join(format!("{name}.json")))).unwrap();
         let wrong = faults(&tokens, &golden.cases);
         assert!(golden.cases.len() > 20 && wrong.is_empty(), "{name}: {wrong:#?}");
         assert_eq!(tokens.vocabulary(), golden.size);
@@ -80,7 +81,7 @@ fn qwens_ids_are_those_of_tiktoken() {
     let cases: Vec<Case> = serde_json::from_slice(&golden).unwrap();
     let file = read(&root().join("target/qwen_tokenizer/tokenizer.json"));
     let start = Instant::now();
-    let tokens = Tokens::from_bytes(&file).unwrap();
+    let tokens = Tokenizer::from_bytes(&file).unwrap();
     let loaded = start.elapsed();
     let wrong = faults(&tokens, &cases);
     assert!(cases.len() > 10 && wrong.is_empty(), "{} of {}: {wrong:#?}", wrong.len(), cases.len());

@@ -9,7 +9,7 @@ use drivewam_core::dims::{Command, EgoFeature};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_engine::{Binding, Engine, Folder};
-use drivewam_guidance::client::Words;
+use drivewam_guidance::client::TextEmbedding;
 
 /// The text of one command: rows `[T, Dt]`, and the bias of each row.
 #[derive(Debug)]
@@ -100,14 +100,20 @@ impl Context {
     ///
     /// # Errors
     /// `Input` for a command that the model has no text for, whoever speaks.
-    pub(crate) fn set(&mut self, device: &mut dyn Device, command: Command, words: Option<Words<'_>>, state: EgoState) -> Result<()> {
+    pub(crate) fn set(
+        &mut self,
+        device: &mut dyn Device,
+        command: Command,
+        words: Option<TextEmbedding<'_>>,
+        state: EgoState,
+    ) -> Result<()> {
         let text = self.texts.iter().find(|t| t.command == command).ok_or_else(|| {
             Error::new(ErrorKind::Input, "the model has no text for this route command").at("context").got(command.as_str())
         })?;
         let wanted = words.as_ref().map_or(Current::Command(command), |words| Current::Guidance(words.number));
         if self.current != Some(wanted) {
             let (rows, bias) = match words {
-                Some(Words { rows, tokens, .. }) => {
+                Some(TextEmbedding { embeddings: rows, tokens, .. }) => {
                     let len = tokens * self.dim;
                     let (Some(from), true) = (rows.get(..len), len <= self.rows.len()) else {
                         return Err(Error::new(ErrorKind::Usage, "guidance of more rows than the model reads").at("context").got(tokens));

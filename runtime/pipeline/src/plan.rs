@@ -18,7 +18,7 @@ use drivewam_core::manifest::Manifest;
 use drivewam_device::cuda::Priority;
 use drivewam_device::{Affinity, Device, SourceCamera};
 use drivewam_engine::{Engine, Folder, load, open_device};
-use drivewam_guidance::client::Guidance;
+use drivewam_guidance::client::GuidanceClient;
 
 /// What differs between a vehicle, an evaluation and a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,7 +107,7 @@ impl Plan {
         let device_ref = device.as_mut();
         let encoder = Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, device_ref)?;
         let context = Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, folder, &regions, device_ref)?;
-        let guidance = Guidance::new(&config, folder, camera, cores, &open)?;
+        let guidance = GuidanceClient::new(&config, folder, camera, cores, &open)?;
         let transformer = Transformer::new(open(Graph::Dit)?, manifest, &regions, device_ref)?;
         let memory = Memory::new(&config, &regions, device_ref)?;
         let decoder = if options.decoder {

@@ -26,9 +26,9 @@ use drivewam_core::trajectory::Point;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::ranges::Range;
 use drivewam_device::{Device, KvCounts, SourceCamera};
-use drivewam_guidance::bev::Sample;
-use drivewam_guidance::client::Guidance;
-use drivewam_guidance::model::{PAST_NS, STEP_NS};
+use drivewam_guidance::bev::PathSample;
+use drivewam_guidance::client::GuidanceClient;
+use drivewam_guidance::model::{PATH_NS, PATH_STEP_NS};
 use std::time::Instant;
 
 /// What [`Ride::step`] came to.
@@ -51,7 +51,7 @@ pub struct Ride {
     device: Box<dyn Device>,
     encoder: Encoder,
     context: Context,
-    guidance: Guidance,
+    guidance: GuidanceClient,
     transformer: Transformer,
     memory: Memory,
     sampler: Sampler,
@@ -112,7 +112,7 @@ impl Ride {
         let run = Begun::since(Stage::Ingest, from);
         let fitted = self.encoder.frame(slot).and_then(|to| self.device.resample(picture, to));
         fitted.inspect_err(|e| self.spoilt = Some(e.kind()))?;
-        self.guidance.frame(picture);
+        self.guidance.keep_frame(picture);
         self.stages.add(run);
         Ok(())
     }
@@ -227,10 +227,10 @@ impl Ride {
 
         // The past as the ride knows it; where it knows none, the plot is empty.
         let ingest = &self.ingest;
-        self.guidance.ask(
+        self.guidance.submit(
             ready.t0_ns,
             command,
-            ingest.past(ready.t0_ns, PAST_NS, STEP_NS).map(|(pose, speed_mps)| Sample { pose, speed_mps }),
+            ingest.past(ready.t0_ns, PATH_NS, PATH_STEP_NS).map(|(pose, speed_mps)| PathSample { pose, speed_mps }),
         );
 
         let run = Begun::now(Stage::Encode);
@@ -250,7 +250,7 @@ impl Ride {
         if begins {
             // Chunk 0 is committed with what chunk 1 reads: there was nothing before.
             let run = Begun::now(Stage::Context);
-            let words = self.guidance.hear(ready.t0_ns, &mut self.outcome.guidance);
+            let words = self.guidance.poll(ready.t0_ns, &mut self.outcome.guidance);
             self.context.set(device, command, words, ego)?;
             self.stages.add(run);
         }
@@ -260,7 +260,7 @@ impl Ride {
         self.outcome.memory = work.device.kv_counts();
         if !begins {
             let run = Begun::now(Stage::Context);
-            let words = self.guidance.hear(ready.t0_ns, &mut self.outcome.guidance);
+            let words = self.guidance.poll(ready.t0_ns, &mut self.outcome.guidance);
             self.context.set(work.device, command, words, ego)?;
             work.times.add(run);
         }

@@ -7,7 +7,7 @@ use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_device::KvCounts;
 use drivewam_device::ranges::{self, Range};
-use drivewam_guidance::status::Told;
+use drivewam_guidance::status::GuidanceStatus;
 use std::time::Instant;
 
 /// A part of a chunk's work, in the order in which they run.
@@ -243,7 +243,7 @@ pub struct Outcome {
     /// The route command that was read.
     pub command: Command,
     /// What the chunk's passes read of the scene.
-    pub guidance: Told,
+    pub guidance: GuidanceStatus,
     /// Ages at t0.
     pub ages: Ages,
     /// What was degraded.

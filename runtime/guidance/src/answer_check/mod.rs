@@ -1,29 +1,30 @@
-//! What the vision-language model may answer: two short sentences of plain prose without numbers. All else is refused, with the reason.
+//! The check of a generated text: two short sentences of plain prose without numbers are accepted,
+//! everything else is rejected with the reason.
 //!
-//! The text is hostile: any characters, of any length. Every check is one pass over it, nothing is searched twice, and what is kept in memory
-//! is no longer than [`CHARACTERS`].
+//! The text is untrusted: any characters, of any length. Every check is one pass over the text, and
+//! the check keeps at most [`MAX_CHARACTERS`] of it.
 
 mod sentences;
 
 use sentences::{bare, end_of_sentences, tokens};
 use std::fmt;
 
-/// Sentences of an answer, no more and no fewer.
+/// Sentences of an accepted answer.
 pub const SENTENCES: usize = 2;
-/// Most words of an answer. A word has a letter in it; blanks part words.
-pub const WORDS: usize = 50;
-/// Most characters of an answer: what fifty long words take. Without it one word could be a book.
-pub const CHARACTERS: usize = 600;
+/// Most words of an answer. White space separates words; a word contains a letter or digit.
+pub const MAX_WORDS: usize = 50;
+/// Most characters of an answer, about fifty long words. Without it a word could be of any length.
+pub const MAX_CHARACTERS: usize = 600;
 
-/// Marks that surround an answer in quotes.
+/// Pairs of quotation marks that may surround an answer.
 const QUOTES: [(char, char); 5] = [('"', '"'), ('\'', '\''), ('“', '”'), ('‘', '’'), ('«', '»')];
-/// Characters of markdown, tags, special tokens and bullets; prose has none of them.
+/// Characters of markdown, tags, special tokens and bullets, which prose does not contain.
 const MARKUP: &str = "*#`_<>|[]{}\\~^=•‣◦▪●■►→";
-/// What a line of a list begins with.
+/// Characters that begin a line of a list.
 const BULLETS: [char; 7] = ['-', '–', '—', '−', '‐', '+', '·'];
-/// A colon within the first so many words of a sentence ends a label.
+/// A colon within this many first words of a sentence ends a label.
 const LABEL_WORDS: usize = 4;
-/// Words that measure.
+/// Units of measure that are words.
 const UNITS: [&str; 34] = [
     "m",
     "km",
@@ -60,38 +61,38 @@ const UNITS: [&str; 34] = [
     "knots",
     "hz",
 ];
-/// Signs that measure.
+/// Units of measure that are signs.
 const UNIT_SIGNS: &str = "°%‰′″";
 
-/// Why an answer is refused.
+/// Why a text is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// Nothing was said: no letter and no digit.
+pub enum FormatViolation {
+    /// No letter and no digit.
     Empty,
-    /// A character that is not seen, or stands for a broken one.
+    /// An invisible character, or the replacement of a broken one.
     Control,
-    /// A bullet, a label, markdown, a tag.
+    /// A bullet, a label, markdown or a tag.
     Markup,
     /// A digit, of any script.
     Digits,
     /// A unit of measure.
     Units,
-    /// Fewer than two sentences came to an end.
+    /// Fewer than two complete sentences.
     OneSentence,
-    /// The two sentences are too long.
+    /// More than [`MAX_WORDS`] words.
     TooManyWords {
-        /// Words of the two.
+        /// Words of the two sentences.
         got: usize,
     },
-    /// The words are too long.
+    /// More than [`MAX_CHARACTERS`] characters.
     TooManyCharacters {
         /// Characters of the two sentences.
         got: usize,
     },
 }
 
-impl Reason {
-    /// The word that reports count by.
+impl FormatViolation {
+    /// The name that reports count by.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Empty => "empty",
@@ -106,57 +107,59 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for FormatViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Empty => write!(f, "the answer says nothing"),
-            Self::Control => write!(f, "the answer has a character that is not seen"),
+            Self::Empty => write!(f, "the answer has no letter and no digit"),
+            Self::Control => write!(f, "the answer has an invisible character"),
             Self::Markup => write!(f, "the answer has a bullet, a label or markup"),
             Self::Digits => write!(f, "the answer has a digit"),
             Self::Units => write!(f, "the answer has a unit of measure"),
             Self::OneSentence => write!(f, "the answer has fewer than {SENTENCES} sentences that end"),
-            Self::TooManyWords { got } => write!(f, "the answer is too long (got {got} words, limit {WORDS})"),
-            Self::TooManyCharacters { got } => write!(f, "the answer is too long (got {got} characters, limit {CHARACTERS})"),
+            Self::TooManyWords { got } => write!(f, "the answer is too long (got {got} words, limit {MAX_WORDS})"),
+            Self::TooManyCharacters { got } => write!(f, "the answer is too long (got {got} characters, limit {MAX_CHARACTERS})"),
         }
     }
 }
 
-/// What became of an answer.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Checked<'a> {
-    /// It goes on as it is.
+    /// The text is accepted unchanged.
     AsIs(&'a str),
-    /// This goes on: without surrounding blanks and quotes, without what followed the second sentence, with one blank between words. It
-    /// would be accepted as it is.
+    /// A part of the text is accepted: without surrounding white space and quotation marks, without
+    /// what follows the second sentence, with one space between words. A check of this part accepts
+    /// it unchanged.
     Trimmed(String),
-    /// Nothing goes on.
-    Refused(Reason),
+    /// The text is rejected.
+    Rejected(FormatViolation),
 }
 
 impl Checked<'_> {
-    /// The guidance, where there is one.
+    /// The accepted text, if there is one.
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::AsIs(text) => Some(text),
             Self::Trimmed(text) => Some(text),
-            Self::Refused(_) => None,
+            Self::Rejected(_) => None,
         }
     }
 }
 
-/// Checks an answer. Of several reasons to refuse it the first of [`Reason`] is told; what is cut off is not judged.
+/// Checks a generated text. Of several violations it reports the first in the order of
+/// [`FormatViolation`]; the part that is trimmed away is not checked.
 pub fn check(text: &str) -> Checked<'_> {
     let whole = unquoted(text);
     if !whole.contains(char::is_alphanumeric) {
-        return Checked::Refused(Reason::Empty);
+        return Checked::Rejected(FormatViolation::Empty);
     }
     let end = end_of_sentences(whole, SENTENCES);
     let kept = unquoted(&whole[..end.unwrap_or(whole.len())]);
-    let refused = words_fault(kept).or(end.is_none().then_some(Reason::OneSentence)).or_else(|| length_fault(kept));
-    if let Some(reason) = refused {
-        return Checked::Refused(reason);
+    let violation = content_violation(kept).or(end.is_none().then_some(FormatViolation::OneSentence)).or_else(|| length_violation(kept));
+    if let Some(violation) = violation {
+        return Checked::Rejected(violation);
     }
-    let mut plain = String::with_capacity(kept.len().min(4 * CHARACTERS));
+    let mut plain = String::with_capacity(kept.len().min(4 * MAX_CHARACTERS));
     for word in kept.split_whitespace() {
         plain.push_str(if plain.is_empty() { "" } else { " " });
         plain.push_str(word);
@@ -164,7 +167,8 @@ pub fn check(text: &str) -> Checked<'_> {
     if plain == text { Checked::AsIs(text) } else { Checked::Trimmed(plain) }
 }
 
-/// Without the blanks around it, and without quotes that surround all of it and are not used within.
+/// The text without surrounding white space, and without quotation marks that surround all of it and
+/// do not occur inside.
 fn unquoted(text: &str) -> &str {
     let inside = |text: &'_ str, (open, close): (char, char)| -> Option<usize> {
         let inner = text.strip_prefix(open)?.strip_suffix(close)?;
@@ -177,36 +181,38 @@ fn unquoted(text: &str) -> &str {
     text
 }
 
-fn words_fault(text: &str) -> Option<Reason> {
-    if text.contains(is_unseen) {
-        Some(Reason::Control)
+fn content_violation(text: &str) -> Option<FormatViolation> {
+    if text.contains(is_invisible) {
+        Some(FormatViolation::Control)
     } else if text.contains(|c| MARKUP.contains(c)) || has_label_or_list(text) {
-        Some(Reason::Markup)
+        Some(FormatViolation::Markup)
     } else if text.contains(char::is_numeric) {
-        Some(Reason::Digits)
+        Some(FormatViolation::Digits)
     } else {
-        has_unit(text).then_some(Reason::Units)
+        has_unit(text).then_some(FormatViolation::Units)
     }
 }
 
-fn length_fault(text: &str) -> Option<Reason> {
+fn length_violation(text: &str) -> Option<FormatViolation> {
     let words = text.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count();
-    if words > WORDS {
-        return Some(Reason::TooManyWords { got: words });
+    if words > MAX_WORDS {
+        return Some(FormatViolation::TooManyWords { got: words });
     }
     let characters = text.split_whitespace().map(|word| word.chars().count() + 1).sum::<usize>().saturating_sub(1);
-    (characters > CHARACTERS).then_some(Reason::TooManyCharacters { got: characters })
+    (characters > MAX_CHARACTERS).then_some(FormatViolation::TooManyCharacters { got: characters })
 }
 
-/// Controls that are no blanks; marks of direction, joiners, tags and other characters without a shape; what stands for a broken character.
-fn is_unseen(c: char) -> bool {
+/// Control characters other than white space; direction marks, joiners, tags and other characters
+/// without a glyph; private use; the replacement character.
+fn is_invisible(c: char) -> bool {
     (c.is_control() && !c.is_whitespace())
         || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}')
         || matches!(c, '\u{fff0}'..='\u{ffff}' | '\u{e0000}'..='\u{e0fff}' | '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{10ffff}')
 }
 
-/// Whether a sentence begins with a label ("Context:"), or a sentence or a line with a bullet or a number of a list.
+/// Whether a sentence begins with a label ("Context:"), or a sentence or a line with a bullet or a
+/// list number.
 fn has_label_or_list(text: &str) -> bool {
     let mut words = 0;
     tokens(text).any(|token| {
@@ -231,9 +237,9 @@ fn is_list_mark(word: &str) -> bool {
 }
 
 fn has_unit(text: &str) -> bool {
-    // Compatibility squares such as ㎞ and ㎧ stand for units in one character.
+    // CJK compatibility characters such as ㎞ and ㎧ are units in one character.
     let is_sign = |c: char| UNIT_SIGNS.contains(c) || matches!(c, '\u{3371}'..='\u{33df}');
-    // An apostrophe and a full stop hold a word together: "I'm" and "a.m." are no metres.
+    // Apostrophes and full stops do not split words: "I'm" and "a.m." contain no metres.
     let parts = |c: char| !c.is_alphanumeric() && !matches!(c, '\'' | '’' | '.');
     text.contains(is_sign) || text.split(parts).map(bare).any(|word| UNITS.iter().any(|unit| unit.eq_ignore_ascii_case(word)))
 }

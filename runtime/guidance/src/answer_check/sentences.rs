@@ -1,33 +1,34 @@
-//! Where sentences end. A full stop ends one before a blank or the end of the text, unless it belongs to an abbreviation.
+//! Where sentences end: at a full stop before white space or the end of the text, unless the full
+//! stop belongs to an abbreviation.
 
-/// Abbreviations after which a sentence goes on.
-const GOES_ON: [&str; 12] = ["e.g.", "i.e.", "vs.", "cf.", "viz.", "approx.", "incl.", "mr.", "mrs.", "ms.", "dr.", "st."];
-/// Abbreviations that may end a sentence: they do where the next word is capitalised. An ellipsis is one of them.
+/// Abbreviations that do not end a sentence.
+const NEVER_END: [&str; 12] = ["e.g.", "i.e.", "vs.", "cf.", "viz.", "approx.", "incl.", "mr.", "mrs.", "ms.", "dr.", "st."];
+/// Abbreviations that end a sentence where the next word is capitalised. An ellipsis behaves alike.
 const MAY_END: [&str; 9] = ["etc.", "ave.", "rd.", "blvd.", "hwy.", "jct.", "a.m.", "p.m.", "esp."];
-/// What may stand between the end of a sentence and the blank.
+/// Characters that may follow the end of a sentence before the white space.
 const CLOSERS: [char; 8] = ['"', '\'', '”', '’', '»', ')', ']', '`'];
 const ENDS: [char; 8] = ['.', '!', '?', '…', '。', '！', '？', '．'];
 
-/// What stands between two blanks.
+/// A piece of text between white space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token<'a> {
     pub(super) text: &'a str,
-    /// Byte behind it.
+    /// Index of the byte after it.
     pub(super) end: usize,
     /// First of the text or of a line.
     pub(super) opens_line: bool,
     /// First of the text or of a sentence.
     pub(super) opens_sentence: bool,
-    /// The sentence has a word and ends here.
+    /// The sentence contains a word and ends here.
     pub(super) ends_sentence: bool,
 }
 
-/// The byte behind the sentence of this number (from 1), if so many come to an end.
+/// The index of the byte after sentence `number` (from 1), if that many sentences end.
 pub(super) fn end_of_sentences(text: &str, number: usize) -> Option<usize> {
     tokens(text).filter(|token| token.ends_sentence).nth(number.checked_sub(1)?).map(|token| token.end)
 }
 
-/// A text's tokens, in order; each character is looked at a fixed number of times.
+/// A text's tokens, in order. Each character is visited a fixed number of times.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
     let (mut at, mut opens_sentence, mut has_word) = (0, true, false);
     std::iter::from_fn(move || {
@@ -52,7 +53,7 @@ fn ends_sentence(word: &str, rest: &str) -> bool {
     }
     let word = word.trim_start_matches(|c: char| !c.is_alphanumeric() && !ENDS.contains(&c));
     let is_one_of = |list: &[&str]| list.iter().any(|abbreviation| abbreviation.eq_ignore_ascii_case(word));
-    if is_one_of(&GOES_ON) {
+    if is_one_of(&NEVER_END) {
         return rest.trim_start().is_empty();
     }
     if is_one_of(&MAY_END) || word.ends_with("..") || word.ends_with('…') {
@@ -62,7 +63,7 @@ fn ends_sentence(word: &str, rest: &str) -> bool {
     true
 }
 
-/// A word without the marks around it.
+/// A word without surrounding punctuation.
 pub(super) fn bare(word: &str) -> &str {
     word.trim_matches(|c: char| !c.is_alphanumeric())
 }
@@ -75,12 +76,12 @@ fn is_line_break(c: char) -> bool {
 mod tests {
     use super::*;
 
-    /// Breaks if a full stop within a sentence ends it, or one that ends it does not.
+    /// Breaks if a full stop within a sentence ends it, or a full stop at its end does not.
     #[test]
     fn sentences_end_where_a_reader_says() {
         struct Case {
             text: &'static str,
-            /// What each sentence ends with.
+            /// The last token of each sentence.
             ends: &'static [&'static str],
         }
         let cases = [

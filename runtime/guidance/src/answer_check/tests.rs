@@ -1,4 +1,4 @@
-//! What is let through is short plain prose; nothing breaks the check.
+//! Accepted texts are short plain prose, and no text breaks the check.
 
 use super::*;
 use proptest::prelude::*;
@@ -6,14 +6,14 @@ use proptest::prelude::*;
 const GOOD: &str =
     "A wet city street carries two cars and a cyclist under a green light at dusk. Turn left with care and yield to the cyclist.";
 
-fn refused(text: &str) -> Option<Reason> {
+fn rejected(text: &str) -> Option<FormatViolation> {
     match check(text) {
-        Checked::Refused(reason) => Some(reason),
+        Checked::Rejected(reason) => Some(reason),
         _ => None,
     }
 }
 
-/// Breaks if plain prose is changed or refused.
+/// Breaks if plain prose is changed or rejected.
 #[test]
 fn two_plain_sentences_go_on_as_they_are() {
     for text in [
@@ -29,7 +29,7 @@ fn two_plain_sentences_go_on_as_they_are() {
     }
 }
 
-/// Breaks if a trim leaves something over or takes too much.
+/// Breaks if a trim removes too little or too much.
 #[test]
 fn what_surrounds_the_two_sentences_is_trimmed() {
     struct Case {
@@ -52,14 +52,17 @@ fn what_surrounds_the_two_sentences_is_trimmed() {
     }
 }
 
-/// Breaks if something that the prompt forbids goes through, or if another reason is told.
+/// Breaks if a text that the prompt forbids is accepted, or another reason is reported.
 #[test]
 fn what_the_prompt_forbids_is_refused_with_the_reason() {
-    let cases: [(Reason, &[&str]); 6] = [
-        (Reason::Empty, &["", " \n ", "\"\"", "...", "\"", "\u{0}", "🚗. 🚗."]),
-        (Reason::OneSentence, &["The road is dry.", "The road is dry. Go", "no end", "The road is dry.Go on.", "Cars, e.g. vans."]),
+    let cases: [(FormatViolation, &[&str]); 6] = [
+        (FormatViolation::Empty, &["", " \n ", "\"\"", "...", "\"", "\u{0}", "🚗. 🚗."]),
         (
-            Reason::Control,
+            FormatViolation::OneSentence,
+            &["The road is dry.", "The road is dry. Go", "no end", "The road is dry.Go on.", "Cars, e.g. vans."],
+        ),
+        (
+            FormatViolation::Control,
             &[
                 "The \u{0}road is dry. Go.",
                 "The road\u{202e} is dry. Go.",
@@ -70,7 +73,7 @@ fn what_the_prompt_forbids_is_refused_with_the_reason() {
             ],
         ),
         (
-            Reason::Markup,
+            FormatViolation::Markup,
             &[
                 "Sentence 1: the road is dry. Sentence 2: go.",
                 "Context: the road is dry. Go.",
@@ -92,7 +95,7 @@ fn what_the_prompt_forbids_is_refused_with_the_reason() {
             ],
         ),
         (
-            Reason::Digits,
+            FormatViolation::Digits,
             &[
                 "There are 2 cars. Go.",
                 "Dry road. Go at 3.5 m/s.",
@@ -103,7 +106,7 @@ fn what_the_prompt_forbids_is_refused_with_the_reason() {
             ],
         ),
         (
-            Reason::Units,
+            FormatViolation::Units,
             &[
                 "Dry road. Go at ten m/s.",
                 "Dry road. Go at ten km/h.",
@@ -120,7 +123,7 @@ fn what_the_prompt_forbids_is_refused_with_the_reason() {
     ];
     for (reason, texts) in cases {
         for text in texts {
-            assert_eq!(refused(text), Some(reason), "{text:?}");
+            assert_eq!(rejected(text), Some(reason), "{text:?}");
         }
     }
 }
@@ -129,25 +132,25 @@ fn what_the_prompt_forbids_is_refused_with_the_reason() {
 #[test]
 fn the_limits_are_the_last_that_is_accepted() {
     let of_words = |words: usize| format!("Wet. {}.", vec!["go"; words - 1].join(" "));
-    assert!(check(&of_words(WORDS)).text().is_some());
-    assert_eq!(refused(&of_words(WORDS + 1)), Some(Reason::TooManyWords { got: WORDS + 1 }));
+    assert!(check(&of_words(MAX_WORDS)).text().is_some());
+    assert_eq!(rejected(&of_words(MAX_WORDS + 1)), Some(FormatViolation::TooManyWords { got: MAX_WORDS + 1 }));
     let of_characters = |characters: usize| format!("Wet. {}.", "ü".repeat(characters - 6));
-    assert!(check(&of_characters(CHARACTERS)).text().is_some());
-    assert_eq!(refused(&of_characters(CHARACTERS + 1)), Some(Reason::TooManyCharacters { got: CHARACTERS + 1 }));
+    assert!(check(&of_characters(MAX_CHARACTERS)).text().is_some());
+    assert_eq!(rejected(&of_characters(MAX_CHARACTERS + 1)), Some(FormatViolation::TooManyCharacters { got: MAX_CHARACTERS + 1 }));
 }
 
-/// Breaks if a message leaves out what was got, or two reasons are counted by one word.
+/// Breaks if a message lacks the value that was found, or two reasons share a name.
 #[test]
 fn reasons_have_words_of_their_own() {
     let all = [
-        Reason::Empty,
-        Reason::Control,
-        Reason::Markup,
-        Reason::Digits,
-        Reason::Units,
-        Reason::OneSentence,
-        Reason::TooManyWords { got: 71 },
-        Reason::TooManyCharacters { got: 701 },
+        FormatViolation::Empty,
+        FormatViolation::Control,
+        FormatViolation::Markup,
+        FormatViolation::Digits,
+        FormatViolation::Units,
+        FormatViolation::OneSentence,
+        FormatViolation::TooManyWords { got: 71 },
+        FormatViolation::TooManyCharacters { got: 701 },
     ];
     let words: std::collections::BTreeSet<_> = all.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(words.len(), all.len());
@@ -155,7 +158,8 @@ fn reasons_have_words_of_their_own() {
     assert_eq!(all[7].to_string(), "the answer is too long (got 701 characters, limit 600)");
 }
 
-/// Breaks if the check takes more than a few passes: a quadratic one does not come back from a million characters.
+/// Breaks if the check takes more than a few passes: a quadratic one does not finish a million
+/// characters.
 #[test]
 fn megabytes_are_checked_in_a_few_passes() {
     let long = |piece: &str| piece.repeat((1 << 20) / piece.len());
@@ -188,19 +192,19 @@ fn megabytes_are_checked_in_a_few_passes() {
     ] {
         for text in [long(piece), format!("\"A. {}. B.\"", long(piece)), format!("A. {}", long(piece)), format!("A. B.{}", long(piece))] {
             let checked = check(&text);
-            assert!(checked.text().is_none_or(|text| text.chars().count() <= CHARACTERS), "{piece:?}");
+            assert!(checked.text().is_none_or(|text| text.chars().count() <= MAX_CHARACTERS), "{piece:?}");
         }
     }
 }
 
-/// Texts in which what matters to the check is frequent.
+/// Texts in which the characters and words that the check looks for are frequent.
 fn texts() -> impl Strategy<Value = String> {
     const PIECES: [&str; 39] = [
         "The", "road", "wet", "Go", "etc.", "e.g.", "a", "I'm", ".", "!", "?", "…", "..", "\"", "'", "“", "”", "’", "(", ")", "-", ":",
         "*", "3", "m", "m/s", " ", "  ", "\n", "\t", "\u{a0}", "\u{200b}", "\u{0}", ". ", ". The ", " go. ", "ü", "中。", "🚗",
     ];
     let mixed = prop::collection::vec(prop::sample::select(&PIECES[..]), 0..40).prop_map(|pieces| pieces.concat());
-    // Mostly good, with one thing put somewhere.
+    // An acceptable text with one piece inserted.
     let spoilt =
         (0..GOOD.len(), prop::sample::select(&PIECES[..])).prop_map(|(at, piece)| format!("{}{piece}{}", &GOOD[..at], &GOOD[at..]));
     const ENDS: [&str; 9] = ["", " ", "\"", "'", "”", "\n", " And so on.", " etc.", "…"];
@@ -214,7 +218,8 @@ fn texts() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Breaks if what goes on would not be accepted as it is, breaks a limit, or is not a part of what was said.
+    /// Breaks if an accepted text is not accepted again unchanged, exceeds a limit, or is not a part
+    /// of the generated text.
     #[test]
     fn what_goes_on_is_accepted_as_it_is_and_keeps_the_limits(text in texts()) {
         let checked = check(&text);
@@ -223,12 +228,12 @@ proptest! {
         }
         if let Some(kept) = checked.text() {
             prop_assert_eq!(check(kept), Checked::AsIs(kept));
-            prop_assert!(kept.split(' ').filter(|word| word.contains(char::is_alphanumeric)).count() <= WORDS);
-            prop_assert!(kept.chars().count() <= CHARACTERS);
+            prop_assert!(kept.split(' ').filter(|word| word.contains(char::is_alphanumeric)).count() <= MAX_WORDS);
+            prop_assert!(kept.chars().count() <= MAX_CHARACTERS);
             prop_assert_eq!(tokens(kept).filter(|token| token.ends_sentence).count(), SENTENCES);
             prop_assert!(!kept.contains(char::is_numeric) && !kept.contains(char::is_control) && !kept.contains("  "));
-            let said = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            prop_assert!(said.contains(kept), "{:?} of {:?}", kept, said);
+            let generated = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            prop_assert!(generated.contains(kept), "{:?} of {:?}", kept, generated);
         }
     }
 }

@@ -1,9 +1,11 @@
-//! What a plot is drawn with: soft-edged bars, small text, and the colour of a speed. Plain arithmetic, so the same bits on every machine.
+//! Rasterisation of a plot: anti-aliased rectangles, small text, and the colour of a speed. Plain
+//! arithmetic gives the same bits on every machine.
 
-/// Speed at which the colour scale ends, m/s.
+/// Speed at the end of the colour scale, m/s.
 pub(super) const FULL_SCALE_MPS: f64 = 20.0;
-/// The colour scale at even distances, from standing to [`FULL_SCALE_MPS`]: lightness rises all the way, as in viridis.
-const SCALE: [[u8; 3]; 9] = [
+/// The colour scale in equal steps from 0 to [`FULL_SCALE_MPS`]. Lightness rises all the way, as in
+/// viridis.
+const COLOUR_SCALE: [[u8; 3]; 9] = [
     [68, 1, 84],
     [71, 44, 122],
     [59, 81, 139],
@@ -14,33 +16,33 @@ const SCALE: [[u8; 3]; 9] = [
     [170, 220, 50],
     [253, 231, 37],
 ];
-/// Columns and rows of a glyph at scale 1; one more column parts it from the next.
+/// Columns and rows of a glyph at scale 1; an empty column separates it from the next.
 pub(super) const GLYPH: (usize, usize) = (5, 7);
 
-/// The colour of a speed; backwards counts as forwards, and what is faster than the scale has its last colour.
+/// The colour of the magnitude of a speed; speeds beyond the scale have its last colour.
 pub(super) fn speed_colour(speed_mps: f64) -> [u8; 3] {
-    let last = SCALE.len() - 1;
-    let place = speed_mps.abs().min(FULL_SCALE_MPS) / FULL_SCALE_MPS * last as f64;
-    let below = (place as usize).min(last - 1);
-    let share = place - below as f64;
+    let last = COLOUR_SCALE.len() - 1;
+    let position = speed_mps.abs().min(FULL_SCALE_MPS) / FULL_SCALE_MPS * last as f64;
+    let below = (position as usize).min(last - 1);
+    let share = position - below as f64;
     let mut out = [0; 3];
     for (channel, value) in out.iter_mut().enumerate() {
-        *value = mix(SCALE[below][channel], SCALE[below + 1][channel], share);
+        *value = mix(COLOUR_SCALE[below][channel], COLOUR_SCALE[below + 1][channel], share);
     }
     out
 }
 
-/// `share` (0 to 1) of the way from one value to another, to the nearest.
+/// Linear interpolation, rounded to the nearest; `share` is 0 to 1.
 fn mix(from: u8, to: u8, share: f64) -> u8 {
     (f64::from(from) + (f64::from(to) - f64::from(from)) * share + 0.5) as u8
 }
 
-/// Pixels that one text takes across.
+/// Width of a text, pixels.
 pub(super) fn text_width(text: &str, scale: usize) -> usize {
     (text.len() * (GLYPH.0 + 1)).saturating_sub(1) * scale
 }
 
-/// A picture: packed RGB, rows from the top.
+/// An image: packed RGB, rows from the top.
 #[derive(Debug)]
 pub(super) struct Canvas {
     pub(super) height: usize,
@@ -59,8 +61,9 @@ impl Canvas {
         }
     }
 
-    /// Lays a colour over a pixel; `cover` is 0 (nothing) to 1 (all). What lies outside of the picture is left out.
-    pub(super) fn lay(&mut self, row: usize, column: usize, colour: [u8; 3], cover: f64) {
+    /// Blends a colour over a pixel; `cover` is 0 (nothing) to 1 (all). Pixels outside the image are
+    /// ignored.
+    pub(super) fn blend(&mut self, row: usize, column: usize, colour: [u8; 3], cover: f64) {
         if row >= self.height || column >= self.width || cover <= 0.0 {
             return;
         }
@@ -70,23 +73,25 @@ impl Canvas {
         }
     }
 
-    /// An upright rectangle; edges between pixels are soft. Columns, then rows, in pixels from the top left corner.
+    /// Fills a rectangle with anti-aliased edges; `columns` and `rows` are in pixels from the top left
+    /// corner.
     pub(super) fn bar(&mut self, columns: [f64; 2], rows: [f64; 2], colour: [u8; 3]) {
         for row in pixels(rows, self.height) {
             for column in pixels(columns, self.width) {
-                self.lay(row, column, colour, overlap(rows, row) * overlap(columns, column));
+                self.blend(row, column, colour, overlap(rows, row) * overlap(columns, column));
             }
         }
     }
 
-    /// Text whose top left corner is at `row`, `column`; a character without a glyph leaves a gap.
+    /// Draws text with its top left corner at `row`, `column`; a character without a glyph leaves a
+    /// gap.
     pub(super) fn text(&mut self, row: usize, column: usize, scale: usize, text: &str, colour: [u8; 3]) {
-        for (place, character) in text.chars().enumerate() {
-            let left = column + place * (GLYPH.0 + 1) * scale;
+        for (index, character) in text.chars().enumerate() {
+            let left = column + index * (GLYPH.0 + 1) * scale;
             for (line, bits) in glyph(character).into_iter().enumerate() {
                 for across in (0..GLYPH.0).filter(|across| bits >> (GLYPH.0 - 1 - across) & 1 == 1) {
                     for dot in 0..scale * scale {
-                        self.lay(row + line * scale + dot / scale, left + across * scale + dot % scale, colour, 1.0);
+                        self.blend(row + line * scale + dot / scale, left + across * scale + dot % scale, colour, 1.0);
                     }
                 }
             }
@@ -94,19 +99,19 @@ impl Canvas {
     }
 }
 
-/// The pixels of an axis of `size` that a stretch touches.
-pub(super) fn pixels(stretch: [f64; 2], size: usize) -> std::ops::Range<usize> {
-    // A cast of a float to an integer stops at the integer's ends.
-    (stretch[0].floor() as usize).min(size)..(stretch[1].ceil() as usize).min(size)
+/// The pixels of an axis of `size` pixels that an interval touches.
+pub(super) fn pixels(interval: [f64; 2], size: usize) -> std::ops::Range<usize> {
+    // A cast from float to integer saturates at the integer's bounds.
+    (interval[0].floor() as usize).min(size)..(interval[1].ceil() as usize).min(size)
 }
 
-/// Share of a pixel that lies within a stretch.
-fn overlap(stretch: [f64; 2], pixel: usize) -> f64 {
+/// Share of a pixel that lies within an interval.
+fn overlap(interval: [f64; 2], pixel: usize) -> f64 {
     let from = pixel as f64;
-    (stretch[1].min(from + 1.0) - stretch[0].max(from)).max(0.0)
+    (interval[1].min(from + 1.0) - interval[0].max(from)).max(0.0)
 }
 
-/// Rows from the top; the leftmost column is the highest of five bits.
+/// The rows of a glyph from the top; the leftmost column is the highest of five bits.
 fn glyph(character: char) -> [u8; 7] {
     match character {
         '0' => [0b01110, 0b10001, 0b10011, 0b10101, 0b11001, 0b10001, 0b01110],

@@ -1,23 +1,25 @@
-//! Bicubic resize of packed RGB bytes with the bits of Pillow 13 (`Image.resize(.., BICUBIC)`): two passes of integers, planned once.
+//! Bicubic resize of packed RGB bytes, equal to the bit to Pillow 13 (`Image.resize(.., BICUBIC)`):
+//! two passes in integers, planned once.
 //!
-//! The filter is Keys' cubic with a = -0.5, stretched by the scale where a side shrinks (antialias). Weights are taken in f64 and rounded to 22 bits
-//! behind the point; each pass rounds to a byte, so the order of the passes shows in the bits. Source: `src/libImaging/Resample.c` of Pillow 13.0.0.
+//! The filter is Keys' cubic with a = -0.5, stretched by the scale where a side shrinks (antialias).
+//! Weights are computed in f64 and rounded to 22 fractional bits; each pass rounds to a byte, so the
+//! order of the passes changes the bits. Source: `src/libImaging/Resample.c` of Pillow 13.0.0.
 //!
-//! No library does it: `fast_image_resize` 6 takes weights of 16 bits and its passes in another order, and is up to 31 of 255 away. Not for pictures of
-//! other depths, nor with alpha.
+//! No library gives these bits: `fast_image_resize` 6 has 16-bit weights and another order of the
+//! passes, and differs by up to 31 of 255. Other depths and alpha are not supported.
 
 /// Bytes of a pixel.
 const RGB: usize = 3;
-/// Bits behind the point: of 32, 8 are the result's and two are left for sums below 0 and above 1.
-const BITS: u32 = 32 - 8 - 2;
-/// Pixels that the filter reaches at full scale, to each side.
+/// Fractional bits of a weight: of 32 bits, 8 hold the result and 2 hold sums below 0 and above 1.
+const FRACTION_BITS: u32 = 32 - 8 - 2;
+/// Radius of the filter at full scale, pixels.
 const SUPPORT: f64 = 2.0;
 
-/// Weights of one axis: output pixel i is the sum of `weights` over the input pixels from `first` on.
+/// Weights of one axis: output pixel i is the weighted sum of the input pixels from `first` on.
 #[derive(Debug)]
 struct Axis {
     input: usize,
-    /// Per output pixel: its first input pixel, and where its weights lie in `weights`.
+    /// Per output pixel: its first input pixel, and the range of its weights in `weights`.
     windows: Vec<(usize, std::ops::Range<usize>)>,
     weights: Vec<i32>,
 }
@@ -43,7 +45,7 @@ impl Axis {
         let mut window = Vec::new();
         for i in 0..output {
             let centre = (i as f64 + 0.5) * scale;
-            // A cast cuts towards zero and takes a negative number for 0.
+            // The cast truncates towards zero and turns a negative number into 0.
             let first = (centre - reach + 0.5) as usize;
             let end = ((centre + reach + 0.5) as usize).min(input);
             window.clear();
@@ -52,8 +54,8 @@ impl Axis {
             let start = weights.len();
             weights.extend(window.iter().map(|weight| {
                 let weight = if sum == 0.0 { *weight } else { weight / sum };
-                // The cast cuts towards zero, so this rounds halves away from it.
-                (weight * f64::from(1 << BITS) + 0.5f64.copysign(weight)) as i32
+                // The cast truncates towards zero, so this rounds halves away from zero.
+                (weight * f64::from(1 << FRACTION_BITS) + 0.5f64.copysign(weight)) as i32
             }));
             windows.push((first, start..weights.len()));
         }
@@ -65,15 +67,15 @@ impl Axis {
     }
 
     /// First input pixel and weights of every output pixel.
-    fn taps(&self) -> impl Iterator<Item = (usize, &[i32])> {
+    fn pixels(&self) -> impl Iterator<Item = (usize, &[i32])> {
         self.windows.iter().map(|(first, range)| (*first, &self.weights[range.clone()]))
     }
 
-    /// Resizes each row of `from`, pictures of any height and this axis' width.
+    /// Resizes each row of `from`, an image of any height and this axis' input width.
     fn columns(&self, from: &[u8], to: &mut [u8]) {
         for (from, to) in from.chunks_exact(self.input * RGB).zip(to.chunks_exact_mut(self.output() * RGB)) {
-            for ((first, weights), pixel) in self.taps().zip(to.chunks_exact_mut(RGB)) {
-                let mut sums = [1 << (BITS - 1); RGB];
+            for ((first, weights), pixel) in self.pixels().zip(to.chunks_exact_mut(RGB)) {
+                let mut sums = [1 << (FRACTION_BITS - 1); RGB];
                 for (weight, values) in weights.iter().zip(from[first * RGB..].chunks_exact(RGB)) {
                     for (sum, value) in sums.iter_mut().zip(values) {
                         *sum += weight * i32::from(*value);
@@ -86,11 +88,11 @@ impl Axis {
         }
     }
 
-    /// Resizes the columns of `from`, whose rows are as long as `sums`.
+    /// Resizes the columns of `from`, whose rows have the length of `sums`.
     fn rows(&self, from: &[u8], to: &mut [u8], sums: &mut [i32]) {
         let stride = sums.len();
-        for ((first, weights), row) in self.taps().zip(to.chunks_exact_mut(stride)) {
-            sums.fill(1 << (BITS - 1));
+        for ((first, weights), row) in self.pixels().zip(to.chunks_exact_mut(stride)) {
+            sums.fill(1 << (FRACTION_BITS - 1));
             for (weight, values) in weights.iter().zip(from[first * stride..].chunks_exact(stride)) {
                 for (sum, value) in sums.iter_mut().zip(values) {
                     *sum += weight * i32::from(*value);
@@ -104,28 +106,29 @@ impl Axis {
 }
 
 fn byte(sum: i32) -> u8 {
-    (sum >> BITS).clamp(0, 255) as u8
+    (sum >> FRACTION_BITS).clamp(0, 255) as u8
 }
 
-/// A planned resize of packed RGB pictures [H, W, 3] between two sizes.
+/// A planned resize of packed RGB images `[H, W, 3]` between two sizes.
 #[derive(Debug)]
 pub(super) struct Bicubic {
-    /// None where the side stays as it is.
+    /// `None` where the side keeps its length.
     columns: Option<Axis>,
     rows: Option<Axis>,
     rows_first: bool,
-    /// The picture between the passes.
+    /// The image between the passes.
     between: Vec<u8>,
     sums: Vec<i32>,
     out: Vec<u8>,
 }
 
 impl Bicubic {
-    /// `from`, `to`: height and width, none of them zero.
+    /// Plans a resize; `from` and `to` are height and width, not zero.
     pub(super) fn plan(from: (usize, usize), to: (usize, usize)) -> Self {
         let axis = |from, to| (from != to).then(|| Axis::plan(from, to));
         let (columns, rows) = (axis(from.1, to.1), axis(from.0, to.0));
-        // Rows go first where they shrink by more than twice as many pixels as the columns do. Pillow before 13 takes the columns first.
+        // The rows are resized first where they shrink by more than twice as many pixels as the
+        // columns. Pillow before 13 always resizes the columns first.
         let (down, across) = (from.0 as i64 - to.0 as i64, from.1 as i64 - to.1 as i64);
         let rows_first = down > 0 && down > 2 * across;
         let between = match (&columns, &rows) {
@@ -137,25 +140,25 @@ impl Bicubic {
         Self { columns, rows, rows_first, between: vec![0; between * RGB], sums: vec![0; row * RGB], out: vec![0; to.0 * to.1 * RGB] }
     }
 
-    /// Resizes `picture`, whose length is the planned one. Allocates nothing.
-    pub(super) fn run(&mut self, picture: &[u8]) {
+    /// Resizes `image`, which has the planned length. Does not allocate.
+    pub(super) fn run(&mut self, image: &[u8]) {
         match (&self.columns, &self.rows) {
-            (None, None) => self.out.copy_from_slice(picture),
-            (Some(columns), None) => columns.columns(picture, &mut self.out),
-            (None, Some(rows)) => rows.rows(picture, &mut self.out, &mut self.sums),
+            (None, None) => self.out.copy_from_slice(image),
+            (Some(columns), None) => columns.columns(image, &mut self.out),
+            (None, Some(rows)) => rows.rows(image, &mut self.out, &mut self.sums),
             (Some(columns), Some(rows)) if self.rows_first => {
-                rows.rows(picture, &mut self.between, &mut self.sums);
+                rows.rows(image, &mut self.between, &mut self.sums);
                 columns.columns(&self.between, &mut self.out);
             }
             (Some(columns), Some(rows)) => {
-                columns.columns(picture, &mut self.between);
+                columns.columns(image, &mut self.between);
                 rows.rows(&self.between, &mut self.out, &mut self.sums);
             }
         }
     }
 
-    /// The picture of the last run.
-    pub(super) fn picture(&self) -> &[u8] {
+    /// The image of the last run.
+    pub(super) fn image(&self) -> &[u8] {
         &self.out
     }
 }
@@ -164,24 +167,25 @@ impl Bicubic {
 mod tests {
     use super::*;
 
-    /// Breaks when weights of a pixel do not add up to one, or lie outside of the picture, on any axis of these sizes.
+    /// Breaks when the weights of a pixel do not add up to one, or lie outside the image, on any axis
+    /// of these sizes.
     #[test]
     fn weights_add_up_to_one_and_stay_inside() {
         for (input, output) in [(1, 32), (2, 1), (7, 7 * 32), (720, 448), (1920, 832), (517, 512), (4096, 32)] {
             let axis = Axis::plan(input, output);
-            for (first, weights) in axis.taps() {
+            for (first, weights) in axis.pixels() {
                 let sum: i64 = weights.iter().map(|w| i64::from(*w)).sum();
-                assert!((sum - (1 << BITS)).unsigned_abs() <= weights.len() as u64, "{input} to {output}: {sum}");
+                assert!((sum - (1 << FRACTION_BITS)).unsigned_abs() <= weights.len() as u64, "{input} to {output}: {sum}");
                 assert!(!weights.is_empty() && first + weights.len() <= input, "{input} to {output}: {first} and {}", weights.len());
-                let worst: i64 = weights.iter().map(|w| i64::from(*w).abs() * 255).sum::<i64>() + (1 << BITS);
+                let worst: i64 = weights.iter().map(|w| i64::from(*w).abs() * 255).sum::<i64>() + (1 << FRACTION_BITS);
                 assert!(worst < i64::from(i32::MAX), "{input} to {output}: a sum of {worst}");
             }
         }
     }
 
-    /// Breaks when a flat picture does not stay what it is, whichever pass goes first.
+    /// Breaks when a flat image changes, whichever pass comes first.
     #[test]
-    fn a_flat_picture_stays_flat() {
+    fn a_flat_image_stays_flat() {
         for (from, to) in [
             ((9, 40), (32, 64)),
             ((300, 40), (32, 64)),
@@ -192,7 +196,7 @@ mod tests {
         ] {
             let mut resize = Bicubic::plan(from, to);
             resize.run(&vec![173; from.0 * from.1 * RGB]);
-            assert!(resize.picture().iter().all(|v| *v == 173), "{from:?} to {to:?}");
+            assert!(resize.image().iter().all(|v| *v == 173), "{from:?} to {to:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::config::Config;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
-use drivewam_guidance::model::Speak;
+use drivewam_guidance::model::GuidanceModel;
 
 impl Ride {
     /// The video that the last chunk imagined, decoded: `[F, 3, H, W]` in [-1, 1]. For people: not part of the ride.
@@ -43,8 +43,8 @@ impl Ride {
     ///
     /// # Errors
     /// `Capacity` when the host gives no thread for it.
-    pub fn speak_by(&mut self, speaker: Box<dyn Speak>) -> Result<()> {
-        self.guidance.speak_by(&self.config, self.camera, speaker)
+    pub fn set_guidance_model(&mut self, model: Box<dyn GuidanceModel>) -> Result<()> {
+        self.guidance.set_model(&self.config, self.camera, model)
     }
 
     /// Shows tensors to `probe` from now on, or to nobody. A ride with a probe allocates and copies.

@@ -19,9 +19,9 @@ use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_device::ranges::Range;
 use drivewam_device::{Device, KvCounts, SourceCamera};
-use drivewam_guidance::client::Guidance;
-use drivewam_guidance::model::MOST_TEXT;
-use drivewam_guidance::status::Told;
+use drivewam_guidance::client::GuidanceClient;
+use drivewam_guidance::model::MAX_TEXT_BYTES;
+use drivewam_guidance::status::GuidanceStatus;
 
 /// What a ride is made of.
 pub(crate) struct Parts {
@@ -32,7 +32,7 @@ pub(crate) struct Parts {
     pub(crate) device: Box<dyn Device>,
     pub(crate) encoder: Encoder,
     pub(crate) context: Context,
-    pub(crate) guidance: Guidance,
+    pub(crate) guidance: GuidanceClient,
     pub(crate) transformer: Transformer,
     pub(crate) memory: Memory,
     pub(crate) sampler: Sampler,
@@ -60,7 +60,7 @@ impl Ride {
             reason: None,
             continuity_m: None,
             command: Command::Unknown,
-            guidance: Told { text: String::with_capacity(MOST_TEXT), ..Told::default() },
+            guidance: GuidanceStatus { text: String::with_capacity(MAX_TEXT_BYTES), ..GuidanceStatus::default() },
             ages: Ages::default(),
             degraded: Degraded::default(),
             restarted: None,

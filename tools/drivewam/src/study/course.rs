@@ -3,7 +3,7 @@
 use super::chosen::Signs;
 use anyhow::{Result, ensure};
 use drivewam::Ride;
-use drivewam::guidance::status::Voice;
+use drivewam::guidance::status::GuidanceSource;
 use drivewam_core::dims::{Command, Model};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
@@ -108,7 +108,7 @@ impl Course {
                 note(&feed, &model, signs);
             }
             if let Some(outcome) = feed.push(ride)? {
-                let (policy, spoken) = (outcome.trajectory.clone(), outcome.guidance.voice == Voice::Vlm);
+                let (policy, spoken) = (outcome.trajectory.clone(), outcome.guidance.source == GuidanceSource::Vlm);
                 ensure!(policy.points().iter().all(|p| p.pose().is_finite()), "world {}: a trajectory is not finite", self.seed);
                 let mut constant = policy.clone();
                 constant.set_constant(ego.speed_mps, ego.speed_mps * ego.curvature_1pm);
