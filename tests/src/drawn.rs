@@ -2,7 +2,7 @@
 
 use drivewam::guidance::status::GuidanceStatus;
 use drivewam::ingest::EgoState;
-use drivewam::telemetry::Outcome;
+use drivewam::outcome::Outcome;
 use drivewam::{Progress, Ride};
 use drivewam_core::Result;
 use drivewam_core::dims::Command;

@@ -57,9 +57,9 @@ fn counts(set: &str) -> Counts {
     for warmup in 0..6 {
         chunk(&mut ride, warmup * 4000);
     }
-    let before = ride.device().traffic();
+    let before = ride.traffic();
     let passes = chunk(&mut ride, 24_000);
-    let after = ride.device().traffic();
+    let after = ride.traffic();
     let traffic = Traffic {
         uploaded: after.uploaded - before.uploaded,
         downloaded: after.downloaded - before.downloaded,

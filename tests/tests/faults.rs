@@ -4,7 +4,7 @@
 
 use drivewam::guard::{Reason, Verdict};
 use drivewam::ingest::EgoState;
-use drivewam::telemetry::Restart;
+use drivewam::outcome::Restart;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;

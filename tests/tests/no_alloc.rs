@@ -139,7 +139,7 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
         assert_eq!((told.reject_count > 2, told.source == GuidanceSource::Vlm || told.rejected.is_some()), (speaks, speaks), "{told:?}");
         assert!(theirs > 0, "the engine library is known to allocate in its calls: the count does not see it");
         assert!(faults < 1000, "{faults} minor page faults in 20 chunks: memory is touched for the first time in the ride");
-        let table = ride.device().kv_table(0).unwrap();
+        let table = ride.memory_table(0).unwrap();
         let scored = table.pool(0, 0..112).unwrap().iter().any(|slot| slot.score != 0.0);
         assert_eq!(scored, set.contains("selective"), "the settings that are named must be the ones that run");
         assert_eq!(ours, 0, "allocations in the ride: {set}");

@@ -1,4 +1,5 @@
-//! How the vehicle's picture becomes the model's: resampling planned once, by the two cameras' intrinsics.
+//! The fit of the vehicle's camera to the model's: resampling weights, planned once from the
+//! intrinsics of both cameras.
 
 use drivewam_core::config::{Camera as Settings, CameraFit};
 use drivewam_core::dims::Model;
@@ -11,14 +12,15 @@ pub(crate) struct Fit {
     pub(crate) camera: SourceCamera,
     pub(crate) columns: Taps,
     pub(crate) rows: Taps,
-    /// Share by which a field of view, the worse of both axes, differs from the model's, where it exceeds the tolerance and nothing corrects it.
+    /// Relative difference between the fields of view, the larger of both axes; `None` within the
+    /// tolerance, and where the fit corrects it.
     pub(crate) fov: Option<f64>,
-    /// Share of the model's picture that the camera does not cover, where it is not zero.
+    /// Share of the model's image that the camera does not cover; `None` for zero.
     pub(crate) uncovered: Option<f64>,
 }
 
 impl Fit {
-    /// Plans the fit of `camera` to `model`'s picture.
+    /// Plans the fit of `camera` to `model`'s image.
     ///
     /// # Errors
     /// `Input` for a camera without pixels, with too many of them, or without a focal length.
@@ -38,7 +40,8 @@ impl Fit {
                     uncovered: None,
                 })
             }
-            // Both cameras look the same way, so a model pixel's ray meets the other picture at a place that is linear in each axis apart.
+            // Both cameras look in the same direction, so a model pixel maps to a source position that
+            // is linear in each axis separately.
             CameraFit::Reproject => {
                 let theirs = camera.intrinsics;
                 let axis = |f: f64, c: f64, own_f: f64, own_c: f64| (f / own_f, c - own_c * f / own_f);
@@ -50,10 +53,10 @@ impl Fit {
                 };
                 let covered = inside(x_scale, x_shift, width, camera.width) * inside(y_scale, y_shift, height, camera.height);
                 if covered == 0.0 {
-                    return Err(Error::new(ErrorKind::Input, "the camera sees nothing of the model's picture")
+                    return Err(Error::new(ErrorKind::Input, "the camera covers nothing of the model's image")
                         .at("camera")
                         .got(format!("{theirs:?}"))
-                        .wanted("intrinsics in pixels of the camera's own picture"));
+                        .wanted("intrinsics in pixels of the camera's own image"));
                 }
                 Ok(Self {
                     columns: Taps::linear(camera.width, width, x_scale, x_shift),

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use drivewam::guard::Verdict;
 use drivewam::guidance::status::RejectReason;
-use drivewam::telemetry::{Outcome, Restart, Stage};
+use drivewam::outcome::{Outcome, Restart};
+use drivewam::stages::Stage;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
 use serde_json::{Value, json};

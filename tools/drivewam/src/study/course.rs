@@ -153,7 +153,7 @@ fn kept(ride: &mut Ride, tokens: &[(u32, u32)]) -> Result<Option<f64>> {
     let video = 0..ride.config().slots().0;
     let (mut held, mut all) = (0, 0);
     for layer in 0..layers {
-        let table = ride.device().kv_table(layer)?;
+        let table = ride.memory_table(layer)?;
         for set in 0..table.sets() {
             let slots = table.pool(set, video.clone())?;
             held += slots.iter().filter(|s| s.valid && tokens.contains(&(s.chunk, s.token))).count();
