@@ -299,11 +299,11 @@ fn ride_and_model_have_threads_and_cpus_of_their_own() {
 /// tokens of another tokenizer, a prompt that it was not trained with; when what it says is refused; or when the ride is told of another frame.
 #[test]
 fn the_small_model_says_what_is_in_the_picture_of_worlds_that_it_never_saw() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/spoken");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tiny-vlm");
     assert!(path.join("manifest.yaml").exists(), "{path:?} is missing: `make fixtures` writes it");
     let folder = Folder::open(&path, &Trust::default(), None).unwrap();
     let layers = [Layer { name: "the test".into(), text: "guidance: {wait_ms: inf}".into() }];
-    let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny-spoken.yaml"), &layers).unwrap();
+    let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny-vlm.yaml"), &layers).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap();
     let (mut right, mut all, mut said) = ([0; 4], 0, Vec::new());

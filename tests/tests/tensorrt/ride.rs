@@ -27,9 +27,9 @@ pub(crate) const CASES: [Case; 10] = [
     },
     Case { name: "a ride in half precision", machine: &[], body: || in_half("target/tiny-f16", "f16") },
     Case { name: "a ride in bfloat16", machine: &[], body: || in_half("target/tiny-bf16", "bf16") },
-    Case { name: "a language model on TensorRT", machine: &[], body: || speaks(Family::Tensorrt, "target/spoken", 1e-3) },
-    Case { name: "a language model on TensorRT-RTX", machine: &[], body: || speaks(Family::TensorrtRtx, "target/spoken", 1e-3) },
-    Case { name: "a language model in half precision", machine: &[], body: || speaks(Family::TensorrtRtx, "target/spoken-f16", 0.02) },
+    Case { name: "a language model on TensorRT", machine: &[], body: || speaks(Family::Tensorrt, "target/tiny-vlm", 1e-3) },
+    Case { name: "a language model on TensorRT-RTX", machine: &[], body: || speaks(Family::TensorrtRtx, "target/tiny-vlm", 1e-3) },
+    Case { name: "a language model in half precision", machine: &[], body: || speaks(Family::TensorrtRtx, "target/tiny-vlm-f16", 0.02) },
     Case { name: "everything is given back", machine: &[], body: given_back },
     Case { name: "the program for a machine with a GPU", machine: &[], body: program },
 ];
@@ -134,7 +134,7 @@ fn equals_the_hosts(family: Family, set: &str) {
 /// The language model and the text encoder beside the ride, on a stream of their own. Breaks if a token, a position, a picture's row, a key or a text's row goes to
 /// another place, if the ride reads what is not said yet, or if both work on one stream: it would say something else, or drive elsewhere.
 fn speaks(family: Family, graphs: &str, limit_m: f64) {
-    let config = shipped("tiny-spoken", "{guidance: {wait_ms: inf}}");
+    let config = shipped("tiny-vlm", "{guidance: {wait_ms: inf}}");
     let folder = tempfile::tempdir().unwrap();
     Made::speaking(family, graphs, &config).write(folder.path());
     Double::open(&library(family)).unwrap().execute(graphs_of(config.engine.clone())).unwrap();

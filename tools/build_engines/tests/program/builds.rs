@@ -89,12 +89,12 @@ fn the_parser_takes_every_graph_in_every_precision() {
 /// behind.
 #[test]
 fn the_language_model_is_built_for_its_prompts_and_keeps_its_tokenizers() {
-    let config = load_config(&root().join("configs/tiny-spoken.yaml"), &[]).unwrap();
-    for name in ["spoken", "spoken-f16"] {
+    let config = load_config(&root().join("configs/tiny-vlm.yaml"), &[]).unwrap();
+    for name in ["tiny-vlm", "tiny-vlm-f16"] {
         let temp = tempfile::tempdir().unwrap();
         let (out, graphs) = (temp.path().join(name), root().join("target").join(name));
         let asked = Graph::GUIDANCE.map(|graph| ["--graph", graph.as_str()]);
-        let mut arguments = vec!["configs/tiny-spoken.yaml", "--target", "rtx-pc"];
+        let mut arguments = vec!["configs/tiny-vlm.yaml", "--target", "rtx-pc"];
         arguments.extend(["--graphs", graphs.to_str().unwrap(), "--out", out.to_str().unwrap()]);
         arguments.extend(asked.as_flattened());
         let done = super::lab::run(&arguments);

@@ -1,4 +1,8 @@
-"""Random weights, each from the seed and its own name: the same in whichever order they are drawn, and in a model of fewer layers."""
+"""Random weights, each from the seed and its own name.
+
+So they do not depend on the order in which they are generated, nor on how many layers the model
+has.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,15 @@ from .streamed import Weights
 
 
 def generator(seed: int, name: str) -> torch.Generator:
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little"))
+    return torch.Generator().manual_seed(
+        int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little")
+    )
 
 
-def drawn(shapes: dict[str, tuple[int, ...]], seed: int) -> Weights:
-    """Weights as PyTorch's layers are initialised: gains 1 and offsets 0, tables of modulation normal with variance 1 / width, what multiplies inputs,
-    and its bias, uniform within the inverse root of how many inputs there are. Latent statistics are 0 and 1."""
+def random_weights(shapes: dict[str, tuple[int, ...]], seed: int) -> Weights:
+    """Weights as PyTorch initialises its layers: gains 1 and offsets 0; modulation tables normal
+    with variance 1 / width; matrices and their biases uniform within the inverse root of the
+    fan-in. Latent statistics are 0 and 1."""
 
     def read(name: str) -> torch.Tensor:
         shape, (stem, _, kind) = shapes[name], name.rpartition(".")
