@@ -1,11 +1,11 @@
 //! A ride through a drawn world, the same for whoever compares two rides.
 
 use drivewam::guidance::status::GuidanceStatus;
-use drivewam::ingest::EgoState;
 use drivewam::outcome::Outcome;
 use drivewam::{Progress, Ride};
 use drivewam_core::Result;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_world::{Canvas, World};
 use std::time::Instant;
 

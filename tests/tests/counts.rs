@@ -4,10 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::ingest::EgoState;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_device::Traffic;
 use drivewam_device::cuda::{CudaDevice, Emulator, Kernel};

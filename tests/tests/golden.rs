@@ -6,7 +6,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::ingest::EgoState;
 use drivewam::ndarray::{ArrayView2, ArrayViewD};
 use drivewam::probe::Probe;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
@@ -14,6 +13,7 @@ use drivewam_core::Result;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_device::cuda::{CudaDevice, Emulator};
 use drivewam_device::{Device, HostDevice, Pool};

@@ -9,10 +9,10 @@
 use drivewam::guidance::image_processor::ImageProcessor;
 use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceModel, GuidanceRequest};
 use drivewam::guidance::status::{GuidanceSource, RejectReason};
-use drivewam::ingest::EgoState;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::guidance::Image;
 use drivewam_core::pose::Pose2;
 use drivewam_engine::{Folder, Trust, library};

@@ -4,11 +4,11 @@
 
 use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceModel, GuidanceRequest};
 use drivewam::guidance::status::RejectReason;
-use drivewam::ingest::EgoState;
 use drivewam::outcome::Outcome;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_device::HostDevice;
 use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};

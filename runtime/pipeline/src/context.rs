@@ -1,12 +1,12 @@
 //! What conditions a chunk: a text (guidance, or a fixed embedding per route command) and the ego
 //! state.
 
-use crate::ingest::EgoState;
 use crate::regions::Regions;
 use drivewam_core::arena::Region;
 use drivewam_core::bindings::{self, MASKED};
 use drivewam_core::config::Config;
 use drivewam_core::dims::{Command, EgoFeature};
+use drivewam_core::ego::EgoState;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_engine::{Binding, Engine, Folder};

@@ -35,7 +35,7 @@ mod camera;
 mod codec;
 mod context;
 pub mod guard;
-pub mod ingest;
+mod ingest;
 mod load;
 mod memory;
 pub mod outcome;
@@ -50,13 +50,13 @@ mod transformer;
 
 pub use drivewam_core::config::Config;
 pub use drivewam_core::dims::Command;
+pub use drivewam_core::ego::EgoState;
 pub use drivewam_core::pose::Pose2;
 pub use drivewam_core::{Error, ErrorKind, Result};
 pub use drivewam_device::{PixelFormat, SourceCamera};
 pub use drivewam_engine::{Folder, Trust};
 /// The language model that describes the scene.
 pub use drivewam_guidance as guidance;
-pub use ingest::EgoState;
 pub use load::{config_sha256, load_config};
 /// Views of tensors at this crate's API.
 pub use ndarray;

@@ -3,10 +3,10 @@
 use super::{Double, good, warm};
 use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceRequest};
 use drivewam::guidance::status::{GuidanceSource, RejectReason};
-use drivewam::ingest::EgoState;
 use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
 use drivewam_core::ErrorKind;
 use drivewam_core::config::Layer;
+use drivewam_core::ego::EgoState;
 use drivewam_core::manifest::{FILE_NAME, Manifest, Role};
 use drivewam_engine::folder::vouch;
 use drivewam_engine::{Folder, Trust};

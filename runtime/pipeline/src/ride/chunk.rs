@@ -2,11 +2,12 @@
 
 use super::Ride;
 use crate::codec::patchify;
-use crate::ingest::{EgoState, Ready};
+use crate::ingest::Ready;
 use crate::outcome::{Ages, ms};
 use crate::sampler::Work;
 use crate::stages::{Stage, StageRun};
 use drivewam_core::action::increments;
+use drivewam_core::ego::EgoState;
 use drivewam_core::trajectory::Point;
 use drivewam_core::{Error, Result};
 use drivewam_device::KvCounts;

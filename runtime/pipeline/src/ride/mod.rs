@@ -12,13 +12,15 @@ pub(crate) mod state;
 mod warm;
 
 use crate::guard::Reason;
-use crate::ingest::{EgoState, FrameSlot, check_stamp};
+use crate::ingest::FrameSlot;
 use crate::outcome::{Degraded, Outcome, Restart};
 use crate::probe::Probe;
 use crate::stages::{CHUNK, Stage, StageRun, StageTimes};
 use drivewam_core::config::Config;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
+use drivewam_core::stamp::check_stamp;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::ranges::Range;
 use drivewam_device::{Device, SourceCamera};
