@@ -8,7 +8,8 @@ use crate::args::Args;
 use crate::machine::{Machine, Meter, PERIOD, PowerReport, Source};
 use anyhow::{Context, Result, ensure};
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Stage, Voice};
+use drivewam::guidance::status::GuidanceSource;
+use drivewam::stages::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Config;
@@ -42,7 +43,7 @@ pub(crate) struct Chunk {
     pub(crate) runs: Vec<Run>,
     pub(crate) verdict: Verdict,
     pub(crate) uncovered_ms: f64,
-    pub(crate) voice: Voice,
+    pub(crate) voice: GuidanceSource,
     pub(crate) age_ms: Option<f64>,
     /// Generation time of the guidance, for the first chunk that uses it.
     pub(crate) took_ms: Option<f64>,
@@ -215,7 +216,7 @@ impl Bench {
             runs: Vec::new(),
             verdict: Verdict::Accepted,
             uncovered_ms: 0.0,
-            voice: Voice::Command,
+            voice: GuidanceSource::Command,
             age_ms: None,
             took_ms: None,
             refusals: 0,
@@ -223,11 +224,11 @@ impl Bench {
         };
         if let Some(outcome) = self.ride.outcome() {
             let guidance = &outcome.guidance;
-            let is_new = guidance.took_ms.is_some() && guidance.took_ms != self.took_ms;
-            self.took_ms = guidance.took_ms;
+            let is_new = guidance.generate_ms.is_some() && guidance.generate_ms != self.generate_ms;
+            self.generate_ms = guidance.generate_ms;
             chunk.runs = outcome.stages.spans().map(|span| Run { stage: span.stage, from_ns: since(span.from), ns: span.ns }).collect();
-            (chunk.verdict, chunk.uncovered_ms, chunk.voice) = (outcome.verdict, outcome.uncovered_ms, guidance.voice);
-            (chunk.age_ms, chunk.took_ms, chunk.refusals) = (guidance.age_ms, guidance.took_ms.filter(|_| is_new), guidance.refusals);
+            (chunk.verdict, chunk.uncovered_ms, chunk.source) = (outcome.verdict, outcome.uncovered_ms, guidance.source);
+            (chunk.age_ms, chunk.generate_ms, chunk.reject_count) = (guidance.age_ms, guidance.generate_ms.filter(|_| is_new), guidance.reject_count);
         }
         chunk
     }
