@@ -117,7 +117,8 @@ fn drive_with_fake(
 ) -> (Driven, Vec<(i64, usize, usize)>) {
     let mut ride = warm(guidance, |_, engine| engine).unwrap();
     let asked = Arc::default();
-    ride.set_guidance_model(Box::new(FakeModel { delay: Duration::from_millis(delay_ms), say: Box::new(say), asked: Arc::clone(&asked) })).unwrap();
+    ride.set_guidance_model(Box::new(FakeModel { delay: Duration::from_millis(delay_ms), say: Box::new(say), asked: Arc::clone(&asked) }))
+        .unwrap();
     let driven = drive(&mut ride, CHUNKS).unwrap();
     let asked = asked.lock().unwrap().clone();
     (driven, asked)

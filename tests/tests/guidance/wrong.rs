@@ -2,9 +2,9 @@
 //! images.
 
 use super::{FakeModel, good, warm};
-use drivewam::guidance::post::{GuidanceAnswer, GuidanceRequest, GenerateError};
+use drivewam::guidance::post::{GenerateError, GuidanceAnswer, GuidanceRequest};
 use drivewam::ingest::EgoState;
-use drivewam::telemetry::{RejectReason, GuidanceSource};
+use drivewam::telemetry::{GuidanceSource, RejectReason};
 use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
 use drivewam_core::ErrorKind;
 use drivewam_core::config::Layer;
@@ -123,6 +123,14 @@ fn an_empty_picture_is_refused_and_the_last_good_guidance_still_speaks() {
         world.step(world.expert());
         stamp += 100_000_000;
     }
-    assert_eq!(told, [(GuidanceSource::Vlm, Some(0.0)), (GuidanceSource::Vlm, Some(4000.0)), (GuidanceSource::Vlm, Some(8000.0)), (GuidanceSource::Vlm, Some(12000.0))]);
+    assert_eq!(
+        told,
+        [
+            (GuidanceSource::Vlm, Some(0.0)),
+            (GuidanceSource::Vlm, Some(4000.0)),
+            (GuidanceSource::Vlm, Some(8000.0)),
+            (GuidanceSource::Vlm, Some(12000.0))
+        ]
+    );
     assert!(refused == 13 && asked.lock().unwrap().iter().all(|(_, _, sum)| *sum > 0), "the model got an empty image");
 }

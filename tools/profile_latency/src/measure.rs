@@ -228,7 +228,8 @@ impl Bench {
             self.generate_ms = guidance.generate_ms;
             chunk.runs = outcome.stages.spans().map(|span| Run { stage: span.stage, from_ns: since(span.from), ns: span.ns }).collect();
             (chunk.verdict, chunk.uncovered_ms, chunk.source) = (outcome.verdict, outcome.uncovered_ms, guidance.source);
-            (chunk.age_ms, chunk.generate_ms, chunk.reject_count) = (guidance.age_ms, guidance.generate_ms.filter(|_| is_new), guidance.reject_count);
+            (chunk.age_ms, chunk.generate_ms, chunk.reject_count) =
+                (guidance.age_ms, guidance.generate_ms.filter(|_| is_new), guidance.reject_count);
         }
         chunk
     }
