@@ -31,7 +31,7 @@ pub(crate) fn report(args: &Args, measured: &Measured, command: &[String]) -> Re
         "began": format_rfc3339_seconds(measured.began).to_string(),
         "interrupted": measured.interrupted,
         "machine": {
-            "lines": measured.after.lines(),
+            "lines": machine::lines(&measured.after),
             "changed": machine::changed(&measured.before, &measured.after),
             "before": measured.before.json(),
             "after": measured.after.json(),

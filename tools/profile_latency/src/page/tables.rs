@@ -1,8 +1,8 @@
 //! Tables: stages, passes, the comparison with another configuration, start-up, deadline, energy
 //! and guidance.
 
+use super::html::{escape, html_section, placeholder};
 use super::read::{ABSENT, fields, figure, integer, list, ms, non_negative, not_measured, number, text_or_absent};
-use super::{escape, html_section, placeholder};
 use drivewam::telemetry::Stage;
 use serde_json::Value;
 use std::fmt::Write as _;
