@@ -3,7 +3,7 @@
 
 use super::html::{escape, html_section, placeholder};
 use super::read::{ABSENT, fields, figure, integer, list, ms, non_negative, not_measured, number, text_or_absent};
-use drivewam::telemetry::Stage;
+use drivewam::stages::Stage;
 use serde_json::Value;
 use std::fmt::Write as _;
 
