@@ -136,8 +136,9 @@ target/tiny_tokenizers/golden.json: $(EXPORTER)
 target/qwen_tokenizer/tokenizer.json: $(EXPORTER) $(RANKS)
 	cd export && ../$(VENV)/bin/python -m drivewam_export.guidance.qwen_tokenizer ../$(RANKS) --out ../$@
 
+# Two processes of one thread each. A file's tests stay together: they share what it exports.
 python: setup
-	cd export && ../$(VENV)/bin/python -m pytest -q
+	cd export && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 # The results in docs/studies and docs/bench. They take hours, so `make test` does not run them.
 
