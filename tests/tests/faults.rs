@@ -38,12 +38,12 @@ fn ride_on(
 ) -> Ride {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
-    let folder = closed_form::folder(&config.model).unwrap();
+    let folder = closed_form::bundle(&config.model).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let plan = Plan::new(config, folder.manifest(), camera, options).unwrap();
-    plan.warm_with(&folder, device, |graph| {
+    plan.warm_with(folder, device, |bundle, graph| {
         let options = Options { fault: fault.filter(|_| graph == faulty), ..Options::default() };
-        Ok(Box::new(ClosedForm::open(&folder, graph, options)?))
+        Ok(Box::new(ClosedForm::open(bundle, graph, options)?))
     })
     .unwrap()
 }

@@ -7,7 +7,7 @@ use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::{Config, Layer};
 use drivewam_device::HostDevice;
 use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::{EngineBundle, Trust};
 use drivewam_tests::drive;
 use std::path::Path;
 
@@ -16,23 +16,23 @@ fn config(set: &str) -> Config {
     load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap()
 }
 
-fn plan(config: &Config, folder: &Folder) -> Plan {
+fn plan(config: &Config, folder: &EngineBundle) -> Plan {
     let camera = SourceCamera::of_model(&config.model);
     Plan::new(config.clone(), folder.manifest(), camera, RideOptions::default()).unwrap()
 }
 
 fn trained(set: &str) -> Ride {
     let config = config(set);
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
-    plan(&config, &folder).warm(&folder).unwrap()
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
+    plan(&config, &folder).warm(folder).unwrap()
 }
 
 fn closed_form(set: &str, fault: Option<Fault>) -> Ride {
     let config = config(set);
-    let folder = closed_form::folder(&config.model).unwrap();
+    let folder = closed_form::bundle(&config.model).unwrap();
     let options = Options { fault, ..Options::default() };
     let device = |arena| Ok(Box::new(HostDevice::new(arena, 1)?) as Box<_>);
-    plan(&config, &folder).warm_with(&folder, device, |graph| Ok(Box::new(ClosedForm::open(&folder, graph, options)?))).unwrap()
+    plan(&config, &folder).warm_with(folder, device, |bundle, graph| Ok(Box::new(ClosedForm::open(bundle, graph, options)?))).unwrap()
 }
 
 /// Drives a simulated world. Returns all numbers of all trajectories, and the passes of the last

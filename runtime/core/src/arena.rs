@@ -65,7 +65,7 @@ impl Region {
 
 /// One row of the plan's table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct ArenaRow {
     /// What the region is, for example `mem_k`.
     pub name: String,
     /// Which stage owns it, for example `memory`.
@@ -79,7 +79,7 @@ pub struct Row {
 /// Collects regions; see [`Planner::finish`].
 #[derive(Debug, Default)]
 pub struct Planner {
-    rows: Vec<Row>,
+    rows: Vec<ArenaRow>,
     end: usize,
 }
 
@@ -109,7 +109,7 @@ impl Planner {
             .ok_or_else(too_large)?;
         let region = Region { offset: self.end, len, dtype };
         self.end = end;
-        self.rows.push(Row { name, owner, shape: shape.to_vec(), region });
+        self.rows.push(ArenaRow { name, owner, shape: shape.to_vec(), region });
         Ok(region)
     }
 
@@ -136,7 +136,7 @@ impl Planner {
 /// A plan that fits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArenaPlan {
-    rows: Vec<Row>,
+    rows: Vec<ArenaRow>,
     bytes: usize,
     capacity_bytes: usize,
 }
@@ -153,7 +153,7 @@ impl ArenaPlan {
     }
 
     /// The regions, in order of offset.
-    pub fn rows(&self) -> &[Row] {
+    pub fn rows(&self) -> &[ArenaRow] {
         &self.rows
     }
 

@@ -4,10 +4,6 @@
 //! graphs: a row of text stands at (p, p, p), a row of an image at (p, p + row, p + column), and what follows an image goes on behind its longer
 //! side (Qwen2-VL's multimodal rotary positions).
 
-use crate::bindings::{Axis, Letter, Signature, TensorSpec, layered};
-use crate::bindings::{DEEPSTACK, IDS, IMAGE, IS_IMAGE, LOGITS, MEM_BIAS, PAD_BIAS, PATCHES, ROPE, TEXT};
-use crate::dims::Model;
-use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
@@ -17,17 +13,17 @@ const MOST: usize = 1 << 20;
 /// The `guidance` section of a manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Guidance {
+pub struct GuidanceSpec {
     /// Who speaks.
-    pub vlm: Vlm,
+    pub vlm: VlmSpec,
     /// Who encodes what was said.
-    pub text: TextEncoder,
+    pub text: TextEncoderSpec,
 }
 
 /// The language model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Vlm {
+pub struct VlmSpec {
     /// Layers of the decoder.
     pub layers: usize,
     /// Hkv, heads of keys and values.
@@ -41,7 +37,7 @@ pub struct Vlm {
     /// Levels at which image features are added once more.
     pub deepstack: usize,
     /// The pictures that it looks at.
-    pub image: Image,
+    pub image: VlmImage,
     /// Stands for a row of an image.
     pub image_token: u32,
     /// Stands before an image.
@@ -51,7 +47,7 @@ pub struct Vlm {
     /// Any of these ends an answer.
     pub end_tokens: Vec<u32>,
     /// Its rotary positions.
-    pub rope: Rope,
+    pub rope: MRope,
     /// Its `tokenizer.json`, a file of the folder.
     pub tokenizer: String,
 }
@@ -59,7 +55,7 @@ pub struct Vlm {
 /// A picture as the vision graph takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Image {
+pub struct VlmImage {
     /// Pixels.
     pub height: usize,
     /// Pixels.
@@ -80,7 +76,7 @@ pub struct Image {
 /// their section, and with time else.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rope {
+pub struct MRope {
     /// Pairs of time, height, width.
     pub sections: [usize; 3],
     /// Turn of each pair for one step, radians; the checkpoint's own f32 numbers.
@@ -92,7 +88,7 @@ pub struct Rope {
 /// The encoder of the guidance text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TextEncoder {
+pub struct TextEncoderSpec {
     /// Entries of the vocabulary.
     pub vocabulary: usize,
     /// Fills the rows behind a text.
@@ -103,7 +99,7 @@ pub struct TextEncoder {
     pub tokenizer: String,
 }
 
-impl Vlm {
+impl VlmSpec {
     /// Tokens that its tokenizer must have as special ones.
     pub fn special(&self) -> Vec<u32> {
         let around = [self.image_token, self.vision_start_token, self.vision_end_token];
@@ -111,7 +107,7 @@ impl Vlm {
     }
 }
 
-impl Image {
+impl VlmImage {
     /// Rows and columns of an image's embedding.
     pub fn grid(&self) -> [usize; 2] {
         [self.height, self.width].map(|side| side / (self.patch * self.merge))
@@ -154,7 +150,7 @@ impl Image {
     }
 }
 
-impl Rope {
+impl MRope {
     /// The row at position `place` (time, height, width): cosine and sine of each pair. Angles are products in f32, as in the model that was trained with
     /// them; cosine and sine are taken in f64. What `out` has beyond the pairs stays as it is.
     pub fn row(&self, place: [usize; 3], out: &mut [f32]) {
@@ -168,14 +164,14 @@ impl Rope {
     }
 }
 
-impl Guidance {
+impl GuidanceSpec {
     /// Proves that what the section says can be meant.
     ///
     /// # Errors
     /// `Manifest`, with the key.
     pub fn check(&self) -> Result<()> {
         let bad = |key: &str, what: &str| Error::new(ErrorKind::Manifest, what).at(format!("guidance.{key}"));
-        let Vlm { layers, kv_heads, head_dim, width, vocabulary, deepstack, rope, .. } = &self.vlm;
+        let VlmSpec { layers, kv_heads, head_dim, width, vocabulary, deepstack, rope, .. } = &self.vlm;
         for (key, len) in [("layers", layers), ("kv_heads", kv_heads), ("head_dim", head_dim), ("width", width), ("vocabulary", vocabulary)]
         {
             if !(1..=MOST).contains(len) {
@@ -202,52 +198,13 @@ impl Guidance {
                 return Err(bad("vlm", "a token beyond the vocabulary").got(token).wanted(format!("below {vocabulary}")));
             }
         }
-        let TextEncoder { vocabulary, pad_token, end_token, .. } = &self.text;
+        let TextEncoderSpec { vocabulary, pad_token, end_token, .. } = &self.text;
         if !(1..=MOST).contains(vocabulary) || [pad_token, end_token].iter().any(|token| **token as usize >= *vocabulary) {
             return Err(bad("text", "a token beyond the vocabulary")
                 .got(format!("{pad_token}, {end_token}"))
                 .wanted(format!("below {vocabulary}")));
         }
         Ok(())
-    }
-
-    /// Tensors of `vlm_vision`: one picture's patches to its rows, and the rows that are added at each deepstack level.
-    pub(crate) fn vision(&self) -> Signature {
-        let (vlm, fixed) = (&self.vlm, Axis::Fixed);
-        let rows = [fixed(vlm.image.rows()), fixed(vlm.width)];
-        let levels = (0..vlm.deepstack).map(|level| TensorSpec::f32(layered(DEEPSTACK, level), &rows));
-        Signature {
-            inputs: vec![TensorSpec::f32(PATCHES, &[fixed(vlm.image.patches()), fixed(vlm.image.patch_len())])],
-            outputs: std::iter::once(TensorSpec::f32(IMAGE, &rows)).chain(levels).collect(),
-        }
-    }
-
-    /// Tensors of `vlm_decoder`: N rows, S slots of memory.
-    pub(crate) fn decoder(&self, cached: DType) -> Signature {
-        let (vlm, fixed) = (&self.vlm, Axis::Fixed);
-        let (n, s) = (Axis::Dynamic(Letter::N), Axis::Dynamic(Letter::S));
-        let row = [n, fixed(vlm.width)];
-        let cache = |stems: [&'static str; 2], rows: Axis| {
-            let shape = [fixed(vlm.kv_heads), rows, fixed(vlm.head_dim)];
-            (0..vlm.layers).flat_map(move |layer| stems.map(|stem| TensorSpec::of(layered(stem, layer), cached, &shape)))
-        };
-        let mut inputs = vec![TensorSpec::f32(IDS, &[n]), TensorSpec::f32(IMAGE, &row), TensorSpec::f32(IS_IMAGE, &[n])];
-        inputs.extend((0..vlm.deepstack).map(|level| TensorSpec::f32(layered(DEEPSTACK, level), &row)));
-        inputs.push(TensorSpec::f32(ROPE, &[n, fixed(vlm.head_dim / 2), fixed(2)]));
-        inputs.push(TensorSpec::f32(MEM_BIAS, &[s]));
-        inputs.extend(cache(["mem_k", "mem_v"], s));
-        let mut outputs = vec![TensorSpec::f32(LOGITS, &[fixed(vlm.vocabulary)])];
-        outputs.extend(cache(["k", "v"], n));
-        Signature { inputs, outputs }
-    }
-
-    /// Tensors of `text_encode`, whose rows are the model's most.
-    pub(crate) fn encoder(model: &Model) -> Signature {
-        let rows = Axis::Fixed(model.text.max_rows);
-        Signature {
-            inputs: vec![TensorSpec::f32(IDS, &[rows]), TensorSpec::f32(PAD_BIAS, &[rows])],
-            outputs: vec![TensorSpec::f32(TEXT, &[rows, Axis::Fixed(model.text.dim)])],
-        }
     }
 }
 
@@ -258,7 +215,7 @@ mod tests {
     /// Breaks if an axis turns another axis's pairs: the numbers are those of `export/tests/test_guidance.py`'s model, whose sections are uneven.
     #[test]
     fn pairs_turn_with_the_axis_that_the_sections_give_them() {
-        let rope = Rope { sections: [5, 2, 1], inverse_frequencies: vec![1.0; 8], scale: 1.0 };
+        let rope = MRope { sections: [5, 2, 1], inverse_frequencies: vec![1.0; 8], scale: 1.0 };
         let mut row = [0.0; 16];
         rope.row([0, 1, 2], &mut row);
         let axes: Vec<usize> = row

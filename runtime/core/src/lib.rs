@@ -22,6 +22,7 @@ pub mod pose;
 pub mod rope;
 pub mod selection;
 pub mod stamp;
+pub mod tensor;
 pub mod trajectory;
 
 pub use error::{Error, ErrorKind, Result};

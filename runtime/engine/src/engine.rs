@@ -8,7 +8,7 @@ use std::fmt;
 
 /// One tensor at a fixed place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
+pub struct BoundTensor {
     /// The tensor's name in the graph.
     pub name: String,
     /// Where it lies.
@@ -21,9 +21,9 @@ pub struct Bound {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Io {
     /// Inputs, any order.
-    pub inputs: Vec<Bound>,
+    pub inputs: Vec<BoundTensor>,
     /// Outputs, any order. An output of the graph that is not named here is computed and dropped.
-    pub outputs: Vec<Bound>,
+    pub outputs: Vec<BoundTensor>,
     /// Work space that an engine on a GPU computes in; engines of one stream share it.
     pub scratch: Option<Region>,
 }

@@ -3,7 +3,7 @@
 //! Engines forgive: `rten` reads an f16 border as f32, ONNX Runtime takes any file beside the graph for weights. Here the file's own tables are read:
 //! names, element types and shapes of what crosses the border, operator set, and where each weight is said to lie.
 
-use crate::border::{Reported, agrees};
+use crate::io_check::{Reported, agrees};
 use drivewam_core::bindings::Graph;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{FileEntry, GraphEntry};

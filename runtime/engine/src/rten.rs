@@ -6,10 +6,10 @@
 
 #![expect(unsafe_code, reason = "rten wants weights that live for ever, or a second copy of them")]
 
-use crate::border;
+use crate::bundle::{EngineBundle, GraphFiles};
 use crate::bytes::Bytes;
 use crate::engine::{Binding, Engine, Io};
-use crate::folder::{Folder, Parts};
+use crate::io_check;
 use crate::library;
 use crate::onnx;
 use drivewam_core::bindings::Graph;
@@ -57,32 +57,32 @@ impl Rten {
     /// # Errors
     /// `Manifest` when the folder has no such graph, or its file does not have the manifest's tensors; `Engine`, in the library's words, when it cannot
     /// run the graph or does not get its threads.
-    pub fn open(folder: &Folder, graph: Graph, threads: usize) -> Result<Self> {
+    pub fn open(bundle: &EngineBundle, graph: Graph, threads: usize) -> Result<Self> {
         let at = |e: Error| e.at(format!("graph {graph}")).at("rten");
-        let parts = folder.parts(graph)?;
-        onnx::check(graph, parts.entry, parts.content.as_slice(), &folder.manifest().files)?;
-        let borders = parts.entry.inputs.iter().chain(&parts.entry.outputs);
+        let files = bundle.graph_files(graph)?;
+        onnx::check(graph, files.entry, files.content.as_slice(), &bundle.manifest().files)?;
+        let borders = files.entry.inputs.iter().chain(&files.entry.outputs);
         if let Some(tensor) = borders.into_iter().find(|t| t.dtype != DType::F32) {
             return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at(format!("{:?}", tensor.name)).got(tensor.dtype)));
         }
-        if parts.entry.precision != Precision::F32 {
-            return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at("precision").got(parts.entry.precision)));
+        if files.entry.precision != Precision::F32 {
+            return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at("precision").got(files.entry.precision)));
         }
         let pool = pool(threads, Graph::GUIDANCE.contains(&graph)).map_err(at)?;
         let mut options = ModelOptions::with_all_ops();
         options.prepack_weights(false);
         let mut weights = Vec::new();
-        for (name, bytes) in &parts.weights {
+        for (name, bytes) in &files.weights {
             weights.push(Arc::clone(bytes));
             // SAFETY: the bytes are never written again and never move; `weights` keeps them in memory until `model` is dropped (see the order of the
             // fields), and neither the model nor a view into it leaves this module: what a run gives out is owned.
             let forever: &'static [u8] = unsafe { &*std::ptr::from_ref(bytes.as_slice()) };
             options.external_data_static(&spelling(name), forever);
         }
-        let content = respelt(&parts);
+        let content = respelt(&files);
         let loaded = call(|| options.load(content)).map_err(at)?;
         let model = loaded.map_err(|e| at(Error::new(ErrorKind::Engine, "the library refuses the graph").caused_by(e)))?;
-        Ok(Self { model, weights, graph, entry: parts.entry.clone(), threads, pool, bindings: Vec::new() })
+        Ok(Self { model, weights, graph, entry: files.entry.clone(), threads, pool, bindings: Vec::new() })
     }
 
     fn at(&self, e: Error) -> Error {
@@ -104,9 +104,9 @@ impl Engine for Rten {
     }
 
     fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
-        border::check(self.graph, &self.entry, io)?;
-        let arena = border::host(device, self.graph)?;
-        let (reads, writes) = border::exact(io)?;
+        io_check::check(self.graph, &self.entry, io)?;
+        let arena = io_check::host(device, self.graph)?;
+        let (reads, writes) = io_check::exact(io)?;
         let lease = arena.lease(&reads, &writes).map_err(|e| self.at(e))?;
         let inputs = io.inputs.iter().map(|t| Ok((self.node(&t.name)?, t.shape.clone()))).collect::<Result<_>>()?;
         let outputs = io.outputs.iter().map(|t| self.node(&t.name)).collect::<Result<_>>()?;
@@ -121,8 +121,8 @@ impl Engine for Rten {
     }
 
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
-        let bound = self.bindings.get(binding.0).ok_or_else(|| border::foreign(self.graph, binding))?;
-        let arena: &mut HostArena = border::host(device, self.graph)?;
+        let bound = self.bindings.get(binding.0).ok_or_else(|| io_check::foreign(self.graph, binding))?;
+        let arena: &mut HostArena = io_check::host(device, self.graph)?;
         let mut lent = arena.lend(&bound.lease).map_err(|e| self.at(e))?;
         call(|| step(&self.model, &self.pool, bound, &mut lent)).flatten().map_err(|e| self.at(e))
     }
@@ -205,9 +205,9 @@ fn spelling(name: &str) -> String {
 }
 
 /// The graph's file with the weight files named by [`spelling`], which has the same length: protobuf's lengths stay right.
-fn respelt(parts: &Parts<'_>) -> Vec<u8> {
-    let mut content = parts.content.as_slice().to_vec();
-    for (name, _) in parts.weights.iter().filter(|(name, _)| name.ends_with(OURS)) {
+fn respelt(files: &GraphFiles<'_>) -> Vec<u8> {
+    let mut content = files.content.as_slice().to_vec();
+    for (name, _) in files.weights.iter().filter(|(name, _)| name.ends_with(OURS)) {
         let entry = |name: &str| {
             let mut entry = b"\x0a\x08location\x12".to_vec();
             // Names are at most 128 bytes: a varint of one byte, or of two.

@@ -1,13 +1,14 @@
 //! What tests of several modules need: the shipped model and engines, spoilt ones, and tensors of a graph in an arena.
 
+use crate::bundle::{EngineBundle, Trust};
 use crate::bytes::Bytes;
-use crate::engine::{Binding, Bound, Engine, Io};
-use crate::folder::{Folder, Trust};
+use crate::engine::{Binding, BoundTensor, Engine, Io};
 use drivewam_core::arena::{Planner, Region};
-use drivewam_core::bindings::{Axis, Graph, IS_ACTION, MASKED, MEM_BIAS, TEXT_BIAS, TensorSpec};
+use drivewam_core::bindings::{Graph, IS_ACTION, MASKED, MEM_BIAS, TEXT_BIAS};
 use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{GraphEntry, Manifest};
+use drivewam_core::tensor::{Axis, TensorSpec};
 use drivewam_core::{ErrorKind, Result};
 use drivewam_device::{Device, HostDevice};
 use std::collections::BTreeMap;
@@ -23,24 +24,25 @@ pub(crate) fn tiny() -> Model {
 }
 
 /// The shipped engines, or those of the folder that `DRIVEWAM_TEST_ENGINES` names.
-pub(crate) fn shipped() -> Folder {
+pub(crate) fn shipped() -> EngineBundle {
     let path =
         std::env::var("DRIVEWAM_TEST_ENGINES").unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../engines/tiny").to_owned());
-    Folder::open(path.as_ref(), &Trust::default(), None).unwrap()
+    EngineBundle::open(path.as_ref(), &Trust::default()).unwrap()
 }
 
 type Contents = BTreeMap<String, Vec<u8>>;
 
 /// The shipped engines after `spoil`, with hashes that fit what is there.
-pub(crate) fn spoilt(spoil: impl FnOnce(&mut Manifest, &mut Contents)) -> Folder {
+pub(crate) fn spoilt(spoil: impl FnOnce(&mut Manifest, &mut Contents)) -> EngineBundle {
     let folder = shipped();
     let mut manifest = folder.manifest().clone();
     let mut contents = folder.files().map(|(name, _)| (name.to_owned(), folder.content(name).unwrap().as_slice().to_vec())).collect();
     spoil(&mut manifest, &mut contents);
     for (name, content) in &contents {
-        manifest.files.insert(name.clone(), crate::folder::vouch(content, manifest.files[name].role));
+        manifest.files.insert(name.clone(), crate::bundle::attest(content, manifest.files[name].role));
     }
-    Folder::in_memory(manifest, contents.into_iter().map(|(name, content)| (name, Bytes::copy_of(&content).unwrap())).collect()).unwrap()
+    EngineBundle::in_memory(manifest, contents.into_iter().map(|(name, content)| (name, Bytes::copy_of(&content).unwrap())).collect())
+        .unwrap()
 }
 
 /// Replaces `from` by `to`, of the same length, everywhere; at least once.
@@ -62,7 +64,7 @@ fn replace_in_table(content: &mut [u8], name: &str, from: &[u8], to: &[u8]) {
 }
 
 /// Every engine that reads ONNX refuses these, with words that say what is wrong.
-pub(crate) fn refuses_bad_graphs(open_and_bind: impl Fn(&Folder, Graph, &mut Bench) -> Result<()>) {
+pub(crate) fn refuses_bad_graphs(open_and_bind: impl Fn(&EngineBundle, Graph, &mut Bench) -> Result<()>) {
     struct Case {
         name: &'static str,
         spoil: fn(&mut Manifest, &mut Contents),
@@ -174,12 +176,12 @@ impl Bench {
     /// and every fifth slot is empty.
     pub fn new(entry: &GraphEntry, n: usize, s: usize) -> Self {
         let mut planner = Planner::new();
-        let mut plan = |specs: &[TensorSpec]| -> Vec<Bound> {
+        let mut plan = |specs: &[TensorSpec]| -> Vec<BoundTensor> {
             specs
                 .iter()
                 .map(|spec| {
                     let shape = spec.resolve(n, s);
-                    Bound { name: spec.name.clone(), region: planner.add("bench", &spec.name, DType::F32, &shape).unwrap(), shape }
+                    BoundTensor { name: spec.name.clone(), region: planner.add("bench", &spec.name, DType::F32, &shape).unwrap(), shape }
                 })
                 .collect()
         };
@@ -204,7 +206,7 @@ impl Bench {
         bench
     }
 
-    fn find<'a>(bound: &'a [Bound], name: &str) -> &'a Bound {
+    fn find<'a>(bound: &'a [BoundTensor], name: &str) -> &'a BoundTensor {
         bound.iter().find(|b| b.name == name).unwrap()
     }
 

@@ -10,13 +10,13 @@ use crate::text_encoder::TextEncoderPlan;
 use crate::vlm_guidance::VlmGuidancePlan;
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Config, Guidance as Settings, GuidanceMode, Wait};
+use drivewam_core::config::{Config, GuidanceConfig as Settings, GuidanceMode, Wait};
 use drivewam_core::dims::Command;
 use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::cuda::Priority;
 use drivewam_device::{Affinity, SourceCamera};
-use drivewam_engine::{Engine, Folder, open_device, scratch_bytes};
+use drivewam_engine::{Engine, EngineBundle, open_device, scratch_bytes};
 use std::time::Duration;
 
 /// The embeddings of a text.
@@ -67,7 +67,7 @@ impl GuidanceClient {
     /// and the engines.
     pub fn new(
         config: &Config,
-        folder: &Folder,
+        folder: &EngineBundle,
         camera: SourceCamera,
         affinity: Affinity,
         open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>,

@@ -3,7 +3,7 @@
 use crate::graph_regions::GraphRegions;
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{Graph, IDS, MASKED, PAD_BIAS, TEXT};
-use drivewam_core::guidance::TextEncoder as Facts;
+use drivewam_core::guidance::TextEncoderSpec as Facts;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;

@@ -1,7 +1,7 @@
 //! The fit of the vehicle's camera to the model's: resampling weights, planned once from the
 //! intrinsics of both cameras.
 
-use drivewam_core::config::{Camera as Settings, CameraFit};
+use drivewam_core::config::{CameraConfig as Settings, CameraFit};
 use drivewam_core::dims::Model;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::{SourceCamera, Taps};

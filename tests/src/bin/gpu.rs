@@ -12,7 +12,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::selection::Scoring;
 use drivewam_device::Device;
 use drivewam_device::cuda::{CudaDevice, Kernel, Nodes, Nvidia, Priority};
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::{EngineBundle, Trust};
 use drivewam_tests::conformance::{Make, suite};
 use drivewam_tests::drive::drive;
 use drivewam_tests::paper::{ACTION, LAYERS, Memory, ROW_BYTES, VIDEO};
@@ -141,9 +141,9 @@ fn run_suite(only: &str) -> Result<()> {
 /// Warms up a ride.
 fn warm(path: &Path, layers: &[Layer]) -> Result<Ride> {
     let config = load_config(path, layers)?;
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
     let camera = SourceCamera::of_model(&config.model);
-    Ok(Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?)
+    Ok(Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm(folder)?)
 }
 
 fn ride(config: &Path, host: &Path, layer: String, chunks: usize, most_m: f64) -> Result<()> {

@@ -5,7 +5,9 @@ use super::rig::{Offer, Rig, Snapshot, held, hold, layout, wide_layout, with_wid
 use drivewam_core::ErrorKind;
 use drivewam_core::dtype::DType;
 use drivewam_core::rope::unrotate;
-use drivewam_core::selection::{HeadSets, Inputs, Keys, Normalise, Policy, Rows, Scored, Scoring, Slot, destinations, score, scratch_len};
+use drivewam_core::selection::{
+    HeadRows, HeadSets, Keys, Normalise, Policy, ScoreInputs, Scored, Scoring, Slot, destinations, score, scratch_len,
+};
 use drivewam_device::{KvLayout, Pool};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -68,8 +70,8 @@ fn oracle(layout: &KvLayout, was: &Snapshot, layer: usize, set: usize, commit: &
             }
         }
     }
-    let of = |data, count, rows: &Range<usize>| Rows::new(data, [layout.heads, count, width]).unwrap().slice(rows.clone()).unwrap();
-    let inputs = Inputs {
+    let of = |data, count, rows: &Range<usize>| HeadRows::new(data, [layout.heads, count, width]).unwrap().slice(rows.clone()).unwrap();
+    let inputs = ScoreInputs {
         keys: of(&keys, layout.slots(), &range),
         queries: of(&queries, offer.tokens, rows),
         new: of(&new, offer.tokens, rows),

@@ -10,7 +10,7 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::{Device, HostDevice};
-use drivewam_engine::{Binding, Engine, Folder, Io, Trust, load};
+use drivewam_engine::{Binding, Engine, EngineBundle, Io, Trust, load};
 use drivewam_tests::drive::{Driven, drive, through};
 use drivewam_world::{Facts, Options, World};
 use std::path::Path;
@@ -21,10 +21,10 @@ mod wrong;
 
 const CHUNKS: usize = 5;
 
-fn folder() -> Folder {
+fn folder() -> EngineBundle {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guided");
     assert!(path.join("manifest.yaml").exists(), "{path:?} is missing: `make fixtures` writes it");
-    Folder::open(&path, &Trust::default(), None).unwrap()
+    EngineBundle::open(&path, &Trust::default()).unwrap()
 }
 
 /// A ride with the settings `guidance`; `corrupt` may replace engines.
@@ -44,7 +44,7 @@ fn warm_with(guidance: &str, more: &str, corrupt: impl Fn(Graph, Box<dyn Engine>
     let (folder, engine, threads) = (folder(), config.engine.clone(), config.target.threads);
     let camera = SourceCamera::of_model(&config.model);
     Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm_with(
-        &folder,
+        folder,
         |arena| Ok(Box::new(HostDevice::new(arena, threads)?)),
         |graph| Ok(corrupt(graph, load(&engine, &folder, graph)?)),
     )
@@ -74,7 +74,7 @@ fn a_fixed_text_is_what_every_chunk_is_told() {
 /// Breaks when a rejected answer changes the plan or is not counted.
 #[test]
 fn the_model_s_own_answers_are_refused_and_the_command_speaks() {
-    let (off, vlm) = (ride("{mode: off}"), ride("{mode: vlm, wait_ms: inf, most_tokens: 12}"));
+    let (off, vlm) = (ride("{mode: off}"), ride("{mode: vlm, wait_ms: inf, max_new_tokens: 12}"));
     // Random weights do not generate two sentences.
     for (i, told) in vlm.told.iter().enumerate() {
         assert_eq!((told.source, told.reject_count), (GuidanceSource::Command, i as u32 + 1), "{told:?}");
@@ -248,7 +248,7 @@ fn a_fault_of_the_language_model_is_told_and_the_ride_goes_on() {
         (Graph::VlmDecoder, Fault::Nan, RejectReason::Fault(ErrorKind::Output)),
         (Graph::VlmVision, Fault::Panic, RejectReason::Dead),
     ] {
-        let mut ride = warm("{mode: vlm, wait_ms: inf, most_tokens: 4}", |graph, engine| {
+        let mut ride = warm("{mode: vlm, wait_ms: inf, max_new_tokens: 4}", |graph, engine| {
             if graph == faulty { Box::new(Faulty { engine, outputs: Vec::new(), fault }) } else { engine }
         })
         .unwrap();
@@ -287,7 +287,7 @@ fn ride_and_model_have_threads_and_cpus_of_their_own() {
         let here = || std::fs::read_to_string("/proc/thread-self/status").unwrap().contains(&format!("Cpus_allowed_list:\t{own}\n"));
         assert!(here(), "nothing was warmed");
         let mut ride =
-            warm_on("{mode: vlm, wait_ms: inf, most_tokens: 4}", &format!("{}\nengine: {{threads: 3}}", cores(first, last))).unwrap();
+            warm_on("{mode: vlm, wait_ms: inf, max_new_tokens: 4}", &format!("{}\nengine: {{threads: 3}}", cores(first, last))).unwrap();
         let threads = threads();
         let on = |name: &str, cpu: usize| threads.iter().filter(|(comm, cpus)| comm.starts_with(name) && *cpus == cpu.to_string()).count();
         assert!(on("rten-", first) >= 3 && on("rten-", last) >= 3, "{threads:?}");
@@ -307,11 +307,11 @@ fn ride_and_model_have_threads_and_cpus_of_their_own() {
 fn the_small_model_says_what_is_in_the_picture_of_worlds_that_it_never_saw() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tiny-vlm");
     assert!(path.join("manifest.yaml").exists(), "{path:?} is missing: `make fixtures` writes it");
-    let folder = Folder::open(&path, &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(&path, &Trust::default()).unwrap();
     let layers = [Layer { name: "the test".into(), text: "guidance: {wait_ms: inf}".into() }];
     let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny-vlm.yaml"), &layers).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap();
+    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder).unwrap();
     let (mut right, mut all, mut said) = ([0; 4], 0, Vec::new());
     for seed in 5200..5208 {
         ride.restart();

@@ -4,16 +4,17 @@
 use super::ride::{on_gpu, real_graphs, warm};
 use super::{Case, home, library};
 use drivewam_core::arena::Planner;
-use drivewam_core::bindings::{Graph, TensorSpec};
-use drivewam_core::config::TensorRt;
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::TensorRtConfig;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
+use drivewam_core::tensor::TensorSpec;
 use drivewam_core::{Error, ErrorKind};
 use drivewam_device::cuda::{Nvidia, Priority};
 use drivewam_device::{CudaDevice, HostDevice};
-use drivewam_engine::tensorrt::double::{Double, Tensor};
+use drivewam_engine::tensorrt::fake::{FakeTensorRt, PassTensor};
 use drivewam_engine::tensorrt::{Library, headers};
-use drivewam_engine::{Bound, Engine, Folder, Io, Trust};
+use drivewam_engine::{BoundTensor, Engine, EngineBundle, Io, Trust};
 use drivewam_tests::drive::drive;
 use drivewam_tests::fake_engines::FakeBundle;
 
@@ -209,13 +210,13 @@ fn lost_in_the_ride() {
 fn another_device() {
     let temp = tempfile::tempdir().unwrap();
     FakeBundle::new(RTX).write(temp.path());
-    let folder = Folder::open(temp.path(), &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(temp.path(), &Trust::default()).unwrap();
     let entry = folder.manifest().graph(Graph::ContextEgo).unwrap().clone();
     let mut planner = Planner::new();
-    let mut bound = |specs: &[TensorSpec]| -> Vec<Bound> {
+    let mut bound = |specs: &[TensorSpec]| -> Vec<BoundTensor> {
         let mut add = |spec: &TensorSpec| {
             let shape = spec.resolve(0, 0);
-            Bound { name: spec.name.clone(), region: planner.add("test", &spec.name, spec.dtype, &shape).unwrap(), shape }
+            BoundTensor { name: spec.name.clone(), region: planner.add("test", &spec.name, spec.dtype, &shape).unwrap(), shape }
         };
         specs.iter().map(&mut add).collect()
     };
@@ -224,7 +225,7 @@ fn another_device() {
     let plan = planner.finish(1 << 20).unwrap();
     let device = || CudaDevice::new(Box::new(Nvidia::open(0, &home().join("kernels"), Priority::High).unwrap()), plan.clone()).unwrap();
     let (mut first, mut second, mut host) = (device(), device(), HostDevice::new(plan.clone(), 1).unwrap());
-    let options = TensorRt { library: Some(library(RTX).display().to_string()), ..TensorRt::default() };
+    let options = TensorRtConfig { library: Some(library(RTX).display().to_string()), ..TensorRtConfig::default() };
     let mut engine = drivewam_engine::tensorrt::TensorRt::open(&folder, Graph::ContextEgo, RTX, &options).unwrap();
     let io = Io { inputs, outputs, scratch };
     let binding = engine.bind(&mut first, &io).unwrap();
@@ -243,13 +244,13 @@ fn wrong(corrupt: fn(usize, &mut [f32]), place: &str, what: &str) {
     let temp = tempfile::tempdir().unwrap();
     FakeBundle::new(RTX).write(temp.path());
     let mut real = real_graphs();
-    let executor = move |name: &str, tensors: &mut [Tensor]| {
+    let executor = move |name: &str, tensors: &mut [PassTensor]| {
         let done = real(name, tensors);
         for tensor in tensors.iter_mut().filter(|t| t.name == "velocity") {
             corrupt(tensor.shape[0], &mut tensor.data);
         }
         done
     };
-    Double::open(&library(RTX)).unwrap().execute(Box::new(executor)).unwrap();
+    FakeTensorRt::open(&library(RTX)).unwrap().execute(Box::new(executor)).unwrap();
     says(&warm(on_gpu(RTX, temp.path(), "{}")).unwrap_err(), &["self-test of graph dit", place, what]);
 }

@@ -5,9 +5,9 @@ use crate::fusion;
 use crate::messages::{BuildMachine, BuildRequest, BuiltEngine, WorkerMessage};
 use anyhow::{Result, anyhow, bail};
 use drivewam_core::config::Config;
-use drivewam_core::manifest::{Dotted, Family, Fusion, Role};
+use drivewam_core::manifest::{Dotted, Family, FileRole, Fusion};
 use drivewam_device::cuda::{Primary, driver_version};
-use drivewam_engine::folder::vouch;
+use drivewam_engine::bundle::attest;
 use drivewam_engine::tensorrt::{Library, builder};
 use std::fs;
 use std::time::Instant;
@@ -53,7 +53,7 @@ pub(crate) fn build(request: &BuildRequest, onnx: &[u8], send: &mut dyn FnMut(Wo
         timing_cache: &timing_cache,
     };
     let mut built = BuiltEngine {
-        file: vouch(&[], Role::Engine),
+        file: attest(&[], FileRole::Engine),
         library: library.version(),
         seconds: 0.0,
         peak_bytes: 0,
@@ -76,7 +76,7 @@ pub(crate) fn build(request: &BuildRequest, onnx: &[u8], send: &mut dyn FnMut(Wo
         let temporary = request.timing_cache.with_extension("new");
         let _ = write_synced(&temporary, &output.timing_cache).and_then(|()| Ok(fs::rename(&temporary, &request.timing_cache)?));
     }
-    built.file = vouch(&output.engine, Role::Engine);
+    built.file = attest(&output.engine, FileRole::Engine);
     if let Some(primary) = primary {
         let runs_here = request.capabilities.is_empty() || request.capabilities.contains(&Dotted(primary.capability()));
         if runs_here {
@@ -88,7 +88,7 @@ pub(crate) fn build(request: &BuildRequest, onnx: &[u8], send: &mut dyn FnMut(Wo
             if request.has_attention && request.family == Family::Tensorrt {
                 built.fusion = Fusion::Fused(fusion::count(&facts.layers)?);
             }
-            built.layers = Some(vouch(facts.layers.as_bytes(), Role::Report));
+            built.layers = Some(attest(facts.layers.as_bytes(), FileRole::Report));
         }
     }
     if request.has_attention && request.family == Family::TensorrtRtx {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// `build:` how engines are built for a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Build {
+pub struct BuildConfig {
     /// GPUs to build for, `"8.6"`; TensorRT-RTX alone. Default: the GPU of the machine that builds.
     pub compute_capabilities: Vec<Capability>,
     /// What is asked of the builder, as the manifest will say it.
@@ -19,13 +19,13 @@ pub struct Build {
     pub time_limit_s: u64,
 }
 
-impl Default for Build {
+impl Default for BuildConfig {
     fn default() -> Self {
         Self { compute_capabilities: Vec::new(), flags: Flags::default(), memory_bytes: 0, time_limit_s: 4 * 3600 }
     }
 }
 
-impl Build {
+impl BuildConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("build.flags.optimization_level", self.flags.optimization_level as usize, 0, 5)?;
         within("build.time_limit_s", usize::try_from(self.time_limit_s).unwrap_or(usize::MAX), 1, 1_000_000)?;

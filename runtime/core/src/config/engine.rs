@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// `engine:` who runs the graphs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Engine {
+pub struct EngineConfig {
     /// The engine library. Never swapped for another in silence.
     pub kind: EngineKind,
     /// Folder with `manifest.yaml`, relative to the file that names it.
@@ -19,7 +19,7 @@ pub struct Engine {
     pub onnxruntime: Option<String>,
     /// Used by the kinds `tensorrt` and `tensorrt_rtx` alone.
     #[serde(default)]
-    pub tensorrt: TensorRt,
+    pub tensorrt: TensorRtConfig,
 }
 
 /// An engine library.
@@ -48,7 +48,7 @@ impl EngineKind {
 /// `engine.tensorrt:` a GPU, and the library that runs engines on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct TensorRt {
+pub struct TensorRtConfig {
     /// Path of the library; else the environment's `DRIVEWAM_TENSORRT`, else the usual names.
     pub library: Option<String>,
     /// Which GPU, from 0.
@@ -64,13 +64,13 @@ pub struct TensorRt {
     pub scratch_bytes: Option<u64>,
 }
 
-impl Default for TensorRt {
+impl Default for TensorRtConfig {
     fn default() -> Self {
         Self { library: None, gpu: 0, kernels: None, cuda_graphs: true, weight_budget_bytes: None, scratch_bytes: None }
     }
 }
 
-impl Engine {
+impl EngineConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("engine.threads", self.threads, 1, 64)?;
         within("engine.tensorrt.gpu", self.tensorrt.gpu as usize, 0, 63)?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// `guidance:` what a chunk is told of the scene, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Guidance {
+pub struct GuidanceConfig {
     /// Default `off`.
     pub mode: GuidanceMode,
     /// What is said under `fixed`; under `vlm`, once the last good guidance is older than `max_age_ms`. Without it the route command speaks.
@@ -17,11 +17,11 @@ pub struct Guidance {
     /// Guidance about a frame older than this is not used any more, ms. Default 12000, three chunks.
     pub max_age_ms: u32,
     /// Most tokens of an answer. Default 96.
-    pub most_tokens: usize,
+    pub max_new_tokens: usize,
     /// Most time that an answer may take, ms. Default 4000, a chunk.
-    pub most_ms: u32,
+    pub timeout_ms: u32,
     /// The prompt, with the places `{camera}`, `{plot}` and `{command}` and the special tokens of the model's chat; default in our own words, for Qwen.
-    pub template: Option<String>,
+    pub prompt_template: Option<String>,
 }
 
 /// Who speaks.
@@ -54,24 +54,24 @@ pub enum Forever {
     Inf,
 }
 
-impl Default for Guidance {
+impl Default for GuidanceConfig {
     fn default() -> Self {
         Self {
             mode: GuidanceMode::Off,
             text: None,
             wait_ms: Wait::Ms(0),
             max_age_ms: 12_000,
-            most_tokens: 96,
-            most_ms: 4000,
-            template: None,
+            max_new_tokens: 96,
+            timeout_ms: 4000,
+            prompt_template: None,
         }
     }
 }
 
-impl Guidance {
+impl GuidanceConfig {
     pub(super) fn check(&self) -> Result<()> {
-        within("guidance.most_tokens", self.most_tokens, 1, 4096)?;
-        within("guidance.most_ms", self.most_ms as usize, 1, 600_000)?;
+        within("guidance.max_new_tokens", self.max_new_tokens, 1, 4096)?;
+        within("guidance.timeout_ms", self.timeout_ms as usize, 1, 600_000)?;
         within("guidance.max_age_ms", self.max_age_ms as usize, 1, 3_600_000)?;
         if self.mode == GuidanceMode::Fixed && self.text.as_ref().is_none_or(|text| text.trim().is_empty()) {
             return Err(Error::new(ErrorKind::Config, "a fixed guidance without words").at("guidance.text").wanted("what is to be said"));

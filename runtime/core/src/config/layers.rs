@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// One YAML text and the name by which messages call it (its file name).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +33,41 @@ impl Layer {
     }
 }
 
+/// Renamed keys: section, old key, new key. The old spelling is accepted until the next release, with
+/// a warning ([`DeprecatedKey`]).
+const RENAMED: [(&str, &str, &str); 6] = [
+    ("guidance", "most_tokens", "max_new_tokens"),
+    ("guidance", "most_ms", "timeout_ms"),
+    ("guidance", "template", "prompt_template"),
+    ("ingest", "pose_hole_ms", "max_pose_gap_ms"),
+    ("guard", "max_held", "max_hold_chunks"),
+    ("guard", "continuity_m", "max_continuity_error_m"),
+];
+
+/// A key that a layer has under its old name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeprecatedKey {
+    /// The old name, with its section.
+    pub old: String,
+    /// The new name, with its section.
+    pub new: String,
+    /// The layer.
+    pub layer: String,
+}
+
+/// A warning for the user.
+impl fmt::Display for DeprecatedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { old, new, layer } = self;
+        write!(f, "{layer:?}: the key `{old}` is now called `{new}`; the next release refuses the old name")
+    }
+}
+
 /// The merged tree and the layer of every key.
 #[derive(Debug)]
 pub(super) struct Merged {
     pub(super) tree: Value,
+    pub(super) deprecated: Vec<DeprecatedKey>,
     origin: BTreeMap<String, String>,
 }
 
@@ -57,7 +89,7 @@ impl Merged {
 
 /// Merges `layers` in order. Maps merge key by key; everything else is replaced whole. The key `extends` is the loader's and is dropped.
 pub(super) fn merge(layers: &[Layer]) -> Result<Merged> {
-    let mut merged = Merged { tree: Value::Object(Map::new()), origin: BTreeMap::new() };
+    let mut merged = Merged { tree: Value::Object(Map::new()), deprecated: Vec::new(), origin: BTreeMap::new() };
     for layer in layers {
         let fail = |what: &str| Error::new(ErrorKind::Config, what).at(format!("{:?}", layer.name));
         // YAML 1.2: only true and false are booleans, and `off` is a word.
@@ -68,10 +100,30 @@ pub(super) fn merge(layers: &[Layer]) -> Result<Merged> {
             return Err(fail("not a map of sections").got(kind(&tree)));
         };
         tree.remove("extends");
-        let Merged { tree: base, origin } = &mut merged;
+        merged.deprecated.extend(rename(&mut tree, &layer.name)?);
+        let Merged { tree: base, origin, .. } = &mut merged;
         overlay(base, Value::Object(tree), "", &layer.name, origin);
     }
     Ok(merged)
+}
+
+/// Gives the keys of one layer their new names. Returns those that had old ones.
+fn rename(tree: &mut Map<String, Value>, layer: &str) -> Result<Vec<DeprecatedKey>> {
+    let mut deprecated = Vec::new();
+    for (section, old, new) in RENAMED {
+        let Some(keys) = tree.get_mut(section).and_then(Value::as_object_mut) else { continue };
+        let Some(value) = keys.remove(old) else { continue };
+        let key = DeprecatedKey { old: format!("{section}.{old}"), new: format!("{section}.{new}"), layer: layer.to_owned() };
+        if keys.insert(new.to_owned(), value).is_some() {
+            return Err(Error::new(ErrorKind::Config, "a key under its old and its new name")
+                .at(key.new)
+                .at(format!("{layer:?}"))
+                .got(format!("also `{}`", key.old))
+                .wanted("the new name alone"));
+        }
+        deprecated.push(key);
+    }
+    Ok(deprecated)
 }
 
 /// Keys whose map is one choice among several: a later layer replaces it whole.

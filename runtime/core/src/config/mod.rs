@@ -11,13 +11,13 @@ mod sections;
 #[cfg(test)]
 mod tests;
 
-pub use build::Build;
-pub use engine::{Engine, EngineKind, TensorRt};
-pub use guidance::{Forever, Guidance, GuidanceMode, Wait};
-pub use layers::Layer;
+pub use build::BuildConfig;
+pub use engine::{EngineConfig, EngineKind, TensorRtConfig};
+pub use guidance::{Forever, GuidanceConfig, GuidanceMode, Wait};
+pub use layers::{DeprecatedKey, Layer};
 pub use sections::{
-    ActionFlow, ActionStart, Camera, CameraFit, Cores, Flow, GapPolicy, Guard, Ingest, Memory, MemoryPolicy, Passes, SolverKind, Target,
-    Vehicle, VideoCommit, VideoFlow,
+    ActionFlow, ActionStart, CameraConfig, CameraFit, CoresConfig, FlowConfig, GapPolicy, GuardConfig, IngestConfig, MemoryConfig,
+    MemoryPolicy, PassPacking, SolverKind, TargetConfig, VehicleConfig, VideoCommit, VideoFlow,
 };
 
 use crate::dims::Model;
@@ -31,30 +31,32 @@ pub struct Config {
     /// The model, as its weights were made.
     pub model: Model,
     /// The machine.
-    pub target: Target,
+    pub target: TargetConfig,
     /// The engines.
-    pub engine: Engine,
+    pub engine: EngineConfig,
     /// The vehicle's limits.
-    pub vehicle: Vehicle,
+    pub vehicle: VehicleConfig,
     /// The camera's fit to the model.
     #[serde(default)]
-    pub camera: Camera,
+    pub camera: CameraConfig,
     /// What comes in.
     #[serde(default)]
-    pub ingest: Ingest,
+    pub ingest: IngestConfig,
     /// The sampler.
-    pub flow: Flow,
+    pub flow: FlowConfig,
     /// The KV memory.
-    pub memory: Memory,
+    pub memory: MemoryConfig,
     /// What a chunk is told of the scene.
     #[serde(default)]
-    pub guidance: Guidance,
+    pub guidance: GuidanceConfig,
     /// The guard.
     #[serde(default)]
-    pub guard: Guard,
+    pub guard: GuardConfig,
     /// How engines are built for the target; a ride does not look at it.
     #[serde(default)]
-    pub build: Build,
+    pub build: BuildConfig,
+    #[serde(skip)]
+    deprecated: Vec<DeprecatedKey>,
 }
 
 impl Config {
@@ -65,7 +67,7 @@ impl Config {
     /// said it.
     pub fn from_layers(layers: &[Layer]) -> Result<Self> {
         let merged = layers::merge(layers)?;
-        let config: Self = serde_path_to_error::deserialize(&merged.tree).map_err(|e| {
+        let mut config: Self = serde_path_to_error::deserialize(&merged.tree).map_err(|e| {
             let path = e.path().to_string();
             let place = if path == "." { "configuration".to_owned() } else { path };
             Error::new(ErrorKind::Config, e.inner().to_string()).at(place.clone()).at(format!("{:?}", merged.origin(&place)))
@@ -77,7 +79,13 @@ impl Config {
             }
             None => e,
         })?;
+        config.deprecated = merged.deprecated;
         Ok(config)
+    }
+
+    /// Keys that a layer has under an old name. Programs print them as warnings, once.
+    pub fn deprecated_keys(&self) -> &[DeprecatedKey] {
+        &self.deprecated
     }
 
     /// The whole configuration with its defaults, as YAML.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// `target:` the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Target {
+pub struct TargetConfig {
     /// For people.
     pub name: String,
     /// Capacity of the one allocation, bytes; the plan must fit.
@@ -17,21 +17,21 @@ pub struct Target {
     /// Threads of the memory's selection, 1 to 64.
     pub threads: usize,
     /// CPUs, where the system is not to choose.
-    #[serde(default, skip_serializing_if = "Cores::is_any")]
-    pub cores: Cores,
+    #[serde(default, skip_serializing_if = "CoresConfig::is_any")]
+    pub cores: CoresConfig,
 }
 
 /// `target.cores:` CPUs, by the system's numbers; empty: any that the process may use.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Cores {
+pub struct CoresConfig {
     /// Of the thread that warms the ride, which is to drive it too, and of the threads that it needs.
     pub ride: Vec<usize>,
     /// Of the language model's thread, and of those that it needs.
     pub guidance: Vec<usize>,
 }
 
-impl Cores {
+impl CoresConfig {
     fn is_any(&self) -> bool {
         *self == Self::default()
     }
@@ -40,7 +40,7 @@ impl Cores {
 /// `vehicle:` limits that a trajectory must keep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Vehicle {
+pub struct VehicleConfig {
     /// For people.
     pub name: String,
     /// m/s.
@@ -64,7 +64,7 @@ pub struct Vehicle {
 /// `camera:` how the vehicle's picture becomes the model's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Camera {
+pub struct CameraConfig {
     /// Default `resize`, as the paper.
     pub fit: CameraFit,
     /// A field of view that differs by a larger share than this is a published degradation. Default 0.05, 0 to 1.
@@ -84,11 +84,11 @@ pub enum CameraFit {
 /// `ingest:` what is accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Ingest {
+pub struct IngestConfig {
     /// A frame further off the grid is missing. Default 50, 0 to 500.
     pub frame_tolerance_ms: u32,
     /// A longer hole between poses is refused. Default 150, 1 to 10000.
-    pub pose_hole_ms: u32,
+    pub max_pose_gap_ms: u32,
     /// A larger picture is refused before it is decoded. Default 2^25.
     pub max_image_pixels: u64,
 }
@@ -96,7 +96,7 @@ pub struct Ingest {
 /// `flow:` the sampler.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Flow {
+pub struct FlowConfig {
     /// Seed of the noise.
     pub seed: u64,
     /// How a step is taken.
@@ -110,7 +110,7 @@ pub struct Flow {
     pub video_commit: VideoCommit,
     /// Whether passes share a forward. Default `packed`.
     #[serde(default)]
-    pub passes: Passes,
+    pub passes: PassPacking,
 }
 
 /// Who integrates the velocity.
@@ -177,7 +177,7 @@ pub enum VideoCommit {
 /// Whether passes share a forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Passes {
+pub enum PassPacking {
     /// The commit of the predicted video rides with the first action step; both observed commits share a pass.
     #[default]
     Packed,
@@ -188,7 +188,7 @@ pub enum Passes {
 /// `memory:` the KV memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Memory {
+pub struct MemoryConfig {
     /// Who decides what is forgotten.
     pub policy: MemoryPolicy,
     /// Slots of the video pool under `fifo` and `selective`; the paper's 448.
@@ -222,13 +222,13 @@ pub enum MemoryPolicy {
 /// `guard:` what a trajectory must be before it is published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Guard {
+pub struct GuardConfig {
     /// From the newest frame's capture to the published trajectory; judged only in real time. Default 1000.
     pub deadline_ms: u32,
     /// Farthest, m, that the car may be from where the previous plan ended; judged where it follows the plans. Default 3.
-    pub continuity_m: f64,
+    pub max_continuity_error_m: f64,
     /// Chunks that a previous plan may be held before minimal risk is asked for. Default 1.
-    pub max_held: u32,
+    pub max_hold_chunks: u32,
     /// What goes out when a plan has ended, or is refused, and no other came. Default `hold_curvature`.
     pub gap_policy: GapPolicy,
 }
@@ -243,21 +243,21 @@ pub enum GapPolicy {
     MinimalRisk,
 }
 
-impl Default for Camera {
+impl Default for CameraConfig {
     fn default() -> Self {
         Self { fit: CameraFit::Resize, fov_tolerance: 0.05 }
     }
 }
 
-impl Default for Ingest {
+impl Default for IngestConfig {
     fn default() -> Self {
-        Self { frame_tolerance_ms: 50, pose_hole_ms: 150, max_image_pixels: 1 << 25 }
+        Self { frame_tolerance_ms: 50, max_pose_gap_ms: 150, max_image_pixels: 1 << 25 }
     }
 }
 
-impl Default for Guard {
+impl Default for GuardConfig {
     fn default() -> Self {
-        Self { deadline_ms: 1000, continuity_m: 3.0, max_held: 1, gap_policy: GapPolicy::HoldCurvature }
+        Self { deadline_ms: 1000, max_continuity_error_m: 3.0, max_hold_chunks: 1, gap_policy: GapPolicy::HoldCurvature }
     }
 }
 
@@ -279,14 +279,14 @@ fn positive(key: &str, value: f64, high: f64) -> Result<()> {
     Err(bad(key, value, &format!("a number above 0, at most {high}")))
 }
 
-impl Target {
+impl TargetConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("target.threads", self.threads, 1, 64)?;
         within("target.arena_bytes", self.arena_bytes, 1, isize::MAX as usize)
     }
 }
 
-impl Vehicle {
+impl VehicleConfig {
     pub(super) fn check(&self) -> Result<()> {
         positive("vehicle.max_speed_mps", self.max_speed_mps, 150.0)?;
         positive("vehicle.max_acceleration_mps2", self.max_acceleration_mps2, 50.0)?;
@@ -302,7 +302,7 @@ impl Vehicle {
     }
 }
 
-impl Camera {
+impl CameraConfig {
     pub(super) fn check(&self) -> Result<()> {
         if (0.0..=1.0).contains(&self.fov_tolerance) {
             return Ok(());
@@ -311,14 +311,14 @@ impl Camera {
     }
 }
 
-impl Ingest {
+impl IngestConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("ingest.frame_tolerance_ms", self.frame_tolerance_ms as usize, 0, 500)?;
-        within("ingest.pose_hole_ms", self.pose_hole_ms as usize, 1, 10_000)
+        within("ingest.max_pose_gap_ms", self.max_pose_gap_ms as usize, 1, 10_000)
     }
 }
 
-impl Flow {
+impl FlowConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("flow.video.steps", self.video.steps, 1, 1000)?;
         within("flow.action.steps", self.action.steps, 1, 1000)?;
@@ -331,15 +331,15 @@ impl Flow {
     }
 }
 
-impl Guard {
+impl GuardConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("guard.deadline_ms", self.deadline_ms as usize, 1, 60_000)?;
-        within("guard.max_held", self.max_held as usize, 0, 100)?;
-        positive("guard.continuity_m", self.continuity_m, 1000.0)
+        within("guard.max_hold_chunks", self.max_hold_chunks as usize, 0, 100)?;
+        positive("guard.max_continuity_error_m", self.max_continuity_error_m, 1000.0)
     }
 }
 
-impl Memory {
+impl MemoryConfig {
     pub(super) fn check(&self, model: &Model) -> Result<()> {
         within("memory.max_chunks", self.max_chunks, 1, 1 << 20)?;
         within("memory.video_slots", self.video_slots, model.video_tokens(), 1 << 24)?;

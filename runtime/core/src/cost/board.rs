@@ -1,6 +1,6 @@
 //! A board by its data sheet, and the least time that work could take on it.
 
-use super::{Number, Work};
+use super::{Number, PassCost};
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ pub struct Peaks {
 
 /// What a floor is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
+pub enum RooflineBound {
     /// Bytes over bandwidth is the longer.
     Memory,
     /// Operations over peak is the longer.
@@ -73,8 +73,8 @@ impl Floor {
     }
 
     /// Which is the longer.
-    pub fn bound(self) -> Bound {
-        if self.memory_s >= self.compute_s { Bound::Memory } else { Bound::Compute }
+    pub fn bound(self) -> RooflineBound {
+        if self.memory_s >= self.compute_s { RooflineBound::Memory } else { RooflineBound::Compute }
     }
 }
 
@@ -148,7 +148,7 @@ impl Board {
     ///
     /// # Errors
     /// `Config` when the board has no such unit.
-    pub fn floor(&self, work: Work, number: Number) -> Result<Floor> {
+    pub fn floor(&self, work: PassCost, number: Number) -> Result<Floor> {
         let peak = self.peak(number).ok_or_else(|| {
             let has: Vec<&str> = Number::ALL.iter().filter(|n| self.peak(**n).is_some()).map(|n| n.as_str()).collect();
             Error::new(ErrorKind::Config, "the board has no unit for this precision")

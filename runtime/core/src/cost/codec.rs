@@ -1,6 +1,6 @@
 //! The encoder of Wan2.2's VAE, which the paper's model looks through: counted once, by PyTorch, at the paper's picture.
 
-use super::{Number, Work};
+use super::{Number, PassCost};
 use crate::dims::Model;
 
 /// What is known of an encoder at one size of picture.
@@ -41,9 +41,9 @@ impl WanEncoder {
     }
 
     /// A chunk's four frames.
-    pub fn work(&self, number: Number) -> Work {
+    pub fn work(&self, number: Number) -> PassCost {
         let weight_bytes = self.weights * Self::number(number).bytes();
-        Work { flops: self.flops, weight_bytes, cache_bytes: 2 * self.cache * Number::F32.bytes() }
+        PassCost { flops: self.flops, weight_bytes, cache_bytes: 2 * self.cache * Number::F32.bytes() }
     }
 
     /// Bytes of both caches in the arena.

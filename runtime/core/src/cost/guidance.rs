@@ -1,7 +1,7 @@
 //! The paper's guidance models by their public configurations: parameters, and what a question and its answer cost.
 
 use super::pass::{attention, product};
-use super::{Number, Work};
+use super::{Number, PassCost};
 
 /// A `Qwen3VLForConditionalGeneration`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +75,11 @@ impl QwenVl {
     }
 
     /// One picture of `patches` patches.
-    pub fn vision(&self, patches: u64, number: Number) -> Work {
+    pub fn vision(&self, patches: u64, number: Number) -> PassCost {
         let (w, wide) = (self.vision_width, self.merge * self.vision_width);
         let layer = product(patches, w, 4 * w + 2 * self.vision_ffn) + attention(patches, patches, w);
         let mergers = (1 + self.deepstack) as f64 * product(patches / self.merge, wide, wide + self.width);
-        Work {
+        PassCost {
             flops: product(patches, self.patch, w) + self.vision_layers as f64 * layer + mergers,
             weight_bytes: self.vision_parameters() * number.bytes(),
             cache_bytes: 0,
@@ -88,10 +88,10 @@ impl QwenVl {
 
     /// A pass of `rows` rows that attend to `keys` in all: a prompt (`keys` = `rows`), or one token of an answer. Only the last row meets the vocabulary;
     /// the table of embeddings is looked up, not read.
-    pub fn pass(&self, rows: u64, keys: u64, number: Number) -> Work {
+    pub fn pass(&self, rows: u64, keys: u64, number: Number) -> PassCost {
         let layer = product(rows, 1, self.layer_products()) + attention(rows, keys, self.heads * self.head_dim);
         let table = self.vocabulary * self.width;
-        Work {
+        PassCost {
             flops: self.layers as f64 * layer + product(1, 1, table),
             weight_bytes: (self.decoder_parameters() - table) * number.bytes(),
             cache_bytes: 2 * self.layers * keys * self.kv_heads * self.head_dim * number.cached().bytes() as u64,
@@ -134,8 +134,8 @@ impl Umt5Encoder {
     }
 
     /// A text of `rows` rows. The table of embeddings is looked up, not read.
-    pub fn work(&self, rows: u64, number: Number) -> Work {
-        Work {
+    pub fn work(&self, rows: u64, number: Number) -> PassCost {
+        PassCost {
             flops: self.layers as f64 * (product(rows, 1, self.layer_products()) + attention(rows, rows, self.inner)),
             weight_bytes: (self.parameters() - self.vocabulary * self.width) * number.bytes(),
             cache_bytes: 0,

@@ -19,10 +19,10 @@ mod table5;
 #[cfg(test)]
 mod tests;
 
-pub use board::{Board, Boards, Bound, Floor, Peaks};
+pub use board::{Board, Boards, Floor, Peaks, RooflineBound};
 pub use codec::{WAN22, WanEncoder};
 pub use guidance::{QWEN3_VL_8B, QwenVl, UMT5_XXL, Umt5Encoder};
 pub use number::Number;
 pub use parameters::{Count, context_ego, context_text, dit};
-pub use pass::{Pass, Work, chunk, ego_work, text_work};
-pub use table5::{Reading, Step, bytes_per_token, selection_flops};
+pub use pass::{Pass, PassCost, chunk, ego_work, text_work};
+pub use table5::{Reading, Table5Step, bytes_per_token, selection_flops};

@@ -1,12 +1,12 @@
 //! The passes of a chunk and what each costs: operations of its products, bytes that it must read or write.
 
 use super::{Number, parameters};
-use crate::config::{ActionStart, Config, Passes, VideoCommit};
+use crate::config::{ActionStart, Config, PassPacking, VideoCommit};
 use crate::dims::Model;
 
 /// What a pass costs.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Work {
+pub struct PassCost {
     /// Floating-point operations of all products. A float, so that no configuration is too large to be counted; exact below 2^53.
     pub flops: f64,
     /// Weights, each read once.
@@ -15,7 +15,7 @@ pub struct Work {
     pub cache_bytes: u64,
 }
 
-impl Work {
+impl PassCost {
     /// Bytes of both kinds.
     pub fn bytes(self) -> u64 {
         self.weight_bytes + self.cache_bytes
@@ -43,14 +43,14 @@ pub fn chunk(config: &Config) -> Vec<Pass> {
     let pass = |name, count, tokens| Pass { name, count, tokens };
     let video = pass("video step", flow.video.steps as u64, nv);
     let mut passes = match (flow.passes, commits) {
-        (Passes::Packed, true) => vec![
+        (PassPacking::Packed, true) => vec![
             pass("observe, packed", 1, nv + na),
             video,
             pass("first action step with the video's commit, packed", 1, nv + na),
             pass("action step", actions - 1, na),
         ],
-        (Passes::Packed, false) => vec![pass("observe, packed", 1, nv + na), video, pass("action step", actions, na)],
-        (Passes::Unpacked, _) => vec![
+        (PassPacking::Packed, false) => vec![pass("observe, packed", 1, nv + na), video, pass("action step", actions, na)],
+        (PassPacking::Unpacked, _) => vec![
             pass("observe video", 1, nv),
             pass("observe action", 1, na),
             video,
@@ -72,7 +72,7 @@ impl Pass {
     ///
     /// Per row: both embedders and both heads, whose results are blended; in each layer eight products of width d·d, the feed-forward, and attention over
     /// memory and pass, text, and ego. Per stream one row of the flow time.
-    pub fn work(&self, model: &Model, slots: u64, number: Number) -> Work {
+    pub fn work(&self, model: &Model, slots: u64, number: Number) -> PassCost {
         let (n, d, layers) = (self.tokens, model.dim as u64, model.layers as u64);
         let (video, action, hidden) = (model.video_channels() as u64, model.action.channels as u64, model.action_hidden_dim as u64);
         let (text, ego) = (model.text_rows() as u64, model.ego.tokens as u64);
@@ -80,7 +80,7 @@ impl Pass {
         let head = product(n, d, video) + product(n, d, hidden) + product(n, hidden, action);
         let time = product(1, model.freq_dim as u64, d) + product(1, d, d) + product(1, d, 6 * d);
         let layer = 8.0 * product(n, d, d) + 2.0 * product(n, d, model.ffn_dim as u64) + attention(n, slots + n + text + ego, d);
-        Work {
+        PassCost {
             flops: embed + head + 2.0 * time + layers as f64 * layer,
             weight_bytes: parameters::dit(model).bytes(number),
             cache_bytes: layers * d * (2 * (slots + text + ego) + 3 * n) * number.cached().bytes() as u64,
@@ -94,9 +94,9 @@ pub(super) fn attention(queries: u64, keys: u64, d: u64) -> f64 {
 }
 
 /// `context_text`: once for each new text.
-pub fn text_work(model: &Model, number: Number) -> Work {
+pub fn text_work(model: &Model, number: Number) -> PassCost {
     let (rows, d, layers) = (model.text_rows() as u64, model.dim as u64, model.layers as u64);
-    Work {
+    PassCost {
         flops: product(rows, model.text.dim as u64, d) + product(rows, d, d) + 2.0 * layers as f64 * product(rows, d, d),
         weight_bytes: parameters::context_text(model).bytes(number),
         cache_bytes: 2 * layers * rows * d * number.cached().bytes() as u64,
@@ -104,10 +104,10 @@ pub fn text_work(model: &Model, number: Number) -> Work {
 }
 
 /// `context_ego`: once a chunk.
-pub fn ego_work(model: &Model, number: Number) -> Work {
+pub fn ego_work(model: &Model, number: Number) -> PassCost {
     let (rows, d, layers) = (model.ego.tokens as u64, model.dim as u64, model.layers as u64);
     let hidden = model.ego_hidden_dim as u64;
-    Work {
+    PassCost {
         flops: product(1, model.ego.features.len() as u64, hidden)
             + product(1, hidden, rows * d)
             + 2.0 * layers as f64 * product(rows, d, d),

@@ -14,7 +14,7 @@ pub fn bytes_per_token(model: &Model, cached: DType) -> u64 {
 
 /// Whose rows a step has, and what they see of their own chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum Table5Step {
     /// Nv rows; they see the pool and one another.
     Video,
     /// Na rows; they see the pool, the imagined video in flight, and one another.
@@ -36,12 +36,12 @@ pub struct Reading {
 
 impl Reading {
     /// Of `step`, with `pool` tokens in memory.
-    pub fn of(model: &Model, step: Step, pool: u64) -> Self {
+    pub fn of(model: &Model, step: Table5Step, pool: u64) -> Self {
         let (nv, na) = (model.video_tokens() as u64, model.action_tokens() as u64);
         let (queries, own) = match step {
-            Step::Video => (nv, nv),
-            Step::Action => (na, nv + na),
-            Step::VideoOverChunk => (nv, nv + na),
+            Table5Step::Video => (nv, nv),
+            Table5Step::Action => (na, nv + na),
+            Table5Step::VideoOverChunk => (nv, nv + na),
         };
         Self { queries, keys: pool + own, width: model.dim as u64 }
     }

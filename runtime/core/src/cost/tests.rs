@@ -120,7 +120,7 @@ fn the_shipped_boards_are_whole() {
         let board = boards.get(name).unwrap();
         assert!(board.room_bytes() > board.memory_bytes / 2, "{name}");
         assert!(board.peak(Number::F16).unwrap() > board.peak(Number::F32).unwrap(), "{name}");
-        let floor = board.floor(Work { flops: 1e12, weight_bytes: 1 << 30, cache_bytes: 0 }, Number::F16).unwrap();
+        let floor = board.floor(PassCost { flops: 1e12, weight_bytes: 1 << 30, cache_bytes: 0 }, Number::F16).unwrap();
         assert!(floor.seconds() > 0.0 && floor.seconds() >= floor.memory_s && floor.seconds() >= floor.compute_s);
     }
 }
@@ -135,7 +135,7 @@ fn a_wrong_board_is_refused_with_its_key() {
         error.kind() == ErrorKind::Config && error.to_string().contains("got \"b\"") && error.to_string().contains("one of a"),
         "{error}"
     );
-    let error = boards.get("a").unwrap().floor(Work::default(), Number::Fp8).unwrap_err().to_string();
+    let error = boards.get("a").unwrap().floor(PassCost::default(), Number::Fp8).unwrap_err().to_string();
     assert!(error.contains("fp8") && error.contains("f32, f16, bf16"), "{error}");
     for (from, to, word) in [
         ("product", "products", "products"),
@@ -157,9 +157,9 @@ fn table_5_by_its_definition() {
     let model = config("5b", "{}").model;
     assert_eq!(bytes_per_token(&model, crate::dtype::DType::Bf16), 368_640);
     let gflops = |step, pool| Reading::of(&model, step, pool).flops() / 1e9;
-    assert!((gflops(Step::VideoOverChunk, 608) - 1.046).abs() < 5e-4);
-    assert!((gflops(Step::Video, 608) - 0.991).abs() < 5e-4);
-    assert!((gflops(Step::Action, 608) - 0.374).abs() < 5e-4);
-    assert!((gflops(Step::Video, 11_400) - 15.843).abs() < 5e-4);
+    assert!((gflops(Table5Step::VideoOverChunk, 608) - 1.046).abs() < 5e-4);
+    assert!((gflops(Table5Step::Video, 608) - 0.991).abs() < 5e-4);
+    assert!((gflops(Table5Step::Action, 608) - 0.374).abs() < 5e-4);
+    assert!((gflops(Table5Step::Video, 11_400) - 15.843).abs() < 5e-4);
     assert!((selection_flops(&model, [(112, 448), (40, 160)]) / 1e9 - 0.359).abs() < 5e-4);
 }

@@ -1,6 +1,7 @@
 //! What a folder says of engines that a vendor's builder made: by which library, for which machines, in which shapes. And whether this machine is one of
 //! them.
 
+use super::words::check_hash;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -273,14 +274,14 @@ impl Built {
             return Err(bad("compatible.library", "several versions, and the engines were not built version compatible")
                 .got(format!("{library_from} to {library_to}")));
         }
-        super::check_hash(&self.source_sha256).map_err(|e| e.at("built.source_sha256"))
+        check_hash(&self.source_sha256).map_err(|e| e.at("built.source_sha256"))
     }
 }
 
 impl EngineEntry {
     /// Proves that what the entry says can be meant.
     pub(super) fn check_words(&self, dynamic: bool) -> Result<()> {
-        super::check_hash(&self.onnx_sha256).map_err(|e| e.at("onnx_sha256"))?;
+        check_hash(&self.onnx_sha256).map_err(|e| e.at("onnx_sha256"))?;
         let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at("profiles");
         if self.profiles.is_empty() == dynamic {
             return Err(bad(if dynamic {

@@ -1,10 +1,10 @@
 //! The parts of a manifest that every folder has.
 
 use super::built::EngineEntry;
-use crate::bindings::TensorSpec;
 use crate::dims::{Command, INCREMENT_CHANNELS};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::TensorSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -156,6 +156,18 @@ pub struct GraphEntry {
     pub outputs: Vec<TensorSpec>,
 }
 
+impl GraphEntry {
+    /// Whether the graph is loaded from the file `name`.
+    pub fn uses(&self, name: &str) -> bool {
+        self.file == name || self.weights.iter().any(|weights| weights == name)
+    }
+
+    /// Whether an input has a dynamic axis.
+    pub fn is_dynamic(&self) -> bool {
+        self.inputs.iter().any(TensorSpec::is_dynamic)
+    }
+}
+
 /// One file of the folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -165,13 +177,13 @@ pub struct FileEntry {
     /// Length.
     pub bytes: u64,
     /// What it is.
-    pub role: Role,
+    pub role: FileRole,
 }
 
 /// What a file of the folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum FileRole {
     /// An ONNX graph.
     Graph,
     /// Weights of graphs.
@@ -188,7 +200,7 @@ pub enum Role {
     Report,
 }
 
-impl std::fmt::Display for Role {
+impl std::fmt::Display for FileRole {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Self::Graph => "graph",

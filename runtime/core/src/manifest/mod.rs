@@ -6,21 +6,24 @@
 
 mod built;
 mod entries;
+mod words;
 
 pub use entries::{
-    ActionNormalisation, CommandTexts, FileEntry, FlowDirection, GraphEntry, Normalisations, Precision, Role, SelfTest, TrainedSchedule,
-    TrainedShift,
+    ActionNormalisation, CommandTexts, FileEntry, FileRole, FlowDirection, GraphEntry, Normalisations, Precision, SelfTest,
+    TrainedSchedule, TrainedShift,
 };
 
 pub use built::{Built, Capability, Compatible, Dotted, EngineEntry, Family, Flags, Fusion, Machine, Profile, Version};
 
-use crate::bindings::{Axis, Graph, Signature, TensorSpec};
+use crate::bindings::Graph;
 use crate::dims::Model;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::guidance::Guidance;
+use crate::guidance::GuidanceSpec;
+use crate::tensor::{Axis, Signature, TensorRole, TensorSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use words::{check_file_name, check_hash};
 
 /// The layout of the manifest that this program reads.
 pub const SCHEMA: u32 = 2;
@@ -50,7 +53,7 @@ pub struct Manifest {
     pub commands: CommandTexts,
     /// The language model and its text encoder; absent where the folder has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub guidance: Option<Guidance>,
+    pub guidance: Option<GuidanceSpec>,
     /// What the graphs must put out; absent where nothing was stored, and then only the closed-form engine loads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_test: Option<SelfTest>,
@@ -134,9 +137,9 @@ impl Manifest {
             check_file_name(name)?;
             check_hash(&entry.sha256).map_err(|e| e.at(format!("files.{name:?}")))?;
         }
-        self.vouched(&self.commands.file, "commands.file", Role::Commands)?;
+        self.listed(&self.commands.file, "commands.file", FileRole::Commands)?;
         if let Some(test) = &self.self_test {
-            self.vouched(&test.file, "self_test.file", Role::SelfTest)?;
+            self.listed(&test.file, "self_test.file", FileRole::SelfTest)?;
         }
         self.built.as_ref().map_or(Ok(()), Built::check_words)?;
         for &command in &self.model.text.commands {
@@ -150,8 +153,8 @@ impl Manifest {
         }
         if let Some(guidance) = &self.guidance {
             guidance.check()?;
-            self.vouched(&guidance.vlm.tokenizer, "guidance.vlm.tokenizer", Role::Tokenizer)?;
-            self.vouched(&guidance.text.tokenizer, "guidance.text.tokenizer", Role::Tokenizer)?;
+            self.listed(&guidance.vlm.tokenizer, "guidance.vlm.tokenizer", FileRole::Tokenizer)?;
+            self.listed(&guidance.text.tokenizer, "guidance.text.tokenizer", FileRole::Tokenizer)?;
         }
         for (&graph, entry) in &self.graphs {
             self.check_graph(graph, entry)?;
@@ -175,33 +178,32 @@ impl Manifest {
                 .wanted(format!("above 0, at most {most} in {}", entry.precision)));
         }
         match (&entry.engine, &self.built) {
-            (None, None) => self.vouched(&entry.file, &at("file"), Role::Graph)?,
+            (None, None) => self.listed(&entry.file, &at("file"), FileRole::Graph)?,
             (Some(engine), Some(_)) => {
-                self.vouched(&entry.file, &at("file"), Role::Engine)?;
+                self.listed(&entry.file, &at("file"), FileRole::Engine)?;
                 if !entry.weights.is_empty() {
                     return Err(bad("weights", "an engine holds its weights").got(format!("{:?}", entry.weights)));
                 }
-                let dynamic = entry.inputs.iter().any(|t| t.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_))));
-                engine.check_words(dynamic).map_err(|e| e.at(at("engine")))?;
-                engine.layers.as_ref().map_or(Ok(()), |file| self.vouched(file, &at("engine.layers"), Role::Report))?;
+                engine.check_words(entry.is_dynamic()).map_err(|e| e.at(at("engine")))?;
+                engine.layers.as_ref().map_or(Ok(()), |file| self.listed(file, &at("engine.layers"), FileRole::Report))?;
             }
             (Some(_), None) => return Err(bad("engine", "an engine, and `built` does not say by what")),
             (None, Some(_)) => return Err(bad("engine", "missing: the folder is one of built engines")),
         }
         for weights in &entry.weights {
-            self.vouched(weights, &at("weights"), Role::Weights)?;
+            self.listed(weights, &at("weights"), FileRole::Weights)?;
         }
         let signature = self.signature(graph)?;
         compare(graph, "input", &entry.inputs, &signature.inputs)?;
         compare(graph, "output", &entry.outputs, &signature.outputs)
     }
 
-    fn vouched(&self, file: &str, key: &str, role: Role) -> Result<()> {
+    fn listed(&self, file: &str, key: &str, role: FileRole) -> Result<()> {
         let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at(key.to_owned());
         match self.files.get(file) {
             Some(entry) if entry.role == role => Ok(()),
             Some(entry) => Err(bad("names a file of another role").at(format!("{file:?}")).got(entry.role).wanted(role)),
-            None => Err(bad("names a file that `files` does not vouch for").got(format!("{file:?}"))),
+            None => Err(bad("names a file that is not listed in `files`").got(format!("{file:?}"))),
         }
     }
 
@@ -225,7 +227,7 @@ impl Manifest {
     ///
     /// # Errors
     /// `Manifest` when the folder has none.
-    pub fn guidance(&self) -> Result<&Guidance> {
+    pub fn guidance(&self) -> Result<&GuidanceSpec> {
         let none =
             || Error::new(ErrorKind::Manifest, "the folder has no language model").at("guidance").wanted("one that guidance.join made");
         self.guidance.as_ref().ok_or_else(none)
@@ -234,8 +236,12 @@ impl Manifest {
     /// Shapes of the causal cache of a codec graph, in order; empty for other graphs and for a codec without one.
     pub fn caches(&self, graph: Graph) -> Vec<Vec<usize>> {
         let Some(entry) = self.graphs.get(&graph) else { return Vec::new() };
-        let number = |t: &TensorSpec| t.name.strip_prefix("cache_out.").and_then(|i| i.parse::<usize>().ok());
-        let mut numbered: BTreeMap<usize, &TensorSpec> = entry.outputs.iter().filter_map(|t| Some((number(t)?, t))).collect();
+        let mut numbered: BTreeMap<usize, &TensorSpec> = BTreeMap::new();
+        for spec in &entry.outputs {
+            if let Some(TensorRole::CacheOut(i)) = spec.role {
+                numbered.insert(i, spec);
+            }
+        }
         let mut caches = Vec::new();
         while let Some(cache) = numbered.remove(&caches.len()) {
             caches.push(cache.resolve(0, 0));
@@ -266,27 +272,6 @@ impl Manifest {
             .got(got)
             .wanted(wanted))
     }
-}
-
-fn check_hash(hash: &str) -> Result<()> {
-    if hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Manifest, "not a SHA-256").got(format!("{hash:?}")).wanted("64 lower-case hexadecimal digits"))
-}
-
-fn check_file_name(name: &str) -> Result<()> {
-    let plain = !name.is_empty()
-        && name.len() <= 128
-        && !name.starts_with('.')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    if plain {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Manifest, "not a plain file name of this folder")
-        .at("files")
-        .got(format!("{name:?}"))
-        .wanted("letters, digits, '.', '_' and '-'"))
 }
 
 fn compare(graph: Graph, side: &str, got: &[TensorSpec], wanted: &[TensorSpec]) -> Result<()> {

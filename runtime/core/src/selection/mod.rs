@@ -10,7 +10,7 @@ pub mod score;
 pub mod slots;
 
 pub use policy::{Policy, destinations};
-pub use score::{Inputs, Rows, has_direction, score, scratch_len};
+pub use score::{HeadRows, ScoreInputs, has_direction, score, scratch_len};
 pub use slots::{Provenance, Slot, SlotTable};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// Some consecutive rows of a `[H, rows, D]` array.
 #[derive(Debug, Clone, Copy)]
-pub struct Rows<'a> {
+pub struct HeadRows<'a> {
     data: &'a [f32],
     heads: usize,
     stride: usize,
@@ -18,7 +18,7 @@ pub struct Rows<'a> {
     len: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> HeadRows<'a> {
     /// All rows of `data`, whose shape is `[heads, rows, width]`.
     ///
     /// # Errors
@@ -53,18 +53,18 @@ impl<'a> Rows<'a> {
 
 /// What a set's scores are made of. All three have the same heads and head width.
 #[derive(Debug, Clone, Copy)]
-pub struct Inputs<'a> {
+pub struct ScoreInputs<'a> {
     /// K of the pool, a row per slot.
-    pub keys: Rows<'a>,
+    pub keys: HeadRows<'a>,
     /// Q of the observed commit, of the pool's modality.
-    pub queries: Rows<'a>,
+    pub queries: HeadRows<'a>,
     /// K of the new chunk; read under `scored: pool_and_new` alone.
-    pub new: Rows<'a>,
+    pub new: HeadRows<'a>,
     /// The chunk of the new tokens.
     pub chunk: u32,
 }
 
-impl Inputs<'_> {
+impl ScoreInputs<'_> {
     fn scored(&self, scoring: &Scoring) -> usize {
         match scoring.scored {
             Scored::Pool => self.keys.len,
@@ -74,13 +74,13 @@ impl Inputs<'_> {
 }
 
 /// Numbers of scratch that [`score`] needs for `inputs`.
-pub fn scratch_len(scoring: &Scoring, inputs: &Inputs<'_>) -> usize {
+pub fn scratch_len(scoring: &Scoring, inputs: &ScoreInputs<'_>) -> usize {
     3 * inputs.scored(scoring) + scoring.heads_of(0, inputs.keys.heads).len() * inputs.keys.width
 }
 
 /// The tokens that a set's sums run over: the pool's slots, then the new chunk's tokens if they are scored.
 struct Tokens<'a> {
-    inputs: &'a Inputs<'a>,
+    inputs: &'a ScoreInputs<'a>,
     slots: &'a [Slot],
     heads: Range<usize>,
     len: usize,
@@ -118,7 +118,7 @@ impl<'a> Tokens<'a> {
 /// # Errors
 /// `Usage` when shapes disagree, when there is no query, or when a predicted token is in the pool. `Output` for a key of a scored
 /// token, or a query, that is not finite.
-pub fn score(scoring: &Scoring, set: usize, inputs: &Inputs<'_>, slots: &[Slot], scratch: &mut [f64], out: &mut [f32]) -> Result<()> {
+pub fn score(scoring: &Scoring, set: usize, inputs: &ScoreInputs<'_>, slots: &[Slot], scratch: &mut [f64], out: &mut [f32]) -> Result<()> {
     check(scoring, set, inputs, slots, scratch.len(), out.len())?;
     let heads = scoring.heads_of(set, inputs.keys.heads);
     let tokens = Tokens { inputs, slots, heads, len: inputs.scored(scoring) };
@@ -146,8 +146,8 @@ pub fn score(scoring: &Scoring, set: usize, inputs: &Inputs<'_>, slots: &[Slot],
     Ok(())
 }
 
-fn check(scoring: &Scoring, set: usize, inputs: &Inputs<'_>, slots: &[Slot], scratch: usize, out: usize) -> Result<()> {
-    let Inputs { keys, queries, new, .. } = inputs;
+fn check(scoring: &Scoring, set: usize, inputs: &ScoreInputs<'_>, slots: &[Slot], scratch: usize, out: usize) -> Result<()> {
+    let ScoreInputs { keys, queries, new, .. } = inputs;
     let usage = |what: &str, got: String, wanted: String| Err(Error::new(ErrorKind::Usage, what).got(got).wanted(wanted));
     for (name, rows) in [("queries", queries), ("new keys", new)] {
         if (rows.heads, rows.width) != (keys.heads, keys.width) {

@@ -29,11 +29,11 @@ fn observed(chunk: u32, token: u32) -> Slot {
     Slot { valid: true, chunk, token, ..Slot::FREE }
 }
 
-fn all_rows(data: &[f32], heads: usize, width: usize) -> Rows<'_> {
-    Rows::new(data, [heads, data.len() / heads / width, width]).unwrap()
+fn all_rows(data: &[f32], heads: usize, width: usize) -> HeadRows<'_> {
+    HeadRows::new(data, [heads, data.len() / heads / width, width]).unwrap()
 }
 
-fn scores_of(scoring: &Scoring, set: usize, inputs: &Inputs<'_>, slots: &[Slot]) -> Result<Vec<f32>> {
+fn scores_of(scoring: &Scoring, set: usize, inputs: &ScoreInputs<'_>, slots: &[Slot]) -> Result<Vec<f32>> {
     let mut out = vec![0.0; slots.len()];
     score(scoring, set, inputs, slots, &mut vec![f64::NAN; scratch_len(scoring, inputs)], &mut out)?;
     Ok(out)
@@ -55,7 +55,7 @@ fn scores_and_kept_sets_are_those_of_the_pytorch_transcription_for_every_option(
     let mut compared = 0;
     for scene in &scenes {
         let [heads, count, width] = scene.shape;
-        let inputs = Inputs {
+        let inputs = ScoreInputs {
             keys: all_rows(&scene.keys, heads, width),
             queries: all_rows(&scene.queries, heads, width),
             new: all_rows(&scene.new, heads, width),
@@ -86,7 +86,7 @@ fn scores_and_kept_sets_are_those_of_the_pytorch_transcription_for_every_option(
 fn a_lone_token_and_a_zero_key_have_no_redundancy() {
     let scoring = Scoring { lambda: 0.0, ..Scoring::default() };
     let (keys, queries) = ([3.0, 4.0, 0.0, 0.0, 3.0, 4.0], [1.0, 1.0]);
-    let inputs = Inputs { keys: all_rows(&keys, 1, 2), queries: all_rows(&queries, 1, 2), new: all_rows(&[], 1, 2), chunk: 1 };
+    let inputs = ScoreInputs { keys: all_rows(&keys, 1, 2), queries: all_rows(&queries, 1, 2), new: all_rows(&[], 1, 2), chunk: 1 };
     let mut slots = [observed(0, 0), observed(0, 1), observed(0, 2)];
     assert_eq!(scores_of(&scoring, 0, &inputs, &slots).unwrap(), [-0.5, 0.0, -0.5]);
     slots[1].valid = false;
@@ -102,11 +102,12 @@ fn what_is_not_finite_in_keys_or_queries_is_an_output_error_but_a_free_slot_may_
         let mut slots = [observed(0, 0), observed(0, 1)];
         for (keys, queries, new) in [(spoilt, good, good), (good, spoilt, good), (good, good, spoilt)] {
             let scoring = Scoring { scored: Scored::PoolAndNew, ..Scoring::default() };
-            let inputs = Inputs { keys: all_rows(&keys, 1, 2), queries: all_rows(&queries, 1, 2), new: all_rows(&new, 1, 2), chunk: 1 };
+            let inputs =
+                ScoreInputs { keys: all_rows(&keys, 1, 2), queries: all_rows(&queries, 1, 2), new: all_rows(&new, 1, 2), chunk: 1 };
             assert_eq!(scores_of(&scoring, 0, &inputs, &slots).unwrap_err().kind(), ErrorKind::Output);
         }
         slots[1].valid = false;
-        let inputs = Inputs { keys: all_rows(&spoilt, 1, 2), queries: all_rows(&good, 1, 2), new: all_rows(&spoilt, 1, 2), chunk: 1 };
+        let inputs = ScoreInputs { keys: all_rows(&spoilt, 1, 2), queries: all_rows(&good, 1, 2), new: all_rows(&spoilt, 1, 2), chunk: 1 };
         assert!(scores_of(&Scoring::default(), 0, &inputs, &slots).is_ok());
         slots[1] = Slot { provenance: Provenance::Predicted, ..observed(1, 0) };
         assert_eq!(scores_of(&Scoring::default(), 0, &inputs, &slots).unwrap_err().kind(), ErrorKind::Usage);
@@ -116,8 +117,8 @@ fn what_is_not_finite_in_keys_or_queries_is_an_output_error_but_a_free_slot_may_
 #[test]
 fn a_pool_is_a_view_and_its_neighbours_are_not_read() {
     let data: Vec<f32> = (0..24u8).map(|i| if (2..5).contains(&(i / 2 % 6)) { f32::from(i) } else { f32::NAN }).collect();
-    let inputs = |keys| Inputs { keys, queries: all_rows(&[1.0, 0.5, -1.0, 0.25], 2, 2), new: all_rows(&[], 2, 2), chunk: 1 };
-    let view = inputs(Rows::new(&data, [2, 6, 2]).unwrap().slice(2..5).unwrap());
+    let inputs = |keys| ScoreInputs { keys, queries: all_rows(&[1.0, 0.5, -1.0, 0.25], 2, 2), new: all_rows(&[], 2, 2), chunk: 1 };
+    let view = inputs(HeadRows::new(&data, [2, 6, 2]).unwrap().slice(2..5).unwrap());
     let dense: Vec<f32> = data.iter().copied().filter(|x| x.is_finite()).collect();
     let slots = [observed(0, 0), observed(0, 1), observed(0, 2)];
     let scoring = Scoring::default();
@@ -195,7 +196,7 @@ fn a_token_beyond_the_age_limit_goes_before_all_others() {
     let keys = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0];
     let slots = [observed(4, 0), observed(5, 0), observed(6, 0)];
     for (max_age_chunks, chunk, gone) in [(0, 900, 2), (3, 7, 2), (3, 8, 0), (3, 9, 1)] {
-        let inputs = Inputs { keys: all_rows(&keys, 1, 2), queries: all_rows(&[1.0, 1.0], 1, 2), new: all_rows(&[], 1, 2), chunk };
+        let inputs = ScoreInputs { keys: all_rows(&keys, 1, 2), queries: all_rows(&[1.0, 1.0], 1, 2), new: all_rows(&[], 1, 2), chunk };
         let scores = scores_of(&Scoring { max_age_chunks, ..Scoring::default() }, 0, &inputs, &slots).unwrap();
         let too_old = slots.iter().filter(|s| max_age_chunks > 0 && chunk - s.chunk > max_age_chunks).count();
         assert_eq!(scores.iter().filter(|s| **s == TOO_OLD).count(), too_old, "chunk {chunk}");

@@ -1,7 +1,7 @@
 //! An engine for tests of everything around an engine: the graphs' borders are real, the arithmetic is a page long and its flow is known.
 //!
 //! `dit` moves along straight paths to known data, with a real dependence on whatever its rows may see (see [`dit`](self) below), so that a wrong
-//! mask, slot, rotation or order of passes changes its numbers; the codec is an average and its inverse. No weights, no files: [`folder`] makes the
+//! mask, slot, rotation or order of passes changes its numbers; the codec is an average and its inverse. No weights, no files: [`bundle()`] makes the
 //! manifest. Not a model of driving: only for tests, and for a configuration that says `closed_form` by name.
 //!
 //! Of `dit`: a row's velocity is (x − data) / τ + [`Options::coupling`] · s, and zero data part at τ = 0, where x is the row and τ its flow time. Data
@@ -9,16 +9,16 @@
 //! that is exact on straight paths ends on the data. s, within ±1, comes from the row, its memory, the text, the ego state and the rows of its pass
 //! that the mask lets it see, layer after layer.
 
+mod bundle;
 mod codec;
 mod context;
 mod dit;
-mod folder;
 
-pub use folder::folder;
+pub use bundle::bundle;
 
-use crate::border;
+use crate::bundle::EngineBundle;
 use crate::engine::{Binding, Engine, Io};
-use crate::folder::Folder;
+use crate::io_check;
 use drivewam_core::arena::Region;
 use drivewam_core::bindings::Graph;
 use drivewam_core::dims::Model;
@@ -87,24 +87,24 @@ impl ClosedForm {
     ///
     /// # Errors
     /// `Manifest` when the folder has no such graph; `Engine` when a tensor of it is not f32, and for a graph of the language model.
-    pub fn open(folder: &Folder, graph: Graph, options: Options) -> Result<Self> {
+    pub fn open(bundle: &EngineBundle, graph: Graph, options: Options) -> Result<Self> {
         if !Graph::POLICY.contains(&graph) {
             return Err(Error::new(ErrorKind::Engine, "the closed-form engine speaks no language").at(format!("graph {graph}")));
         }
-        let entry = folder.manifest().graph(graph)?.clone();
+        let entry = bundle.manifest().graph(graph)?.clone();
         if let Some(tensor) = entry.inputs.iter().chain(&entry.outputs).find(|t| t.dtype != DType::F32) {
             return Err(Error::new(ErrorKind::Engine, "the closed-form engine computes in f32")
                 .at(format!("graph {graph}: {:?}", tensor.name))
                 .got(tensor.dtype));
         }
         // The contract's own order, which the arithmetic indexes by; the manifest's order carries no meaning.
-        let signature = folder.manifest().signature(graph)?;
+        let signature = bundle.manifest().signature(graph)?;
         let entry = GraphEntry { inputs: signature.inputs, outputs: signature.outputs, ..entry };
         Ok(Self {
             graph,
             entry,
-            model: folder.manifest().model.clone(),
-            action: folder.manifest().normalisation.action,
+            model: bundle.manifest().model.clone(),
+            action: bundle.manifest().normalisation.action,
             options,
             runs: 0,
             bindings: Vec::new(),
@@ -130,9 +130,9 @@ impl Engine for ClosedForm {
     }
 
     fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
-        border::check(self.graph, &self.entry, io)?;
-        let letters = border::letters(&self.entry, io);
-        let slot = |spec: &drivewam_core::bindings::TensorSpec, bound: &[crate::engine::Bound]| -> Result<Slot> {
+        io_check::check(self.graph, &self.entry, io)?;
+        let letters = io_check::dynamic_dims(&self.entry, io);
+        let slot = |spec: &drivewam_core::tensor::TensorSpec, bound: &[crate::engine::BoundTensor]| -> Result<Slot> {
             let shape = spec.resolve(letters.0, letters.1);
             let len = shape.iter().product();
             let region = match bound.iter().find(|bound| bound.name == spec.name) {
@@ -152,7 +152,7 @@ impl Engine for ClosedForm {
 
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
         self.runs += 1;
-        let Some(shape) = self.bindings.get_mut(binding.0) else { return Err(border::foreign(self.graph, binding)) };
+        let Some(shape) = self.bindings.get_mut(binding.0) else { return Err(io_check::foreign(self.graph, binding)) };
         if self.options.fault == Some(Fault::ErrorAt(self.runs)) {
             return Err(Error::new(ErrorKind::Engine, "the fault that was asked for").at(format!("graph {}", self.graph)).got(self.runs));
         }

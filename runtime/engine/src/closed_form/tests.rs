@@ -9,7 +9,7 @@ const NA: usize = 8;
 const SLOTS: usize = 172;
 
 fn engine(graph: Graph, options: Options) -> ClosedForm {
-    ClosedForm::open(&folder(&tiny()).unwrap(), graph, options).unwrap()
+    ClosedForm::open(&bundle(&tiny()).unwrap(), graph, options).unwrap()
 }
 
 fn dit(n: usize, options: Options) -> (ClosedForm, Bench, Binding) {
@@ -38,7 +38,7 @@ fn without_coupling_euler_steps_end_on_the_data_which_is_straight_on_at_the_ego_
         let x: Vec<f32> = bench.input(TOKENS).iter().zip(&velocity).map(|(x, v)| x + (to - from) * v).collect();
         bench.set(TOKENS, &x);
     }
-    let action = folder(&model).unwrap().manifest().normalisation.action;
+    let action = bundle(&model).unwrap().manifest().normalisation.action;
     let normalised = |i: usize, value: f64| (2.0 * (value - action.q01[i]) / (action.q99[i] - action.q01[i] + action.epsilon) - 1.0) as f32;
     for (r, row) in bench.input(TOKENS).chunks_exact(model.token_width()).enumerate() {
         for (w, x) in row.iter().enumerate() {

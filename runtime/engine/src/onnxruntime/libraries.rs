@@ -18,7 +18,7 @@ const VARIABLE: &str = "ORT_DYLIB_PATH";
 
 /// The opened library.
 #[derive(Debug, Clone)]
-pub(super) struct Library {
+pub(super) struct OrtLibrary {
     pub path: PathBuf,
     /// What it says its release is, `1.32.0`.
     pub version: String,
@@ -29,13 +29,13 @@ pub(super) struct Library {
 /// What this process has given to `ort`.
 enum Given {
     Nothing,
-    Works(Library),
+    Works(OrtLibrary),
     /// `ort` cannot be asked again.
     Failed(PathBuf),
 }
 
 /// Opens the library at `configured`, else at [`VARIABLE`]; or gives the one that is open, if it is the same.
-pub(super) fn open(configured: Option<&str>) -> Result<Library> {
+pub(super) fn open(configured: Option<&str>) -> Result<OrtLibrary> {
     static GIVEN: Mutex<Given> = Mutex::new(Given::Nothing);
     let (named, key) = place(configured, std::env::var_os(VARIABLE))?;
     let at = |e: Error| e.at(format!("{:?}", named.display())).at(key);
@@ -43,7 +43,7 @@ pub(super) fn open(configured: Option<&str>) -> Result<Library> {
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     match &*given {
         Given::Works(library) if library.path == path => return Ok(library.clone()),
-        Given::Works(Library { path: other, .. }) | Given::Failed(other) => {
+        Given::Works(OrtLibrary { path: other, .. }) | Given::Failed(other) => {
             return Err(at(Error::new(ErrorKind::Engine, "this process has opened another ONNX Runtime, and cannot open two")
                 .got(other.display())
                 .wanted(path.display())));
@@ -59,7 +59,7 @@ pub(super) fn open(configured: Option<&str>) -> Result<Library> {
     drop(shared);
     let environment =
         environment.map_err(at)?.map_err(|words| at(Error::new(ErrorKind::Engine, "ONNX Runtime does not start").caused_by(words)))?;
-    let library = Library { path, version, environment };
+    let library = OrtLibrary { path, version, environment };
     *given = Given::Works(library.clone());
     Ok(library)
 }

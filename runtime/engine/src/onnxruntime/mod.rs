@@ -9,9 +9,9 @@
 
 mod libraries;
 
-use crate::border;
+use crate::bundle::EngineBundle;
 use crate::engine::{Binding, Engine, Io};
-use crate::folder::Folder;
+use crate::io_check;
 use crate::library;
 use crate::onnx;
 use drivewam_core::bindings::Graph;
@@ -20,7 +20,7 @@ use drivewam_core::manifest::GraphEntry;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_device::host::Lease;
-use libraries::Library;
+use libraries::OrtLibrary;
 use ort::AsPointer;
 use ort::logging::LogLevel;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
@@ -39,7 +39,7 @@ pub struct OnnxRuntime {
     // Dropped before the session: fields are dropped in the order of their declaration.
     bindings: Vec<Bindings>,
     session: Session,
-    library: Library,
+    library: OrtLibrary,
     graph: Graph,
     entry: GraphEntry,
     threads: usize,
@@ -62,11 +62,11 @@ impl OnnxRuntime {
     /// `Engine`, with the path, what was got and what was wanted: no path is given; nothing is there; it is no ONNX Runtime, or too old; another was
     /// opened before; the library refuses the graph; a node is not on the CPU provider. `Manifest` when the folder has no such graph, or its file does
     /// not have the manifest's tensors.
-    pub fn open(folder: &Folder, graph: Graph, threads: usize, path: Option<&str>) -> Result<Self> {
+    pub fn open(bundle: &EngineBundle, graph: Graph, threads: usize, path: Option<&str>) -> Result<Self> {
         let at = |e: Error| e.at(format!("graph {graph}")).at("ONNX Runtime");
-        let parts = folder.parts(graph)?;
-        onnx::check(graph, parts.entry, parts.content.as_slice(), &folder.manifest().files)?;
-        let borders = parts.entry.inputs.iter().chain(&parts.entry.outputs);
+        let files = bundle.graph_files(graph)?;
+        onnx::check(graph, files.entry, files.content.as_slice(), &bundle.manifest().files)?;
+        let borders = files.entry.inputs.iter().chain(&files.entry.outputs);
         if let Some(tensor) = borders.into_iter().find(|t| t.dtype != DType::F32) {
             return Err(at(Error::new(ErrorKind::Engine, "its borders are bound as f32")
                 .at(format!("{:?}", tensor.name))
@@ -75,9 +75,9 @@ impl OnnxRuntime {
         let library = libraries::open(path)?;
         let refused = |e: ort::Error| at(Error::new(ErrorKind::Engine, "the library refuses the graph").caused_by(e.to_string()));
         let mut builder = libraries::call(|| options(&library, threads)).map_err(at)?.map_err(refused)?;
-        for (name, bytes) in &parts.weights {
+        for (name, bytes) in &files.weights {
             // SAFETY: the library copies the content while it makes the session ("the buffer can be freed after session creation", its documentation),
-            // and `builder`, which keeps this reference, is dropped in this function, before `parts`, which keeps the bytes.
+            // and `builder`, which keeps this reference, is dropped in this function, before `files`, which keeps the bytes.
             let forever: &'static [u8] = unsafe { &*std::ptr::from_ref(bytes.as_slice()) };
             builder = libraries::call(|| {
                 builder.with_external_initializer_file_in_memory(name, Cow::Borrowed(forever)).map_err(ort::Error::<()>::from)
@@ -85,7 +85,7 @@ impl OnnxRuntime {
             .map_err(at)?
             .map_err(refused)?;
         }
-        let session = libraries::call(|| builder.commit_from_memory(parts.content.as_slice())).map_err(at)?.map_err(refused)?;
+        let session = libraries::call(|| builder.commit_from_memory(files.content.as_slice())).map_err(at)?.map_err(refused)?;
         drop(builder);
         let providers = providers(&session).map_err(refused)?;
         if providers.is_empty() || providers.iter().any(|name| name != PROVIDER) {
@@ -93,7 +93,7 @@ impl OnnxRuntime {
                 .got(format!("{providers:?}"))
                 .wanted(PROVIDER)));
         }
-        Ok(Self { bindings: Vec::new(), session, library, graph, entry: parts.entry.clone(), threads })
+        Ok(Self { bindings: Vec::new(), session, library, graph, entry: files.entry.clone(), threads })
     }
 
     fn at(&self, e: Error) -> Error {
@@ -101,8 +101,8 @@ impl OnnxRuntime {
     }
 
     fn tie(&self, io: &Io, device: &mut dyn Device) -> Result<Bindings> {
-        let arena = border::host(device, self.graph)?;
-        let (reads, writes) = border::exact(io)?;
+        let arena = io_check::host(device, self.graph)?;
+        let (reads, writes) = io_check::exact(io)?;
         let lease = arena.lease(&reads, &writes)?;
         let failed = |what: &str, name: &str| {
             let place = format!("{name:?}");
@@ -116,7 +116,7 @@ impl OnnxRuntime {
             let address = arena.address(*region)?;
             let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default).map_err(refused())?;
             let shape = Shape::new(tensor.shape.iter().map(|&len| len as i64));
-            // SAFETY: `address` begins as many f32 as `shape` has (`border::check`, `border::exact`), in host memory. They are used in `run` alone,
+            // SAFETY: `address` begins as many f32 as `shape` has (`io_check::check`, `io_check::exact`), in host memory. They are used in `run` alone,
             // where the lease proves that the arena is this one and alive, and holds it exclusively.
             let value = unsafe { TensorRefMut::<f32>::from_raw(memory, address.cast(), shape) }.map_err(refused())?;
             if i < io.inputs.len() {
@@ -146,7 +146,7 @@ impl Engine for OnnxRuntime {
     }
 
     fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
-        border::check(self.graph, &self.entry, io)?;
+        io_check::check(self.graph, &self.entry, io)?;
         let bound = libraries::call(|| self.tie(io, device)).flatten().map_err(|e| self.at(e))?;
         self.bindings.push(bound);
         // A run proves the shapes of the outputs, and makes the library plan and allocate now.
@@ -158,8 +158,8 @@ impl Engine for OnnxRuntime {
     }
 
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
-        let bound = self.bindings.get(binding.0).ok_or_else(|| border::foreign(self.graph, binding))?;
-        let arena = border::host(device, self.graph)?;
+        let bound = self.bindings.get(binding.0).ok_or_else(|| io_check::foreign(self.graph, binding))?;
+        let arena = io_check::host(device, self.graph)?;
         // Not read or written through here, but held until the library is done.
         let _lent = arena.lend(&bound.lease).map_err(|e| self.at(e))?;
         let outcome = library::enter(|| {
@@ -180,7 +180,7 @@ impl fmt::Debug for OnnxRuntime {
     }
 }
 
-fn options(library: &Library, threads: usize) -> ort::Result<SessionBuilder> {
+fn options(library: &OrtLibrary, threads: usize) -> ort::Result<SessionBuilder> {
     Ok(SessionBuilder::new(&library.environment)?
         .with_no_environment_execution_providers()?
         .with_execution_providers([ort::ep::CPU::default().with_arena_allocator(true).build().error_on_failure()])?

@@ -78,7 +78,7 @@ fn a_bad_graph_that_is_correctly_hashed_is_an_error_in_words() {
 #[test]
 fn weight_files_are_respelt_only_where_a_weight_points() {
     let folder = shipped();
-    let parts = folder.parts(Graph::Dit).unwrap();
+    let parts = folder.graph_files(Graph::Dit).unwrap();
     let (before, after) = (parts.content.as_slice(), respelt(&parts));
     assert_eq!(before.len(), after.len());
     let count = |content: &[u8], word: &[u8]| content.windows(word.len()).filter(|w| w == &word).count();

@@ -1,10 +1,10 @@
 //! ONNX in, engine out: what `build_engines` asks of the library's builder. A vehicle never comes here.
 
-use super::ffi::{Build, Dims, Range, gather};
-use super::handles::{Plan, c_name, dims};
+use super::ffi::{BuildParams, Dims, ProfileRange, gather};
+use super::handles::{CudaEngine, c_name, dims};
 use super::library::Library;
-use drivewam_core::bindings::{Axis, TensorSpec};
 use drivewam_core::manifest::{Capability, Flags, Profile};
+use drivewam_core::tensor::TensorSpec;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::cuda::Primary;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is to be built.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct BuildRequest<'a> {
     /// The graph.
     pub onnx: &'a [u8],
     /// Where it lies: its weights lie beside it.
@@ -33,7 +33,7 @@ pub struct Request<'a> {
 
 /// What was built.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Product {
+pub struct BuiltEngine {
     /// The serialised engine.
     pub engine: Vec<u8>,
     /// What the build found out; empty for a library that times nothing.
@@ -41,14 +41,14 @@ pub struct Product {
 }
 
 /// Told the phase, and the steps done and in all; `false` ends the build.
-pub type Progress<'a> = &'a mut dyn FnMut(&str, i32, i32) -> bool;
+pub type BuildProgress<'a> = &'a mut dyn FnMut(&str, i32, i32) -> bool;
 
 /// Builds an engine.
 ///
 /// # Errors
 /// `Engine`, in the library's words: it has no builder or parser, the parser refuses the graph, the builder refuses a profile, flag or GPU, or fails.
-pub fn build(library: &Library, request: &Request<'_>, progress: Progress<'_>) -> Result<Product> {
-    let mut product = Product { engine: Vec::new(), timing_cache: Vec::new() };
+pub fn build(library: &Library, request: &BuildRequest<'_>, progress: BuildProgress<'_>) -> Result<BuiltEngine> {
+    let mut product = BuiltEngine { engine: Vec::new(), timing_cache: Vec::new() };
     call(library, request, Some((&mut product, progress)))?;
     if product.engine.is_empty() {
         return Err(Error::new(ErrorKind::Engine, "the library built an empty engine"));
@@ -60,7 +60,7 @@ pub fn build(library: &Library, request: &Request<'_>, progress: Progress<'_>) -
 ///
 /// # Errors
 /// As [`build`].
-pub fn parse(library: &Library, request: &Request<'_>) -> Result<()> {
+pub fn parse(library: &Library, request: &BuildRequest<'_>) -> Result<()> {
     call(library, request, None)
 }
 
@@ -68,17 +68,17 @@ pub fn parse(library: &Library, request: &Request<'_>) -> Result<()> {
 struct Ranges {
     #[expect(dead_code, reason = "the names that `list` points to")]
     names: Vec<CString>,
-    list: Vec<Range>,
+    list: Vec<ProfileRange>,
 }
 
-fn ranges(request: &Request<'_>) -> Result<Ranges> {
-    let dynamic = request.inputs.iter().filter(|t| t.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_))));
+fn ranges(request: &BuildRequest<'_>) -> Result<Ranges> {
+    let dynamic = request.inputs.iter().filter(|spec| spec.is_dynamic());
     let (mut names, mut list) = (Vec::new(), Vec::new());
     for spec in dynamic {
         let name = c_name(&spec.name)?;
         for (i, profile) in (0..).zip(request.profiles) {
             let of = |which: usize| -> Result<Dims> { dims(&spec.resolve(profile.n[which], profile.s[which])) };
-            list.push(Range { profile: i, tensor: name.as_ptr(), min: of(0)?, opt: of(1)?, max: of(2)? });
+            list.push(ProfileRange { profile: i, tensor: name.as_ptr(), min: of(0)?, opt: of(1)?, max: of(2)? });
         }
         names.push(name);
     }
@@ -87,7 +87,7 @@ fn ranges(request: &Request<'_>) -> Result<Ranges> {
 
 unsafe extern "C" fn tell(user: *mut c_void, phase: *const c_char, step: i32, steps: i32) -> i32 {
     // SAFETY: `user` is what `call` made around the closure; the shim calls during its own call alone, from any thread.
-    let progress = unsafe { &*user.cast::<Mutex<Progress<'_>>>() };
+    let progress = unsafe { &*user.cast::<Mutex<BuildProgress<'_>>>() };
     // SAFETY: the shim gives a text that lives during the call.
     let phase = unsafe { CStr::from_ptr(phase) };
     let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,7 +95,7 @@ unsafe extern "C" fn tell(user: *mut c_void, phase: *const c_char, step: i32, st
 }
 
 /// Builds, or only parses where nothing is to come out.
-fn call(library: &Library, request: &Request<'_>, out: Option<(&mut Product, Progress<'_>)>) -> Result<()> {
+fn call(library: &Library, request: &BuildRequest<'_>, out: Option<(&mut BuiltEngine, BuildProgress<'_>)>) -> Result<()> {
     let at = |e: Error| e.at(format!("{:?}", request.path.display())).at(library.to_string());
     let builder = library.symbol("createInferBuilder_INTERNAL").map_err(at)?;
     let (_parser, create_parser) = library.parser().map_err(at)?;
@@ -103,17 +103,17 @@ fn call(library: &Library, request: &Request<'_>, out: Option<(&mut Product, Pro
     let ranges = ranges(request).map_err(at)?;
     let capabilities: Vec<i32> = request.capabilities.iter().map(|c| (c.0[0] * 10 + c.0[1]).cast_signed()).collect();
     let flags = request.flags;
-    let (mut nothing, mut silence): (Product, Progress<'_>) =
-        (Product { engine: Vec::new(), timing_cache: Vec::new() }, &mut |_: &str, _: i32, _: i32| true);
+    let (mut nothing, mut silence): (BuiltEngine, BuildProgress<'_>) =
+        (BuiltEngine { engine: Vec::new(), timing_cache: Vec::new() }, &mut |_: &str, _: i32, _: i32| true);
     let builds = out.is_some();
-    let (product, progress): (&mut Product, Progress<'_>) = match out {
+    let (product, progress): (&mut BuiltEngine, BuildProgress<'_>) = match out {
         Some((product, progress)) => (product, progress),
         None => (&mut nothing, &mut silence),
     };
     let progress = Mutex::new(progress);
-    library.journal.forget();
+    library.error_log.forget();
     let cache = request.timing_cache;
-    let build = Build {
+    let build = BuildParams {
         onnx: request.onnx.as_ptr().cast(),
         onnx_bytes: request.onnx.len(),
         onnx_path: path.as_ptr(),
@@ -138,14 +138,14 @@ fn call(library: &Library, request: &Request<'_>, out: Option<(&mut Product, Pro
     let function = if builds { library.api.build } else { library.api.parse };
     // SAFETY: the entry points and the logger are the library's; everything that `build` points to lives through the call.
     match unsafe { function(builder, create_parser, library.logger, &raw const build) } {
-        0 => Err(at(library.journal.error(if builds { "the engine is not built" } else { "the graph is not accepted" }))),
+        0 => Err(at(library.error_log.error(if builds { "the engine is not built" } else { "the graph is not accepted" }))),
         _ => Ok(()),
     }
 }
 
 /// What only a machine with a GPU can tell of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub struct EngineFacts {
     /// Device memory of a pass.
     pub scratch_bytes: u64,
     /// The library's report of layers and tactics, JSON.
@@ -156,7 +156,7 @@ pub struct Facts {
 ///
 /// # Errors
 /// `Engine`.
-pub fn facts(library: &Arc<Library>, primary: &Arc<Primary>, engine: &[u8], host_code: bool) -> Result<Facts> {
-    let plan = Plan::load(Arc::clone(library), Arc::clone(primary), engine, host_code)?;
-    Ok(Facts { scratch_bytes: plan.scratch_bytes(), layers: plan.information()? })
+pub fn facts(library: &Arc<Library>, primary: &Arc<Primary>, engine: &[u8], host_code: bool) -> Result<EngineFacts> {
+    let plan = CudaEngine::load(Arc::clone(library), Arc::clone(primary), engine, host_code)?;
+    Ok(EngineFacts { scratch_bytes: plan.scratch_bytes(), layers: plan.information()? })
 }

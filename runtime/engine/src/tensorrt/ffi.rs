@@ -10,7 +10,7 @@ pub(super) const RECORDED: i32 = 5;
 pub(super) type Handle = *mut c_void;
 pub(super) type Write = unsafe extern "C" fn(user: *mut c_void, severity: i32, text: *const c_char);
 pub(super) type Give = unsafe extern "C" fn(user: *mut c_void, data: *const c_void, bytes: usize);
-pub(super) type Progress = unsafe extern "C" fn(user: *mut c_void, phase: *const c_char, step: i32, steps: i32) -> i32;
+pub(super) type ProgressCallback = unsafe extern "C" fn(user: *mut c_void, phase: *const c_char, step: i32, steps: i32) -> i32;
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -34,7 +34,7 @@ pub(super) struct Dims {
 }
 
 #[repr(C)]
-pub(super) struct Tensor {
+pub(super) struct TensorInfo {
     pub name: *const c_char,
     pub is_input: i32,
     pub on_device: i32,
@@ -43,7 +43,7 @@ pub(super) struct Tensor {
 }
 
 #[repr(C)]
-pub(super) struct Range {
+pub(super) struct ProfileRange {
     pub profile: i32,
     pub tensor: *const c_char,
     pub min: Dims,
@@ -52,12 +52,12 @@ pub(super) struct Range {
 }
 
 #[repr(C)]
-pub(super) struct Build {
+pub(super) struct BuildParams {
     pub onnx: *const c_void,
     pub onnx_bytes: usize,
     pub onnx_path: *const c_char,
     pub profiles: i32,
-    pub ranges: *const Range,
+    pub ranges: *const ProfileRange,
     pub range_count: usize,
     pub compute_capabilities: *const i32,
     pub compute_capability_count: usize,
@@ -72,11 +72,11 @@ pub(super) struct Build {
     pub engine: Sink,
     pub timing_cache_out: Sink,
     pub progress_user: *mut c_void,
-    pub progress: Option<Progress>,
+    pub progress: Option<ProgressCallback>,
 }
 
 type BuildCall =
-    unsafe extern "C" fn(builder_create: *const c_void, parser_create: *const c_void, logger: Handle, what: *const Build) -> i32;
+    unsafe extern "C" fn(builder_create: *const c_void, parser_create: *const c_void, logger: Handle, what: *const BuildParams) -> i32;
 
 #[repr(C)]
 pub(super) struct Api {
@@ -91,7 +91,7 @@ pub(super) struct Api {
     pub engine: unsafe extern "C" fn(runtime: Handle, plan: *const c_void, bytes: usize) -> Handle,
     pub engine_free: unsafe extern "C" fn(engine: Handle),
     pub tensor_count: unsafe extern "C" fn(engine: Handle) -> i32,
-    pub tensor: unsafe extern "C" fn(engine: Handle, index: i32, out: *mut Tensor) -> i32,
+    pub tensor: unsafe extern "C" fn(engine: Handle, index: i32, out: *mut TensorInfo) -> i32,
     pub profile_count: unsafe extern "C" fn(engine: Handle) -> i32,
     pub profile_shape: unsafe extern "C" fn(engine: Handle, profile: i32, tensor: *const c_char, which: i32, out: *mut Dims) -> i32,
     pub scratch_bytes: unsafe extern "C" fn(engine: Handle, profile: i32) -> i64,

@@ -1,11 +1,11 @@
 //! Owners of the library's handles. Each keeps what its handle stands on, so the order of dropping is the library's, newest first: a context, then the
-//! engine, then the runtime, then the GPU's context. The library, its logger and its journal live as long as the process.
+//! engine, then the runtime, then the GPU's context. The library, its logger and its error_log live as long as the process.
 
-use super::ffi::{Api, Dims, Handle, MAX_RANK, Tensor, gather};
+use super::error_log::ErrorLog;
+use super::ffi::{Api, Dims, Handle, MAX_RANK, TensorInfo, gather};
 use super::header::{self, Header};
-use super::journal::Journal;
 use super::library::Library;
-use crate::border::Reported;
+use crate::io_check::Reported;
 use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::cuda::{Address, Primary};
@@ -15,22 +15,22 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
 /// A deserialised engine, and the runtime that it came from.
-pub(super) struct Plan {
+pub(super) struct CudaEngine {
     engine: Handle,
     runtime: Handle,
     library: Arc<Library>,
-    pub journal: &'static Journal,
+    pub error_log: &'static ErrorLog,
     /// Last of all: the library's device memory is of this context.
     primary: Arc<Primary>,
 }
 
 // SAFETY: the library's handles are tied to no thread; this owner uses them from one at a time, but for reads that the library allows from several.
-unsafe impl Send for Plan {}
+unsafe impl Send for CudaEngine {}
 // SAFETY: as above: what `&self` calls are getters, and the making of contexts in Warm.
-unsafe impl Sync for Plan {}
+unsafe impl Sync for CudaEngine {}
 
 /// One tensor at the engine's border, as the library tells it.
-pub(super) struct Told {
+pub(super) struct EngineTensor {
     pub is_input: bool,
     pub on_device: bool,
     pub reported: Reported,
@@ -74,21 +74,21 @@ fn dtype(number: i32) -> std::result::Result<DType, String> {
     }
 }
 
-impl Plan {
+impl CudaEngine {
     /// Deserialises `content`, which must be what the folder vouched for; `host_code` lets it bring a runtime of its own, as version-compatible engines do. Warm.
     ///
     /// # Errors
     /// `Engine`, with the library's own words, when it gives no runtime or refuses the engine; `Device` when the GPU's context is lost.
     pub fn load(library: Arc<Library>, primary: Arc<Primary>, content: &[u8], host_code: bool) -> Result<Self> {
         primary.enter()?;
-        let journal = library.journal;
-        journal.forget();
+        let error_log = library.error_log;
+        error_log.forget();
         // SAFETY: the address and the logger are the library's own, which live as long as the process.
         let runtime = unsafe { (library.api.runtime)(library.create_runtime, library.logger, i32::from(host_code)) };
         // From here on `drop` gives back what was made.
-        let mut plan = Self { engine: null_mut(), runtime, library, journal, primary };
+        let mut plan = Self { engine: null_mut(), runtime, library, error_log, primary };
         if runtime.is_null() {
-            return Err(plan.journal.error("the library gives no runtime"));
+            return Err(plan.error_log.error("the library gives no runtime"));
         }
         match header::ask(plan.library(), runtime, content) {
             Header::Unknown | Header::Valid => {}
@@ -97,7 +97,7 @@ impl Plan {
         // SAFETY: the runtime is alive; the library copies what it needs of the content during the call.
         plan.engine = unsafe { (plan.api().engine)(runtime, content.as_ptr().cast(), content.len()) };
         if plan.engine.is_null() {
-            return Err(plan.journal.error("the library refuses the engine"));
+            return Err(plan.error_log.error("the library refuses the engine"));
         }
         Ok(plan)
     }
@@ -120,21 +120,21 @@ impl Plan {
     ///
     /// # Errors
     /// `Engine` when the library does not tell them.
-    pub fn tensors(&self) -> Result<Vec<Told>> {
+    pub fn tensors(&self) -> Result<Vec<EngineTensor>> {
         // SAFETY: the engine is alive.
         let count = unsafe { (self.api().tensor_count)(self.engine) };
         (0..count)
             .map(|i| {
-                let mut tensor = Tensor { name: null(), is_input: 0, on_device: 0, dtype: -1, dims: Dims::default() };
+                let mut tensor = TensorInfo { name: null(), is_input: 0, on_device: 0, dtype: -1, dims: Dims::default() };
                 // SAFETY: the engine is alive, and the place lives through the call.
                 let told = unsafe { (self.api().tensor)(self.engine, i, &raw mut tensor) };
                 if told == 0 || tensor.name.is_null() {
-                    return Err(self.journal.error("the library does not tell a tensor of the engine"));
+                    return Err(self.error_log.error("the library does not tell a tensor of the engine"));
                 }
                 // SAFETY: not null; the engine keeps its names.
                 let name = unsafe { CStr::from_ptr(tensor.name) }.to_string_lossy().into_owned();
                 let reported = Reported { name, dtype: dtype(tensor.dtype), shape: Some(shape(&tensor.dims)) };
-                Ok(Told { is_input: tensor.is_input != 0, on_device: tensor.on_device != 0, reported })
+                Ok(EngineTensor { is_input: tensor.is_input != 0, on_device: tensor.on_device != 0, reported })
             })
             .collect()
     }
@@ -157,7 +157,7 @@ impl Plan {
             // SAFETY: the engine is alive; name and place live through the call.
             let told = unsafe { (self.api().profile_shape)(self.engine, profile, name.as_ptr(), which, &raw mut dims) };
             if told == 0 {
-                return Err(self.journal.error("the library does not tell a profile of the engine").at(format!("{tensor:?}")));
+                return Err(self.error_log.error("the library does not tell a profile of the engine").at(format!("{tensor:?}")));
             }
             *shape_out = shape(&dims);
         }
@@ -178,7 +178,7 @@ impl Plan {
     pub fn set_weight_budget(&self, bytes: u64) -> Result<()> {
         // SAFETY: the engine is alive.
         let streamable = unsafe { (self.api().streamable_bytes)(self.engine) };
-        let refused = |what: &str| self.journal.error(what).at("engine.tensorrt.weight_budget_bytes").got(bytes);
+        let refused = |what: &str| self.error_log.error(what).at("engine.tensorrt.weight_budget_bytes").got(bytes);
         if streamable <= 0 {
             return Err(refused("the engine was not built for weight streaming")
                 .wanted("no budget, or build_engines --set build.flags.weight_streaming=true"));
@@ -199,13 +199,13 @@ impl Plan {
         let mut json = Vec::new();
         // SAFETY: the engine is alive; the vector lives through the call.
         match unsafe { (self.api().information)(self.engine, gather(&mut json)) } {
-            0 => Err(self.journal.error("the library does not tell the engine's layers")),
+            0 => Err(self.error_log.error("the library does not tell the engine's layers")),
             _ => Ok(String::from_utf8_lossy(&json).into_owned()),
         }
     }
 }
 
-impl Drop for Plan {
+impl Drop for CudaEngine {
     fn drop(&mut self) {
         // A lost context cannot be entered; the library then frees what it can.
         let _ = self.primary.enter();
@@ -220,31 +220,31 @@ impl Drop for Plan {
     }
 }
 
-impl fmt::Debug for Plan {
+impl fmt::Debug for CudaEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plan").field("library", &self.library).finish_non_exhaustive()
+        f.debug_struct("CudaEngine").field("library", &self.library).finish_non_exhaustive()
     }
 }
 
 /// An execution context: one shape of an engine, at fixed addresses.
-pub(super) struct Context {
+pub(super) struct ExecutionContext {
     context: Handle,
-    plan: Arc<Plan>,
+    plan: Arc<CudaEngine>,
 }
 
-// SAFETY: as `Plan`; a context is used by one thread at a time, through `&mut self` where it changes.
-unsafe impl Send for Context {}
+// SAFETY: as `CudaEngine`; a context is used by one thread at a time, through `&mut self` where it changes.
+unsafe impl Send for ExecutionContext {}
 
-impl Context {
+impl ExecutionContext {
     /// A context without memory of its own; kernels that are compiled for a shape are compiled eagerly, except those in `cache`. Warm.
     ///
     /// # Errors
     /// `Engine` when the library gives none.
-    pub fn new(plan: &Arc<Plan>, cache: &[u8]) -> Result<Self> {
+    pub fn new(plan: &Arc<CudaEngine>, cache: &[u8]) -> Result<Self> {
         // SAFETY: the engine is alive, and so it stays, because this value keeps it; the library copies of the cache what it needs.
         let context = unsafe { (plan.api().context)(plan.engine, cache.as_ptr().cast(), cache.len()) };
         if context.is_null() {
-            return Err(plan.journal.error("the library gives no execution context"));
+            return Err(plan.error_log.error("the library gives no execution context"));
         }
         Ok(Self { context, plan: Arc::clone(plan) })
     }
@@ -257,7 +257,7 @@ impl Context {
     pub fn set_profile(&mut self, profile: i32, stream: *mut c_void) -> Result<()> {
         // SAFETY: the context is alive, and the stream is the device's.
         match unsafe { (self.api().set_profile)(self.context, profile, stream) } {
-            0 => Err(self.plan.journal.error("the library refuses the optimization profile").got(profile)),
+            0 => Err(self.plan.error_log.error("the library refuses the optimization profile").got(profile)),
             _ => Ok(()),
         }
     }
@@ -267,7 +267,7 @@ impl Context {
         let (name, dims) = (c_name(tensor)?, dims(shape)?);
         // SAFETY: the context is alive; name and shape live through the call.
         match unsafe { (self.api().set_shape)(self.context, name.as_ptr(), &raw const dims) } {
-            0 => Err(self.plan.journal.error("the library refuses a shape").at(format!("{tensor:?}")).got(format!("{shape:?}"))),
+            0 => Err(self.plan.error_log.error("the library refuses a shape").at(format!("{tensor:?}")).got(format!("{shape:?}"))),
             _ => Ok(()),
         }
     }
@@ -277,7 +277,7 @@ impl Context {
         let (name, mut dims) = (c_name(tensor)?, Dims::default());
         // SAFETY: the context is alive; name and place live through the call.
         match unsafe { (self.api().shape)(self.context, name.as_ptr(), &raw mut dims) } {
-            0 => Err(self.plan.journal.error("the library does not tell a shape").at(format!("{tensor:?}"))),
+            0 => Err(self.plan.error_log.error("the library does not tell a shape").at(format!("{tensor:?}"))),
             _ => Ok(shape(&dims)),
         }
     }
@@ -288,7 +288,7 @@ impl Context {
         let address = std::ptr::with_exposed_provenance_mut(usize::try_from(address).unwrap_or(0));
         // SAFETY: the context is alive; the address is kept, not followed, until `enqueue`.
         match unsafe { (self.api().set_address)(self.context, name.as_ptr(), i32::from(is_input), address) } {
-            0 => Err(self.plan.journal.error("the library refuses an address").at(format!("{tensor:?}"))),
+            0 => Err(self.plan.error_log.error("the library refuses an address").at(format!("{tensor:?}"))),
             _ => Ok(()),
         }
     }
@@ -302,7 +302,7 @@ impl Context {
         }
         // SAFETY: not null: a name of the engine, or a constant of the shim.
         let name = unsafe { CStr::from_ptr(missing) }.to_string_lossy().into_owned();
-        Err(self.plan.journal.error("the library wants more than the shapes of the inputs").at(name))
+        Err(self.plan.error_log.error("the library wants more than the shapes of the inputs").at(name))
     }
 
     /// Device memory that a pass in these shapes wants. Warm.
@@ -325,7 +325,7 @@ impl Context {
     pub unsafe fn enqueue(&mut self, stream: *mut c_void) -> Result<()> {
         // SAFETY: the context is alive; the caller vouches for the addresses and the stream.
         match unsafe { (self.api().enqueue)(self.context, stream) } {
-            0 => Err(self.plan.journal.error("the pass failed to start")),
+            0 => Err(self.plan.error_log.error("the pass failed to start")),
             _ => Ok(()),
         }
     }
@@ -341,13 +341,13 @@ impl Context {
         let mut cache = Vec::new();
         // SAFETY: the context is alive; the vector lives through the call.
         match unsafe { (self.api().save_cache)(self.context, gather(&mut cache)) } {
-            0 => Err(self.plan.journal.error("the library does not tell its compiled kernels")),
+            0 => Err(self.plan.error_log.error("the library does not tell its compiled kernels")),
             _ => Ok(cache),
         }
     }
 }
 
-impl Drop for Context {
+impl Drop for ExecutionContext {
     fn drop(&mut self) {
         // A pass may be under way. Where waiting fails the GPU is lost, and nothing runs on it any more.
         let _ = self.plan.primary.synchronize();
@@ -356,8 +356,8 @@ impl Drop for Context {
     }
 }
 
-impl fmt::Debug for Context {
+impl fmt::Debug for ExecutionContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").finish_non_exhaustive()
+        f.debug_struct("ExecutionContext").finish_non_exhaustive()
     }
 }

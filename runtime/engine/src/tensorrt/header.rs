@@ -65,7 +65,7 @@ pub fn header(library: &Library, engine: &[u8]) -> Result<Header> {
     // SAFETY: the address and the logger are the library's own.
     let runtime = unsafe { (library.api.runtime)(library.create_runtime, library.logger, 0) };
     if runtime.is_null() {
-        return Err(library.journal.error("the library gives no runtime"));
+        return Err(library.error_log.error("the library gives no runtime"));
     }
     let asked = Asked(library, runtime);
     Ok(ask(library, asked.1, engine))
@@ -77,7 +77,7 @@ pub(super) fn ask(library: &Library, runtime: Handle, engine: &[u8]) -> Header {
     // SAFETY: the runtime is alive; the bytes and the place live through the call.
     let validity = unsafe { (library.api.header)(runtime, engine.as_ptr().cast(), engine.len(), &raw mut diagnostics) };
     // What it says without a driver is no fault of anybody's.
-    library.journal.forget();
+    library.error_log.forget();
     match validity {
         0 | 1 => Header::Valid,
         2 if diagnostics & MALFORMED != 0 => Header::Malformed,

@@ -1,7 +1,7 @@
 //! Opening a library of either family, once in a process: found, asked for its version, and matched with a shim before anything of it runs.
 
+use super::error_log::ErrorLog;
 use super::ffi::{self, Api, Handle};
-use super::journal::Journal;
 use drivewam_core::manifest::{Dotted, Family, Version};
 use drivewam_core::{Error, ErrorKind, Result};
 use libloading::Library as Shared;
@@ -21,7 +21,7 @@ pub struct Library {
     pub(super) create_runtime: *const c_void,
     /// The one logger that the library is ever given: it keeps the first that it meets.
     pub(super) logger: Handle,
-    pub(super) journal: &'static Journal,
+    pub(super) error_log: &'static ErrorLog,
     shared: Shared,
     path: PathBuf,
     family: Family,
@@ -90,13 +90,13 @@ impl Library {
         let version = Dotted([number("getInferLibMajorVersion")?, number("getInferLibMinorVersion")?, number("getInferLibPatchVersion")?]);
         let create_runtime = symbol(&shared, "createInferRuntime_INTERNAL")?;
         let api = shim(family, version)?;
-        let journal: &'static Journal = Box::leak(Box::default());
-        // SAFETY: the journal lives as long as the process, and so does the logger.
-        let logger = unsafe { (api.logger)(journal.log()) };
+        let error_log: &'static ErrorLog = Box::leak(Box::default());
+        // SAFETY: the error_log lives as long as the process, and so does the logger.
+        let logger = unsafe { (api.logger)(error_log.log()) };
         if logger.is_null() {
             return Err(Error::new(ErrorKind::Capacity, "no memory for a logger"));
         }
-        Ok(Self { api, create_runtime, logger, journal, shared, path: path.to_owned(), family, version })
+        Ok(Self { api, create_runtime, logger, error_log, shared, path: path.to_owned(), family, version })
     }
 
     /// Its family.

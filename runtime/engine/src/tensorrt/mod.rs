@@ -10,20 +10,20 @@
 #![expect(unsafe_code, reason = "calls the vendor's C++ classes through a shim of ours")]
 
 pub mod builder;
-#[cfg(feature = "double")]
-pub mod double;
+mod error_log;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod ffi;
 mod handles;
 mod header;
-mod journal;
 mod library;
 
 pub use header::{Header, header};
 pub use library::{Library, headers};
 
-use crate::border;
+use crate::bundle::{EngineBundle, Signed};
 use crate::engine::{Binding, Engine, Io};
-use crate::folder::{Folder, Signed};
+use crate::io_check;
 use crate::library as calls;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config;
@@ -31,7 +31,7 @@ use drivewam_core::manifest::{Dotted, EngineEntry, Family, GraphEntry, Machine};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_device::cuda::{CudaDevice, Graph as CudaGraph, Primary};
-use handles::{Context, Plan};
+use handles::{CudaEngine, ExecutionContext};
 use std::sync::Arc;
 
 /// What the library wants addresses of tensors to be multiples of.
@@ -42,10 +42,10 @@ const ALIGNMENT: u64 = 256;
 pub struct TensorRt {
     graph: Graph,
     entry: GraphEntry,
-    options: config::TensorRt,
+    options: config::TensorRtConfig,
     // Contexts go before the engine that they are of; each keeps it besides.
     shapes: Vec<Shape>,
-    plan: Arc<Plan>,
+    plan: Arc<CudaEngine>,
     /// Kernels that an earlier shape had compiled.
     cache: Vec<u8>,
 }
@@ -53,7 +53,7 @@ pub struct TensorRt {
 /// One bound shape.
 #[derive(Debug)]
 struct Shape {
-    context: Context,
+    context: ExecutionContext,
     /// Of the device whose memory the context points into.
     device: u64,
     pass: Option<CudaGraph>,
@@ -71,19 +71,19 @@ impl TensorRt {
     /// `Device` when there is no driver, or no such GPU; `Engine` when the library is missing, of another family or version than this program was built for,
     /// or refuses the engine; `Manifest` when the folder holds no engine of `family` for this library and GPU, or the engine's tensors or profiles are
     /// not the manifest's.
-    pub fn open(folder: &Folder, graph: Graph, family: Family, options: &config::TensorRt) -> Result<Self> {
+    pub fn open(bundle: &EngineBundle, graph: Graph, family: Family, options: &config::TensorRtConfig) -> Result<Self> {
         let at = |e: Error| e.at(format!("graph {graph}")).at(family);
-        let parts = folder.parts(graph)?;
-        let (Some(built), Some(engine)) = (&folder.manifest().built, &parts.entry.engine) else {
+        let entry = bundle.manifest().graph(graph)?;
+        let (Some(built), Some(engine)) = (&bundle.manifest().built, &entry.engine) else {
             return Err(at(Error::new(ErrorKind::Manifest, "the folder holds graphs, not engines")
-                .got(&parts.entry.file)
+                .got(&entry.file)
                 .wanted("engines: build_engines makes them on the target")));
         };
         let primary = Primary::retain(i32::try_from(options.gpu).unwrap_or(i32::MAX)).map_err(at)?;
         let library = Library::open(family, options.library.as_deref()).map_err(at)?;
         built.check(&machine(&primary, &library)).map_err(at)?;
         let host_code = built.flags.version_compatible;
-        if host_code && !matches!(folder.signed(), Signed::By(_)) {
+        if host_code && !matches!(bundle.signed(), Signed::By(_)) {
             return Err(at(Error::new(
                 ErrorKind::Manifest,
                 "version-compatible engines bring code for the host, and nobody whom the vehicle trusts signed these",
@@ -91,19 +91,14 @@ impl TensorRt {
             .at("built.flags.version_compatible")
             .wanted("a signature by a key of `vehicle.trusted_keys`")));
         }
-        let plan = calls::enter(|| Plan::load(library, primary, parts.content.as_slice(), host_code)).map_err(at)?;
-        agrees(graph, parts.entry, engine, &plan).map_err(at)?;
+        let files = bundle.graph_files(graph)?;
+        let plan = calls::enter(|| CudaEngine::load(library, primary, files.content.as_slice(), host_code)).map_err(at)?;
+        drop(files);
+        agrees(graph, entry, engine, &plan).map_err(at)?;
         if let Some(bytes) = options.weight_budget_bytes {
             plan.set_weight_budget(bytes).map_err(at)?;
         }
-        Ok(Self {
-            graph,
-            entry: parts.entry.clone(),
-            options: options.clone(),
-            shapes: Vec::new(),
-            plan: Arc::new(plan),
-            cache: Vec::new(),
-        })
+        Ok(Self { graph, entry: entry.clone(), options: options.clone(), shapes: Vec::new(), plan: Arc::new(plan), cache: Vec::new() })
     }
 
     fn at(&self, e: Error) -> Error {
@@ -111,8 +106,8 @@ impl TensorRt {
     }
 
     /// A context for a checked `io`, with everything said but its graph.
-    fn tie(&self, io: &Io, device: &mut CudaDevice) -> Result<Context> {
-        let (n, s) = border::letters(&self.entry, io);
+    fn tie(&self, io: &Io, device: &mut CudaDevice) -> Result<ExecutionContext> {
+        let (n, s) = io_check::dynamic_dims(&self.entry, io);
         let profiles = self.entry.engine.as_ref().map(|e| e.profiles.as_slice()).unwrap_or_default();
         let profile = if profiles.is_empty() { Some(0) } else { profiles.iter().position(|p| p.holds(n, s)) };
         let profile = profile.and_then(|p| i32::try_from(p).ok()).ok_or_else(|| {
@@ -122,7 +117,7 @@ impl TensorRt {
                 .wanted(format!("one of {profiles:?}: build the engines for this configuration"))
         })?;
         let stream = device.stream()?;
-        let mut context = Context::new(&self.plan, &self.cache)?;
+        let mut context = ExecutionContext::new(&self.plan, &self.cache)?;
         context.set_profile(profile, stream)?;
         for tensor in &io.inputs {
             context.set_shape(&tensor.name, &tensor.shape)?;
@@ -172,7 +167,7 @@ impl TensorRt {
     }
 
     /// Runs a new context until nothing is left to happen for the first time, and makes its pass a graph.
-    fn warm(&self, context: &mut Context, device: &mut CudaDevice) -> Result<Option<CudaGraph>> {
+    fn warm(&self, context: &mut ExecutionContext, device: &mut CudaDevice) -> Result<Option<CudaGraph>> {
         let stream = device.stream()?;
         // SAFETY: `tie` set every address to a region of this device that is as long as the tensor, and this function waits.
         unsafe { context.enqueue(stream) }?;
@@ -204,11 +199,11 @@ impl TensorRt {
 }
 
 /// Proves that the engine's border and profiles are the manifest's.
-fn agrees(graph: Graph, entry: &GraphEntry, engine: &EngineEntry, plan: &Plan) -> Result<()> {
+fn agrees(graph: Graph, entry: &GraphEntry, engine: &EngineEntry, plan: &CudaEngine) -> Result<()> {
     let tensors = plan.tensors()?;
     let side = |inputs: bool| tensors.iter().filter(|t| t.is_input == inputs).map(|t| t.reported.clone()).collect::<Vec<_>>();
-    border::agrees(graph, "input", &side(true), &entry.inputs)?;
-    border::agrees(graph, "output", &side(false), &entry.outputs)?;
+    io_check::agrees(graph, "input", &side(true), &entry.inputs)?;
+    io_check::agrees(graph, "output", &side(false), &entry.outputs)?;
     let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at(format!("{:?}", entry.file));
     if let Some(tensor) = tensors.iter().find(|t| !t.on_device) {
         return Err(bad("a tensor that the engine wants on the host").at(format!("{:?}", tensor.reported.name)));
@@ -262,7 +257,7 @@ impl Engine for TensorRt {
     }
 
     fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
-        border::check(self.graph, &self.entry, io)?;
+        io_check::check(self.graph, &self.entry, io)?;
         if let Some(spec) = self.entry.outputs.iter().find(|spec| io.outputs.iter().all(|bound| bound.name != spec.name)) {
             return Err(self.at(Error::new(ErrorKind::Usage, "an output is not bound").at(format!("{:?}", spec.name)).wanted(spec)));
         }
@@ -280,7 +275,7 @@ impl Engine for TensorRt {
 
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
         let graph = self.graph;
-        let shape = self.shapes.get_mut(binding.0).ok_or_else(|| border::foreign(graph, binding))?;
+        let shape = self.shapes.get_mut(binding.0).ok_or_else(|| io_check::foreign(graph, binding))?;
         let device = gpu(device, graph)?;
         if device.id() != shape.device {
             return Err(Error::new(ErrorKind::Usage, "a binding of another device").at(format!("graph {graph}")));

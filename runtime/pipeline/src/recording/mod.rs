@@ -18,7 +18,7 @@ mod track;
 pub use mount::Mount;
 pub use track::Track;
 
-use drivewam_core::config::Ingest;
+use drivewam_core::config::IngestConfig;
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
@@ -40,8 +40,8 @@ pub struct Limits {
 
 impl Limits {
     /// The limits of `ingest:`.
-    pub fn of(ingest: &Ingest) -> Self {
-        Self { max_image_pixels: ingest.max_image_pixels, pose_hole_ns: i64::from(ingest.pose_hole_ms) * 1_000_000 }
+    pub fn of(ingest: &IngestConfig) -> Self {
+        Self { max_image_pixels: ingest.max_image_pixels, pose_hole_ns: i64::from(ingest.max_pose_gap_ms) * 1_000_000 }
     }
 }
 

@@ -85,7 +85,7 @@ impl Track {
                 return Err(Error::new(ErrorKind::Input, "a hole in the poses")
                     .at(format!("stamps {before} to {after}"))
                     .got(format!("{:.3} s", (after - before) as f64 * 1e-9))
-                    .wanted(format!("at most {:.3} s (`ingest.pose_hole_ms`)", hole_ns as f64 * 1e-9)));
+                    .wanted(format!("at most {:.3} s (`ingest.max_pose_gap_ms`)", hole_ns as f64 * 1e-9)));
             }
         }
         Ok(())

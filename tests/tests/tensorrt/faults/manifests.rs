@@ -1,9 +1,10 @@
 //! Faults of manifests.
 
 use super::{Fault, NOTHING, edit, link, reword};
-use drivewam_core::bindings::{Axis, Graph};
+use drivewam_core::bindings::Graph;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{Dotted, FILE_NAME, Precision};
+use drivewam_core::tensor::Axis;
 use std::fs;
 
 /// Faults of the manifest's text.
@@ -147,7 +148,7 @@ pub(super) fn of_words() -> Vec<Fault> {
         Fault {
             name: "a file that nothing vouches for",
             make: |m| m.manifest.graphs.get_mut(&Graph::Dit).unwrap().file = "other.engine".into(),
-            words: &["other.engine", "does not vouch"],
+            words: &["other.engine", "not listed"],
             ..NOTHING
         },
         Fault {

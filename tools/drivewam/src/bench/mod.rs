@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
 use drivewam::stages::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::{EngineBundle, Trust};
 use drivewam_world::Options;
 use drivewam_world::feed::{Camera, Feed};
 use selection::SelectionBench;
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Ok(json!({"chunk_ms": times}))
         });
     }
-    let folder = Folder::open(loaded.config.engine.folder.as_ref(), &Trust::of(&loaded.config.vehicle)?, None)?;
+    let folder = EngineBundle::open(loaded.config.engine.folder.as_ref(), &Trust::of(&loaded.config.vehicle)?)?;
     if let Some(tokens) = args.guidance {
         let mut bench = VlmBench::new(&loaded.config, &folder, args.prompt, tokens)?;
         print_line!("{}", json!({"ready": true, "engines": bench.describe()}));
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let model = loaded.config.model.clone();
     let camera = SourceCamera::of_model(&model);
-    let mut ride = Plan::new(loaded.config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?;
+    let mut ride = Plan::new(loaded.config, folder.manifest(), camera, RideOptions::default())?.warm(folder)?;
     let engines: Map<String, Value> =
         ride.engines().into_iter().map(|(graph, description)| (graph.as_str().to_owned(), json!(description))).collect();
     let mut feed = Feed::new(&model, 0, Options::default(), Camera::Own)?;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// A tensor of a pass.
 #[derive(Debug)]
-pub struct Tensor {
+pub struct PassTensor {
     /// Its name.
     pub name: String,
     /// Its shape.
@@ -20,11 +20,11 @@ pub struct Tensor {
 }
 
 /// Computes a pass of the engine with this name; `false` for one that fails.
-pub type Executor = Box<dyn FnMut(&str, &mut [Tensor]) -> bool + Send>;
+pub type Executor = Box<dyn FnMut(&str, &mut [PassTensor]) -> bool + Send>;
 
-/// The double, opened beside the runtime that uses it.
+/// The fake, opened beside the runtime that uses it.
 #[derive(Debug)]
-pub struct Double(Shared);
+pub struct FakeTensorRt(Shared);
 
 #[repr(C)]
 struct FakeTensor {
@@ -38,8 +38,8 @@ struct FakeTensor {
 
 type Run = unsafe extern "C" fn(user: *mut c_void, engine: *const c_char, tensors: *const FakeTensor, count: c_int) -> c_int;
 
-impl Double {
-    /// Opens the double at `path`: the same library that the runtime opens there.
+impl FakeTensorRt {
+    /// Opens the fake at `path`: the same library that the runtime opens there.
     ///
     /// # Errors
     /// `Engine` when it cannot be opened.
@@ -52,24 +52,24 @@ impl Double {
     /// Has `executor` compute all passes from now on. It lives until the process ends.
     ///
     /// # Errors
-    /// `Engine` when the library is not the double.
+    /// `Engine` when the library is not the fake.
     pub fn execute(&self, executor: Executor) -> Result<()> {
         type Set = unsafe extern "C" fn(*mut c_void, Run);
-        let failed = |e| Error::new(ErrorKind::Engine, "not the double of TensorRT").caused_by(e);
+        let failed = |e| Error::new(ErrorKind::Engine, "not the fake of TensorRT").caused_by(e);
         // SAFETY: the type is that of `fake.h`.
         let set = unsafe { self.0.get::<Set>("fake_tensorrt_set_executor") }.map_err(failed)?;
         let forever: *mut Executor = Box::leak(Box::new(executor));
-        // SAFETY: `run` takes what was leaked here, and nobody else has it; the double calls from one thread at a time.
+        // SAFETY: `run` takes what was leaked here, and nobody else has it; the fake calls from one thread at a time.
         unsafe { set(forever.cast(), run) };
         Ok(())
     }
 
-    /// A number that the double counts: objects given out and not freed (`fake_tensorrt_alive`), shapes compiled (`fake_tensorrt_compiled`).
+    /// A number that the fake counts: objects given out and not freed (`fake_tensorrt_alive`), shapes compiled (`fake_tensorrt_compiled`).
     ///
     /// # Errors
-    /// `Engine` when the library is not the double.
+    /// `Engine` when the library is not the fake.
     pub fn count(&self, what: &str) -> Result<i32> {
-        let failed = |e| Error::new(ErrorKind::Engine, "not the double of TensorRT").at(what).caused_by(e);
+        let failed = |e| Error::new(ErrorKind::Engine, "not the fake of TensorRT").at(what).caused_by(e);
         // SAFETY: both functions have this type in `fake.h`.
         let get = unsafe { self.0.get::<unsafe extern "C" fn() -> c_int>(what) }.map_err(failed)?;
         // SAFETY: takes nothing, and gives a number.
@@ -80,9 +80,9 @@ impl Double {
 unsafe extern "C" fn run(user: *mut c_void, engine: *const c_char, tensors: *const FakeTensor, count: c_int) -> c_int {
     // SAFETY: what `execute` leaked.
     let executor = unsafe { &mut *user.cast::<Executor>() };
-    // SAFETY: the double gives a name that lives during the call.
+    // SAFETY: the fake gives a name that lives during the call.
     let engine = unsafe { CStr::from_ptr(engine) }.to_string_lossy();
-    // SAFETY: the double gives `count` tensors that live during the call.
+    // SAFETY: the fake gives `count` tensors that live during the call.
     let tensors = unsafe { std::slice::from_raw_parts(tensors, usize::try_from(count).unwrap_or(0)) };
     let mut seen = Vec::new();
     for tensor in tensors {
@@ -94,7 +94,7 @@ unsafe extern "C" fn run(user: *mut c_void, engine: *const c_char, tensors: *con
         if tensor.is_input != 0 && !copy(tensor, &mut data, false) {
             return 0;
         }
-        seen.push(Tensor { name, shape, is_input: tensor.is_input != 0, data });
+        seen.push(PassTensor { name, shape, is_input: tensor.is_input != 0, data });
     }
     let done = executor(&engine, &mut seen);
     let written =
@@ -107,7 +107,7 @@ fn copy(tensor: &FakeTensor, data: &mut [f32], writes: bool) -> bool {
     /// The memory as `data.len()` elements.
     fn elements<'a, T>(tensor: &FakeTensor, len: usize) -> &'a mut [T] {
         // SAFETY: the address is of the arena of a driver library that works in the host's memory, where `bind` proved room for the shape in this type; tensors
-        // that are written lie apart from all others (`border::check`), and nobody else touches the arena while the stream works.
+        // that are written lie apart from all others (`io_check::check`), and nobody else touches the arena while the stream works.
         unsafe { std::slice::from_raw_parts_mut(tensor.address.cast::<T>(), len) }
     }
     fn halves<T: Copy>(memory: &mut [T], data: &mut [f32], writes: bool, from: fn(f32) -> T, to: fn(T) -> f32) {

@@ -1,9 +1,9 @@
 //! A folder for the closed-form engine: a manifest with all graphs and four-row command texts, in memory.
 
+use crate::bundle::{EngineBundle, attest};
 use crate::bytes::Bytes;
-use crate::folder::{Folder, vouch};
 use drivewam_core::dims::Model;
-use drivewam_core::manifest::{CommandTexts, Manifest, Role};
+use drivewam_core::manifest::{CommandTexts, FileRole, Manifest};
 use drivewam_core::{Error, ErrorKind, Result};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize};
@@ -19,7 +19,7 @@ const TEXT_ROWS: usize = 4;
 ///
 /// # Errors
 /// `Config` for a model that contradicts itself.
-pub fn folder(model: &Model) -> Result<Folder> {
+pub fn bundle(model: &Model) -> Result<EngineBundle> {
     model.check()?;
     let caches = [vec![3, model.latent.height, model.latent.width]];
     let rows = TEXT_ROWS.min(model.text.max_rows);
@@ -36,10 +36,10 @@ pub fn folder(model: &Model) -> Result<Folder> {
         CommandTexts { file: TEXTS_FILE.into(), rows: model.text.commands.iter().map(|&command| (command, rows)).collect() };
     manifest.files = contents
         .iter()
-        .map(|(name, content)| (name.clone(), vouch(content, if name == TEXTS_FILE { Role::Commands } else { Role::Graph })))
+        .map(|(name, content)| (name.clone(), attest(content, if name == TEXTS_FILE { FileRole::Commands } else { FileRole::Graph })))
         .collect();
     let files = contents.into_iter().map(|(name, content)| Ok((name, Bytes::copy_of(&content)?))).collect::<Result<_>>()?;
-    Folder::in_memory(manifest, files)
+    EngineBundle::in_memory(manifest, files)
 }
 
 fn texts(model: &Model, rows: usize) -> Result<Vec<u8>> {

@@ -1,30 +1,34 @@
-//! What a look at a folder found, file by file, without stopping at the first fault.
+//! Checks a bundle file by file, without stopping at the first fault.
 
-use super::{Progress, Signed, Trust, read, texts};
-use crate::self_test;
-use drivewam_core::manifest::{FILE_NAME, FileEntry, Manifest, Role};
+use super::trust::{Signed, Trust};
+use super::{read, texts};
+use crate::self_test::answers;
+use drivewam_core::manifest::{FILE_NAME, FileEntry, FileRole, Manifest};
 use drivewam_core::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
-/// All that is right and wrong with a folder.
+/// Gets the bytes that are done and the bytes of all files.
+pub type ReadProgress<'a> = &'a mut dyn FnMut(u64, u64);
+
+/// What is right and wrong with a bundle.
 #[derive(Debug)]
 pub struct Report {
-    /// The folder.
+    /// The directory.
     pub path: PathBuf,
-    /// Its manifest, or why it cannot be acted on.
+    /// Its manifest, or why the manifest is refused.
     pub manifest: Result<Manifest>,
     /// SHA-256 of the manifest's text.
     pub manifest_sha256: Option<String>,
-    /// Who signed the manifest; `None` for one that cannot be acted on.
+    /// Who signed the manifest; `None` for a refused one.
     pub signed: Option<Signed>,
-    /// The files that the manifest vouches for, then those that are there without; in order of name.
+    /// The files that the manifest lists, then the others of the directory; each in order of name.
     pub files: Vec<FileReport>,
 }
 
 /// One file.
 #[derive(Debug)]
 pub struct FileReport {
-    /// Its name in the folder.
+    /// Its name in the directory.
     pub name: String,
     /// What the manifest says of it; `None` for a file that the manifest does not know.
     pub entry: Option<FileEntry>,
@@ -35,21 +39,21 @@ pub struct FileReport {
 /// What was found of one file.
 #[derive(Debug)]
 pub enum FileStatus {
-    /// Length and hash are as vouched for.
+    /// Length and hash are those of the manifest.
     Whole,
     /// It is not what the manifest says.
     Fault(Error),
-    /// It is there, but nothing vouches for it. The runtime never opens it.
-    Unvouched,
+    /// The manifest does not list it. The runtime never opens it.
+    Unlisted,
 }
 
 impl Report {
-    /// Whether [`super::Folder::open`] has no reason to refuse the manifest and the files.
+    /// Whether manifest and files are as a ride requires them.
     pub fn is_whole(&self) -> bool {
         self.manifest.is_ok() && self.files.iter().all(|file| !matches!(file.status, FileStatus::Fault(_)))
     }
 
-    /// The first fault, as an error that names the folder; `None` for a whole folder.
+    /// The first fault, as an error that names the directory; `None` for a bundle without faults.
     pub fn into_first_fault(self) -> Option<Error> {
         let path = self.path;
         if let Err(e) = self.manifest {
@@ -57,48 +61,50 @@ impl Report {
         }
         self.files.into_iter().find_map(|file| match file.status {
             FileStatus::Fault(e) => Some(e.at(format!("{:?}", file.name)).at(path.display())),
-            FileStatus::Whole | FileStatus::Unvouched => None,
+            FileStatus::Whole | FileStatus::Unlisted => None,
         })
     }
 }
 
-pub(super) fn verify(path: &Path, trust: &Trust, progress: Option<Progress<'_>>) -> Report {
+pub(super) fn verify(path: &Path, trust: &Trust, progress: Option<ReadProgress<'_>>) -> Report {
     let mut files = Vec::new();
     let (manifest, manifest_sha256, signed) = match read::manifest(path, trust) {
-        Ok(read::Checked { manifest, sha256, signed }) => (Ok(manifest), Some(sha256), Some(signed)),
+        Ok(read::CheckedManifest { manifest, sha256, signed }) => (Ok(manifest), Some(sha256), Some(signed)),
         Err(e) => (Err(e), None, None),
     };
     if let Ok(manifest) = &manifest {
         let mut nothing = |_: u64, _: u64| {};
-        let progress: Progress<'_> = match progress {
+        let progress: ReadProgress<'_> = match progress {
             Some(progress) => progress,
             None => &mut nothing,
         };
         let all = manifest.files.values().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
         let mut before = 0u64;
         for (name, entry) in &manifest.files {
-            let told = &mut |done: u64| progress(before.saturating_add(done), all);
-            let looked_at = match entry.role {
-                // What is small and read by every engine is read here too.
-                Role::Commands => read::whole(&path.join(name), entry, told).and_then(|c| texts::read(manifest, c.as_slice()).map(drop)),
-                Role::SelfTest => read::whole(&path.join(name), entry, told)
-                    .and_then(|c| manifest.graphs.keys().try_for_each(|graph| self_test::read(c.as_slice(), *graph).map(drop))),
-                _ => read::hash_only(&path.join(name), entry, told),
+            let tell = &mut |done: u64| progress(before.saturating_add(done), all);
+            let checked = match entry.role {
+                // Every ride parses these two, so they are parsed here too.
+                FileRole::Commands => {
+                    read::whole(&path.join(name), entry, tell).and_then(|c| texts::read(manifest, c.as_slice()).map(drop))
+                }
+                FileRole::SelfTest => read::whole(&path.join(name), entry, tell)
+                    .and_then(|c| manifest.graphs.keys().try_for_each(|graph| answers::read(c.as_slice(), *graph).map(drop))),
+                _ => read::hash_only(&path.join(name), entry, tell),
             };
-            let status = looked_at.map_or_else(FileStatus::Fault, |()| FileStatus::Whole);
+            let status = checked.map_or_else(FileStatus::Fault, |()| FileStatus::Whole);
             before = before.saturating_add(entry.bytes);
             progress(before, all);
             files.push(FileReport { name: name.clone(), entry: Some(entry.clone()), status });
         }
-        match unvouched(path, manifest) {
-            Ok(names) => files.extend(names.into_iter().map(|name| FileReport { name, entry: None, status: FileStatus::Unvouched })),
+        match unlisted(path, manifest) {
+            Ok(names) => files.extend(names.into_iter().map(|name| FileReport { name, entry: None, status: FileStatus::Unlisted })),
             Err(e) => return Report { path: path.to_owned(), manifest: Err(e), manifest_sha256, signed, files },
         }
     }
     Report { path: path.to_owned(), manifest, manifest_sha256, signed, files }
 }
 
-fn unvouched(path: &Path, manifest: &Manifest) -> Result<Vec<String>> {
+fn unlisted(path: &Path, manifest: &Manifest) -> Result<Vec<String>> {
     let unreadable = |e| Error::new(ErrorKind::Io, "the folder cannot be listed").caused_by(e);
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {

@@ -6,7 +6,7 @@ use drivewam_core::{Error, ErrorKind, Result};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 
-/// A route command as `context_text` reads it.
+/// The text of a route command, as `context_text` reads it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommandText {
     /// Real rows; the graph's other rows are padding.

@@ -3,11 +3,12 @@
 //! At load: what a graph's file says of its tensors against the manifest's table ([`agrees`]). At bind: names, shapes, types and regions against
 //! the same table ([`check`]).
 
-use crate::engine::{Binding, Bound, Io};
+use crate::engine::{Binding, BoundTensor, Io};
 use drivewam_core::arena::Region;
-use drivewam_core::bindings::{Axis, Graph, Letter, TensorSpec};
+use drivewam_core::bindings::Graph;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::GraphEntry;
+use drivewam_core::tensor::{Axis, DynamicDim, TensorSpec};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::{Device, HostArena};
 
@@ -54,9 +55,9 @@ pub(crate) fn agrees(graph: Graph, side: &str, reported: &[Reported], specs: &[T
 /// Proves that `io` binds every input of the graph and only tensors that it has, each with its type and shape, one N and one S throughout, to regions
 /// that are long enough; and that nothing is written over what is read or written elsewhere.
 pub(crate) fn check(graph: Graph, entry: &GraphEntry, io: &Io) -> Result<()> {
-    let mut letters = [None; 2];
-    check_side(graph, "input", &entry.inputs, &io.inputs, &mut letters)?;
-    check_side(graph, "output", &entry.outputs, &io.outputs, &mut letters)?;
+    let mut dims = [None; 2];
+    check_side(graph, "input", &entry.inputs, &io.inputs, &mut dims)?;
+    check_side(graph, "output", &entry.outputs, &io.outputs, &mut dims)?;
     for spec in &entry.inputs {
         if io.inputs.iter().all(|bound| bound.name != spec.name) {
             return Err(Error::new(ErrorKind::Manifest, "an input is not bound").at(place(graph, "input", &spec.name)).wanted(spec));
@@ -78,7 +79,7 @@ fn place(graph: Graph, side: &str, name: &str) -> String {
     format!("graph {graph}: {side} {name:?}")
 }
 
-fn check_side(graph: Graph, side: &str, specs: &[TensorSpec], bound: &[Bound], letters: &mut [Option<usize>; 2]) -> Result<()> {
+fn check_side(graph: Graph, side: &str, specs: &[TensorSpec], bound: &[BoundTensor], dims: &mut [Option<usize>; 2]) -> Result<()> {
     for (i, tensor) in bound.iter().enumerate() {
         let bad = |kind: ErrorKind, what: &str| Error::new(kind, what).at(place(graph, side, &tensor.name));
         let Some(spec) = specs.iter().find(|spec| spec.name == tensor.name) else {
@@ -97,13 +98,13 @@ fn check_side(graph: Graph, side: &str, specs: &[TensorSpec], bound: &[Bound], l
         for (&len, axis) in tensor.shape.iter().zip(&spec.shape) {
             let wanted = match axis {
                 Axis::Fixed(wanted) => *wanted,
-                Axis::Dynamic(Letter::N) => *letters[0].get_or_insert(len),
-                Axis::Dynamic(Letter::S) => *letters[1].get_or_insert(len),
+                Axis::Dynamic(DynamicDim::N) => *dims[0].get_or_insert(len),
+                Axis::Dynamic(DynamicDim::S) => *dims[1].get_or_insert(len),
             };
             if len != wanted || len == 0 {
                 return Err(match axis {
                     Axis::Fixed(_) => wrong_shape(),
-                    Axis::Dynamic(letter) => wrong_shape().at(format!("with {letter:?} = {wanted}")),
+                    Axis::Dynamic(dim) => wrong_shape().at(format!("with {dim:?} = {wanted}")),
                 });
             }
         }
@@ -118,13 +119,13 @@ fn check_side(graph: Graph, side: &str, specs: &[TensorSpec], bound: &[Bound], l
 }
 
 /// N and S of a checked `io`; 0 where the graph has no such axis.
-pub(crate) fn letters(entry: &GraphEntry, io: &Io) -> (usize, usize) {
+pub(crate) fn dynamic_dims(entry: &GraphEntry, io: &Io) -> (usize, usize) {
     let mut found = (0, 0);
     for (spec, bound) in entry.inputs.iter().filter_map(|spec| Some((spec, io.inputs.iter().find(|bound| bound.name == spec.name)?))) {
         for (axis, &len) in spec.shape.iter().zip(&bound.shape) {
             match axis {
-                Axis::Dynamic(Letter::N) => found.0 = len,
-                Axis::Dynamic(Letter::S) => found.1 = len,
+                Axis::Dynamic(DynamicDim::N) => found.0 = len,
+                Axis::Dynamic(DynamicDim::S) => found.1 = len,
                 Axis::Fixed(_) => {}
             }
         }
@@ -149,18 +150,18 @@ pub(crate) fn host(device: &mut dyn Device, graph: Graph) -> Result<&mut HostAre
 
 /// The regions of a checked `io`, inputs and outputs, cut to the lengths of their shapes.
 pub(crate) fn exact(io: &Io) -> Result<(Vec<Region>, Vec<Region>)> {
-    let cut = |bound: &[Bound]| bound.iter().map(|t| t.region.part(0, t.shape.iter().product())).collect::<Result<Vec<_>>>();
+    let cut = |bound: &[BoundTensor]| bound.iter().map(|t| t.region.part(0, t.shape.iter().product())).collect::<Result<Vec<_>>>();
     Ok((cut(&io.inputs)?, cut(&io.outputs)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::closed_form::{ClosedForm, Options, folder};
+    use crate::closed_form::{ClosedForm, Options, bundle};
     use crate::tests::{Bench, tiny};
     use drivewam_core::arena::Planner;
 
-    fn bound<'a>(io: &'a mut Io, name: &str) -> &'a mut Bound {
+    fn bound<'a>(io: &'a mut Io, name: &str) -> &'a mut BoundTensor {
         io.inputs.iter_mut().chain(&mut io.outputs).find(|b| b.name == name).unwrap()
     }
 
@@ -248,11 +249,11 @@ mod tests {
                 words: &["\"k.1\"", "\"k.0\""],
             },
         ];
-        let folder = folder(&tiny()).unwrap();
+        let bundle = bundle(&tiny()).unwrap();
         let mut failed = Vec::new();
         for case in &cases {
-            let mut engine = ClosedForm::open(&folder, Graph::Dit, Options::default()).unwrap();
-            let mut bench = Bench::new(folder.manifest().graph(Graph::Dit).unwrap(), 8, 40);
+            let mut engine = ClosedForm::open(&bundle, Graph::Dit, Options::default()).unwrap();
+            let mut bench = Bench::new(bundle.manifest().graph(Graph::Dit).unwrap(), 8, 40);
             (case.spoil)(&mut bench.io);
             match bench.bind(&mut engine) {
                 Ok(_) => failed.push(format!("{}: taken", case.name)),

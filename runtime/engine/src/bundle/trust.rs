@@ -1,5 +1,5 @@
-//! Who must have signed a manifest: a detached ed25519 signature over the manifest's bytes, 64 bytes in a file beside it, as `openssl pkeyutl -sign -rawin`
-//! writes it and `build_engines --sign` does.
+//! Signatures of manifests: a detached ed25519 signature over the manifest's bytes, 64 bytes in a file
+//! beside it, as `openssl pkeyutl -sign -rawin` and `build_engines --sign` write it.
 
 use super::read::hex;
 use drivewam_core::config;
@@ -9,7 +9,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 /// The signature's file name inside an engine folder.
 pub const FILE_NAME: &str = "manifest.yaml.sig";
 
-/// Keys that vouch for manifests. Without any, a manifest needs no signature.
+/// Public keys whose signature of a manifest is accepted. Without keys, a manifest needs no signature.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
     keys: Vec<VerifyingKey>,
@@ -19,20 +19,20 @@ pub struct Trust {
 /// Who signed a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signed {
-    /// Nobody, and nobody had to.
+    /// Nobody, and no signature was required.
     No,
-    /// Somebody; no keys are trusted, so nobody looked who.
+    /// Somebody. No keys are configured, so the signature was not checked.
     Unchecked,
-    /// A trusted key, in hexadecimal.
+    /// The trusted key, in hexadecimal.
     By(String),
 }
 
 impl Trust {
-    /// The keys that a vehicle's configuration names.
+    /// The keys of a vehicle's configuration.
     ///
     /// # Errors
-    /// `Config` for a key that is none.
-    pub fn of(vehicle: &config::Vehicle) -> Result<Self> {
+    /// `Config` for a text that is not a key.
+    pub fn of(vehicle: &config::VehicleConfig) -> Result<Self> {
         let keys = |key: &str, list: &[String]| list.iter().map(|text| parse(text).map_err(|e| e.at(key))).collect::<Result<Vec<_>>>();
         Ok(Self {
             keys: keys("vehicle.trusted_keys", &vehicle.trusted_keys)?,
@@ -40,15 +40,15 @@ impl Trust {
         })
     }
 
-    /// One key.
+    /// Trust in one key.
     ///
     /// # Errors
-    /// `Config` for bytes that are no key.
+    /// `Config` for bytes that are not a key.
     pub fn only(key: &[u8; 32]) -> Result<Self> {
         Ok(Self { keys: vec![parse(&hex(key))?], revoked: Vec::new() })
     }
 
-    /// Proves that `manifest` is signed as these keys want it.
+    /// Proves that `manifest` is signed as these keys require.
     pub(super) fn check(&self, manifest: &[u8], signature: Option<&[u8]>) -> Result<Signed> {
         let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at(FILE_NAME);
         let Some(bytes) = signature else {

@@ -10,9 +10,9 @@ const MOST: usize = 8;
 
 /// The errors of one library, from whatever of it is at work.
 #[derive(Debug, Default)]
-pub(super) struct Journal(Mutex<Vec<String>>);
+pub(super) struct ErrorLog(Mutex<Vec<String>>);
 
-impl Journal {
+impl ErrorLog {
     /// Where the library writes, until the process ends.
     pub fn log(&'static self) -> ffi::Log {
         ffi::Log { user: std::ptr::from_ref(self).cast_mut().cast(), write }
@@ -48,9 +48,9 @@ impl Journal {
 }
 
 unsafe extern "C" fn write(user: *mut c_void, severity: i32, text: *const c_char) {
-    // SAFETY: `user` is the journal that gave this function out, which lives as long as the process.
-    let journal = unsafe { &*user.cast::<Journal>() };
+    // SAFETY: `user` is the error_log that gave this function out, which lives as long as the process.
+    let error_log = unsafe { &*user.cast::<ErrorLog>() };
     // SAFETY: the shim passes on no null; the text lives during the call.
     let text = unsafe { CStr::from_ptr(text) };
-    journal.keep(severity, &text.to_string_lossy());
+    error_log.keep(severity, &text.to_string_lossy());
 }

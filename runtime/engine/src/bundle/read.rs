@@ -1,6 +1,7 @@
-//! Reading files that nobody has vouched for yet: only plain ones, only as long as the manifest says, hashed on the way.
+//! Reads files that are not trusted yet: plain files only, of the length that the manifest says,
+//! hashed while they are read.
 
-use super::{SIGNATURE_FILE_NAME, Signed, Trust};
+use super::trust::{FILE_NAME as SIGNATURE_FILE_NAME, Signed, Trust};
 use crate::bytes::Bytes;
 use drivewam_core::manifest::{FILE_NAME, FileEntry, Manifest};
 use drivewam_core::{Error, ErrorKind, Result};
@@ -9,16 +10,18 @@ use std::fs::File;
 use std::io::{ErrorKind as IoKind, Read};
 use std::path::Path;
 
-/// A manifest longer than this is no manifest. Ours have about 10 kB.
+/// Longest manifest that is read. Ours have about 10 kB.
 const MANIFEST_LIMIT: u64 = 4 << 20;
-/// A signature has 64 bytes; what is a little longer is told to be none.
+/// Longest signature file that is read, so that the error can say how long it is. A signature has 64
+/// bytes.
 const SIGNATURE_LIMIT: u64 = 4096;
 
-/// Read and hashed at once; small enough to stay in a cache, large enough that calls do not count.
+/// Bytes that are read and hashed at a time: they stay in the cache, and the cost of the calls does
+/// not show.
 const PIECE: usize = 1 << 20;
 
 pub(super) fn missing() -> Error {
-    Error::new(ErrorKind::Manifest, "a file that the manifest vouches for is missing")
+    Error::new(ErrorKind::Manifest, "a file that the manifest lists is missing")
 }
 
 /// A hash as the manifest writes it.
@@ -26,29 +29,29 @@ pub(crate) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A manifest, and what is known of its text.
-pub(super) struct Checked {
+/// A parsed manifest, the hash of its text, and its signer.
+pub(super) struct CheckedManifest {
     pub manifest: Manifest,
-    /// Of the text.
     pub sha256: String,
     pub signed: Signed,
 }
 
-/// The parsed manifest of the folder `path`, signed as `trust` wants it. The text is not looked into before its signature was.
-pub(super) fn manifest(path: &Path, trust: &Trust) -> Result<Checked> {
+/// The manifest of the directory `path`, signed as `trust` requires. The signature is checked before
+/// the text is parsed.
+pub(super) fn manifest(path: &Path, trust: &Trust) -> Result<CheckedManifest> {
     let at = |e: Error| e.at(FILE_NAME);
     private(path)?;
     let Some(text) = small(&path.join(FILE_NAME), MANIFEST_LIMIT).map_err(at)? else {
-        return Err(at(Error::new(ErrorKind::Manifest, "not a folder of engines: it has no manifest")));
+        return Err(at(Error::new(ErrorKind::Manifest, "not an engine bundle: the folder has no manifest")));
     };
     let signature = small(&path.join(SIGNATURE_FILE_NAME), SIGNATURE_LIMIT).map_err(|e| e.at(SIGNATURE_FILE_NAME))?;
     let signed = trust.check(&text, signature.as_deref())?;
     let sha256 = hex(&Sha256::digest(&text));
     let text = std::str::from_utf8(&text).map_err(|e| at(Error::new(ErrorKind::Manifest, "not UTF-8 text").caused_by(e)))?;
-    Ok(Checked { manifest: Manifest::parse(text).map_err(at)?, sha256, signed })
+    Ok(CheckedManifest { manifest: Manifest::parse(text).map_err(at)?, sha256, signed })
 }
 
-/// The whole of a file that must be short; `None` where there is nothing.
+/// The content of a file of at most `limit` bytes; `None` where there is no file.
 fn small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let Some((file, len)) = open(path)? else { return Ok(None) };
     let too_long = |len: u64| Error::new(ErrorKind::Manifest, "too long").got(format!("{len} bytes")).wanted(format!("at most {limit}"));
@@ -60,7 +63,13 @@ fn small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     if content.len() as u64 > limit { Err(too_long(content.len() as u64)) } else { Ok(Some(content)) }
 }
 
-/// The content of the file `path`, which must be what `entry` says. `progress` is told the bytes read so far.
+/// Proves that the file `path` is there, plain, and as long as `entry` says. Reads nothing.
+pub(super) fn look(path: &Path, entry: &FileEntry) -> Result<()> {
+    sized(path, entry).map(drop)
+}
+
+/// The content of the file `path`, which must be what `entry` says. `progress` gets the bytes read so
+/// far.
 pub(super) fn whole(path: &Path, entry: &FileEntry, progress: &mut dyn FnMut(u64)) -> Result<Bytes> {
     let mut file = sized(path, entry)?;
     let len =
@@ -78,7 +87,7 @@ pub(super) fn whole(path: &Path, entry: &FileEntry, progress: &mut dyn FnMut(u64
     Ok(bytes)
 }
 
-/// As [`whole`], but keeps nothing.
+/// As [`whole`], but keeps no content.
 pub(super) fn hash_only(path: &Path, entry: &FileEntry, progress: &mut dyn FnMut(u64)) -> Result<()> {
     let mut file = sized(path, entry)?;
     let mut piece = vec![0; PIECE];
@@ -95,7 +104,7 @@ pub(super) fn hash_only(path: &Path, entry: &FileEntry, progress: &mut dyn FnMut
     Ok(())
 }
 
-/// Holds content in memory against `entry`.
+/// Proves that a content in memory is what `entry` says.
 pub(super) fn check(content: &[u8], entry: &FileEntry) -> Result<()> {
     if content.len() as u64 != entry.bytes {
         return Err(wrong_length(content.len() as u64, entry));
@@ -103,10 +112,10 @@ pub(super) fn check(content: &[u8], entry: &FileEntry) -> Result<()> {
     compare(Sha256::digest(content).as_slice(), entry)
 }
 
-/// An open plain file and its length; `None` where there is nothing.
+/// Opens a plain file. Returns it with its length; `None` where there is no file.
 ///
-/// A link, folder, pipe or device is refused before it is opened (opening a pipe would wait for ever), and again afterwards: what was opened must be
-/// what was looked at.
+/// A link, directory, pipe or device is refused before it is opened, because opening a pipe would
+/// wait for ever. The opened file must be the one that was looked at.
 fn open(path: &Path) -> Result<Option<(File, u64)>> {
     let looked_at = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -133,7 +142,8 @@ fn open(path: &Path) -> Result<Option<(File, u64)>> {
     Ok(Some((file, opened.len())))
 }
 
-/// Proves that nobody but its owner and group puts files into the folder, if there is one: what is missing is told later.
+/// Proves that only owner and group can put files into the directory. A missing directory passes: the
+/// missing manifest is reported later.
 fn private(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(folder) if folder.is_dir() && others_write(&folder) && !is_sticky(&folder) => {
@@ -209,7 +219,7 @@ fn compare(digest: &[u8], entry: &FileEntry) -> Result<()> {
     if got == entry.sha256 {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Manifest, "not the content that the manifest vouches for")
+    Err(Error::new(ErrorKind::Manifest, "the file's content is not the one that the manifest attests")
         .got(format!("SHA-256 {got}"))
         .wanted(format!("SHA-256 {}", entry.sha256)))
 }
