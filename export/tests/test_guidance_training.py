@@ -275,5 +275,5 @@ def test_the_shipped_configuration_has_the_prompt_of_the_training():
     guidance = shipped["guidance"]
     template = guidance.get("prompt_template", guidance.get("template"))
     assert template == vocabulary.PROMPT_TEMPLATE
-    source = (ROOT / "runtime/pipeline/src/guidance/prompt.rs").read_text()
+    source = (ROOT / "runtime/guidance/src/prompt_template.rs").read_text()
     assert all(f'"{word}"' in source for word in vocabulary.COMMAND_TEXT.values())

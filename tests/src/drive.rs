@@ -1,10 +1,11 @@
 //! Drives a ride through a simulated world, in the same way for all tests that compare rides.
 
-use drivewam::ingest::EgoState;
-use drivewam::telemetry::{Outcome, Told};
+use drivewam::guidance::status::GuidanceStatus;
+use drivewam::outcome::Outcome;
 use drivewam::{Progress, Ride};
 use drivewam_core::Result;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_world::{Canvas, World};
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ pub struct Driven {
     /// x m, y m, yaw rad of every pose of every trajectory, in the frame of its own chunk.
     pub poses: Vec<[f64; 3]>,
     /// The guidance of each chunk.
-    pub told: Vec<Told>,
+    pub told: Vec<GuidanceStatus>,
     /// Number of transformer passes of the last chunk.
     pub passes: u32,
     /// Duration of each step that ended a chunk, s.

@@ -1,8 +1,8 @@
 //! Engine folders for the fake TensorRT: the shipped manifest, with a text file
 //! (`runtime/engine/tensorrt/fake/plan.h`) in place of each engine.
 
-use drivewam::guidance::prompts::passes;
-use drivewam::guidance::vlm::Passes;
+use drivewam::guidance::prompt_tokens::decoder_shapes;
+use drivewam::guidance::vlm::DecoderShapes;
 use drivewam_core::bindings::{Axis, Graph, Letter, TensorSpec};
 use drivewam_core::config::Config;
 use drivewam_core::manifest::{
@@ -53,7 +53,7 @@ impl FakeBundle {
     pub fn with_guidance(family: Family, graphs: &str, config: &Config) -> Self {
         let folder = opened(graphs);
         let name = &folder.manifest().guidance.as_ref().unwrap().vlm.tokenizer;
-        let Passes { prompts, slots } = passes(config, folder.manifest(), folder.content(name).unwrap().as_slice()).unwrap();
+        let DecoderShapes { prompts, slots } = decoder_shapes(config, folder.manifest(), folder.content(name).unwrap().as_slice()).unwrap();
         let of = |n: usize| Profile { n: [n; 3], s: [slots; 3] };
         let lengths: BTreeSet<usize> = prompts.into_iter().chain([1]).collect();
         Self::with(family, &folder, lengths.into_iter().map(of).collect())

@@ -8,13 +8,13 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(unsafe_code, reason = "a counting allocator has to be a global allocator")]
 
-use drivewam::guidance::picture::Preprocessor;
-use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
-use drivewam::ingest::EgoState;
-use drivewam::telemetry::{Refusal, Voice};
+use drivewam::guidance::image_processor::ImageProcessor;
+use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceModel, GuidanceRequest};
+use drivewam::guidance::status::{GuidanceSource, RejectReason};
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::guidance::Image;
 use drivewam_core::pose::Pose2;
 use drivewam_engine::{Folder, Trust, library};
@@ -105,14 +105,14 @@ fn drive(ride: &mut Ride, picture: &mut [u8], from_ms: i64, chunks: i64) -> u64 
 /// A fake guidance model: generates two sentences at once, and fails for every fifth request.
 struct FakeModel;
 
-impl Speak for FakeModel {
-    fn speak(&mut self, request: &Request, answer: &mut Answer) -> Result<(), Unsaid> {
+impl GuidanceModel for FakeModel {
+    fn generate(&mut self, request: &GuidanceRequest, answer: &mut GuidanceAnswer) -> Result<(), GenerateError> {
         if request.number.is_multiple_of(5) {
-            return Err(Unsaid::Refused(Refusal::Endless));
+            return Err(GenerateError::Rejected(RejectReason::Endless));
         }
         answer.text.push_str("The road is free. Keep on.");
         answer.tokens = 3;
-        answer.rows[..192].fill(request.number as f32 * 0.01 + f32::from(request.frame[0]) * 0.001);
+        answer.embeddings[..192].fill(request.number as f32 * 0.01 + f32::from(request.frame[0]) * 0.001);
         Ok(())
     }
 }
@@ -128,7 +128,7 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
     ] {
         let mut ride = ride(set);
         if speaks {
-            ride.speak_by(Box::new(FakeModel)).unwrap();
+            ride.set_guidance_model(Box::new(FakeModel)).unwrap();
         }
         let mut picture = vec![0u8; 64 * 112 * 3];
         // Four chunks fill the memory; from the fifth on it evicts, which the count must cover. The
@@ -142,10 +142,10 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
         println!("{set}: {outcomes} chunks, allocations of ours {ours}, of the engine library {theirs}, minor page faults {faults}");
         assert_eq!(outcomes, 20);
         let told = &ride.outcome().unwrap().guidance;
-        assert_eq!((told.refusals > 2, told.voice == Voice::Vlm || told.refused.is_some()), (speaks, speaks), "{told:?}");
+        assert_eq!((told.reject_count > 2, told.source == GuidanceSource::Vlm || told.rejected.is_some()), (speaks, speaks), "{told:?}");
         assert!(theirs > 0, "the engine library allocates in its calls, but no allocation was counted");
         assert!(faults < 1000, "{faults} minor page faults in 20 chunks: memory is touched for the first time in the ride");
-        let table = ride.device().kv_table(0).unwrap();
+        let table = ride.memory_table(0).unwrap();
         let scored = table.pool(0, 0..112).unwrap().iter().any(|slot| slot.score != 0.0);
         assert_eq!(scored, set.contains("selective"), "the ride must run with the given settings");
         assert_eq!(ours, 0, "allocations in the ride: {set}");
@@ -159,7 +159,7 @@ fn a_picture_for_the_vlm_allocates_nothing() {
     let _alone = ALONE.lock();
     let image = Image { height: 64, width: 128, patch: 16, temporal_patch: 2, merge: 2, mean: [0.5; 3], std: [0.5; 3] };
     for from in [(270, 480), (480, 270), (64, 128)] {
-        let mut made = Preprocessor::new(from, image).unwrap();
+        let mut made = ImageProcessor::new(from, image).unwrap();
         let (picture, mut patches) = (vec![9u8; from.0 * from.1 * 3], vec![0.0; image.patches() * image.patch_len()]);
         // The minimum of several runs: the test harness may allocate on another thread.
         let allocations = (0..5).map(|_| {

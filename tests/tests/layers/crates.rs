@@ -115,9 +115,8 @@ pub(crate) fn unlicensed(metadata: &Value, deny_toml: &str) -> Vec<String> {
     for package in metadata["packages"].as_array().unwrap() {
         let name = format!("{} {}", package["name"].as_str().unwrap(), package["version"].as_str().unwrap());
         let licence = package["license"].as_str().unwrap_or_default();
-        let fits = spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX).is_ok_and(|expression| {
-            expression.evaluate(|need| need.license.id().is_some_and(|id| allowed(id.name)))
-        });
+        let fits = spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX)
+            .is_ok_and(|expression| expression.evaluate(|need| need.license.id().is_some_and(|id| allowed(id.name))));
         if !fits {
             failures.push(format!("{name}: licence {licence:?} is not on the list of deny.toml"));
         }
@@ -135,8 +134,7 @@ mod tests {
     use super::*;
 
     fn workspace(of: &str, extra: &str) -> BTreeMap<String, BTreeSet<String>> {
-        let mut all: BTreeMap<String, BTreeSet<String>> =
-            MAY_USE.iter().map(|(name, _)| ((*name).to_owned(), BTreeSet::new())).collect();
+        let mut all: BTreeMap<String, BTreeSet<String>> = MAY_USE.iter().map(|(name, _)| ((*name).to_owned(), BTreeSet::new())).collect();
         all.entry(of.to_owned()).or_default().insert(extra.to_owned());
         all
     }

@@ -201,7 +201,7 @@ fn lost_in_the_ride() {
     let error = drive(&mut ride, 4).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Device);
     says(&error, &["CUDA_ERROR_ILLEGAL_ADDRESS"]);
-    says(&ride.device().settle().unwrap_err(), &["lost"]);
+    says(&ride.synchronize().unwrap_err(), &["lost"]);
 }
 
 /// Addresses belong to one device. Breaks if a pass is enqueued on another device's stream, or runs

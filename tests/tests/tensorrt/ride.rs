@@ -1,7 +1,7 @@
 //! Complete rides on each family: planned, warmed up and driven.
 
 use super::{Case, home, library};
-use drivewam::telemetry::Voice;
+use drivewam::guidance::status::GuidanceSource;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::Result;
 use drivewam_core::arena::Planner;
@@ -154,9 +154,9 @@ fn rides_with_guidance(family: Family, graphs: &str, limit_m: f64) {
     assert_eq!(streams, [1, 1], "the ride's goes first");
     assert_eq!(ride.engines().iter().filter(|(_, words)| words.contains(&family.to_string())).count(), 8);
     let (got, wanted) = (drive(&mut ride, 6).unwrap(), drive(&mut warm(config).unwrap(), 6).unwrap());
-    let told = |driven: &Driven| driven.told.iter().map(|told| (told.voice, told.text.clone())).collect::<Vec<_>>();
+    let told = |driven: &Driven| driven.told.iter().map(|told| (told.source, told.text.clone())).collect::<Vec<_>>();
     assert_eq!(told(&got), told(&wanted));
-    assert!(got.told.iter().filter(|told| told.voice == Voice::Vlm).count() >= 5, "{:?}", told(&got));
+    assert!(got.told.iter().filter(|told| told.source == GuidanceSource::Vlm).count() >= 5, "{:?}", told(&got));
     let (_, worst) = got.distance(&wanted);
     println!("    6 trajectories, told what the scene is, differ from the host's by {worst:.1e} m at most");
     assert!(worst < limit_m, "{worst}");

@@ -8,7 +8,8 @@ use crate::args::Args;
 use crate::machine::{Machine, Meter, PERIOD, PowerReport, Source};
 use anyhow::{Context, Result, ensure};
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Stage, Voice};
+use drivewam::guidance::status::GuidanceSource;
+use drivewam::stages::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Config;
@@ -42,11 +43,11 @@ pub(crate) struct Chunk {
     pub(crate) runs: Vec<Run>,
     pub(crate) verdict: Verdict,
     pub(crate) uncovered_ms: f64,
-    pub(crate) voice: Voice,
+    pub(crate) source: GuidanceSource,
     pub(crate) age_ms: Option<f64>,
     /// Generation time of the guidance, for the first chunk that uses it.
-    pub(crate) took_ms: Option<f64>,
-    pub(crate) refusals: u32,
+    pub(crate) generate_ms: Option<f64>,
+    pub(crate) reject_count: u32,
     /// Energy of the board since the previous chunk, J.
     pub(crate) joules: Option<f64>,
 }
@@ -91,7 +92,7 @@ struct Bench {
     /// When the first chunk is due, and the period.
     due: Option<(Instant, Duration)>,
     chunks: u32,
-    took_ms: Option<f64>,
+    generate_ms: Option<f64>,
     ticks_per_chunk: u64,
 }
 
@@ -124,7 +125,7 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
     startup.warm_ns = nanos(from.elapsed().saturating_sub(loading.get()));
     let feed = Feed::new(&model, args.seed, Options::default(), Camera::Own)?;
     let ready = started.elapsed();
-    let mut bench = Bench { ride, feed, due: None, chunks: 0, took_ms: None, ticks_per_chunk: ticks_per_chunk(&model)? };
+    let mut bench = Bench { ride, feed, due: None, chunks: 0, generate_ms: None, ticks_per_chunk: ticks_per_chunk(&model)? };
     let (mut warmup_chunks, warming) = (0, Instant::now());
     loop {
         let chunk = bench.chunk(warming)?;
@@ -215,19 +216,20 @@ impl Bench {
             runs: Vec::new(),
             verdict: Verdict::Accepted,
             uncovered_ms: 0.0,
-            voice: Voice::Command,
+            source: GuidanceSource::Command,
             age_ms: None,
-            took_ms: None,
-            refusals: 0,
+            generate_ms: None,
+            reject_count: 0,
             joules: None,
         };
         if let Some(outcome) = self.ride.outcome() {
             let guidance = &outcome.guidance;
-            let is_new = guidance.took_ms.is_some() && guidance.took_ms != self.took_ms;
-            self.took_ms = guidance.took_ms;
+            let is_new = guidance.generate_ms.is_some() && guidance.generate_ms != self.generate_ms;
+            self.generate_ms = guidance.generate_ms;
             chunk.runs = outcome.stages.spans().map(|span| Run { stage: span.stage, from_ns: since(span.from), ns: span.ns }).collect();
-            (chunk.verdict, chunk.uncovered_ms, chunk.voice) = (outcome.verdict, outcome.uncovered_ms, guidance.voice);
-            (chunk.age_ms, chunk.took_ms, chunk.refusals) = (guidance.age_ms, guidance.took_ms.filter(|_| is_new), guidance.refusals);
+            (chunk.verdict, chunk.uncovered_ms, chunk.source) = (outcome.verdict, outcome.uncovered_ms, guidance.source);
+            (chunk.age_ms, chunk.generate_ms, chunk.reject_count) =
+                (guidance.age_ms, guidance.generate_ms.filter(|_| is_new), guidance.reject_count);
         }
         chunk
     }

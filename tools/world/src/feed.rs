@@ -1,10 +1,10 @@
 //! A drawn world as what feeds a ride: one tick at a time, the ride's answer as it comes.
 
 use crate::{Canvas, Control, Ego, Options, World};
-use drivewam::ingest::EgoState;
-use drivewam::telemetry::Outcome;
+use drivewam::outcome::Outcome;
 use drivewam::{Progress, Ride};
 use drivewam_core::dims::{Command, Model};
+use drivewam_core::ego::EgoState;
 use drivewam_core::{Error, ErrorKind, Result};
 
 /// One tick of the world, nanoseconds.

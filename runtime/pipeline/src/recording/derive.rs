@@ -5,7 +5,7 @@
 //! acceleration, and the yaw by a line, whose slope over the speed is the curvature.
 
 use super::Track;
-use crate::ingest::EgoState;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::{Pose2, wrap};
 
 /// Poses of a fit: 0.4 s at 10 Hz.

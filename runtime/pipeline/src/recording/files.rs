@@ -1,6 +1,6 @@
 //! Files of a recording: bounded reading, tables of stamped rows, JSON.
 
-use crate::ingest::check_stamp;
+use drivewam_core::stamp::check_stamp;
 use drivewam_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use std::fs::File;

@@ -2,12 +2,11 @@
 
 use super::files::{MAX_HEADER_BYTES, bad, read_bounded, read_table};
 use super::{Limits, Mount, Recording, Store, Track};
-use crate::camera::SourceCamera;
-use crate::ingest::EgoState;
 use drivewam_core::dims::{Command, Intrinsics};
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::PixelFormat;
+use drivewam_device::{PixelFormat, SourceCamera};
 use serde::Deserialize;
 use std::path::{Component, Path, PathBuf};
 

@@ -18,12 +18,12 @@ mod track;
 pub use mount::Mount;
 pub use track::Track;
 
-use crate::camera::SourceCamera;
-use crate::ingest::EgoState;
 use drivewam_core::config::Ingest;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_device::SourceCamera;
 use std::path::{Path, PathBuf};
 
 /// Poses and ego states this long before the first frame are part of a ride that starts there.

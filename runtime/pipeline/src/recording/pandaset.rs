@@ -6,12 +6,11 @@
 
 use super::files::{bad, check_rising, read_json};
 use super::{Limits, Mount, Recording, Store, Track, derive, picture};
-use crate::camera::SourceCamera;
-use crate::ingest::check_stamp;
 use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_core::pose::Pose2;
+use drivewam_core::stamp::check_stamp;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::PixelFormat;
+use drivewam_device::{PixelFormat, SourceCamera};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! Pictures of a recording: the size is read and judged first, and only then are pixels made.
 
 use super::files::{bad, read_bounded};
-use crate::camera::SourceCamera;
 use drivewam_core::Result;
+use drivewam_device::SourceCamera;
 use image::{ImageFormat, ImageReader};
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};

@@ -103,7 +103,7 @@ fn the_language_model_is_built_for_its_prompts_and_keeps_its_tokenizers() {
         let folder = open(&out);
         let (manifest, guidance) = (folder.manifest(), folder.manifest().guidance().unwrap());
         let [vlm, _text] = [&guidance.vlm.tokenizer, &guidance.text.tokenizer].map(|name| folder.content(name).unwrap());
-        let Passes { prompts, slots } = passes(&config, manifest, vlm.as_slice()).unwrap();
+        let DecoderShapes { prompts, slots } = decoder_shapes(&config, manifest, vlm.as_slice()).unwrap();
         let profiles = &manifest.graphs[&Graph::VlmDecoder].engine.as_ref().unwrap().profiles;
         for n in prompts.into_iter().chain([1]) {
             assert!(profiles.iter().any(|profile| profile.holds(n, slots)), "{n} over {slots}: {profiles:?}");

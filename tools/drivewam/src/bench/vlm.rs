@@ -1,7 +1,7 @@
 //! Times the language model alone. The prompt is two images of noise and arbitrary tokens.
 
 use anyhow::{Result, bail};
-use drivewam::guidance::vlm::{Ended, Vlm, VlmPlan};
+use drivewam::guidance::vlm::{StopReason, VlmGenerator, VlmPlan};
 use drivewam_core::arena::Planner;
 use drivewam_core::config::Config;
 use drivewam_device::HostDevice;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// A loaded language model with one prompt.
 pub(super) struct VlmBench {
-    vlm: Vlm,
+    vlm: VlmGenerator,
     device: HostDevice,
     generated: Vec<u32>,
     noise: Vec<f32>,
@@ -49,8 +49,8 @@ impl VlmBench {
             patches.copy_from_slice(&self.noise);
             Ok(())
         };
-        let ended = self.vlm.answer(&mut self.device, 0, fill_patches, Duration::from_secs(600), &mut self.generated)?;
-        if ended != Ended::Tokens {
+        let ended = self.vlm.generate(&mut self.device, 0, fill_patches, Duration::from_secs(600), &mut self.generated)?;
+        if ended != StopReason::MaxTokens {
             bail!("the model ended its answer after {} tokens ({ended:?})", self.generated.len());
         }
         Ok(start.elapsed().as_secs_f64() * 1e3)

@@ -4,7 +4,7 @@ use super::overlay::colour_of;
 use super::row::Row;
 use crate::figure::{Area, Axis, DRIVEN, Figure, SUPERSAMPLE, TEXT, axes, drawing, fill, text, text_width, write};
 use anyhow::Result;
-use drivewam::telemetry::Stage;
+use drivewam::stages::Stage;
 use drivewam_core::pose::Pose2;
 use plotters::prelude::*;
 use std::path::Path;

@@ -3,7 +3,9 @@
 use super::row::{Errors, HORIZONS_S, Row, SCHEMA, degraded, errors_json};
 use anyhow::Result;
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Restart, Stage, Told};
+use drivewam::guidance::status::GuidanceStatus;
+use drivewam::outcome::Restart;
+use drivewam::stages::Stage;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::trajectory::Displacement;
 use drivewam_world::Violations;
@@ -97,18 +99,18 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
 fn guidance(rows: &[Row]) -> Value {
     let (mut sources, mut rejected) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
     for told in rows.iter().map(|row| &row.outcome.guidance) {
-        *sources.entry(told.voice.as_str()).or_default() += 1;
-        if let Some(refusal) = told.refused {
+        *sources.entry(told.source.as_str()).or_default() += 1;
+        if let Some(refusal) = told.rejected {
             *rejected.entry(refusal.as_str()).or_default() += 1;
         }
     }
-    let (age, generate) = (|told: &Told| told.age_ms, |told: &Told| told.took_ms);
-    let ms = |of: fn(&Told) -> Option<f64>| distribution(rows.iter().filter_map(|row| of(&row.outcome.guidance)).collect());
+    let (age, generate) = (|told: &GuidanceStatus| told.age_ms, |told: &GuidanceStatus| told.generate_ms);
+    let ms = |of: fn(&GuidanceStatus) -> Option<f64>| distribution(rows.iter().filter_map(|row| of(&row.outcome.guidance)).collect());
     json!({
         "sources": sources,
         "age_ms": ms(age),
         "generate_ms": ms(generate),
-        "rejects": rows.last().map_or(0, |row| row.outcome.guidance.refusals),
+        "rejects": rows.last().map_or(0, |row| row.outcome.guidance.reject_count),
         "chunks_by_reject_reason": rejected,
     })
 }

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use drivewam::SourceCamera;
-use drivewam::ingest::EgoState;
+use drivewam::outcome::Outcome;
 use drivewam::recording::{Event, Events, Mount, Recording};
-use drivewam::telemetry::Outcome;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_world::Violations;
 

@@ -4,8 +4,8 @@
 use super::source::{CameraImage, Input, Source};
 use anyhow::Result;
 use drivewam::SourceCamera;
+use drivewam::outcome::Outcome;
 use drivewam::recording::Mount;
-use drivewam::telemetry::Outcome;
 use drivewam_core::dims::{Command, Intrinsics, Model};
 use drivewam_world::feed::{TICK_NS, ego_state, frame_every};
 use drivewam_world::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Control, Follower, Options, TICK_S, Violations, World};
