@@ -13,14 +13,13 @@ use drivewam_core::selection::{Policy, Scoring};
 use drivewam_core::{Error, ErrorKind};
 use drivewam_device::cuda::{CudaDevice, Nodes, Nvidia, Priority};
 use drivewam_device::{Commit, Device, KvCounts, PassKv, Pool};
+use drivewam_tests::cases::{self, Case};
 use drivewam_tests::conformance::rig::Rig;
 use drivewam_tests::conformance::{Make, suite};
 use drivewam_tests::fakes;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Environment variable that selects the case of a child process.
-const CASE: &str = "DRIVEWAM_TEST_CASE";
 /// Environment variable with the kernels folder.
 const KERNELS: &str = "DRIVEWAM_TEST_KERNELS";
 
@@ -33,13 +32,6 @@ fn open() -> drivewam_core::Result<Box<Nvidia>> {
 }
 
 const DEVICE: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(open()?, plan)?)), kv: DType::Bf16 };
-
-/// A case: name, environment of the fake driver, and test function.
-struct Case {
-    name: &'static str,
-    machine: &'static [(&'static str, &'static str)],
-    body: fn(),
-}
 
 const CASES: [Case; 11] = [
     Case { name: "the conformance suite", machine: &[], body: conformance },
@@ -64,8 +56,8 @@ const CASES: [Case; 11] = [
 ];
 
 fn main() {
-    if let Ok(case) = std::env::var(CASE) {
-        return (CASES.iter().find(|c| c.name == case).unwrap().body)();
+    if cases::run_in_child(CASES.iter()) {
+        return;
     }
     // A missing library or folder is an error message, on any machine.
     if let Err(error) = Nvidia::open(0, Path::new("no/such/folder"), Priority::High) {
@@ -75,22 +67,7 @@ fn main() {
     let folder = temp.path().join("kernels");
     fakes::kernels(&folder);
     fakes::driver(temp.path());
-    let mut failed = Vec::new();
-    for case in &CASES {
-        let done = Command::new(std::env::current_exe().unwrap())
-            .env("LD_LIBRARY_PATH", temp.path())
-            .env(CASE, case.name)
-            .env(KERNELS, &folder)
-            .envs(case.machine.iter().copied())
-            .output()
-            .unwrap();
-        println!("{}: {}", case.name, if done.status.success() { "ok" } else { "FAILED" });
-        if !done.status.success() {
-            println!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-            failed.push(case.name);
-        }
-    }
-    assert!(failed.is_empty(), "{failed:?}");
+    cases::run_all(&CASES.each_ref(), temp.path(), &[(KERNELS, folder.as_path())]);
 }
 
 fn says(error: &Error, words: &[&str]) {

@@ -14,7 +14,7 @@ use drivewam_engine::{Binding, Engine, EngineBundle, Io, Trust, load};
 use drivewam_tests::drive::{Driven, drive, through};
 use drivewam_world::{Facts, Options, World};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 mod wrong;
@@ -54,6 +54,9 @@ fn ride(guidance: &str) -> Driven {
     drive(&mut warm(guidance, |_, engine| engine).unwrap(), CHUNKS).unwrap()
 }
 
+/// The drive without guidance, which several tests compare with.
+static OFF: LazyLock<Driven> = LazyLock::new(|| ride("{mode: off}"));
+
 fn voices(driven: &Driven) -> Vec<GuidanceSource> {
     driven.told.iter().map(|told| told.source).collect()
 }
@@ -61,12 +64,12 @@ fn voices(driven: &Driven) -> Vec<GuidanceSource> {
 /// Breaks when a fixed text does not reach the transformer, or another text gives the same plan.
 #[test]
 fn a_fixed_text_is_what_every_chunk_is_told() {
-    let off = ride("{mode: off}");
+    let off = &*OFF;
     let [one, other] = ["ba be. bi bo.", "du da. di de."].map(|text| ride(&format!("{{mode: fixed, text: {text:?}}}")));
-    assert_eq!((off.told.len(), voices(&off)), (CHUNKS, vec![GuidanceSource::Command; CHUNKS]));
+    assert_eq!((off.told.len(), voices(off)), (CHUNKS, vec![GuidanceSource::Command; CHUNKS]));
     assert_eq!(voices(&one), [GuidanceSource::Fixed; CHUNKS]);
     assert!(one.told.iter().all(|told| told.text == "ba be. bi bo." && told.age_ms.is_none() && told.rejected.is_none()));
-    for (a, b) in [(&off, &one), (&one, &other)] {
+    for (a, b) in [(off, &one), (&one, &other)] {
         assert!(a.distance(b).0 > 1e-4, "{:?}", a.distance(b));
     }
 }
@@ -74,7 +77,7 @@ fn a_fixed_text_is_what_every_chunk_is_told() {
 /// Breaks when a rejected answer changes the plan or is not counted.
 #[test]
 fn the_model_s_own_answers_are_refused_and_the_command_speaks() {
-    let (off, vlm) = (ride("{mode: off}"), ride("{mode: vlm, wait_ms: inf, max_new_tokens: 12}"));
+    let (off, vlm) = (&*OFF, ride("{mode: vlm, wait_ms: inf, max_new_tokens: 12}"));
     // Random weights do not generate two sentences.
     for (i, told) in vlm.told.iter().enumerate() {
         assert_eq!((told.source, told.reject_count), (GuidanceSource::Command, i as u32 + 1), "{told:?}");
@@ -136,14 +139,14 @@ fn who_waits_is_told_of_the_newest_frame() {
     // There is no path before the ride began.
     assert_eq!(stamps, [(0, 1), (4, 41), (8, 41), (12, 41), (16, 41)]);
     assert!(asked.windows(2).all(|two| two[0].2 != two[1].2), "each request must have another image: {asked:?}");
-    assert!(driven.distance(&ride("{mode: off}")).0 > 1e-4);
+    assert!(driven.distance(&OFF).0 > 1e-4);
 }
 
 /// Breaks when the ride waits for a model that is slower than a chunk, the model gets an outdated
 /// frame when it is free again, or an age is wrong.
 #[test]
 fn who_does_not_wait_is_told_of_an_older_frame_and_how_old_it_is() {
-    let (alone, from) = (ride("{mode: off}"), Instant::now());
+    let (alone, from) = (&*OFF, Instant::now());
     let (driven, asked) = drive_with_fake("{mode: off}", 60_000, good);
     assert_eq!(voices(&driven), [GuidanceSource::Command; CHUNKS]);
     assert_eq!((driven.poses == alone.poses, asked.len()), (true, 1), "the others were forgotten: {asked:?}");
@@ -241,7 +244,6 @@ impl Engine for Faulty {
 /// its kind.
 #[test]
 fn a_fault_of_the_language_model_is_told_and_the_ride_goes_on() {
-    let off = ride("{mode: off}");
     for (faulty, fault, wanted) in [
         (Graph::VlmVision, Fault::Error, RejectReason::Fault(ErrorKind::Engine)),
         (Graph::VlmDecoder, Fault::Error, RejectReason::Fault(ErrorKind::Engine)),
@@ -256,7 +258,7 @@ fn a_fault_of_the_language_model_is_told_and_the_ride_goes_on() {
         for GuidanceStatus { source, rejected, .. } in &driven.told {
             assert_eq!((*source, *rejected), (GuidanceSource::Command, Some(wanted)), "{faulty} {fault:?}");
         }
-        assert_eq!(driven.poses, off.poses, "{faulty} {fault:?}");
+        assert_eq!(driven.poses, OFF.poses, "{faulty} {fault:?}");
     }
 }
 
