@@ -8,7 +8,7 @@ use drivewam_core::config::{Engine, EngineKind, TensorRt};
 use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
-use drivewam_device::{Device, HostDevice};
+use drivewam_device::{DeviceMemory, HostDevice};
 use drivewam_engine::{Bound, Folder, Io, Trust, load};
 
 /// Largest difference that the two libraries may show, relative to the largest number of the tensor.

@@ -9,7 +9,7 @@
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Engine as Settings, EngineKind, TensorRt};
-use drivewam_device::{Device, HostDevice};
+use drivewam_device::{DeviceMemory, HostDevice};
 use drivewam_engine::{Bound, Folder, Io, Trust, load};
 use std::path::{Path, PathBuf};
 

@@ -16,7 +16,7 @@ use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{self, Config};
 use drivewam_core::manifest::Manifest;
-use drivewam_device::cuda::{Nvidia, Priority};
+use drivewam_device::cuda::{Nvidia, StreamPriority};
 use drivewam_device::{Affinity, CudaDevice, Device, HostDevice, SourceCamera};
 use drivewam_engine::{Engine, Folder, load};
 use std::path::{Path, PathBuf};
@@ -82,7 +82,7 @@ impl Plan {
     /// As [`Plan::warm`], and whatever `open` says.
     pub fn warm_engines(self, folder: &Folder, open: impl Fn(Graph) -> Result<Box<dyn Engine>>) -> Result<Ride> {
         let (engine, threads) = (self.config.engine.clone(), self.config.target.threads);
-        self.warm_with(folder, |arena| open_device(&engine, arena, threads, Priority::High), open)
+        self.warm_with(folder, |arena| open_device(&engine, arena, threads, StreamPriority::High), open)
     }
 
     /// The same on a device of the caller's, made for the plan's arena, with engines of the caller's; `folder` still gives
@@ -133,7 +133,7 @@ impl Plan {
 ///
 /// # Errors
 /// `Capacity` when the arena cannot be had; of the driver and its kernels where the engines work on a GPU.
-pub(crate) fn open_device(config: &config::Engine, arena: ArenaPlan, threads: usize, priority: Priority) -> Result<Box<dyn Device>> {
+pub(crate) fn open_device(config: &config::Engine, arena: ArenaPlan, threads: usize, priority: StreamPriority) -> Result<Box<dyn Device>> {
     if !config.kind.on_gpu() {
         return Ok(Box::new(HostDevice::new(arena, threads)?));
     }

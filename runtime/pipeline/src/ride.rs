@@ -26,7 +26,7 @@ use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Point;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::ranges::Range;
+use drivewam_device::profiler::ProfilerRange;
 use drivewam_device::{Device, KvCounts, SourceCamera};
 use std::time::Instant;
 
@@ -153,7 +153,7 @@ impl Ride {
             return Ok(if self.expire(now_ns) { Progress::Outcome(&self.outcome) } else { Progress::Waiting });
         };
         self.grid.taken();
-        let _shown = Range::open(CHUNK);
+        let _shown = ProfilerRange::open(CHUNK);
         let begun = Instant::now();
         self.enter(ready);
         let done = self.chunk(ready);

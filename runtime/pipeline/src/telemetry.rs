@@ -7,7 +7,7 @@ use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_device::KvCounts;
-use drivewam_device::ranges::{self, Range};
+use drivewam_device::profiler::{self, ProfilerRange};
 use std::time::Instant;
 
 /// A part of a chunk's work, in the order in which they run.
@@ -93,7 +93,7 @@ pub(crate) const WARM: &str = "warm";
 /// Makes known what a profiler will be told. Warm.
 pub(crate) fn register_ranges() {
     let graphs = Graph::GUIDANCE.map(Graph::as_str);
-    ranges::register(Stage::ALL.map(Stage::as_str).into_iter().chain([CHUNK, GUIDANCE, WARM]).chain(graphs));
+    profiler::register(Stage::ALL.map(Stage::as_str).into_iter().chain([CHUNK, GUIDANCE, WARM]).chain(graphs));
 }
 
 /// A run of a stage under way. A profiler sees its end, by [`StageTimes::add`] or by an error; what an error ended counts nowhere else.
@@ -101,7 +101,7 @@ pub(crate) fn register_ranges() {
 pub struct Begun {
     stage: Stage,
     from: Instant,
-    _range: Range,
+    _range: ProfilerRange,
 }
 
 impl Begun {
@@ -112,7 +112,7 @@ impl Begun {
 
     /// `stage` began at `from`, and only now is it known to be one.
     pub fn since(stage: Stage, from: Instant) -> Self {
-        Self { stage, from, _range: Range::open(stage.as_str()) }
+        Self { stage, from, _range: ProfilerRange::open(stage.as_str()) }
     }
 }
 

@@ -8,7 +8,7 @@ use drivewam_core::config::TensorRt;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
 use drivewam_core::{Error, ErrorKind};
-use drivewam_device::cuda::{Nvidia, Priority};
+use drivewam_device::cuda::{Nvidia, StreamPriority};
 use drivewam_device::{CudaDevice, HostDevice};
 use drivewam_engine::tensorrt::double::{Double, Tensor};
 use drivewam_engine::tensorrt::{Library, headers};
@@ -200,7 +200,7 @@ fn lost_in_the_ride() {
     let error = drive(&mut ride, 4).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Device);
     says(&error, &["CUDA_ERROR_ILLEGAL_ADDRESS"]);
-    says(&ride.device().settle().unwrap_err(), &["lost"]);
+    says(&ride.device().synchronize().unwrap_err(), &["lost"]);
 }
 
 /// Addresses belong to the device that they were taken from. Breaks if a pass is put on another's stream, or into a host's memory.
@@ -220,7 +220,8 @@ fn another_device() {
     let (inputs, outputs) = (bound(&entry.inputs), bound(&entry.outputs));
     let scratch = Some(planner.add("test", "scratch", DType::U8, &[4096]).unwrap());
     let plan = planner.finish(1 << 20).unwrap();
-    let device = || CudaDevice::new(Box::new(Nvidia::open(0, &home().join("kernels"), Priority::High).unwrap()), plan.clone()).unwrap();
+    let device =
+        || CudaDevice::new(Box::new(Nvidia::open(0, &home().join("kernels"), StreamPriority::High).unwrap()), plan.clone()).unwrap();
     let (mut first, mut second, mut host) = (device(), device(), HostDevice::new(plan.clone(), 1).unwrap());
     let options = TensorRt { library: Some(library(RTX).display().to_string()), ..TensorRt::default() };
     let mut engine = drivewam_engine::tensorrt::TensorRt::open(&folder, Graph::ContextEgo, RTX, &options).unwrap();

@@ -179,7 +179,7 @@ fn given_back() {
         assert_eq!(double.count("fake_tensorrt_alive").unwrap(), 0);
     }
     // The driver's own were given back too, or the next device would be told.
-    let _primary = drivewam_device::cuda::Primary::retain(0).unwrap();
+    let _primary = drivewam_device::cuda::PrimaryContext::retain(0).unwrap();
 }
 
 /// Breaks if what `tests/gpu/run.sh` runs does not ride, or takes a ride that is another for the same.

@@ -6,7 +6,7 @@ use crate::fusion;
 use anyhow::{Result, anyhow, bail};
 use drivewam_core::config::Config;
 use drivewam_core::manifest::{Dotted, Family, Fusion, Role};
-use drivewam_device::cuda::{Primary, driver_version};
+use drivewam_device::cuda::{PrimaryContext, driver_version};
 use drivewam_engine::folder::vouch;
 use drivewam_engine::tensorrt::{Library, builder};
 use std::fs;
@@ -15,7 +15,7 @@ use std::time::Instant;
 /// What would build.
 pub(crate) fn library(family: Family, config: &Config) -> Result<Machine> {
     let library = Library::open(family, config.engine.tensorrt.library.as_deref())?;
-    let primary = driver_version().and_then(|_| Primary::retain(i32::try_from(config.engine.tensorrt.gpu).unwrap_or(i32::MAX)));
+    let primary = driver_version().and_then(|_| PrimaryContext::retain(i32::try_from(config.engine.tensorrt.gpu).unwrap_or(i32::MAX)));
     if family == Family::Tensorrt {
         // Its builder times kernels on the GPU; without a driver it ends the process.
         primary.as_ref().map_err(|e| anyhow!("TensorRT builds on the GPU that the engines are for: {e}"))?;
@@ -59,7 +59,7 @@ pub(crate) fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word) ->
         return Ok(done);
     }
     let mut step = |phase: &str, step: i32, steps: i32| say(Word::Step { phase: phase.to_owned(), step, steps });
-    let primary = driver_version().and_then(|_| Primary::retain(i32::try_from(request.gpu).unwrap_or(i32::MAX))).ok();
+    let primary = driver_version().and_then(|_| PrimaryContext::retain(i32::try_from(request.gpu).unwrap_or(i32::MAX))).ok();
     // The library times and asks the GPU whose context is current.
     primary.as_ref().map_or(Ok(()), |primary| primary.enter())?;
     let product = builder::build(&library, &asked, &mut step)?;

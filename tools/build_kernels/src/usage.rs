@@ -1,7 +1,7 @@
 //! What the assembler says of each kernel.
 
 use anyhow::{Context, Result, bail};
-use drivewam_device::cuda::cubins::{Manifest, Usage};
+use drivewam_device::cuda::cubins::{KernelManifest, KernelUsage};
 use std::fmt::Write;
 
 /// The number before `word` in `line`, if it is there.
@@ -13,13 +13,13 @@ fn before(line: &str, word: &str) -> Option<u32> {
 ///
 /// # Errors
 /// A log that says nothing of a kernel: then nobody knows whether it spills.
-pub(crate) fn parse(log: &str) -> Result<Vec<Usage>> {
-    let mut all: Vec<Usage> = Vec::new();
-    let mut open: Option<(Usage, bool)> = None;
+pub(crate) fn parse(log: &str) -> Result<Vec<KernelUsage>> {
+    let mut all: Vec<KernelUsage> = Vec::new();
+    let mut open: Option<(KernelUsage, bool)> = None;
     for line in log.lines() {
         if let Some(name) = line.split("Function properties for ").nth(1) {
             let kernel = name.trim().to_owned();
-            open = Some((Usage { kernel, registers: 0, shared_bytes: 0, stack_bytes: 0, spill_bytes: 0 }, false));
+            open = Some((KernelUsage { kernel, registers: 0, shared_bytes: 0, stack_bytes: 0, spill_bytes: 0 }, false));
         } else if let Some((usage, told)) = &mut open {
             if line.contains("bytes stack frame") {
                 let number =
@@ -45,7 +45,7 @@ pub(crate) fn parse(log: &str) -> Result<Vec<Usage>> {
 }
 
 /// A row per kernel, a group of columns per architecture: registers, stack and spills.
-pub(crate) fn table(manifest: &Manifest) -> String {
+pub(crate) fn table(manifest: &KernelManifest) -> String {
     let mut out = String::new();
     let machine: Vec<_> = manifest.files.iter().filter(|file| !file.kernels.is_empty()).collect();
     let _ = writeln!(out, "{}, sources {}", manifest.compiler, &manifest.sources_sha256[..12]);
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn the_assemblers_log_is_read() {
         let all = parse(LOG).unwrap();
-        let usage = |kernel: &str, registers, shared_bytes, stack_bytes, spill_bytes| Usage {
+        let usage = |kernel: &str, registers, shared_bytes, stack_bytes, spill_bytes| KernelUsage {
             kernel: kernel.into(),
             registers,
             shared_bytes,

@@ -27,7 +27,7 @@ use drivewam_core::config::{Config, Guidance as Settings, GuidanceMode, Wait};
 use drivewam_core::dims::Command;
 use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::cuda::Priority;
+use drivewam_device::cuda::StreamPriority;
 use drivewam_device::{Affinity, SourceCamera};
 use drivewam_engine::{Engine, Folder};
 use post::{Answer, Post, Request, Speak};
@@ -106,7 +106,7 @@ impl Guidance {
         let speaker = speaks.then(|| SpeakerPlan::new(&mut planner, settings, folder, &config.model.text.commands)).transpose()?;
         let scratch = scratch_bytes(config, manifest, &Graph::GUIDANCE)?;
         let scratch = scratch.map(|bytes| planner.add("guidance", "scratch", DType::U8, &[bytes])).transpose()?;
-        let mut device = open_device(&config.engine, planner.finish(usize::MAX)?, 1, Priority::Low)?;
+        let mut device = open_device(&config.engine, planner.finish(usize::MAX)?, 1, StreamPriority::Low)?;
         let encoder = text.warm(open(Graph::TextEncode)?, device.as_mut(), scratch)?;
         quiet.engines.push((Graph::TextEncode, encoder.describe()));
         let mut reader = Reader::new(folder, encoder)?;

@@ -5,7 +5,7 @@
 use super::bev::Sample;
 use crate::telemetry::{GUIDANCE, Refusal};
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::ranges::Range;
+use drivewam_device::profiler::ProfilerRange;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -124,7 +124,7 @@ impl Post {
                     (own_request.number, own_request.t0_ns, 0, None);
                 own_answer.text.clear();
                 let spoken = catch_unwind(AssertUnwindSafe(|| {
-                    let _shown = Range::open(GUIDANCE);
+                    let _shown = ProfilerRange::open(GUIDANCE);
                     speaker.speak(&own_request, &mut own_answer)
                 }));
                 let died = spoken.is_err();

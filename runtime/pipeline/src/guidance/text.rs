@@ -7,7 +7,7 @@ use drivewam_core::guidance::TextEncoder as Facts;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
-use drivewam_device::ranges::Range;
+use drivewam_device::profiler::ProfilerRange;
 use drivewam_engine::{Binding, Engine};
 
 /// The encoder before there is memory.
@@ -84,7 +84,7 @@ impl TextEncoder {
         let Some(rows) = rows.get_mut(..len) else {
             return Err(Error::new(ErrorKind::Usage, "no room for the rows of a text").at("guidance").got(room).wanted(len));
         };
-        let _shown = Range::open(Graph::TextEncode.as_str());
+        let _shown = ProfilerRange::open(Graph::TextEncode.as_str());
         let padded = tokens.iter().copied().chain(std::iter::repeat(self.facts.pad_token));
         self.input.iter_mut().zip(padded).for_each(|(to, id)| *to = id as f32);
         device.upload(self.ids, &self.input)?;

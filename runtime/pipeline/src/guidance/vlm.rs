@@ -10,8 +10,8 @@ use drivewam_core::bindings::{DEEPSTACK, Graph, IDS, IMAGE, IS_IMAGE, LOGITS, MA
 use drivewam_core::guidance::Vlm as Facts;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::ranges::Range;
-use drivewam_device::{Device, Rows};
+use drivewam_device::profiler::ProfilerRange;
+use drivewam_device::{Device, StridedCopy};
 use drivewam_engine::{Binding, Engine};
 use std::time::{Duration, Instant};
 
@@ -184,7 +184,7 @@ impl Vlm {
         let pictures = self.prompts.get(which).map_or(0, |(prompt, _)| prompt.pictures.len());
         for picture in 0..pictures {
             see(picture, &mut self.patches)?;
-            let _shown = Range::open(Graph::VlmVision.as_str());
+            let _shown = ProfilerRange::open(Graph::VlmVision.as_str());
             device.upload(self.regions.patches, &self.patches)?;
             self.vision.run(self.seen, device)?;
             self.take_in(device, which, picture)?;
@@ -217,14 +217,14 @@ impl Vlm {
         let first = self.prompts.get(which).and_then(|(prompt, _)| prompt.pictures.get(picture)).copied().ok_or_else(unknown)?;
         let len = self.facts.image.rows() * self.facts.width;
         for (from, to) in self.regions.seen.iter().zip(&self.regions.read) {
-            device.copy_rows(*from, to.part(first * self.facts.width, len)?, Rows::one(len))?;
+            device.copy(*from, to.part(first * self.facts.width, len)?, StridedCopy::contiguous(len))?;
         }
         Ok(())
     }
 
     /// The prompt's rows, as one pass over an empty memory. Returns the position behind them.
     fn prefill(&mut self, device: &mut dyn Device, which: usize) -> Result<usize> {
-        let _shown = Range::open(Graph::VlmDecoder.as_str());
+        let _shown = ProfilerRange::open(Graph::VlmDecoder.as_str());
         let (prompt, binding) = self.prompts.get(which).ok_or_else(unknown)?;
         device.fill(self.regions.bias, MASKED)?;
         device.upload(self.regions.ids, &prompt.ids)?;
@@ -239,7 +239,7 @@ impl Vlm {
 
     /// One row of text at position `place`.
     fn step(&mut self, device: &mut dyn Device, token: u32, place: usize) -> Result<()> {
-        let _shown = Range::open(Graph::VlmDecoder.as_str());
+        let _shown = ProfilerRange::open(Graph::VlmDecoder.as_str());
         device.upload(self.regions.ids, &[token as f32])?;
         device.upload(self.regions.is_image, &[0.0])?;
         self.facts.rope.row([place; 3], &mut self.row);
@@ -251,10 +251,10 @@ impl Vlm {
     /// Copies the keys and values of a pass of `rows` rows into the next free slots: `[Hkv, rows, Dh]` into `[Hkv, S, Dh]`.
     fn remember(&mut self, device: &mut dyn Device, rows: usize) -> Result<()> {
         let (heads, width) = (self.facts.kv_heads, self.facts.head_dim);
-        let heads_apart = Rows { count: heads, len: rows * width, from_step: rows * width, to_step: self.slots * width };
+        let heads_apart = StridedCopy { count: heads, len: rows * width, from_stride: rows * width, to_stride: self.slots * width };
         let reach = ((heads - 1) * self.slots + rows) * width;
         for (new, memory) in self.regions.new.iter().zip(&self.regions.memory) {
-            device.copy_rows(new.part(0, heads * rows * width)?, memory.part(self.used * width, reach)?, heads_apart)?;
+            device.copy(new.part(0, heads * rows * width)?, memory.part(self.used * width, reach)?, heads_apart)?;
         }
         device.fill(self.regions.bias.part(self.used, rows)?, 0.0)?;
         self.used += rows;

@@ -18,7 +18,7 @@ use drivewam_core::dims::Command;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
-use drivewam_device::ranges::Range;
+use drivewam_device::profiler::ProfilerRange;
 use drivewam_device::{Device, KvCounts, SourceCamera};
 
 /// What a ride is made of.
@@ -104,7 +104,7 @@ impl Ride {
 
     /// Two chunks of a grey picture and a standing car, then as if nothing had been.
     fn rehearse(&mut self) -> Result<()> {
-        let _shown = Range::open(WARM);
+        let _shown = ProfilerRange::open(WARM);
         let model = &self.config.model;
         let (period, frames, pose_ns) = (model.frame_period_ns(), model.image.frames_per_latent as i64, model.pose_period_ns());
         let grey = vec![128u8; self.camera.width * self.camera.height * 3];
