@@ -1,5 +1,5 @@
 //! The language model in this runtime against `transformers`, token for token, in folders that `make fixtures` writes: `guided`, whose random weights are large
-//! enough for every part to matter, `spoken`, whose weights are those that are shipped, and `smollm2`, a pretrained language model (SmolLM2-135M-Instruct) without pictures.
+//! enough for every part to matter, `tiny-vlm`, whose weights are those that are shipped, and `smollm2`, a pretrained language model (SmolLM2-135M-Instruct) without pictures.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -85,7 +85,7 @@ fn onnx_runtime_says_what_transformers_says() {
     if std::env::var_os("ORT_DYLIB_PATH").is_some() {
         says_what_transformers_says(EngineKind::Ort, "guided", 50, 20);
         says_what_transformers_says(EngineKind::Ort, "smollm2", 8, 20);
-        says_what_transformers_says(EngineKind::Ort, "spoken", 50, 64);
+        says_what_transformers_says(EngineKind::Ort, "tiny-vlm", 50, 64);
     } else {
         println!("compared nothing: ORT_DYLIB_PATH names no library (make test does)");
     }
@@ -100,13 +100,13 @@ fn rten_says_what_a_pretrained_model_says() {
 /// Breaks as the first, with the weights that are shipped: what they say hangs on pictures and commands.
 #[test]
 fn rten_says_what_the_shipped_model_says() {
-    says_what_transformers_says(EngineKind::Rten, "spoken", 50, 64);
+    says_what_transformers_says(EngineKind::Rten, "tiny-vlm", 50, 64);
 }
 
 /// Breaks when padding is seen, or the rows of another text are still there.
 #[test]
 fn texts_have_the_rows_that_transformers_gives_them() {
-    for name in ["guided", "spoken"] {
+    for name in ["guided", "tiny-vlm"] {
         texts_of(name);
     }
 }
