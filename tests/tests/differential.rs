@@ -8,8 +8,7 @@ use drivewam_core::config::{EngineConfig, EngineKind, TensorRtConfig};
 use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
-use drivewam_core::tensor::TensorSpec;
-use drivewam_device::{Device, HostDevice};
+use drivewam_device::{DeviceMemory, HostDevice};
 use drivewam_engine::{BoundTensor, EngineBundle, Io, Trust, load};
 
 /// Largest difference of the two libraries, relative to the largest absolute value of the tensor.

@@ -112,7 +112,7 @@ fn a_fault_of_the_transformer_is_an_error_the_guard_holds_the_plan_and_a_new_rol
 #[test]
 fn a_lost_device_ends_the_ride_in_its_safe_state() {
     let kill = Arc::new(AtomicBool::new(false));
-    let emulator = Emulator::new(1).mortal(Arc::clone(&kill));
+    let emulator = Emulator::new(1).killable(Arc::clone(&kill));
     let device = |arena| Ok(Box::new(CudaDevice::new(Box::new(emulator), arena)?) as Box<dyn Device>);
     let mut ride = ride_on(device, RideOptions::default(), "{}", Graph::Dit, None);
     assert_eq!(second(&mut ride, 0).unwrap(), Some(1));
@@ -143,7 +143,7 @@ fn a_lost_device_ends_the_ride_in_its_safe_state() {
 #[test]
 fn a_picture_that_did_not_arrive_is_forgotten_with_its_rollout() {
     let kill = Arc::new(AtomicBool::new(false));
-    let emulator = Emulator::new(1).mortal(Arc::clone(&kill));
+    let emulator = Emulator::new(1).killable(Arc::clone(&kill));
     let device = |arena| Ok(Box::new(CudaDevice::new(Box::new(emulator), arena)?) as Box<dyn Device>);
     let mut ride = ride_on(device, RideOptions::default(), "{}", Graph::Dit, None);
     second(&mut ride, 0).unwrap();

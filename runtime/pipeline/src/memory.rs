@@ -36,7 +36,7 @@ impl Memory {
         let policy = match self.policy {
             MemoryPolicy::Full => Policy::Full,
             MemoryPolicy::Fifo => Policy::Fifo,
-            MemoryPolicy::Selective => Policy::Selective(&[]),
+            MemoryPolicy::Selective => Policy::Selective,
         };
         let commits = [(Pool::Video, video), (Pool::Action, action)].map(|(pool, (pass, rows))| Commit { pool, policy, pass, rows });
         device.kv_commit_observed(chunk, &commits)

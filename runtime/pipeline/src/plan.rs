@@ -17,7 +17,7 @@ use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, GuidanceMode};
 use drivewam_core::manifest::Manifest;
-use drivewam_device::cuda::Priority;
+use drivewam_device::cuda::StreamPriority;
 use drivewam_device::{Affinity, Device, SourceCamera};
 use drivewam_engine::bundle::{WarmPeak, warm_peak};
 use drivewam_engine::{Engine, EngineBundle, load, open_device};
@@ -100,7 +100,7 @@ impl Plan {
     /// As [`Plan::warm`], and errors of `open`.
     pub fn warm_engines(self, bundle: EngineBundle, open: impl Fn(&EngineBundle, Graph) -> Result<Box<dyn Engine>>) -> Result<Ride> {
         let (engine, threads) = (self.config.engine.clone(), self.config.target.threads);
-        self.warm_with(bundle, |arena| open_device(&engine, arena, threads, Priority::High), open)
+        self.warm_with(bundle, |arena| open_device(&engine, arena, threads, StreamPriority::High), open)
     }
 
     /// As [`Plan::warm_engines`], on a device from `make_device`, which receives the arena's plan.

@@ -232,7 +232,7 @@ impl Engine for Faulty {
             Fault::Error => Err(Error::new(ErrorKind::Engine, "the fault that was asked for")),
             Fault::Panic => panic!("the fault that was asked for"),
             Fault::Nan => {
-                let host = device.host().unwrap();
+                let host = device.host_arena().unwrap();
                 self.outputs.iter().for_each(|region| host.f32_mut(*region).unwrap()[0] = f32::NAN);
                 Ok(())
             }

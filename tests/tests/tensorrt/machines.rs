@@ -10,7 +10,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
 use drivewam_core::tensor::TensorSpec;
 use drivewam_core::{Error, ErrorKind};
-use drivewam_device::cuda::{Nvidia, Priority};
+use drivewam_device::cuda::{Nvidia, StreamPriority};
 use drivewam_device::{CudaDevice, HostDevice};
 use drivewam_engine::tensorrt::fake::{FakeTensorRt, PassTensor};
 use drivewam_engine::tensorrt::{Library, headers};
@@ -223,7 +223,8 @@ fn another_device() {
     let (inputs, outputs) = (bound(&entry.inputs), bound(&entry.outputs));
     let scratch = Some(planner.add("test", "scratch", DType::U8, &[4096]).unwrap());
     let plan = planner.finish(1 << 20).unwrap();
-    let device = || CudaDevice::new(Box::new(Nvidia::open(0, &home().join("kernels"), Priority::High).unwrap()), plan.clone()).unwrap();
+    let device =
+        || CudaDevice::new(Box::new(Nvidia::open(0, &home().join("kernels"), StreamPriority::High).unwrap()), plan.clone()).unwrap();
     let (mut first, mut second, mut host) = (device(), device(), HostDevice::new(plan.clone(), 1).unwrap());
     let options = TensorRtConfig { library: Some(library(RTX).display().to_string()), ..TensorRtConfig::default() };
     let mut engine = drivewam_engine::tensorrt::TensorRt::open(&folder, Graph::ContextEgo, RTX, &options).unwrap();

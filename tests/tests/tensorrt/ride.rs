@@ -190,7 +190,7 @@ fn releases_all_handles() {
         assert_eq!(double.count("fake_tensorrt_alive").unwrap(), 0);
     }
     // Fails if handles of the driver were not released.
-    let _primary = drivewam_device::cuda::Primary::retain(0).unwrap();
+    let _primary = drivewam_device::cuda::PrimaryContext::retain(0).unwrap();
 }
 
 /// Breaks if the program of `tests/gpu/run.sh` does not drive, or accepts a different ride.

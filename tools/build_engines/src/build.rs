@@ -5,8 +5,8 @@ use crate::fusion;
 use crate::messages::{BuildMachine, BuildRequest, BuiltEngine, WorkerMessage};
 use anyhow::{Result, anyhow, bail};
 use drivewam_core::config::Config;
-use drivewam_core::manifest::{Dotted, Family, FileRole, Fusion};
-use drivewam_device::cuda::{Primary, driver_version};
+use drivewam_core::manifest::{Dotted, Family, Fusion, FileRole};
+use drivewam_device::cuda::{PrimaryContext, driver_version};
 use drivewam_engine::bundle::attest;
 use drivewam_engine::tensorrt::{Library, builder};
 use std::fs;
@@ -18,7 +18,7 @@ use std::time::Instant;
 /// A library that cannot be opened; no GPU where the build needs one.
 pub(crate) fn machine(family: Family, config: &Config) -> Result<BuildMachine> {
     let library = Library::open(family, config.engine.tensorrt.library.as_deref())?;
-    let primary = driver_version().and_then(|_| Primary::retain(i32::try_from(config.engine.tensorrt.gpu).unwrap_or(i32::MAX)));
+    let primary = driver_version().and_then(|_| PrimaryContext::retain(i32::try_from(config.engine.tensorrt.gpu).unwrap_or(i32::MAX)));
     if family == Family::Tensorrt {
         // Its builder times kernels on the GPU, and without a driver it aborts the process.
         primary.as_ref().map_err(|e| anyhow!("TensorRT builds on the GPU that will run the engines: {e}"))?;
@@ -66,7 +66,7 @@ pub(crate) fn build(request: &BuildRequest, onnx: &[u8], send: &mut dyn FnMut(Wo
         return Ok(built);
     }
     let mut step = |phase: &str, step: i32, steps: i32| send(WorkerMessage::Progress { phase: phase.to_owned(), step, steps });
-    let primary = driver_version().and_then(|_| Primary::retain(i32::try_from(request.gpu).unwrap_or(i32::MAX))).ok();
+    let primary = driver_version().and_then(|_| PrimaryContext::retain(i32::try_from(request.gpu).unwrap_or(i32::MAX))).ok();
     // The library uses the GPU of the current context.
     primary.as_ref().map_or(Ok(()), |primary| primary.enter())?;
     let output = builder::build(&library, &builder_request, &mut step)?;

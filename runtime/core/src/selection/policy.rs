@@ -12,7 +12,7 @@ pub enum Policy<'a> {
     /// Age: the oldest chunk goes first; within a chunk, the lowest token index.
     Fifo,
     /// The scores of [`super::score`], one per slot: the lowest goes first.
-    Selective(&'a [f32]),
+    Selective,
     /// Chance, drawn from the seed, the chunk and the token index, so that slot order does not matter; a device asks [`Policy::of_set`].
     Random(u64),
     /// Somebody else: true marks each slot whose token stays. For goldens and studies.
@@ -75,12 +75,13 @@ pub fn check_forced(stays: &[bool], slots: usize, kept: usize, is_valid: impl Fn
 ///
 /// While free slots suffice these are the lowest free slots. Otherwise B - |new| old tokens stay (B = `slots.len()`) and `out` is
 /// every other slot. `Top` of the paper does not say what a tie does; here the older chunk stays, then the lower token index.
+/// `scores` has one score per slot under [`Policy::Selective`], and is not read under any other policy.
 /// `order` is scratch of at least B. Does not allocate on the good path; on an error `out` means nothing.
 ///
 /// # Errors
 /// `Capacity` when the new tokens outnumber the pool, or under [`Policy::Full`] when no free slot is left. `Usage` for a wrong
 /// length or a forced set of the wrong size. `Output` for a score of a valid slot that is not finite.
-pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: &mut [u32]) -> Result<()> {
+pub fn destinations(policy: Policy<'_>, scores: &[f32], slots: &[Slot], order: &mut [u32], out: &mut [u32]) -> Result<()> {
     let new = out.len();
     if !makes_room(policy, slots.len(), free(slots), new)? {
         fill(out, (0u32..).zip(slots).filter(|(_, slot)| !slot.valid).map(|(i, _)| i));
@@ -102,7 +103,7 @@ pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: 
         // Refused above.
         Policy::Full => {}
         Policy::Fifo => drop(order.select_nth_unstable_by(kept, |a, b| age(*b, *a))),
-        Policy::Selective(scores) => {
+        Policy::Selective => {
             length("one score per slot", scores.len(), slots.len())?;
             if let Some(i) = order.iter().find(|i| !scores[**i as usize].is_finite()) {
                 return Err(Error::new(ErrorKind::Output, "a score is not finite").at(format!("slot {i}")).got(scores[*i as usize]));

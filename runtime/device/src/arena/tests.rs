@@ -1,4 +1,4 @@
-//! What the arena gives and what it refuses.
+//! Slices that the arena hands out, and requests that it refuses.
 
 use super::*;
 use drivewam_core::arena::Planner;
@@ -50,8 +50,8 @@ fn a_lease_lends_reads_and_writes_together() {
     let (mut arena, [a, b, _, c]) = arena();
     arena.f32_mut(a).unwrap().fill(2.0);
     let lease = arena.lease(&[a, a.part(0, 3).unwrap()], &[b, c.part(10, 4).unwrap(), c.part(14, 2).unwrap()]).unwrap();
-    let mut lent = arena.lend(&lease).unwrap();
-    let (reads, mut writes) = lent.split();
+    let mut loan = arena.loan(&lease).unwrap();
+    let (reads, mut writes) = loan.split();
     assert_eq!((reads.get(0).unwrap().len(), reads.get(1).unwrap()), (100, [2.0; 3].as_slice()));
     let held: Vec<&mut [f32]> = writes.iter().collect();
     for (i, write) in held.into_iter().enumerate() {
@@ -59,8 +59,8 @@ fn a_lease_lends_reads_and_writes_together() {
     }
     assert_eq!(writes.get(2).unwrap(), [6.0; 2]);
     assert!(reads.get(2).is_err() && writes.get(3).is_err());
-    lent.write(0).unwrap()[6] = 9.0;
-    assert!(lent.read(2).is_err() && lent.write(3).is_err() && lent.read(0).is_ok());
+    loan.write(0).unwrap()[6] = 9.0;
+    assert!(loan.read(2).is_err() && loan.write(3).is_err() && loan.read(0).is_ok());
     assert_eq!(arena.f32(b).unwrap(), [4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 9.0]);
     assert_eq!(arena.f32(c.part(9, 8).unwrap()).unwrap(), [0.0, 5.0, 5.0, 5.0, 5.0, 6.0, 6.0, 0.0]);
 }
@@ -92,7 +92,7 @@ fn a_lease_of_another_arena_is_refused() {
     let (one, [a, ..]) = arena();
     let (mut two, _) = arena();
     let lease = one.lease(&[a], &[]).unwrap();
-    assert_eq!(two.lend(&lease).unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(two.loan(&lease).unwrap_err().kind(), ErrorKind::Usage);
 }
 
 #[test]
