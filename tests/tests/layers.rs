@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The floors, lowest first. Crates of one floor may not use one another, except where a floor is named twice: `world` is drawn below the tools.
-const FLOORS: [(&str, u32); 10] = [
+const FLOORS: [(&str, u32); 12] = [
     ("drivewam-core", 0),
     ("drivewam-device", 1),
     ("drivewam-engine", 2),
-    ("drivewam", 3),
-    ("drivewam-world", 4),
-    ("drivewam-build-engines", 5),
-    ("drivewam-build-kernels", 5),
-    ("drivewam-profile-latency", 5),
-    ("drivewam-tools", 5),
-    ("drivewam-tests", 6),
+    ("drivewam-recording", 3),
+    ("drivewam", 4),
+    ("drivewam-world", 5),
+    ("drivewam-simulation", 6),
+    ("drivewam-build-engines", 7),
+    ("drivewam-build-kernels", 7),
+    ("drivewam-profile-latency", 7),
+    ("drivewam-tools", 7),
+    ("drivewam-tests", 8),
 ];
 
 fn root() -> PathBuf {

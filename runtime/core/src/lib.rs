@@ -12,6 +12,7 @@ pub mod config;
 pub mod cost;
 pub mod dims;
 pub mod dtype;
+pub mod ego;
 pub mod error;
 pub mod flow;
 pub mod guidance;
@@ -20,6 +21,7 @@ pub mod noise;
 pub mod pose;
 pub mod rope;
 pub mod selection;
+pub mod stamp;
 pub mod trajectory;
 
 pub use error::{Error, ErrorKind, Result};

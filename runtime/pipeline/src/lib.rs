@@ -40,7 +40,6 @@ mod load;
 mod memory;
 mod plan;
 pub mod probe;
-pub mod recording;
 mod regions;
 mod ride;
 mod sampler;

@@ -14,8 +14,8 @@ use drivewam_core::config::Config;
 use drivewam_core::dims::Model;
 use drivewam_core::manifest::Manifest;
 use drivewam_engine::{Folder, Trust, load};
-use drivewam_world::Options;
-use drivewam_world::feed::{Camera, Feed, TICK_NS};
+use drivewam_simulation::{CameraSource, SimulationDriver};
+use drivewam_world::{Options, TICK_NS};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,7 +85,7 @@ pub(crate) struct Measured {
 /// A ride and what feeds it.
 struct Bench {
     ride: Ride,
-    feed: Feed,
+    feed: SimulationDriver,
     /// Wall time of a chunk's beginning; `period` apart.
     due: Option<(Instant, Duration)>,
     chunks: u32,
@@ -119,7 +119,7 @@ pub(crate) fn measure(args: &Args, begun: Instant, stop: &AtomicBool, mut told: 
     let ride = plan.warm_engines(&folder, timed)?;
     startup.load_ns = nanos(loading.get());
     startup.warm_ns = nanos(from.elapsed().saturating_sub(loading.get()));
-    let feed = Feed::new(&model, args.seed, Options::default(), Camera::Own)?;
+    let feed = SimulationDriver::new(&model, args.seed, Options::default(), CameraSource::Own)?;
     let ready = begun.elapsed();
     let mut bench = Bench { ride, feed, due: None, chunks: 0, took_ms: None, per_chunk: per_chunk(&model)? };
     let (mut warmup_chunks, warming) = (0, Instant::now());

@@ -7,11 +7,13 @@
 mod grid;
 mod track;
 
+pub use drivewam_core::ego::EgoState;
+pub(crate) use drivewam_core::stamp::check_stamp;
 pub(crate) use grid::{Grid, Place, Ready};
 pub(crate) use track::Track;
 
 use drivewam_core::config::Ingest as Settings;
-use drivewam_core::dims::{Command, EgoFeature, Model};
+use drivewam_core::dims::{Command, Model};
 use drivewam_core::pose::{Pose2, wrap};
 use drivewam_core::{Error, ErrorKind, Result};
 
@@ -21,30 +23,6 @@ const POSES: usize = 8192;
 const EGO_STATES: usize = 8192;
 /// Commands that are kept.
 const COMMANDS: usize = 64;
-/// Largest stamp that is taken: the year 2043 of the Unix epoch, and far enough from an overflow to add chunks to.
-pub(crate) const LAST_STAMP_NS: i64 = i64::MAX / 4;
-
-/// The ego's motion, as the vehicle measures it.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct EgoState {
-    /// Forward, m/s.
-    pub speed_mps: f64,
-    /// Forward, m/s².
-    pub acceleration_mps2: f64,
-    /// Of the driven path, 1/m, left positive.
-    pub curvature_1pm: f64,
-}
-
-impl EgoState {
-    /// The number of one feature.
-    pub fn feature(&self, feature: EgoFeature) -> f64 {
-        match feature {
-            EgoFeature::SpeedMps => self.speed_mps,
-            EgoFeature::AccelerationMps2 => self.acceleration_mps2,
-            EgoFeature::Curvature1pm => self.curvature_1pm,
-        }
-    }
-}
 
 /// Poses, ego states and commands, by stamp.
 #[derive(Debug)]
@@ -189,14 +167,6 @@ impl Ingest {
     pub(crate) fn command(&self, at_ns: i64) -> (Command, i64) {
         self.commands.around(at_ns).0.map_or((Command::Unknown, 0), |(ns, command)| (command, at_ns - ns))
     }
-}
-
-/// Refuses a stamp that arithmetic on times could overflow with.
-pub(crate) fn check_stamp(stamp_ns: i64) -> Result<()> {
-    if (0..=LAST_STAMP_NS).contains(&stamp_ns) {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Input, "a stamp is out of range").got(format!("{stamp_ns} ns")).wanted(format!("0 to {LAST_STAMP_NS} ns")))
 }
 
 /// Refuses numbers that are not finite or that no car has.

@@ -2,6 +2,7 @@
 
 use super::*;
 use drivewam_core::config::Ingest as Settings;
+use drivewam_core::stamp::LAST_STAMP_NS;
 
 fn model() -> Model {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/tiny.yaml");

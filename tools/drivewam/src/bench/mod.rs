@@ -9,8 +9,8 @@ use clap::Args as ClapArgs;
 use drivewam::telemetry::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_engine::{Folder, Trust};
+use drivewam_simulation::{CameraSource, SimulationDriver};
 use drivewam_world::Options;
-use drivewam_world::feed::{Camera, Feed};
 use guidance::Talk;
 use selection::Selection;
 use serde_json::{Map, Value, json};
@@ -44,7 +44,7 @@ struct Took {
 }
 
 /// Drives until the next chunk is done. Drawing is not timed: every call of the ride is.
-fn chunk(feed: &mut Feed, ride: &mut Ride) -> Result<Took> {
+fn chunk(feed: &mut SimulationDriver, ride: &mut Ride) -> Result<Took> {
     let mut wall = Duration::ZERO;
     loop {
         if feed.is_frame() {
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let camera = SourceCamera::of_model(&model);
     let mut ride = Plan::new(named.config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?;
     let engines: Map<String, Value> = ride.engines().into_iter().map(|(g, words)| (g.as_str().to_owned(), json!(words))).collect();
-    let mut feed = Feed::new(&model, 0, Options::default(), Camera::Own)?;
+    let mut feed = SimulationDriver::new(&model, 0, Options::default(), CameraSource::Own)?;
     for _ in 0..args.warmup {
         chunk(&mut feed, &mut ride)?;
     }

@@ -7,10 +7,10 @@ use crate::sheet::{Area, DRIVEN, HELD, POLICY, RISK, SMOOTH, Sheet, drawing, fil
 use anyhow::{Context, Result};
 use drivewam::SourceCamera;
 use drivewam::guard::Verdict;
-use drivewam::recording::Mount;
 use drivewam::telemetry::Told;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
+use drivewam_recording::CameraMount;
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Rgb};
 use plotters::prelude::*;
@@ -30,7 +30,7 @@ const CORNER_M: f64 = 0.25;
 
 /// A camera and its place, for one size of sheet.
 struct View {
-    mount: Mount,
+    mount: CameraMount,
     camera: SourceCamera,
     scale: f64,
 }
@@ -59,7 +59,7 @@ impl View {
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn draw(row: &Row, elapsed_s: f64, picture: &Picture, mount: &Mount, path: &Path) -> Result<()> {
+pub(super) fn draw(row: &Row, elapsed_s: f64, picture: &Picture, mount: &CameraMount, path: &Path) -> Result<()> {
     let camera = picture.camera;
     let width = camera.width.clamp(LEAST_WIDTH.max(camera.width.min(MOST_WIDTH)), MOST_WIDTH);
     let height = (camera.height * width).div_ceil(camera.width).max(1);
@@ -240,7 +240,7 @@ fn wrapped(text: &str, width: i32) -> Vec<String> {
     lines
 }
 
-fn legend(area: &Area<'_>, row: &Row, mount: &Mount, height: usize) -> Result<()> {
+fn legend(area: &Area<'_>, row: &Row, mount: &CameraMount, height: usize) -> Result<()> {
     let mut entries = vec![(colour_of(row.outcome.verdict), "published plan, a dot each second")];
     if row.truth.is_some() {
         entries.push((DRIVEN, "what was then driven"));

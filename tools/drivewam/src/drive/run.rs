@@ -7,11 +7,11 @@ use super::overlay;
 use super::row::Row;
 use super::source::{Input, Picture, Source};
 use anyhow::{Context, Result};
-use drivewam::recording::Track;
 use drivewam::telemetry::Outcome;
 use drivewam::{Progress, Ride};
 use drivewam_core::pose::wrap;
 use drivewam_core::trajectory::Trajectory;
+use drivewam_recording::PoseTrack;
 use indicatif::ProgressBar;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -83,7 +83,7 @@ impl<'a> Drive<'a> {
         let begun = Instant::now();
         let origin_ns = *self.origin_ns.get_or_insert(source.span_ns().0);
         let mut pace = Pace { first_ns: source.span_ns().0, begun, is_real: self.args.realtime };
-        let (mut track, mut speeds) = (Track::default(), Vec::new());
+        let (mut track, mut speeds) = (PoseTrack::default(), Vec::new());
         let mut pending: VecDeque<Pending> = VecDeque::new();
         let mut chunks = 0;
         while !self.is_interrupted() {
@@ -145,7 +145,7 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    fn row(ride: &Ride, outcome: Outcome, track: &Track, speeds: &[(i64, f64)]) -> Result<Row> {
+    fn row(ride: &Ride, outcome: Outcome, track: &PoseTrack, speeds: &[(i64, f64)]) -> Result<Row> {
         let model = &ride.config().model;
         let t0_ns = outcome.t0_ns;
         let newest = speeds.partition_point(|s| s.0 <= t0_ns).checked_sub(1).and_then(|i| speeds.get(i));
@@ -160,7 +160,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Writes the chunks after which enough was driven; all of them `at_end`.
-    fn settle(&mut self, source: &dyn Source, track: &Track, pending: &mut VecDeque<Pending>, at_end: bool) -> Result<()> {
+    fn settle(&mut self, source: &dyn Source, track: &PoseTrack, pending: &mut VecDeque<Pending>, at_end: bool) -> Result<()> {
         while let Some(first) = pending.front() {
             let known = |last_ns: i64| {
                 let seen = first.imagined.as_ref().is_none_or(|imagined| imagined.is_complete(last_ns));

@@ -1,12 +1,12 @@
 //! What a drive is fed with: events in order of stamp, from a recording or from a world that is drawn as the drive goes.
 
 use anyhow::Result;
-use drivewam::SourceCamera;
 use drivewam::ingest::EgoState;
-use drivewam::recording::{Event, Events, Mount, Recording};
 use drivewam::telemetry::Outcome;
+use drivewam::{PixelFormat, SourceCamera};
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
+use drivewam_recording::{CameraMount, Event, Events, RecordedCamera, Recording};
 use drivewam_world::Violations;
 
 /// Something that came in.
@@ -31,7 +31,7 @@ pub(super) trait Source {
     /// What the drive is called in reports.
     fn name(&self) -> String;
     /// Where the camera sits.
-    fn mount(&self) -> Mount;
+    fn mount(&self) -> CameraMount;
     /// Stamps of the first and the last frame.
     fn span_ns(&self) -> (i64, i64);
     /// The next event.
@@ -48,6 +48,12 @@ pub(super) trait Source {
     fn steer(&mut self, outcome: &Outcome);
     /// What went wrong, where the source can tell.
     fn violations(&self) -> Option<Violations>;
+}
+
+/// A recording's camera as the ride takes it.
+pub(super) fn source_camera(camera: RecordedCamera) -> SourceCamera {
+    let RecordedCamera { width, height, intrinsics } = camera;
+    SourceCamera { width, height, intrinsics, format: PixelFormat::Rgb8 }
 }
 
 /// A recording from one frame on.
@@ -71,7 +77,7 @@ impl Source for Recorded<'_> {
         self.recording.name().to_owned()
     }
 
-    fn mount(&self) -> Mount {
+    fn mount(&self) -> CameraMount {
         *self.recording.mount()
     }
 
@@ -104,7 +110,7 @@ impl Source for Recorded<'_> {
     }
 
     fn large_picture(&mut self) -> Picture {
-        Picture { rgb: self.rgb.clone(), camera: self.recording.camera() }
+        Picture { rgb: self.rgb.clone(), camera: source_camera(self.recording.camera()) }
     }
 
     fn is_truth(&self) -> bool {

@@ -7,8 +7,8 @@ use drivewam::telemetry::Voice;
 use drivewam_core::dims::{Command, Model};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
+use drivewam_simulation::{CameraSource, SimulationDriver};
 use drivewam_world::Options;
-use drivewam_world::feed::{Camera, Feed};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +21,7 @@ pub(super) struct Course {
     pub(super) seed: u64,
     pub(super) options: Options,
     pub(super) chunks: usize,
-    pub(super) camera: Camera,
+    pub(super) camera: CameraSource,
     /// The ride begins anew whenever it has gone so many chunks: nothing older can reach it, on whatever way.
     pub(super) anew_every: Option<usize>,
     /// Whether the ride is told the route command.
@@ -77,7 +77,7 @@ impl Course {
     ) -> Result<Option<Vec<Chunk>>> {
         let model = ride.config().model.clone();
         let steps = model.poses();
-        let mut feed = Feed::new(&model, self.seed, self.options, self.camera)?;
+        let mut feed = SimulationDriver::new(&model, self.seed, self.options, self.camera)?;
         feed.routed = self.routed;
         let (mut poses, mut waiting, mut chunks) = (VecDeque::with_capacity(steps + 1), None::<Waiting>, Vec::with_capacity(self.chunks));
         feed.begin(ride);
@@ -134,7 +134,7 @@ impl Waiting {
 }
 
 /// Notes which tokens of the chunk under way show a sign now.
-fn note(feed: &Feed, model: &Model, signs: &Signs) {
+fn note(feed: &SimulationDriver, model: &Model, signs: &Signs) {
     let canvas = feed.canvas();
     let Some(view) = feed.world.sign_in(canvas) else { return };
     let chunk = feed.tick().div_ceil(model.poses() as u64);

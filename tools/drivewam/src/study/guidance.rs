@@ -9,8 +9,8 @@ use super::{Study, Table};
 use anyhow::{Result, ensure};
 use drivewam_core::config::GuidanceMode;
 use drivewam_core::dims::Command;
+use drivewam_simulation::CameraSource;
 use drivewam_world::Options;
-use drivewam_world::feed::Camera;
 use serde_json::{Map, Value, json};
 
 /// Ten chunks a world: 40 s.
@@ -49,7 +49,7 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> 
                 seed: seed as u64,
                 options: Options::default(),
                 chunks: CHUNKS,
-                camera: Camera::Own,
+                camera: CameraSource::Own,
                 anew_every: None,
                 routed: *routed,
             };

@@ -6,8 +6,8 @@ use super::crew::Crew;
 use super::stats::{Cluster, mean};
 use super::{Study, Table};
 use anyhow::Result;
+use drivewam_simulation::CameraSource;
 use drivewam_world::Options;
-use drivewam_world::feed::Camera;
 use serde_json::{Value, json};
 
 /// Chunks of an hour.
@@ -29,7 +29,8 @@ fn resident() -> Option<u64> {
 pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> {
     let mut ride = study.ride(study.config("")?)?;
     let arena = ride.arena().bytes();
-    let course = Course { seed: 0, options: Options::default(), chunks: study.chunks, camera: Camera::Own, anew_every: None, routed: true };
+    let course =
+        Course { seed: 0, options: Options::default(), chunks: study.chunks, camera: CameraSource::Own, anew_every: None, routed: true };
     let mut sizes = Vec::new();
     let chunks = course
         .drive_and(&mut ride, &Signs::default(), crew.stop, |chunks| {

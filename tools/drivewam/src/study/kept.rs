@@ -5,7 +5,7 @@ use super::chosen::Signs;
 use super::course::Course;
 use crate::sheet::{INK, Sheet, write};
 use anyhow::Result;
-use drivewam_world::feed::Camera;
+use drivewam_simulation::CameraSource;
 use drivewam_world::{Canvas, Kind, Options, World};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) fn draw(study: &Study<'_>, stop: &AtomicBool, file: &Path) -> Result<
     let mut ride = study.ride(study.config("memory: {policy: selective}")?)?;
     let model = ride.config().model.clone();
     let options = Options { kind: Kind::Memory, disturb: false };
-    let course = Course { seed: 0, options, chunks: study.chunks.min(40), camera: Camera::Own, anew_every: None, routed: true };
+    let course = Course { seed: 0, options, chunks: study.chunks.min(40), camera: CameraSource::Own, anew_every: None, routed: true };
     if course.drive(&mut ride, &Signs::default(), stop)?.is_none() {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use super::stats::{Cluster, Figure, mean, ratio};
 use super::{Study, Table};
 use anyhow::Result;
 use drivewam_core::config::Config;
-use drivewam_world::feed::Camera;
+use drivewam_simulation::CameraSource;
 use drivewam_world::{Kind, Options};
 use serde_json::{Map, Value, json};
 
@@ -97,8 +97,14 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, O
         };
         let worlds = crew.each(study.worlds, make, |(ride, signs), seed| {
             let options = Options { kind: Kind::Memory, disturb: false };
-            let course =
-                Course { seed: seed as u64, options, chunks: study.chunks, camera: Camera::Own, anew_every: way.anew_every, routed: true };
+            let course = Course {
+                seed: seed as u64,
+                options,
+                chunks: study.chunks,
+                camera: CameraSource::Own,
+                anew_every: way.anew_every,
+                routed: true,
+            };
             course.drive(ride, signs, crew.stop)
         })?;
         drives.push(worlds);

@@ -8,8 +8,8 @@ use super::stats::{Cluster, Figure, mean, ratio};
 use super::{HELD_OUT, Study, Table};
 use anyhow::Result;
 use drivewam_core::trajectory::Displacement;
+use drivewam_simulation::CameraSource;
 use drivewam_world::Options;
-use drivewam_world::feed::Camera;
 use serde_json::{Map, Value, json};
 
 /// Ten chunks a world: 40 s.
@@ -18,7 +18,7 @@ const OWN: &str = "policy";
 const CONSTANT: &str = "constant velocity and yaw rate";
 
 /// What the camera shows in the world of a seed.
-type View = fn(u64) -> Camera;
+type View = fn(u64) -> CameraSource;
 /// One error of a plan, of those at both horizons.
 type Error = fn(&[Displacement; 2]) -> f64;
 
@@ -32,15 +32,21 @@ const ERRORS: [(&str, Error); 4] =
 /// Of a ride.
 pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> {
     let cameras: [(&str, View); 3] = [
-        (OWN, |_| Camera::Own),
-        ("policy, camera black", |_| Camera::Black),
-        ("policy, another world's camera", |seed| Camera::Other(seed + HELD_OUT as u64)),
+        (OWN, |_| CameraSource::Own),
+        ("policy, camera black", |_| CameraSource::Black),
+        ("policy, another world's camera", |seed| CameraSource::Other(seed + HELD_OUT as u64)),
     ];
     let rides =
         || Ok((study.ride(study.config("")?)?, study.beside.iter().map(|(_, f)| study.ride_beside(f)).collect::<Result<Vec<_>>>()?));
     let worlds = crew.each(study.worlds, rides, |(ride, others), seed| {
-        let course =
-            Course { seed: seed as u64, options: Options::default(), chunks: CHUNKS, camera: Camera::Own, anew_every: None, routed: true };
+        let course = Course {
+            seed: seed as u64,
+            options: Options::default(),
+            chunks: CHUNKS,
+            camera: CameraSource::Own,
+            anew_every: None,
+            routed: true,
+        };
         let mut answers = Vec::with_capacity(cameras.len() + others.len());
         for (_, camera) in cameras {
             let Some(chunks) = (Course { camera: camera(seed as u64), ..course }).drive(ride, &Signs::default(), crew.stop)? else {

@@ -1,13 +1,11 @@
 //! The documented input folder (`docs/input.md`).
 
 use super::files::{MAX_HEADER_BYTES, bad, read_bounded, read_table};
-use super::{Limits, Mount, Recording, Store, Track};
-use crate::camera::SourceCamera;
-use crate::ingest::EgoState;
+use super::{CameraMount, Limits, PoseTrack, RecordedCamera, Recording, Store};
 use drivewam_core::dims::{Command, Intrinsics};
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::PixelFormat;
 use serde::Deserialize;
 use std::path::{Component, Path, PathBuf};
 
@@ -82,7 +80,7 @@ pub(super) fn open(dir: &Path, limits: Limits) -> Result<Recording> {
         mount,
         frames,
         store,
-        poses: Track::new(poses),
+        poses: PoseTrack::new(poses),
         ego,
         commands,
         max_image_pixels: limits.max_image_pixels,
@@ -99,7 +97,7 @@ fn read_header(path: &Path) -> Result<Header> {
     Ok(header)
 }
 
-fn read_camera(header: &CameraHeader, limits: Limits) -> Result<(SourceCamera, Mount)> {
+fn read_camera(header: &CameraHeader, limits: Limits) -> Result<(RecordedCamera, CameraMount)> {
     let out = |key: &str, got: String, wanted: &str| {
         Err(Error::new(ErrorKind::Input, "out of range").at(format!("camera.{key}")).got(got).wanted(wanted))
     };
@@ -123,7 +121,7 @@ fn read_camera(header: &CameraHeader, limits: Limits) -> Result<(SourceCamera, M
             return out(key, centre.to_string(), "a number of pixels near the picture");
         }
     }
-    let guess = Mount::default().position_m;
+    let guess = CameraMount::default().position_m;
     let (ahead, height, pitch) = (header.ahead_m.unwrap_or(guess[0]), header.height_m.unwrap_or(guess[2]), header.pitch_rad.unwrap_or(0.0));
     for (key, value, low, high, wanted) in [
         ("ahead_m", ahead, -20.0, 20.0, "-20 to 20 m"),
@@ -134,9 +132,9 @@ fn read_camera(header: &CameraHeader, limits: Limits) -> Result<(SourceCamera, M
             return out(key, value.to_string(), wanted);
         }
     }
-    let mount = Mount { is_measured: header.height_m.is_some(), ..Mount::on_centre_line(ahead, height, pitch) };
+    let mount = CameraMount { is_measured: header.height_m.is_some(), ..CameraMount::on_centre_line(ahead, height, pitch) };
     let intrinsics = Intrinsics { fx_px: header.fx_px, fy_px: header.fy_px, cx_px: header.cx_px, cy_px: header.cy_px };
-    Ok((SourceCamera { width: header.width, height: header.height, intrinsics, format: PixelFormat::Rgb8 }, mount))
+    Ok((RecordedCamera { width: header.width, height: header.height, intrinsics }, mount))
 }
 
 fn read_files(dir: &Path) -> Result<(Vec<i64>, Store)> {
@@ -157,7 +155,7 @@ fn read_files(dir: &Path) -> Result<(Vec<i64>, Store)> {
     Ok((stamps, Store::Files(paths)))
 }
 
-fn read_raw(dir: &Path, camera: SourceCamera) -> Result<(Vec<i64>, Store)> {
+fn read_raw(dir: &Path, camera: RecordedCamera) -> Result<(Vec<i64>, Store)> {
     let (table, path) = (dir.join("frames.csv"), dir.join("frames.rgb"));
     let rows = read_table(&table, &["file"], |row| row.whole::<u64>("file"))?;
     let (stamps, indices): (Vec<i64>, Vec<u64>) = rows.into_iter().unzip();

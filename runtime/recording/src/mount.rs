@@ -2,23 +2,23 @@
 
 /// A camera's place and axes in the car's frame: x forward, y left, z up, the origin on the road below the car's reference point.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Mount {
+pub struct CameraMount {
     /// Of the optical centre, metres.
     pub position_m: [f64; 3],
     /// The camera's right, down and forward axes, each a unit vector of the car's frame.
     pub axes: [[f64; 3]; 3],
-    /// Whether somebody measured it; otherwise it is [`Mount::default`]'s guess.
+    /// Whether somebody measured it; otherwise it is [`CameraMount::default`]'s guess.
     pub is_measured: bool,
 }
 
-impl Default for Mount {
+impl Default for CameraMount {
     /// 1.5 m above the road, 1.5 m before the reference point, level.
     fn default() -> Self {
         Self { is_measured: false, ..Self::on_centre_line(1.5, 1.5, 0.0) }
     }
 }
 
-impl Mount {
+impl CameraMount {
     /// On the car's centre line, looking straight ahead and `pitch_rad` down.
     pub fn on_centre_line(ahead_m: f64, height_m: f64, pitch_rad: f64) -> Self {
         let (sin, cos) = pitch_rad.sin_cos();

@@ -5,6 +5,8 @@
 //! decoded one at a time by [`Recording::decode`], and only after their size was read and found right. Never: a stamp or a pose that no
 //! file holds.
 
+#![forbid(unsafe_code)]
+
 mod derive;
 mod files;
 mod folder;
@@ -15,13 +17,12 @@ mod picture;
 mod tests;
 mod track;
 
-pub use mount::Mount;
-pub use track::Track;
+pub use mount::CameraMount;
+pub use track::PoseTrack;
 
-use crate::camera::SourceCamera;
-use crate::ingest::EgoState;
 use drivewam_core::config::Ingest;
-use drivewam_core::dims::Command;
+use drivewam_core::dims::{Command, Intrinsics};
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_core::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
@@ -58,6 +59,17 @@ pub enum Event {
     Frame(usize),
 }
 
+/// The camera of a recording: pinhole, no distortion. Its pictures are packed RGB bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RecordedCamera {
+    /// Pixels.
+    pub width: usize,
+    /// Pixels.
+    pub height: usize,
+    /// In pixels of a picture of this size.
+    pub intrinsics: Intrinsics,
+}
+
 /// Where the pictures lie.
 #[derive(Debug, Clone, PartialEq)]
 enum Store {
@@ -72,11 +84,11 @@ enum Store {
 pub struct Recording {
     name: String,
     format: &'static str,
-    camera: SourceCamera,
-    mount: Mount,
+    camera: RecordedCamera,
+    mount: CameraMount,
     frames: Vec<i64>,
     store: Store,
-    poses: Track,
+    poses: PoseTrack,
     ego: Vec<(i64, EgoState)>,
     commands: Vec<(i64, Command)>,
     max_image_pixels: u64,
@@ -116,12 +128,12 @@ impl Recording {
     }
 
     /// Size and intrinsics of the pictures.
-    pub fn camera(&self) -> SourceCamera {
+    pub fn camera(&self) -> RecordedCamera {
         self.camera
     }
 
     /// Where the camera sits on the car.
-    pub fn mount(&self) -> &Mount {
+    pub fn mount(&self) -> &CameraMount {
         &self.mount
     }
 
@@ -131,7 +143,7 @@ impl Recording {
     }
 
     /// All poses.
-    pub fn poses(&self) -> &Track {
+    pub fn poses(&self) -> &PoseTrack {
         &self.poses
     }
 

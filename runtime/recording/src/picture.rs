@@ -1,7 +1,7 @@
 //! Pictures of a recording: the size is read and judged first, and only then are pixels made.
 
+use super::RecordedCamera;
 use super::files::{bad, read_bounded};
-use crate::camera::SourceCamera;
 use drivewam_core::Result;
 use image::{ImageFormat, ImageReader};
 use std::fs::File;
@@ -37,7 +37,7 @@ fn measure(path: &Path, bytes: &[u8], max_pixels: u64) -> Result<(ImageFormat, u
 }
 
 /// Decodes a PNG or JPEG of exactly the camera's size.
-pub(super) fn decode(path: &Path, camera: SourceCamera, max_pixels: u64, rgb: &mut Vec<u8>) -> Result<()> {
+pub(super) fn decode(path: &Path, camera: RecordedCamera, max_pixels: u64, rgb: &mut Vec<u8>) -> Result<()> {
     let bytes = read_bounded(path, MAX_FILE_BYTES)?;
     let (format, width, height) = measure(path, &bytes, max_pixels)?;
     if (width, height) != (camera.width, camera.height) {
@@ -64,7 +64,7 @@ pub(super) fn decode(path: &Path, camera: SourceCamera, max_pixels: u64, rgb: &m
 }
 
 /// Reads frame `index` of a raw file of RGB bytes.
-pub(super) fn read_raw(path: &Path, index: u64, camera: SourceCamera, rgb: &mut Vec<u8>) -> Result<()> {
+pub(super) fn read_raw(path: &Path, index: u64, camera: RecordedCamera, rgb: &mut Vec<u8>) -> Result<()> {
     let bytes = camera.width * camera.height * 3;
     rgb.resize(bytes, 0);
     let fail = |e: std::io::Error| bad(path, "a frame cannot be read").got(format!("frame {index}")).caused_by(e);

@@ -1,6 +1,6 @@
 //! Files of a recording: bounded reading, tables of stamped rows, JSON.
 
-use crate::ingest::check_stamp;
+use drivewam_core::stamp::check_stamp;
 use drivewam_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use std::fs::File;
@@ -52,12 +52,12 @@ pub(super) fn check_rising(before: Option<i64>, stamp_ns: i64) -> Result<()> {
 }
 
 /// One row of a table.
-pub(super) struct Row<'a> {
+pub(super) struct CsvRow<'a> {
     record: &'a csv::StringRecord,
     header: &'a csv::StringRecord,
 }
 
-impl Row<'_> {
+impl CsvRow<'_> {
     /// The text of `column`.
     pub(super) fn text(&self, column: &str) -> Result<&str> {
         let index = self.header.iter().position(|name| name == column);
@@ -90,7 +90,7 @@ impl Row<'_> {
 }
 
 /// Reads a CSV whose first line names exactly `stamp_ns` and `columns`, in any order, with stamps that rise.
-pub(super) fn read_table<T>(path: &Path, columns: &[&str], mut parse: impl FnMut(&Row<'_>) -> Result<T>) -> Result<Vec<(i64, T)>> {
+pub(super) fn read_table<T>(path: &Path, columns: &[&str], mut parse: impl FnMut(&CsvRow<'_>) -> Result<T>) -> Result<Vec<(i64, T)>> {
     let bytes = read_bounded(path, MAX_TEXT_BYTES)?;
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
     let header = reader.headers().map_err(|e| csv_error(path, &e))?.clone();
@@ -111,7 +111,7 @@ pub(super) fn read_table<T>(path: &Path, columns: &[&str], mut parse: impl FnMut
     for record in reader.records() {
         let record = record.map_err(|e| csv_error(path, &e))?;
         let line = record.position().map_or(0, csv::Position::line);
-        let row = Row { record: &record, header: &header };
+        let row = CsvRow { record: &record, header: &header };
         let place = |e: Error| e.at(format!("line {line}")).at(format!("{path:?}"));
         let stamp_ns = row.whole::<i64>("stamp_ns").and_then(|ns| check_stamp(ns).map(|()| ns)).map_err(place)?;
         check_rising(rows.last().map(|r| r.0), stamp_ns).map_err(place)?;

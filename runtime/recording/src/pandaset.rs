@@ -5,13 +5,11 @@
 //! is the GPS's. PandaSet has no route, so the command is `unknown` throughout.
 
 use super::files::{bad, check_rising, read_json};
-use super::{Limits, Mount, Recording, Store, Track, derive, picture};
-use crate::camera::SourceCamera;
-use crate::ingest::check_stamp;
+use super::{CameraMount, Limits, PoseTrack, RecordedCamera, Recording, Store, derive, picture};
 use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_core::pose::Pose2;
+use drivewam_core::stamp::check_stamp;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::PixelFormat;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -102,7 +100,7 @@ pub(super) fn open(dir: &Path, limits: Limits) -> Result<Recording> {
     let intrinsics = Intrinsics { fx_px: pinhole.fx, fy_px: pinhole.fy, cx_px: pinhole.cx, cy_px: pinhole.cy };
     let (stamps, sensor) = (read_stamps(&dir.join("lidar/timestamps.json"))?, read_poses(&dir.join("lidar/poses.json"))?);
     same_length(&dir.join("lidar/poses.json"), sensor.len(), stamps.len())?;
-    let poses = Track::new(stamps.iter().copied().zip(sensor.iter().map(Pose::planar)).collect());
+    let poses = PoseTrack::new(stamps.iter().copied().zip(sensor.iter().map(Pose::planar)).collect());
     let gps: Vec<Gps> = read_json(&dir.join("meta/gps.json"))?;
     let speed = gps.first().map(|g| libm::hypot(g.xvel, g.yvel)).filter(|v| v.is_finite());
     let speed = speed.ok_or_else(|| bad(&dir.join("meta/gps.json"), "no first speed").wanted("finite xvel and yvel"))?;
@@ -113,7 +111,7 @@ pub(super) fn open(dir: &Path, limits: Limits) -> Result<Recording> {
     Ok(Recording {
         name,
         format: "pandaset",
-        camera: SourceCamera { width, height, intrinsics, format: PixelFormat::Rgb8 },
+        camera: RecordedCamera { width, height, intrinsics },
         mount,
         commands: frames
             .first()
@@ -161,7 +159,7 @@ fn read_poses(path: &Path) -> Result<Vec<Pose>> {
 }
 
 /// The camera on the car, from the first frame between two of the sensor's poses.
-fn mount(frames: &[i64], cameras: &[Pose], stamps: &[i64], sensor: &[Pose]) -> Option<Mount> {
+fn mount(frames: &[i64], cameras: &[Pose], stamps: &[i64], sensor: &[Pose]) -> Option<CameraMount> {
     let frame = frames.iter().position(|f| stamps.first().is_some_and(|s| f >= s))?;
     let (&frame_ns, camera) = (frames.get(frame)?, cameras.get(frame)?);
     let after = stamps.partition_point(|&s| s <= frame_ns);
@@ -174,5 +172,5 @@ fn mount(frames: &[i64], cameras: &[Pose], stamps: &[i64], sensor: &[Pose]) -> O
     let dot = |u: &Vec3, v: &Vec3| u[0] * v[0] + u[1] * v[1] + u[2] * v[2];
     let in_car = |v: &Vec3| [dot(v, &forward), -dot(v, &right), dot(v, &up)];
     let [x, y, z] = in_car(&from);
-    Some(Mount { position_m: [x, y, z + ORIGIN_ABOVE_ROAD_M], axes: camera.axes().map(|axis| in_car(&axis)), is_measured: true })
+    Some(CameraMount { position_m: [x, y, z + ORIGIN_ABOVE_ROAD_M], axes: camera.axes().map(|axis| in_car(&axis)), is_measured: true })
 }

@@ -5,11 +5,11 @@ use drivewam_core::{Error, ErrorKind, Result};
 
 /// Poses in one continuous frame, stamps strictly rising.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Track {
+pub struct PoseTrack {
     poses: Vec<(i64, Pose2)>,
 }
 
-impl Track {
+impl PoseTrack {
     /// A track of poses whose stamps rise.
     pub(super) fn new(poses: Vec<(i64, Pose2)>) -> Self {
         Self { poses }

@@ -4,8 +4,8 @@
 //! [`WINDOW`] poses the signed way along the heading is fitted by a parabola, whose slope and bend at the newest pose are speed and
 //! acceleration, and the yaw by a line, whose slope over the speed is the curvature.
 
-use super::Track;
-use crate::ingest::EgoState;
+use super::PoseTrack;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::{Pose2, wrap};
 
 /// Poses of a fit: 0.4 s at 10 Hz.
@@ -14,7 +14,7 @@ const WINDOW: usize = 5;
 const STANDING_MPS: f64 = 0.5;
 
 /// The state at each pose. `first_speed_mps` is the speed at the first pose, before which nothing is known.
-pub(super) fn ego_states(track: &Track, first_speed_mps: f64) -> Vec<(i64, EgoState)> {
+pub(super) fn ego_states(track: &PoseTrack, first_speed_mps: f64) -> Vec<(i64, EgoState)> {
     let poses = track.as_slice();
     let mut states = Vec::with_capacity(poses.len());
     for (i, &(stamp_ns, _)) in poses.iter().enumerate() {
@@ -83,12 +83,12 @@ mod tests {
             Pose2::new(yaw.sin() / 0.02, (1.0 - yaw.cos()) / 0.02, yaw)
         };
         let poses: Vec<(i64, Pose2)> = (0..20).map(|i| (i64::from(i) * 100_000_000, at(f64::from(i) * 0.1))).collect();
-        let states = ego_states(&Track::new(poses.clone()), 3.0);
+        let states = ego_states(&PoseTrack::new(poses.clone()), 3.0);
         let (_, end) = states[19];
         assert!((end.speed_mps - (3.0 + 1.5 * 1.9)).abs() < 1e-3, "{end:?}");
         assert!((end.acceleration_mps2 - 1.5).abs() < 1e-2, "{end:?}");
         assert!((end.curvature_1pm - 0.02).abs() < 2e-3, "{end:?}");
-        let cut = ego_states(&Track::new(poses[..12].to_vec()), 3.0);
+        let cut = ego_states(&PoseTrack::new(poses[..12].to_vec()), 3.0);
         assert_eq!(cut[..], states[..12], "a state changed when the poses after it were taken away");
         assert_eq!(states[0].1.speed_mps, 3.0);
     }
