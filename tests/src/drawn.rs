@@ -1,10 +1,11 @@
 //! A ride through a drawn world, the same for whoever compares two rides.
 
-use drivewam::ingest::EgoState;
-use drivewam::telemetry::{Outcome, Told};
+use drivewam::guidance::status::GuidanceStatus;
+use drivewam::outcome::Outcome;
 use drivewam::{Progress, Ride};
 use drivewam_core::Result;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_world::{Canvas, World};
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ pub struct Driven {
     /// x m, y m, yaw rad of every pose of every trajectory, in the frame of its own chunk.
     pub poses: Vec<[f64; 3]>,
     /// What each chunk was told.
-    pub told: Vec<Told>,
+    pub told: Vec<GuidanceStatus>,
     /// Passes of the last chunk.
     pub passes: u32,
     /// What each step took that ended a chunk, seconds.

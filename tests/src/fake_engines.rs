@@ -1,7 +1,7 @@
 //! Folders of engines for the TensorRT without a GPU: the shipped manifest, with a text (`runtime/engine/tensorrt/fake/plan.h`) in the place of each engine.
 
-use drivewam::guidance::prompts::passes;
-use drivewam::guidance::vlm::Passes;
+use drivewam::guidance::prompt_tokens::decoder_shapes;
+use drivewam::guidance::vlm::DecoderShapes;
 use drivewam_core::bindings::{Axis, Graph, Letter, TensorSpec};
 use drivewam_core::config::Config;
 use drivewam_core::manifest::{
@@ -51,7 +51,7 @@ impl Made {
     pub fn speaking(family: Family, graphs: &str, config: &Config) -> Self {
         let folder = opened(graphs);
         let name = &folder.manifest().guidance.as_ref().unwrap().vlm.tokenizer;
-        let Passes { prompts, slots } = passes(config, folder.manifest(), folder.content(name).unwrap().as_slice()).unwrap();
+        let DecoderShapes { prompts, slots } = decoder_shapes(config, folder.manifest(), folder.content(name).unwrap().as_slice()).unwrap();
         let of = |n: usize| Profile { n: [n; 3], s: [slots; 3] };
         let lengths: BTreeSet<usize> = prompts.into_iter().chain([1]).collect();
         Self::with(family, &folder, lengths.into_iter().map(of).collect())

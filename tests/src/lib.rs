@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 pub mod broken;
+pub mod config_docs;
 pub mod conformance;
 pub mod doubles;
 pub mod drawn;

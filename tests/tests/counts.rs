@@ -4,10 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::ingest::EgoState;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_device::Traffic;
 use drivewam_device::cuda::{CudaDevice, Emulator, Kernel};
@@ -57,9 +57,9 @@ fn counts(set: &str) -> Counts {
     for warmup in 0..6 {
         chunk(&mut ride, warmup * 4000);
     }
-    let before = ride.device().traffic();
+    let before = ride.traffic();
     let passes = chunk(&mut ride, 24_000);
-    let after = ride.device().traffic();
+    let after = ride.traffic();
     let traffic = Traffic {
         uploaded: after.uploaded - before.uploaded,
         downloaded: after.downloaded - before.downloaded,

@@ -3,12 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam::guard::{Reason, Verdict};
-use drivewam::ingest::EgoState;
-use drivewam::telemetry::Restart;
+use drivewam::outcome::Restart;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_core::{Error, ErrorKind};
 use drivewam_device::cuda::{CudaDevice, Emulator};

@@ -6,13 +6,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::ingest::EgoState;
+use drivewam::ndarray::{ArrayView2, ArrayViewD};
 use drivewam::probe::Probe;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::Result;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_device::cuda::{CudaDevice, Emulator};
 use drivewam_device::{Device, HostDevice, Pool};
@@ -60,8 +61,8 @@ type Seen = Arc<Mutex<BTreeMap<(u64, &'static str, usize), Vec<Vec<f32>>>>>;
 struct Recorder(Seen);
 
 impl Probe for Recorder {
-    fn tensor(&mut self, chunk: u64, name: &'static str, layer: usize, values: &[f32]) {
-        self.0.lock().unwrap().entry((chunk, name, layer)).or_default().push(values.to_vec());
+    fn tensor(&mut self, chunk: u64, name: &'static str, layer: usize, values: ArrayViewD<'_, f32>) {
+        self.0.lock().unwrap().entry((chunk, name, layer)).or_default().push(values.iter().copied().collect());
     }
 }
 
@@ -111,7 +112,8 @@ fn drive(ride: &mut Ride, golden: &Golden, words: &[Command], mut each: impl FnM
         ride.push_command(t_ns, words[chunk as usize - 1]).unwrap();
         ride.push_ego(t_ns, EgoState { speed_mps, acceleration_mps2, curvature_1pm }).unwrap();
         let noise = golden.tensor(&format!("chunk.{chunk}.video.noise")).unwrap();
-        ride.give_noise(&noise, &vec![0.0; 8 * 96]).unwrap();
+        let rows = ArrayView2::from_shape((noise.len() / 96, 96), &noise).unwrap();
+        ride.give_noise(rows, ArrayView2::from(&[[0.0; 96]; 8])).unwrap();
         let mut outcome = None;
         for (i, frame) in (1 - count..).zip(frames.chunks_exact(size)) {
             let stamp_ns = t_ns + i * SECOND;
@@ -168,7 +170,7 @@ fn equals_the_reference(device: fn(ArenaPlan) -> Result<Box<dyn Device>>) {
             let wanted = golden.integers(&format!("chunk.{observed}.observed.destinations.{name}")).unwrap();
             let tokens = wanted.len() / model.layers;
             for layer in 0..model.layers {
-                let table = ride.device().kv_table(layer).unwrap();
+                let table = ride.memory_table(layer).unwrap();
                 let size = if pool == Pool::Video { 112 } else { 32 };
                 let slots = table.pool(0, first..first + size).unwrap();
                 for (token, slot) in wanted[layer * tokens..(layer + 1) * tokens].iter().enumerate() {

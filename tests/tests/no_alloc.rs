@@ -6,13 +6,13 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(unsafe_code, reason = "a counting allocator has to be a global allocator")]
 
-use drivewam::guidance::picture::Preprocessor;
-use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
-use drivewam::ingest::EgoState;
-use drivewam::telemetry::{Refusal, Voice};
+use drivewam::guidance::image_processor::ImageProcessor;
+use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceModel, GuidanceRequest};
+use drivewam::guidance::status::{GuidanceSource, RejectReason};
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::guidance::Image;
 use drivewam_core::pose::Pose2;
 use drivewam_engine::{Folder, Trust, library};
@@ -100,14 +100,14 @@ fn drive(ride: &mut Ride, picture: &mut [u8], from_ms: i64, chunks: i64) -> u64 
 /// Says two sentences at once, and now and then nothing.
 struct Talker;
 
-impl Speak for Talker {
-    fn speak(&mut self, request: &Request, answer: &mut Answer) -> Result<(), Unsaid> {
+impl GuidanceModel for Talker {
+    fn generate(&mut self, request: &GuidanceRequest, answer: &mut GuidanceAnswer) -> Result<(), GenerateError> {
         if request.number.is_multiple_of(5) {
-            return Err(Unsaid::Refused(Refusal::Endless));
+            return Err(GenerateError::Rejected(RejectReason::Endless));
         }
         answer.text.push_str("The road is free. Keep on.");
         answer.tokens = 3;
-        answer.rows[..192].fill(request.number as f32 * 0.01 + f32::from(request.frame[0]) * 0.001);
+        answer.embeddings[..192].fill(request.number as f32 * 0.01 + f32::from(request.frame[0]) * 0.001);
         Ok(())
     }
 }
@@ -123,7 +123,7 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
     ] {
         let mut ride = ride(set);
         if speaks {
-            ride.speak_by(Box::new(Talker)).unwrap();
+            ride.set_guidance_model(Box::new(Talker)).unwrap();
         }
         let mut picture = vec![0u8; 64 * 112 * 3];
         // Four chunks fill the memory: from the fifth on it forgets, which is what the count has to cover. The library settles its pools here too.
@@ -136,10 +136,10 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
         println!("{set}: {outcomes} chunks, allocations of ours {ours}, of the engine library {theirs}, minor page faults {faults}");
         assert_eq!(outcomes, 20);
         let told = &ride.outcome().unwrap().guidance;
-        assert_eq!((told.refusals > 2, told.voice == Voice::Vlm || told.refused.is_some()), (speaks, speaks), "{told:?}");
+        assert_eq!((told.reject_count > 2, told.source == GuidanceSource::Vlm || told.rejected.is_some()), (speaks, speaks), "{told:?}");
         assert!(theirs > 0, "the engine library is known to allocate in its calls: the count does not see it");
         assert!(faults < 1000, "{faults} minor page faults in 20 chunks: memory is touched for the first time in the ride");
-        let table = ride.device().kv_table(0).unwrap();
+        let table = ride.memory_table(0).unwrap();
         let scored = table.pool(0, 0..112).unwrap().iter().any(|slot| slot.score != 0.0);
         assert_eq!(scored, set.contains("selective"), "the settings that are named must be the ones that run");
         assert_eq!(ours, 0, "allocations in the ride: {set}");
@@ -152,7 +152,7 @@ fn a_picture_for_the_vlm_allocates_nothing() {
     let _alone = ALONE.lock();
     let image = Image { height: 64, width: 128, patch: 16, temporal_patch: 2, merge: 2, mean: [0.5; 3], std: [0.5; 3] };
     for from in [(270, 480), (480, 270), (64, 128)] {
-        let mut made = Preprocessor::new(from, image).unwrap();
+        let mut made = ImageProcessor::new(from, image).unwrap();
         let (picture, mut patches) = (vec![9u8; from.0 * from.1 * 3], vec![0.0; image.patches() * image.patch_len()]);
         // Of several: the thread that reports the tests may allocate beside one.
         let allocations = (0..5).map(|_| {

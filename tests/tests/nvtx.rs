@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
-use drivewam::ingest::EgoState;
-use drivewam::telemetry::{Outcome, Refusal};
+use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceModel, GuidanceRequest};
+use drivewam::guidance::status::RejectReason;
+use drivewam::outcome::Outcome;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_device::HostDevice;
 use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
@@ -33,7 +34,7 @@ fn shipped() -> Ride {
     let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap();
-    ride.speak_by(Box::new(Talker)).unwrap();
+    ride.set_guidance_model(Box::new(Talker)).unwrap();
     ride
 }
 
@@ -54,14 +55,14 @@ fn faulty() -> Ride {
 /// Says something of the frame; every third time nothing.
 struct Talker;
 
-impl Speak for Talker {
-    fn speak(&mut self, request: &Request, answer: &mut Answer) -> Result<(), Unsaid> {
+impl GuidanceModel for Talker {
+    fn generate(&mut self, request: &GuidanceRequest, answer: &mut GuidanceAnswer) -> Result<(), GenerateError> {
         if request.number.is_multiple_of(3) {
-            return Err(Unsaid::Refused(Refusal::Endless));
+            return Err(GenerateError::Rejected(RejectReason::Endless));
         }
         answer.text.push_str("The road is free. Keep on.");
         answer.tokens = 3;
-        answer.rows[..192].fill(request.number as f32 * 0.01 + f32::from(request.frame[0]) * 0.001);
+        answer.embeddings[..192].fill(request.number as f32 * 0.01 + f32::from(request.frame[0]) * 0.001);
         Ok(())
     }
 }

@@ -1,20 +1,20 @@
-//! The car's own motion.
+//! The motion of the ego vehicle, as the vehicle measures it.
 
 use crate::dims::EgoFeature;
 
-/// The ego's motion, as the vehicle measures it.
+/// Speed, acceleration and curvature of the ego vehicle at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct EgoState {
-    /// Forward, m/s.
+    /// Forward speed, m/s; below 0 when reversing.
     pub speed_mps: f64,
-    /// Forward, m/s².
+    /// Forward acceleration, m/s².
     pub acceleration_mps2: f64,
-    /// Of the driven path, 1/m, left positive.
+    /// Curvature of the driven path, 1/m, left positive.
     pub curvature_1pm: f64,
 }
 
 impl EgoState {
-    /// The number of one feature.
+    /// The value of one feature, in its physical unit.
     pub fn feature(&self, feature: EgoFeature) -> f64 {
         match feature {
             EgoFeature::SpeedMps => self.speed_mps,

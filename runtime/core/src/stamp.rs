@@ -1,15 +1,15 @@
-//! Capture stamps: int64 nanoseconds of one clock, never negative.
+//! The range of time stamps.
 
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
-/// Largest stamp that is taken: the year 2043 of the Unix epoch, and far enough from an overflow to
-/// add chunks to.
+/// The largest accepted stamp, ns: the year 2043 of the Unix epoch. Sums of a few stamps and chunk
+/// lengths stay below `i64::MAX`.
 pub const LAST_STAMP_NS: i64 = i64::MAX / 4;
 
-/// Refuses a stamp that arithmetic on times could overflow with.
+/// Proves that arithmetic on `stamp_ns` cannot overflow.
 ///
 /// # Errors
-/// `Input` below 0 or above [`LAST_STAMP_NS`].
+/// `Input` when the stamp is below 0 or above [`LAST_STAMP_NS`].
 pub fn check_stamp(stamp_ns: i64) -> Result<()> {
     if (0..=LAST_STAMP_NS).contains(&stamp_ns) {
         return Ok(());

@@ -22,6 +22,8 @@
 //! # }
 //! ```
 
+pub mod affinity;
+pub mod camera;
 pub mod cuda;
 pub mod device;
 pub mod host;
@@ -31,6 +33,8 @@ pub mod rows;
 mod shape;
 pub mod taps;
 
+pub use affinity::{Affinity, AffinityGuard};
+pub use camera::SourceCamera;
 pub use cuda::CudaDevice;
 pub use device::{Commit, Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
 pub use host::{HostArena, HostDevice};

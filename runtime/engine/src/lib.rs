@@ -29,7 +29,9 @@ mod load;
 mod onnx;
 #[cfg(feature = "ort")]
 pub mod onnxruntime;
+mod open_device;
 pub mod rten;
+mod scratch;
 mod self_test;
 #[cfg(feature = "tensorrt")]
 pub mod tensorrt;
@@ -37,6 +39,8 @@ pub mod tensorrt;
 pub use engine::{Binding, Bound, Engine, Io};
 pub use folder::{Folder, Trust};
 pub use load::load;
+pub use open_device::open_device;
+pub use scratch::scratch_bytes;
 
 #[cfg(test)]
 mod tests;

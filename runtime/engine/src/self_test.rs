@@ -1,7 +1,7 @@
 //! A graph must put out what the reference did, before it drives: an input that a rule makes, and for every output 64 samples and the norm, which the
 //! exporter took from the f32 model in PyTorch. Done for every shape as it is bound, whatever the engine: one that is fast and wrong is refused in Warm.
 //!
-//! The rule, which `export/drivewam_export/self_test.py` has too: element i of the tensor `name` is u = (x >> 8) · 2⁻²³ − 1, where x is the hash lowbias32
+//! The rule, which `export/drivewam_export/onnx_graphs/self_test.py` has too: element i of the tensor `name` is u = (x >> 8) · 2⁻²³ − 1, where x is the hash lowbias32
 //! of FNV-1a(name) + i; `is_action`, `flow_time`, `rope`, biases and `self_scale` have values that a model can mean. Eight slots
 //! of the memory hold tokens, spread over all of it; the others are zero and masked, so a larger memory must give the same.
 //!

@@ -1,4 +1,4 @@
-//! Room 4: who decides what the memory forgets. The device scores, selects and overwrites; this is the choice of the policy.
+//! The memory: the device scores, selects and overwrites tokens by the policy chosen here.
 
 use crate::regions::Regions;
 use drivewam_core::Result;
@@ -15,7 +15,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Hands the memory's regions to the device. Warm.
+    /// Gives the memory's regions to the device. Called in Warm.
     pub(crate) fn new(config: &Config, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
         let model = &config.model;
         let layered = |stem: &str| (0..model.layers).map(|l| regions.get(&bindings::layered(stem, l))).collect::<Result<Vec<_>>>();
@@ -24,7 +24,7 @@ impl Memory {
         Ok(Self { policy: config.memory.policy })
     }
 
-    /// Commits rows of a pass for each pool as the observed tokens of `chunk`, both or none.
+    /// Commits rows of a pass to each pool as the observed tokens of `chunk`; both pools or none.
     pub(crate) fn commit(
         &mut self,
         device: &mut dyn Device,

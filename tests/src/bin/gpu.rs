@@ -147,7 +147,7 @@ fn warm(path: &Path, layers: &[Layer]) -> Result<Ride> {
 fn ride(config: &Path, host: &Path, layer: String, chunks: usize, most_m: f64) -> Result<()> {
     let mut out = std::io::stdout();
     let mut gpu = warm(config, &[Layer { name: "the command line".to_owned(), text: layer }]).context("on the GPU")?;
-    writeln!(out, "{}", gpu.device().describe())?;
+    writeln!(out, "{}", gpu.describe_device())?;
     for (graph, words) in gpu.engines() {
         writeln!(out, "{graph}: {words}, self-test passed")?;
     }

@@ -1,12 +1,12 @@
 //! What does not fit or is not there: tokenizers of other models, templates and texts that cannot be had, pictures without pixels.
 
 use super::{Double, good, warm};
-use drivewam::guidance::post::{Answer, Request, Unsaid};
-use drivewam::ingest::EgoState;
-use drivewam::telemetry::{Refusal, Voice};
+use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceRequest};
+use drivewam::guidance::status::{GuidanceSource, RejectReason};
 use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
 use drivewam_core::ErrorKind;
 use drivewam_core::config::Layer;
+use drivewam_core::ego::EgoState;
 use drivewam_core::manifest::{FILE_NAME, Manifest, Role};
 use drivewam_engine::folder::vouch;
 use drivewam_engine::{Folder, Trust};
@@ -92,10 +92,10 @@ fn an_empty_picture_is_refused_and_the_last_good_guidance_still_speaks() {
     let mut ride = warm("{mode: off, wait_ms: inf}", |_, engine| engine).unwrap();
     let asked: Arc<Mutex<Vec<(i64, usize, usize)>>> = Arc::default();
     // It answers the first request alone.
-    let say = |request: &Request, answer: &mut Answer| {
-        if request.number > 1 { Err(Unsaid::Refused(Refusal::Endless)) } else { good(request, answer) }
+    let say = |request: &GuidanceRequest, answer: &mut GuidanceAnswer| {
+        if request.number > 1 { Err(GenerateError::Rejected(RejectReason::Endless)) } else { good(request, answer) }
     };
-    ride.speak_by(Box::new(Double { delay: Duration::ZERO, say: Box::new(say), asked: Arc::clone(&asked) })).unwrap();
+    ride.set_guidance_model(Box::new(Double { delay: Duration::ZERO, say: Box::new(say), asked: Arc::clone(&asked) })).unwrap();
     let (mut told, mut world, mut stamp, mut refused) = (Vec::new(), World::new(5, Options::default()), 0, 0);
     let mut canvas = Canvas::new(112, 64, ride.config().model.camera);
     for tick in 0..=120 {
@@ -113,12 +113,20 @@ fn an_empty_picture_is_refused_and_the_last_good_guidance_still_speaks() {
             world.render(&mut canvas);
             ride.push_frame(stamp, &canvas.rgb).unwrap();
             if let Progress::Outcome(outcome) = ride.step(stamp).unwrap() {
-                told.push((outcome.guidance.voice, outcome.guidance.age_ms));
+                told.push((outcome.guidance.source, outcome.guidance.age_ms));
             }
         }
         world.step(world.expert());
         stamp += 100_000_000;
     }
-    assert_eq!(told, [(Voice::Vlm, Some(0.0)), (Voice::Vlm, Some(4000.0)), (Voice::Vlm, Some(8000.0)), (Voice::Vlm, Some(12000.0))]);
+    assert_eq!(
+        told,
+        [
+            (GuidanceSource::Vlm, Some(0.0)),
+            (GuidanceSource::Vlm, Some(4000.0)),
+            (GuidanceSource::Vlm, Some(8000.0)),
+            (GuidanceSource::Vlm, Some(12000.0))
+        ]
+    );
     assert!(refused == 13 && asked.lock().unwrap().iter().all(|(_, _, sum)| *sum > 0), "the model saw nothing empty");
 }

@@ -200,7 +200,7 @@ fn lost_in_the_ride() {
     let error = drive(&mut ride, 4).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Device);
     says(&error, &["CUDA_ERROR_ILLEGAL_ADDRESS"]);
-    says(&ride.device().settle().unwrap_err(), &["lost"]);
+    says(&ride.synchronize().unwrap_err(), &["lost"]);
 }
 
 /// Addresses belong to the device that they were taken from. Breaks if a pass is put on another's stream, or into a host's memory.

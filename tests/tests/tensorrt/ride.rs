@@ -1,7 +1,7 @@
 //! Whole rides: planned, warmed, driven, on each family.
 
 use super::{Case, home, library};
-use drivewam::telemetry::Voice;
+use drivewam::guidance::status::GuidanceSource;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::Result;
 use drivewam_core::arena::Planner;
@@ -27,9 +27,9 @@ pub(crate) const CASES: [Case; 10] = [
     },
     Case { name: "a ride in half precision", machine: &[], body: || in_half("target/tiny-f16", "f16") },
     Case { name: "a ride in bfloat16", machine: &[], body: || in_half("target/tiny-bf16", "bf16") },
-    Case { name: "a language model on TensorRT", machine: &[], body: || speaks(Family::Tensorrt, "target/spoken", 1e-3) },
-    Case { name: "a language model on TensorRT-RTX", machine: &[], body: || speaks(Family::TensorrtRtx, "target/spoken", 1e-3) },
-    Case { name: "a language model in half precision", machine: &[], body: || speaks(Family::TensorrtRtx, "target/spoken-f16", 0.02) },
+    Case { name: "a language model on TensorRT", machine: &[], body: || speaks(Family::Tensorrt, "target/tiny-vlm", 1e-3) },
+    Case { name: "a language model on TensorRT-RTX", machine: &[], body: || speaks(Family::TensorrtRtx, "target/tiny-vlm", 1e-3) },
+    Case { name: "a language model in half precision", machine: &[], body: || speaks(Family::TensorrtRtx, "target/tiny-vlm-f16", 0.02) },
     Case { name: "everything is given back", machine: &[], body: given_back },
     Case { name: "the program for a machine with a GPU", machine: &[], body: program },
 ];
@@ -134,7 +134,7 @@ fn equals_the_hosts(family: Family, set: &str) {
 /// The language model and the text encoder beside the ride, on a stream of their own. Breaks if a token, a position, a picture's row, a key or a text's row goes to
 /// another place, if the ride reads what is not said yet, or if both work on one stream: it would say something else, or drive elsewhere.
 fn speaks(family: Family, graphs: &str, limit_m: f64) {
-    let config = shipped("tiny-spoken", "{guidance: {wait_ms: inf}}");
+    let config = shipped("tiny-vlm", "{guidance: {wait_ms: inf}}");
     let folder = tempfile::tempdir().unwrap();
     Made::speaking(family, graphs, &config).write(folder.path());
     Double::open(&library(family)).unwrap().execute(graphs_of(config.engine.clone())).unwrap();
@@ -144,9 +144,9 @@ fn speaks(family: Family, graphs: &str, limit_m: f64) {
     assert_eq!(streams, [1, 1], "the ride's goes first");
     assert_eq!(ride.engines().iter().filter(|(_, words)| words.contains(&family.to_string())).count(), 8);
     let (got, wanted) = (drive(&mut ride, 6).unwrap(), drive(&mut warm(config).unwrap(), 6).unwrap());
-    let told = |driven: &Driven| driven.told.iter().map(|told| (told.voice, told.text.clone())).collect::<Vec<_>>();
+    let told = |driven: &Driven| driven.told.iter().map(|told| (told.source, told.text.clone())).collect::<Vec<_>>();
     assert_eq!(told(&got), told(&wanted));
-    assert!(got.told.iter().filter(|told| told.voice == Voice::Vlm).count() >= 5, "{:?}", told(&got));
+    assert!(got.told.iter().filter(|told| told.source == GuidanceSource::Vlm).count() >= 5, "{:?}", told(&got));
     let (_, worst) = got.distance(&wanted);
     println!("    6 trajectories, told what the scene is, differ from the host's by {worst:.1e} m at most");
     assert!(worst < limit_m, "{worst}");

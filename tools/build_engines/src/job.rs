@@ -2,8 +2,8 @@
 
 use crate::component::Done;
 use anyhow::{Context, Result, bail};
-use drivewam::guidance::prompts::passes;
-use drivewam::guidance::vlm::Passes;
+use drivewam::guidance::prompt_tokens::decoder_shapes;
+use drivewam::guidance::vlm::DecoderShapes;
 use drivewam_core::bindings::{Axis, Graph};
 use drivewam_core::config::{Build, Config};
 use drivewam_core::manifest::{Family, FileEntry, Fusion, GraphEntry, Manifest, Precision, Profile};
@@ -223,7 +223,7 @@ fn decoder(config: &Config, manifest: &Manifest, source: &Path) -> Result<Vec<Pr
     let path = source.join(name);
     check_file(&path, manifest.files.get(name).with_context(|| format!("{source:?}: vouches for no {name:?}"))?)?;
     let tokenizer = std::fs::read(&path).with_context(|| format!("{path:?}"))?;
-    let Passes { prompts, slots } = passes(config, manifest, &tokenizer)?;
+    let DecoderShapes { prompts, slots } = decoder_shapes(config, manifest, &tokenizer)?;
     let (least, most) = (prompts.iter().copied().min().unwrap_or(1), prompts.iter().copied().max().unwrap_or(1));
     let s = [slots; 3];
     Ok(vec![Profile { n: [1; 3], s }, Profile { n: [least, most, most], s }])

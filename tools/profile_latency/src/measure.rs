@@ -7,7 +7,8 @@ use crate::args::Args;
 use crate::machine::{Machine, Meter, PERIOD, PowerReport, Source};
 use anyhow::{Context, Result, ensure};
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Stage, Voice};
+use drivewam::guidance::status::GuidanceSource;
+use drivewam::stages::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Config;
@@ -40,7 +41,7 @@ pub(crate) struct Chunk {
     pub(crate) runs: Vec<Run>,
     pub(crate) verdict: Verdict,
     pub(crate) uncovered_ms: f64,
-    pub(crate) voice: Voice,
+    pub(crate) voice: GuidanceSource,
     pub(crate) age_ms: Option<f64>,
     /// Of an answer that no chunk before was told.
     pub(crate) took_ms: Option<f64>,
@@ -209,7 +210,7 @@ impl Bench {
             runs: Vec::new(),
             verdict: Verdict::Accepted,
             uncovered_ms: 0.0,
-            voice: Voice::Command,
+            voice: GuidanceSource::Command,
             age_ms: None,
             took_ms: None,
             refusals: 0,
@@ -217,11 +218,11 @@ impl Bench {
         };
         if let Some(outcome) = self.ride.outcome() {
             let told = &outcome.guidance;
-            let is_new = told.took_ms.is_some() && told.took_ms != self.took_ms;
-            self.took_ms = told.took_ms;
+            let is_new = told.generate_ms.is_some() && told.generate_ms != self.took_ms;
+            self.took_ms = told.generate_ms;
             chunk.runs = outcome.stages.spans().map(|span| Run { stage: span.stage, from_ns: since(span.from), ns: span.ns }).collect();
-            (chunk.verdict, chunk.uncovered_ms, chunk.voice) = (outcome.verdict, outcome.uncovered_ms, told.voice);
-            (chunk.age_ms, chunk.took_ms, chunk.refusals) = (told.age_ms, told.took_ms.filter(|_| is_new), told.refusals);
+            (chunk.verdict, chunk.uncovered_ms, chunk.voice) = (outcome.verdict, outcome.uncovered_ms, told.source);
+            (chunk.age_ms, chunk.took_ms, chunk.refusals) = (told.age_ms, told.generate_ms.filter(|_| is_new), told.reject_count);
         }
         chunk
     }

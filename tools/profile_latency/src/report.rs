@@ -5,7 +5,7 @@ use crate::figures::Times;
 use crate::machine;
 use crate::measure::{Chunk, Measured, Run};
 use anyhow::Result;
-use drivewam::telemetry::Stage;
+use drivewam::stages::Stage;
 use drivewam_core::manifest::Manifest;
 use humantime::format_rfc3339_seconds;
 use serde_json::{Map, Value, json};

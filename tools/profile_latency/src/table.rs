@@ -1,7 +1,7 @@
 //! The report for people.
 
 use crate::figures::PERCENTILES;
-use drivewam::telemetry::Stage;
+use drivewam::stages::Stage;
 use serde_json::Value;
 use std::fmt::Write as _;
 

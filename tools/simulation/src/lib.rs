@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use drivewam::telemetry::Outcome;
+use drivewam::outcome::Outcome;
 use drivewam::{Progress, Ride};
 use drivewam_core::dims::{Command, Model};
 use drivewam_core::{Error, ErrorKind, Result};

@@ -1,8 +1,8 @@
 //! What is built, kept, resumed and replaced.
 
 use super::lab::{build, fails, program, root, told};
-use drivewam::guidance::prompts::passes;
-use drivewam::guidance::vlm::Passes;
+use drivewam::guidance::prompt_tokens::decoder_shapes;
+use drivewam::guidance::vlm::DecoderShapes;
 use drivewam::{Plan, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{EngineKind, Layer};
@@ -89,12 +89,12 @@ fn the_parser_takes_every_graph_in_every_precision() {
 /// behind.
 #[test]
 fn the_language_model_is_built_for_its_prompts_and_keeps_its_tokenizers() {
-    let config = load_config(&root().join("configs/tiny-spoken.yaml"), &[]).unwrap();
-    for name in ["spoken", "spoken-f16"] {
+    let config = load_config(&root().join("configs/tiny-vlm.yaml"), &[]).unwrap();
+    for name in ["tiny-vlm", "tiny-vlm-f16"] {
         let temp = tempfile::tempdir().unwrap();
         let (out, graphs) = (temp.path().join(name), root().join("target").join(name));
         let asked = Graph::GUIDANCE.map(|graph| ["--graph", graph.as_str()]);
-        let mut arguments = vec!["configs/tiny-spoken.yaml", "--target", "rtx-pc"];
+        let mut arguments = vec!["configs/tiny-vlm.yaml", "--target", "rtx-pc"];
         arguments.extend(["--graphs", graphs.to_str().unwrap(), "--out", out.to_str().unwrap()]);
         arguments.extend(asked.as_flattened());
         let done = super::lab::run(&arguments);
@@ -102,7 +102,7 @@ fn the_language_model_is_built_for_its_prompts_and_keeps_its_tokenizers() {
         let folder = open(&out);
         let (manifest, guidance) = (folder.manifest(), folder.manifest().guidance().unwrap());
         let [vlm, _text] = [&guidance.vlm.tokenizer, &guidance.text.tokenizer].map(|name| folder.content(name).unwrap());
-        let Passes { prompts, slots } = passes(&config, manifest, vlm.as_slice()).unwrap();
+        let DecoderShapes { prompts, slots } = decoder_shapes(&config, manifest, vlm.as_slice()).unwrap();
         let profiles = &manifest.graphs[&Graph::VlmDecoder].engine.as_ref().unwrap().profiles;
         for n in prompts.into_iter().chain([1]) {
             assert!(profiles.iter().any(|profile| profile.holds(n, slots)), "{n} over {slots}: {profiles:?}");

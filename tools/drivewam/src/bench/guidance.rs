@@ -1,7 +1,7 @@
 //! Answers of the language model by itself, for a comparison that takes turns: the prompt is two pictures of noise and words that mean nothing.
 
 use anyhow::{Result, bail};
-use drivewam::guidance::vlm::{Ended, Vlm, VlmPlan};
+use drivewam::guidance::vlm::{StopReason, VlmGenerator, VlmPlan};
 use drivewam_core::arena::Planner;
 use drivewam_core::config::Config;
 use drivewam_device::HostDevice;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// A loaded model with one prompt.
 pub(super) struct Talk {
-    vlm: Vlm,
+    vlm: VlmGenerator,
     device: HostDevice,
     said: Vec<u32>,
     noise: Vec<f32>,
@@ -48,8 +48,8 @@ impl Talk {
             patches.copy_from_slice(&self.noise);
             Ok(())
         };
-        let ended = self.vlm.answer(&mut self.device, 0, see, Duration::from_secs(600), &mut self.said)?;
-        if ended != Ended::Tokens {
+        let ended = self.vlm.generate(&mut self.device, 0, see, Duration::from_secs(600), &mut self.said)?;
+        if ended != StopReason::MaxTokens {
             bail!("the model ended its answer after {} tokens ({ended:?})", self.said.len());
         }
         Ok(from.elapsed().as_secs_f64() * 1e3)

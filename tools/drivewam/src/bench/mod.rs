@@ -6,7 +6,7 @@ mod selection;
 use crate::shipped::ConfigArgs;
 use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
-use drivewam::telemetry::Stage;
+use drivewam::stages::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_engine::{Folder, Trust};
 use drivewam_simulation::{CameraSource, SimulationDriver};

@@ -4,7 +4,7 @@ use super::overlay::colour_of;
 use super::row::Row;
 use crate::sheet::{Area, Axis, DRIVEN, INK, SMOOTH, Sheet, axes, drawing, fill, text, width_of, write};
 use anyhow::Result;
-use drivewam::telemetry::Stage;
+use drivewam::stages::Stage;
 use drivewam_core::pose::Pose2;
 use plotters::prelude::*;
 use std::path::Path;

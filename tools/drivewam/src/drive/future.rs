@@ -4,7 +4,8 @@ use super::source::Source;
 use crate::sheet::{GREY, INK, Sheet, write};
 use anyhow::{Context, Result};
 use drivewam::Ride;
-use drivewam::telemetry::Outcome;
+use drivewam::ndarray::ArrayView3;
+use drivewam::outcome::Outcome;
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Rgb};
 use std::path::Path;
@@ -41,7 +42,7 @@ impl Imagined {
         let tile = (width * times, height * times);
         let frames = ride.future()?;
         let imagined: Vec<Vec<u8>> =
-            frames.chunks_exact(3 * width * height).map(|frame| enlarge(&packed(frame), (width, height), tile)).collect::<Result<_>>()?;
+            frames.outer_iter().map(|frame| enlarge(&packed(frame), (width, height), tile)).collect::<Result<_>>()?;
         let due_ns: Vec<i64> = (1..=imagined.len() as i64).map(|i| outcome.t0_ns + i * period_ns).collect();
         let camera = source.large_picture().camera;
         let pixels = source.picture().len() / 3;
@@ -108,10 +109,9 @@ impl Imagined {
 }
 
 /// `[3, H, W]` in [-1, 1] to packed RGB.
-fn packed(frame: &[f32]) -> Vec<u8> {
-    let plane = frame.len() / 3;
-    let byte = |value: f32| ((value.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8;
-    (0..plane).flat_map(|i| (0..3).map(move |c| frame.get(c * plane + i).copied().unwrap_or(0.0))).map(byte).collect()
+fn packed(frame: ArrayView3<'_, f32>) -> Vec<u8> {
+    let byte = |value: &f32| ((value.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8;
+    frame.permuted_axes([1, 2, 0]).iter().map(byte).collect()
 }
 
 fn enlarge(rgb: &[u8], (width, height): (usize, usize), (to_width, to_height): (usize, usize)) -> Result<Vec<u8>> {

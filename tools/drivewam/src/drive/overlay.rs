@@ -7,7 +7,7 @@ use crate::sheet::{Area, DRIVEN, HELD, POLICY, RISK, SMOOTH, Sheet, drawing, fil
 use anyhow::{Context, Result};
 use drivewam::SourceCamera;
 use drivewam::guard::Verdict;
-use drivewam::telemetry::Told;
+use drivewam::guidance::status::GuidanceStatus;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_recording::CameraMount;
@@ -217,12 +217,12 @@ fn strip(area: &Area<'_>, row: &Row, elapsed_s: f64, width: usize) -> Result<()>
 }
 
 /// What the chunk was told of the scene, below the strip.
-fn told(area: &Area<'_>, told: &Told, width: usize) -> Result<()> {
+fn told(area: &Area<'_>, told: &GuidanceStatus, width: usize) -> Result<()> {
     if told.text.is_empty() {
         return Ok(());
     }
     let age = told.age_ms.map_or_else(String::new, |ms| format!(", {:.1} s old", ms * 1e-3));
-    let lines = wrapped(&format!("{}{age}: {}", told.voice.as_str(), told.text), width as i32 - 24);
+    let lines = wrapped(&format!("{}{age}: {}", told.source.as_str(), told.text), width as i32 - 24);
     let (top, line) = (STRIP as i32, 17);
     fill(area, (0, top), (width as i32, top + 8 + line * lines.len() as i32), RGBColor(24, 27, 32).mix(0.62))?;
     lines.iter().enumerate().try_for_each(|(i, words)| write(area, words, 13, &WHITE, 12, top + 4 + line * i as i32))

@@ -3,7 +3,9 @@
 use super::row::{Errors, HORIZONS_S, Row, degraded, named};
 use anyhow::Result;
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Restart, Stage, Told};
+use drivewam::guidance::status::GuidanceStatus;
+use drivewam::outcome::Restart;
+use drivewam::stages::Stage;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::trajectory::Displacement;
 use drivewam_world::Violations;
@@ -96,18 +98,18 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
 fn guidance(rows: &[Row]) -> Value {
     let (mut voices, mut refused) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
     for told in rows.iter().map(|row| &row.outcome.guidance) {
-        *voices.entry(told.voice.as_str()).or_default() += 1;
-        if let Some(refusal) = told.refused {
+        *voices.entry(told.source.as_str()).or_default() += 1;
+        if let Some(refusal) = told.rejected {
             *refused.entry(refusal.as_str()).or_default() += 1;
         }
     }
-    let (ages, took) = (|told: &Told| told.age_ms, |told: &Told| told.took_ms);
-    let ms = |of: fn(&Told) -> Option<f64>| distribution(rows.iter().filter_map(|row| of(&row.outcome.guidance)).collect());
+    let (ages, took) = (|told: &GuidanceStatus| told.age_ms, |told: &GuidanceStatus| told.generate_ms);
+    let ms = |of: fn(&GuidanceStatus) -> Option<f64>| distribution(rows.iter().filter_map(|row| of(&row.outcome.guidance)).collect());
     json!({
         "voices": voices,
         "age_ms": ms(ages),
         "took_ms": ms(took),
-        "refusals": rows.last().map_or(0, |row| row.outcome.guidance.refusals),
+        "refusals": rows.last().map_or(0, |row| row.outcome.guidance.reject_count),
         "chunks_after_a_refusal": refused,
     })
 }

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Outcome, Refusal, Restart, Stage};
+use drivewam::guidance::status::RejectReason;
+use drivewam::outcome::{Outcome, Restart};
+use drivewam::stages::Stage;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
 use serde_json::{Value, json};
@@ -56,12 +58,12 @@ impl Row {
             "speed_mps": self.speed_mps,
             "command": o.command.as_str(),
             "guidance": {
-                "voice": o.guidance.voice.as_str(),
+                "voice": o.guidance.source.as_str(),
                 "text": o.guidance.text,
                 "age_ms": o.guidance.age_ms,
-                "took_ms": o.guidance.took_ms,
-                "refused": o.guidance.refused.map(Refusal::as_str),
-                "refusals": o.guidance.refusals,
+                "took_ms": o.guidance.generate_ms,
+                "refused": o.guidance.rejected.map(RejectReason::as_str),
+                "refusals": o.guidance.reject_count,
             },
             "verdict": o.verdict.as_str(),
             "reason": o.reason.map(|reason| reason.to_string()),

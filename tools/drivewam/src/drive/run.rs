@@ -7,7 +7,7 @@ use super::overlay;
 use super::row::Row;
 use super::source::{Input, Picture, Source};
 use anyhow::{Context, Result};
-use drivewam::telemetry::Outcome;
+use drivewam::outcome::Outcome;
 use drivewam::{Progress, Ride};
 use drivewam_core::pose::wrap;
 use drivewam_core::trajectory::Trajectory;

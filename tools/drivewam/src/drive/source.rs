@@ -1,10 +1,10 @@
 //! What a drive is fed with: events in order of stamp, from a recording or from a world that is drawn as the drive goes.
 
 use anyhow::Result;
-use drivewam::ingest::EgoState;
-use drivewam::telemetry::Outcome;
+use drivewam::outcome::Outcome;
 use drivewam::{PixelFormat, SourceCamera};
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_recording::{CameraMount, Event, Events, RecordedCamera, Recording};
 use drivewam_world::Violations;

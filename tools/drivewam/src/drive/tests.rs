@@ -5,7 +5,8 @@ use super::source::Source;
 use super::world_input::WorldSource;
 use super::{charts, overlay};
 use drivewam::guard::{Reason, Verdict};
-use drivewam::telemetry::{Ages, Begun, Degraded, Outcome, Stage, StageTimes};
+use drivewam::outcome::{Ages, Degraded, Outcome};
+use drivewam::stages::{Stage, StageRun, StageTimes};
 use drivewam_core::config::{Config, Layer};
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
@@ -20,7 +21,7 @@ pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdic
     constant.set_constant(speed_mps, 0.0);
     let mut stages = StageTimes::default();
     for stage in Stage::ALL {
-        stages.add(Begun::now(stage));
+        stages.add(StageRun::start(stage));
     }
     let t0_ns = 1_000_000_000 + chunk as i64 * 4_000_000_000;
     let outcome = Outcome {

@@ -3,7 +3,7 @@
 use super::source::{Input, Picture, Source};
 use anyhow::Result;
 use drivewam::SourceCamera;
-use drivewam::telemetry::Outcome;
+use drivewam::outcome::Outcome;
 use drivewam_core::dims::{Command, Intrinsics, Model};
 use drivewam_recording::CameraMount;
 use drivewam_simulation::frame_every;

@@ -3,7 +3,7 @@
 use super::chosen::Signs;
 use anyhow::{Result, ensure};
 use drivewam::Ride;
-use drivewam::telemetry::Voice;
+use drivewam::guidance::status::GuidanceSource;
 use drivewam_core::dims::{Command, Model};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
@@ -108,7 +108,7 @@ impl Course {
                 note(&feed, &model, signs);
             }
             if let Some(outcome) = feed.push(ride)? {
-                let (policy, spoken) = (outcome.trajectory.clone(), outcome.guidance.voice == Voice::Vlm);
+                let (policy, spoken) = (outcome.trajectory.clone(), outcome.guidance.source == GuidanceSource::Vlm);
                 ensure!(policy.points().iter().all(|p| p.pose().is_finite()), "world {}: a trajectory is not finite", self.seed);
                 let mut constant = policy.clone();
                 constant.set_constant(ego.speed_mps, ego.speed_mps * ego.curvature_1pm);
@@ -153,7 +153,7 @@ fn kept(ride: &mut Ride, tokens: &[(u32, u32)]) -> Result<Option<f64>> {
     let video = 0..ride.config().slots().0;
     let (mut held, mut all) = (0, 0);
     for layer in 0..layers {
-        let table = ride.device().kv_table(layer)?;
+        let table = ride.memory_table(layer)?;
         for set in 0..table.sets() {
             let slots = table.pool(set, video.clone())?;
             held += slots.iter().filter(|s| s.valid && tokens.contains(&(s.chunk, s.token))).count();

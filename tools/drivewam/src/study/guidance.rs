@@ -39,7 +39,7 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> 
     let mode = study.config("")?.guidance.mode;
     ensure!(
         mode == GuidanceMode::Vlm,
-        "guidance.mode: this part asks what a language model is worth (got {mode:?}, wanted vlm, as configs/tiny-spoken.yaml has it)"
+        "guidance.mode: this part asks what a language model is worth (got {mode:?}, wanted vlm, as configs/tiny-vlm.yaml has it)"
     );
     let rides = || TOLD.iter().map(|(_, layer, _)| study.ride(study.config(layer)?)).collect::<Result<Vec<_>>>();
     let worlds = crew.each(study.worlds, rides, |rides, seed| {

@@ -37,7 +37,7 @@ pub(super) fn draw(study: &Study<'_>, stop: &AtomicBool, file: &Path) -> Result<
     let mut held: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
     let video = 0..ride.config().slots().0;
     for layer in 0..model.layers {
-        let table = ride.device().kv_table(layer)?;
+        let table = ride.memory_table(layer)?;
         for set in 0..table.sets() {
             let share = 1.0 / (model.layers * table.sets()) as f64;
             for slot in table.pool(set, video.clone())?.iter().filter(|s| s.valid) {

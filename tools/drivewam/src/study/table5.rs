@@ -87,7 +87,7 @@ fn drive(config: &Config, chunks: usize, crew: &Crew<'_>) -> Result<Option<Held>
     let (video, tail) = (video + action, video + action + tail);
     let mut counts = Vec::new();
     for layer in 0..config.model.layers {
-        let table = ride.device().kv_table(layer)?;
+        let table = ride.memory_table(layer)?;
         for set in 0..table.sets() {
             let valid = |range| -> Result<u64> { Ok(table.pool(set, range)?.iter().filter(|slot| slot.valid).count() as u64) };
             counts.push((valid(0..video)?, valid(video..tail)?));

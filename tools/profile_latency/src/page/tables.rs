@@ -2,7 +2,7 @@
 
 use super::read::{ABSENT, amount, fields, figure, list, ms, not_measured, number, told, whole};
 use super::{escape, nothing, section as part};
-use drivewam::telemetry::Stage;
+use drivewam::stages::Stage;
 use serde_json::Value;
 use std::fmt::Write as _;
 

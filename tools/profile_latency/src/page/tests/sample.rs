@@ -163,7 +163,7 @@ pub(super) fn full(count: usize) -> Value {
             "rails": [{"name": "VDD_GPU_SOC", "is_in_total": true, "level": {"last_mw": 3207.0, "mean_mw": 3105.0, "max_mw": 4010.0, "samples": 90}}]},
         "guidance": {"voices": {"vlm": 190, "command": 10}, "refusals": 0, "age_ms": {"count": 190, "p50": 812.0, "max": 2304.0}},
         "aa": {"runs": 5, "ratio": {"p50": about(0.98, 1.03), "p99": about(0.91, 1.12)}},
-        "versus": {"configuration": {"path": "configs/tiny-spoken.yaml", "sha256": "0b"}, "rounds": 5,
+        "versus": {"configuration": {"path": "configs/tiny-vlm.yaml", "sha256": "0b"}, "rounds": 5,
             "ratio": {"p50": {"mean": 1.06, "low": 1.04, "high": 1.08}, "p99": {"mean": 1.05, "low": 0.96, "high": 1.2}}},
         "chunks": chunks,
     })

@@ -1,0 +1,140 @@
+//! The language model in this runtime against `transformers`, token for token, in folders that `make fixtures` writes: `guided`, whose random weights are large
+//! enough for every part to matter, `tiny-vlm`, whose weights are those that are shipped, and `smollm2`, a pretrained language model (SmolLM2-135M-Instruct) without pictures.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use drivewam_core::arena::Planner;
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::{Engine, EngineKind};
+use drivewam_device::HostDevice;
+use drivewam_engine::{Folder, Trust, load};
+use drivewam_guidance::text_encoder::TextEncoderPlan;
+use drivewam_guidance::text_encoder::TextPlan;
+use drivewam_guidance::vlm::{Ended, VlmPlan};
+use drivewam_guidance::vlm::{StopReason, VlmPlan};
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
+}
+
+fn folder(name: &str) -> Folder {
+    Folder::open(&target().join(name), &Trust::default(), None).unwrap_or_else(|e| panic!("target/{name}: run `make fixtures` ({e})"))
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    let path = target().join(format!("{name}.golden.safetensors"));
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{path:?}: run `make fixtures` ({e})"))
+}
+
+fn engine(kind: EngineKind) -> Engine {
+    Engine { kind, folder: String::new(), threads: 1, onnxruntime: None, tensorrt: Default::default() }
+}
+
+fn whole(file: &SafeTensors<'_>, name: &str) -> Vec<u32> {
+    let data = file.tensor(name).unwrap();
+    data.data().as_chunks::<8>().0.iter().map(|bytes| u32::try_from(i64::from_le_bytes(*bytes)).unwrap()).collect()
+}
+
+fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    file.tensor(name).unwrap().data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// Breaks with any wrong part: a position behind a picture, a row of a picture in another place, keys of a token in another slot, a mask, rows of the prompt
+/// before that are still seen, of equal logits another token.
+fn says_what_transformers_says(kind: EngineKind, name: &str, at_least: usize, cap: usize) {
+    let (golden, folder) = (golden(name), folder(name));
+    let golden = SafeTensors::deserialize(&golden).unwrap();
+    let count = golden.names().iter().filter(|name| name.ends_with("/tokens")).count();
+    assert!(count >= at_least, "{count}");
+    let prompts: Vec<Vec<u32>> = (0..count).map(|i| whole(&golden, &format!("{i}/ids"))).collect();
+    let mut planner = Planner::new();
+    let plan = VlmPlan::new(&mut planner, folder.manifest(), &prompts, cap).unwrap();
+    let mut device = HostDevice::new(planner.finish(usize::MAX).unwrap(), 1).unwrap();
+    let mut vlm = plan.warm(&|graph| load(&engine(kind), &folder, graph), &mut device, None).unwrap();
+    let facts = &folder.manifest().guidance.as_ref().unwrap().vlm;
+    let (mut answer, mut pictures) = (Vec::new(), 0);
+    // Backwards once more: what a prompt left behind must not matter to the next.
+    for i in (0..count).chain((0..count).rev()) {
+        let patches = floats(&golden, &format!("{i}/patches"));
+        let len = facts.image.patches() * facts.image.patch_len();
+        let see = |picture: usize, to: &mut [f32]| {
+            pictures += 1;
+            to.copy_from_slice(&patches[picture * len..(picture + 1) * len]);
+            Ok(())
+        };
+        let ended = vlm.generate(&mut device, i, see, Duration::from_secs(60), &mut answer).unwrap();
+        let mut wanted = whole(&golden, &format!("{i}/tokens"));
+        let stops = wanted.last().is_some_and(|token| facts.end_tokens.contains(token));
+        if stops {
+            wanted.pop();
+        }
+        assert_eq!(answer, wanted, "prompt {i}");
+        assert_eq!(ended, if stops { StopReason::EndToken } else { StopReason::MaxTokens }, "prompt {i}");
+    }
+    println!("{count} prompts, {pictures} pictures: {}", vlm.describe().join("; "));
+}
+
+#[test]
+fn rten_says_what_transformers_says() {
+    says_what_transformers_says(EngineKind::Rten, "guided", 50, 20);
+}
+
+#[test]
+fn onnx_runtime_says_what_transformers_says() {
+    if std::env::var_os("ORT_DYLIB_PATH").is_some() {
+        says_what_transformers_says(EngineKind::Ort, "guided", 50, 20);
+        says_what_transformers_says(EngineKind::Ort, "smollm2", 8, 20);
+        says_what_transformers_says(EngineKind::Ort, "tiny-vlm", 50, 64);
+    } else {
+        println!("compared nothing: ORT_DYLIB_PATH names no library (make test does)");
+    }
+}
+
+/// Breaks as the ones above, and where real weights need what random ones do not: 30 layers, a vocabulary of 49,152, keys that nobody norms.
+#[test]
+fn rten_says_what_a_pretrained_model_says() {
+    says_what_transformers_says(EngineKind::Rten, "smollm2", 8, 20);
+}
+
+/// Breaks as the first, with the weights that are shipped: what they say hangs on pictures and commands.
+#[test]
+fn rten_says_what_the_shipped_model_says() {
+    says_what_transformers_says(EngineKind::Rten, "tiny-vlm", 50, 64);
+}
+
+/// Breaks when padding is seen, or the rows of another text are still there.
+#[test]
+fn texts_have_the_rows_that_transformers_gives_them() {
+    for name in ["guided", "tiny-vlm"] {
+        texts_of(name);
+    }
+}
+
+fn texts_of(name: &str) {
+    let (golden, folder) = (golden(name), folder(name));
+    let golden = SafeTensors::deserialize(&golden).unwrap();
+    let mut planner = Planner::new();
+    let plan = TextEncoderPlan::new(&mut planner, folder.manifest()).unwrap();
+    let mut device = HostDevice::new(planner.finish(usize::MAX).unwrap(), 1).unwrap();
+    let open = load(&engine(EngineKind::Rten), &folder, Graph::TextEncode).unwrap();
+    let mut encoder = plan.warm(open, &mut device, None).unwrap();
+    let dim = folder.manifest().model.text.dim;
+    let mut rows = vec![0.0; encoder.max_tokens() * dim];
+    let mut worst = 0.0f32;
+    for i in [4, 0, 3, 1, 2] {
+        let (ids, wanted) = (whole(&golden, &format!("text.{i}/ids")), floats(&golden, &format!("text.{i}/rows")));
+        encoder.encode(&mut device, &ids, &mut rows).unwrap();
+        let largest = wanted.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        worst = rows.iter().zip(&wanted).fold(worst, |worst, (got, wanted)| worst.max((got - wanted).abs() / largest));
+    }
+    println!("{name}: rows differ by {worst:.1e} of the largest number");
+    assert!(worst < 1e-5, "{worst}");
+    let too_long = vec![2; encoder.max_tokens() + 1];
+    for (tokens, words) in [(&too_long[..], "65 tokens"), (&[], "0 tokens"), (&[100_000], "vocabulary")] {
+        let error = encoder.encode(&mut device, tokens, &mut rows).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
