@@ -41,6 +41,7 @@ rust: setup fixtures
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --profile ci --workspace --all-targets --features $(FEATURES) -- -D warnings
+	cd export && ../$(VENV)/bin/ruff format --check --quiet && ../$(VENV)/bin/ruff check --quiet
 
 setup: $(VENV)/ready $(HEADERS)/ready $(LIBCLANG)/ready
 

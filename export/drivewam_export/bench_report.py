@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+import textwrap
+
+COLUMNS = 100
+
+
+def wrapped(page: str) -> str:
+    """`page` with its paragraphs wrapped at `COLUMNS`; headings and tables stay as they are."""
+    lines: list[str] = []
+    for line in page.split("\n"):
+        keep = line.startswith(("#", "|")) or len(line) <= COLUMNS
+        lines += (
+            [line]
+            if keep
+            else textwrap.wrap(line, COLUMNS, break_long_words=False, break_on_hyphens=False)
+        )
+    return "\n".join(lines)
+
 
 def interval(s: dict, digits: int) -> str:
     """A median and, in brackets, the range of nine rounds of ten."""
@@ -68,4 +85,4 @@ def markdown(report: dict) -> str:
         lines += of_size(name, size)
     for name, found in report["selection"].items():
         lines += of_selection(name, found)
-    return "\n".join(lines)
+    return wrapped("\n".join(lines))

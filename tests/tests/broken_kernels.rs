@@ -1,4 +1,5 @@
-//! The suite catches what goes wrong in kernels: each of these bugs, put into a copy of the sources, must make one of its tests fail.
+//! Mutation test of the conformance suite: each of these bugs, in a copy of the kernel sources,
+//! must make a test of the suite fail.
 
 use drivewam_core::dtype::DType;
 use drivewam_device::cuda::{CudaDevice, Emulator};
@@ -28,7 +29,7 @@ const BUGS: [Bug; 25] = [
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
-        name: "copies that nobody waits for",
+        name: "copies without a wait",
         file: "score_tensor.cuh",
         right: "wait_copies(ahead);",
         wrong: "",
@@ -175,7 +176,7 @@ const BUGS: [Bug; 25] = [
         test: steps::a_step_of_every_solver_is_the_step_of_core,
     },
     Bug {
-        name: "rows and columns of a picture are exchanged",
+        name: "rows and columns of an image are exchanged",
         file: "image.cu",
         right: "pixel(p, p.first_column[x] + k, p.first_row[y] + j, rgb);",
         wrong: "pixel(p, p.first_row[y] + j, p.first_column[x] + k, rgb);",
@@ -186,7 +187,8 @@ const BUGS: [Bug; 25] = [
 const BROKEN: Make =
     Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::of_library(&broken::library(), 1)?), plan)?)), kv: DType::Bf16 };
 
-/// Breaks if machines without a stack switch of our own cannot run the kernels.
+/// Breaks if the emulator cannot run the kernels with `ucontext`, which it uses on machines without
+/// its own context switch.
 #[test]
 fn the_stack_switch_of_every_machine_runs_the_kernels_too() {
     let temp = tempfile::tempdir().unwrap();
@@ -195,7 +197,8 @@ fn the_stack_switch_of_every_machine_runs_the_kernels_too() {
     selection::keys_of_any_length_score_as_the_oracle_does(BROKEN);
 }
 
-/// Breaks if the suite would let any of these through; and if it fails on sources that nobody touched, compiled in the same way.
+/// Breaks if the suite misses a bug of the list, or fails on unchanged sources that are compiled in
+/// the same way.
 #[test]
 fn every_bug_on_the_list_is_caught() {
     let temp = tempfile::tempdir().unwrap();

@@ -1,7 +1,8 @@
-//! The driver that talks to the vendor's library, with a library of ours in its place: no GPU is needed, and every call of `cuda/nvidia.rs` is made.
+//! Tests the CUDA device with a fake driver library: needs no GPU and makes every driver call.
 //!
-//! The library (`runtime/device/emulator/libcuda.cpp`) is compiled here and found by the name of the real one, which a process opens once: so every case is
-//! this program again, told by the environment what to do and what its machine is like.
+//! The library (`runtime/device/emulator/libcuda.cpp`) is compiled here and found by the name of
+//! the real one. A process loads it once, so every case runs this program again; environment
+//! variables select the case and the machine.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed unwrap is a failed test, and this is its program")]
 
@@ -14,13 +15,13 @@ use drivewam_device::cuda::{CudaDevice, Nodes, Nvidia, Priority};
 use drivewam_device::{Commit, Device, KvCounts, PassKv, Pool};
 use drivewam_tests::conformance::rig::Rig;
 use drivewam_tests::conformance::{Make, suite};
-use drivewam_tests::doubles;
+use drivewam_tests::fakes;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Says which case a child is.
+/// Environment variable that selects the case of a child process.
 const CASE: &str = "DRIVEWAM_TEST_CASE";
-/// Where a child finds kernels.
+/// Environment variable with the kernels folder.
 const KERNELS: &str = "DRIVEWAM_TEST_KERNELS";
 
 fn kernels() -> PathBuf {
@@ -33,7 +34,7 @@ fn open() -> drivewam_core::Result<Box<Nvidia>> {
 
 const DEVICE: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(open()?, plan)?)), kv: DType::Bf16 };
 
-/// A case: its name, what the machine is like, what it does.
+/// A case: name, environment of the fake driver, and test function.
 struct Case {
     name: &'static str,
     machine: &'static [(&'static str, &'static str)],
@@ -57,7 +58,7 @@ const CASES: [Case; 11] = [
     Case { name: "kernels that were changed", machine: &[], body: changed },
     Case { name: "less free memory than the plan needs", machine: &[("FAKE_CUDA_MEMORY", "100000")], body: out_of_memory },
     Case { name: "a kernel that dies", machine: &[("FAKE_CUDA_FAIL_LAUNCH", "9")], body: lost },
-    Case { name: "a device that cannot be given back", machine: &[("FAKE_CUDA_FAIL_RELEASE", "1")], body: not_given_back },
+    Case { name: "a device that cannot be released", machine: &[("FAKE_CUDA_FAIL_RELEASE", "1")], body: not_released },
     Case { name: "the program for a machine with a GPU", machine: &[], body: program },
     Case { name: "memory nodes are counted", machine: &[("FAKE_CUDA_NODE_KIND", "10")], body: memory_nodes },
 ];
@@ -66,14 +67,14 @@ fn main() {
     if let Ok(case) = std::env::var(CASE) {
         return (CASES.iter().find(|c| c.name == case).unwrap().body)();
     }
-    // Without a library there is a word for it, whether or not this machine has one.
+    // A missing library or folder is an error message, on any machine.
     if let Err(error) = Nvidia::open(0, Path::new("no/such/folder"), Priority::High) {
         println!("on this machine: {error}");
     }
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().join("kernels");
-    doubles::kernels(&folder);
-    doubles::driver(temp.path());
+    fakes::kernels(&folder);
+    fakes::driver(temp.path());
     let mut failed = Vec::new();
     for case in &CASES {
         let done = Command::new(std::env::current_exe().unwrap())
@@ -99,14 +100,15 @@ fn says(error: &Error, words: &[&str]) {
     }
 }
 
-/// Breaks if a copy leaves too late or comes too early, staging is reused while it is on its way, or a handle is not given back: the library does nothing
-/// before somebody waits, and counts what it gave.
+/// The fake driver delays all work until a synchronisation and counts its handles. Breaks if a copy
+/// is enqueued too late or read too early, a staging buffer is reused during a copy, or a handle is
+/// not released.
 fn conformance() {
     for (name, test) in suite() {
         println!("{name}");
         test(DEVICE);
     }
-    // The last one was given back without a word, or this would fail.
+    // Fails if the last device was not released.
     drop(open().unwrap());
 }
 
@@ -116,7 +118,7 @@ fn refused(words: &[&str]) {
 
 fn changed() {
     let copy = tempfile::tempdir().unwrap();
-    doubles::kernels(copy.path());
+    fakes::kernels(copy.path());
     std::fs::write(copy.path().join("sm_90.cubin"), b"kernels of another").unwrap();
     says(&Nvidia::open(0, copy.path(), Priority::High).unwrap_err(), &["vouches", "sm_90.cubin"]);
 }
@@ -129,7 +131,7 @@ fn out_of_memory() {
     says(&error, &["1048576 bytes", "100000", "memory.video_slots"]);
 }
 
-/// Breaks if work goes on, in silence, on a device whose context is gone.
+/// Breaks if a device whose context is lost accepts work without an error.
 fn lost() {
     let mut planner = Planner::new();
     let region = planner.add("test", "region", DType::F32, &[64]).unwrap();
@@ -148,15 +150,16 @@ fn lost() {
     says(&device.settle().unwrap_err(), &["lost"]);
 }
 
-fn not_given_back() {
+fn not_released() {
     drop(open().unwrap());
     says(&open().unwrap_err(), &["an earlier device could not be given back"]);
-    // Told once.
+    // Reported once.
     let _again = open().unwrap();
 }
 
-/// What a chunk asks of the device between engine calls: the predicted tokens go, what was observed is selected and written, the next chunk's prediction is
-/// written, and steps are taken (of two rows of the pass that no commit reads).
+/// The device operations of a chunk between engine calls: drop the predicted tokens, select and
+/// write the observed ones, write the next prediction, and take solver steps (on two rows of the
+/// pass that no commit reads).
 fn sequence(device: &mut dyn Device, chunk: u32, pass: &PassKv) -> drivewam_core::Result<()> {
     device.kv_drop_predicted()?;
     let commits = [(Pool::Video, 0..6), (Pool::Action, 6..10)];
@@ -169,12 +172,13 @@ fn sequence(device: &mut dyn Device, chunk: u32, pass: &PassKv) -> drivewam_core
     Ok(())
 }
 
-/// The last two rows of the first head.
+/// The last two token rows of the first head.
 fn rows(pass: &PassKv) -> [Region; 2] {
     [pass.k[0], pass.v[0]].map(|region| region.part(10 * 32, 2 * 32).unwrap())
 }
 
-/// A device that can make graphs, with a full memory, beside a rig that has done the same; and their pass.
+/// A device with a full memory, a rig in the same state for comparison, and the regions of their
+/// pass.
 fn full() -> (CudaDevice, Rig, PassKv) {
     let mut rig = Rig::new(Make { kv: DType::F32, ..DEVICE }, Scoring { max_age_chunks: 3, ..Scoring::default() });
     let mut device = CudaDevice::new(open().unwrap(), rig.device.plan().clone()).unwrap();
@@ -192,7 +196,8 @@ fn full() -> (CudaDevice, Rig, PassKv) {
     (device, rig, pass.unwrap())
 }
 
-/// Breaks if a replay differs from the operations that it repeats, a graph holds anything but launches, or one is made of what cannot be repeated.
+/// Breaks if a replay differs from the captured operations, a graph holds anything but launches, or
+/// operations that cannot be replayed are captured.
 fn graph() {
     let (mut device, mut rig, pass) = full();
     let graph = device.capture(100, |device| sequence(device, 100, &pass)).unwrap();
@@ -219,18 +224,18 @@ fn graph() {
     device.kv_clear().unwrap();
     says(&device.replay(graph, 9).unwrap_err(), &["another memory", "video: 0", "video: 20"]);
     says(&device.capture(0, |device| sequence(device, 0, &pass)).unwrap_err(), &["fill free slots"]);
-    assert_eq!(device.kv_counts(), KvCounts::default(), "nothing of it was done");
+    assert_eq!(device.kv_counts(), KvCounts::default(), "a refused capture must change nothing");
     sequence(&mut device, 0, &pass).unwrap();
     device.settle().unwrap();
 }
 
-/// Breaks if what `tests/gpu/run.sh` runs does not run.
+/// Breaks if the program of `tests/gpu/run.sh` does not run.
 fn program() {
     let run = |arguments: &[&str]| {
         let done = Command::new(env!("CARGO_BIN_EXE_drivewam-gpu")).args(arguments).arg("--kernels").arg(kernels()).output().unwrap();
-        let told = String::from_utf8_lossy(&done.stdout).into_owned();
-        assert!(done.status.success(), "{told}{}", String::from_utf8_lossy(&done.stderr));
-        told
+        let stdout = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{stdout}{}", String::from_utf8_lossy(&done.stderr));
+        stdout
     };
     assert!(run(&["suite", "--only", "tied"]).contains("3 of 3 passed"));
     let figures: serde_json::Value = serde_json::from_str(&run(&["bench", "--layers", "1", "--commits", "2", "--rounds", "1"])).unwrap();

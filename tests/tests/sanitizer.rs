@@ -1,5 +1,6 @@
-//! The kernels under the emulator's sanitizer, which holds every access to what CUDA promises (`runtime/device/emulator/sanitizer.cpp`): in the whole suite
-//! that every device must pass; and copies of the sources with bugs in them, each of which one of its checks must name.
+//! The kernels under the emulator's sanitizer, which checks every memory access against CUDA's
+//! rules (`runtime/device/emulator/sanitizer.cpp`): in the conformance suite; and copies of the
+//! sources with bugs, each of which one of its checks must report.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -110,28 +111,28 @@ const OUTSIDE: [Bug; 5] = [
         test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
     },
     Bug {
-        name: "a number behind the sample is stepped",
+        name: "a number beyond the sample is stepped",
         file: "solver.cu",
         right: "if (i >= p.len) return;",
         wrong: "if (i > p.len) return;",
         test: steps::a_step_of_every_solver_is_the_step_of_core,
     },
     Bug {
-        name: "a number behind the region is filled",
+        name: "a number beyond the region is filled",
         file: "solver.cu",
         right: "if (i < p.len) p.to[i]",
         wrong: "if (i <= p.len) p.to[i]",
         test: regions::what_is_uploaded_comes_back_and_its_neighbours_stay,
     },
     Bug {
-        name: "a number behind what the block shares",
+        name: "a number beyond the shared memory of the block",
         file: "choose.cuh",
         right: "float* number = (float*)(of_warp + warps);",
         wrong: "float* number = (float*)(of_warp + warps) + 1;",
         test: selection::every_option_scores_and_keeps_as_the_oracle_does,
     },
     Bug {
-        name: "pixels behind the picture are weighted with zero",
+        name: "pixels beyond the image are weighted with zero",
         file: "image.cu",
         right: "k < p.column_count[x]; ++k",
         wrong: "k < p.most_columns; ++k",
@@ -170,7 +171,7 @@ const UNWRITTEN: [Bug; 4] = [
     },
 ];
 
-/// The kernels as they are.
+/// The unchanged kernels, compiled with the sanitizer.
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sanitizer");
     Build::sanitizer(&folder).library("kernels", None)
@@ -190,7 +191,8 @@ conformance_suite!(kernels_on_bf16, BF16);
 const BROKEN: Make =
     Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::of_library(&broken::library(), 1)?), plan)?)), kv: DType::Bf16 };
 
-/// A third head's queries go where the first's were, while heads go by whose unit keys another block sums: no barrier but the head's own is in between.
+/// The third head's queries overwrite the first's, with no barrier in between but the head's own,
+/// because another block sums the unit keys.
 fn queries_of_three_heads_share_two_buffers(make: Make) {
     let layout = rig::wide_layout(Scoring { heads: HeadSets::Shared, ..Scoring::default() });
     let mut rig = Rig::open(make, KvLayout { heads: 3, ..layout });
@@ -207,7 +209,8 @@ fn no_query_is_overwritten_before_all_warps_have_read_it() {
     queries_of_three_heads_share_two_buffers(BF16);
 }
 
-/// Breaks if a check would let any of these through. That it finds nothing in the kernels as they are is the suite's affair.
+/// Breaks if a check misses one of these bugs. The suite tests that it reports nothing in the
+/// unchanged kernels.
 #[test]
 fn every_bug_on_the_list_is_named_by_its_check() {
     let temp = tempfile::tempdir().unwrap();

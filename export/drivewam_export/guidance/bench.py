@@ -25,6 +25,7 @@ import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from ..bench import Ours, interleave, quantiles
+from ..bench_report import wrapped
 from .export import export
 from .fixture import write_tokenizer
 from .generate import Memory, VlmGuidance, expand
@@ -111,7 +112,7 @@ class Peer:
             started = time.perf_counter()
             said = self.answer()
             took.append((time.perf_counter() - started) * 1e3)
-        self.last = {"said": said}
+        self.last = {"generated": said}
         return took
 
     def close(self):
@@ -224,7 +225,7 @@ def compare(name: str, args) -> dict:
     contenders["transformers"] = Peer(generate)
     for contender in contenders.values():
         contender.run_chunks(1)
-    said = {who: contender.last["said"] for who, contender in contenders.items()}
+    said = {who: contender.last["generated"] for who, contender in contenders.items()}
     if len({tuple(tokens) for tokens in said.values()}) != 1:
         raise SystemExit(f"the contenders' tokens differ: {said}")
     beside = {"one token": ours("ort", 1), "reading": WeightRead(bytes_per_token(vlm_model))}
@@ -301,8 +302,9 @@ def main() -> None:
         lines.append(f"\nPast and present, as exported, nodes without constants: {graphs}.")
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "guidance.json").write_text(json.dumps(report, indent=1) + "\n")
-    (args.out / "guidance.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    page = wrapped("\n".join(lines))
+    (args.out / "guidance.md").write_text(page + "\n")
+    print(page)
 
 
 if __name__ == "__main__":

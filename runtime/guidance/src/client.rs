@@ -22,7 +22,8 @@ use std::time::Duration;
 /// The embeddings of a text.
 #[derive(Debug)]
 pub struct TextEmbedding<'a> {
-    /// Differs between texts: the number of the request that the text answers, 0 for the fixed text.
+    /// Differs between texts: the number of the request that the text answers, 0 for the fixed
+    /// text.
     pub number: u64,
     /// `[tokens, Dt]`, at the start of a buffer that may be longer.
     pub embeddings: &'a [f32],

@@ -55,8 +55,8 @@ The first sentence gives the road context: the type of road, who else is on it, 
 The second sentence guides the car in agreement with the route command: how cautious to be, and whether to yield, wait or merge. \
 Speak of quality alone: no numbers, no units, no coordinates.";
 
-    /// Parses a text that contains `{camera}`, `{plot}` and `{command}` once each, in any order, and
-    /// no other braces.
+    /// Parses a text that contains `{camera}`, `{plot}` and `{command}` once each, in any order,
+    /// and no other braces.
     ///
     /// # Errors
     /// `Config`, naming the placeholder that is missing, repeated or unknown, or the brace without

@@ -90,7 +90,8 @@ impl Tokenizer {
 mod tests {
     use super::*;
 
-    /// Breaks when content that is not a tokenizer loads, or the error does not say what is expected.
+    /// Breaks when content that is not a tokenizer loads, or the error does not say what is
+    /// expected.
     #[test]
     fn garbage_is_refused_in_words() {
         for bytes in [&b""[..], b"\xff\xfe", b"{}", b"{\"model\": {\"type\": \"BPE\"}}", b"[1, 2]"] {

@@ -1,5 +1,5 @@
-//! The decoder's inputs for a prompt: token ids, image mask and rotary positions of each row, worked
-//! out in Warm.
+//! The decoder's inputs for a prompt: token ids, image mask and rotary positions of each row,
+//! worked out in Warm.
 //!
 //! Positions are those of Qwen2-VL (`drivewam_core::guidance`): a text row stands at (p, p, p), an
 //! image row at (p, p + row, p + column), and the row after an image continues at p plus the longer

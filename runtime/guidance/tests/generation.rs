@@ -1,5 +1,7 @@
-//! The language model in this runtime against `transformers`, token for token, in folders that `make fixtures` writes: `guided`, whose random weights are large
-//! enough for every part to matter, `tiny-vlm`, whose weights are those that are shipped, and `smollm2`, a pretrained language model (SmolLM2-135M-Instruct) without pictures.
+//! The language model of this runtime against `transformers`, token for token, on bundles that
+//! `make fixtures` writes: `guided`, whose random weights are large enough for every part to
+//! matter; `tiny-vlm`, with the shipped weights; and `smollm2`, a pretrained language model
+//! (SmolLM2-135M-Instruct) without images.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -42,9 +44,10 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
     file.tensor(name).unwrap().data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
-/// Breaks with any wrong part: a position behind a picture, a row of a picture in another place, keys of a token in another slot, a mask, rows of the prompt
-/// before that are still seen, of equal logits another token.
-fn says_what_transformers_says(kind: EngineKind, name: &str, at_least: usize, cap: usize) {
+/// Breaks with any wrong part: a position after an image, a row of an image in another place, keys
+/// of a token in another slot, a mask, rows of the previous prompt that stay visible, another token
+/// of equal logits.
+fn generates_as_transformers(kind: EngineKind, name: &str, at_least: usize, cap: usize) {
     let (golden, folder) = (golden(name), folder(name));
     let golden = SafeTensors::deserialize(&golden).unwrap();
     let count = golden.names().iter().filter(|name| name.ends_with("/tokens")).count();
@@ -55,17 +58,17 @@ fn says_what_transformers_says(kind: EngineKind, name: &str, at_least: usize, ca
     let mut device = HostDevice::new(planner.finish(usize::MAX).unwrap(), 1).unwrap();
     let mut vlm = plan.warm(&|graph| load(&engine(kind), &folder, graph), &mut device, None).unwrap();
     let facts = &folder.manifest().guidance.as_ref().unwrap().vlm;
-    let (mut answer, mut pictures) = (Vec::new(), 0);
-    // Backwards once more: what a prompt left behind must not matter to the next.
+    let (mut answer, mut images) = (Vec::new(), 0);
+    // A second time in reverse order: a prompt must leave nothing behind for the next.
     for i in (0..count).chain((0..count).rev()) {
         let patches = floats(&golden, &format!("{i}/patches"));
         let len = facts.image.patches() * facts.image.patch_len();
-        let see = |picture: usize, to: &mut [f32]| {
-            pictures += 1;
-            to.copy_from_slice(&patches[picture * len..(picture + 1) * len]);
+        let write_patches = |image: usize, to: &mut [f32]| {
+            images += 1;
+            to.copy_from_slice(&patches[image * len..(image + 1) * len]);
             Ok(())
         };
-        let ended = vlm.generate(&mut device, i, see, Duration::from_secs(60), &mut answer).unwrap();
+        let ended = vlm.generate(&mut device, i, write_patches, Duration::from_secs(60), &mut answer).unwrap();
         let mut wanted = whole(&golden, &format!("{i}/tokens"));
         let stops = wanted.last().is_some_and(|token| facts.end_tokens.contains(token));
         if stops {
@@ -74,40 +77,41 @@ fn says_what_transformers_says(kind: EngineKind, name: &str, at_least: usize, ca
         assert_eq!(answer, wanted, "prompt {i}");
         assert_eq!(ended, if stops { StopReason::EndToken } else { StopReason::MaxTokens }, "prompt {i}");
     }
-    println!("{count} prompts, {pictures} pictures: {}", vlm.describe().join("; "));
+    println!("{count} prompts, {images} images: {}", vlm.describe().join("; "));
 }
 
 #[test]
-fn rten_says_what_transformers_says() {
-    says_what_transformers_says(EngineKind::Rten, "guided", 50, 20);
+fn rten_generates_as_transformers() {
+    generates_as_transformers(EngineKind::Rten, "guided", 50, 20);
 }
 
 #[test]
-fn onnx_runtime_says_what_transformers_says() {
+fn onnx_runtime_generates_as_transformers() {
     if std::env::var_os("ORT_DYLIB_PATH").is_some() {
-        says_what_transformers_says(EngineKind::Ort, "guided", 50, 20);
-        says_what_transformers_says(EngineKind::Ort, "smollm2", 8, 20);
-        says_what_transformers_says(EngineKind::Ort, "tiny-vlm", 50, 64);
+        generates_as_transformers(EngineKind::Ort, "guided", 50, 20);
+        generates_as_transformers(EngineKind::Ort, "smollm2", 8, 20);
+        generates_as_transformers(EngineKind::Ort, "tiny-vlm", 50, 64);
     } else {
         println!("compared nothing: ORT_DYLIB_PATH names no library (make test does)");
     }
 }
 
-/// Breaks as the ones above, and where real weights need what random ones do not: 30 layers, a vocabulary of 49,152, keys that nobody norms.
+/// Breaks as the tests above, and where pretrained weights need what random ones do not: 30 layers,
+/// a vocabulary of 49,152, keys without a norm.
 #[test]
-fn rten_says_what_a_pretrained_model_says() {
-    says_what_transformers_says(EngineKind::Rten, "smollm2", 8, 20);
+fn rten_generates_as_a_pretrained_model() {
+    generates_as_transformers(EngineKind::Rten, "smollm2", 8, 20);
 }
 
-/// Breaks as the first, with the weights that are shipped: what they say hangs on pictures and commands.
+/// Breaks as the first, with the shipped weights, whose text depends on images and commands.
 #[test]
-fn rten_says_what_the_shipped_model_says() {
-    says_what_transformers_says(EngineKind::Rten, "tiny-vlm", 50, 64);
+fn rten_generates_as_the_shipped_model() {
+    generates_as_transformers(EngineKind::Rten, "tiny-vlm", 50, 64);
 }
 
-/// Breaks when padding is seen, or the rows of another text are still there.
+/// Breaks when padding is visible, or embeddings of the previous text remain.
 #[test]
-fn texts_have_the_rows_that_transformers_gives_them() {
+fn texts_have_the_embeddings_of_transformers() {
     for name in ["guided", "tiny-vlm"] {
         texts_of(name);
     }
@@ -130,7 +134,7 @@ fn texts_of(name: &str) {
         let largest = wanted.iter().fold(0.0f32, |most, x| most.max(x.abs()));
         worst = rows.iter().zip(&wanted).fold(worst, |worst, (got, wanted)| worst.max((got - wanted).abs() / largest));
     }
-    println!("{name}: rows differ by {worst:.1e} of the largest number");
+    println!("{name}: embeddings differ by {worst:.1e} of the largest number");
     assert!(worst < 1e-5, "{worst}");
     let too_long = vec![2; encoder.max_tokens() + 1];
     for (tokens, words) in [(&too_long[..], "65 tokens"), (&[], "0 tokens"), (&[100_000], "vocabulary")] {

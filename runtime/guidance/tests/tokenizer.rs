@@ -1,8 +1,10 @@
-//! Token ids against Python's: small tokenizers of Qwen's and of T5's kind (`export/drivewam_export/fixtures/tiny_tokenizers.py`), and Qwen's own ranks
-//! against ids of another library, tiktoken, where `../shared/data` is there.
+//! Token ids against Python's: small tokenizers of Qwen's and of T5's kind
+//! (`export/drivewam_export/fixtures/tiny_tokenizers.py`), and Qwen's own ranks against the ids of
+//! another library, tiktoken, where `../shared/data` exists.
 //!
-//! Breaks when a rule of the file is not followed (normal form, cuts, merges, special tokens), when tokens are added, or a text is cut or filled up.
-//! `make fixtures` writes the folders before the tests run.
+//! Breaks when a rule of the file is not followed (normal form, splits, merges, special tokens),
+//! when tokens are added, or a text is truncated or padded. `make fixtures` writes the bundles
+//! first.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -24,7 +26,7 @@ struct Golden {
 struct Case {
     text: String,
     ids: Vec<u32>,
-    /// None where the text itself is wanted, in the normal form C.
+    /// `None` where the text itself is wanted, in normal form C.
     decoded: Option<String>,
 }
 
@@ -36,7 +38,7 @@ fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|_| panic!("{path:?} is missing: `make fixtures` writes it"))
 }
 
-/// What differs from `cases`, in words.
+/// A description of every difference from `cases`.
 fn faults(tokens: &Tokenizer, cases: &[Case]) -> Vec<String> {
     let mut out = Vec::new();
     let mut ids = Vec::new();

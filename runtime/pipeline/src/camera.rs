@@ -40,8 +40,8 @@ impl Fit {
                     uncovered: None,
                 })
             }
-            // Both cameras look in the same direction, so a model pixel maps to a source position that
-            // is linear in each axis separately.
+            // Both cameras look in the same direction, so a model pixel maps to a source position
+            // that is linear in each axis separately.
             CameraFit::Reproject => {
                 let theirs = camera.intrinsics;
                 let axis = |f: f64, c: f64, own_f: f64, own_c: f64| (f / own_f, c - own_c * f / own_f);

@@ -10,8 +10,8 @@ use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_engine::{Binding, Engine};
 
-/// The streaming encoder. Its causal cache is double-buffered: a run never reads the regions that it
-/// writes.
+/// The streaming encoder. Its causal cache is double-buffered: a run never reads the regions that
+/// it writes.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     first: Box<dyn Engine>,
@@ -172,7 +172,8 @@ mod tests {
         let latent: Vec<f32> = (0..model.latent_len()).map(|i| i as f32).collect();
         let mut rows = vec![0.0; model.video_tokens() * model.token_width()];
         patchify(&model, &latent, &mut rows);
-        // Token 8 is row 1, column 1 of the grid of patches; channel 1 begins at number 4 of its row.
+        // Token 8 is row 1, column 1 of the grid of patches; channel 1 begins at number 4 of its
+        // row.
         let corner = (model.latent.height + 2) * model.latent.width + 2;
         assert_eq!(rows[8 * 96 + 4..8 * 96 + 8], [corner, corner + 1, corner + 14, corner + 15].map(|i| i as f32));
         let mut back = vec![0.0; latent.len()];

@@ -98,11 +98,12 @@ impl Context {
     }
 
     /// Sets what the passes read from now on: the text `guidance`, or without one the text of
-    /// `command`, and the ego state. The text graph runs only when the text differs from the last one.
+    /// `command`, and the ego state. The text graph runs only when the text differs from the last
+    /// one.
     ///
     /// # Errors
-    /// `Input` for a command without a text, also where `guidance` is given; `Usage` for a text of more
-    /// rows than the model reads; errors of the engines.
+    /// `Input` for a command without a text, also where `guidance` is given; `Usage` for a text of
+    /// more rows than the model reads; errors of the engines.
     pub(crate) fn set(
         &mut self,
         device: &mut dyn Device,
@@ -150,8 +151,9 @@ impl Context {
     }
 }
 
-/// The attention bias of a text with `real` rows. All padding rows are equal, so the last row stands
-/// for all of them: its bias, the logarithm of their count, gives it their weight in the softmax.
+/// The attention bias of a text with `real` rows. All padding rows are equal, so the last row
+/// stands for all of them: its bias, the logarithm of their count, gives it their weight in the
+/// softmax.
 fn set_bias(bias: &mut [f32], real: usize, padded_rows: usize) {
     bias.fill(MASKED);
     bias[..real].fill(0.0);
@@ -170,8 +172,9 @@ mod tests {
         weights.iter().zip(values).map(|(w, v)| w * v).sum::<f64>() / weights.iter().sum::<f64>()
     }
 
-    /// Breaks when the row for all padding has another weight than the padding rows together, or the
-    /// rows between are visible. Texts of all lengths, compared with every padding row written out.
+    /// Breaks when the row for all padding has another weight than the padding rows together, or
+    /// the rows between are visible. Texts of all lengths, compared with every padding row written
+    /// out.
     #[test]
     fn merged_padding_counts_as_all_of_it() {
         let (rows, padded) = (17, 512);

@@ -2,8 +2,8 @@
 //! plan, the previous plan continued, or a request for minimal risk, and with the reason.
 //!
 //! Accelerations and side-slip are judged over half a second, curvatures over half a metre: noise
-//! dominates in increments of a tenth of a second. A held plan is judged like any other before it is
-//! published.
+//! dominates in increments of a tenth of a second. A held plan is judged like any other before it
+//! is published.
 
 use drivewam_core::ErrorKind;
 use drivewam_core::config::{GapPolicy, Guard as Settings, Vehicle};
@@ -30,8 +30,8 @@ pub enum Verdict {
     Accepted,
     /// The previous plan is continued, by the gap policy.
     Held,
-    /// The vehicle is asked for its minimal-risk manoeuvre. The published plan brakes, to a standstill
-    /// where its length allows.
+    /// The vehicle is asked for its minimal-risk manoeuvre. The published plan brakes, to a
+    /// standstill where its length allows.
     MinimalRisk,
 }
 
@@ -141,8 +141,8 @@ impl Guard {
     }
 
     /// Judges `plan` and writes the plan to publish into `published`. `speed_mps`: the ego's speed;
-    /// `continuity_m`, where it is judged: the distance between the previous plan's end and the ego;
-    /// `late_ms`, where it is judged: the time since the plan's own end.
+    /// `continuity_m`, where it is judged: the distance between the previous plan's end and the
+    /// ego; `late_ms`, where it is judged: the time since the plan's own end.
     pub(crate) fn judge(
         &mut self,
         plan: &Trajectory,
@@ -164,8 +164,8 @@ impl Guard {
         }
     }
 
-    /// Answers where there is no plan, or one that must not be published. Without `speed_mps` the last
-    /// known speed counts.
+    /// Answers where there is no plan, or one that must not be published. Without `speed_mps` the
+    /// last known speed counts.
     pub(crate) fn refuse(&mut self, reason: Reason, speed_mps: Option<f64>, published: &mut Trajectory) -> (Verdict, Option<Reason>) {
         self.speed_mps = speed_mps.unwrap_or(self.speed_mps).max(0.0);
         let may_hold = self.settings.gap_policy == GapPolicy::HoldCurvature && self.held < self.settings.max_held;
@@ -240,8 +240,8 @@ impl Guard {
     }
 }
 
-/// Curvatures, 1/m, between poses at least [`CURVATURE_DISTANCE_M`] apart, each with the index of the
-/// later pose.
+/// Curvatures, 1/m, between poses at least [`CURVATURE_DISTANCE_M`] apart, each with the index of
+/// the later pose.
 fn curvatures(points: &[Point]) -> impl Iterator<Item = (usize, f64)> {
     let mut from = Point::default();
     points.iter().enumerate().filter_map(move |(pose, to)| {
@@ -261,8 +261,8 @@ fn end_of(points: &[Point]) -> (f64, f64) {
     (curvature, points.last().map_or(0.0, |p| p.v_mps.max(0.0)))
 }
 
-/// Writes an arc of constant curvature from the ego's pose, that begins at `speed_mps` and brakes by
-/// `braking_mps2` to a standstill.
+/// Writes an arc of constant curvature from the ego's pose, that begins at `speed_mps` and brakes
+/// by `braking_mps2` to a standstill.
 fn arc(out: &mut Trajectory, step_s: f64, curvature_1pm: f64, speed_mps: f64, braking_mps2: f64) {
     let (mut at, mut speed) = (Point::default(), speed_mps);
     for point in out.points_mut() {

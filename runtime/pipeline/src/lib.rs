@@ -1,8 +1,8 @@
 //! DriveWAM Edge: frame in, trajectory out.
 //!
 //! **Enters:** camera frames with capture stamps, ego poses, ego states and route commands.
-//! **Leaves**, per chunk of 4 s: an [`Outcome`] with a trajectory of 40 poses, the guard's verdict on
-//! it, ages and latencies. **Never:** it never reads a clock to decide, never allocates after
+//! **Leaves**, per chunk of 4 s: an [`Outcome`] with a trajectory of 40 poses, the guard's verdict
+//! on it, ages and latencies. **Never:** it never reads a clock to decide, never allocates after
 //! [`Plan::warm`], and never falls back silently.
 //!
 //! ```no_run

@@ -30,8 +30,8 @@ struct Head {
 /// names them; the last two are returned as paths that can be opened.
 ///
 /// # Errors
-/// `Io` for a file that cannot be read; `Config` for a circle of `extends`, a file that is too large,
-/// and everything that [`Config::from_layers`] refuses.
+/// `Io` for a file that cannot be read; `Config` for a circle of `extends`, a file that is too
+/// large, and everything that [`Config::from_layers`] refuses.
 pub fn load_config(path: &Path, overrides: &[Layer]) -> Result<Config> {
     let mut layers = Vec::new();
     collect(path, 0, &mut layers)?;

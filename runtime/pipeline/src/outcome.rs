@@ -8,7 +8,7 @@ use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_device::KvCounts;
 use drivewam_guidance::status::GuidanceStatus;
-use ndarray::{ArrayView2, s};
+use ndarray::{ArrayView2, Axis};
 
 /// Why a new rollout began: the memory and the encoder's cache were cleared, and the current frame
 /// became chunk 0.
@@ -44,7 +44,8 @@ pub struct Degraded {
     /// Relative difference between the camera's and the model's field of view, the larger of both
     /// axes; `None` within the tolerance.
     pub fov: Option<f64>,
-    /// Share of the model's image that the camera does not cover (`fit: reproject`); `None` for zero.
+    /// Share of the model's image that the camera does not cover (`fit: reproject`); `None` for
+    /// zero.
     pub uncovered_picture: Option<f64>,
     /// Largest difference between a frame's capture time and its expected one, ms.
     pub frame_jitter_ms: f64,
@@ -80,8 +81,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// Why the verdict is not [`Verdict::Accepted`].
     pub reason: Option<Reason>,
-    /// Distance between the end of the previous plan and the ego's pose, m; `None` without a previous
-    /// plan.
+    /// Distance between the end of the previous plan and the ego's pose, m; `None` without a
+    /// previous plan.
     pub continuity_m: Option<f64>,
     /// The route command at t0.
     pub command: Command,
@@ -116,7 +117,7 @@ impl Outcome {
 fn poses(trajectory: &Trajectory) -> ArrayView2<'_, f64> {
     // A point is x, y, yaw and speed.
     let values: &[[f64; 4]] = bytemuck::cast_slice(trajectory.points());
-    ArrayView2::from(values).slice_move(s![.., ..3])
+    ArrayView2::from(values).split_at(Axis(1), 3).0
 }
 
 /// Nanoseconds in milliseconds.

@@ -1,5 +1,5 @@
-//! Plan, Warm, Run as three types: [`Plan`] is arithmetic; [`Plan::warm`] allocates, loads, binds and
-//! runs every graph once; the [`Ride`](crate::Ride) that it returns uses only what is there.
+//! Plan, Warm, Run as three types: [`Plan`] is arithmetic; [`Plan::warm`] allocates, loads, binds
+//! and runs every graph once; the [`Ride`](crate::Ride) that it returns uses only what is there.
 
 use crate::camera::Fit;
 use crate::codec::{Decoder, Encoder};
@@ -36,8 +36,9 @@ impl Plan {
     /// Plans a ride of `config` with the engines of `manifest`, behind the vehicle's `camera`.
     ///
     /// # Errors
-    /// `Manifest` when the engines were built for another model; `Input` for a camera that cannot be
-    /// used; `Capacity`, naming the keys to raise, when the plan does not fit `target.arena_bytes`.
+    /// `Manifest` when the engines were built for another model; `Input` for a camera that cannot
+    /// be used; `Capacity`, naming the keys to raise, when the plan does not fit
+    /// `target.arena_bytes`.
     pub fn new(config: Config, manifest: &Manifest, camera: SourceCamera, options: RideOptions) -> Result<Self> {
         manifest.check_model(&config.model)?;
         let fit = Fit::plan(&config.camera, &config.model, camera, config.ingest.max_image_pixels)?;
@@ -68,8 +69,8 @@ impl Plan {
         self.warm_engines(folder, |graph| load(&engine, folder, graph))
     }
 
-    /// As [`Plan::warm`], with engines from `open`, which is called once for each graph. They compute
-    /// on the configured device.
+    /// As [`Plan::warm`], with engines from `open`, which is called once for each graph. They
+    /// compute on the configured device.
     ///
     /// # Errors
     /// As [`Plan::warm`], and errors of `open`.

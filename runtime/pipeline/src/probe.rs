@@ -13,7 +13,7 @@ pub trait Probe: Send + std::fmt::Debug {
     /// | `name` | shape | calls |
     /// |---|---|---|
     /// | `observed.k`, `observed.v` | `[H, N, D]` | one per layer and observed pass |
-    /// | `video.velocity`, `action.velocity` | `[N, W]` | one per solver step, in order; `layer` is 0 |
+    /// | `video.velocity`, `action.velocity` | `[N, W]` | one per solver step; `layer` is 0 |
     fn tensor(&mut self, chunk: u64, name: &'static str, layer: usize, values: ArrayViewD<'_, f32>);
 }
 

@@ -1,4 +1,5 @@
-//! The region of every tensor of a ride: the arena's plan, computed from the signature of each graph.
+//! The region of every tensor of a ride: the arena's plan, computed from the signature of each
+//! graph.
 
 use drivewam_core::arena::{ArenaPlan, Planner, Region};
 use drivewam_core::bindings::{self, Graph, Signature, TensorSpec};
@@ -68,7 +69,8 @@ impl Regions {
         let mut planner = Planner::new();
         let mut named: Vec<(String, Region)> = Vec::new();
         let mut add = |planner: &mut Planner, owner: &'static str, name: String, spec: &TensorSpec, n: usize| -> Result<()> {
-            // An output of one graph and an input of another share a region under their common name.
+            // An output of one graph and an input of another share a region under their common
+            // name.
             if named.iter().all(|(known, _)| *known != name) {
                 let region = planner.add(owner, name.clone(), spec.dtype, &spec.resolve(n, slots))?;
                 named.push((name, region));
@@ -182,8 +184,8 @@ impl Regions {
             .collect()
     }
 
-    /// The binding of a graph for `n` tokens, with inputs and outputs in the regions that `input` and
-    /// `output` give.
+    /// The binding of a graph for `n` tokens, with inputs and outputs in the regions that `input`
+    /// and `output` give.
     pub(crate) fn io(
         &self,
         signature: &Signature,

@@ -5,8 +5,8 @@
 //! part of the way, then its actions all the way; the actions see the imagined video.
 //!
 //! `packed` needs 14 passes for the paper's 3 + 10 steps: both observed commits share one pass, and
-//! the commit of the predicted video shares the first action step. `unpacked` is the published loop,
-//! with a pass for each commit; its seventeenth, which writes the predicted actions' keys and
+//! the commit of the predicted video shares the first action step. `unpacked` is the published
+//! loop, with a pass for each commit; its seventeenth, which writes the predicted actions' keys and
 //! values, is left out, since nothing reads them.
 
 use crate::memory::Memory;
@@ -112,14 +112,14 @@ impl Sampler {
         })
     }
 
-    /// Sets the noise of the next chunk, in place of the seed's: token rows `[Nv, W]` and `[Na, W]`.
-    /// The second is not read where actions start from zero.
+    /// Sets the noise of the next chunk, in place of the seed's: token rows `[Nv, W]` and `[Na,
+    /// W]`. The second is not read where actions start from zero.
     ///
     /// # Errors
     /// `Usage` for other shapes, and under `start: mean`, whose samples would all be equal.
     pub(crate) fn give_noise(&mut self, video: ArrayView2<'_, f32>, action: ArrayView2<'_, f32>) -> Result<()> {
         let wanted = [&self.video_rows, &self.action_rows].map(|rows| [rows.len() / self.width, self.width]);
-        let got = [video, action].map(|rows| rows.dim().into());
+        let got = [video, action].map(|rows| <[usize; 2]>::from(rows.dim()));
         if got != wanted {
             return Err(Error::new(ErrorKind::Usage, "the noise has another shape").got(format!("{got:?}")).wanted(format!("{wanted:?}")));
         }
@@ -137,8 +137,8 @@ impl Sampler {
         self.given = None;
     }
 
-    /// Commits the observed chunk, its clean tokens `[Nv, W]` and `[Na, W]` at flow time 0, in place of
-    /// the predicted one.
+    /// Commits the observed chunk, its clean tokens `[Nv, W]` and `[Na, W]` at flow time 0, in
+    /// place of the predicted one.
     pub(crate) fn observe(&mut self, work: &mut Work<'_>, chunk: u64, video: &[f32], action: &[f32]) -> Result<()> {
         work.device.kv_drop_predicted()?;
         work.transformer.at_chunk(work.device, chunk)?;
@@ -225,7 +225,8 @@ impl Sampler {
         Ok(&self.action_rows)
     }
 
-    /// Token rows `[Nv, W]` of the last predicted video, at the noise level where its denoising ends.
+    /// Token rows `[Nv, W]` of the last predicted video, at the noise level where its denoising
+    /// ends.
     pub(crate) fn imagined(&self) -> &[f32] {
         &self.video_rows
     }

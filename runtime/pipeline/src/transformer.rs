@@ -49,8 +49,8 @@ impl Transformer {
                 bindings::TOKENS | bindings::ROPE => regions.rows_of(regions.get(name)?, rows),
                 _ => regions.get(name),
             };
-            // A video pass and an action pass write to separate regions, so the outputs of one outlive
-            // the other.
+            // A video pass and an action pass write to separate regions, so the outputs of one
+            // outlive the other.
             let output = |name: &str| regions.rows_of(regions.get(name)?, rows);
             let io = regions.io(&signature, n, input, output)?;
             let part = |stem: &str| -> Result<Vec<Region>> { (0..model.layers).map(|l| output(&layered(stem, l))).collect() };
@@ -92,8 +92,8 @@ impl Transformer {
         device.upload(self.rope, &self.table)
     }
 
-    /// Runs a pass over `rows` at the flow times of the video and the action rows. Its outputs are in
-    /// [`Transformer::kv`] and [`Transformer::velocity`].
+    /// Runs a pass over `rows` at the flow times of the video and the action rows. Its outputs are
+    /// in [`Transformer::kv`] and [`Transformer::velocity`].
     pub(crate) fn run(&mut self, device: &mut dyn Device, rows: PassTokens, video_time: f64, action_time: f64) -> Result<()> {
         let pass = &self.passes[rows as usize];
         device.upload(self.flow_time, &[video_time as f32, action_time as f32])?;
@@ -110,8 +110,8 @@ impl Transformer {
         self.engine.run(pass.binding, device)
     }
 
-    /// Keys, values and queries of the last pass over `rows`. A pass over both overwrites those of the
-    /// other two.
+    /// Keys, values and queries of the last pass over `rows`. A pass over both overwrites those of
+    /// the other two.
     pub(crate) fn kv(&self, rows: PassTokens) -> &PassKv {
         &self.passes[rows as usize].kv
     }
@@ -127,8 +127,8 @@ impl Transformer {
     }
 }
 
-/// Scale of the self-attention logits of a row with `visible` keys: ln(n + 8) / ln(200), in f32 as in
-/// training.
+/// Scale of the self-attention logits of a row with `visible` keys: ln(n + 8) / ln(200), in f32 as
+/// in training.
 fn self_scale(visible: usize) -> f32 {
     (libm::log(visible as f64 + 8.0) / libm::log(200.0)) as f32
 }

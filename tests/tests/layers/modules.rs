@@ -145,20 +145,21 @@ impl Modules {
         Some(base)
     }
 
-    /// The file that defines what lies at `absolute`.
+    /// The file that defines what lies at `absolute`. A module goes before a re-export of its name.
     fn definer(&self, absolute: &[String]) -> String {
         let mut module = Vec::new();
         for (i, part) in absolute.iter().enumerate() {
+            let deeper = child(&module, part);
+            if self.files.contains_key(&deeper) {
+                module = deeper;
+                continue;
+            }
             if let Some(target) = self.exports.get(&(module.clone(), part.clone())) {
                 let mut whole = target.clone();
                 whole.extend_from_slice(&absolute[i + 1..]);
                 return self.definer(&whole);
             }
-            let deeper = child(&module, part);
-            if !self.files.contains_key(&deeper) {
-                break;
-            }
-            module = deeper;
+            break;
         }
         self.files.get(&module).cloned().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The report: one JSON object, of which tables, page and exports are made.
+//! The report: one JSON object, the source of the tables, the page and the exports.
 
 use crate::args::Args;
 use crate::figures::Times;
@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What `measured` came to. `command`: the words that asked for it.
+/// The report of a measurement. `command` is this program's command line.
 ///
 /// # Errors
-/// A configuration that cannot be written down.
+/// A configuration that cannot be serialised.
 pub(crate) fn report(args: &Args, measured: &Measured, command: &[String]) -> Result<Value> {
     let (chunks, config) = (&measured.chunks, &measured.config);
     let seconds = measured.window.as_secs_f64();
@@ -70,7 +70,8 @@ pub(crate) fn report(args: &Args, measured: &Measured, command: &[String]) -> Re
     }))
 }
 
-/// Stages, the passes of the transformer one by one, and whole chunks. A stage's time is the sum of its runs in a chunk.
+/// Distributions of stages, single transformer passes and whole chunks. A stage's time is the sum
+/// of its runs in a chunk.
 fn latencies(chunks: &[Chunk]) -> Result<Value> {
     let mut all = Map::new();
     for stage in Stage::ALL {
@@ -125,14 +126,15 @@ fn chunk(chunk: &Chunk) -> Value {
 
 fn engine(measured: &Measured) -> Value {
     let precisions = counts(measured.manifest.graphs.values().map(|entry| entry.precision.to_string()));
-    let graphs: Map<String, Value> = measured.engines.iter().map(|(name, words)| (name.clone(), json!(words))).collect();
+    let graphs: Map<String, Value> = measured.engines.iter().map(|(name, text)| (name.clone(), json!(text))).collect();
     json!({
         "name": measured.manifest.name, "target": measured.manifest.target, "manifest_sha256": measured.manifest_sha256, "precision": precisions,
         "kind": measured.config.engine.kind, "threads": measured.config.engine.threads, "graphs": graphs,
     })
 }
 
-/// Random weights as the exporter was asked for them, which cost what others cost; else those that the manifest vouches for.
+/// The exporter's specification of random weights (they cost the same as trained ones), or
+/// "manifest".
 fn weights(manifest: &Manifest) -> &str {
     manifest.training["weights"].as_str().filter(|spec| spec.starts_with("random")).unwrap_or("manifest")
 }
@@ -182,21 +184,21 @@ fn guidance(chunks: &[Chunk]) -> Result<Value> {
     }))
 }
 
-fn counts<K: Ord>(words: impl Iterator<Item = K>) -> BTreeMap<K, u64> {
-    words.fold(BTreeMap::new(), |mut counts, word| {
-        *counts.entry(word).or_default() += 1;
+fn counts<K: Ord>(keys: impl Iterator<Item = K>) -> BTreeMap<K, u64> {
+    keys.fold(BTreeMap::new(), |mut counts, key| {
+        *counts.entry(key).or_default() += 1;
         counts
     })
 }
 
-/// Writes `text` to `path`, aside first, so that nothing half-written looks whole.
+/// Writes `text` to `path` through a temporary file, so that no incomplete file has its name.
 ///
 /// # Errors
-/// A place that cannot be written to.
+/// A path that cannot be written.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     use anyhow::Context;
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".partial");
-    std::fs::write(&aside, text).with_context(|| format!("{path:?} cannot be written"))?;
-    std::fs::rename(&aside, path).with_context(|| format!("{path:?} cannot be put in its place"))
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".partial");
+    std::fs::write(&temporary, text).with_context(|| format!("cannot write {path:?}"))?;
+    std::fs::rename(&temporary, path).with_context(|| format!("cannot rename {temporary:?} to {path:?}"))
 }

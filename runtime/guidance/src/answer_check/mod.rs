@@ -167,8 +167,8 @@ pub fn check(text: &str) -> Checked<'_> {
     if plain == text { Checked::AsIs(text) } else { Checked::Trimmed(plain) }
 }
 
-/// The text without surrounding white space, and without quotation marks that surround all of it and
-/// do not occur inside.
+/// The text without surrounding white space, and without quotation marks that surround all of it
+/// and do not occur inside.
 fn unquoted(text: &str) -> &str {
     let inside = |text: &'_ str, (open, close): (char, char)| -> Option<usize> {
         let inner = text.strip_prefix(open)?.strip_suffix(close)?;

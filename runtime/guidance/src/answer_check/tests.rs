@@ -218,8 +218,8 @@ fn texts() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Breaks if an accepted text is not accepted again unchanged, exceeds a limit, or is not a part
-    /// of the generated text.
+    /// Breaks if an accepted text is not accepted again unchanged, exceeds a limit, or is not a
+    /// part of the generated text.
     #[test]
     fn what_goes_on_is_accepted_as_it_is_and_keeps_the_limits(text in texts()) {
         let checked = check(&text);

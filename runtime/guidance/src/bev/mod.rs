@@ -1,8 +1,8 @@
 //! The bird's-eye plot of the ego's past motion, the second image that the VLM sees.
 //!
 //! Forward is up, a marker that points up shows the newest position, and the colour of the path is
-//! the speed. The view is the smallest of a fixed list that contains the path; a scale bar shows its
-//! scale. The same path gives the same bits on every machine.
+//! the speed. The view is the smallest of a fixed list that contains the path; a scale bar shows
+//! its scale. The same path gives the same bits on every machine.
 
 mod raster;
 
@@ -82,8 +82,8 @@ struct Layout {
     /// Pixels of a text dot; 0 in a plot without text.
     dot: usize,
     gap: f64,
-    /// Height of the ground, where the path is drawn; the strip below it holds the scale bar and the
-    /// legend.
+    /// Height of the ground, where the path is drawn; the strip below it holds the scale bar and
+    /// the legend.
     ground: usize,
     /// Row of the ego; its column is half the width.
     ego_row: f64,
@@ -134,8 +134,8 @@ impl BevPlot {
     /// `[height, width, 3]`, rows from the top; the next call overwrites it.
     ///
     /// Samples that are not finite, or more than 10 km away, are skipped; an empty path gives the
-    /// plot with its marker alone. What lies outside the widest view (500 m behind) is cut off. Does
-    /// not allocate.
+    /// plot with its marker alone. What lies outside the widest view (500 m behind) is cut off.
+    /// Does not allocate.
     pub fn draw(&mut self, path: &[PathSample]) -> &[u8] {
         let view = self.view_of(path);
         let scale = self.layout.behind() / view.behind_m;
@@ -179,8 +179,8 @@ impl BevPlot {
         }
     }
 
-    /// The path with its dark edge. Each pixel takes the speed of the nearest segment, so that joints
-    /// show no seam.
+    /// The path with its dark edge. Each pixel takes the speed of the nearest segment, so that
+    /// joints show no seam.
     fn path(&mut self, path: &[PathSample], scale: f64) {
         self.near.fill(NOTHING_NEAR);
         // Columns to the right of the ego, and rows below it.

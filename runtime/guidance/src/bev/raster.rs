@@ -61,8 +61,8 @@ impl Canvas {
         }
     }
 
-    /// Blends a colour over a pixel; `cover` is 0 (nothing) to 1 (all). Pixels outside the image are
-    /// ignored.
+    /// Blends a colour over a pixel; `cover` is 0 (nothing) to 1 (all). Pixels outside the image
+    /// are ignored.
     pub(super) fn blend(&mut self, row: usize, column: usize, colour: [u8; 3], cover: f64) {
         if row >= self.height || column >= self.width || cover <= 0.0 {
             return;
@@ -73,8 +73,8 @@ impl Canvas {
         }
     }
 
-    /// Fills a rectangle with anti-aliased edges; `columns` and `rows` are in pixels from the top left
-    /// corner.
+    /// Fills a rectangle with anti-aliased edges; `columns` and `rows` are in pixels from the top
+    /// left corner.
     pub(super) fn bar(&mut self, columns: [f64; 2], rows: [f64; 2], colour: [u8; 3]) {
         for row in pixels(rows, self.height) {
             for column in pixels(columns, self.width) {

@@ -1,5 +1,5 @@
-//! The image processor of the VLM: an image to the patches that the graph `vlm_vision` reads, equal to
-//! the bit to the checkpoint's own processor.
+//! The image processor of the VLM: an image to the patches that the graph `vlm_vision` reads, equal
+//! to the bit to the checkpoint's own processor.
 //!
 //! That is `Qwen2VLImageProcessorPil` of `transformers` 5.24 on Pillow 13
 //! (`export/drivewam_export/guidance/pictures.py` writes its results for the tests). Where

@@ -1,9 +1,10 @@
 //! Bicubic resize of packed RGB bytes, equal to the bit to Pillow 13 (`Image.resize(.., BICUBIC)`):
 //! two passes in integers, planned once.
 //!
-//! The filter is Keys' cubic with a = -0.5, stretched by the scale where a side shrinks (antialias).
-//! Weights are computed in f64 and rounded to 22 fractional bits; each pass rounds to a byte, so the
-//! order of the passes changes the bits. Source: `src/libImaging/Resample.c` of Pillow 13.0.0.
+//! The filter is Keys' cubic with a = -0.5, stretched by the scale where a side shrinks
+//! (antialias). Weights are computed in f64 and rounded to 22 fractional bits; each pass rounds to
+//! a byte, so the order of the passes changes the bits. Source: `src/libImaging/Resample.c` of
+//! Pillow 13.0.0.
 //!
 //! No library gives these bits: `fast_image_resize` 6 has 16-bit weights and another order of the
 //! passes, and differs by up to 31 of 255. Other depths and alpha are not supported.
@@ -167,8 +168,8 @@ impl Bicubic {
 mod tests {
     use super::*;
 
-    /// Breaks when the weights of a pixel do not add up to one, or lie outside the image, on any axis
-    /// of these sizes.
+    /// Breaks when the weights of a pixel do not add up to one, or lie outside the image, on any
+    /// axis of these sizes.
     #[test]
     fn weights_add_up_to_one_and_stay_inside() {
         for (input, output) in [(1, 32), (2, 1), (7, 7 * 32), (720, 448), (1920, 832), (517, 512), (4096, 32)] {

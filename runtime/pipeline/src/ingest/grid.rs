@@ -56,12 +56,12 @@ impl Grid {
         }
     }
 
-    /// Assigns a frame captured at `stamp_ns`. A frame before its expected time is taken if no later
-    /// frame of this camera can lie nearer.
+    /// Assigns a frame captured at `stamp_ns`. A frame before its expected time is taken if no
+    /// later frame of this camera can lie nearer.
     ///
     /// # Errors
-    /// `Input` for a stamp that is not after the newest, or a frame of the next chunk while this one
-    /// waits for poses.
+    /// `Input` for a stamp that is not after the newest, or a frame of the next chunk while this
+    /// one waits for poses.
     pub(crate) fn assign(&mut self, stamp_ns: i64) -> Result<FrameSlot> {
         if let Some(newest) = self.newest_ns.filter(|newest| *newest >= stamp_ns) {
             let what = if newest == stamp_ns { "a stamp occurs twice" } else { "stamps go backwards" };

@@ -86,8 +86,8 @@ impl Ingest {
         self.ego.around(at_ns).0.map(|(ns, ego)| (ego, at_ns - ns))
     }
 
-    /// Whether poses and ego states reach far enough for the chunk with t0 `t0_ns`. `from_ns`: t0 of
-    /// the chunk before it in its rollout.
+    /// Whether poses and ego states reach far enough for the chunk with t0 `t0_ns`. `from_ns`: t0
+    /// of the chunk before it in its rollout.
     pub(crate) fn covers(&self, from_ns: Option<i64>, t0_ns: i64) -> bool {
         let last_ns = from_ns.map_or(t0_ns, |from| t0_ns.max(from + self.chunk_ns));
         let hole_ns = i64::from(self.settings.pose_hole_ms) * 1_000_000;
@@ -134,8 +134,8 @@ impl Ingest {
         })
     }
 
-    /// Writes the poses at `from_ns` and at every action step after it into `out`. The yaw is unwrapped:
-    /// it continues across ±π without a jump.
+    /// Writes the poses at `from_ns` and at every action step after it into `out`. The yaw is
+    /// unwrapped: it continues across ±π without a jump.
     ///
     /// # Errors
     /// As [`Ingest::pose`].

@@ -1,5 +1,5 @@
-//! Access to a ride beside its chunks: the imagined video, noise, the guidance model, the probe, and
-//! read-only views of the device.
+//! Access to a ride beside its chunks: the imagined video, noise, the guidance model, the probe,
+//! and read-only views of the device.
 
 use super::Ride;
 use crate::codec::unpatchify;
@@ -15,8 +15,8 @@ use drivewam_guidance::model::GuidanceModel;
 use ndarray::{ArrayView2, ArrayView4};
 
 impl Ride {
-    /// Decodes the video that the last chunk imagined: `[F, 3, H, W]` in [-1, 1]. For inspection; no
-    /// part of a chunk's computation.
+    /// Decodes the video that the last chunk imagined: `[F, 3, H, W]` in [-1, 1]. For inspection;
+    /// no part of a chunk's computation.
     ///
     /// # Errors
     /// `Usage` without [`RideOptions::decoder`](crate::RideOptions::decoder), and before the first
@@ -41,8 +41,8 @@ impl Ride {
         })
     }
 
-    /// Sets the noise of the next chunk, in place of the seed's: token rows `[Nv, W]` and `[Na, W]`.
-    /// The second is not read where actions start from zero. Allocates.
+    /// Sets the noise of the next chunk, in place of the seed's: token rows `[Nv, W]` and `[Na,
+    /// W]`. The second is not read where actions start from zero. Allocates.
     ///
     /// # Errors
     /// `Usage` for other shapes, and under `flow.action.start: {mean: n}`, which needs n samples.

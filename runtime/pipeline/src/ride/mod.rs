@@ -169,7 +169,8 @@ impl Ride {
         let start = Instant::now();
         self.begin_outcome(ready);
         // After a panic nothing that the computation may have left half-written is used again:
-        // models, device and buffers belong to a lost ride, and the outcome gets the guard's answer.
+        // models, device and buffers belong to a lost ride, and the outcome gets the guard's
+        // answer.
         let computed = catch_unwind(AssertUnwindSafe(|| self.compute(ready))).unwrap_or_else(|panic| {
             let message = panic_message(panic.as_ref());
             let error = lost(&message).at("step");

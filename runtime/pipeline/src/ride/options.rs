@@ -4,8 +4,8 @@
 /// the deadline nor the continuity of the plans: a vehicle sets both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RideOptions {
-    /// Stamps are those of a running clock: the guard judges the deadline, and the ride answers when
-    /// inputs stay out.
+    /// Stamps are those of a running clock: the guard judges the deadline, and the ride answers
+    /// when inputs stay out.
     pub realtime: bool,
     /// The vehicle follows the published plan: the guard judges the continuity of the plans.
     pub closed_loop: bool,

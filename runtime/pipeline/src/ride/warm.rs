@@ -20,8 +20,8 @@ use drivewam_guidance::model::MAX_TEXT_BYTES;
 use drivewam_guidance::status::GuidanceStatus;
 
 impl Ride {
-    /// Allocates everything else, and runs two chunks of a grey image through every graph and stage,
-    /// so that the first real chunk runs nothing for the first time.
+    /// Allocates everything else, and runs two chunks of a grey image through every graph and
+    /// stage, so that the first real chunk runs nothing for the first time.
     pub(crate) fn warm(
         config: Config,
         options: RideOptions,

@@ -1,7 +1,8 @@
-//! The machine that was measured: what the head of a report says of it, and what it draws.
+//! The measured machine: its hardware and state for the head of a report, and its power.
 //!
-//! Everything is read from the files that the kernel and NVIDIA's library offer to anybody; nothing is set, and nothing is run. What is not
-//! there is said by group, and what is there and cannot be read is said by name.
+//! Everything is read from kernel files and NVIDIA's library, without privileges; nothing is
+//! changed and no program is run. Missing groups of values are listed in `absent`, files that exist
+//! but cannot be read in `unreadable`.
 
 mod changed;
 mod cpu;
@@ -31,7 +32,8 @@ use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 use tree::Tree;
 
-/// A machine at one moment. Values that could not be known are `None`; why is in `absent` or `unreadable`.
+/// The state of a machine at one moment. Unknown values are `None`, and `absent` or `unreadable`
+/// says why.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Machine {
     pub(crate) model: Option<String>,
@@ -45,15 +47,16 @@ pub(crate) struct Machine {
     pub(crate) rails: Vec<String>,
     pub(crate) zones: Vec<Zone>,
     pub(crate) throttles: Vec<Throttle>,
-    /// Groups that this machine does not show at all.
+    /// Groups of values that this machine does not have.
     pub(crate) absent: Vec<&'static str>,
-    /// Files that are there and could not be read or understood: what, where, why. The same for questions to NVML.
+    /// Files that could not be read or parsed, and failed NVML queries: what, where, why.
     pub(crate) unreadable: Vec<String>,
 }
 
 impl Machine {
-    /// Reads a machine; takes milliseconds, and where there is a GPU whose driver sleeps, a second. `root` is `/`, or a recorded tree, for
-    /// which NVML is not asked: it would tell of another machine.
+    /// Reads a machine. Takes milliseconds, or a second if the driver of a GPU must wake up.
+    /// `root` is `/`, or a recorded file tree, for which NVML is not queried because it would
+    /// describe another machine.
     pub(crate) fn read(root: &Path) -> Machine {
         let mut files = Tree::new(root);
         let tree = &mut files;
@@ -67,18 +70,18 @@ impl Machine {
         let jetson = jetson::jetson(tree, model.as_deref());
         let rails = tree.group("INA3221 rails", Rails::search, Option::is_some);
         let rails = rails.map(|rails| rails.names().map(str::to_owned).collect()).unwrap_or_default();
-        let nvml = if tree.is_live() { gpu::open(None) } else { Err("not asked: a recorded machine".to_owned()) };
+        let nvml = if tree.is_live() { gpu::open(None) } else { Err("not queried: a recorded machine".to_owned()) };
         let graphics = tree.group("NVML", |tree| gpu::graphics(nvml, tree), |graphics| graphics.missing.is_none());
-        let (absent, unreadable) = files.into_words();
+        let (absent, unreadable) = files.into_notes();
         Machine { model, os, kernel, cpu, memory, jetson, graphics, rails, zones, throttles, absent, unreadable }
     }
 
-    /// For machines.
+    /// The machine as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::to_value(self).unwrap_or_else(|e| Value::String(e.to_string()))
     }
 
-    /// For people: one fact a line, its label in the first twelve columns.
+    /// The machine as text: one fact per line, with its label in the first twelve columns.
     pub(crate) fn lines(&self) -> Vec<String> {
         show::lines(self)
     }

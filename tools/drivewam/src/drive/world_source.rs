@@ -1,6 +1,7 @@
-//! A drawn world as a source: the expert drives, or, in the closed loop, the published trajectory.
+//! A simulated world as a source. The expert drives, or, in the closed loop, the published
+//! trajectory.
 
-use super::source::{Input, Picture, Source};
+use super::source::{CameraImage, Input, Source};
 use anyhow::Result;
 use drivewam::SourceCamera;
 use drivewam::outcome::Outcome;
@@ -10,12 +11,12 @@ use drivewam_simulation::frame_every;
 use drivewam_world::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Control, Follower, Options, TICK_NS, TICK_S, Violations, World};
 use std::collections::VecDeque;
 
-/// The first stamp, as in the folders that `drivewam world` writes.
+/// The first stamp; `drivewam world` writes the same.
 const FIRST_STAMP_NS: i64 = 1_000_000_000;
-/// Width of the pictures for people, pixels: at least this.
+/// Minimum width of images for human readers, pixels.
 const LARGE_WIDTH: usize = 896;
 
-/// See the module's doc.
+/// A simulated world.
 pub(super) struct WorldSource {
     world: World,
     ticks: u64,
@@ -31,10 +32,10 @@ pub(super) struct WorldSource {
 }
 
 impl WorldSource {
-    /// The world of `seed` for `seconds`, drawn at the model's camera.
+    /// The world of `seed` for `seconds`, rendered with the model's camera.
     ///
     /// # Errors
-    /// The model's frame rate does not divide the world's ten ticks a second.
+    /// The model's frame rate does not divide the world's ten ticks per second.
     pub(super) fn new(model: &Model, seed: u64, options: Options, seconds: f64, closed_loop: bool) -> Result<Self> {
         let frame_every = frame_every(model)?;
         let Intrinsics { fx_px, fy_px, cx_px, cy_px } = model.camera;
@@ -60,8 +61,9 @@ impl WorldSource {
         FIRST_STAMP_NS + self.tick as i64 * TICK_NS
     }
 
-    /// What there is to see and to know at this tick. The last one has no frame: it ends the last plan, and begins none.
-    fn look(&mut self) {
+    /// Queues the inputs of this tick. The last tick has no frame: it completes the path driven
+    /// after the last plan, and starts no plan.
+    fn queue_inputs(&mut self) {
         let (stamp_ns, ego) = (self.stamp_ns(), self.world.ego());
         let command = self.world.command();
         if self.command != Some(command) {
@@ -107,7 +109,7 @@ impl Source for WorldSource {
                 self.tick += 1;
             }
             self.is_started = true;
-            self.look();
+            self.queue_inputs();
         }
         Ok(self.queue.pop_front())
     }
@@ -117,11 +119,11 @@ impl Source for WorldSource {
         Ok(())
     }
 
-    fn picture(&self) -> &[u8] {
+    fn frame(&self) -> &[u8] {
         &self.canvas.rgb
     }
 
-    fn large_picture(&mut self) -> Picture {
+    fn large_image(&mut self) -> CameraImage {
         self.world.render(&mut self.large);
         let camera = SourceCamera {
             width: self.large.width,
@@ -129,7 +131,7 @@ impl Source for WorldSource {
             intrinsics: self.large.intrinsics,
             format: drivewam::PixelFormat::Rgb8,
         };
-        Picture { rgb: self.large.rgb.clone(), camera }
+        CameraImage { rgb: self.large.rgb.clone(), camera }
     }
 
     fn is_truth(&self) -> bool {

@@ -1,4 +1,4 @@
-//! A ride through a drawn world, the same for whoever compares two rides.
+//! Drives a ride through a simulated world, in the same way for all tests that compare rides.
 
 use drivewam::guidance::status::GuidanceStatus;
 use drivewam::outcome::Outcome;
@@ -11,16 +11,16 @@ use std::time::Instant;
 
 const TICK_NS: i64 = 100_000_000;
 
-/// What a ride put out.
+/// The output of a ride.
 #[derive(Debug, Clone, Default)]
 pub struct Driven {
     /// x m, y m, yaw rad of every pose of every trajectory, in the frame of its own chunk.
     pub poses: Vec<[f64; 3]>,
-    /// What each chunk was told.
+    /// The guidance of each chunk.
     pub told: Vec<GuidanceStatus>,
-    /// Passes of the last chunk.
+    /// Number of transformer passes of the last chunk.
     pub passes: u32,
-    /// What each step took that ended a chunk, seconds.
+    /// Duration of each step that ended a chunk, s.
     pub seconds: Vec<f64>,
 }
 
@@ -37,11 +37,12 @@ impl Driven {
     }
 }
 
-/// Drives `ticks` ticks of `world`, whose expert has the wheel, under the command that `command` says at a tick. `seen` is called with the world as it was at t0 of every
-/// outcome, the ride's, and the seconds of its step.
+/// Drives `ticks` ticks of `world` with its expert at the wheel. `command` returns the route
+/// command of a tick, if it sends one. `seen` is called for each outcome with the world at its t0,
+/// the outcome, and the duration of the step in s.
 ///
 /// # Errors
-/// The first of the ride.
+/// The first error of the ride.
 pub fn through(
     ride: &mut Ride,
     world: &mut World,
@@ -72,10 +73,10 @@ pub fn through(
     Ok(())
 }
 
-/// Drives `chunks` chunks of world 5, straight on.
+/// Drives `chunks` chunks of world 5 with the command `straight`.
 ///
 /// # Errors
-/// The first of the ride.
+/// The first error of the ride.
 pub fn drive(ride: &mut Ride, chunks: usize) -> Result<Driven> {
     let mut driven = Driven::default();
     let straight = |_: &World, tick: i64| (tick == 0).then_some(Command::Straight);

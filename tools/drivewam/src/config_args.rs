@@ -1,4 +1,4 @@
-//! Which configuration a verb works with: the one it was given, else the shipped small one; `--set` on top.
+//! Which configuration a subcommand uses: CONFIG or the default one, with `--set` on top.
 
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
@@ -7,46 +7,47 @@ use drivewam_core::config::{Config, Layer};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// The shipped configuration, relative to the workspace.
-const SHIPPED: &str = "configs/tiny.yaml";
+/// The default configuration, relative to the workspace.
+const DEFAULT: &str = "configs/tiny.yaml";
 
-/// The configuration that a verb works with.
+/// Options that select a configuration.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub(crate) struct ConfigArgs {
-    /// Configuration; without it the shipped small policy's.
+    /// Configuration file. Default: configs/tiny.yaml, the shipped small policy.
     #[arg(value_name = "CONFIG")]
     config: Option<PathBuf>,
-    /// Overrides one key, for example --set flow.seed=7; may be given again. The value is YAML.
+    /// Override one key, for example --set flow.seed=7. Repeatable. The value is YAML.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
-/// A configuration and the names by which reports call it.
+/// A configuration, and how reports identify it.
 #[derive(Debug, Clone)]
-pub(crate) struct Named {
+pub(crate) struct LoadedConfig {
     pub(crate) config: Config,
     pub(crate) path: PathBuf,
-    /// SHA-256 of the whole configuration as YAML. The engine folder counts by its own name: where it lies is the machine's affair.
+    /// SHA-256 of the whole configuration as YAML. Of the engine folder only the last component
+    /// counts, so that the hash does not depend on where a machine keeps it.
     pub(crate) sha256: String,
 }
 
 impl ConfigArgs {
-    /// Loads it.
+    /// Loads the configuration.
     ///
     /// # Errors
-    /// No configuration at hand, or one that is refused.
-    pub(crate) fn load(&self) -> Result<Named> {
+    /// No CONFIG was given and the default one is not found; the configuration is invalid.
+    pub(crate) fn load(&self) -> Result<LoadedConfig> {
         self.load_with(&[])
     }
 
-    /// The same with layers of YAML on top.
+    /// Loads the configuration with `layers` of YAML on top of it and of `--set`.
     ///
     /// # Errors
     /// As [`ConfigArgs::load`].
-    pub(crate) fn load_with(&self, layers: &[&str]) -> Result<Named> {
+    pub(crate) fn load_with(&self, layers: &[&str]) -> Result<LoadedConfig> {
         let path = match &self.config {
             Some(path) => path.clone(),
-            None => shipped()?,
+            None => default_path()?,
         };
         let on_top = layers.iter().filter(|text| !text.is_empty()).map(|text| Layer { name: (*text).to_owned(), text: (*text).to_owned() });
         let mut layers: Vec<Layer> = self.set.iter().map(|text| Layer::setting(text)).collect::<drivewam_core::Result<_>>()?;
@@ -57,23 +58,23 @@ impl ConfigArgs {
             config.engine.folder = plain.display().to_string();
         }
         let sha256 = config_sha256(&config)?;
-        Ok(Named { config, path, sha256 })
+        Ok(LoadedConfig { config, path, sha256 })
     }
 }
 
-/// The shipped configuration: of the workspace that this program was built in, else of the current folder.
-fn shipped() -> Result<PathBuf> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(SHIPPED);
-    let here = PathBuf::from(SHIPPED);
+/// The default configuration: in the workspace that built this program, else in the current folder.
+fn default_path() -> Result<PathBuf> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(DEFAULT);
+    let here = PathBuf::from(DEFAULT);
     for path in [&built, &here] {
         if path.is_file() {
             return Ok(path.canonicalize().unwrap_or_else(|_| path.clone()));
         }
     }
-    bail!("no CONFIG was given, and the shipped one is neither at {built:?} nor at {here:?}")
+    bail!("no CONFIG was given, and the default one exists neither at {built:?} nor at {here:?}: give CONFIG")
 }
 
 /// SHA-256 in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

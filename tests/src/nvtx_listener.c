@@ -1,5 +1,6 @@
-/* In the place of a profiler: writes down what NVTX is told, a line each: `push`, `pop` or `name`, the domain, the thread by number and by name, and the word.
- * NVTX opens it by NVTX_INJECTION64_PATH. The numbers and layouts are those of NVTX 3's nvtxTypes.h and nvToolsExt.h, which are its ABI. */
+/* Records NVTX calls in place of a profiler, one a line: `push`, `pop`, `name` or `start`, the domain,
+ * the thread by number and name, and the text. NVTX loads it through NVTX_INJECTION64_PATH. Numbers
+ * and layouts are the ABI of NVTX 3: nvtxTypes.h and nvToolsExt.h. */
 
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -34,33 +35,33 @@ struct callbacks {
 
 static int out = -1;
 
-static void say(const char *what, const char *domain, const char *word) {
+static void record(const char *what, const char *domain, const char *text) {
     char thread[16] = "", line[256];
     pthread_getname_np(pthread_self(), thread, sizeof thread);
-    int length = snprintf(line, sizeof line, "%s %s %d %s %s\n", what, domain, (int)gettid(), thread, word);
+    int length = snprintf(line, sizeof line, "%s %s %d %s %s\n", what, domain, (int)gettid(), thread, text);
     if (write(out, line, (size_t)length) != length) abort();
 }
 
 static void *create(const char *name) { return strdup(name); }
 
 static void *name(void *domain, const char *string) {
-    say("name", domain, string);
+    record("name", domain, string);
     return strdup(string);
 }
 
 static int push(void *domain, const struct attributes *of) {
-    say("push", domain, of->message_type == MESSAGE_REGISTERED && of->payload_type == 0 ? of->message : "?");
+    record("push", domain, of->message_type == MESSAGE_REGISTERED && of->payload_type == 0 ? of->message : "?");
     return 0;
 }
 
 static int pop(void *domain) {
-    say("pop", domain, "-");
+    record("pop", domain, "-");
     return 0;
 }
 
 static uint64_t start(void *domain, const struct attributes *of) {
     (void)of;
-    say("start", domain, "?");
+    record("start", domain, "?");
     return 0;
 }
 

@@ -1,6 +1,7 @@
-//! One world on one ride with observed history: the expert drives, the policy says at every chunk what it would do.
+//! One drive through one world with observed history: the expert drives, and the policy plans at
+//! every chunk.
 
-use super::chosen::Signs;
+use super::steered_device::SharedSign;
 use anyhow::{Result, ensure};
 use drivewam::Ride;
 use drivewam::guidance::status::GuidanceSource;
@@ -15,63 +16,65 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Horizons of the errors, seconds.
 pub(super) const HORIZONS_S: [f64; 2] = [3.0, 4.0];
 
-/// A course to drive.
+/// One drive.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Course {
+pub(super) struct Episode {
     pub(super) seed: u64,
     pub(super) options: Options,
     pub(super) chunks: usize,
     pub(super) camera: CameraSource,
-    /// The ride begins anew whenever it has gone so many chunks: nothing older can reach it, on whatever way.
-    pub(super) anew_every: Option<usize>,
-    /// Whether the ride is told the route command.
+    /// Restarts the ride after every so many chunks, so that nothing older can reach it in any way.
+    pub(super) reset_every: Option<usize>,
+    /// Whether the ride gets the route command.
     pub(super) routed: bool,
 }
 
-/// What came of one chunk.
+/// The result of one chunk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chunk {
-    /// Whether only memory can tell the limit.
-    pub(super) needed: bool,
-    /// What the route demands at t0, whether the ride is told or not.
+    /// Whether only the memory can tell the speed limit.
+    pub(super) memory_needed: bool,
+    /// The route command at t0, whether the ride gets it or not.
     pub(super) command: Command,
-    /// Whether it was told what a language model said.
-    pub(super) spoken: bool,
-    /// Of the policy, at each of [`HORIZONS_S`].
+    /// Whether it had guidance by the VLM.
+    pub(super) has_vlm_guidance: bool,
+    /// Error of the policy at each of [`HORIZONS_S`].
     pub(super) policy: [Displacement; 2],
-    /// Of constant velocity and yaw rate.
+    /// Error of constant velocity and yaw rate.
     pub(super) constant: [Displacement; 2],
-    /// Where memory is needed: the share of the tokens that show the sign in force, over layers and head sets, that the memory still holds.
-    pub(super) kept: Option<f64>,
+    /// Where the memory is needed: of the tokens that show the sign in force, the share that the
+    /// memory still holds, over layers and head sets.
+    pub(super) retention: Option<f64>,
 }
 
-/// A plan that waits for the truth.
-struct Waiting {
-    needed: bool,
+/// A plan that waits for the path driven after it.
+struct PendingPlan {
+    memory_needed: bool,
     command: Command,
-    spoken: bool,
-    kept: Option<f64>,
+    has_vlm_guidance: bool,
+    retention: Option<f64>,
     policy: Trajectory,
     constant: Trajectory,
 }
 
-impl Course {
-    /// Drives it. `signs` learns which tokens show the sign in force. Nothing comes back when `stop` was raised on the way.
+impl Episode {
+    /// Drives the episode and records in `sign` which tokens show the sign in force. Returns `None`
+    /// when `stop` was set meanwhile.
     ///
     /// # Errors
-    /// Of the ride; a trajectory that is not finite.
-    pub(super) fn drive(&self, ride: &mut Ride, signs: &Signs, stop: &AtomicBool) -> Result<Option<Vec<Chunk>>> {
-        self.drive_and(ride, signs, stop, |_| {})
+    /// The ride fails; a trajectory is not finite.
+    pub(super) fn drive(&self, ride: &mut Ride, sign: &SharedSign, stop: &AtomicBool) -> Result<Option<Vec<Chunk>>> {
+        self.drive_with(ride, sign, stop, |_| {})
     }
 
-    /// The same, and calls `each` with all chunks so far after each but the last.
+    /// Like [`Episode::drive`]; also calls `each` with all chunks so far, after each but the last.
     ///
     /// # Errors
-    /// As [`Course::drive`].
-    pub(super) fn drive_and(
+    /// As [`Episode::drive`].
+    pub(super) fn drive_with(
         &self,
         ride: &mut Ride,
-        signs: &Signs,
+        sign: &SharedSign,
         stop: &AtomicBool,
         mut each: impl FnMut(&[Chunk]),
     ) -> Result<Option<Vec<Chunk>>> {
@@ -79,9 +82,10 @@ impl Course {
         let steps = model.poses();
         let mut feed = SimulationDriver::new(&model, self.seed, self.options, self.camera)?;
         feed.routed = self.routed;
-        let (mut poses, mut waiting, mut chunks) = (VecDeque::with_capacity(steps + 1), None::<Waiting>, Vec::with_capacity(self.chunks));
+        let (mut poses, mut pending, mut chunks) =
+            (VecDeque::with_capacity(steps + 1), None::<PendingPlan>, Vec::with_capacity(self.chunks));
         feed.begin(ride);
-        signs.begin(self.seed);
+        sign.reset(self.seed);
         loop {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
@@ -92,49 +96,56 @@ impl Course {
                 poses.pop_front();
             }
             if feed.tick().is_multiple_of(steps as u64)
-                && let Some(plan) = waiting.take()
+                && let Some(plan) = pending.take()
             {
-                chunks.push(plan.judge(poses.make_contiguous())?);
+                chunks.push(plan.evaluate(poses.make_contiguous())?);
                 if chunks.len() == self.chunks {
                     return Ok(Some(chunks));
                 }
                 each(&chunks);
-                if self.anew_every.is_some_and(|every| chunks.len().is_multiple_of(every)) {
+                if self.reset_every.is_some_and(|every| chunks.len().is_multiple_of(every)) {
                     feed.begin(ride);
                 }
             }
             if feed.is_frame() {
                 feed.draw();
-                note(&feed, &model, signs);
+                record_sign(&feed, &model, sign);
             }
             if let Some(outcome) = feed.push(ride)? {
-                let (policy, spoken) = (outcome.trajectory.clone(), outcome.guidance.source == GuidanceSource::Vlm);
+                let (policy, has_vlm_guidance) = (outcome.trajectory.clone(), outcome.guidance.source == GuidanceSource::Vlm);
                 ensure!(policy.points().iter().all(|p| p.pose().is_finite()), "world {}: a trajectory is not finite", self.seed);
                 let mut constant = policy.clone();
                 constant.set_constant(ego.speed_mps, ego.speed_mps * ego.curvature_1pm);
-                let needed = feed.world.labels().memory_needed;
-                let kept = if needed && self.anew_every.is_none() { kept(ride, &signs.tokens())? } else { None };
-                waiting = Some(Waiting { needed, command: feed.world.command(), spoken, kept, policy, constant });
+                let memory_needed = feed.world.labels().memory_needed;
+                let retention = if memory_needed && self.reset_every.is_none() { retention(ride, &sign.tokens())? } else { None };
+                pending = Some(PendingPlan { memory_needed, command: feed.world.command(), has_vlm_guidance, retention, policy, constant });
             }
             feed.step(feed.world.expert());
         }
     }
 }
 
-impl Waiting {
-    /// Against the pose at t0 and all that came since.
-    fn judge(&self, poses: &[Pose2]) -> Result<Chunk> {
+impl PendingPlan {
+    /// Computes the errors against `poses`: that at t0 and all driven since.
+    fn evaluate(&self, poses: &[Pose2]) -> Result<Chunk> {
         let truth: Vec<Pose2> = poses.iter().skip(1).map(|p| p.relative_to(&poses[0])).collect();
         let errors = |plan: &Trajectory| -> Result<[Displacement; 2]> {
             Ok([plan.displacement(&truth, HORIZONS_S[0])?, plan.displacement(&truth, HORIZONS_S[1])?])
         };
         let (policy, constant) = (errors(&self.policy)?, errors(&self.constant)?);
-        Ok(Chunk { needed: self.needed, command: self.command, spoken: self.spoken, policy, constant, kept: self.kept })
+        Ok(Chunk {
+            memory_needed: self.memory_needed,
+            command: self.command,
+            has_vlm_guidance: self.has_vlm_guidance,
+            policy,
+            constant,
+            retention: self.retention,
+        })
     }
 }
 
-/// Notes which tokens of the chunk under way show a sign now.
-fn note(feed: &SimulationDriver, model: &Model, signs: &Signs) {
+/// Records which tokens of the chunk in progress show a sign now.
+fn record_sign(feed: &SimulationDriver, model: &Model, sign: &SharedSign) {
     let canvas = feed.canvas();
     let Some(view) = feed.world.sign_in(canvas) else { return };
     let chunk = feed.tick().div_ceil(model.poses() as u64);
@@ -143,12 +154,14 @@ fn note(feed: &SimulationDriver, model: &Model, signs: &Signs) {
     let [left, top, right, bottom] = view.face;
     for row in (top / high) as usize..((bottom / high).ceil() as usize).min(rows) {
         for column in (left / wide) as usize..((right / wide).ceil() as usize).min(columns) {
-            signs.add(view.id, chunk as u32, (row * columns + column) as u32);
+            sign.add(view.id, chunk as u32, (row * columns + column) as u32);
         }
     }
 }
 
-fn kept(ride: &mut Ride, tokens: &[(u32, u32)]) -> Result<Option<f64>> {
+/// The share of `tokens`, over layers and head sets, that the video pool holds. `None` without
+/// tokens.
+fn retention(ride: &mut Ride, tokens: &[(u32, u32)]) -> Result<Option<f64>> {
     let layers = ride.config().model.layers;
     let video = 0..ride.config().slots().0;
     let (mut held, mut all) = (0, 0);

@@ -1,4 +1,5 @@
-//! A host device on which somebody else decides what the memory forgets: the controls of the memory study.
+//! A host device on which a [`Choice`] decides which tokens are overwritten, in place of the
+//! configured memory policy: the controls of the memory study.
 
 use drivewam_core::Result;
 use drivewam_core::arena::{ArenaPlan, Region};
@@ -8,9 +9,9 @@ use drivewam_device::{Commit, Device, HostArena, HostDevice, KvCounts, KvLayout,
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What a course knows of its world and of the limit sign seen last, shared with who decides.
+/// The speed limit sign seen last and the world it is in; shared between an episode and its device.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Signs(Arc<Mutex<Sign>>);
+pub(super) struct SharedSign(Arc<Mutex<Sign>>);
 
 /// A sign and the tokens that show it, as (chunk, token).
 #[derive(Debug, Default)]
@@ -20,23 +21,23 @@ struct Sign {
     tokens: Vec<(u32, u32)>,
 }
 
-impl Signs {
-    fn sign(&self) -> MutexGuard<'_, Sign> {
+impl SharedSign {
+    fn lock(&self) -> MutexGuard<'_, Sign> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing was seen yet in the world of `seed`.
-    pub(super) fn begin(&self, seed: u64) {
-        *self.sign() = Sign { world: seed, ..Sign::default() };
+    /// Starts in the world of `seed`, without a sign.
+    pub(super) fn reset(&self, seed: u64) {
+        *self.lock() = Sign { world: seed, ..Sign::default() };
     }
 
     fn world(&self) -> u64 {
-        self.sign().world
+        self.lock().world
     }
 
-    /// `token` of `chunk` shows the sign `id`; another sign takes the place of the one before.
+    /// Records that `token` of `chunk` shows the sign `id`. A new sign replaces the previous one.
     pub(super) fn add(&self, id: u64, chunk: u32, token: u32) {
-        let mut sign = self.sign();
+        let mut sign = self.lock();
         if sign.id != Some(id) {
             *sign = Sign { id: Some(id), tokens: Vec::new(), ..*sign };
         }
@@ -47,28 +48,28 @@ impl Signs {
 
     /// The tokens of the sign seen last.
     pub(super) fn tokens(&self) -> Vec<(u32, u32)> {
-        self.sign().tokens.clone()
+        self.lock().tokens.clone()
     }
 }
 
-/// Who decides.
+/// Which tokens are overwritten.
 #[derive(Debug, Clone)]
 pub(super) enum Choice {
-    /// Chance, anew for every world, chunk, layer and head set.
-    Random(Signs),
-    /// One who knows which video tokens show the sign: they stay, and of the others the newest.
-    Oracle(Signs),
+    /// Random ones, drawn for each world, chunk, layer and head set.
+    Random(SharedSign),
+    /// None that show the sign. Of the other video tokens, and in the action pool, the oldest.
+    Oracle(SharedSign),
 }
 
-/// See the module's doc.
+/// A host device with a [`Choice`].
 #[derive(Debug)]
-pub(super) struct ChosenDevice {
+pub(super) struct SteeredDevice {
     host: HostDevice,
     choice: Choice,
     pools: [Range<usize>; 2],
 }
 
-impl ChosenDevice {
+impl SteeredDevice {
     /// A host device for `arena`.
     ///
     /// # Errors
@@ -78,19 +79,20 @@ impl ChosenDevice {
     }
 }
 
-/// Marks the `kept` slots that an oracle keeps: tokens of the sign first, then the newest chunk, its last token first.
-fn oracle(slots: &[Slot], signs: &[(u32, u32)], kept: usize) -> Vec<bool> {
+/// Marks the `count` slots that the oracle keeps: tokens of the sign first, then the newest chunk,
+/// its last token first.
+fn oracle(slots: &[Slot], sign_tokens: &[(u32, u32)], count: usize) -> Vec<bool> {
     let mut order: Vec<usize> = (0..slots.len()).filter(|i| slots[*i].valid).collect();
     order.sort_by_key(|i| {
         let slot = &slots[*i];
-        std::cmp::Reverse((signs.contains(&(slot.chunk, slot.token)), slot.chunk, slot.token))
+        std::cmp::Reverse((sign_tokens.contains(&(slot.chunk, slot.token)), slot.chunk, slot.token))
     });
-    let mut stays = vec![false; slots.len()];
-    order.iter().take(kept).for_each(|i| stays[*i] = true);
-    stays
+    let mut keep = vec![false; slots.len()];
+    order.iter().take(count).for_each(|i| keep[*i] = true);
+    keep
 }
 
-impl Device for ChosenDevice {
+impl Device for SteeredDevice {
     fn kv_open(&mut self, layout: KvLayout, regions: KvRegions) -> Result<()> {
         self.pools = [layout.pool(Pool::Video), layout.pool(Pool::Action)];
         self.host.kv_open(layout, regions)
@@ -98,25 +100,25 @@ impl Device for ChosenDevice {
 
     fn kv_commit_observed(&mut self, chunk: u32, commits: &[Commit<'_>]) -> Result<()> {
         match &self.choice {
-            Choice::Random(signs) => {
-                let seed = (signs.world() << 32).wrapping_add(u64::from(chunk).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            Choice::Random(sign) => {
+                let seed = (sign.world() << 32).wrapping_add(u64::from(chunk).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 let drawn: Vec<_> = commits.iter().map(|commit| Commit { policy: Policy::Random(seed), ..commit.clone() }).collect();
                 self.host.kv_commit_observed(chunk, &drawn)
             }
-            Choice::Oracle(signs) => {
+            Choice::Oracle(sign) => {
                 let table = self.host.kv_table(0)?;
-                // `None` while free slots suffice.
-                let mut stays = Vec::with_capacity(commits.len());
+                // `None` for a pool whose free slots suffice.
+                let mut keep = Vec::with_capacity(commits.len());
                 for Commit { pool, rows, .. } in commits {
                     let slots = table.pool(0, self.pools[usize::from(*pool == Pool::Action)].clone())?;
-                    let forgets = slots.iter().filter(|s| !s.valid).count() < rows.len();
-                    let signs = if *pool == Pool::Video { signs.tokens() } else { Vec::new() };
-                    stays.push(forgets.then(|| oracle(slots, &signs, slots.len() - rows.len())));
+                    let overwrites = slots.iter().filter(|s| !s.valid).count() < rows.len();
+                    let tokens = if *pool == Pool::Video { sign.tokens() } else { Vec::new() };
+                    keep.push(overwrites.then(|| oracle(slots, &tokens, slots.len() - rows.len())));
                 }
                 let forced: Vec<_> = commits
                     .iter()
-                    .zip(&stays)
-                    .map(|(commit, stays)| Commit { policy: stays.as_deref().map_or(commit.policy, Policy::Forced), ..commit.clone() })
+                    .zip(&keep)
+                    .map(|(commit, keep)| Commit { policy: keep.as_deref().map_or(commit.policy, Policy::Forced), ..commit.clone() })
                     .collect();
                 self.host.kv_commit_observed(chunk, &forced)
             }
@@ -215,12 +217,12 @@ mod tests {
 
     #[test]
     fn a_new_sign_takes_the_place_of_the_old_one() {
-        let signs = Signs::default();
-        signs.add(3, 1, 7);
-        signs.add(3, 1, 7);
-        signs.add(3, 2, 8);
-        assert_eq!(signs.tokens(), [(1, 7), (2, 8)]);
-        signs.add(4, 9, 1);
-        assert_eq!(signs.tokens(), [(9, 1)]);
+        let sign = SharedSign::default();
+        sign.add(3, 1, 7);
+        sign.add(3, 1, 7);
+        sign.add(3, 2, 8);
+        assert_eq!(sign.tokens(), [(1, 7), (2, 8)]);
+        sign.add(4, 9, 1);
+        assert_eq!(sign.tokens(), [(9, 1)]);
     }
 }

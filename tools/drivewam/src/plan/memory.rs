@@ -1,4 +1,4 @@
-//! What a board has to hold: weights by graph, the arena by owner, the guidance models.
+//! The memory that a board needs: weights by graph, the arena by owner, the guidance models.
 
 use crate::table::Table;
 use drivewam_core::arena::ArenaPlan;
@@ -9,52 +9,54 @@ use drivewam_core::manifest::Manifest;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Something that takes memory.
+/// One use of memory.
 #[derive(Debug)]
 pub(super) struct Item {
     owner: String,
-    /// Where its size comes from.
+    /// Where the size comes from.
     from: String,
     pub(super) bytes: u64,
 }
 
-/// Everything that is known to take memory, and what is not known.
+/// All known uses of memory, and descriptions of the unknown ones.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct MemoryNeed {
     pub(super) policy: Vec<Item>,
     pub(super) guidance: Vec<Item>,
     pub(super) unknown: Vec<String>,
 }
 
-/// What the plan is made for.
-pub(super) struct Ask<'a> {
+/// What the plan is for.
+pub(super) struct Request<'a> {
     pub(super) config: &'a Config,
     pub(super) manifest: &'a Manifest,
-    /// Of the policy.
+    /// Precision of the policy.
     pub(super) number: Number,
-    /// Of the language model and the text encoder.
+    /// Precision of the language model and the text encoder.
     pub(super) guidance: Number,
-    /// Rows of a prompt.
+    /// Rows of the prompt of the language model.
     pub(super) prompt_rows: u64,
-    /// Whether no folder was read.
+    /// Whether the plan has no engine folder.
     pub(super) no_engines: bool,
-    /// Whether the precision is another than the folder's.
-    pub(super) what_if: bool,
+    /// Whether `number` differs from the precision of the folder's engines.
+    pub(super) is_hypothetical: bool,
 }
 
-impl Ask<'_> {
-    /// Whether the model can look through Wan2.2's encoder, and no folder says otherwise.
-    pub(super) fn wan(&self) -> bool {
+impl Request<'_> {
+    /// Whether to assume Wan2.2's encoder: no folder was read, and the model's shapes fit it.
+    pub(super) fn assumes_wan(&self) -> bool {
         self.no_engines && WAN22.fits(&self.config.model)
     }
 
-    /// Whether the paper's guidance models can speak to the model: the encoder's rows are as wide as the model's text.
-    pub(super) fn paper_guidance(&self) -> bool {
+    /// Whether to assume the paper's guidance models: the folder has none, and the model reads text
+    /// rows of the width of umT5-XXL.
+    pub(super) fn assumes_paper_guidance(&self) -> bool {
         self.manifest.guidance.is_none() && self.config.model.text.dim as u64 == UMT5_XXL.width
     }
 
-    /// Bytes of the weight files of graphs, each file once.
-    fn files(&self, graphs: &[Graph]) -> Option<u64> {
+    /// Total bytes of the weight files of graphs, each file counted once. `None` if there are none
+    /// or one is unknown.
+    fn file_bytes(&self, graphs: &[Graph]) -> Option<u64> {
         let mut names = BTreeSet::new();
         for graph in graphs {
             let entry = self.manifest.graphs.get(graph)?;
@@ -64,67 +66,69 @@ impl Ask<'_> {
         bytes.filter(|bytes| !bytes.is_empty()).map(|bytes| bytes.iter().sum())
     }
 
-    /// Collects it.
-    pub(super) fn held(&self, arena: &ArenaPlan) -> Held {
-        let mut held = Held::default();
+    /// Collects all uses of memory.
+    pub(super) fn memory(&self, arena: &ArenaPlan) -> MemoryNeed {
+        let mut need = MemoryNeed::default();
         let model = &self.config.model;
         for (graph, count) in [(Graph::Dit, dit(model)), (Graph::ContextText, context_text(model)), (Graph::ContextEgo, context_ego(model))]
         {
-            let engine = self.manifest.graphs.get(&graph).and_then(|entry| entry.engine.as_ref()).filter(|_| !self.what_if);
+            let engine = self.manifest.graphs.get(&graph).and_then(|entry| entry.engine.as_ref()).filter(|_| !self.is_hypothetical);
             let (bytes, from) = match engine {
                 Some(engine) => (engine.weight_bytes, "manifest".to_owned()),
                 None if self.number == Number::F32 => (count.bytes(self.number), format!("{} numbers", count.all)),
                 None => (count.bytes(self.number), format!("{} numbers, of which {} stay f32", count.all, count.single)),
             };
-            held.policy.push(Item { owner: format!("weights: {graph}, {}", self.number), from, bytes });
+            need.policy.push(Item { owner: format!("weights: {graph}, {}", self.number), from, bytes });
         }
-        self.codec(&mut held);
+        self.codec(&mut need);
         for (owner, bytes) in arena.owners() {
-            held.policy.push(Item { owner: format!("arena: {owner}"), from: "plan".to_owned(), bytes: bytes as u64 });
+            need.policy.push(Item { owner: format!("arena: {owner}"), from: "plan".to_owned(), bytes: bytes as u64 });
         }
-        self.scratch(&mut held);
-        self.speakers(&mut held);
-        held
+        self.scratch(&mut need);
+        self.guidance_models(&mut need);
+        need
     }
 
-    fn codec(&self, held: &mut Held) {
-        if let Some(bytes) = self.files(&[Graph::VaeEncodeFirst, Graph::VaeEncode]) {
-            held.policy.push(Item { owner: "weights: vae_encode".to_owned(), from: "files of the folder".to_owned(), bytes });
-        } else if self.wan() {
+    fn codec(&self, need: &mut MemoryNeed) {
+        if let Some(bytes) = self.file_bytes(&[Graph::VaeEncodeFirst, Graph::VaeEncode]) {
+            need.policy.push(Item { owner: "weights: vae_encode".to_owned(), from: "files of the folder".to_owned(), bytes });
+        } else if self.assumes_wan() {
             let number = WanEncoder::number(self.number);
             let (owner, from) = (format!("weights: vae_encode, {number}"), format!("{} numbers of Wan2.2's encoder", WAN22.weights));
-            held.policy.push(Item { owner, from, bytes: WAN22.weights * number.bytes() });
-            let from = format!("two of {} numbers, f32; the arena above is without", WAN22.cache);
-            held.policy.push(Item { owner: "codec's causal cache".to_owned(), from, bytes: WAN22.cache_bytes() });
+            need.policy.push(Item { owner, from, bytes: WAN22.weights * number.bytes() });
+            let from = format!("two of {} numbers, f32; not in the arena above", WAN22.cache);
+            need.policy.push(Item { owner: "codec's causal cache".to_owned(), from, bytes: WAN22.cache_bytes() });
         } else {
-            held.unknown.push("weights and causal cache of the codec: no folder was read, and the picture is not the paper's".to_owned());
+            need.unknown.push(
+                "weights and causal cache of the codec: no engine folder was read, and the image shape is not the paper's".to_owned(),
+            );
         }
     }
 
-    fn scratch(&self, held: &mut Held) {
-        held.unknown.push("what the engine library, its driver and this program take beside".to_owned());
+    fn scratch(&self, need: &mut MemoryNeed) {
+        need.unknown.push("memory of the engine library, the driver and this program itself".to_owned());
         if self.config.engine.kind.on_gpu() && !self.no_engines {
             return; // part of the arena
         }
         match self.measured_scratch(&Graph::POLICY).or(self.config.engine.tensorrt.scratch_bytes) {
             Some(bytes) => {
-                held.policy.push(Item { owner: "engine scratch".to_owned(), from: "manifest or configuration".to_owned(), bytes });
+                need.policy.push(Item { owner: "engine scratch".to_owned(), from: "manifest or configuration".to_owned(), bytes });
             }
-            None => held.unknown.push("engine scratch: no engine was built for this board".to_owned()),
+            None => need.unknown.push("engine scratch: no engine was built for this board".to_owned()),
         }
     }
 
-    /// What the largest of `graphs` computes in: those of one stream take turns.
+    /// The largest scratch of `graphs`. Graphs of one stream run one after another and share it.
     fn measured_scratch(&self, graphs: &[Graph]) -> Option<u64> {
         let engines = graphs.iter().filter_map(|graph| self.manifest.graphs.get(graph)?.engine.as_ref());
         engines.filter_map(|engine| engine.scratch_bytes).max()
     }
 
-    fn speakers(&self, held: &mut Held) {
-        let mut add = |owner: String, from: String, bytes| held.guidance.push(Item { owner, from, bytes });
+    fn guidance_models(&self, need: &mut MemoryNeed) {
+        let mut add = |owner: String, from: String, bytes| need.guidance.push(Item { owner, from, bytes });
         let rows = self.prompt_rows + self.config.guidance.most_tokens as u64;
         if let Some(guidance) = &self.manifest.guidance {
-            if let Some(bytes) = self.files(&Graph::GUIDANCE) {
+            if let Some(bytes) = self.file_bytes(&Graph::GUIDANCE) {
                 add("weights: vlm and text_encode".to_owned(), "files of the folder".to_owned(), bytes);
             }
             if let Some(bytes) = self.measured_scratch(&Graph::GUIDANCE) {
@@ -136,8 +140,8 @@ impl Ask<'_> {
             }
             return;
         }
-        if !self.paper_guidance() {
-            held.unknown.push("guidance models: the folder has none, and the paper's encoder writes rows of another width".to_owned());
+        if !self.assumes_paper_guidance() {
+            need.unknown.push("guidance models: the folder has none, and the text rows are not as wide as umT5-XXL's".to_owned());
             return;
         }
         let number = self.guidance;
@@ -152,7 +156,7 @@ impl Ask<'_> {
     }
 }
 
-impl Held {
+impl MemoryNeed {
     pub(super) fn policy_bytes(&self) -> u64 {
         self.policy.iter().map(|item| item.bytes).sum()
     }

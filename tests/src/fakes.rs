@@ -1,6 +1,8 @@
-//! Libraries of ours that stand in the place of the vendor's, compiled by the machine's C++ compiler: a driver and a TensorRT without a GPU.
+//! Fake vendor libraries: a CUDA driver and a TensorRT that need no GPU, compiled with the
+//! machine's C++ compiler.
 //!
-//! A process opens each once, by the name of the real one, so a test runs itself again with the folder in `LD_LIBRARY_PATH`.
+//! A process loads each library once, by the name of the real one, so a test runs itself again with
+//! the folder in `LD_LIBRARY_PATH`.
 
 use drivewam_core::manifest::Family;
 use drivewam_device::cuda::cubins::{Entry, FILE_NAME, Manifest, SCHEMA, hex_sha256, sources_sha256};
@@ -19,7 +21,7 @@ fn compile(arguments: impl FnOnce(&mut Command), out: &Path) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// A driver library in `folder`, which works on the CPU by the emulator.
+/// Compiles a CUDA driver library into `folder`. It runs kernels on the CPU with the emulator.
 pub fn driver(folder: &Path) {
     let sources = root().join("runtime/device/emulator");
     let names = ["libcuda.cpp", "emulator.cpp", "kernels.cpp"];
@@ -30,7 +32,7 @@ pub fn driver(folder: &Path) {
     compile(arguments, &folder.join("libcuda.so"));
 }
 
-/// A folder of kernels that our driver library takes for a module, for compute capability 9.0.
+/// Writes a folder of kernels for compute capability 9.0 that the fake driver accepts.
 pub fn kernels(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     let code = b"kernels of a test";
@@ -47,7 +49,8 @@ pub fn kernels(folder: &Path) {
     std::fs::write(folder.join(FILE_NAME), serde_saphyr::to_string(&manifest).unwrap()).unwrap();
 }
 
-/// A runtime library of `family` in `folder`, behind the headers that `make setup` fetched. Returns its path.
+/// Compiles a TensorRT runtime of `family` into `folder`, against the headers that `make setup`
+/// fetched. Returns its path.
 pub fn runtime(folder: &Path, family: Family) -> PathBuf {
     let engine = root().join("runtime/engine/tensorrt");
     let (headers, name) = match family {

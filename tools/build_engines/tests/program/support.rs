@@ -1,4 +1,4 @@
-//! What the tests share: the libraries, the program, and folders of graphs.
+//! Shared helpers: the vendor's libraries, the program, and folders of graphs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// A library of the wheels in .venv.
+/// A library of a wheel in .venv.
 fn wheel(folder: &str, name: &str) -> PathBuf {
     let pythons = std::fs::read_dir(root().join(".venv/lib")).unwrap_or_else(|e| panic!("`make setup` first: {e}")).flatten();
     let paths = pythons.map(|python| python.path().join("site-packages").join(folder).join(name));
@@ -24,7 +24,7 @@ pub(crate) fn lean() -> PathBuf {
     wheel("tensorrt_lean_libs", "libnvinfer_lean.so.11")
 }
 
-/// The program, from the workspace's root.
+/// The program, run from the workspace root.
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_build_engines"));
     command.args(arguments).current_dir(root()).env("DRIVEWAM_TENSORRT", rtx());
@@ -35,35 +35,36 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
     program(arguments).output().unwrap()
 }
 
-/// The usual arguments: the small policy for x86 boards, written to `out`.
-pub(crate) fn to(out: &Path) -> Vec<String> {
+/// The default arguments: the tiny policy for target `rtx-pc`, written to `out`.
+pub(crate) fn arguments(out: &Path) -> Vec<String> {
     ["configs/tiny.yaml", "--target", "rtx-pc", "--out", out.to_str().unwrap()].map(str::to_owned).to_vec()
 }
 
-/// Runs with `more` after the usual arguments.
+/// Runs the program with `more` after the default arguments.
 pub(crate) fn build(out: &Path, more: &[&str]) -> Output {
-    let usual = to(out);
-    run(&usual.iter().map(String::as_str).chain(more.iter().copied()).collect::<Vec<_>>())
+    let default = arguments(out);
+    run(&default.iter().map(String::as_str).chain(more.iter().copied()).collect::<Vec<_>>())
 }
 
-pub(crate) fn told(done: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr))
+/// Stdout and stderr of a run.
+pub(crate) fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Fails, with these words.
-pub(crate) fn fails(done: &Output, words: &[&str]) {
-    let text = told(done);
-    assert!(!done.status.success(), "it went through: {text}");
+/// Asserts that a run failed without a panic, and that its output contains all `words`.
+pub(crate) fn fails(output: &Output, words: &[&str]) {
+    let text = text(output);
+    assert!(!output.status.success(), "the program succeeded: {text}");
     assert!(!text.contains("panicked"), "{text}");
     for word in words {
         assert!(text.contains(word), "{word:?} is missing in {text:?}");
     }
 }
 
-/// A copy of the shipped graphs.
-pub(crate) fn graphs(at: &Path) {
-    std::fs::create_dir(at).unwrap();
+/// Copies the shipped graphs to the new folder `to`.
+pub(crate) fn copy_graphs(to: &Path) {
+    std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(root().join("engines/tiny")).unwrap().flatten() {
-        std::fs::copy(entry.path(), at.join(entry.file_name())).unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
 }
