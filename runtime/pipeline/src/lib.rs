@@ -41,7 +41,6 @@ mod memory;
 pub mod outcome;
 mod plan;
 pub mod probe;
-pub mod recording;
 mod regions;
 mod ride;
 mod sampler;

@@ -16,8 +16,8 @@ use drivewam_core::config::Config;
 use drivewam_core::dims::Model;
 use drivewam_core::manifest::Manifest;
 use drivewam_engine::{EngineBundle, Trust, load};
-use drivewam_world::Options;
-use drivewam_world::feed::{Camera, Feed, TICK_NS};
+use drivewam_simulation::{CameraSource, SimulationDriver};
+use drivewam_world::{Options, TICK_NS};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,7 +88,7 @@ pub(crate) struct Measured {
 /// A ride and the world that it drives through.
 struct Bench {
     ride: Ride,
-    feed: Feed,
+    feed: SimulationDriver,
     /// When the first chunk is due, and the period.
     due: Option<(Instant, Duration)>,
     chunks: u32,
@@ -123,7 +123,7 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
     let ride = plan.warm_engines(folder.clone(), timed)?;
     startup.load_ns = nanos(loading.get());
     startup.warm_ns = nanos(from.elapsed().saturating_sub(loading.get()));
-    let feed = Feed::new(&model, args.seed, Options::default(), Camera::Own)?;
+    let feed = SimulationDriver::new(&model, args.seed, Options::default(), CameraSource::Own)?;
     let ready = started.elapsed();
     let mut bench = Bench { ride, feed, due: None, chunks: 0, generate_ms: None, ticks_per_chunk: ticks_per_chunk(&model)? };
     let (mut warmup_chunks, warming) = (0, Instant::now());

@@ -19,15 +19,15 @@ pub(crate) use args::Args;
 
 use crate::config_args::LoadedConfig;
 use anyhow::{Context, Result};
-use drivewam::recording::{Limits, Recording};
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_engine::{EngineBundle, Trust};
+use drivewam_recording::{Limits, Recording};
 use drivewam_world::Options;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use output_dir::{OutputDir, SUMMARY};
 use run::Drive;
 use serde_json::{Map, Value, json};
-use source::{Recorded, Source};
+use source::{Recorded, Source, source_camera};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     let mut drive = Drive::new(args, out, bar, &stop)?;
-    let camera = recording.as_ref().map_or_else(|| SourceCamera::of_model(&config.model), Recording::camera);
+    let camera = recording.as_ref().map_or_else(|| SourceCamera::of_model(&config.model), |recording| source_camera(recording.camera()));
     let options = RideOptions { realtime: args.realtime, closed_loop: args.closed_loop, decoder: args.future };
     let mut ride = Plan::new(config.clone(), folder.manifest(), camera, options)?.warm(folder.clone())?;
     let (violations, input) = match &recording {

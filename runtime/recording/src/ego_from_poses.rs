@@ -1,20 +1,22 @@
-//! Ego states for recordings that have poses only.
+//! Ego states of a recording that has only poses.
 //!
-//! Causal: a state rests on poses up to its own stamp, never on later ones, for a ride that reads it must not see the future. Over the last
-//! [`WINDOW`] poses the signed way along the heading is fitted by a parabola, whose slope and bend at the newest pose are speed and
-//! acceleration, and the yaw by a line, whose slope over the speed is the curvature.
+//! A state uses poses up to its own stamp and never later ones: a ride that reads it must not see
+//! the future. Over the last [`WINDOW`] poses a parabola is fitted to the signed distance along the
+//! heading, and a line to the yaw. The parabola's slope and second derivative at the newest pose
+//! are speed and acceleration; the line's slope over the speed is the curvature.
 
-use super::Track;
+use crate::track::PoseTrack;
 use drivewam_core::ego::EgoState;
 use drivewam_core::pose::{Pose2, wrap};
 
-/// Poses of a fit: 0.4 s at 10 Hz.
+/// Poses in one fit: 0.4 s at 10 Hz.
 const WINDOW: usize = 5;
-/// Below this speed a curvature means nothing and is given as 0, m/s.
+/// Below this speed, m/s, the curvature is undefined and set to 0.
 const STANDING_MPS: f64 = 0.5;
 
-/// The state at each pose. `first_speed_mps` is the speed at the first pose, before which nothing is known.
-pub(super) fn ego_states(track: &Track, first_speed_mps: f64) -> Vec<(i64, EgoState)> {
+/// The state at each pose, with its stamp. `first_speed_mps` is the speed at the first pose, which
+/// has no earlier pose.
+pub(crate) fn ego_states(track: &PoseTrack, first_speed_mps: f64) -> Vec<(i64, EgoState)> {
     let poses = track.as_slice();
     let mut states = Vec::with_capacity(poses.len());
     for (i, &(stamp_ns, _)) in poses.iter().enumerate() {
@@ -25,7 +27,7 @@ pub(super) fn ego_states(track: &Track, first_speed_mps: f64) -> Vec<(i64, EgoSt
     states
 }
 
-/// The state at the newest pose of a window of at least two.
+/// The state at the newest pose of `window`; `None` for fewer than two poses.
 fn fit(window: &[(i64, Pose2)]) -> Option<EgoState> {
     let (newest_ns, newest) = *window.last().filter(|_| window.len() >= 2)?;
     let seconds: Vec<f64> = window.iter().map(|p| (p.0 - newest_ns) as f64 * 1e-9).collect();
@@ -43,7 +45,7 @@ fn fit(window: &[(i64, Pose2)]) -> Option<EgoState> {
     Some(EgoState { speed_mps, acceleration_mps2, curvature_1pm })
 }
 
-/// Least squares slope.
+/// Slope of the least-squares line; `None` if all `t` are equal.
 fn line(t: &[f64], y: &[f64]) -> Option<f64> {
     let n = t.len() as f64;
     let (mt, my) = (t.iter().sum::<f64>() / n, y.iter().sum::<f64>() / n);
@@ -55,7 +57,8 @@ fn line(t: &[f64], y: &[f64]) -> Option<f64> {
     (tt > 0.0).then(|| ty / tt)
 }
 
-/// Least squares slope and second derivative at t = 0; none for fewer than three points.
+/// Slope and second derivative at t = 0 of the least-squares parabola; `None` for fewer than three
+/// points.
 fn parabola(t: &[f64], y: &[f64]) -> Option<(f64, f64)> {
     if t.len() < 3 {
         return None;
@@ -74,7 +77,8 @@ fn parabola(t: &[f64], y: &[f64]) -> Option<(f64, f64)> {
 mod tests {
     use super::*;
 
-    /// Breaks when the fit looks ahead, or when slope and bend are taken in the middle of the window instead of at its end.
+    /// Breaks when the fit looks ahead, or when slope and second derivative are taken in the middle
+    /// of the window instead of at its end.
     #[test]
     fn constant_acceleration_on_a_circle_is_found_exactly_from_the_past_alone() {
         let at = |t: f64| {
@@ -83,12 +87,12 @@ mod tests {
             Pose2::new(yaw.sin() / 0.02, (1.0 - yaw.cos()) / 0.02, yaw)
         };
         let poses: Vec<(i64, Pose2)> = (0..20).map(|i| (i64::from(i) * 100_000_000, at(f64::from(i) * 0.1))).collect();
-        let states = ego_states(&Track::new(poses.clone()), 3.0);
+        let states = ego_states(&PoseTrack::new(poses.clone()), 3.0);
         let (_, end) = states[19];
         assert!((end.speed_mps - (3.0 + 1.5 * 1.9)).abs() < 1e-3, "{end:?}");
         assert!((end.acceleration_mps2 - 1.5).abs() < 1e-2, "{end:?}");
         assert!((end.curvature_1pm - 0.02).abs() < 2e-3, "{end:?}");
-        let cut = ego_states(&Track::new(poses[..12].to_vec()), 3.0);
+        let cut = ego_states(&PoseTrack::new(poses[..12].to_vec()), 3.0);
         assert_eq!(cut[..], states[..12], "a state changed when the poses after it were taken away");
         assert_eq!(states[0].1.speed_mps, 3.0);
     }

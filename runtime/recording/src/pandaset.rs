@@ -1,22 +1,28 @@
-//! One sequence of PandaSet, as its development kit lays it out: front camera, ego poses, GPS.
+//! The reader of one sequence of PandaSet, as its development kit stores it: front camera, ego
+//! poses, GPS.
 //!
-//! Poses are the ego sensor's (x right, y forward, z up) in a fixed world; here they become planar, x forward. Their reference point is the
-//! sensor's, not the rear axle. Ego states come from the poses ([`super::derive`]); the speed at the first pose, before which nothing is known,
-//! is the GPS's. PandaSet has no route, so the command is `unknown` throughout.
+//! The files hold poses of the ego sensor (x right, y forward, z up) in a fixed world. They become
+//! planar poses with x forward; their reference point stays the sensor, not the rear axle. The ego
+//! states come from the poses ([`crate::ego_from_poses`]), the speed at the first pose from the
+//! GPS. PandaSet has no route: the command is `unknown` throughout.
 
-use super::files::{bad, check_rising, read_json};
-use super::{Limits, Mount, Recording, Store, Track, derive, picture};
+use crate::camera::{CameraMount, RecordedCamera};
+use crate::ego_from_poses::ego_states;
+use crate::files::{bad, check_increasing, read_json};
+use crate::frames::{FrameStore, image_size};
+use crate::recording::{Limits, Recording};
+use crate::track::PoseTrack;
 use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_core::pose::Pose2;
 use drivewam_core::stamp::check_stamp;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::{PixelFormat, SourceCamera};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// The folder that makes a folder PandaSet's.
-pub(super) const CAMERA: &str = "camera/front_camera";
-/// The ego sensor's origin above the road, metres: what its height differs by from the lane markings around the car.
+/// The folder by which a sequence is recognised.
+pub(crate) const CAMERA_DIR: &str = "camera/front_camera";
+/// Height of the ego sensor's origin above the road, metres: its height minus that of the lane
+/// markings around the car.
 const ORIGIN_ABOVE_ROAD_M: f64 = 0.3;
 
 #[derive(Deserialize)]
@@ -35,7 +41,7 @@ struct Quaternion {
 }
 
 #[derive(Deserialize)]
-struct Pose {
+struct SensorPose {
     position: Position,
     heading: Quaternion,
 }
@@ -56,12 +62,12 @@ struct Gps {
 
 type Vec3 = [f64; 3];
 
-impl Pose {
+impl SensorPose {
     fn position(&self) -> Vec3 {
         [self.position.x, self.position.y, self.position.z]
     }
 
-    /// The sensor's x, y and z axes in the world.
+    /// The sensor's x, y and z axes in the world frame.
     fn axes(&self) -> [Vec3; 3] {
         let Quaternion { w, x, y, z } = self.heading;
         [
@@ -71,28 +77,33 @@ impl Pose {
         ]
     }
 
-    /// Whether the numbers are finite and the quaternion is a rotation.
-    fn is_sound(&self) -> bool {
+    /// Whether the numbers are finite and the quaternion has unit norm.
+    fn is_valid(&self) -> bool {
         let Quaternion { w, x, y, z } = self.heading;
         let norm = w * w + x * x + y * y + z * z;
         self.position().iter().all(|v| v.is_finite()) && (norm - 1.0).abs() < 1e-3
     }
 
+    /// The pose in the plane, x forward.
     fn planar(&self) -> Pose2 {
         let [_, forward, _] = self.axes();
         Pose2::new(self.position.x, self.position.y, libm::atan2(forward[1], forward[0]))
     }
 }
 
-pub(super) fn open(dir: &Path, limits: Limits) -> Result<Recording> {
-    let camera_dir = dir.join(CAMERA);
+/// Reads the folder `dir`.
+///
+/// # Errors
+/// As [`Recording::open`].
+pub(crate) fn open(dir: &Path, limits: Limits) -> Result<Recording> {
+    let camera_dir = dir.join(CAMERA_DIR);
     let frames = read_stamps(&camera_dir.join("timestamps.json"))?;
     let paths: Vec<PathBuf> = (0..frames.len()).map(|i| camera_dir.join(format!("{i:02}.jpg"))).collect();
     if let Some(missing) = paths.iter().find(|p| !p.is_file()) {
-        return Err(bad(missing, "the picture is missing").wanted(format!("one for each of {} stamps", frames.len())));
+        return Err(bad(missing, "the image is missing").wanted(format!("one for each of {} stamps", frames.len())));
     }
-    let first = paths.first().ok_or_else(|| bad(&camera_dir, "no frame"))?;
-    let (width, height) = picture::size(first, limits.max_image_pixels)?;
+    let first = paths.first().ok_or_else(|| bad(&camera_dir, "there is no frame"))?;
+    let (width, height) = image_size(first, limits.max_image_pixels)?;
     let pinhole: Pinhole = read_json(&camera_dir.join("intrinsics.json"))?;
     let numbers = [pinhole.fx, pinhole.fy, pinhole.cx, pinhole.cy];
     if !(numbers.iter().all(|n| n.is_finite()) && pinhole.fx > 0.0 && pinhole.fy > 0.0) {
@@ -101,10 +112,10 @@ pub(super) fn open(dir: &Path, limits: Limits) -> Result<Recording> {
     let intrinsics = Intrinsics { fx_px: pinhole.fx, fy_px: pinhole.fy, cx_px: pinhole.cx, cy_px: pinhole.cy };
     let (stamps, sensor) = (read_stamps(&dir.join("lidar/timestamps.json"))?, read_poses(&dir.join("lidar/poses.json"))?);
     same_length(&dir.join("lidar/poses.json"), sensor.len(), stamps.len())?;
-    let poses = Track::new(stamps.iter().copied().zip(sensor.iter().map(Pose::planar)).collect());
+    let poses = PoseTrack::new(stamps.iter().copied().zip(sensor.iter().map(SensorPose::planar)).collect());
     let gps: Vec<Gps> = read_json(&dir.join("meta/gps.json"))?;
     let speed = gps.first().map(|g| libm::hypot(g.xvel, g.yvel)).filter(|v| v.is_finite());
-    let speed = speed.ok_or_else(|| bad(&dir.join("meta/gps.json"), "no first speed").wanted("finite xvel and yvel"))?;
+    let speed = speed.ok_or_else(|| bad(&dir.join("meta/gps.json"), "the first speed is missing").wanted("finite xvel and yvel"))?;
     let cameras = read_poses(&camera_dir.join("poses.json"))?;
     same_length(&camera_dir.join("poses.json"), cameras.len(), frames.len())?;
     let mount = mount(&frames, &cameras, &stamps, &sensor).unwrap_or_default();
@@ -112,7 +123,7 @@ pub(super) fn open(dir: &Path, limits: Limits) -> Result<Recording> {
     Ok(Recording {
         name,
         format: "pandaset",
-        camera: SourceCamera { width, height, intrinsics, format: PixelFormat::Rgb8 },
+        camera: RecordedCamera { width, height, intrinsics },
         mount,
         commands: frames
             .first()
@@ -120,37 +131,37 @@ pub(super) fn open(dir: &Path, limits: Limits) -> Result<Recording> {
             .into_iter()
             .collect(),
         frames,
-        store: Store::Files(paths),
-        ego: derive::ego_states(&poses, speed),
+        store: FrameStore::Files(paths),
+        ego: ego_states(&poses, speed),
         poses,
         max_image_pixels: limits.max_image_pixels,
     })
 }
 
 fn same_length(path: &Path, got: usize, wanted: usize) -> Result<()> {
-    if got == wanted { Ok(()) } else { Err(bad(path, "another number of entries than of stamps").got(got).wanted(wanted)) }
+    if got == wanted { Ok(()) } else { Err(bad(path, "the number of entries differs from the number of stamps").got(got).wanted(wanted)) }
 }
 
-/// Unix seconds to nanoseconds.
+/// Reads stamps in Unix seconds and converts them to nanoseconds.
 fn read_stamps(path: &Path) -> Result<Vec<i64>> {
     let seconds: Vec<f64> = read_json(path)?;
     let mut stamps: Vec<i64> = Vec::with_capacity(seconds.len());
     for (i, second) in seconds.into_iter().enumerate() {
         let place = |e: Error| e.at(format!("entry {i}")).at(format!("{path:?}"));
         if !(0.0..4e9).contains(&second) {
-            return Err(place(Error::new(ErrorKind::Input, "a stamp out of range").got(second).wanted("unix seconds")));
+            return Err(place(Error::new(ErrorKind::Input, "the stamp is out of range").got(second).wanted("Unix seconds")));
         }
         let stamp_ns = (second * 1e9).round() as i64;
         check_stamp(stamp_ns).map_err(place)?;
-        check_rising(stamps.last().copied(), stamp_ns).map_err(place)?;
+        check_increasing(stamps.last().copied(), stamp_ns).map_err(place)?;
         stamps.push(stamp_ns);
     }
     Ok(stamps)
 }
 
-fn read_poses(path: &Path) -> Result<Vec<Pose>> {
-    let poses: Vec<Pose> = read_json(path)?;
-    match poses.iter().position(|p| !p.is_sound()) {
+fn read_poses(path: &Path) -> Result<Vec<SensorPose>> {
+    let poses: Vec<SensorPose> = read_json(path)?;
+    match poses.iter().position(|p| !p.is_valid()) {
         Some(i) => Err(Error::new(ErrorKind::Input, "not a pose")
             .at(format!("entry {i}"))
             .at(format!("{path:?}"))
@@ -159,8 +170,8 @@ fn read_poses(path: &Path) -> Result<Vec<Pose>> {
     }
 }
 
-/// The camera on the car, from the first frame between two of the sensor's poses.
-fn mount(frames: &[i64], cameras: &[Pose], stamps: &[i64], sensor: &[Pose]) -> Option<Mount> {
+/// The camera's mount on the car, from the first frame between two of the sensor's poses.
+fn mount(frames: &[i64], cameras: &[SensorPose], stamps: &[i64], sensor: &[SensorPose]) -> Option<CameraMount> {
     let frame = frames.iter().position(|f| stamps.first().is_some_and(|s| f >= s))?;
     let (&frame_ns, camera) = (frames.get(frame)?, cameras.get(frame)?);
     let after = stamps.partition_point(|&s| s <= frame_ns);
@@ -173,5 +184,5 @@ fn mount(frames: &[i64], cameras: &[Pose], stamps: &[i64], sensor: &[Pose]) -> O
     let dot = |u: &Vec3, v: &Vec3| u[0] * v[0] + u[1] * v[1] + u[2] * v[2];
     let in_car = |v: &Vec3| [dot(v, &forward), -dot(v, &right), dot(v, &up)];
     let [x, y, z] = in_car(&from);
-    Some(Mount { position_m: [x, y, z + ORIGIN_ABOVE_ROAD_M], axes: camera.axes().map(|axis| in_car(&axis)), is_measured: true })
+    Some(CameraMount { position_m: [x, y, z + ORIGIN_ABOVE_ROAD_M], axes: camera.axes().map(|axis| in_car(&axis)), is_measured: true })
 }

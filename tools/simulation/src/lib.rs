@@ -1,18 +1,16 @@
 //! A drawn world as what feeds a ride: one tick at a time, the ride's answer as it comes.
 
-use crate::{Canvas, Control, Ego, Options, World};
+#![forbid(unsafe_code)]
+
 use drivewam::outcome::Outcome;
 use drivewam::{Progress, Ride};
 use drivewam_core::dims::{Command, Model};
-use drivewam_core::ego::EgoState;
 use drivewam_core::{Error, ErrorKind, Result};
-
-/// One tick of the world, nanoseconds.
-pub const TICK_NS: i64 = 100_000_000;
+use drivewam_world::{Canvas, Control, Options, TICK_NS, World};
 
 /// What the ride is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Camera {
+pub enum CameraSource {
     /// Its own world.
     Own,
     /// Nothing.
@@ -35,18 +33,13 @@ pub fn frame_every(model: &Model) -> Result<u64> {
     Ok(u64::from(10 / model.image.frame_hz))
 }
 
-/// The car's motion as the ride takes it.
-pub fn ego_state(ego: &Ego) -> EgoState {
-    EgoState { speed_mps: ego.speed_mps, acceleration_mps2: ego.acceleration_mps2, curvature_1pm: ego.curvature_1pm }
-}
-
 /// See the module's doc.
 #[derive(Debug)]
-pub struct Feed {
+pub struct SimulationDriver {
     /// The world as it is now.
     pub world: World,
     other: Option<World>,
-    camera: Camera,
+    camera: CameraSource,
     canvas: Canvas,
     frame_every: u64,
     tick: u64,
@@ -55,15 +48,15 @@ pub struct Feed {
     pub routed: bool,
 }
 
-impl Feed {
+impl SimulationDriver {
     /// The world of `seed`, drawn at the model's camera.
     ///
     /// # Errors
     /// As [`frame_every`].
-    pub fn new(model: &Model, seed: u64, options: Options, camera: Camera) -> Result<Self> {
+    pub fn new(model: &Model, seed: u64, options: Options, camera: CameraSource) -> Result<Self> {
         Ok(Self {
             world: World::new(seed, options),
-            other: if let Camera::Other(seed) = camera { Some(World::new(seed, options)) } else { None },
+            other: if let CameraSource::Other(seed) = camera { Some(World::new(seed, options)) } else { None },
             camera,
             canvas: Canvas::new(model.image.width, model.image.height, model.camera),
             frame_every: frame_every(model)?,
@@ -94,11 +87,11 @@ impl Feed {
         &self.canvas
     }
 
-    /// Draws the frame that [`Feed::push`] will hand over.
+    /// Draws the frame that [`SimulationDriver::push`] will hand over.
     pub fn draw(&mut self) {
         match (self.camera, &self.other) {
-            (Camera::Own, _) => self.world.render(&mut self.canvas),
-            (Camera::Other(_), Some(other)) => other.render(&mut self.canvas),
+            (CameraSource::Own, _) => self.world.render(&mut self.canvas),
+            (CameraSource::Other(_), Some(other)) => other.render(&mut self.canvas),
             _ => {}
         }
     }
@@ -122,7 +115,7 @@ impl Feed {
             self.command = Some(command);
             ride.push_command(stamp_ns, command)?;
         }
-        ride.push_ego(stamp_ns, ego_state(&ego))?;
+        ride.push_ego(stamp_ns, ego.state())?;
         ride.push_pose(stamp_ns, ego.pose)?;
         if !self.is_frame() {
             return Ok(None);

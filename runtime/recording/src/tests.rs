@@ -1,14 +1,15 @@
-//! What a recording accepts, what it refuses and with which words, and what PandaSet's numbers come to.
+//! What a recording accepts, what it refuses and with which message, and the numbers of PandaSet.
 
-use super::{Event, Limits, Recording};
+use crate::format::{self, CameraHeader, FrameFormat, FramesHeader, RecordingHeader, SCHEMA};
+use crate::{Event, Limits, Recording};
 use drivewam_core::ErrorKind;
 use drivewam_core::dims::Command;
 use std::fs;
 use std::path::Path;
 
-const LIMITS: Limits = Limits { max_image_pixels: 1 << 22, pose_hole_ns: 150_000_000 };
+const LIMITS: Limits = Limits { max_image_pixels: 1 << 22, max_pose_gap_ns: 150_000_000 };
 
-/// 2 s at 10 Hz, a picture of 4 x 2 each second.
+/// Writes 2 s of poses and ego states at 10 Hz, and one image of 4 x 2 pixels each second.
 fn write_folder(dir: &Path) {
     fs::create_dir_all(dir.join("frames")).unwrap();
     let (mut poses, mut ego) = ("stamp_ns,x_m,y_m,yaw_rad\n".to_owned(), "stamp_ns,speed_mps,acceleration_mps2,curvature_1pm\n".to_owned());
@@ -45,8 +46,8 @@ fn events_come_in_order_of_stamp_and_command_ego_pose_frame_at_the_same_one() {
     let kinds: Vec<u8> = events.iter().take(4).map(|e| kind(&e.1)).collect();
     assert_eq!(kinds, [0, 1, 2, 3]);
     let late: Vec<_> = recording.events(2).collect();
-    assert_eq!(late[0].0, 1_900_000_000, "poses of the second before the first frame are part of the ride");
-    assert!(late.contains(&(2_500_000_000, Event::Command(Command::Left))), "the command in force at the first frame is part of the ride");
+    assert_eq!(late[0].0, 1_900_000_000, "poses of the second before the first frame belong to the ride");
+    assert!(late.contains(&(2_500_000_000, Event::Command(Command::Left))), "the command in force at the first frame belongs to the ride");
     assert_eq!(late.iter().filter(|e| kind(&e.1) == 3).count(), 1);
     let mut rgb = Vec::new();
     recording.decode(2, &mut rgb).unwrap();
@@ -74,7 +75,7 @@ fn what_was_driven_is_known_only_where_all_of_it_is() {
     assert!(recording.poses().driven_from(950_000_000, 100_000_000, 10).is_none());
 }
 
-/// Replaces `from` by `to` in a file of a good folder.
+/// Replaces `from` by `to` in `file` of a valid folder, and the words that the error then contains.
 struct Case {
     file: &'static str,
     from: &'static str,
@@ -98,23 +99,23 @@ fn a_folder_that_is_not_whole_is_refused_with_file_line_got_and_wanted() {
         Case { file: "input.yaml", from: "files", to: "video", words: &["input.yaml", "video"] },
         Case { file: "frames.csv", from: "stamp_ns,file", to: "stamp_ns,name", words: &["frames.csv", "line 1", "column file is missing"] },
         Case { file: "frames.csv", from: "1.png", to: "7.png", words: &["frames.csv", "line 3", "missing", "7.png"] },
-        Case { file: "frames.csv", from: "1.png", to: "../1.png", words: &["frames.csv", "line 3", "not a name below"] },
-        Case { file: "frames.csv", from: "2000000000,", to: "1000000000,", words: &["line 3", "a stamp twice", "got 1000000000"] },
+        Case { file: "frames.csv", from: "1.png", to: "../1.png", words: &["frames.csv", "line 3", "not a file name below"] },
+        Case { file: "frames.csv", from: "2000000000,", to: "1000000000,", words: &["line 3", "the stamp repeats", "got 1000000000"] },
         Case { file: "frames.csv", from: "3000000000,", to: "1500000000,", words: &["line 4", "goes back", "above 2000000000"] },
-        Case { file: "frames.csv", from: "2000000000,1", to: ",1", words: &["line 3", "stamp_ns", "not a whole number"] },
+        Case { file: "frames.csv", from: "2000000000,1", to: ",1", words: &["line 3", "stamp_ns", "not an integer"] },
         Case { file: "frames.csv", from: "2000000000,1", to: "-5,1", words: &["line 3", "out of range", "got -5"] },
         Case { file: "poses.csv", from: ",yaw_rad", to: ",yaw_deg", words: &["poses.csv", "line 1", "yaw_rad", "yaw_deg"] },
         Case {
             file: "poses.csv",
             from: "1500000000,2.5,0,0\n",
             to: "",
-            words: &["a hole in the poses", "1400000000 to 1600000000", "0.200 s", "0.150 s"],
+            words: &["a gap in the poses", "1400000000 to 1600000000", "0.200 s", "0.150 s"],
         },
         Case { file: "poses.csv", from: "1500000000,2.5,0,0", to: "1500000000,NaN,0,0", words: &["line 7", "x_m", "NaN", "finite"] },
         Case { file: "poses.csv", from: "1500000000,2.5,0,0", to: "1500000000,2.5,0", words: &["line 7", "got 3", "wanted 4"] },
         Case { file: "ego.csv", from: "1500000000,5,", to: "1500000000,NaN,", words: &["ego.csv", "line 7", "speed_mps", "NaN"] },
         Case { file: "ego.csv", from: "1500000000,5,", to: "1500000000,inf,", words: &["ego.csv", "line 7", "inf"] },
-        Case { file: "ego.csv", from: "1500000000,5,", to: "1400000000,5,", words: &["ego.csv", "line 7", "twice"] },
+        Case { file: "ego.csv", from: "1500000000,5,", to: "1400000000,5,", words: &["ego.csv", "line 7", "repeats"] },
         Case { file: "ego.csv", from: "speed_mps", to: "speed_kmh", words: &["ego.csv", "line 1", "speed_mps", "speed_kmh"] },
         Case { file: "commands.csv", from: "straight", to: "up", words: &["commands.csv", "line 2", "\"up\"", "left, straight, right"] },
     ];
@@ -148,7 +149,7 @@ fn a_folder_that_is_not_whole_is_refused_with_file_line_got_and_wanted() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// A PNG that claims to be `side` x `side`: the header alone, with its checksum.
+/// A PNG whose header claims `side` x `side` pixels, with its checksum and no pixels.
 fn claims(side: u32) -> Vec<u8> {
     let mut chunk = b"IHDR".to_vec();
     chunk.extend(side.to_be_bytes());
@@ -164,9 +165,10 @@ fn claims(side: u32) -> Vec<u8> {
     png
 }
 
-/// Breaks when a picture is decoded before its size is judged, or when a truncated one is filled up in silence.
+/// Breaks when an image is decoded before its size is checked, or when a truncated one is filled up
+/// silently.
 #[test]
-fn a_picture_that_is_huge_wrongly_sized_or_corrupt_is_refused_and_named() {
+fn an_image_that_is_huge_wrongly_sized_or_corrupt_is_refused_and_named() {
     let dir = tempfile::tempdir().unwrap();
     write_folder(dir.path());
     let recording = Recording::open(dir.path(), LIMITS).unwrap();
@@ -182,9 +184,9 @@ fn a_picture_that_is_huge_wrongly_sized_or_corrupt_is_refused_and_named() {
         (claims(50_000), ["1.png", "50000x50000", "ingest.max_image_pixels"]),
         (small, ["1.png", "got 2x2", "wanted 4x2"]),
         (good[..good.len() / 2].to_vec(), ["1.png", "corrupt", ""]),
-        (jpeg[..jpeg.len() - 4].to_vec(), ["1.png", "cut short", ""]),
-        (b"BM not one of ours".to_vec(), ["1.png", "not a picture", "PNG or JPEG"]),
-        (Vec::new(), ["1.png", "not a picture", ""]),
+        (jpeg[..jpeg.len() - 4].to_vec(), ["1.png", "truncated", ""]),
+        (b"BM not one of ours".to_vec(), ["1.png", "not an image", "PNG or JPEG"]),
+        (Vec::new(), ["1.png", "not an image", ""]),
     ] {
         fs::write(&path, bytes).unwrap();
         let error = recording.decode(1, &mut rgb).unwrap_err();
@@ -209,6 +211,35 @@ fn a_raw_file_that_is_too_short_is_refused_and_a_whole_one_is_read_by_index() {
     let mut rgb = Vec::new();
     recording.decode(0, &mut rgb).unwrap();
     assert_eq!(rgb, (48..72).collect::<Vec<u8>>());
+}
+
+/// Breaks when writer and reader of the header disagree, or when an absent optional key is written.
+#[test]
+fn a_header_that_is_written_reads_back_and_a_missing_source_is_none() {
+    let camera = CameraHeader {
+        width: 4,
+        height: 2,
+        fx_px: 2.0,
+        fy_px: 2.5,
+        cx_px: 2.0,
+        cy_px: 1.0,
+        ahead_m: None,
+        height_m: Some(1.5),
+        pitch_rad: None,
+    };
+    let header = RecordingHeader {
+        schema: SCHEMA,
+        camera,
+        frames: FramesHeader { format: FrameFormat::Rgb8 },
+        source: serde_json::json!({"kind": "world", "seed": 7}),
+    };
+    let text = header.to_yaml().unwrap();
+    assert!(!text.contains("ahead_m") && text.contains("height_m: 1.5"), "{text}");
+    assert_eq!(serde_saphyr::from_str::<RecordingHeader>(&text).unwrap(), header);
+    let dir = tempfile::tempdir().unwrap();
+    write_folder(dir.path());
+    let text = fs::read_to_string(dir.path().join(format::HEADER_FILE)).unwrap();
+    assert!(serde_saphyr::from_str::<RecordingHeader>(&text).unwrap().source.is_null());
 }
 
 #[test]
