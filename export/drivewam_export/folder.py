@@ -1,7 +1,8 @@
-"""Opens a checkpoint: a folder from training, an exported folder, `random:SEED`, or `lingbot:PATH` and `wan:PATH` (checkpoint.py).
+"""Opens checkpoints and writes folders atomically.
 
-Nothing is guessed: a missing, unknown or wrongly shaped weight is an error that names it; a weight that was initialised is listed. Weights are read when
-they are asked for (streamed.py).
+A checkpoint is a folder from training, an exported folder, `random:SEED`, or `lingbot:PATH` and
+`wan:PATH` (checkpoint.py). Nothing is guessed: a missing, unknown or wrongly shaped weight is an
+error that names it; an initialised weight is listed. Weights are read on request (streamed.py).
 """
 
 from __future__ import annotations
@@ -22,31 +23,36 @@ from safetensors import safe_open
 from .checkpoint import KINDS, CheckpointError, Names, mapped
 from .codec import Codec
 from .config import ModelConfig, from_dict
-from .drawn import drawn, generator
 from .model import DriveWam
-from .streamed import Weights, on_meta, read_tensor, shapes_of, whole
+from .random_weights import generator, random_weights
+from .streamed import Weights, materialize, on_meta, read_tensor, shapes_of
 
 POLICY_FILES = ("dit.safetensors", "context.safetensors")
 CODEC_FILES = ("vae_encode.safetensors", "vae_decode.safetensors")
-# Shifts that the weights were trained with: train/policy.py's; LingBot-VA's for mapped checkpoints (DriveWAM's are not known).
+# Schedule shifts that the weights were trained with: those of train/policy.py, and LingBot-VA's for
+# mapped checkpoints (DriveWAM's are not known).
 TRAINED_SHIFTS = {"video": {"shift": 2.0}, "action": {"shift": 1.0}}
 LINGBOT_SHIFTS = {"video": {"shift": 5.0}, "action": {"shift": 1.0}}
-RANDOM_NORMALISATION = {"action": {"q01": [0.0, -0.02, -0.02], "q99": [1.5, 0.02, 0.02], "epsilon": 1e-6}}
+RANDOM_NORMALISATION = {
+    "action": {"q01": [0.0, -0.02, -0.02], "q99": [1.5, 0.02, 0.02], "epsilon": 1e-6}
+}
 
 
 class ExportError(RuntimeError):
-    """What could not be exported, and why."""
+    """Something cannot be exported. The message says what and why."""
 
 
 @dataclass
 class Checkpoint:
-    """Everything that an export or a golden run needs. `weights`: SHA-256 by file name, empty for random weights.
+    """Everything that an export or a golden run needs. `weights`: SHA-256 by file name, empty for
+    random weights.
 
-    `model` and `codec` are made when they are first asked for, and stand in memory whole."""
+    `model` and `codec` are built on first access and hold all their weights in memory.
+    """
 
     config: ModelConfig
     policy_weights: Weights | None  # None for a codec alone
-    codec_weights: Weights | None  # None for a mapped checkpoint, whose codec is a Wan VAE of its own
+    codec_weights: Weights | None  # None for a mapped checkpoint, whose codec is a Wan VAE
     rows: dict[str, torch.Tensor]  # text rows [R, Dt] of each route command
     normalisation: dict
     record: dict
@@ -55,40 +61,53 @@ class Checkpoint:
 
     @cached_property
     def model(self) -> DriveWam | None:
-        return self.policy_weights and whole(DriveWam, self.config, self.policy_weights)
+        return self.policy_weights and materialize(DriveWam, self.config, self.policy_weights)
 
     @cached_property
     def codec(self) -> Codec | None:
-        return self.codec_weights and whole(Codec, self.config, self.codec_weights)
+        return self.codec_weights and materialize(Codec, self.config, self.codec_weights)
 
 
-def stored(folder: Path, single: str, parts: tuple[str, ...]) -> tuple[Weights, list[str]]:
-    """The weights of a checkpoint folder and their files: one file, or the parts of an exported folder."""
+def stored_weights(folder: Path, single: str, parts: tuple[str, ...]) -> tuple[Weights, list[str]]:
+    """The weights of a checkpoint folder, and the names of their files: `single`, or else the
+    `parts` of an exported folder. Raises ExportError where neither is there."""
     files = [single] if (folder / single).exists() else list(parts)
     missing = [p for p in files if not (folder / p).exists()]
     if missing:
-        raise ExportError(f"{folder}: neither {single} nor {', '.join(missing)}")
+        raise ExportError(f"{folder}: has neither {single} nor {', '.join(missing)}")
     places, shapes = {}, {}
     for file in files:
         with safe_open(folder / file, "pt") as opened:
             for name in opened.keys():
-                places[name], shapes[name] = folder / file, tuple(opened.get_slice(name).get_shape())
-    return Weights(shapes, lambda name: read_tensor(places[name], name).to(torch.float32, copy=True)), files
+                places[name], shapes[name] = (
+                    folder / file,
+                    tuple(opened.get_slice(name).get_shape()),
+                )
+    return Weights(
+        shapes, lambda name: read_tensor(places[name], name).to(torch.float32, copy=True)
+    ), files
 
 
-def held_to(kind: type, config: ModelConfig, weights: Weights, what: str) -> Weights:
-    """`weights`, which are all that a module of `kind` has, and no others."""
+def check_weights(kind: type, config: ModelConfig, weights: Weights, what: str) -> Weights:
+    """Returns `weights`. Raises ExportError unless they are exactly the weights of a `kind`."""
     wanted, got = shapes_of(on_meta(kind, config)), weights.shapes
-    problems = [f"missing {k}" for k in wanted if k not in got] + [f"not known {k}" for k in got if k not in wanted]
-    problems += [f"{k}: shape {got[k]}, wanted {wanted[k]}" for k in wanted if k in got and got[k] != wanted[k]]
+    problems = [f"missing {k}" for k in wanted if k not in got] + [
+        f"unknown {k}" for k in got if k not in wanted
+    ]
+    problems += [
+        f"{k}: shape {got[k]}, wanted {wanted[k]}"
+        for k in wanted
+        if k in got and got[k] != wanted[k]
+    ]
     if problems:
         raise ExportError(f"{what}: " + "; ".join(problems))
     return weights
 
 
 @contextmanager
-def written_aside(out: Path):
-    """A folder beside `out` to be filled, which is put in its place at the end; when something fails before that, `out` is as it was."""
+def atomic_folder(out: Path):
+    """Yields a folder beside `out` to be filled, and renames it to `out` at the end. When anything
+    fails before that, `out` stays as it was."""
     aside, old = out.with_name(out.name + ".partial"), out.with_name(out.name + ".old")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -110,8 +129,8 @@ def sha256(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Mapping:
-    """How a checkpoint under other names is opened. `beside`: a folder with what it does not hold, `commands.safetensors` (text rows of each route
-    command) and `normalisation.yaml`."""
+    """How to open a checkpoint with other names. `beside`: a folder with `commands.safetensors`
+    (text rows of each route command) and `normalisation.yaml`, which it does not hold."""
 
     beside: Path | None = None
     names: Names = Names()
@@ -119,66 +138,110 @@ class Mapping:
 
 
 def read_rows(path: Path, config: ModelConfig) -> dict[str, torch.Tensor]:
-    """Text rows of every route command."""
+    """Reads the text rows of every route command."""
     with safe_open(path, "pt") as file:
         absent = [name for name in config.text.commands if name not in file.keys()]
         if absent:
             raise ExportError(f"{path}: missing {', '.join(absent)}")
         rows = {name: file.get_tensor(name) for name in config.text.commands}
     for name, value in rows.items():
-        if value.dim() != 2 or value.shape[1] != config.text.dim or not 1 <= value.shape[0] <= config.text.max_rows:
-            raise ExportError(f"{path}: {name}: shape {tuple(value.shape)}, wanted 1 to {config.text.max_rows} rows of {config.text.dim}")
+        if (
+            value.dim() != 2
+            or value.shape[1] != config.text.dim
+            or not 1 <= value.shape[0] <= config.text.max_rows
+        ):
+            raise ExportError(
+                f"{path}: {name}: shape {tuple(value.shape)}, wanted 1 to {config.text.max_rows} rows of {config.text.dim}"
+            )
     return rows
 
 
 def open_mapped(kind: str, path: Path, config: ModelConfig, mapping: Mapping) -> Checkpoint:
     if mapping.beside is None:
-        raise ExportError(f"{kind}:{path}: holds neither texts nor normalisation: name a folder with commands.safetensors and normalisation.yaml (--beside)")
+        raise ExportError(
+            f"{kind}:{path}: has neither texts nor normalisation; --beside must name a folder "
+            "with commands.safetensors and normalisation.yaml"
+        )
     rows = read_rows(mapping.beside / "commands.safetensors", config)
     normalisation = yaml.safe_load((mapping.beside / "normalisation.yaml").read_text())
     try:
         found = mapped(config, kind, path, mapping.names, mapping.missing)
     except CheckpointError as error:
         raise ExportError(str(error)) from error
-    for what, names in (("INITIALISED, not from the checkpoint", found.initialised), ("not used", found.unused)):
+    for what, names in (
+        ("INITIALISED, not from the checkpoint", found.initialised),
+        ("unused", found.unused),
+    ):
         for name in names:
             print(f"{path}: {what}: {name}", file=sys.stderr)
     weights = {file.name: sha256(file) for file in found.files}
-    record = {"weights": {"kind": kind, "files": weights}, "initialised": found.initialised, "unused": found.unused}
-    return Checkpoint(config, found.weights, None, rows, normalisation, record, weights, LINGBOT_SHIFTS)
+    record = {
+        "weights": {"kind": kind, "files": weights},
+        "initialised": found.initialised,
+        "unused": found.unused,
+    }
+    return Checkpoint(
+        config, found.weights, None, rows, normalisation, record, weights, LINGBOT_SHIFTS
+    )
 
 
-def open_checkpoint(spec: str, config: ModelConfig | None, mapping: Mapping = Mapping(), with_codec: bool = True) -> Checkpoint:
-    """`config` may be None for an exported folder: its manifest knows. Without `with_codec` random weights have none: the small one does not fit
-    every model."""
+def open_checkpoint(
+    spec: str, config: ModelConfig | None, mapping: Mapping = Mapping(), with_codec: bool = True
+) -> Checkpoint:
+    """Opens `spec`. `config` may be None for an exported folder, whose manifest has it. Without
+    `with_codec`, random weights have no codec: the small one does not fit every model."""
     kind, _, path = spec.partition(":")
     if kind in KINDS:
         return open_mapped(kind, Path(path), config, mapping)
     if spec.startswith("random:"):
         seed = int(spec.removeprefix("random:"))
         try:
-            policy = drawn(shapes_of(on_meta(DriveWam, config)), seed)
-            codec = drawn(shapes_of(on_meta(Codec, config)), seed) if with_codec else None
+            policy = random_weights(shapes_of(on_meta(DriveWam, config)), seed)
+            codec = random_weights(shapes_of(on_meta(Codec, config)), seed) if with_codec else None
         except ValueError as error:
-            raise ExportError(f"{spec}: {config.name}: {error}; wanted --vae, or --graphs without a codec") from error
-        rows = {name: torch.randn(4, config.text.dim, generator=generator(seed, name)) for name in config.text.commands}
+            raise ExportError(
+                f"{spec}: {config.name}: {error}; wanted --vae, or --graphs without a codec"
+            ) from error
+        rows = {
+            name: torch.randn(4, config.text.dim, generator=generator(seed, name))
+            for name in config.text.commands
+        }
         return Checkpoint(config, policy, codec, rows, RANDOM_NORMALISATION, {"weights": spec})
     folder = Path(spec)
-    manifest = yaml.safe_load((folder / "manifest.yaml").read_text()) if (folder / "manifest.yaml").exists() else None
+    manifest = (
+        yaml.safe_load((folder / "manifest.yaml").read_text())
+        if (folder / "manifest.yaml").exists()
+        else None
+    )
     if config is None:
         if manifest is None:
-            raise ExportError(f"{folder}: no manifest.yaml to tell the model, and no configuration given")
+            raise ExportError(
+                f"{folder}: no manifest.yaml and no configuration: the model is unknown"
+            )
         config = from_dict(manifest["model"])
-    policy, policy_files = stored(folder, "policy.safetensors", POLICY_FILES)
-    policy = held_to(DriveWam, config, policy, f"{folder}: policy")
-    codec, codec_files = stored(folder, "codec.safetensors", CODEC_FILES)
-    codec = held_to(Codec, config, codec, f"{folder}: codec")
+    policy, policy_files = stored_weights(folder, "policy.safetensors", POLICY_FILES)
+    policy = check_weights(DriveWam, config, policy, f"{folder}: policy")
+    codec, codec_files = stored_weights(folder, "codec.safetensors", CODEC_FILES)
+    codec = check_weights(Codec, config, codec, f"{folder}: codec")
     rows = read_rows(folder / "commands.safetensors", config)
     if manifest is not None:
-        record, normalisation, schedule = manifest["training"], manifest["normalisation"], manifest["schedule"]
+        record, normalisation, schedule = (
+            manifest["training"],
+            manifest["normalisation"],
+            manifest["schedule"],
+        )
     else:
         schedule = TRAINED_SHIFTS
         record = yaml.safe_load((folder / "training.yaml").read_text())
         normalisation = yaml.safe_load((folder / "normalisation.yaml").read_text())
     files = sorted({*policy_files, *codec_files, "commands.safetensors"})
-    return Checkpoint(config, policy, codec, rows, normalisation, record, {name: sha256(folder / name) for name in files}, schedule)
+    return Checkpoint(
+        config,
+        policy,
+        codec,
+        rows,
+        normalisation,
+        record,
+        {name: sha256(folder / name) for name in files},
+        schedule,
+    )

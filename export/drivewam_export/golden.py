@@ -1,18 +1,29 @@
-"""Golden chunks for the runtime: `python -m drivewam_export.golden --input DIR [--checkpoint DIR|random:SEED] [--config FILE] [--out DIR]`.
+"""Writes golden chunks for the runtime's tests.
 
-One rollout of the reference ride over an input folder (docs/input.md; the camera at 1 Hz or a multiple), written as `golden.safetensors` and
-`golden.yaml`, which holds the seed, the SHA-256 of the checkpoint's weights, stamps, commands, the `flow:` and `memory:` options, and `cut_margin`. The same
-inputs give the same bytes on one machine. Chunks 1 .. C are predicted; chunk 0 is the first frame alone, chunk C is never observed.
-L layers, H heads, D head width, Nv and Na tokens, W token width, A action channels, B slots of a pool, Hs head sets (1 or H); f32 unless said.
+`python -m drivewam_export.golden --input DIR [--checkpoint DIR|random:SEED] [--config FILE] [--out
+DIR]`
+
+Runs one rollout of the reference ride over an input folder (docs/input.md; the camera at 1 Hz or a
+multiple). Writes `golden.safetensors` and `golden.yaml`, which holds the seed, the SHA-256 of the
+checkpoint's weights, stamps, commands, the `flow:` and `memory:` options, and `cut_margin`. The
+same inputs give the same bytes on one machine. Chunks 1 .. C are predicted; chunk 0 is the first
+frame alone; chunk C is never observed.
+
+L layers, H heads, D head width, Nv and Na tokens, W token width, A action channels, B slots of a
+pool, Hs head sets (1 or H). Tensors are f32 unless the table says otherwise.
 
 Inputs:
 
 | name | shape | meaning |
 |---|---|---|
-| `chunk.N.frames` | `[F, Hpx, Wpx, 3]` u8 | RGB, F = 1 for chunk 0, else 4; the graphs take u8 / 127.5 - 1 as `[F, 3, Hpx, Wpx]`; chunks 0 .. C-1 |
-| `chunk.N.observed.increments` | `[poses, 3]` | what the car did, metres and radians in the chunk-start frame; zeros for chunk 0 |
+| `chunk.N.frames` | `[F, Hpx, Wpx, 3]` u8 | RGB of chunks 0 .. C-1; F = 1 for chunk 0, else 4 |
+| `chunk.N.observed.increments` | `[poses, 3]` | observed motion (1); zeros for chunk 0 |
 | `chunk.N.ego` | `[features]` | at T_N; chunks 1 .. C |
-| `chunk.N.video.noise` | `[Nv, W]` | token rows; the action starts from zero or from `chunk.N.action.noise` `[Na, A]` |
+| `chunk.N.video.noise` | `[Nv, W]` | start of the video's token rows |
+| `chunk.N.action.noise` | `[Na, A]` | start of the action, unless it starts from zero |
+
+The graphs take frames as u8 / 127.5 - 1, `[F, 3, Hpx, Wpx]`. (1) Metres and radians in the frame of
+the chunk's start.
 
 Results:
 
@@ -20,15 +31,19 @@ Results:
 |---|---|---|
 | `chunk.N.latent` | `[Cz, Hz, Wz]` | normalised; chunks 0 .. C-1 |
 | `chunk.N.observed.action` | `[Na, A]` | the increments as normalised tokens |
-| `chunk.N.observed.k.l`, `.v.l`, `.q.l` | `[H, Nv + Na, D]` | the observed commit of chunk N (made at T_{N+1}), video rows first; first and last layer |
-| `chunk.N.observed.destinations.video`, `.action` | `[L, Hs, Nv or Na]` i32 | slot in its pool of each token; the kept slots are all others |
-| `chunk.N.observed.scores.video`, `.action` | `[L, Hs, B]` | of the old pool; only where something was forgotten |
+| `chunk.N.observed.k.l`, `.v.l`, `.q.l` | `[H, Nv + Na, D]` | observed commit (2) |
+| `chunk.N.observed.destinations.video`, `.action` | `[L, Hs, Nv or Na]` i32 | slots (3) |
+| `chunk.N.observed.scores.video`, `.action` | `[L, Hs, B]` | scores of the old pool (4) |
 | `chunk.N.video.velocity.i` | `[Nv, W]` | of video step i |
 | `chunk.N.video.sample` | `[Nv, W]` | where the video's denoising ends |
-| `chunk.N.predicted.k.l`, `.v.l` | `[H, Nv, D]` | the predicted video's commit, in the tail; last layer |
+| `chunk.N.predicted.k.l`, `.v.l` | `[H, Nv, D]` | predicted video in the tail; last layer |
 | `chunk.N.action.velocity.i` | `[Na, A]` | of action step i, the first from the packed pass |
 | `chunk.N.action.sample` | `[Na, A]` | normalised tokens |
-| `chunk.N.trajectory.increments` | `[poses, 3]` | metres and radians; their running sum is the trajectory in the frame at T_N |
+| `chunk.N.trajectory.increments` | `[poses, 3]` | metres and radians (5) |
+
+(2) Of chunk N, made at T_{N+1}; video rows first; first and last layer. (3) The slot in its pool of
+each token; all other slots are kept. (4) Only where tokens were evicted. (5) Their running sum is
+the trajectory in the frame at T_N.
 """
 
 from __future__ import annotations
@@ -44,17 +59,17 @@ import yaml
 from safetensors.torch import save
 
 from .config import load
-from .folder import Checkpoint, ExportError, open_checkpoint, written_aside
+from .folder import Checkpoint, ExportError, atomic_folder, open_checkpoint
 from .rollout import Chunk, Options, Rollout
 from .train.codec import to_frames
 from .train.data import COMMANDS, Drive, Normalisation, increments, pack, unpack
 
-LEAST_CHUNKS = 7  # the shipped memory holds four: it must forget several times
+LEAST_CHUNKS = 7  # The shipped memory holds four chunks; so many evict several times.
 LARGEST_BYTES = 3_000_000
 
 
 class Source:
-    """What a drive holds for each chunk."""
+    """The inputs of each chunk, read from a drive."""
 
     def __init__(self, checkpoint: Checkpoint, drive: Drive):
         c = checkpoint.config
@@ -62,19 +77,26 @@ class Source:
         self.normalisation = Normalisation.from_dict(checkpoint.normalisation["action"])
         period = drive.frame_s[1] - drive.frame_s[0]
         self.per_frame = round(1 / (c.image.frame_hz * period))
-        if self.per_frame < 1 or abs(self.per_frame * period * c.image.frame_hz - 1) > 1e-6 or abs(drive.frame_s[0]) > 1e-6:
-            raise ExportError(f"{drive.path}: wanted frames at a multiple of {c.image.frame_hz} Hz from the first pose on, got one each {period:.3f} s")
+        if (
+            self.per_frame < 1
+            or abs(self.per_frame * period * c.image.frame_hz - 1) > 1e-6
+            or abs(drive.frame_s[0]) > 1e-6
+        ):
+            wanted = f"wanted a multiple of {c.image.frame_hz} Hz, from the first pose on"
+            raise ExportError(f"{drive.path}: got a frame every {period:.3f} s, {wanted}")
         self.chunks = (len(drive.frames) - 1) // (self.per_frame * c.image.frames_per_latent) + 1
 
     def tick(self, chunk: int) -> int:
-        """The pose at T_chunk."""
+        """Index of the pose at T_chunk."""
         return round((chunk - 1) * self.config.chunk_s * 10)
 
     def frames(self, chunk: int) -> np.ndarray:
         if chunk == 0:
             return self.drive.frames[:1]
         first = (chunk - 1) * self.config.image.frames_per_latent + 1
-        return self.drive.frames[np.arange(first, first + self.config.image.frames_per_latent) * self.per_frame]
+        return self.drive.frames[
+            np.arange(first, first + self.config.image.frames_per_latent) * self.per_frame
+        ]
 
     def increments(self, chunk: int) -> np.ndarray:
         if chunk == 0:
@@ -82,13 +104,21 @@ class Source:
         return increments(self.drive.poses, self.tick(chunk), self.config.poses)
 
     def action(self, moved: np.ndarray) -> torch.Tensor:
-        """Normalised tokens [Na, A]."""
-        return torch.from_numpy(pack(self.config, self.normalisation.apply(moved)).astype(np.float32))
+        """Observed increments as normalised tokens [Na, A]."""
+        return torch.from_numpy(
+            pack(self.config, self.normalisation.apply(moved)).astype(np.float32)
+        )
 
 
-def record(tensors: dict, config, options: Options, chunk: Chunk, normalisation: Normalisation) -> None:
-    """The results of one step under their names."""
-    past, now, channels = f"chunk.{chunk.index - 1}.observed", f"chunk.{chunk.index}", config.action.channels
+def record(
+    tensors: dict, config, options: Options, chunk: Chunk, normalisation: Normalisation
+) -> None:
+    """Adds the results of one step to `tensors` under their names."""
+    past, now, channels = (
+        f"chunk.{chunk.index - 1}.observed",
+        f"chunk.{chunk.index}",
+        config.action.channels,
+    )
     for layer in sorted({0, config.layers - 1}):
         for stem, value in zip("kvq", chunk.observed.outputs[layer]):
             tensors[f"{past}.{stem}.{layer}"] = value
@@ -110,21 +140,30 @@ def record(tensors: dict, config, options: Options, chunk: Chunk, normalisation:
 
 
 def cut_margin(tensors: dict) -> float:
-    """The smallest distance, over all selections, between the lowest score that stays and the highest that goes: how sure the kept sets are."""
+    """The smallest distance, over all selections, between the lowest score that is kept and the
+    highest that is evicted: a measure of how robust the kept sets are."""
     smallest = float("inf")
     for name, scores in tensors.items():
         if ".scores." in name:
-            gone = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, tensors[name.replace(".scores.", ".destinations.")].long(), True)
-            margin = scores.masked_fill(gone, torch.inf).amin(-1) - scores.masked_fill(~gone, -torch.inf).amax(-1)
+            gone = torch.zeros_like(scores, dtype=torch.bool).scatter_(
+                -1, tensors[name.replace(".scores.", ".destinations.")].long(), True
+            )
+            margin = scores.masked_fill(gone, torch.inf).amin(-1) - scores.masked_fill(
+                ~gone, -torch.inf
+            ).amax(-1)
             smallest = min(smallest, margin.min().item())
     return smallest
 
 
-def ride(checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, seed: int) -> tuple[dict, dict]:
-    """Tensors by name, and what the index says of them."""
+def ride(
+    checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, seed: int
+) -> tuple[dict, dict]:
+    """Runs the rollout. Returns the tensors by name, and the index entries that describe it."""
     c, source = checkpoint.config, Source(checkpoint, drive)
     if not LEAST_CHUNKS <= chunks <= source.chunks:
-        raise ExportError(f"{drive.path}: got {chunks} chunks, wanted {LEAST_CHUNKS} to {source.chunks} (what its frames allow)")
+        raise ExportError(
+            f"{drive.path}: got {chunks} chunks, wanted {LEAST_CHUNKS} to {source.chunks} (its frames allow no more)"
+        )
     generator = torch.Generator().manual_seed(seed)
     rollout, cache, tensors, commands = Rollout(checkpoint.model, options), None, {}, []
     for index in range(1, chunks + 1):
@@ -132,7 +171,11 @@ def ride(checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, se
         pixels, moved = np.array(source.frames(past)), source.increments(past)
         frames = to_frames(pixels)[None]
         with torch.no_grad():
-            latent, cache = checkpoint.codec.encode_first(frames) if past == 0 else checkpoint.codec.encode(frames, cache)
+            latent, cache = (
+                checkpoint.codec.encode_first(frames)
+                if past == 0
+                else checkpoint.codec.encode(frames, cache)
+            )
         action = source.action(moved)
         command = COMMANDS[source.drive.command[source.tick(index)]]
         ego = torch.from_numpy(source.drive.ego[source.tick(index)]).float()
@@ -140,8 +183,12 @@ def ride(checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, se
         noise[:, : c.video_channels] = torch.randn(c.nv, c.video_channels, generator=generator)
         action_noise = torch.randn(c.na, c.action.channels, generator=generator)
         tensors |= {
-            f"chunk.{past}.frames": torch.from_numpy(pixels), f"chunk.{past}.latent": latent[0], f"chunk.{past}.observed.action": action,
-            f"chunk.{past}.observed.increments": torch.from_numpy(moved.astype(np.float32)), f"{name}.ego": ego, f"{name}.video.noise": noise,
+            f"chunk.{past}.frames": torch.from_numpy(pixels),
+            f"chunk.{past}.latent": latent[0],
+            f"chunk.{past}.observed.action": action,
+            f"chunk.{past}.observed.increments": torch.from_numpy(moved.astype(np.float32)),
+            f"{name}.ego": ego,
+            f"{name}.video.noise": noise,
         }
         if options.action_start == "noise":
             tensors[f"{name}.action.noise"] = action_noise
@@ -149,16 +196,29 @@ def ride(checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, se
         tokens = torch.nn.functional.pad(action, (0, c.token_width - c.action.channels))
         step = rollout.step(latent[0], tokens, checkpoint.rows[command], ego, noise, action_noise)
         record(tensors, c, options, step, source.normalisation)
-    bad = [name for name, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all() and ".scores." not in name]
+    bad = [
+        name
+        for name, value in tensors.items()
+        if value.is_floating_point() and not torch.isfinite(value).all() and ".scores." not in name
+    ]
     if bad:
         raise ExportError(f"not finite: {', '.join(bad)}")
     first = int((drive.path / "poses.csv").read_text().splitlines()[1].split(",")[0])
-    index = {"chunks": chunks, "seed": seed, "first_stamp_ns": first, "chunk_s": c.chunk_s, "commands": commands, "cut_margin": cut_margin(tensors)}
+    index = {
+        "chunks": chunks,
+        "seed": seed,
+        "first_stamp_ns": first,
+        "chunk_s": c.chunk_s,
+        "commands": commands,
+        "cut_margin": cut_margin(tensors),
+    }
     return {name: value.detach().contiguous().clone() for name, value in tensors.items()}, index
 
 
-def write(spec: str, config_path: Path, model_path: Path, folder: Path, out: Path, chunks: int, seed: int) -> dict:
-    """Writes the folder aside and renames it. Returns the index."""
+def write(
+    spec: str, config_path: Path, model_path: Path, folder: Path, out: Path, chunks: int, seed: int
+) -> dict:
+    """Writes the folder atomically. Returns the index."""
     torch.set_num_threads(1)
     exported = not spec.startswith("random:") and (Path(spec) / "manifest.yaml").exists()
     checkpoint = open_checkpoint(spec, None if exported else load(model_path))
@@ -166,14 +226,27 @@ def write(spec: str, config_path: Path, model_path: Path, folder: Path, out: Pat
     tensors, index = ride(checkpoint, Options.of(document), Drive.open(folder), chunks, seed)
     data = save(tensors)
     if len(data) > LARGEST_BYTES:
-        raise ExportError(f"the golden file would have {len(data)} bytes, wanted at most {LARGEST_BYTES}: fewer chunks")
+        raise ExportError(
+            f"the golden file would have {len(data)} bytes, wanted at most {LARGEST_BYTES}; use fewer chunks"
+        )
     meta = yaml.safe_load((folder / "input.yaml").read_text())
     index = {
-        "schema": 1, "model": checkpoint.config.name, "weights": checkpoint.weights, **index,
-        "flow": document["flow"], "memory": document["memory"], "normalisation": checkpoint.normalisation, "source": meta.get("source", {}),
-        "torch": torch.__version__.split("+")[0], "file": {"name": "golden.safetensors", "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
+        "schema": 1,
+        "model": checkpoint.config.name,
+        "weights": checkpoint.weights,
+        **index,
+        "flow": document["flow"],
+        "memory": document["memory"],
+        "normalisation": checkpoint.normalisation,
+        "source": meta.get("source", {}),
+        "torch": torch.__version__.split("+")[0],
+        "file": {
+            "name": "golden.safetensors",
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": len(data),
+        },
     }
-    with written_aside(out) as aside:
+    with atomic_folder(out) as aside:
         (aside / "golden.safetensors").write_bytes(data)
         (aside / "golden.yaml").write_text(yaml.safe_dump(index, sort_keys=False, width=160))
     return index
@@ -182,19 +255,40 @@ def write(spec: str, config_path: Path, model_path: Path, folder: Path, out: Pat
 def main() -> None:
     root = Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default=str(root / "engines/tiny"), help="a checkpoint folder, an exported folder, or random:SEED")
-    parser.add_argument("--model", type=Path, default=root / "configs/model/tiny.yaml", help="read where the checkpoint has no manifest")
-    parser.add_argument("--config", type=Path, default=root / "tests/golden/ride.yaml", help="its flow: and memory: sections are read")
-    parser.add_argument("--input", type=Path, required=True, help="an input folder whose frames are rgb8")
+    parser.add_argument(
+        "--checkpoint",
+        default=str(root / "engines/tiny"),
+        help="a checkpoint folder, an exported folder, or random:SEED",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=root / "configs/model/tiny.yaml",
+        help="the model, if the checkpoint has no manifest",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=root / "tests/golden/ride.yaml",
+        help="a configuration with the sections flow: and memory:",
+    )
+    parser.add_argument(
+        "--input", type=Path, required=True, help="an input folder with rgb8 frames"
+    )
     parser.add_argument("--out", type=Path, default=root / "tests/golden/tiny")
     parser.add_argument("--chunks", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:
-        index = write(args.checkpoint, args.config, args.model, args.input, args.out, args.chunks, args.seed)
+        index = write(
+            args.checkpoint, args.config, args.model, args.input, args.out, args.chunks, args.seed
+        )
     except ExportError as error:
         sys.exit(f"golden: {error}")
-    print(f"{args.out}: {index['chunks']} chunks, {index['file']['bytes'] / 1e6:.2f} MB", file=sys.stderr)
+    print(
+        f"{args.out}: {index['chunks']} chunks, {index['file']['bytes'] / 1e6:.2f} MB",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

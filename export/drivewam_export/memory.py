@@ -1,8 +1,10 @@
-"""The KV memory beside the model: a video pool, an action pool and the in-flight tail, one slot table per layer and head set.
+"""The reference KV memory: a video pool, an action pool and the in-flight tail.
 
-Slots are ordered video, action, tail, as in the runtime. New tokens take the lowest free slots; when these do not suffice, the policy says which
-old tokens stay and the new ones take every other slot of the pool, token i the i-th in ascending order (core/selection/policy.rs). Keys come in
-after RoPE and are never moved. Which slots hold something is the same for all layers and sets, whatever was forgotten.
+One slot table per layer and head set. Slots are ordered video, action, tail, as in the runtime. New
+tokens take the lowest free slots. When these do not suffice, the policy chooses the old tokens to
+keep, and the new ones take every other slot of the pool, token i the i-th in ascending order
+(core/selection/policy.rs). Keys are stored after RoPE and never move. Which slots are valid is the
+same for all layers and sets, whatever was evicted.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class MemoryFull(RuntimeError):
 
 @dataclass(frozen=True)
 class MemoryOptions:
-    """`memory:` of a configuration. `scoring` holds the keywords of `selection.scores`, λ under the name `lam`."""
+    """The `memory:` section of a configuration. `scoring` holds the keywords of `selection.scores`,
+    λ under the name `lam`."""
 
     policy: str = "selective"
     video_slots: int = 448
@@ -34,7 +37,9 @@ class MemoryOptions:
 
     def __post_init__(self):
         if self.policy not in POLICIES:
-            raise ValueError(f"memory.policy: got {self.policy!r}, wanted one of {', '.join(POLICIES)}")
+            raise ValueError(
+                f"memory.policy: got {self.policy!r}, wanted one of {', '.join(POLICIES)}"
+            )
 
     def slots(self, config: ModelConfig) -> dict[str, int]:
         """Slots of each region, in order."""
@@ -47,8 +52,9 @@ class MemoryOptions:
 
 
 @dataclass
-class Chosen:
-    """Where the new tokens of one pool went: `destinations` [L, Hs, n]; `scores` [L, Hs, B] when there was something to score."""
+class Placement:
+    """Where the new tokens of one pool went: `destinations` [L, Hs, n]. `scores` [L, Hs, B], None
+    where nothing had to be evicted."""
 
     destinations: torch.Tensor
     scores: torch.Tensor | None
@@ -78,22 +84,36 @@ class Memory:
     def drop_tail(self) -> None:
         self.valid[self.regions["tail"]] = False
 
-    def hold(self, outputs) -> None:
-        """Per-layer (k, v) [H, Nv, D] of predicted video rows: into the tail."""
+    def write_tail(self, outputs) -> None:
+        """Writes per-layer (k, v) [H, Nv, D] of predicted video rows into the tail."""
         tail = self.regions["tail"]
         for layer, (k, v) in enumerate(outputs):
             self.k[layer][:, tail], self.v[layer][:, tail] = k, v
         self.valid[tail] = True
 
-    def commit(self, pool: str, chunk: int, outputs, forced: torch.Tensor | None = None) -> Chosen:
-        """Per-layer (k, v, q) [H, n, D] of a chunk's observed rows: into their pool. `forced` [L, Hs, n] replaces the policy's choice."""
+    def commit(
+        self, pool: str, chunk: int, outputs, forced: torch.Tensor | None = None
+    ) -> Placement:
+        """Writes per-layer (k, v, q) [H, n, D] of a chunk's observed rows into `pool`. `forced` [L,
+        Hs, n] replaces the policy's choice of slots."""
         region, new = self.regions[pool], outputs[0][0].shape[1]
-        scores = self._scores(region, new, chunk, outputs) if self.options.policy == "selective" else None
+        scores = (
+            self._scores(region, new, chunk, outputs)
+            if self.options.policy == "selective"
+            else None
+        )
         places = []
         for layer, (k, v, _) in enumerate(outputs):
             for part in range(self.sets):
                 if forced is None:
-                    slots = self._destinations(region, layer, part, new, None if scores is None else scores[layer, part], pool)
+                    slots = self._destinations(
+                        region,
+                        layer,
+                        part,
+                        new,
+                        None if scores is None else scores[layer, part],
+                        pool,
+                    )
                 else:
                     slots = forced[layer, part]
                 places.append(slots)
@@ -102,13 +122,13 @@ class Memory:
                 self.k[layer][heads, at], self.v[layer][heads, at] = k[heads], v[heads]
                 self.chunk[layer, part, at], self.token[layer, part, at] = chunk, torch.arange(new)
         self.valid[region.start + places[0]] = True
-        return Chosen(torch.stack(places).unflatten(0, (-1, self.sets)), scores)
+        return Placement(torch.stack(places).unflatten(0, (-1, self.sets)), scores)
 
     def _free(self, region: slice) -> torch.Tensor:
         return (~self.valid[region]).nonzero()[:, 0]
 
     def _scores(self, region: slice, new: int, now: int, outputs):
-        """[L, Hs, B]; -inf for a slot that holds nothing; None while free slots suffice."""
+        """Scores [L, Hs, B], -inf for an empty slot; None while free slots suffice."""
         if len(self._free(region)) >= new:
             return None
         held = self.valid[region].nonzero()[:, 0]
@@ -118,19 +138,33 @@ class Memory:
             for part in range(self.sets):
                 heads = slice(None) if self.sets == 1 else slice(part, part + 1)
                 places = self.chunk[layer, part, at], self.token[layer, part, at]
-                rows = selection.scores(self.k[layer][heads, at], q[heads], k[heads], *places, now=now, **self.options.scoring)
+                rows = selection.scores(
+                    self.k[layer][heads, at],
+                    q[heads],
+                    k[heads],
+                    *places,
+                    now=now,
+                    **self.options.scoring,
+                )
                 out[layer, part, held] = rows[0]
         return out
 
-    def _destinations(self, region: slice, layer: int, part: int, new: int, score, pool: str) -> torch.Tensor:
+    def _destinations(
+        self, region: slice, layer: int, part: int, new: int, score, pool: str
+    ) -> torch.Tensor:
         free, size = self._free(region), region.stop - region.start
         if len(free) >= new:
             return free[:new]
         if self.options.policy == "full":
-            raise MemoryFull(f"no free slot for a {pool} chunk: raise memory.max_chunks (got {self.options.max_chunks})")
+            raise MemoryFull(
+                f"no free slot for a {pool} chunk: raise memory.max_chunks (got {self.options.max_chunks})"
+            )
         held = self.valid[region].nonzero()[:, 0]
-        chunk, token = self.chunk[layer, part, region.start + held], self.token[layer, part, region.start + held]
-        if score is None:  # fifo: age is the score
+        chunk, token = (
+            self.chunk[layer, part, region.start + held],
+            self.token[layer, part, region.start + held],
+        )
+        if score is None:  # fifo: the age is the score
             score = (chunk * (self.config.nv + self.config.na) + token).double()
         else:
             score = score[held]

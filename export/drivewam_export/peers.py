@@ -1,8 +1,11 @@
-"""The loops that people run today, for a comparison that takes turns with ours (bench.py). Same sampler, same memory budget, 17 passes.
+"""The loops that people run today, as peers of the runtime in bench.py.
 
-`Published`: the structure of the published code in PyTorch. The memory is a list of keys and values per layer, gathered for every layer of every
-pass; the guidance's MLP and its keys and values are computed anew in every pass, with all its padding rows; selection runs layer by layer.
-`OnnxLoop`: Python and ONNX Runtime with our exported graphs, so with merged padding and context once per chunk; memory and selection in NumPy.
+All have the same sampler, the same memory budget and 17 passes. `Published`: the structure of the
+published code in PyTorch. Its memory is a list of keys and values per layer, gathered for every
+layer of every pass; the guidance's MLP and its keys and values are computed anew in every pass,
+with all padding rows; selection runs layer by layer. `OnnxLoop`: Python and ONNX Runtime with our
+exported graphs, hence with merged padding and context once per chunk; memory and selection in
+NumPy.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from .rope import action_positions, rotate, table, video_positions
 
 
 def best(keys, queries, lam: float, keep: int):
-    """Positions, ascending, of the `keep` best of `keys` [n, d] by lam rho - (1 - lam) eta, in O(L d): the sum of the unit keys is exact."""
+    """Ascending positions of the `keep` best of `keys` [n, d] by lam rho - (1 - lam) eta. O(L d):
+    the sum of the unit keys is exact."""
     rho = (queries @ keys.T / keys.shape[1] ** 0.5).softmax(-1).mean(0)
     unit = torch.nn.functional.normalize(keys, dim=-1)
     eta = (unit @ unit.sum(0) - 1) / (len(keys) - 1)
@@ -59,10 +63,10 @@ class ListMemory:
     def drop_tail(self):
         self.pools["tail"] = [None] * self.config.layers
 
-    def hold(self, outputs):
+    def write_tail(self, outputs):
         self.pools["tail"] = list(outputs)
 
-    def choose(self, keys, queries, keep: int):
+    def select(self, keys, queries, keep: int):
         return best(flat(keys), flat(queries), self.lam, keep)
 
     def join(self, parts):
@@ -76,7 +80,7 @@ class ListMemory:
                 continue
             old_k, old_v = pool[layer]
             if old_k.shape[1] + k.shape[1] > budget:
-                stays = self.choose(old_k, q, budget - k.shape[1])
+                stays = self.select(old_k, q, budget - k.shape[1])
                 old_k, old_v = old_k[:, stays], old_v[:, stays]
             pool[layer] = (self.join([old_k, k]), self.join([old_v, v]))
 
@@ -84,7 +88,7 @@ class ListMemory:
 class ArrayMemory(ListMemory):
     """The same in NumPy."""
 
-    def choose(self, keys, queries, keep: int):
+    def select(self, keys, queries, keep: int):
         return best_numpy(flat(keys), flat(queries), self.lam, keep)
 
     def join(self, parts):
@@ -92,8 +96,7 @@ class ArrayMemory(ListMemory):
 
 
 def published_pass(model: DriveWam, tokens, is_action, flow_time, rope, scale, text, ego, memory):
-    """One pass of one stream. `memory`: per layer the pieces (k, v) that are gathered."""
-    c = model.config
+    """One pass of one stream. `memory`: per layer, the pieces (k, v) to gather."""
     action = bool(is_action)
     flags = torch.full((len(tokens),), float(action))
     embedder = model.condition_embedder_action if action else model.condition_embedder
@@ -106,32 +109,48 @@ def published_pass(model: DriveWam, tokens, is_action, flow_time, rope, scale, t
             q, k = rotate(q, rope) * scale, rotate(k, rope)
             outputs.append((k, v, q))
             pieces = [*memory[layer], (k, v)]
-            return attend(q[None], torch.cat([p[0] for p in pieces], 1)[None], torch.cat([p[1] for p in pieces], 1)[None])[0]
+            return attend(
+                q[None],
+                torch.cat([p[0] for p in pieces], 1)[None],
+                torch.cat([p[1] for p in pieces], 1)[None],
+            )[0]
 
         cross = lambda kv: lambda q: attend(q[None], kv[0][None], kv[1][None])[0]
-        x = block(x, lambda table: (table + projection)[0].unsqueeze(1).unbind(0), attend_self, cross(text_kv[layer]), cross(ego_kv[layer]))
+        x = block(
+            x,
+            lambda table: (table + projection)[0].unsqueeze(1).unbind(0),
+            attend_self,
+            cross(text_kv[layer]),
+            cross(ego_kv[layer]),
+        )
     table = model.scale_shift_table[0]
     return model.head(x, table[0:1] + embedding, table[1:2] + embedding, flags), outputs
 
 
 class PublishedLoop(Rollout):
-    """Two passes commit what was observed; a pass never holds both streams."""
+    """A rollout whose passes hold one stream each; two of them commit the observed chunk."""
 
     def _pass(self, chunk: int, reads, video, action, video_time: float, action_time: float):
         self.passes += 1
         if (video is None) == (action is None):
             raise ValueError("the published loop runs one stream in a pass")
-        rows, places, time = (video, video_positions, video_time) if action is None else (action, action_positions, action_time)
-        return self._forward(reads, rows, action is not None, time, table(self.config, places(self.config, chunk)))
+        rows, places, time = (
+            (video, video_positions, video_time)
+            if action is None
+            else (action, action_positions, action_time)
+        )
+        return self._forward(
+            reads, rows, action is not None, time, table(self.config, places(self.config, chunk))
+        )
 
     def scale(self, new: int) -> float:
-        """Of the logits of self-attention, in a pass of `new` tokens."""
+        """Scale of self-attention logits in a pass of `new` tokens."""
         seen = new + sum(k.shape[1] for k, _ in self.memory.layer(0))
         return math.log(seen + 8) / math.log(200) if self.config.self_scale == "log" else 1.0
 
     def _observe(self, chunk: int, video, action, then, _forced: dict):
         _, seen = self._pass(chunk, then, video, None, 0.0, 0.0)
-        self.memory.hold([(k, v) for k, v, _ in seen])
+        self.memory.write_tail([(k, v) for k, v, _ in seen])
         _, did = self._pass(chunk, then, None, action, 0.0, 0.0)
         self.memory.drop_tail()
         self.memory.commit("video", seen)
@@ -139,7 +158,7 @@ class PublishedLoop(Rollout):
 
 
 class Published(PublishedLoop):
-    """See the module's doc. `compiled`: the pass under `torch.compile`."""
+    """The published loop (see the module). `compiled`: its pass runs under `torch.compile`."""
 
     def __init__(self, model: DriveWam, codec, options: Options, compiled: bool):
         super().__init__(model, options)
@@ -147,9 +166,13 @@ class Published(PublishedLoop):
         self.cache = torch.zeros(1, *codec_cache(codec))
         self.run = published_pass
         if compiled:
-            # One compilation for each shape that the growing memory has: past the limit it would go on in eager mode without a word.
+            # Compiles once for each shape of the growing memory. Past the default limit it would go
+            # on in eager mode silently.
             torch._dynamo.reset()
-            torch._dynamo.config.recompile_limit, torch._dynamo.config.fail_on_recompile_limit_hit = 64, True
+            (
+                torch._dynamo.config.recompile_limit,
+                torch._dynamo.config.fail_on_recompile_limit_hit,
+            ) = 64, True
             self.run = torch.compile(published_pass, dynamic=False)
 
     def _context(self, rows, ego):
@@ -159,7 +182,16 @@ class Published(PublishedLoop):
 
     def _forward(self, reads, tokens, is_action: bool, time: float, rope):
         memory = [self.memory.layer(i) for i in range(self.config.layers)]
-        return self.run(self.model, tokens, is_action, torch.tensor([time]), rope, self.scale(len(tokens)), *reads, memory)
+        return self.run(
+            self.model,
+            tokens,
+            is_action,
+            torch.tensor([time]),
+            rope,
+            self.scale(len(tokens)),
+            *reads,
+            memory,
+        )
 
     @torch.no_grad()
     def chunk(self, frames: np.ndarray, action, rows, ego, noise, action_noise):
@@ -176,46 +208,70 @@ def codec_cache(codec) -> tuple:
 
 
 class OnnxLoop(PublishedLoop):
-    """See the module's doc."""
+    """The loop on ONNX Runtime (see the module)."""
 
     def __init__(self, folder: Path, config: ModelConfig, options: Options, threads: int):
         super().__init__(type("Model", (), {"config": config})(), options)
         session = onnxruntime.SessionOptions()
         session.intra_op_num_threads = threads
-        open_graph = lambda name: onnxruntime.InferenceSession(str(folder / f"{name}.onnx"), session, providers=["CPUExecutionProvider"])
-        self.graphs = {name: open_graph(name) for name in ("vae_encode", "context_text", "context_ego", "dit")}
-        self.names = {name: [o.name for o in graph.get_outputs()] for name, graph in self.graphs.items()}
+        open_graph = lambda name: onnxruntime.InferenceSession(
+            str(folder / f"{name}.onnx"), session, providers=["CPUExecutionProvider"]
+        )
+        self.graphs = {
+            name: open_graph(name) for name in ("vae_encode", "context_text", "context_ego", "dit")
+        }
+        self.names = {
+            name: [o.name for o in graph.get_outputs()] for name, graph in self.graphs.items()
+        }
         self.memory, self.cache = ArrayMemory(config, options.memory), None
         self.text = None
 
-    def ask(self, graph: str, feeds: dict) -> dict:
+    def run_graph(self, graph: str, feeds: dict) -> dict:
         return dict(zip(self.names[graph], self.graphs[graph].run(None, feeds)))
 
     def _context(self, rows, ego):
         if self.text is None:  # the route command did not change
             text, bias = guidance(self.config, rows)
-            self.text = self.ask("context_text", {"text": text.numpy()}), bias.numpy()
-        return Context(self.text[0], self.text[1], self.ask("context_ego", {"ego": ego.numpy()}))
+            self.text = self.run_graph("context_text", {"text": text.numpy()}), bias.numpy()
+        return Context(
+            self.text[0], self.text[1], self.run_graph("context_ego", {"ego": ego.numpy()})
+        )
 
     def _forward(self, reads, tokens, is_action: bool, time: float, rope):
         c, n = self.config, len(tokens)
-        feeds = {"tokens": np.asarray(tokens, np.float32), "is_action": np.full(n, is_action, np.float32), "flow_time": np.full(2, time, np.float32)}
+        feeds = {
+            "tokens": np.asarray(tokens, np.float32),
+            "is_action": np.full(n, is_action, np.float32),
+            "flow_time": np.full(2, time, np.float32),
+        }
         feeds |= {"rope": rope.numpy(), "text_bias": reads.text_bias} | reads.text | reads.ego
         held = 0
         for layer in range(c.layers):
             pieces = self.memory.layer(layer)
-            k = np.concatenate([p[0] for p in pieces], 1) if pieces else np.zeros((c.heads, 0, c.head_dim), np.float32)
+            k = (
+                np.concatenate([p[0] for p in pieces], 1)
+                if pieces
+                else np.zeros((c.heads, 0, c.head_dim), np.float32)
+            )
             v = np.concatenate([p[1] for p in pieces], 1) if pieces else k
             feeds[f"mem_k.{layer}"], feeds[f"mem_v.{layer}"], held = k, v, k.shape[1]
         feeds["mem_bias"] = np.zeros(held, np.float32)
         if c.self_scale == "log":
             feeds["self_scale"] = np.full(n, self.scale(n), np.float32)
-        out = self.ask("dit", feeds)
-        return torch.from_numpy(out["velocity"]), [tuple(out[f"{x}.{layer}"] for x in "kvq") for layer in range(c.layers)]
+        out = self.run_graph("dit", feeds)
+        return torch.from_numpy(out["velocity"]), [
+            tuple(out[f"{x}.{layer}"] for x in "kvq") for layer in range(c.layers)
+        ]
 
     def chunk(self, frames: np.ndarray, action, rows, ego, noise, action_noise):
         """`frames` [F, 3, H, W] f32."""
-        cache = self.cache if self.cache is not None else np.zeros([d for d in self.graphs["vae_encode"].get_inputs()[1].shape], np.float32)
-        out = self.ask("vae_encode", {"frames": frames, "cache_in.0": cache})
+        cache = (
+            self.cache
+            if self.cache is not None
+            else np.zeros([d for d in self.graphs["vae_encode"].get_inputs()[1].shape], np.float32)
+        )
+        out = self.run_graph("vae_encode", {"frames": frames, "cache_in.0": cache})
         self.cache = out["cache_out.0"]
-        return self.step(torch.from_numpy(out["latent"]), action, rows, ego, noise, action_noise).action
+        return self.step(
+            torch.from_numpy(out["latent"]), action, rows, ego, noise, action_noise
+        ).action

@@ -1,4 +1,7 @@
-"""Rotary position tables, computed in f64 from absolute (time, height, width). The runtime has the same arithmetic (core/rope.rs)."""
+"""Rotary position tables, computed in f64 from absolute (time, height, width).
+
+The runtime has the same arithmetic (core/rope.rs).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from .config import ModelConfig
 
 
 def video_positions(config: ModelConfig, chunk: int) -> torch.Tensor:
-    """[Nv, 3] of chunk `chunk`, raster order."""
+    """Positions [Nv, 3] of chunk `chunk`, in raster order."""
     rows = config.latent.height // config.patch[1]
     columns = config.latent.width // config.patch[2]
     h, w = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
@@ -17,14 +20,16 @@ def video_positions(config: ModelConfig, chunk: int) -> torch.Tensor:
 
 
 def action_positions(config: ModelConfig, chunk: int) -> torch.Tensor:
-    """[Na, 3]: fractional times between frame `chunk` and the next, height and width -1 (LingBot-VA `get_mesh_id`)."""
+    """Positions [Na, 3]: fractional times between frame `chunk` and the next, height and width -1
+    (LingBot-VA `get_mesh_id`)."""
     i = torch.arange(1, config.na + 1).double()
     t = chunk + i / (config.na + 1)
     return torch.stack([t, torch.full_like(t, -1.0), torch.full_like(t, -1.0)], -1)
 
 
 def table(config: ModelConfig, positions: torch.Tensor) -> torch.Tensor:
-    """[..., 3] positions to [..., D/2, 2] f32 (cos, sin): pairs of the time axis first, then height, then width."""
+    """Positions [..., 3] to (cos, sin) [..., D/2, 2] f32: pairs of the time axis first, then
+    height, then width."""
     angles = []
     for axis, width in enumerate(config.rope.split):
         j = torch.arange(0, width, 2, device=positions.device).double()
@@ -34,7 +39,8 @@ def table(config: ModelConfig, positions: torch.Tensor) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, rope: torch.Tensor) -> torch.Tensor:
-    """Rotates neighbouring pairs of the last axis of `x` [..., D]; `rope` [..., D/2, 2] broadcasts."""
+    """Rotates neighbouring pairs of the last axis of `x` [..., D]; `rope` [..., D/2, 2]
+    broadcasts."""
     even, odd = x[..., 0::2], x[..., 1::2]
     cos, sin = rope[..., 0], rope[..., 1]
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)

@@ -1,4 +1,7 @@
-"""At which flow times a stream is denoised, in f64: the same arithmetic as core/flow/schedule.rs."""
+"""The flow times at which a stream is denoised, in f64.
+
+The runtime has the same arithmetic (core/flow/schedule.rs).
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,13 @@ def _between(steps: int, shift: float, last_u: float) -> list[tuple[float, float
 
 
 def action_steps(steps: int, shift: float) -> list[tuple[float, float]]:
-    """(tau, tau_next) from noise to data."""
+    """Steps (tau, tau_next) from noise to data."""
     return _between(steps, shift, 0.0)
 
 
 def video_steps(steps: int, shift: float, end: dict) -> list[tuple[float, float]]:
-    """(tau, tau_next) from noise to one of the three readings of the paper's end: `{tau}`, `{denoise_fraction}`, `{exec_steps: {of}}`."""
+    """Steps (tau, tau_next) from noise to one of the three readings of the paper's end: `{tau}`,
+    `{denoise_fraction}`, `{exec_steps: {of}}`."""
     ((reading, value),) = end.items()
     if reading == "exec_steps":
         return _between(value["of"], shift, 0.0)[:steps]

@@ -1,6 +1,8 @@
-"""Scores of the KV memory, transcribed from the paper (Eq. 6-7) and FlowCache; the runtime's oracle is core/selection.
+"""Scores of the KV memory, transcribed from the paper (Eq. 6-7) and FlowCache.
 
-s_j = lambda rho_j - (1 - lambda) eta_j over the tokens of one pool; the top B - |new| old tokens stay. f64 throughout."""
+s_j = lambda rho_j - (1 - lambda) eta_j over the tokens of one pool. The top B - |new| old tokens
+stay. All in f64. The runtime's oracle is core/selection.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +10,22 @@ import torch
 
 
 def relevance(keys: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
-    """rho [n]: mean over queries of softmax(q.k / sqrt(d)); keys [n, d], queries [N, d]."""
+    """rho [n]: mean over queries of softmax(q.k / sqrt(d)). `keys` [n, d], `queries` [N, d]."""
     return (queries @ keys.T / keys.shape[1] ** 0.5).softmax(-1).mean(0)
 
 
 def redundancy(keys: torch.Tensor) -> torch.Tensor:
-    """eta [n]: mean cosine to every other key; 0 for a key without direction (shorter than the smallest normal f32) or a lone one."""
+    """eta [n]: mean cosine to every other key; 0 for a lone key and for one without direction
+    (shorter than the smallest normal f32)."""
     norm = keys.norm(dim=-1, keepdim=True)
     unit = torch.where(norm >= torch.finfo(torch.float32).tiny, keys / norm, torch.zeros_like(keys))
     cosine = (unit @ unit.T).fill_diagonal_(0.0)
     return cosine.sum(-1) / max(len(keys) - 1, 1)
 
 
-def pooled(rho: torch.Tensor, chunk: torch.Tensor, token: torch.Tensor, kernel: int) -> torch.Tensor:
+def pooled(
+    rho: torch.Tensor, chunk: torch.Tensor, token: torch.Tensor, kernel: int
+) -> torch.Tensor:
     """Maximum of rho over tokens of the same chunk at most kernel // 2 token indices away."""
     near = (chunk[:, None] == chunk) & ((token[:, None] - token).abs() <= kernel // 2)
     return torch.where(near, rho, -torch.inf).amax(-1)
@@ -41,9 +46,11 @@ def scores(
     max_age_chunks: int = 0,
     now: int = 0,
 ) -> torch.Tensor:
-    """[sets, n] f32 scores of the valid old tokens: keys [H, n, D], queries [H, N, D], new [H, M, D] of chunk `now`, chunk and token [n].
+    """Scores [sets, n] f32 of the valid old tokens: `keys` [H, n, D], `queries` [H, N, D], `new`
+    [H, M, D] of chunk `now`, `chunk` and `token` [n].
 
-    A token more than `max_age_chunks` (unless 0) older than `now` has the least finite score."""
+    A token more than `max_age_chunks` (unless 0) older than `now` has the least finite score.
+    """
     n = keys.shape[1]
     too_old = (now - chunk > max_age_chunks) & (max_age_chunks > 0)
     if scored == "pool_and_new":
@@ -67,6 +74,9 @@ def scores(
 
 
 def kept(score: torch.Tensor, chunk: torch.Tensor, token: torch.Tensor, count: int) -> list[int]:
-    """Positions of the `count` best, ascending; a tie keeps the older chunk, then the lower token index."""
-    best_first = sorted(range(len(score)), key=lambda j: (-score[j].item(), chunk[j].item(), token[j].item()))
+    """Ascending positions of the `count` best. Of equal scores the older chunk stays, then the
+    lower token index."""
+    best_first = sorted(
+        range(len(score)), key=lambda j: (-score[j].item(), chunk[j].item(), token[j].item())
+    )
     return sorted(best_first[:count])

@@ -1,7 +1,8 @@
-"""Weights by name, read one at a time, so that a model that is exported need not fit into memory.
+"""Weights by name, read one at a time, so that an exported model need not fit into memory.
 
-Such a model is built on `meta`, traced with zeros in the place of its weights (`hollow`), and run in PyTorch with each weight read as an operation asks
-for it and let go after it (`Lent`). Where a whole model is wanted, `whole` fills it.
+The model is built on `meta`. It is traced with zeros in place of its weights (`weightless`), and
+run in PyTorch with each weight read when an operation asks for it and freed after it
+(`LazyWeights`). `materialize` builds a model with all weights.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch.utils._pytree import tree_map_only
 
 @dataclass(frozen=True)
 class Weights:
-    """`read(name)`: the tensor in f32. Nothing is kept: who asks twice waits twice."""
+    """Weights by name. `read(name)` reads the tensor, in f32, on every call."""
 
     shapes: dict[str, tuple[int, ...]]
     read: Callable[[str], torch.Tensor]
@@ -29,13 +30,17 @@ class Weights:
         return {name: self.read(name) for name in self.shapes}
 
 
-def held(tensors: dict[str, torch.Tensor]) -> Weights:
-    """Tensors that are in memory already."""
-    return Weights({name: tuple(value.shape) for name, value in tensors.items()}, lambda name: tensors[name].detach().to(torch.float32))
+def in_memory(tensors: dict[str, torch.Tensor]) -> Weights:
+    """Weights of tensors that are in memory."""
+    return Weights(
+        {name: tuple(value.shape) for name, value in tensors.items()},
+        lambda name: tensors[name].detach().to(torch.float32),
+    )
 
 
 def read_tensor(file: Path, name: str) -> torch.Tensor:
-    """As it is stored. The file is opened for this tensor alone: the pages of a mapping stay with the process until it is closed."""
+    """Reads a tensor in its stored type. Opens the file for this tensor alone: the pages of a
+    mapping stay with the process until the file is closed."""
     with safe_open(file, "pt") as opened:
         return opened.get_tensor(name)
 
@@ -50,31 +55,41 @@ def shapes_of(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
 
-def whole(kind: type, config, weights: Weights) -> torch.nn.Module:
-    """A module of `kind` that holds all of `weights`, and no other memory."""
+def materialize(kind: type, config, weights: Weights) -> torch.nn.Module:
+    """A module of `kind` with all of `weights`, and no other memory."""
     module = on_meta(kind, config)
     module.load_state_dict(weights.all(), assign=True)
     return module
 
 
-def hollow(module: torch.nn.Module) -> torch.nn.Module:
-    """A copy of `module` to be traced: every weight, real or on `meta`, reads zeros that all of them share. A tied weight stays one."""
+def weightless(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy of `module` to be traced: every weight, real or on `meta`, reads zeros that all
+    weights share. A tied weight stays one."""
     named = module.state_dict(keep_vars=True).values()
-    zeros = torch.from_numpy(np.zeros(max(value.nbytes for value in named), dtype=np.uint8))  # from the system, which lends one page of zeros for all
+    # The system maps one page of zeros for the whole array.
+    zeros = torch.from_numpy(np.zeros(max(value.nbytes for value in named), dtype=np.uint8))
     known = {}
     for value in named:
         zero = zeros[: value.nbytes].view(value.dtype).view(value.shape)
-        known[id(value)] = torch.nn.Parameter(zero, requires_grad=False) if isinstance(value, torch.nn.Parameter) else zero
+        known[id(value)] = (
+            torch.nn.Parameter(zero, requires_grad=False)
+            if isinstance(value, torch.nn.Parameter)
+            else zero
+        )
     return copy.deepcopy(module, known)
 
 
-class Lent(TorchFunctionMode):
-    """While it is entered, an operation that is given a weight of `module` gets the one of `weights`. `prefix`: of names inside the module."""
+class LazyWeights(TorchFunctionMode):
+    """While entered, replaces every weight of `module` that an operation receives by that of
+    `weights`. `prefix`: of the names inside the module."""
 
     def __init__(self, module: torch.nn.Module, prefix: str, weights: Weights):
         super().__init__()
         named = module.state_dict(keep_vars=True).items()
-        self.named, self.weights = {id(value): name.removeprefix(prefix) for name, value in named}, weights
+        self.named, self.weights = (
+            {id(value): name.removeprefix(prefix) for name, value in named},
+            weights,
+        )
 
     def lend(self, value: torch.Tensor) -> torch.Tensor:
         return self.weights.read(self.named[id(value)]) if id(value) in self.named else value

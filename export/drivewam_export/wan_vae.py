@@ -1,20 +1,18 @@
-"""The encoder of diffusers' `AutoencoderKLWan` as two streaming graphs whose causal cache is an input and an output.
+"""The encoder of diffusers' `AutoencoderKLWan` as two streaming graphs with an explicit causal
+cache.
 
-`vae_encode_first` takes one frame, `vae_encode` the four of a chunk; both give the normalised mean latent. Frames are the batch axis: a clip is
-`[F, C, H, W]`, a causal Conv3d is the sum over its time taps of a Conv2d on shifted frames, and nothing has three spatial dimensions. A cache is
-`[frames, C, H, W]`, in the order in which the network reads them: the two frames before the chunk of each 3-tap convolution's input, the one
-before it where time is halved. Every configuration of the class whose four frames make one latent is taken, Wan2.1's and Wan2.2's
-(`is_residual`, `patch_size`) among them; others are refused.
+`vae_encode_first` takes one frame, `vae_encode` the four frames of a chunk; both return the
+normalised mean latent. Frames are the batch axis: a clip is `[F, C, H, W]`, a causal Conv3d is the
+sum over its time taps of a Conv2d on shifted frames, and no tensor has three spatial dimensions.
 
-`python -m drivewam_export.wan_vae --vae DIR|random:SEED --out DIR` writes a folder with these two graphs and a manifest.
+A cache is `[frames, C, H, W]`: the two frames before the chunk of each 3-tap convolution's input,
+or the one before it where time is halved. Caches come in the order in which the network reads them.
+
+Every configuration of the class whose four frames make one latent is supported, Wan2.1's and
+Wan2.2's (`is_residual`, `patch_size`) among them. Others raise ExportError.
 """
 
 from __future__ import annotations
-
-import argparse
-import dataclasses
-import sys
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -22,14 +20,12 @@ from diffusers.models.autoencoders import autoencoder_kl_wan as wan
 from torch import nn
 from torch.nn import functional as F
 
-from .config import ModelConfig, load
-from .folder import RANDOM_NORMALISATION, Checkpoint, ExportError
-from .onnx_graphs.graphs import Graph
-from .streamed import held
+from .folder import ExportError
 
 
 class Stream:
-    """The caches of one call: handed out in order and replaced in the same order. `before` None: a first frame, nothing came before it."""
+    """The caches of one call, read and replaced in the same order. `before` None: there was no
+    frame before this one."""
 
     def __init__(self, before: list[torch.Tensor] | None):
         self.before, self.after = before, []
@@ -47,14 +43,19 @@ def earlier_zeros(x, count: int):
 
 
 class CausalConv(nn.Module):
-    """A causal Conv3d of stride 1 in time: `weights[k]` [O, I, kh, kw] is its time tap k, the newest frame last."""
+    """A causal Conv3d of stride 1 in time. `weights[k]` [O, I, kh, kw] is time tap k, the newest
+    frame last."""
 
     def __init__(self, conv: wan.WanCausalConv3d, outputs: int | None = None, patch: int = 1):
         super().__init__()
         weight, bias = conv.weight.detach()[:outputs], conv.bias.detach()[:outputs]
-        if patch > 1:  # input channels from diffusers' (colour, column, row) to pixel_unshuffle's (colour, row, column)
+        # Input channels from diffusers' (colour, column, row) to pixel_unshuffle's (colour, row,
+        # column).
+        if patch > 1:
             weight = weight.unflatten(1, (-1, patch, patch)).transpose(2, 3).flatten(1, 3)
-        self.weights = nn.ParameterList(nn.Parameter(weight[:, :, k].contiguous()) for k in range(weight.shape[2]))
+        self.weights = nn.ParameterList(
+            nn.Parameter(weight[:, :, k].contiguous()) for k in range(weight.shape[2])
+        )
         self.bias = nn.Parameter(bias.clone())
         self.padding = (conv._padding[2], conv._padding[0])
 
@@ -78,7 +79,7 @@ class CausalConv(nn.Module):
 
 
 class Norm(nn.Module):
-    """Every pixel's channels to unit length, times sqrt(C) and a gain."""
+    """Scales every pixel's channels to unit length, times sqrt(C) and a gain."""
 
     def __init__(self, norm: wan.WanRMS_norm):
         super().__init__()
@@ -95,7 +96,11 @@ class Residual(nn.Module):
         super().__init__()
         self.norm1, self.conv1 = Norm(block.norm1), CausalConv(block.conv1)
         self.norm2, self.conv2 = Norm(block.norm2), CausalConv(block.conv2)
-        self.shortcut = None if isinstance(block.conv_shortcut, nn.Identity) else CausalConv(block.conv_shortcut)
+        self.shortcut = (
+            None
+            if isinstance(block.conv_shortcut, nn.Identity)
+            else CausalConv(block.conv_shortcut)
+        )
 
     def forward(self, x, stream: Stream):
         straight = x if self.shortcut is None else self.shortcut(x, stream)
@@ -104,7 +109,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """One head over the pixels of each frame."""
+    """One attention head over the pixels of each frame."""
 
     def __init__(self, block: wan.WanAttentionBlock):
         super().__init__()
@@ -118,12 +123,15 @@ class Attention(nn.Module):
 
 
 class Halve(nn.Module):
-    """Half the height and width and, in `downsample3d`, half the frames; a first frame keeps its time step."""
+    """Halves height and width and, in `downsample3d`, the frames. A first frame keeps its time
+    step."""
 
     def __init__(self, block: wan.WanResample):
         super().__init__()
         if block.mode not in ("downsample2d", "downsample3d"):
-            raise ExportError(f"AutoencoderKLWan: a resampling of mode {block.mode!r} in the encoder, wanted downsample2d or downsample3d")
+            raise ExportError(
+                f"AutoencoderKLWan: encoder resampling: got {block.mode!r}, wanted downsample2d or downsample3d"
+            )
         self.resample = block.resample
         self.time = CausalConv(block.time_conv) if block.mode == "downsample3d" else None
 
@@ -143,7 +151,8 @@ class Halve(nn.Module):
 
 
 class AverageDown(nn.Module):
-    """The shortcut of a residual stage: pixels (and pairs of frames) stacked into channels, then means of neighbouring channels."""
+    """The shortcut of a residual stage: stacks pixels (and pairs of frames) into channels, then
+    takes means of neighbouring channels."""
 
     def __init__(self, block: wan.AvgDown3D):
         super().__init__()
@@ -157,14 +166,16 @@ class AverageDown(nn.Module):
             x = F.pixel_unshuffle(x, self.space)
         height, width = int(x.shape[2]), int(x.shape[3])
         if self.time > 1:  # channel order (channel, frame, row, column)
-            parts = [x[k :: self.time].unflatten(1, (channels, -1)).flatten(3) for k in range(self.time)]
+            parts = [
+                x[k :: self.time].unflatten(1, (channels, -1)).flatten(3) for k in range(self.time)
+            ]
             x = torch.cat(parts, 2)
         x = x.reshape(int(x.shape[0]), self.outputs, -1, height * width)
         return x.mean(2).unflatten(2, (height, width))
 
 
 class ResidualStage(nn.Module):
-    """Wan2.2's stage."""
+    """Wan2.2's residual stage."""
 
     def __init__(self, block: wan.WanResidualDownBlock):
         super().__init__()
@@ -181,9 +192,16 @@ class ResidualStage(nn.Module):
 
 def convert(module: nn.Module) -> nn.Module:
     """The streaming counterpart of one of diffusers' layers."""
-    kinds = {wan.WanResidualBlock: Residual, wan.WanAttentionBlock: Attention, wan.WanResample: Halve, wan.WanResidualDownBlock: ResidualStage}
+    kinds = {
+        wan.WanResidualBlock: Residual,
+        wan.WanAttentionBlock: Attention,
+        wan.WanResample: Halve,
+        wan.WanResidualDownBlock: ResidualStage,
+    }
     if type(module) not in kinds:
-        raise ExportError(f"AutoencoderKLWan: no streaming form of a {type(module).__name__}")
+        raise ExportError(
+            f"AutoencoderKLWan: cannot stream a layer of type {type(module).__name__}"
+        )
     return kinds[type(module)](module)
 
 
@@ -192,18 +210,42 @@ class WanEncoder(nn.Module):
         super().__init__()
         c, encoder = vae.config, vae.encoder
         self.patch = c.patch_size or 1
-        halvings = sum(isinstance(m, wan.WanResample) and m.mode == "downsample3d" for m in encoder.modules())
+        halvings = sum(
+            isinstance(m, wan.WanResample) and m.mode == "downsample3d" for m in encoder.modules()
+        )
         checks = [
-            ("temperal_downsample", halvings == 2, f"{halvings} halvings of time", "2: four frames to one latent"),
-            ("in_channels", c.in_channels == 3 * self.patch**2, c.in_channels, "3 colours times patch_size squared"),
-            ("latents_mean", len(c.latents_mean) == c.z_dim, f"{len(c.latents_mean)} numbers", f"z_dim = {c.z_dim}"),
-            ("latents_std", len(c.latents_std) == c.z_dim, f"{len(c.latents_std)} numbers", f"z_dim = {c.z_dim}"),
+            (
+                "temperal_downsample",
+                halvings == 2,
+                f"{halvings} halvings of time",
+                "2: four frames to one latent",
+            ),
+            (
+                "in_channels",
+                c.in_channels == 3 * self.patch**2,
+                c.in_channels,
+                "3 colours times patch_size squared",
+            ),
+            (
+                "latents_mean",
+                len(c.latents_mean) == c.z_dim,
+                f"{len(c.latents_mean)} numbers",
+                f"z_dim = {c.z_dim}",
+            ),
+            (
+                "latents_std",
+                len(c.latents_std) == c.z_dim,
+                f"{len(c.latents_std)} numbers",
+                f"z_dim = {c.z_dim}",
+            ),
         ]
         for key, good, got, wanted in checks:
             if not good:
                 raise ExportError(f"AutoencoderKLWan: {key}: got {got}, wanted {wanted}")
         mid = encoder.mid_block
-        order = [mid.resnets[0]] + [layer for pair in zip(mid.attentions, mid.resnets[1:]) for layer in pair]
+        order = [mid.resnets[0]] + [
+            layer for pair in zip(mid.attentions, mid.resnets[1:]) for layer in pair
+        ]
         self.conv_in = CausalConv(encoder.conv_in, patch=self.patch)
         self.layers = nn.ModuleList(convert(layer) for layer in [*encoder.down_blocks, *order])
         self.norm_out, self.conv_out = Norm(encoder.norm_out), CausalConv(encoder.conv_out)
@@ -212,7 +254,7 @@ class WanEncoder(nn.Module):
         self.register_buffer("latent_std", torch.tensor(c.latents_std).view(-1, 1, 1))
 
     def forward(self, frames, before: list[torch.Tensor] | None):
-        """`frames` [1 or 4, 3, Hpx, Wpx] in [-1, 1] to the latent [Cz, Hz, Wz] and the next caches."""
+        """Frames [1 or 4, 3, Hpx, Wpx] in [-1, 1] to latent [Cz, Hz, Wz] and next caches."""
         stream = Stream(before)
         x = F.pixel_unshuffle(frames, self.patch) if self.patch > 1 else frames
         x = self.conv_in(x, stream)
@@ -247,30 +289,23 @@ class Encode(nn.Module):
         return (latent, *after)
 
 
-@torch.no_grad()
-def encoder_graphs(codec: WanEncoder, config: ModelConfig) -> list[Graph]:
-    """`vae_encode_first`, `vae_encode` for the images of `config`, whose latent shape must be the codec's."""
-    image, latent = config.image, config.latent
-    frames = torch.rand(image.frames_per_latent, 3, image.height, image.width) * 2 - 1
-    got, caches = codec(frames[:1], None)
-    if image.frames_per_latent != 4 or tuple(got.shape) != (latent.channels, latent.height, latent.width):
-        raise ExportError(f"AutoencoderKLWan: four frames make a latent {tuple(got.shape)}, the model wants {image.frames_per_latent} frames and {dataclasses.astuple(latent)}")
-    outputs = ["latent", *(f"cache_out.{i}" for i in range(len(caches)))]
-    inputs = {"frames": frames} | {f"cache_in.{i}": cache for i, cache in enumerate(caches)}
-    return [
-        Graph("vae_encode_first", EncodeFirst(codec), "codec.", "vae_encode.safetensors", {"frames": frames[:1]}, outputs),
-        Graph("vae_encode", Encode(codec), "codec.", "vae_encode.safetensors", inputs, outputs),
-    ]
-
-
 def random_vae(seed: int, base_dim: int = 8, **changes) -> AutoencoderKLWan:
     """Wan2.2's configuration at a small width, with random weights, gains and latent statistics."""
     g = torch.Generator().manual_seed(seed)
     z = changes.get("z_dim", 48)
     options = {
-        "base_dim": base_dim, "z_dim": z, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "temperal_downsample": [False, True, True],
-        "is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12, "scale_factor_spatial": 16,
-        "latents_mean": (torch.randn(z, generator=g) * 0.5).tolist(), "latents_std": (torch.rand(z, generator=g) + 0.5).tolist(),
+        "base_dim": base_dim,
+        "z_dim": z,
+        "dim_mult": [1, 2, 4, 4],
+        "num_res_blocks": 2,
+        "temperal_downsample": [False, True, True],
+        "is_residual": True,
+        "patch_size": 2,
+        "in_channels": 12,
+        "out_channels": 12,
+        "scale_factor_spatial": 16,
+        "latents_mean": (torch.randn(z, generator=g) * 0.5).tolist(),
+        "latents_std": (torch.rand(z, generator=g) + 0.5).tolist(),
     }
     torch.manual_seed(seed)
     vae = AutoencoderKLWan(**(options | changes)).eval()
@@ -282,44 +317,7 @@ def random_vae(seed: int, base_dim: int = 8, **changes) -> AutoencoderKLWan:
 
 
 def open_vae(spec: str) -> AutoencoderKLWan:
-    """A diffusers folder (`config.json` and weights), or `random:SEED`."""
+    """Opens a diffusers folder (`config.json` and weights), or `random:SEED`."""
     if spec.startswith("random:"):
         return random_vae(int(spec.removeprefix("random:")))
     return AutoencoderKLWan.from_pretrained(spec, torch_dtype=torch.float32).eval()
-
-
-def small_model(config: ModelConfig) -> ModelConfig:
-    """`config` with images of 64x96 pixels and the latents that Wan2.2's VAE makes of them."""
-    image = dataclasses.replace(config.image, height=64, width=96)
-    return dataclasses.replace(config, name="wan-vae-small", image=image, latent=dataclasses.replace(config.latent, channels=48, height=4, width=6))
-
-
-def alone(config: ModelConfig) -> Checkpoint:
-    """What a manifest wants beside the codec, with nothing in it: such a folder encodes and cannot drive."""
-    rows = {name: torch.zeros(1, config.text.dim) for name in config.text.commands}
-    return Checkpoint(config, None, None, rows, RANDOM_NORMALISATION, {"weights": "a codec alone"})
-
-
-def main() -> None:
-    from .onnx_graphs.export import write_folder
-    from .onnx_graphs.precision import PRECISIONS
-
-    root = Path(__file__).resolve().parents[2]
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--vae", required=True, help="a diffusers folder of AutoencoderKLWan, or random:SEED")
-    parser.add_argument("--config", type=Path, help="the model whose images are encoded; default: 64x96 pixels")
-    parser.add_argument("--precision", choices=("f32", "f16"), default="f32", help="of weights and products (onnx_graphs/precision.py)")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    try:
-        config = load(args.config) if args.config else small_model(load(root / "configs/model/tiny.yaml"))
-        codec = WanEncoder(open_vae(args.vae)).eval()
-        graphs, weights = encoder_graphs(codec, config), {"codec.": held(codec.state_dict())}
-        write_folder(alone(config), args.out, f"portable-{args.precision}", graphs, weights, PRECISIONS[args.precision])
-    except ExportError as error:
-        sys.exit(f"wan_vae: {error}")
-
-
-if __name__ == "__main__":
-    main()

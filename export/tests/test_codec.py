@@ -1,13 +1,13 @@
-"""The small codec: its graphs agree with its training form, and the cache carries the frame before."""
+"""The small codec: its graphs equal its training form, and the cache carries the previous frame."""
 
 import torch
 
-from drivewam_export.codec import Codec, Encode, EncodeFirst
 from conftest import closeness
+from drivewam_export.codec import Codec, Encode, EncodeFirst
 
 
 def test_the_streaming_graphs_equal_the_batched_codec(tiny):
-    """Breaks when the graph joins frames in another order than training does."""
+    """Breaks when the graph concatenates frames in another order than training does."""
     torch.manual_seed(0)
     codec = Codec(tiny).eval()
     codec.latent_mean.normal_()

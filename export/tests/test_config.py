@@ -1,15 +1,18 @@
-"""A configuration is refused with the key's name."""
+"""The error of a wrong configuration names the key."""
 
 import copy
 
 import pytest
 
-from drivewam_export.config import ConfigError, from_dict, load
 from conftest import ROOT
+from drivewam_export.config import ConfigError, from_dict, load
 
 
 def test_both_shipped_models_load_and_have_the_paper_s_token_counts():
-    tiny, paper = load(ROOT / "configs/model/tiny.yaml"), load(ROOT / "configs/model/drivewam-5b.yaml")
+    tiny, paper = (
+        load(ROOT / "configs/model/tiny.yaml"),
+        load(ROOT / "configs/model/drivewam-5b.yaml"),
+    )
     assert (tiny.nv, tiny.na, tiny.token_width, tiny.poses) == (28, 8, 96, 40)
     assert (paper.nv, paper.na, paper.token_width, paper.poses) == (112, 40, 192, 40)
 

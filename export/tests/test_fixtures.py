@@ -1,4 +1,4 @@
-"""What the runtime is tested with is what the pinned libraries give today."""
+"""The fixtures of the runtime's tests equal what the pinned libraries give today."""
 
 import json
 

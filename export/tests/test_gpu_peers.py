@@ -1,4 +1,6 @@
-"""The loops that tests/gpu/peers.py times on a GPU compute what the kernels compute: here on the CPU, against the transcription of the paper."""
+"""The loops that tests/gpu/peers.py times on a GPU compute what the kernels compute: here on the
+CPU, against the transcription of the paper.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ def peers():
 
 
 def test_scores_are_those_of_the_paper_and_both_loops_keep_the_same_tokens(peers):
-    """Breaks when a peer is timed on another formula than ours, or forgets other tokens."""
+    """Breaks when a peer is timed on another formula than ours, or evicts other tokens."""
     torch.manual_seed(0)
     mem_k, mem_v = torch.randn(4, 20, 16), torch.randn(4, 20, 16)
     k, v, q = (torch.randn(4, 6, 16) for _ in range(3))
@@ -31,7 +33,9 @@ def test_scores_are_those_of_the_paper_and_both_loops_keep_the_same_tokens(peers
     assert torch.allclose(peers.scores(mem_k, q), wanted, atol=1e-6)
     stays = selection.kept(wanted, chunk, token, 14)
     synced_k, synced_v = peers.commit_synced(mem_k, mem_v, k, v, q)
-    assert torch.equal(synced_k, torch.cat([mem_k[:, stays], k], 1)) and torch.equal(synced_v[:, 14:], v)
+    assert torch.equal(synced_k, torch.cat([mem_k[:, stays], k], 1)) and torch.equal(
+        synced_v[:, 14:], v
+    )
     before = mem_k.clone()
     peers.commit(mem_k, mem_v, k, v, q)
     assert torch.equal(mem_k[:, stays], before[:, stays])

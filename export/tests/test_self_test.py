@@ -1,4 +1,6 @@
-"""The self-test of a folder: the rule that makes its inputs, what it holds of the answers, and what the shipped folder says."""
+"""The self-test of a folder: the rule of its inputs, the content of its outputs, and those of the
+shipped folder.
+"""
 
 import math
 
@@ -9,23 +11,24 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
-from drivewam_export import self_test
+from conftest import ROOT, closeness
 from drivewam_export.folder import ExportError, Mapping, open_checkpoint
-from drivewam_export.onnx_graphs.export import gather, reference
+from drivewam_export.onnx_graphs import self_test
+from drivewam_export.onnx_graphs.export import open_graphs
 from drivewam_export.onnx_graphs.graphs import Graph, policy_graphs
 from drivewam_export.onnx_graphs.precision import BF16, F16, F32
-from drivewam_export.streamed import Lent
-from conftest import ROOT, closeness
+from drivewam_export.onnx_graphs.trace import reference
+from drivewam_export.streamed import LazyWeights
 
 SHIPPED = ROOT / "engines/tiny"
 # A name whose hash is so large that its elements wrap around.
 WRAPPING = "wrap.289852"
-# Of u("tokens", 0 .. 4), times 2^23.
+# u("tokens", 0 .. 4), times 2^23.
 TOKENS = [5467626, -5399122, 358302, 1527816]
 
 
 def by_hand(name: str, i: int) -> float:
-    """u(name, i) in whole numbers."""
+    """u(name, i) in integers."""
     x = 0x811C9DC5
     for byte in name.encode():
         x = ((x ^ byte) * 0x01000193) & 0xFFFFFFFF
@@ -36,61 +39,102 @@ def by_hand(name: str, i: int) -> float:
 
 
 def test_the_rule_is_the_documented_one_to_the_last_bit():
-    """The runtime pins the same numbers: breaks when a shift, a constant or the wrap-around differs."""
+    """The runtime's test has the same numbers. Breaks when a shift, a constant or the wrap-around
+    differs."""
     assert self_test.fnv1a32("") == 0x811C9DC5 and self_test.fnv1a32("a") == 0xE40C292C
     for name in ("tokens", "mem_k.29", "frames"):
         got = self_test.uniform(name, 1000)
-        assert got.dtype == np.float32 and [float(x) for x in got] == [by_hand(name, i) for i in range(1000)]
+        assert got.dtype == np.float32 and [float(x) for x in got] == [
+            by_hand(name, i) for i in range(1000)
+        ]
     left = 2**32 - self_test.fnv1a32(WRAPPING)
-    assert [float(x) for x in self_test.uniform(WRAPPING, left + 2)[-4:]] == [by_hand(WRAPPING, i) for i in range(left - 2, left + 2)]
+    assert [float(x) for x in self_test.uniform(WRAPPING, left + 2)[-4:]] == [
+        by_hand(WRAPPING, i) for i in range(left - 2, left + 2)
+    ]
     assert [float(x) * 2**23 for x in self_test.uniform("tokens", 4)] == TOKENS
     many = self_test.uniform("tokens", 100_000)
-    assert -1 <= many.min() and many.max() < 1 and abs(many.mean()) < 0.01 and abs(many.std() - 3**-0.5) < 0.01
+    assert (
+        -1 <= many.min()
+        and many.max() < 1
+        and abs(many.mean()) < 0.01
+        and abs(many.std() - 3**-0.5) < 0.01
+    )
 
 
 def test_dit_is_asked_in_three_shapes_with_video_rows_first(tiny):
     torch.manual_seed(0)
     dit = policy_graphs(open_checkpoint("random:0", tiny).model)[-1]
     cases = self_test.inputs(dit, tiny, F16)
-    assert {case: (len(x["tokens"]), int(x["is_action"].sum())) for case, x in cases.items()} == {"video": (28, 0), "action": (8, 8), "packed": (36, 8)}
+    assert {case: (len(x["tokens"]), int(x["is_action"].sum())) for case, x in cases.items()} == {
+        "video": (28, 0),
+        "action": (8, 8),
+        "packed": (36, 8),
+    }
     packed = cases["packed"]
-    assert packed["is_action"].tolist() == [0.0] * 28 + [1.0] * 8 and packed["flow_time"].tolist() == [0.75, 0.5]
-    assert packed["mem_k.3"].shape == (4, 8, 32) and packed["mem_bias"].tolist() == [0.0] * 8 and packed["self_scale"].tolist() == [1.0] * 36
+    assert packed["is_action"].tolist() == [0.0] * 28 + [1.0] * 8 and packed[
+        "flow_time"
+    ].tolist() == [0.75, 0.5]
+    assert (
+        packed["mem_k.3"].shape == (4, 8, 32)
+        and packed["mem_bias"].tolist() == [0.0] * 8
+        and packed["self_scale"].tolist() == [1.0] * 36
+    )
     angle = math.pi * by_hand("rope", 5 * 16 + 2)
-    assert packed["rope"].shape == (36, 16, 2) and packed["rope"][5, 2].tolist() == [np.float32(math.cos(angle)), np.float32(math.sin(angle))]
-    # Only what crosses the border in half is rounded.
-    assert packed["text_v.0"][0, 0, 1].item() == float(np.float16(by_hand("text_v.0", 1))) != by_hand("text_v.0", 1)
+    assert packed["rope"].shape == (36, 16, 2) and packed["rope"][5, 2].tolist() == [
+        np.float32(math.cos(angle)),
+        np.float32(math.sin(angle)),
+    ]
+    # Only inputs in half are rounded.
+    assert (
+        packed["text_v.0"][0, 0, 1].item()
+        == float(np.float16(by_hand("text_v.0", 1)))
+        != by_hand("text_v.0", 1)
+    )
     assert packed["tokens"][0, 1].item() == by_hand("tokens", 1)
-    assert self_test.inputs(dit, tiny, BF16)["packed"]["mem_v.0"].flatten()[7] == torch.tensor(by_hand("mem_v.0", 7)).bfloat16()
-    assert self_test.inputs(dit, tiny, F32)["packed"]["mem_v.0"].flatten()[7] == by_hand("mem_v.0", 7)
+    assert (
+        self_test.inputs(dit, tiny, BF16)["packed"]["mem_v.0"].flatten()[7]
+        == torch.tensor(by_hand("mem_v.0", 7)).bfloat16()
+    )
+    assert self_test.inputs(dit, tiny, F32)["packed"]["mem_v.0"].flatten()[7] == by_hand(
+        "mem_v.0", 7
+    )
 
 
 def test_an_answer_is_spread_samples_and_the_norm_of_all():
     big, small = torch.arange(1000.0).view(10, 100), torch.tensor([[3.0], [4.0]])
     kept = self_test.answer("g", "only", {"big": big, "small": small})
     assert kept["g/only/big"].tolist() == [float(j * 1000 // 64) for j in range(64)]
-    assert kept["g/only/small"].tolist() == [3.0, 4.0] and kept["g/only/small/norm"].tolist() == [5.0]
-    assert kept["g/only/big/norm"].tolist() == [np.float32(math.sqrt(sum(i * i for i in range(1000))))]
+    assert kept["g/only/small"].tolist() == [3.0, 4.0] and kept["g/only/small/norm"].tolist() == [
+        5.0
+    ]
+    assert kept["g/only/big/norm"].tolist() == [
+        np.float32(math.sqrt(sum(i * i for i in range(1000))))
+    ]
 
 
 def test_whole_numbers_are_refused(tiny):
-    graph = Graph("text_encode", nn.Identity(), "", "", {"ids": torch.zeros(3, dtype=torch.long)}, ["text"])
+    graph = Graph(
+        "text_encode", nn.Identity(), "", "", {"ids": torch.zeros(3, dtype=torch.long)}, ["text"]
+    )
     with pytest.raises(ExportError, match="text_encode.*ids"):
         self_test.inputs(graph, tiny, F32)
 
 
 def test_the_shipped_answers_are_those_of_the_shipped_weights(tiny):
-    """Breaks when weights, graphs or the rule change and the folder is not exported anew."""
+    """Breaks when weights, graphs or the rule change and the folder is not exported again."""
     manifest = yaml.safe_load((SHIPPED / "manifest.yaml").read_text())
     kept = load_file(SHIPPED / manifest["self_test"]["file"])
-    _, graphs, sources = gather(str(SHIPPED), tiny, Mapping(), None, True)
+    _, graphs, sources = open_graphs(str(SHIPPED), tiny, Mapping(), None, True)
     wanted = {}
     for graph in graphs:
         for case, values in self_test.inputs(graph, tiny, F32).items():
-            with Lent(graph.module, graph.prefix, sources[graph.prefix]):
+            with LazyWeights(graph.module, graph.prefix, sources[graph.prefix]):
                 wanted |= self_test.answer(graph.name, case, reference(graph, values))
         assert {o["name"] for o in manifest["graphs"][graph.name]["outputs"]} == set(graph.outputs)
-    assert kept.keys() == wanted.keys() and {k.split("/")[0] for k in kept} == manifest["graphs"].keys()
+    assert (
+        kept.keys() == wanted.keys()
+        and {k.split("/")[0] for k in kept} == manifest["graphs"].keys()
+    )
     worst = max(closeness(kept[name], value) for name, value in wanted.items())
     print(f"{len(kept)} tensors, largest relative difference {worst:.1e}")
     assert worst <= 1e-5

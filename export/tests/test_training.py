@@ -1,4 +1,6 @@
-"""What a training step is made of: windows with gaps, the displacement in metres, a run that leaves a whole checkpoint."""
+"""The parts of a training step: windows with gaps, the displacement in metres, a run that leaves a
+complete checkpoint.
+"""
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ PER_SECOND = 2
 
 
 def drive(seconds, seed=0):
-    """A car on a circle, pictures of noise, a sign in the picture at 20 s, memory needed at 60 s."""
+    """A car on a circle, images of noise, a sign in the image at 20 s, memory needed at 60 s."""
     rng = np.random.default_rng(seed)
     ticks = np.arange(seconds * 10 + 1)
     yaw = 0.01 * ticks
@@ -27,8 +29,27 @@ def drive(seconds, seed=0):
     ego = np.stack([np.full(len(ticks), 5.0), np.zeros(len(ticks)), np.full(len(ticks), 0.02)], -1)
     mark = lambda at: (ticks // 10 == at).astype(np.int64)
     limit = np.where(ticks < 300, 0, 2)
-    plans = np.stack([np.cumsum(increments(poses, min(10 // PER_SECOND * f, len(ticks) - 41), 40), 0) for f in range(len(frames))]) + 0.5
-    return Drive("made", frames, ticks[:: 10 // PER_SECOND] * 0.1, poses, ego, np.zeros(len(ticks), np.int64), mark(60), limit, mark(20), plans.astype(np.float32))
+    plans = (
+        np.stack(
+            [
+                np.cumsum(increments(poses, min(10 // PER_SECOND * f, len(ticks) - 41), 40), 0)
+                for f in range(len(frames))
+            ]
+        )
+        + 0.5
+    )
+    return Drive(
+        "made",
+        frames,
+        ticks[:: 10 // PER_SECOND] * 0.1,
+        poses,
+        ego,
+        np.zeros(len(ticks), np.int64),
+        mark(60),
+        limit,
+        mark(20),
+        plans.astype(np.float32),
+    )
 
 
 @pytest.fixture
@@ -36,17 +57,31 @@ def windows(tiny):
     torch.manual_seed(0)
     drives = [drive(120), drive(120, 1)]
     normalisation = Normalisation.of(drives)
-    return Windows(tiny, drives, [encode_drive(Codec(tiny).eval(), d, PER_SECOND) for d in drives], normalisation, PER_SECOND)
+    return Windows(
+        tiny,
+        drives,
+        [encode_drive(Codec(tiny).eval(), d, PER_SECOND) for d in drives],
+        normalisation,
+        PER_SECOND,
+    )
 
 
 def test_a_gapped_window_ends_in_neighbours_lies_in_the_past_and_holds_the_sign(windows):
-    """Breaks when a gap moves the newest chunks apart, reaches beyond the drive, or leaves out what must be remembered."""
+    """Breaks when a gap separates the newest chunks, reaches beyond the drive, or leaves out what
+    must be remembered."""
     rng = np.random.default_rng(3)
     for _ in range(200):
         d, last = windows.needed[rng.integers(len(windows.needed))]
         begins = windows.gapped(d, last, 8, last // windows.per_chunk, True, rng)
-        assert len(begins) == 8 and begins == sorted(set(begins)) and begins[0] >= 0 and begins[-1] == last
-        assert np.diff(begins[-windows.RECENT :]).tolist() == [windows.per_chunk] * (windows.RECENT - 1)
+        assert (
+            len(begins) == 8
+            and begins == sorted(set(begins))
+            and begins[0] >= 0
+            and begins[-1] == last
+        )
+        assert np.diff(begins[-windows.RECENT :]).tolist() == [windows.per_chunk] * (
+            windows.RECENT - 1
+        )
         saw = [b for b in begins if b <= 20 * PER_SECOND < b + windows.per_chunk + 1]
         assert saw, begins
     window = windows.draw(8, 32, rng, 0.5, 1.0)
@@ -55,30 +90,42 @@ def test_a_gapped_window_ends_in_neighbours_lies_in_the_past_and_holds_the_sign(
 
 
 def test_a_window_reaches_through_a_whole_drive_where_one_is_long_enough(windows):
-    """Breaks when a window is drawn from a drive that is too short for it, or a whole drive's window does not reach back."""
+    """Breaks when a window comes from a drive that is too short for it, or a whole drive's window
+    does not reach back."""
     assert windows.fits(16) and windows.fits(29) and not windows.fits(64)
     window = windows.draw(16, 8, np.random.default_rng(0), 0.5, 1.0)
-    assert window.video.shape[:2] == (8, 16) and (window.frames[:, -1] >= 15).all() and torch.isfinite(window.video).all()
+    assert (
+        window.video.shape[:2] == (8, 16)
+        and (window.frames[:, -1] >= 15).all()
+        and torch.isfinite(window.video).all()
+    )
 
 
 def test_what_was_driven_is_seen_and_what_the_expert_would_drive_is_learned(windows):
-    """Breaks when plan and history change places."""
+    """Breaks when plan and history are swapped."""
     window = windows.gather([(0, [0, 8, 16, 24], False)], 4)
     c = windows.config
     driven = np.stack([increments(windows.drives[0].poses, k * 40, 40) for k in range(4)])
-    wanted = torch.from_numpy(pack(c, windows.normalisation.apply(driven)).astype(np.float32).clip(-4, 4))
+    wanted = torch.from_numpy(
+        pack(c, windows.normalisation.apply(driven)).astype(np.float32).clip(-4, 4)
+    )
     assert torch.equal(window.action[0, :, :, : c.action.channels], wanted)
     planned = np.diff(windows.drives[0].plans[[0, 8, 16, 24]], axis=1, prepend=0.0)
-    wanted = torch.from_numpy(pack(c, windows.normalisation.apply(planned)).astype(np.float32).clip(-4, 4))
+    wanted = torch.from_numpy(
+        pack(c, windows.normalisation.apply(planned)).astype(np.float32).clip(-4, 4)
+    )
     assert torch.equal(window.plan[0, :, :, : c.action.channels], wanted)
 
 
 def test_the_displacement_is_of_positions_in_metres(windows):
-    """Breaks when increments are not summed, axes change places, or the unit is not the metre. Smooth below 0.1 m: hence the tolerance."""
+    """Breaks when increments are not summed, axes are swapped, or the unit is not the metre. Smooth
+    below 0.1 m: hence the tolerance."""
     c, n = windows.config, windows.normalisation
     driven = increments(windows.drives[0].poses, 0, 40)
     other = driven + np.array([0.05, 0.02, 0.0])
-    rows = lambda x: torch.from_numpy(np.pad(pack(c, n.apply(x)), ((0, 0), (0, c.token_width - c.action.channels)))).float()
+    rows = lambda x: torch.from_numpy(
+        np.pad(pack(c, n.apply(x)), ((0, 0), (0, c.token_width - c.action.channels)))
+    ).float()
     metres = torch.tensor(n.q99 - n.q01, dtype=torch.float32) / 2
     whole, along, across = displacement_loss(c, rows(other), rows(driven), metres, 3.0)
     mean = np.arange(1, 41).mean()
@@ -88,15 +135,36 @@ def test_the_displacement_is_of_positions_in_metres(windows):
 
 
 @pytest.mark.parametrize("blind", [False, True])
-def test_a_run_leaves_a_whole_checkpoint_and_a_blind_one_sees_nothing(tiny, tmp_path, monkeypatch, blind):
-    """Breaks when a step, the checkpoint or its record fails, and when sight leaks into the control."""
+def test_a_run_leaves_a_whole_checkpoint_and_a_blind_one_sees_nothing(
+    tiny, tmp_path, monkeypatch, blind
+):
+    """Breaks when a step, the checkpoint or its record fails, or when the control sees anything."""
     monkeypatch.setattr(policy, "open_all", lambda _: [drive(120), drive(120, 1)])
     torch.manual_seed(0)
     codec = Codec(tiny)
     save_file(codec.state_dict(), tmp_path / "codec.safetensors")
     steps = iter(range(3))
-    flags = ["--data", ".", "--codec", str(tmp_path), "--out", str(tmp_path / "out"), "--config", "../configs/model/tiny.yaml"]
-    flags += ["--minutes", "9", "--batch", "2", "--threads", "1", "--long-share", "0.5", *(["--blind"] if blind else [])]
+    flags = [
+        "--data",
+        ".",
+        "--codec",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "out"),
+        "--config",
+        "../configs/model/tiny.yaml",
+    ]
+    flags += [
+        "--minutes",
+        "9",
+        "--batch",
+        "2",
+        "--threads",
+        "1",
+        "--long-share",
+        "0.5",
+        *(["--blind"] if blind else []),
+    ]
     monkeypatch.setattr("sys.argv", ["policy", *flags])
     whole = policy.Trainer.loss
 
@@ -111,7 +179,7 @@ def test_a_run_leaves_a_whole_checkpoint_and_a_blind_one_sees_nothing(tiny, tmp_
     assert opened.record["steps"] == 4
     latents = encode_drive(opened.codec, drive(120), PER_SECOND)
     assert (np.abs(latents.chunk.numpy()).max() == 0) == blind
-    torch.manual_seed(0)  # as the run began
+    torch.manual_seed(0)  # as at the start of the run
     begun = DriveWam(tiny).state_dict()
     ended = load_file(tmp_path / "out" / "policy.safetensors")
     assert all(torch.isfinite(x).all() for x in ended.values())

@@ -1,9 +1,11 @@
-"""What the kernels are measured against, on the same GPU: the copy bandwidth, and the same formulas in PyTorch.
+"""Compares the kernels with the copy bandwidth and with PyTorch on the same GPU.
 
-    python tests/gpu/peers.py OURS.json        # figures of `drivewam-gpu bench`; prints the comparison
+    python tests/gpu/peers.py OURS.json        # output of `drivewam-gpu bench`
 
-(a) vectorised per layer, eager and compiled, with nothing read back; (b) as FlowCache's published loop does it: per layer and head set, the chosen indices
-come to the host before the next layer begins. Both select and overwrite both pools of all layers: the paper's shape, bf16."""
+PyTorch computes the same formulas in two ways: (a) vectorised per layer, eager and compiled, without
+copies to the host; (b) like FlowCache's published loop, which copies the chosen indices of a layer and
+head set to the host before the next layer begins. Both select and overwrite both pools of all layers
+at the paper's size in bf16."""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ LAMBDA = 0.07
 
 
 def scores(keys, queries):
-    """[n] of keys [H, n, D] and queries [H, N, D], over the whole width, sums in f32 (Eq. 6-7)."""
+    """Scores [n] of keys [H, n, D] and queries [H, N, D] over all heads, sums in f32 (Eq. 6-7)."""
     heads, n, width = keys.shape
     logits = torch.einsum("hqd,hnd->qn", queries.float(), keys.float()) / (heads * width) ** 0.5
     rho = logits.softmax(-1).mean(0)
@@ -31,20 +33,20 @@ def scores(keys, queries):
 
 
 def commit(mem_k, mem_v, k, v, q):
-    """One layer and pool, in place; nothing comes to the host."""
-    gone = scores(mem_k, q).topk(k.shape[1], largest=False).indices
-    mem_k.index_copy_(1, gone, k)
-    mem_v.index_copy_(1, gone, v)
+    """Commits one layer of a pool in place, without a copy to the host."""
+    evicted = scores(mem_k, q).topk(k.shape[1], largest=False).indices
+    mem_k.index_copy_(1, evicted, k)
+    mem_v.index_copy_(1, evicted, v)
 
 
 def commit_synced(mem_k, mem_v, k, v, q):
-    """The same as the published loop has it: a new memory of what stays and what is new, put together from indices on the host."""
-    stays = scores(mem_k, q).topk(mem_k.shape[1] - k.shape[1]).indices.sort().values.tolist()
-    return torch.cat([mem_k[:, stays], k], 1), torch.cat([mem_v[:, stays], v], 1)
+    """The same as in the published loop: concatenates kept and new tokens by indices on the host."""
+    kept = scores(mem_k, q).topk(mem_k.shape[1] - k.shape[1]).indices.sort().values.tolist()
+    return torch.cat([mem_k[:, kept], k], 1), torch.cat([mem_v[:, kept], v], 1)
 
 
 def timed(body, rounds=7, each=10):
-    """Median, least and most microseconds of a call."""
+    """Median, minimum and maximum microseconds of a call."""
     for _ in range(3):
         body()
     torch.cuda.synchronize()
@@ -64,7 +66,7 @@ def main() -> None:
     a = torch.empty(1 << 29, dtype=torch.uint8, device="cuda")
     b = torch.empty_like(a)
     copy = timed(lambda: b.copy_(a), each=20)
-    bandwidth = 2 * a.numel() / copy["median"] * 1e-6  # TB/s, read and written
+    bandwidth = 2 * a.numel() / copy["median"] * 1e-6  # TB/s, reads and writes
     del a, b
 
     def tensors(rows):
@@ -82,7 +84,7 @@ def main() -> None:
     try:
         compiled = torch.compile(commit, dynamic=False)
         peers["PyTorch compiled"] = timed(lambda: loop(compiled))
-    except Exception as error:  # no compiler on this machine: told, not hidden
+    except Exception as error:  # no compiler on this machine
         print(f"PyTorch compiled: not run: {type(error).__name__}: {str(error).splitlines()[0]}")
     peers["published loop (indices to the host)"] = timed(lambda: loop(commit_synced), each=3)
 
@@ -91,7 +93,7 @@ def main() -> None:
     print(f"\nselection and overwrite of a chunk, {LAYERS} layers, both pools, microseconds")
     for name, t in {"ours, one graph": graph, "ours, three launches": launches, **peers}.items():
         print(f"  {name:<40} {t['median']:>10.1f} [{t['least']:.1f}, {t['most']:.1f}]   {t['median'] / graph['median']:>7.1f} x ours")
-    print(f"\nkernels one by one, with events around each (median microseconds); copy bandwidth of this GPU {bandwidth:.2f} TB/s")
+    print(f"\nsingle kernels, timed with events (median microseconds); copy bandwidth of this GPU {bandwidth:.2f} TB/s")
     for name, all_us in ours["kernels_us"].items():
         us = statistics.median(all_us)
         line = f"  {name:<14} {us:>8.1f}"
@@ -99,8 +101,9 @@ def main() -> None:
             line += f"   keys, read once: {ours['key_bytes'] / us * 1e-6 / bandwidth:.0%} of the copy bandwidth"
         print(line)
     print(f"  graph nodes: {ours['graph_nodes']}")
-    moved = ours["key_bytes"] + 3.5 * ours["new_bytes"]  # new keys and values looked at, copied and written; queries
-    print(f"  all that must move: {moved * 1e-6:.0f} MB, {moved / graph['median'] * 1e-6 / bandwidth:.0%} of the copy bandwidth")
+    # New keys and values are checked, copied and written; queries are read.
+    moved = ours["key_bytes"] + 3.5 * ours["new_bytes"]
+    print(f"  required traffic: {moved * 1e-6:.0f} MB, {moved / graph['median'] * 1e-6 / bandwidth:.0%} of the copy bandwidth")
 
 
 if __name__ == "__main__":

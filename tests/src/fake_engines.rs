@@ -1,8 +1,9 @@
-//! Folders of engines for the TensorRT without a GPU: the shipped manifest, with a text (`runtime/engine/tensorrt/fake/plan.h`) in the place of each engine.
+//! Engine folders for the fake TensorRT: the shipped manifest, with a text file
+//! (`runtime/engine/tensorrt/fake/plan.h`) in place of each engine.
 
-use drivewam::guidance::prompts::passes;
-use drivewam::guidance::vlm::Passes;
-use drivewam_core::bindings::Graph;
+use drivewam::guidance::prompt_tokens::decoder_shapes;
+use drivewam::guidance::vlm::DecoderShapes;
+use drivewam_core::bindings::{Axis, Graph, Letter, TensorSpec};
 use drivewam_core::config::Config;
 use drivewam_core::manifest::{
     Built, Compatible, Dotted, EngineEntry, FILE_NAME, Family, FileEntry, FileRole, Flags, Fusion, GraphEntry, Manifest, Profile, Version,
@@ -15,16 +16,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-/// A folder before it is written.
+/// A folder in memory, before it is written.
 #[derive(Debug, Clone)]
-pub struct Made {
-    /// Vouches for `files` once it is written.
+pub struct FakeBundle {
+    /// The manifest; [`write`](Self::write) fills in the hashes of `files`.
     pub manifest: Manifest,
-    /// Every file, by name.
+    /// Content of every file, by name.
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
-/// What the double says that it is.
+/// The version that the fake library reports.
 pub fn version(family: Family) -> Version {
     match family {
         Family::Tensorrt => Dotted([11, 4, 0]),
@@ -39,26 +40,27 @@ pub const RTX_HEADER: [u8; 64] = [
     0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xe0, 0x57, 0x16, 0x00, 0x00, 0x00, 0x00, 0x00,
 ];
 
-/// Work space that every engine asks for.
+/// Scratch memory that every engine requests.
 pub const SCRATCH_BYTES: u64 = 4096;
 
-impl Made {
+impl FakeBundle {
     /// The shipped graphs as engines of `family`, for passes of the shipped configuration.
     pub fn new(family: Family) -> Self {
         Self::of(family, "engines/tiny")
     }
 
-    /// The same of a policy with a language model in `graphs`, for the passes of `config`.
-    pub fn speaking(family: Family, graphs: &str, config: &Config) -> Self {
+    /// The graphs of a policy with a language model in `graphs`, as engines for the passes of
+    /// `config`.
+    pub fn with_guidance(family: Family, graphs: &str, config: &Config) -> Self {
         let folder = opened(graphs);
         let name = &folder.manifest().guidance.as_ref().unwrap().vlm.tokenizer;
-        let Passes { prompts, slots } = passes(config, folder.manifest(), folder.content(name).unwrap().as_slice()).unwrap();
+        let DecoderShapes { prompts, slots } = decoder_shapes(config, folder.manifest(), folder.content(name).unwrap().as_slice()).unwrap();
         let of = |n: usize| Profile { n: [n; 3], s: [slots; 3] };
         let lengths: BTreeSet<usize> = prompts.into_iter().chain([1]).collect();
         Self::with(family, &folder, lengths.into_iter().map(of).collect())
     }
 
-    /// The same of the graphs in `graphs`, below the workspace's root.
+    /// The graphs in `graphs`, below the workspace root, as engines.
     pub fn of(family: Family, graphs: &str) -> Self {
         Self::with(family, &opened(graphs), Vec::new())
     }
@@ -105,20 +107,21 @@ impl Made {
         Self { manifest, files }
     }
 
-    /// The text of an engine, to be spoilt.
+    /// The text of an engine, to be changed.
     pub fn plan(&mut self, graph: Graph) -> &mut Vec<u8> {
         let file = &self.manifest.graphs[&graph].file;
         self.files.get_mut(file).unwrap()
     }
 
-    /// Replaces words of an engine's text.
+    /// Replaces the first `from` in an engine's text.
     pub fn replace(&mut self, graph: Graph, from: &str, to: &str) {
         let text = String::from_utf8(self.plan(graph).clone()).unwrap();
         assert!(text.contains(from), "{from:?} is not in {text}");
         *self.plan(graph) = text.replacen(from, to, 1).into_bytes();
     }
 
-    /// The same, held against zeros: what engines put out that nobody computes.
+    /// Sets the expected outputs of the self-test to zero: what fake engines without an
+    /// executor return.
     #[must_use]
     pub fn of_zeros(mut self) -> Self {
         for (name, content) in &mut self.files {
@@ -130,7 +133,7 @@ impl Made {
         self
     }
 
-    /// Writes the folder; the manifest vouches for what is in `files`, whatever it said.
+    /// Writes the folder, with hashes of the present `files` in the manifest.
     pub fn write(mut self, folder: &Path) {
         std::fs::create_dir_all(folder).unwrap();
         self.manifest.files.clear();
@@ -149,13 +152,13 @@ impl Made {
     }
 }
 
-/// A folder below the workspace's root.
+/// Opens a folder below the workspace root.
 fn opened(name: &str) -> EngineBundle {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
     EngineBundle::open(&path, &Trust::default()).unwrap_or_else(|e| panic!("{path:?}: run `make fixtures` ({e})"))
 }
 
-/// An engine as the double reads it.
+/// An engine in the text format of the fake library.
 fn plan(graph: Graph, entry: &GraphEntry, version: Version) -> String {
     let mut text = format!("fake plan 1\nname {graph}\nversion {version}\n");
     let axes = |spec: &TensorSpec| -> String {

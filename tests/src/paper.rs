@@ -1,4 +1,5 @@
-//! The memory of the paper's model (spec section 6) on a device: 24 heads of 128, pools of 448 and 160 slots, chunks of 112 and 40 tokens, bf16.
+//! The KV memory of the paper's model (specification, section 6) on a device: 24 heads of width
+//! 128, pools of 448 video and 160 action slots, chunks of 112 and 40 tokens, bf16.
 
 use crate::conformance::rig::model;
 use drivewam_core::Result;
@@ -9,37 +10,37 @@ use drivewam_core::rope::RopeTable;
 use drivewam_core::selection::{Policy, Scoring};
 use drivewam_device::{Commit, Device, KvLayout, KvRegions, PassKv, Pool};
 
-/// Layers of the paper's model.
+/// Number of layers.
 pub const LAYERS: usize = 30;
-/// H.
+/// Number of heads, H.
 pub const HEADS: usize = 24;
-/// D.
+/// Width of a head, D.
 pub const WIDTH: usize = 128;
-/// Slots of the video pool, and video tokens of a chunk.
+/// Slots of the video pool, and video tokens per chunk.
 pub const VIDEO: [usize; 2] = [448, 112];
-/// Slots of the action pool, and action tokens of a chunk.
+/// Slots of the action pool, and action tokens per chunk.
 pub const ACTION: [usize; 2] = [160, 40];
-/// Bytes of a token's key, or value, in one layer.
+/// Bytes of the key or of the value of a token in one layer.
 pub const ROW_BYTES: usize = HEADS * WIDTH * 2;
 
-/// A memory of `layers` layers, planned.
+/// A planned memory.
 #[derive(Debug, Clone)]
 pub struct Memory {
-    /// Room for all of it.
+    /// The arena of all regions.
     pub plan: ArenaPlan,
-    /// Its shape.
+    /// Layers, heads, slots and policy.
     pub layout: KvLayout,
-    /// Where it lies.
+    /// Regions of the memory.
     pub regions: KvRegions,
-    /// Where the engine would put what a pass makes.
+    /// Regions for the keys, values and queries of a pass.
     pub pass: PassKv,
 }
 
 impl Memory {
-    /// Plans it.
+    /// Plans a memory of `layers` layers.
     ///
     /// # Errors
-    /// `Capacity` for more layers than memory has room for.
+    /// `Capacity` if the arena would exceed 4 GiB.
     pub fn new(layers: usize, scoring: Scoring) -> Result<Self> {
         let mut rotations = model();
         rotations.rope.split = [44, 42, 42];
@@ -67,7 +68,8 @@ impl Memory {
         Ok(Self { plan: planner.finish(4 << 30)?, layout, regions: KvRegions { k, v, bias }, pass })
     }
 
-    /// Opens it on `device`, puts numbers into the pass, and commits chunks until both pools are full.
+    /// Opens the memory on `device`, uploads numbers for the pass, and commits chunks until
+    /// both pools are full.
     ///
     /// # Errors
     /// Of the device.
@@ -81,16 +83,16 @@ impl Memory {
         for chunk in 0..4 {
             self.commit(device, chunk)?;
         }
-        device.settle()
+        device.synchronize()
     }
 
-    /// Commits both modalities of a chunk under `selective`.
+    /// Commits the video and action tokens of a chunk under the policy `selective`.
     ///
     /// # Errors
     /// Of the device.
     pub fn commit(&self, device: &mut dyn Device, chunk: u32) -> Result<()> {
         let commits = [(Pool::Video, 0..VIDEO[1]), (Pool::Action, VIDEO[1]..VIDEO[1] + ACTION[1])];
-        let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective(&[]), pass: &self.pass, rows });
+        let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective, pass: &self.pass, rows });
         device.kv_commit_observed(chunk, &commits)
     }
 }

@@ -1,4 +1,5 @@
-//! The suite catches what goes wrong in kernels: each of these bugs, put into a copy of the sources, must make one of its tests fail.
+//! Mutation test of the conformance suite: each of these bugs, in a copy of the kernel sources,
+//! must make a test of the suite fail.
 
 use drivewam_core::dtype::DType;
 use drivewam_device::cuda::{CudaDevice, Emulator};
@@ -9,8 +10,8 @@ const BUGS: [Bug; 25] = [
     Bug {
         name: "the last tokens of a pool are not scored",
         file: "score_block.cuh",
-        right: "return token(m, r) < all ? inverse_of",
-        wrong: "return token(m, r) + 1 < all ? inverse_of",
+        right: "return token(m, r) < all ? inv_norm_of",
+        wrong: "return token(m, r) + 1 < all ? inv_norm_of",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
@@ -23,22 +24,22 @@ const BUGS: [Bug; 25] = [
     Bug {
         name: "queries are overwritten while others still read them, and read before they are there",
         file: "score_tensor.cuh",
-        right: "__syncthreads();  // the head's queries are there, and those of the head before are done with",
+        right: "__syncthreads();  // queries complete, previous ones no longer in use",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
-        name: "copies that nobody waits for",
+        name: "copies without a wait",
         file: "score_tensor.cuh",
-        right: "wait_copies(ahead);",
+        right: "wait_copies(prefetch);",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
         name: "the keys of a step are not waited for, those of the step before are",
         file: "score_tensor.cuh",
-        right: "wait_copies(ahead);",
-        wrong: "wait_copies(ahead + 1);",
+        right: "wait_copies(prefetch);",
+        wrong: "wait_copies(prefetch + 1);",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
@@ -65,21 +66,21 @@ const BUGS: [Bug; 25] = [
     Bug {
         name: "a sum of unit keys is read before all warps have added to it",
         file: "score_tensor.cuh",
-        right: "__syncthreads();  // the sums of all warps are there",
+        right: "__syncthreads();  // all warps have written their sums",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
         name: "weights of queries are read before they are there",
         file: "score.cu",
-        right: "__syncthreads();  // every query's weight is there",
+        right: "__syncthreads();  // all weights of queries are written",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
         name: "a barrier that a part of the block does not reach",
         file: "score.cu",
-        right: "__syncthreads();  // every query's weight is there",
+        right: "__syncthreads();  // all weights of queries are written",
         wrong: "if (warp == 0) __syncthreads();",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
@@ -100,49 +101,49 @@ const BUGS: [Bug; 25] = [
     Bug {
         name: "a sum over stale slots",
         file: "kv.cuh",
-        right: "{ return part.count + (p.scored_new",
-        wrong: "{ return part.size + (p.scored_new",
+        right: "{ return pool.count + (p.scored_new",
+        wrong: "{ return pool.slots + (p.scored_new",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
         name: "ties go to the newer chunk",
-        file: "choose.cuh",
-        right: "k == 2 ? (u32)(token >> 32)",
-        wrong: "k == 2 ? ~(u32)(token >> 32)",
+        file: "select.cuh",
+        right: "k == 2 ? (u32)(position >> 32)",
+        wrong: "k == 2 ? ~(u32)(position >> 32)",
         test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
     },
     Bug {
         name: "one token too many stays",
-        file: "choose.cuh",
-        right: "wanted = part.size - part.fresh;",
-        wrong: "wanted = part.size - part.fresh + 1;",
+        file: "select.cuh",
+        right: "wanted = pool.slots - pool.new_tokens;",
+        wrong: "wanted = pool.slots - pool.new_tokens + 1;",
         test: memory::policies_without_scores_keep_what_core_keeps,
     },
     Bug {
         name: "two warps count their places from the same one on",
-        file: "choose.cuh",
-        right: "before += w < warp ? of_warp[w] : 0u;",
+        file: "select.cuh",
+        right: "before += w < warp ? warp_counts[w] : 0u;",
         wrong: "before += 0u;",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
         name: "the second pool is given the slots of the first",
         file: "decide.cu",
-        right: "p.parts[blockIdx.x / jobs]",
-        wrong: "p.parts[0]",
+        right: "p.pools[blockIdx.x / jobs]",
+        wrong: "p.pools[0]",
         test: joint::a_commit_of_both_pools_leaves_what_two_commits_leave,
     },
     Bug {
         name: "a maximum over the neighbours of all chunks",
-        file: "choose.cuh",
-        right: "(!old || mine >> 32 == other >> 32) && apart <= p.reach",
-        wrong: "(u32)apart <= p.reach",
+        file: "select.cuh",
+        right: "(!old || mine >> 32 == other >> 32) && apart <= p.pool_radius",
+        wrong: "(u32)apart <= p.pool_radius",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
         name: "a fault of one layer does not stop the others",
         file: "scatter.cu",
-        right: "    if (p.state->raised) return;  // nobody raises in this launch\n    const bool later",
+        right: "    if (p.state->raised) return;  // this launch raises no fault\n    const bool later",
         wrong: "    const bool later",
         test: memory::an_error_leaves_the_memory_as_it_was,
     },
@@ -175,7 +176,7 @@ const BUGS: [Bug; 25] = [
         test: steps::a_step_of_every_solver_is_the_step_of_core,
     },
     Bug {
-        name: "rows and columns of a picture are exchanged",
+        name: "rows and columns of an image are exchanged",
         file: "image.cu",
         right: "pixel(p, p.first_column[x] + k, p.first_row[y] + j, rgb);",
         wrong: "pixel(p, p.first_row[y] + j, p.first_column[x] + k, rgb);",
@@ -186,7 +187,8 @@ const BUGS: [Bug; 25] = [
 const BROKEN: Make =
     Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::of_library(&broken::library(), 1)?), plan)?)), kv: DType::Bf16 };
 
-/// Breaks if machines without a stack switch of our own cannot run the kernels.
+/// Breaks if the emulator cannot run the kernels with `ucontext`, which it uses on machines without
+/// its own context switch.
 #[test]
 fn the_stack_switch_of_every_machine_runs_the_kernels_too() {
     let temp = tempfile::tempdir().unwrap();
@@ -195,7 +197,8 @@ fn the_stack_switch_of_every_machine_runs_the_kernels_too() {
     selection::keys_of_any_length_score_as_the_oracle_does(BROKEN);
 }
 
-/// Breaks if the suite would let any of these through; and if it fails on sources that nobody touched, compiled in the same way.
+/// Breaks if the suite misses a bug of the list, or fails on unchanged sources that are compiled in
+/// the same way.
 #[test]
 fn every_bug_on_the_list_is_caught() {
     let temp = tempfile::tempdir().unwrap();

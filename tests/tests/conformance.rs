@@ -1,5 +1,6 @@
-//! The host device (by one thread, by three, on its portable loops) and the CUDA kernels (emulated on the CPU, in every type of memory) are held to the
-//! suite that every device must pass.
+//! Runs the conformance suite of devices on the host device (with one thread, with three, with its
+//! portable loops) and on the CUDA kernels (emulated on the CPU, for every element type of the
+//! memory).
 
 use drivewam_core::dtype::DType;
 use drivewam_core::selection::{HeadSets, Keys, Normalise, Policy, Scored, Scoring};
@@ -12,7 +13,8 @@ use drivewam_tests::conformance_suite;
 const ONE_THREAD: Make = Make { device: |plan| Ok(Box::new(HostDevice::new(plan, 1)?)), kv: DType::F32 };
 const THREE_THREADS: Make = Make { device: |plan| Ok(Box::new(HostDevice::new(plan, 3)?)), kv: DType::F32 };
 const PORTABLE_LOOPS: Make = Make { device: |plan| Ok(Box::new(HostDevice::new(plan, 2)?.portable())), kv: DType::F32 };
-/// The kernels of `runtime/device/kernels`, on the CPU; threads go on in an order drawn from the seed.
+/// The kernels of `runtime/device/kernels`, emulated on the CPU; the seed determines the order of
+/// threads.
 const KERNELS: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(1)), plan)?)), kv: DType::F32 };
 const KERNELS_F16: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(2)), plan)?)), kv: DType::F16 };
 const KERNELS_BF16: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(3)), plan)?)), kv: DType::Bf16 };
@@ -24,7 +26,7 @@ conformance_suite!(kernels_on_f32, KERNELS);
 conformance_suite!(kernels_on_f16, KERNELS_F16);
 conformance_suite!(kernels_on_bf16, KERNELS_BF16);
 
-/// Breaks if a job's result depends on the thread that ran it, or on what that thread did before.
+/// Breaks if a result depends on which thread computed it, or on what that thread computed before.
 #[test]
 fn the_same_input_gives_the_same_bits_for_any_number_of_threads() {
     for heads in [HeadSets::Shared, HeadSets::PerHead] {
@@ -40,8 +42,8 @@ fn the_same_input_gives_the_same_bits_for_any_number_of_threads() {
         for chunk in 0..12 {
             let offer = one.offer(12, u64::from(chunk));
             for rig in [&mut one, &mut three] {
-                rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &offer, 0..6).unwrap();
-                rig.observe(Pool::Action, Policy::Selective(&[]), chunk, &offer, 6..10).unwrap();
+                rig.observe(Pool::Video, Policy::Selective, chunk, &offer, 0..6).unwrap();
+                rig.observe(Pool::Action, Policy::Selective, chunk, &offer, 6..10).unwrap();
             }
             assert_eq!(one.check(), three.check(), "chunk {chunk}");
         }

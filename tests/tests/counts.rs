@@ -1,6 +1,7 @@
-//! Counts of one chunk that do not depend on the machine. They may fall, and then the baseline falls with them; a rise is a regression.
+//! Machine-independent costs of one chunk against a baseline. A lower count lowers the baseline; a
+//! higher one is a regression.
 //!
-//! Allocations are counted in `no_alloc.rs`: there are none.
+//! `no_alloc.rs` counts allocations.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex};
 
 const MS: i64 = 1_000_000;
 
-/// Everything that a chunk with a full memory is counted by.
+/// The counted costs of a chunk with a full memory.
 #[derive(Debug, PartialEq, Eq)]
 struct Counts {
     passes: u32,
@@ -41,7 +42,7 @@ fn chunk(ride: &mut Ride, from_ms: i64) -> u32 {
     passes
 }
 
-/// The shipped policy's plan, and its folder.
+/// The plan of the shipped policy, its folder and engine settings.
 fn plan(set: &str) -> (Plan, EngineBundle, drivewam_core::config::EngineConfig) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
@@ -57,9 +58,9 @@ fn counts(set: &str) -> Counts {
     for warmup in 0..6 {
         chunk(&mut ride, warmup * 4000);
     }
-    let before = ride.device().traffic();
+    let before = ride.traffic();
     let passes = chunk(&mut ride, 24_000);
-    let after = ride.device().traffic();
+    let after = ride.traffic();
     let traffic = Traffic {
         uploaded: after.uploaded - before.uploaded,
         downloaded: after.downloaded - before.downloaded,
@@ -70,12 +71,13 @@ fn counts(set: &str) -> Counts {
     Counts { passes, traffic, arena_bytes: ride.arena().bytes() }
 }
 
-/// Breaks when a chunk runs more passes, copies more, or needs more memory than it did.
+/// Breaks when a chunk needs more passes, copies or memory than the baseline.
 #[test]
-fn a_chunk_costs_what_it_cost() {
+fn a_chunk_costs_no_more_than_the_baseline() {
     let selective = counts("{memory: {policy: selective}}");
     println!("{selective:?}");
-    // Keys and values of 36 observed and 28 predicted tokens, six layers, width 128, once each: forgetting moves nothing else.
+    // Keys and values of 36 observed and 28 predicted tokens, six layers, width 128, once each:
+    // nothing else is moved.
     assert_eq!(selective.traffic.committed, 2 * 4 * 128 * 6 * (36 + 28));
     assert_eq!(selective, BASELINE);
 }
@@ -86,13 +88,13 @@ const BASELINE: Counts = Counts {
     arena_bytes: 2_022_400,
 };
 
-/// Kernels that a chunk with a full memory starts, by name.
+/// Kernel launches of a chunk with a full memory, by kernel.
 const LAUNCHES: [(&str, u32); 7] =
     [("decide_f32", 2), ("drop", 2), ("fill", 1), ("image", 4), ("scatter_f32", 2), ("score_f32", 1), ("solver", 13)];
 
-/// Breaks when a chunk on a GPU starts a kernel more than it did.
+/// Breaks when a chunk on a GPU launches another kernel, or one more often, than the baseline.
 #[test]
-fn a_chunk_starts_the_kernels_that_it_started() {
+fn a_chunk_launches_the_kernels_of_the_baseline() {
     let (plan, folder, engine) = plan("{memory: {policy: selective}}");
     let seen: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
     let notes = Arc::clone(&seen);

@@ -1,4 +1,4 @@
-//! Every shipped graph gives the same output in `rten` and in ONNX Runtime, at every shape that a ride binds.
+//! Compares `rten` with ONNX Runtime: every shipped graph, at every shape that a ride binds.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -8,14 +8,13 @@ use drivewam_core::config::{EngineConfig, EngineKind, TensorRtConfig};
 use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
-use drivewam_core::tensor::TensorSpec;
-use drivewam_device::{Device, HostDevice};
+use drivewam_device::{DeviceMemory, HostDevice};
 use drivewam_engine::{BoundTensor, EngineBundle, Io, Trust, load};
 
-/// Largest difference that the two libraries may show, relative to the largest number of the tensor.
+/// Largest difference of the two libraries, relative to the largest absolute value of the tensor.
 const TOLERANCE: f32 = 1e-4;
 
-/// Slots of the memory of the shipped configuration: two pools of four chunks, and the tail.
+/// Slots of the shipped configuration's memory: two pools of four chunks, and the tail.
 fn slots(model: &Model) -> usize {
     4 * model.packed_tokens() + model.video_tokens()
 }
@@ -26,7 +25,8 @@ fn shipped() -> EngineBundle {
     EngineBundle::open(path.as_ref(), &Trust::default()).unwrap()
 }
 
-/// What a ride could feed: unit noise, rotations, flow times within 0 and 1, a third of the slots empty, rows of one modality or the video rows first.
+/// A realistic input: unit noise, rotations, flow times within 0 and 1, a third of the slots empty,
+/// tokens of one modality or the video tokens first.
 fn input(model: &Model, bound: &BoundTensor, n: usize, seed: u64) -> Vec<f32> {
     let mut data = vec![0.0; bound.region.len()];
     standard_normal(seed, 0, Stream::Video, &mut data);
@@ -84,7 +84,7 @@ fn every_shipped_graph_gives_the_same_output_in_rten_and_in_onnx_runtime() {
                 for (i, bound) in io.inputs.iter().enumerate() {
                     device.upload(bound.region, &input(model, bound, n, i as u64)).unwrap();
                 }
-                // What an engine does not write stays NaN, and is no number below.
+                // Outputs that an engine does not write stay NaN, and fail below.
                 io.outputs.iter().for_each(|bound| device.fill(bound.region, f32::NAN).unwrap());
                 engine.run(binding, &mut device).unwrap();
                 let mut get = |region: Region| {

@@ -1,9 +1,10 @@
-//! Faults of an engine and of the inputs: each is an error of its kind, the guard answers all the same, and the ride goes on with a new rollout.
+//! Faults of engines, devices and inputs: each gives an error of its kind, the guard still
+//! publishes an outcome, and the ride continues with a new rollout.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam::guard::{Reason, Verdict};
-use drivewam::telemetry::Restart;
+use drivewam::outcome::Restart;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
@@ -47,7 +48,7 @@ fn ride_on(
     .unwrap()
 }
 
-/// Pushes everything for the second `s` of a car at 6 m/s and steps.
+/// Pushes the inputs of second `s` of a car at 6 m/s and steps.
 fn second(ride: &mut Ride, s: i64) -> Result<Option<u64>, Error> {
     for tick in (s * 10 - 9).max(0)..=s * 10 {
         let stamp = tick * SECOND / 10;
@@ -65,7 +66,7 @@ fn frame(ride: &mut Ride, s: i64) -> Result<Option<u64>, Error> {
     })
 }
 
-/// Warm runs two chunks, so faults are counted from the passes after those.
+/// Transformer passes of the two chunks of Warm; faults count from there.
 const WARM_DIT: u64 = 28;
 
 #[test]
@@ -89,16 +90,17 @@ fn a_fault_of_the_transformer_is_an_error_the_guard_holds_the_plan_and_a_new_rol
         assert!(error.kind() == case.kind && error.to_string().contains(case.word), "{error}");
         let outcome = ride.outcome().unwrap();
         assert_eq!((outcome.verdict, outcome.reason), (Verdict::Held, Some(Reason::Fault(case.kind))));
-        assert!(outcome.published.points().iter().all(|p| p.x_m.is_finite()), "what is held must be drivable");
-        assert!(outcome.trajectory.points().iter().all(|p| p.x_m.is_nan()), "there is no plan to mistake for one");
+        assert!(outcome.published.points().iter().all(|p| p.x_m.is_finite()), "the held plan must be finite");
+        assert!(outcome.trajectory.points().iter().all(|p| p.x_m.is_nan()), "a failed chunk must have no plan");
         if matches!(case.fault, Fault::ErrorAt(_)) {
-            // The fault was one run alone: the next frame begins anew.
+            // A single failed run: the next frame begins a new rollout.
             assert_eq!(second(&mut ride, 5).unwrap(), Some(1));
             let outcome = ride.outcome().unwrap();
             assert_eq!((outcome.rollout, outcome.restarted), (1, Some(Restart::Fault(case.kind))));
             assert_eq!(outcome.verdict, Verdict::Accepted);
         } else {
-            // The engine stays broken: held once, then the vehicle is asked for minimal risk.
+            // A permanent fault: the plan is held once, then the guard requests minimal
+            // risk.
             assert!(second(&mut ride, 5).is_err());
             assert_eq!(ride.outcome().unwrap().verdict, Verdict::MinimalRisk);
             assert_eq!(ride.outcome().unwrap().published.points().last().unwrap().v_mps, 0.0);
@@ -106,11 +108,11 @@ fn a_fault_of_the_transformer_is_an_error_the_guard_holds_the_plan_and_a_new_rol
     }
 }
 
-/// Breaks if a ride goes on in silence, or stops answering, when its GPU is gone.
+/// Breaks if a ride hides the loss of its GPU, or publishes no outcome after it.
 #[test]
 fn a_lost_device_ends_the_ride_in_its_safe_state() {
     let kill = Arc::new(AtomicBool::new(false));
-    let emulator = Emulator::new(1).mortal(Arc::clone(&kill));
+    let emulator = Emulator::new(1).killable(Arc::clone(&kill));
     let device = |arena| Ok(Box::new(CudaDevice::new(Box::new(emulator), arena)?) as Box<dyn Device>);
     let mut ride = ride_on(device, RideOptions::default(), "{}", Graph::Dit, None);
     assert_eq!(second(&mut ride, 0).unwrap(), Some(1));
@@ -126,7 +128,7 @@ fn a_lost_device_ends_the_ride_in_its_safe_state() {
             ride.push_ego(stamp, EgoState { speed_mps: 6.0, ..EgoState::default() }).unwrap();
             ride.push_pose(stamp, Pose2::new(0.6 * tick as f64, 0.0, 0.0)).unwrap();
         }
-        // The picture does not arrive, and is not taken for the one that lay in its place.
+        // The upload of the image fails, and the image before it is not used in its place.
         let told = [frame(&mut ride, s).unwrap_err(), ride.step(s * SECOND).unwrap_err()];
         assert!(told.iter().all(|e| e.kind() == ErrorKind::Device), "{told:?}");
         assert!(told[0].to_string().contains("lost") && told[1].to_string().contains("did not reach the device"), "{told:?}");
@@ -137,11 +139,11 @@ fn a_lost_device_ends_the_ride_in_its_safe_state() {
     assert_eq!(ride.outcome().unwrap().published.points().last().unwrap().v_mps, 0.0);
 }
 
-/// Breaks if a picture that did not arrive ends another rollout than its own.
+/// Breaks if an image that did not reach the device ends a later rollout.
 #[test]
 fn a_picture_that_did_not_arrive_is_forgotten_with_its_rollout() {
     let kill = Arc::new(AtomicBool::new(false));
-    let emulator = Emulator::new(1).mortal(Arc::clone(&kill));
+    let emulator = Emulator::new(1).killable(Arc::clone(&kill));
     let device = |arena| Ok(Box::new(CudaDevice::new(Box::new(emulator), arena)?) as Box<dyn Device>);
     let mut ride = ride_on(device, RideOptions::default(), "{}", Graph::Dit, None);
     second(&mut ride, 0).unwrap();
@@ -225,7 +227,7 @@ fn a_full_memory_under_policy_full_is_an_error_that_names_the_key() {
     assert!(error.kind() == ErrorKind::Capacity && error.to_string().contains("memory.max_chunks"), "{error}");
 }
 
-/// The stamps are those of a running clock here.
+/// A ride that takes stamps as wall-clock time.
 fn realtime(set: &str) -> Ride {
     ride_with(RideOptions { realtime: true, ..RideOptions::default() }, set, Graph::Dit, None)
 }
@@ -234,12 +236,12 @@ fn realtime(set: &str) -> Ride {
 fn nothing_is_shown_of_a_chunk_that_imagined_nothing() {
     let options = RideOptions { decoder: true, ..RideOptions::default() };
     let mut ride = ride_with(options, "{}", Graph::Dit, Some(Fault::ErrorAt(WARM_DIT + 20)));
-    assert_eq!(ride.future().unwrap_err().kind(), ErrorKind::Usage, "what Warm imagined is nobody's");
+    assert_eq!(ride.future().unwrap_err().kind(), ErrorKind::Usage, "the future of Warm must not be visible");
     second(&mut ride, 0).unwrap();
     assert_eq!(ride.future().unwrap().len(), 4 * 3 * 64 * 112);
     let error = (1..=4).find_map(|s| second(&mut ride, s).err()).unwrap();
     assert_eq!(error.kind(), ErrorKind::Engine);
-    assert_eq!(ride.future().unwrap_err().kind(), ErrorKind::Usage, "the last chunk's picture is not this one's");
+    assert_eq!(ride.future().unwrap_err().kind(), ErrorKind::Usage, "the future of an earlier chunk must not be returned");
 }
 
 #[test]
@@ -247,10 +249,10 @@ fn a_camera_that_falls_silent_is_answered_when_the_plan_has_ended() {
     let mut ride = realtime("{}");
     second(&mut ride, 0).unwrap();
     assert!(matches!(ride.step(4 * SECOND + SECOND / 2).unwrap(), Progress::Waiting), "the next chunk has until its deadline");
-    let Progress::Outcome(outcome) = ride.step(5 * SECOND + 1).unwrap() else { panic!("nobody answers") };
+    let Progress::Outcome(outcome) = ride.step(5 * SECOND + 1).unwrap() else { panic!("no outcome") };
     assert_eq!((outcome.verdict, outcome.reason), (Verdict::Held, Some(Reason::Expired)));
     assert!(matches!(ride.step(6 * SECOND).unwrap(), Progress::Waiting), "once for each plan");
-    let Progress::Outcome(outcome) = ride.step(11 * SECOND).unwrap() else { panic!("nobody answers") };
+    let Progress::Outcome(outcome) = ride.step(11 * SECOND).unwrap() else { panic!("no outcome") };
     assert_eq!((outcome.verdict, outcome.reason), (Verdict::MinimalRisk, Some(Reason::Expired)));
     assert_eq!(outcome.published.points().last().unwrap().v_mps, 0.0);
 }
@@ -284,7 +286,7 @@ fn a_fault_s_outcome_says_nothing_of_the_chunk_before() {
     for s in 1..4 {
         second(&mut ride, s).unwrap();
     }
-    // The pose at t0 lies in a hole; everything before it is there.
+    // The pose at t0 lies in a gap; all earlier poses are known.
     for tick in 31..39 {
         ride.push_pose(tick * SECOND / 10, Pose2::new(0.6 * tick as f64, 0.0, 0.0)).unwrap();
     }

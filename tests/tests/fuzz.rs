@@ -1,6 +1,8 @@
-//! Two borders that bytes from elsewhere cross, with random ones: a manifest's text, and the first bytes of an engine. A failure is shrunk to the fewest changes.
+//! Fuzzes two parsers of untrusted bytes: a manifest's text and the header of an engine. A failure
+//! is shrunk to the fewest changes.
 //!
-//! `PROPTEST_CASES=1000000 cargo test --profile ci -p drivewam-tests --features tensorrt --test fuzz` goes on for as long as one likes.
+//! Longer runs: `PROPTEST_CASES=1000000 cargo test --profile ci -p drivewam-tests --features
+//! tensorrt --test fuzz`.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -9,19 +11,19 @@ use proptest::prelude::*;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A change of a text: where, in 1/65536 of its length, and what.
+/// A change of a text. Positions are in 1/65536 of its length.
 #[derive(Debug, Clone)]
 enum Change {
     Flip(u16, u8),
     Cut(u16, u16),
     Repeat(u16, u16),
     Insert(u16, Vec<u8>),
-    /// The words at two places change places.
+    /// Exchanges two bytes.
     Swap(u16, u16),
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    // Words that mean something to YAML, and to the schema.
+    // Tokens with a meaning in YAML or in the schema.
     let words = prop::sample::select(vec![
         "&a [",
         "*a",
@@ -96,29 +98,30 @@ fn apply(content: &mut Vec<u8>, change: &Change) {
     }
 }
 
-fn spoilt(mut content: Vec<u8>, changes: &[Change]) -> Vec<u8> {
+fn changed(mut content: Vec<u8>, changes: &[Change]) -> Vec<u8> {
     for change in changes {
         apply(&mut content, change);
     }
     content
 }
 
-/// Manifests of graphs and of engines.
+/// A manifest of graphs and one of engines.
 fn manifests() -> Vec<Vec<u8>> {
     let shipped = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../engines/tiny/manifest.yaml")).unwrap();
     let temp = tempfile::tempdir().unwrap();
-    drivewam_tests::fake_engines::Made::new(drivewam_core::manifest::Family::TensorrtRtx).write(temp.path());
+    drivewam_tests::fake_engines::FakeBundle::new(drivewam_core::manifest::Family::TensorrtRtx).write(temp.path());
     vec![shipped, std::fs::read(temp.path().join("manifest.yaml")).unwrap()]
 }
 
-/// Breaks if a text makes the parser panic, hang, or hand out something that a runtime could not act on: a file outside of the folder, a graph that is not the
-/// contract's, or a manifest that is another one once it is written and read again.
+/// Breaks if a text makes the parser panic or hang, or gives an invalid manifest: a file outside of
+/// the folder, a graph that does not match the contract, or one that changes when it is written and
+/// read again.
 #[test]
-fn any_text_is_a_manifest_that_can_be_acted_on_or_refused() {
+fn any_text_is_a_valid_manifest_or_refused() {
     let seeds = manifests();
     let cases = ProptestConfig { cases: ProptestConfig::default().cases.max(512), ..ProptestConfig::default() };
     proptest!(cases, |(seed in 0..2usize, changes in prop::collection::vec(change(), 1..6))| {
-        let text = spoilt(seeds[seed].clone(), &changes);
+        let text = changed(seeds[seed].clone(), &changes);
         let began = Instant::now();
         let parsed = std::str::from_utf8(&text).ok().and_then(|text| Manifest::parse(text).ok());
         prop_assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
@@ -137,22 +140,24 @@ fn any_text_is_a_manifest_that_can_be_acted_on_or_refused() {
     });
 }
 
-/// Through the library itself, without a driver. Breaks if bytes crash it, or some that do not begin as an engine are taken for one.
+/// Calls the vendor's library, which needs no driver for this. Breaks if bytes crash it, or bytes
+/// without an engine's header are accepted.
 #[cfg(feature = "tensorrt")]
 #[test]
-fn any_bytes_are_an_engine_or_refused_by_the_first_of_them() {
+fn any_bytes_are_an_engine_or_refused_by_their_header() {
     use drivewam_core::manifest::Family;
     use drivewam_engine::tensorrt::{Header, Library, header};
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let pythons = std::fs::read_dir(root.join(".venv/lib")).unwrap().flatten();
     let library = pythons.map(|p| p.path().join("site-packages/tensorrt_rtx_libs/libtensorrt_rtx.so.1")).find(|p| p.exists()).unwrap();
     let library = Library::open(Family::TensorrtRtx, Some(library.to_str().unwrap())).unwrap();
-    // The first bytes of an engine of this version: a magic number, sizes, versions, and what only a driver can judge.
+    // The header of an engine of this version: magic number, sizes, versions, and fields that only
+    // a driver can check.
     let engine = drivewam_tests::fake_engines::RTX_HEADER.to_vec();
     assert!(matches!(header(&library, &engine).unwrap(), Header::NotHere(_) | Header::Valid));
     let cases = ProptestConfig { cases: ProptestConfig::default().cases.max(512), ..ProptestConfig::default() };
     proptest!(cases, |(changes in prop::collection::vec(change(), 0..6), more in 0..300usize)| {
-        let mut bytes = spoilt(engine.clone(), &changes);
+        let mut bytes = changed(engine.clone(), &changes);
         bytes.resize(bytes.len() + more, 0xa5);
         let found = header(&library, &bytes).unwrap();
         if bytes.len() < engine.len() || bytes[..4] != engine[..4] {

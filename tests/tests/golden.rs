@@ -1,11 +1,13 @@
-//! Golden chunks of the reference ride (`export/drivewam_export/golden.py`): the runtime, fed the same frames, poses, ego states and noise, computes
-//! the same latents, keys, velocities, kept slots and trajectories.
+//! Golden test against the reference implementation (`export/drivewam_export/golden.py`): with the
+//! same frames, poses, ego states and noise the runtime computes the same latents, keys,
+//! velocities, kept slots and trajectories.
 //!
-//! Breaks when anything between a frame and a trajectory differs from the reference: picture, codec, normalisation, rotary table, masks, flow
-//! times, solver, slots, selection.
+//! Breaks when anything between a frame and a trajectory differs from the reference: image
+//! resampling, codec, normalisation, rotary table, masks, flow times, solver, slots, selection.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use drivewam::ndarray::{ArrayView2, ArrayViewD};
 use drivewam::probe::Probe;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::Result;
@@ -23,7 +25,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 const SECOND: i64 = 1_000_000_000;
-/// Largest difference, relative to the largest number of the tensor: f32 sums in another order, through fourteen passes.
+/// Largest difference relative to the largest absolute value of the tensor, from f32 sums in
+/// another order through fourteen passes.
 const TOLERANCE: f32 = 2e-5;
 
 fn root() -> PathBuf {
@@ -53,19 +56,19 @@ impl Golden {
     }
 }
 
-/// Everything that the ride showed, by (chunk, name, layer), in order.
+/// The tensors that the probe saw, by (chunk, name, layer), in order.
 type Seen = Arc<Mutex<BTreeMap<(u64, &'static str, usize), Vec<Vec<f32>>>>>;
 
 #[derive(Debug, Clone, Default)]
 struct Recorder(Seen);
 
 impl Probe for Recorder {
-    fn tensor(&mut self, chunk: u64, name: &'static str, layer: usize, values: &[f32]) {
-        self.0.lock().unwrap().entry((chunk, name, layer)).or_default().push(values.to_vec());
+    fn tensor(&mut self, chunk: u64, name: &'static str, layer: usize, values: ArrayViewD<'_, f32>) {
+        self.0.lock().unwrap().entry((chunk, name, layer)).or_default().push(values.iter().copied().collect());
     }
 }
 
-/// The worst difference of a kind of tensor.
+/// The largest relative difference and the number of tensors, by kind of tensor.
 #[derive(Default)]
 struct Worst(BTreeMap<&'static str, (f32, usize)>);
 
@@ -88,7 +91,8 @@ fn drive(ride: &mut Ride, golden: &Golden, words: &[Command], mut each: impl FnM
     let last = (1u64..).take_while(|c| golden.tensor(&format!("chunk.{c}.trajectory.increments")).is_some()).last().unwrap();
     ride.push_pose(0, origin).unwrap();
     for chunk in 1..=last {
-        // At T_chunk: what was observed since the chunk before, then this chunk's ego and command.
+        // At the start of a chunk: the poses since the previous chunk, then ego state and
+        // command.
         if chunk > 1 {
             let steps = golden.tensor(&format!("chunk.{}.observed.increments", chunk - 1)).unwrap();
             let mut local = Pose2::default();
@@ -111,7 +115,8 @@ fn drive(ride: &mut Ride, golden: &Golden, words: &[Command], mut each: impl FnM
         ride.push_command(t_ns, words[chunk as usize - 1]).unwrap();
         ride.push_ego(t_ns, EgoState { speed_mps, acceleration_mps2, curvature_1pm }).unwrap();
         let noise = golden.tensor(&format!("chunk.{chunk}.video.noise")).unwrap();
-        ride.give_noise(&noise, &vec![0.0; 8 * 96]).unwrap();
+        let rows = ArrayView2::from_shape((noise.len() / 96, 96), &noise).unwrap();
+        ride.give_noise(rows, ArrayView2::from(&[[0.0; 96]; 8])).unwrap();
         let mut outcome = None;
         for (i, frame) in (1 - count..).zip(frames.chunks_exact(size)) {
             let stamp_ns = t_ns + i * SECOND;
@@ -131,7 +136,7 @@ fn the_ride_equals_the_reference_chunk_by_chunk() {
     equals_the_reference(|arena| Ok(Box::new(HostDevice::new(arena, 2)?)));
 }
 
-/// The kernels of `runtime/device/kernels`, emulated, between the calls of an engine that works in the same memory.
+/// The same on the emulated CUDA kernels, with an engine that works in the same memory.
 #[test]
 fn the_ride_on_the_cuda_kernels_equals_the_reference_too() {
     equals_the_reference(|arena| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(5)), arena)?)));
@@ -141,7 +146,8 @@ fn equals_the_reference(device: fn(ArenaPlan) -> Result<Box<dyn Device>>) {
     let folder = root().join("tests/golden/tiny");
     let golden = Golden { bytes: std::fs::read(folder.join("golden.safetensors")).unwrap() };
     let index: serde_json::Value = serde_saphyr::from_str(&std::fs::read_to_string(folder.join("golden.yaml")).unwrap()).unwrap();
-    // The sampler and the memory as the goldens were made with, whatever the shipped configuration says today.
+    // The sampler and memory settings of the goldens, which may differ from the shipped
+    // configuration.
     let text = serde_json::json!({"flow": index["flow"], "memory": index["memory"]}).to_string();
     let config = load_config(&root().join("configs/tiny.yaml"), &[Layer { name: "golden.yaml".to_owned(), text }]).unwrap();
     let (model, engine) = (config.model.clone(), config.engine.clone());
@@ -168,7 +174,7 @@ fn equals_the_reference(device: fn(ArenaPlan) -> Result<Box<dyn Device>>) {
             let wanted = golden.integers(&format!("chunk.{observed}.observed.destinations.{name}")).unwrap();
             let tokens = wanted.len() / model.layers;
             for layer in 0..model.layers {
-                let table = ride.device().kv_table(layer).unwrap();
+                let table = ride.memory_table(layer).unwrap();
                 let size = if pool == Pool::Video { 112 } else { 32 };
                 let slots = table.pool(0, first..first + size).unwrap();
                 for (token, slot) in wanted[layer * tokens..(layer + 1) * tokens].iter().enumerate() {
@@ -203,9 +209,12 @@ fn equals_the_reference(device: fn(ArenaPlan) -> Result<Box<dyn Device>>) {
         println!("{kind}: {count} tensors, largest relative difference {difference:.1e}");
     }
     println!("{chunks} chunks, {kept} tokens in the same slots, {forgotten} selections that forgot");
-    assert!(chunks >= 7 && forgotten >= 4, "the goldens are too short to test forgetting");
+    assert!(chunks >= 7 && forgotten >= 4, "the goldens are too short to test eviction");
     let words = commands(&index);
-    assert!(words.windows(2).filter(|w| w[0] != w[1]).count() >= 2, "the route command has to change, or nothing shows that it is read");
+    assert!(
+        words.windows(2).filter(|w| w[0] != w[1]).count() >= 2,
+        "the route command must change, or the test does not show that it is used"
+    );
     let counts: Vec<usize> = worst.0.values().map(|(_, count)| *count).collect();
     let chunks = chunks as usize;
     assert_eq!(counts, [10 * chunks, 2 * chunks, 2 * chunks, chunks, 3 * chunks], "a pass was not seen");

@@ -1,4 +1,5 @@
-//! `tests/gpu/run.sh` on a machine whose GPU, sanitizer and Python are shell scripts: time on a real GPU is too dear to find mistakes of the script there.
+//! Tests `tests/gpu/run.sh` with shell scripts in place of the GPU tools and Python, because time
+//! on a real GPU is too expensive to find errors of the script there.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -13,7 +14,8 @@ fn script(folder: &Path, name: &str, body: &str) {
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Runs the script with these programs in front of all others. Returns what it printed, and the report if there is one.
+/// Runs the script with the programs in `folder` first in PATH. Returns its output, and the report
+/// if there is one.
 fn run(folder: &Path) -> (Output, Option<String>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let report = folder.join("report.txt");
@@ -34,12 +36,13 @@ fn run(folder: &Path) -> (Output, Option<String>) {
     (done, fs::read_to_string(report).ok())
 }
 
-/// Breaks if a part that failed counts as passed, ends the others or loses the report; or if a sanitizer that was refused counts as one that found nothing.
+/// Breaks if a failed part counts as passed, stops the others or loses the report, or a sanitizer
+/// that could not run counts as passed.
 #[test]
-fn every_part_is_told_in_the_report_whatever_became_of_the_others() {
+fn every_part_is_in_the_report_whether_or_not_others_failed() {
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path();
-    script(folder, "nvidia-smi", "echo a double");
+    script(folder, "nvidia-smi", "echo a fake");
     script(
         folder,
         "drivewam-gpu",
@@ -48,7 +51,7 @@ fn every_part_is_told_in_the_report_whatever_became_of_the_others() {
     script(folder, "build_engines", "while [ \"$1\" != --out ]; do shift; done; mkdir -p \"$2\"; touch \"$2/manifest.yaml\"; echo built");
     script(folder, "python", "echo 'ours 1.0 x'");
     script(folder, "ncu", "echo '==PROF== at work'; echo counted; while [ \"$1\" != --kernels ]; do shift; done; echo \"$3\"");
-    // After its options comes the program that it watches.
+    // The program to check follows after the options.
     script(
         folder,
         "compute-sanitizer",
@@ -65,10 +68,10 @@ fn every_part_is_told_in_the_report_whatever_became_of_the_others() {
         "== Nsight Compute\ncounted\nbench\n-- passed",
         "== compute-sanitizer, memcheck\n84 of 84 passed\n-- passed",
         "== compute-sanitizer, racecheck\na hazard\n-- FAILED: it found errors",
-        "== compute-sanitizer, initcheck\nrefused\n-- not run to its end: exit status 1",
+        "== compute-sanitizer, initcheck\nrefused\n-- incomplete: exit status 1",
         "built\n-- passed",
         "rode\n-- passed",
-        "something FAILED",
+        "at least one part FAILED",
     ] {
         assert!(report.contains(words), "{words:?} is missing in\n{report}");
     }

@@ -1,4 +1,4 @@
-//! What the CUDA kernels cannot take is refused in Warm, with the key that decides.
+//! Shapes beyond the limits of the CUDA kernels are refused in Warm, with the configuration key.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -8,10 +8,10 @@ use drivewam_core::dtype::DType;
 use drivewam_core::selection::{Scored, Scoring};
 use drivewam_core::{Error, ErrorKind};
 use drivewam_device::cuda::{CudaDevice, Emulator};
-use drivewam_device::{Device, KvLayout, KvRegions};
+use drivewam_device::{KvLayout, KvMemory, KvRegions};
 use drivewam_tests::conformance::rig;
 
-/// Opens a memory of this layout, whose keys and values are of type `kv`.
+/// Opens a memory of this layout, with keys and values of type `kv`.
 fn open(layout: &KvLayout, kv: DType) -> Result<(), Error> {
     let mut planner = Planner::new();
     let shape = [layout.heads, layout.slots(), layout.head_dim];
@@ -24,7 +24,7 @@ fn open(layout: &KvLayout, kv: DType) -> Result<(), Error> {
     device.kv_open(layout.clone(), KvRegions { k, v, bias })
 }
 
-/// Breaks if a launch of a shape that no kernel was written for is first noticed in the ride.
+/// Breaks if a shape that no kernel supports is first noticed in the ride.
 #[test]
 fn shapes_that_no_kernel_takes_are_refused_before_the_ride() {
     let small = rig::layout(Scoring::default());
@@ -52,7 +52,7 @@ fn shapes_that_no_kernel_takes_are_refused_before_the_ride() {
         with(&|l| l.video_slots = 640),
         with(&|l| (l.video_slots, l.scoring.scored) = (626, Scored::PoolAndNew)),
         with(&|l| (l.video_slots, l.policy) = (1536, MemoryPolicy::Fifo)),
-        // Nothing is ever chosen: any number of slots will do.
+        // Without selection any number of slots is supported.
         with(&|l| (l.video_slots, l.policy) = (8512, MemoryPolicy::Full)),
     ] {
         open(&layout, DType::F32).unwrap();

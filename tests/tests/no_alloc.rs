@@ -1,14 +1,16 @@
-//! The ride allocates nothing in our code: every allocation of the process, on any thread, is counted while 20 chunks are driven.
+//! The ride allocates nothing outside of engine libraries: counts every allocation of the process,
+//! on all threads, during 20 chunks.
 //!
-//! What an engine library allocates inside its own call is counted apart and shown (`drivewam_engine::library`). Minor page faults are counted
-//! too: memory that was made but never touched would show as faults in the ride.
+//! Allocations inside a call of an engine library are counted separately and printed
+//! (`drivewam_engine::library`). Minor page faults are counted too: they reveal memory that is
+//! first touched in the ride.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(unsafe_code, reason = "a counting allocator has to be a global allocator")]
 
-use drivewam::guidance::picture::Preprocessor;
-use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
-use drivewam::telemetry::{Refusal, Voice};
+use drivewam::guidance::image_processor::ImageProcessor;
+use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceModel, GuidanceRequest};
+use drivewam::guidance::status::{GuidanceSource, RejectReason};
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
@@ -31,22 +33,24 @@ fn count() {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-// SAFETY: every call is passed on unchanged to the system's allocator, whose contract is this one's; counting touches two atomics alone.
+// SAFETY: every call is forwarded unchanged to the system's allocator, which has the same contract;
+// counting only updates two atomics.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller keeps `GlobalAlloc::alloc`'s contract.
+        // SAFETY: the caller upholds the contract of `GlobalAlloc::alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `System`, through `alloc` or `realloc` above, with this layout.
+        // SAFETY: the pointer came from `System`, through `alloc` or `realloc` above, with this
+        // layout.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: as for `dealloc`; the caller keeps the rest of the contract.
+        // SAFETY: as for `dealloc`; the caller upholds the rest of the contract.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -57,13 +61,13 @@ static ALLOCATOR: Counting = Counting;
 /// Minor page faults of this process so far.
 fn minor_faults() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    // The second field is the name in brackets; faults are the tenth.
+    // The second field is the name in parentheses, the tenth the minor faults.
     stat.rsplit(") ").next().unwrap().split(' ').nth(7).unwrap().parse().unwrap()
 }
 
 const MS: i64 = 1_000_000;
 
-/// The count is the process's: one test at a time.
+/// Serialises the tests, because the counters belong to the process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn ride(set: &str) -> Ride {
@@ -74,7 +78,8 @@ fn ride(set: &str) -> Ride {
     Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder).unwrap()
 }
 
-/// Drives `chunks` chunks from `from_ms` on, with a command that changes; returns outcomes.
+/// Drives `chunks` chunks from time `from_ms`, with changing commands. Returns the number of
+/// outcomes.
 fn drive(ride: &mut Ride, picture: &mut [u8], from_ms: i64, chunks: i64) -> u64 {
     let commands = [Command::Straight, Command::Left, Command::Unknown, Command::Right];
     let mut outcomes = 0;
@@ -97,17 +102,17 @@ fn drive(ride: &mut Ride, picture: &mut [u8], from_ms: i64, chunks: i64) -> u64 
     outcomes
 }
 
-/// Says two sentences at once, and now and then nothing.
-struct Talker;
+/// A fake guidance model: generates two sentences at once, and fails for every fifth request.
+struct FakeModel;
 
-impl Speak for Talker {
-    fn speak(&mut self, request: &Request, answer: &mut Answer) -> Result<(), Unsaid> {
+impl GuidanceModel for FakeModel {
+    fn generate(&mut self, request: &GuidanceRequest, answer: &mut GuidanceAnswer) -> Result<(), GenerateError> {
         if request.number.is_multiple_of(5) {
-            return Err(Unsaid::Refused(Refusal::Endless));
+            return Err(GenerateError::Rejected(RejectReason::Endless));
         }
         answer.text.push_str("The road is free. Keep on.");
         answer.tokens = 3;
-        answer.rows[..192].fill(request.number as f32 * 0.01 + f32::from(request.frame[0]) * 0.001);
+        answer.embeddings[..192].fill(request.number as f32 * 0.01 + f32::from(request.frame[0]) * 0.001);
         Ok(())
     }
 }
@@ -123,10 +128,11 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
     ] {
         let mut ride = ride(set);
         if speaks {
-            ride.speak_by(Box::new(Talker)).unwrap();
+            ride.set_guidance_model(Box::new(FakeModel)).unwrap();
         }
         let mut picture = vec![0u8; 64 * 112 * 3];
-        // Four chunks fill the memory: from the fifth on it forgets, which is what the count has to cover. The library settles its pools here too.
+        // Four chunks fill the memory; from the fifth on it evicts, which the count must cover. The
+        // library also allocates its pools here.
         drive(&mut ride, &mut picture, 0, 6);
         let faults = minor_faults();
         let (ours, theirs) = (OURS.load(Ordering::Relaxed), LIBRARY.load(Ordering::Relaxed));
@@ -136,25 +142,26 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
         println!("{set}: {outcomes} chunks, allocations of ours {ours}, of the engine library {theirs}, minor page faults {faults}");
         assert_eq!(outcomes, 20);
         let told = &ride.outcome().unwrap().guidance;
-        assert_eq!((told.refusals > 2, told.voice == Voice::Vlm || told.refused.is_some()), (speaks, speaks), "{told:?}");
-        assert!(theirs > 0, "the engine library is known to allocate in its calls: the count does not see it");
+        assert_eq!((told.reject_count > 2, told.source == GuidanceSource::Vlm || told.rejected.is_some()), (speaks, speaks), "{told:?}");
+        assert!(theirs > 0, "the engine library allocates in its calls, but no allocation was counted");
         assert!(faults < 1000, "{faults} minor page faults in 20 chunks: memory is touched for the first time in the ride");
-        let table = ride.device().kv_table(0).unwrap();
+        let table = ride.memory_table(0).unwrap();
         let scored = table.pool(0, 0..112).unwrap().iter().any(|slot| slot.score != 0.0);
-        assert_eq!(scored, set.contains("selective"), "the settings that are named must be the ones that run");
+        assert_eq!(scored, set.contains("selective"), "the ride must run with the given settings");
         assert_eq!(ours, 0, "allocations in the ride: {set}");
     }
 }
 
-/// Breaks when a picture for the VLM is resized or cut into patches in memory that was not planned, whichever pass goes first.
+/// Breaks when resizing an image for the VLM or cutting it into patches allocates, whichever axis
+/// is resized first.
 #[test]
 fn a_picture_for_the_vlm_allocates_nothing() {
     let _alone = ALONE.lock();
     let image = VlmImage { height: 64, width: 128, patch: 16, temporal_patch: 2, merge: 2, mean: [0.5; 3], std: [0.5; 3] };
     for from in [(270, 480), (480, 270), (64, 128)] {
-        let mut made = Preprocessor::new(from, image).unwrap();
+        let mut made = ImageProcessor::new(from, image).unwrap();
         let (picture, mut patches) = (vec![9u8; from.0 * from.1 * 3], vec![0.0; image.patches() * image.patch_len()]);
-        // Of several: the thread that reports the tests may allocate beside one.
+        // The minimum of several runs: the test harness may allocate on another thread.
         let allocations = (0..5).map(|_| {
             let before = OURS.load(Ordering::Relaxed);
             made.run(&picture, &mut patches).unwrap();
@@ -164,21 +171,21 @@ fn a_picture_for_the_vlm_allocates_nothing() {
     }
 }
 
-/// The ride on a GPU, with the driver and TensorRT of this repository in the place of the vendor's: what the ride itself does there, in this and that library's
-/// calls. Breaks if an operation of the device, a pass or a copy allocates.
+/// The ride on a GPU with the fake driver and the fake TensorRT. Breaks if a device operation, a
+/// pass or a copy allocates.
 #[cfg(feature = "tensorrt")]
 #[test]
 fn a_ride_on_a_gpu_allocates_nothing_either() {
     let _alone = ALONE.lock();
-    const DOUBLES: &str = "DRIVEWAM_TEST_DOUBLES";
-    let Some(home) = std::env::var_os(DOUBLES) else {
+    const FAKES: &str = "DRIVEWAM_TEST_FAKES";
+    let Some(home) = std::env::var_os(FAKES) else {
         let temp = tempfile::tempdir().unwrap();
-        drivewam_tests::doubles::kernels(&temp.path().join("kernels"));
-        drivewam_tests::doubles::driver(temp.path());
+        drivewam_tests::fakes::kernels(&temp.path().join("kernels"));
+        drivewam_tests::fakes::driver(temp.path());
         let done = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["a_ride_on_a_gpu", "--nocapture"])
             .env("LD_LIBRARY_PATH", temp.path())
-            .env(DOUBLES, temp.path())
+            .env(FAKES, temp.path())
             .output()
             .unwrap();
         print!("{}", String::from_utf8_lossy(&done.stdout));
@@ -187,8 +194,8 @@ fn a_ride_on_a_gpu_allocates_nothing_either() {
     };
     let home = Path::new(&home);
     let (family, folder) = (drivewam_core::manifest::Family::Tensorrt, home.join("engines"));
-    let library = drivewam_tests::doubles::runtime(home, family);
-    drivewam_tests::fake_engines::Made::new(family).of_zeros().write(&folder);
+    let library = drivewam_tests::fakes::runtime(home, family);
+    drivewam_tests::fake_engines::FakeBundle::new(family).of_zeros().write(&folder);
     let mut config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &[]).unwrap();
     config.engine.kind = drivewam_core::config::EngineKind::Tensorrt;
     config.engine.folder = folder.display().to_string();

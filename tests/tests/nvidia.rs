@@ -1,7 +1,8 @@
-//! The driver that talks to the vendor's library, with a library of ours in its place: no GPU is needed, and every call of `cuda/nvidia.rs` is made.
+//! Tests the CUDA device with a fake driver library: needs no GPU and makes every driver call.
 //!
-//! The library (`runtime/device/emulator/libcuda.cpp`) is compiled here and found by the name of the real one, which a process opens once: so every case is
-//! this program again, told by the environment what to do and what its machine is like.
+//! The library (`runtime/device/emulator/libcuda.cpp`) is compiled here and found by the name of
+//! the real one. A process loads it once, so every case runs this program again; environment
+//! variables select the case and the machine.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed unwrap is a failed test, and this is its program")]
 
@@ -10,17 +11,15 @@ use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Scoring};
 use drivewam_core::{Error, ErrorKind};
-use drivewam_device::cuda::{CudaDevice, Nodes, Nvidia, Priority};
-use drivewam_device::{Commit, Device, KvCounts, PassKv, Pool};
+use drivewam_device::cuda::{CudaDevice, GraphNodeCounts, Nvidia, StreamPriority, capture};
+use drivewam_device::{Commit, Device, DeviceMemory, Gpu, KvCounts, KvMemory, PassKv, Pool};
 use drivewam_tests::conformance::rig::Rig;
 use drivewam_tests::conformance::{Make, suite};
-use drivewam_tests::doubles;
+use drivewam_tests::fakes;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Says which case a child is.
-const CASE: &str = "DRIVEWAM_TEST_CASE";
-/// Where a child finds kernels.
+/// Environment variable with the kernels folder.
 const KERNELS: &str = "DRIVEWAM_TEST_KERNELS";
 
 fn kernels() -> PathBuf {
@@ -28,17 +27,10 @@ fn kernels() -> PathBuf {
 }
 
 fn open() -> drivewam_core::Result<Box<Nvidia>> {
-    Nvidia::open(0, &kernels(), Priority::High).map(Box::new)
+    Nvidia::open(0, &kernels(), StreamPriority::High).map(Box::new)
 }
 
 const DEVICE: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(open()?, plan)?)), kv: DType::Bf16 };
-
-/// A case: its name, what the machine is like, what it does.
-struct Case {
-    name: &'static str,
-    machine: &'static [(&'static str, &'static str)],
-    body: fn(),
-}
 
 const CASES: [Case; 11] = [
     Case { name: "the conformance suite", machine: &[], body: conformance },
@@ -57,39 +49,24 @@ const CASES: [Case; 11] = [
     Case { name: "kernels that were changed", machine: &[], body: changed },
     Case { name: "less free memory than the plan needs", machine: &[("FAKE_CUDA_MEMORY", "100000")], body: out_of_memory },
     Case { name: "a kernel that dies", machine: &[("FAKE_CUDA_FAIL_LAUNCH", "9")], body: lost },
-    Case { name: "a device that cannot be given back", machine: &[("FAKE_CUDA_FAIL_RELEASE", "1")], body: not_given_back },
+    Case { name: "a device that cannot be released", machine: &[("FAKE_CUDA_FAIL_RELEASE", "1")], body: not_released },
     Case { name: "the program for a machine with a GPU", machine: &[], body: program },
     Case { name: "memory nodes are counted", machine: &[("FAKE_CUDA_NODE_KIND", "10")], body: memory_nodes },
 ];
 
 fn main() {
-    if let Ok(case) = std::env::var(CASE) {
-        return (CASES.iter().find(|c| c.name == case).unwrap().body)();
+    if cases::run_in_child(CASES.iter()) {
+        return;
     }
-    // Without a library there is a word for it, whether or not this machine has one.
-    if let Err(error) = Nvidia::open(0, Path::new("no/such/folder"), Priority::High) {
+    // A missing library or folder is an error message, on any machine.
+    if let Err(error) = Nvidia::open(0, Path::new("no/such/folder"), StreamPriority::High) {
         println!("on this machine: {error}");
     }
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().join("kernels");
-    doubles::kernels(&folder);
-    doubles::driver(temp.path());
-    let mut failed = Vec::new();
-    for case in &CASES {
-        let done = Command::new(std::env::current_exe().unwrap())
-            .env("LD_LIBRARY_PATH", temp.path())
-            .env(CASE, case.name)
-            .env(KERNELS, &folder)
-            .envs(case.machine.iter().copied())
-            .output()
-            .unwrap();
-        println!("{}: {}", case.name, if done.status.success() { "ok" } else { "FAILED" });
-        if !done.status.success() {
-            println!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-            failed.push(case.name);
-        }
-    }
-    assert!(failed.is_empty(), "{failed:?}");
+    fakes::kernels(&folder);
+    fakes::driver(temp.path());
+    cases::run_all(&CASES.each_ref(), temp.path(), &[(KERNELS, folder.as_path())]);
 }
 
 fn says(error: &Error, words: &[&str]) {
@@ -99,14 +76,15 @@ fn says(error: &Error, words: &[&str]) {
     }
 }
 
-/// Breaks if a copy leaves too late or comes too early, staging is reused while it is on its way, or a handle is not given back: the library does nothing
-/// before somebody waits, and counts what it gave.
+/// The fake driver delays all work until a synchronisation and counts its handles. Breaks if a copy
+/// is enqueued too late or read too early, a staging buffer is reused during a copy, or a handle is
+/// not released.
 fn conformance() {
     for (name, test) in suite() {
         println!("{name}");
         test(DEVICE);
     }
-    // The last one was given back without a word, or this would fail.
+    // Fails if the last device was not released.
     drop(open().unwrap());
 }
 
@@ -116,9 +94,9 @@ fn refused(words: &[&str]) {
 
 fn changed() {
     let copy = tempfile::tempdir().unwrap();
-    doubles::kernels(copy.path());
+    fakes::kernels(copy.path());
     std::fs::write(copy.path().join("sm_90.cubin"), b"kernels of another").unwrap();
-    says(&Nvidia::open(0, copy.path(), Priority::High).unwrap_err(), &["vouches", "sm_90.cubin"]);
+    says(&Nvidia::open(0, copy.path(), StreamPriority::High).unwrap_err(), &["attests", "sm_90.cubin"]);
 }
 
 fn out_of_memory() {
@@ -129,7 +107,7 @@ fn out_of_memory() {
     says(&error, &["1048576 bytes", "100000", "memory.video_slots"]);
 }
 
-/// Breaks if work goes on, in silence, on a device whose context is gone.
+/// Breaks if a device whose context is lost accepts work without an error.
 fn lost() {
     let mut planner = Planner::new();
     let region = planner.add("test", "region", DType::F32, &[64]).unwrap();
@@ -145,22 +123,23 @@ fn lost() {
     assert_eq!(error.kind(), ErrorKind::Device);
     says(&error, &["CUDA_ERROR_ILLEGAL_ADDRESS"]);
     says(&device.fill(region, 1.0).unwrap_err(), &["lost", "a new process"]);
-    says(&device.settle().unwrap_err(), &["lost"]);
+    says(&device.synchronize().unwrap_err(), &["lost"]);
 }
 
-fn not_given_back() {
+fn not_released() {
     drop(open().unwrap());
-    says(&open().unwrap_err(), &["an earlier device could not be given back"]);
-    // Told once.
+    says(&open().unwrap_err(), &["cannot release an earlier device"]);
+    // Reported once.
     let _again = open().unwrap();
 }
 
-/// What a chunk asks of the device between engine calls: the predicted tokens go, what was observed is selected and written, the next chunk's prediction is
-/// written, and steps are taken (of two rows of the pass that no commit reads).
+/// The device operations of a chunk between engine calls: drop the predicted tokens, select and
+/// write the observed ones, write the next prediction, and take solver steps (on two rows of the
+/// pass that no commit reads).
 fn sequence(device: &mut dyn Device, chunk: u32, pass: &PassKv) -> drivewam_core::Result<()> {
     device.kv_drop_predicted()?;
     let commits = [(Pool::Video, 0..6), (Pool::Action, 6..10)];
-    device.kv_commit_observed(chunk, &commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective(&[]), pass, rows }))?;
+    device.kv_commit_observed(chunk, &commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective, pass, rows }))?;
     device.kv_commit_predicted(chunk + 1, pass, 0..8)?;
     let [x, velocity] = rows(pass);
     for _ in 0..3 {
@@ -169,12 +148,13 @@ fn sequence(device: &mut dyn Device, chunk: u32, pass: &PassKv) -> drivewam_core
     Ok(())
 }
 
-/// The last two rows of the first head.
+/// The last two token rows of the first head.
 fn rows(pass: &PassKv) -> [Region; 2] {
     [pass.k[0], pass.v[0]].map(|region| region.part(10 * 32, 2 * 32).unwrap())
 }
 
-/// A device that can make graphs, with a full memory, beside a rig that has done the same; and their pass.
+/// A device with a full memory, a rig in the same state for comparison, and the regions of their
+/// pass.
 fn full() -> (CudaDevice, Rig, PassKv) {
     let mut rig = Rig::new(Make { kv: DType::F32, ..DEVICE }, Scoring { max_age_chunks: 3, ..Scoring::default() });
     let mut device = CudaDevice::new(open().unwrap(), rig.device.plan().clone()).unwrap();
@@ -188,22 +168,25 @@ fn full() -> (CudaDevice, Rig, PassKv) {
         sequence(&mut device, chunk, &here).unwrap();
         pass = Some(here);
     }
-    device.settle().unwrap();
+    device.synchronize().unwrap();
     (device, rig, pass.unwrap())
 }
 
-/// Breaks if a replay differs from the operations that it repeats, a graph holds anything but launches, or one is made of what cannot be repeated.
+/// Breaks if a replay differs from the captured operations, a graph holds anything but launches, or
+/// operations that cannot be replayed are captured.
 fn graph() {
     let (mut device, mut rig, pass) = full();
-    let graph = device.capture(100, |device| sequence(device, 100, &pass)).unwrap();
+    device.set_chunk(100).unwrap();
+    let graph = capture(&mut device, |device| sequence(device, 100, &pass)).unwrap();
     // Drop; score, decide, scatter; decide, drop, scatter; three steps.
-    assert_eq!(device.nodes(graph).unwrap(), Nodes { kernels: 10, memory: 0, others: 0 });
+    assert_eq!(device.node_counts(graph).unwrap(), GraphNodeCounts { kernels: 10, memory: 0, others: 0 });
     for chunk in 5..9 {
         let offer = rig.offer(12, u64::from(chunk));
         let here = rig.put(&offer);
         rig.put_on(&mut device, &offer);
         sequence(&mut *rig.device, chunk, &here).unwrap();
-        device.replay(graph, chunk).unwrap();
+        device.set_chunk(chunk).unwrap();
+        device.replay(graph).unwrap();
         for layer in 0..rig.layout.layers {
             assert_eq!(device.kv_table(layer).unwrap(), rig.device.kv_table(layer).unwrap(), "chunk {chunk}, layer {layer}");
         }
@@ -215,22 +198,22 @@ fn graph() {
         }
     }
     let region = rig.regions.bias;
-    says(&device.capture(0, |device| device.upload(region, &[0.0])).unwrap_err(), &["within a graph"]);
+    says(&capture(&mut device, |device| device.upload(region, &[0.0])).unwrap_err(), &["a graph cannot hold a copy"]);
     device.kv_clear().unwrap();
-    says(&device.replay(graph, 9).unwrap_err(), &["another memory", "video: 0", "video: 20"]);
-    says(&device.capture(0, |device| sequence(device, 0, &pass)).unwrap_err(), &["fill free slots"]);
-    assert_eq!(device.kv_counts(), KvCounts::default(), "nothing of it was done");
+    says(&device.replay(graph).unwrap_err(), &["captured for another memory", "video: 0", "video: 20"]);
+    says(&capture(&mut device, |device| sequence(device, 0, &pass)).unwrap_err(), &["fill free slots"]);
+    assert_eq!(device.kv_counts(), KvCounts::default(), "a refused capture must change nothing");
     sequence(&mut device, 0, &pass).unwrap();
-    device.settle().unwrap();
+    device.synchronize().unwrap();
 }
 
-/// Breaks if what `tests/gpu/run.sh` runs does not run.
+/// Breaks if the program of `tests/gpu/run.sh` does not run.
 fn program() {
     let run = |arguments: &[&str]| {
         let done = Command::new(env!("CARGO_BIN_EXE_drivewam-gpu")).args(arguments).arg("--kernels").arg(kernels()).output().unwrap();
-        let told = String::from_utf8_lossy(&done.stdout).into_owned();
-        assert!(done.status.success(), "{told}{}", String::from_utf8_lossy(&done.stderr));
-        told
+        let stdout = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{stdout}{}", String::from_utf8_lossy(&done.stderr));
+        stdout
     };
     assert!(run(&["suite", "--only", "tied"]).contains("3 of 3 passed"));
     let figures: serde_json::Value = serde_json::from_str(&run(&["bench", "--layers", "1", "--commits", "2", "--rounds", "1"])).unwrap();
@@ -242,6 +225,7 @@ fn program() {
 
 fn memory_nodes() {
     let (mut device, _, pass) = full();
-    let graph = device.capture(0, |device| sequence(device, 0, &pass)).unwrap();
-    assert_eq!(device.nodes(graph).unwrap(), Nodes { kernels: 0, memory: 10, others: 0 });
+    device.set_chunk(0).unwrap();
+    let graph = capture(&mut device, |device| sequence(device, 0, &pass)).unwrap();
+    assert_eq!(device.node_counts(graph).unwrap(), GraphNodeCounts { kernels: 0, memory: 10, others: 0 });
 }

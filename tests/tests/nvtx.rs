@@ -1,9 +1,10 @@
-//! What a profiler is told of a ride, without a GPU and without a profiler: a library of ours listens to NVTX in its place.
+//! The NVTX ranges of a ride, recorded by a listener library: needs neither a GPU nor a profiler.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
-use drivewam::telemetry::{Outcome, Refusal};
+use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceModel, GuidanceRequest};
+use drivewam::guidance::status::RejectReason;
+use drivewam::outcome::Outcome;
 use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
@@ -12,14 +13,14 @@ use drivewam_core::pose::Pose2;
 use drivewam_device::HostDevice;
 use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
 use drivewam_engine::{EngineBundle, Trust};
-use drivewam_tests::listener::Listener;
+use drivewam_tests::nvtx_listener::NvtxListener;
 use std::fmt::Write;
 use std::fs::{read_to_string, write};
 use std::path::Path;
 use std::process::Command;
 
 const SECOND: i64 = 1_000_000_000;
-/// Passes of the two chunks of Warm.
+/// Transformer passes of the two chunks of Warm.
 const WARM_DIT: u64 = 28;
 
 fn config(set: &str) -> drivewam_core::config::Config {
@@ -27,17 +28,17 @@ fn config(set: &str) -> drivewam_core::config::Config {
     load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap()
 }
 
-/// The shipped policy, and a speaker that is waited for.
+/// The shipped policy, with a fake guidance model that the ride waits for.
 fn shipped() -> Ride {
     let config = config("{memory: {policy: selective}, guidance: {wait_ms: inf, max_age_ms: 5000}}");
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder).unwrap();
-    ride.speak_by(Box::new(Talker)).unwrap();
+    ride.set_guidance_model(Box::new(FakeModel)).unwrap();
     ride
 }
 
-/// A ride whose transformer fails once, in the second action step of its second chunk.
+/// A ride whose transformer fails once, in the second action step of the second chunk.
 fn faulty() -> Ride {
     let config = config("{}");
     let folder = closed_form::bundle(&config.model).unwrap();
@@ -51,22 +52,22 @@ fn faulty() -> Ride {
     plan.warm_with(folder, |arena| Ok(Box::new(HostDevice::new(arena, 1)?)), open).unwrap()
 }
 
-/// Says something of the frame; every third time nothing.
-struct Talker;
+/// A fake guidance model whose embedding depends on the frame; fails for every third request.
+struct FakeModel;
 
-impl Speak for Talker {
-    fn speak(&mut self, request: &Request, answer: &mut Answer) -> Result<(), Unsaid> {
+impl GuidanceModel for FakeModel {
+    fn generate(&mut self, request: &GuidanceRequest, answer: &mut GuidanceAnswer) -> Result<(), GenerateError> {
         if request.number.is_multiple_of(3) {
-            return Err(Unsaid::Refused(Refusal::Endless));
+            return Err(GenerateError::Rejected(RejectReason::Endless));
         }
         answer.text.push_str("The road is free. Keep on.");
         answer.tokens = 3;
-        answer.rows[..192].fill(request.number as f32 * 0.01 + f32::from(request.frame[0]) * 0.001);
+        answer.embeddings[..192].fill(request.number as f32 * 0.01 + f32::from(request.frame[0]) * 0.001);
         Ok(())
     }
 }
 
-/// What a ride knows of its own stages, as a profiler should see them, and what came of it.
+/// The expected ranges according to the ride's own stages, and its outcomes.
 #[derive(Default)]
 struct Account {
     ranges: Vec<String>,
@@ -75,7 +76,7 @@ struct Account {
 }
 
 impl Account {
-    /// `failed`: what an error ended, which the outcome does not count.
+    /// Adds a chunk. `failed`: the stage that an error ended, which the outcome does not list.
     fn add(&mut self, outcome: &Outcome, failed: Option<&str>) {
         let spans: Vec<&str> = outcome.stages.spans().map(|span| span.stage.as_str()).collect();
         let frames = spans.iter().take_while(|stage| **stage == "ingest").count();
@@ -87,14 +88,14 @@ impl Account {
         self.chunks += 1;
     }
 
-    /// Drives so many seconds, ten pictures in each, of which the model reads one.
+    /// Drives for `seconds` with ten images per second, of which the model uses one.
     fn drive(&mut self, ride: &mut Ride, seconds: i64, failed: Option<&str>) {
         for tick in 0..=seconds * 10 {
             let stamp = tick * SECOND / 10;
             ride.push_ego(stamp, EgoState { speed_mps: 6.0, ..EgoState::default() }).unwrap();
             ride.push_pose(stamp, Pose2::new(0.6 * tick as f64, 0.0, 0.0)).unwrap();
             ride.push_frame(stamp, &vec![(tick % 251) as u8; 64 * 112 * 3]).unwrap();
-            // Refused, and nothing that a profiler is told.
+            // A refused image has no range.
             assert!(ride.push_frame(stamp, &[0; 5]).is_err());
             match ride.step(stamp) {
                 Ok(Progress::Outcome(outcome)) => self.add(outcome, None),
@@ -110,8 +111,9 @@ impl Account {
 
 const HOME: &str = "DRIVEWAM_TEST_NVTX";
 
-/// Breaks when a stage has no range or a range has no stage, when a range outlives an error, when a pass is missing, when a name of the report is another in the
-/// profiler, when a range opens or closes on a thread that is not its own, when a name is made known only in the ride, or when being listened to changes a trajectory.
+/// Breaks when stages and ranges differ, a range stays open after an error, a pass is missing,
+/// names differ from the report's, a range opens or closes on another thread, a name is registered
+/// only in the ride, or the listener changes a trajectory.
 #[test]
 fn a_profiler_sees_every_stage_once_and_changes_nothing() {
     if let Some(home) = std::env::var_os(HOME) {
@@ -125,37 +127,38 @@ fn a_profiler_sees_every_stage_once_and_changes_nothing() {
         return;
     }
     let temp = tempfile::tempdir().unwrap();
-    let listener = Listener::new(temp.path());
+    let listener = NvtxListener::new(temp.path());
     let run = |name: &str| {
         let home = temp.path().join(name);
         std::fs::create_dir(&home).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["a_profiler_sees", "--nocapture"]).env(HOME, &home).env_remove("NVTX_INJECTION64_PATH");
-        let done = if name == "alone" { &mut command } else { listener.listen(&mut command) }.output().unwrap();
+        let done = if name == "alone" { &mut command } else { listener.attach(&mut command) }.output().unwrap();
         assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
         home
     };
-    let (alone, heard) = (run("alone"), run("heard"));
+    let (alone, traced) = (run("alone"), run("traced"));
     for file in ["chunks", "ranges", "outcomes"] {
-        let [alone, heard] = [&alone, &heard].map(|home| read_to_string(home.join(file)).unwrap());
-        assert!(alone == heard && !alone.is_empty(), "{file}: alone {alone}, heard {heard}");
+        let [alone, traced] = [&alone, &traced].map(|home| read_to_string(home.join(file)).unwrap());
+        assert!(alone == traced && !alone.is_empty(), "{file}: alone {alone}, traced {traced}");
     }
-    let chunks = read_to_string(heard.join("chunks")).unwrap();
-    // At 0 s and every 4 s; the faulty one at 0 and 4 s, and with the next frame begun anew.
+    let chunks = read_to_string(traced.join("chunks")).unwrap();
+    // At 0 s and every 4 s; the faulty ride at 0 s, at 4 s, and with the next frame in a new
+    // rollout.
     assert_eq!(chunks, "7 10");
 
-    let threads = listener.heard();
+    let threads = listener.threads();
     let [ride, guidance] = &threads[..] else { panic!("{} threads", threads.len()) };
     assert_eq!(guidance.name, "guidance");
-    assert_eq!(guidance.ranges, vec!["guidance"; 7], "the rides of Warm, and one without a speaker, ask nobody");
+    assert_eq!(guidance.ranges, vec!["guidance"; 7], "Warm, and a ride without a model, must have no guidance range");
     let (warm, driven): (Vec<&String>, Vec<&String>) = ride.ranges.iter().partition(|range| range.starts_with("warm"));
-    let said = read_to_string(heard.join("ranges")).unwrap();
-    let known: Vec<&str> = said.lines().collect();
-    assert_eq!(driven, known);
+    let expected = read_to_string(traced.join("ranges")).unwrap();
+    let expected: Vec<&str> = expected.lines().collect();
+    assert_eq!(driven, expected);
     let count = |of: &str| driven.iter().filter(|range| **range == of).count();
     let passes = ["chunk/observe", "chunk/video", "chunk/action"].map(count);
     println!("{} ranges of 10 chunks, passes {passes:?}, {} of the two warm-ups", driven.len(), warm.len());
-    assert_eq!(passes, [10, 9 * 3 + 3, 9 * 10 + 2], "14 a chunk; one ended in its second action step");
+    assert_eq!(passes, [10, 9 * 3 + 3, 9 * 10 + 2], "14 per chunk; one ended in its second action step");
     assert_eq!(warm.iter().filter(|range| **range == "warm").count(), 2);
     assert_eq!(warm.iter().filter(|range| **range == "warm/chunk/video").count(), 2 * 2 * 3);
 }

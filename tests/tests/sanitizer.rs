@@ -1,5 +1,6 @@
-//! The kernels under the emulator's sanitizer, which holds every access to what CUDA promises (`runtime/device/emulator/sanitizer.cpp`): in the whole suite
-//! that every device must pass; and copies of the sources with bugs in them, each of which one of its checks must name.
+//! The kernels under the emulator's sanitizer, which checks every memory access against CUDA's
+//! rules (`runtime/device/emulator/sanitizer.cpp`): in the conformance suite; and copies of the
+//! sources with bugs, each of which one of its checks must report.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -18,22 +19,22 @@ const RACES: [Bug; 12] = [
     Bug {
         name: "lanes of one warp read a sum that others of it have just written",
         file: "score_tensor.cuh",
-        right: "__syncthreads();  // the sum is there",
+        right: "__syncthreads();  // the sum is complete",
         wrong: "",
         test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
     },
     Bug {
         name: "the next head's queries set out before all have read those that lie there",
         file: "score_tensor.cuh",
-        right: "                __syncthreads();  // the head's queries are there, and those of the head before are done with\n                if (h + 1 < b.heads) stage(h + 1, queries + (h + 1) % 2 * QUERIES * QUERY_STRIDE);",
+        right: "                __syncthreads();  // queries complete, previous ones no longer in use\n                if (h + 1 < b.heads) stage(h + 1, queries + (h + 1) % 2 * QUERIES * QUERY_STRIDE);",
         wrong: "                if (h + 1 < b.heads) stage(h + 1, queries + (h + 1) % 2 * QUERIES * QUERY_STRIDE);\n                __syncthreads();",
         test: queries_of_three_heads_share_two_buffers,
     },
     Bug {
         name: "a wait for one group of copies too few",
         file: "score_tensor.cuh",
-        right: "wait_copies(ahead);",
-        wrong: "wait_copies(ahead + 1);",
+        right: "wait_copies(prefetch);",
+        wrong: "wait_copies(prefetch + 1);",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
@@ -46,7 +47,7 @@ const RACES: [Bug; 12] = [
     Bug {
         name: "the ring sets out where another thread still reads whether a fault was found",
         file: "score.cu",
-        right: "    __syncthreads();  // everybody has read the word",
+        right: "    __syncthreads();  // all threads have read the word",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
@@ -67,29 +68,29 @@ const RACES: [Bug; 12] = [
     Bug {
         name: "sums with care are written over plain sums that others still read",
         file: "check.cuh",
-        right: "__syncthreads();  // nobody reads the plain sums any more",
+        right: "__syncthreads();  // all threads have read the plain sums",
         wrong: "",
         test: selection::keys_of_any_length_score_as_the_oracle_does,
     },
     Bug {
         name: "numbers are added up before all are there",
-        file: "choose.cuh",
+        file: "select.cuh",
         right: "    __syncthreads();\n    if (threadIdx.x < 32) {",
         wrong: "    if (threadIdx.x < 32) {",
         test: selection::every_option_scores_and_keeps_as_the_oracle_does,
     },
     Bug {
         name: "two tokens are written over one slot",
-        file: "choose.cuh",
-        right: "before += w < warp ? of_warp[w] : 0u;",
+        file: "select.cuh",
+        right: "before += w < warp ? warp_counts[w] : 0u;",
         wrong: "before += 0u;",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
         name: "the lengths of all jobs' keys go where those of the first belong",
         file: "scatter.cu",
-        right: "p.inverse[(u64)job * p.slots + slot] =",
-        wrong: "p.inverse[slot] =",
+        right: "p.inv_norm[(u64)job * p.slots + slot] =",
+        wrong: "p.inv_norm[slot] =",
         test: memory::free_slots_are_filled_in_order_before_anything_is_forgotten,
     },
     Bug {
@@ -105,33 +106,33 @@ const OUTSIDE: [Bug; 5] = [
     Bug {
         name: "queries that do not exist are copied, and masked",
         file: "score_tensor.cuh",
-        right: "if (query + q < part.fresh) {",
+        right: "if (query + q < pool.new_tokens) {",
         wrong: "if (q < QUERIES) {",
         test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
     },
     Bug {
-        name: "a number behind the sample is stepped",
+        name: "a number beyond the sample is stepped",
         file: "solver.cu",
         right: "if (i >= p.len) return;",
         wrong: "if (i > p.len) return;",
         test: steps::a_step_of_every_solver_is_the_step_of_core,
     },
     Bug {
-        name: "a number behind the region is filled",
+        name: "a number beyond the region is filled",
         file: "solver.cu",
         right: "if (i < p.len) p.to[i]",
         wrong: "if (i <= p.len) p.to[i]",
         test: regions::what_is_uploaded_comes_back_and_its_neighbours_stay,
     },
     Bug {
-        name: "a number behind what the block shares",
-        file: "choose.cuh",
-        right: "float* number = (float*)(of_warp + warps);",
-        wrong: "float* number = (float*)(of_warp + warps) + 1;",
+        name: "a number beyond the shared memory of the block",
+        file: "select.cuh",
+        right: "float* word = (float*)(warp_counts + warps);",
+        wrong: "float* word = (float*)(warp_counts + warps) + 1;",
         test: selection::every_option_scores_and_keeps_as_the_oracle_does,
     },
     Bug {
-        name: "pixels behind the picture are weighted with zero",
+        name: "pixels beyond the image are weighted with zero",
         file: "image.cu",
         right: "k < p.column_count[x]; ++k",
         wrong: "k < p.most_columns; ++k",
@@ -143,7 +144,7 @@ const UNWRITTEN: [Bug; 4] = [
     Bug {
         name: "queries are multiplied that a thread has waited for, and others have not",
         file: "score_tensor.cuh",
-        right: "__syncthreads();  // the head's queries are there, and those of the head before are done with",
+        right: "__syncthreads();  // queries complete, previous ones no longer in use",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
@@ -170,7 +171,7 @@ const UNWRITTEN: [Bug; 4] = [
     },
 ];
 
-/// The kernels as they are.
+/// The unchanged kernels, compiled with the sanitizer.
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sanitizer");
     Build::sanitizer(&folder).library("kernels", None)
@@ -190,13 +191,14 @@ conformance_suite!(kernels_on_bf16, BF16);
 const BROKEN: Make =
     Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::of_library(&broken::library(), 1)?), plan)?)), kv: DType::Bf16 };
 
-/// A third head's queries go where the first's were, while heads go by whose unit keys another block sums: no barrier but the head's own is in between.
+/// The third head's queries overwrite the first's, with no barrier in between but the head's own,
+/// because another block sums the unit keys.
 fn queries_of_three_heads_share_two_buffers(make: Make) {
     let layout = rig::wide_layout(Scoring { heads: HeadSets::Shared, ..Scoring::default() });
     let mut rig = Rig::open(make, KvLayout { heads: 3, ..layout });
     for chunk in 0..4 {
         let offer = rig.offer(60, u64::from(chunk));
-        rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &offer, 0..60).unwrap();
+        rig.observe(Pool::Video, Policy::Selective, chunk, &offer, 0..60).unwrap();
     }
     rig.check();
 }
@@ -207,7 +209,8 @@ fn no_query_is_overwritten_before_all_warps_have_read_it() {
     queries_of_three_heads_share_two_buffers(BF16);
 }
 
-/// Breaks if a check would let any of these through. That it finds nothing in the kernels as they are is the suite's affair.
+/// Breaks if a check misses one of these bugs. The suite tests that it reports nothing in the
+/// unchanged kernels.
 #[test]
 fn every_bug_on_the_list_is_named_by_its_check() {
     let temp = tempfile::tempdir().unwrap();

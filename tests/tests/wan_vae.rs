@@ -1,19 +1,21 @@
-//! The paper's codec class in the embedded engine: diffusers' `AutoencoderKLWan` as streaming graphs (`export/drivewam_export/wan_vae.py`, random
-//! weights), three chunks with the causal cache going out and in again, on rten and on ONNX Runtime.
+//! The paper's codec in the embedded engine: diffusers' `AutoencoderKLWan` as streaming graphs
+//! (`export/drivewam_export/wan_vae.py`, random weights), with the causal cache fed back from chunk
+//! to chunk, on rten and on ONNX Runtime.
 //!
-//! The export's own tests hold the graphs to diffusers' whole clip. This breaks when an engine cannot run the form they are exported in, when a
-//! cache is bound to the wrong tensor, or when the weights do not reach the engine. `make` writes the folder before the tests run.
+//! The export's own tests compare the graphs with diffusers on a whole clip. This test breaks when
+//! an engine cannot run the exported graphs, a cache is bound to the wrong tensor, or the weights
+//! do not reach the engine. `make fixtures` writes the folder.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{EngineConfig as Settings, EngineKind, TensorRtConfig};
-use drivewam_device::{Device, HostDevice};
+use drivewam_core::config::{Engine as Settings, EngineKind, TensorRtConfig};
+use drivewam_device::{DeviceMemory, HostDevice};
 use drivewam_engine::{BoundTensor, EngineBundle, Io, Trust, load};
 use std::path::{Path, PathBuf};
 
-/// Chunks that are encoded, the first being one frame.
+/// Encoded chunks; the first is a single frame.
 const CHUNKS: usize = 4;
 
 fn folder() -> PathBuf {
@@ -22,12 +24,13 @@ fn folder() -> PathBuf {
     path
 }
 
-/// All latents of a made clip, chunk by chunk.
+/// The latents of a synthetic clip, by chunk.
 fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
     let folder = EngineBundle::open(&folder(), &Trust::default()).unwrap();
     let (manifest, mut planner) = (folder.manifest(), Planner::new());
     let graphs = [Graph::VaeEncodeFirst, Graph::VaeEncode];
-    // Every tensor of both graphs for itself: a cache is copied from where it came out to where it goes in.
+    // Every tensor of both graphs has a region of its own; caches are copied from outputs to
+    // inputs.
     let ios: Vec<Io> = graphs
         .iter()
         .map(|&graph| {

@@ -1,8 +1,10 @@
-"""`python -m drivewam_export.guidance.fixture --out DIR`
+"""Writes a folder with random weights for the runtime's tests of guidance.
 
-A folder with random weights for the runtime's tests: the small policy with longer texts, a language model of three layers, a text encoder; and beside it
-`DIR.golden.safetensors`: what `transformers` says (golden.py). `--precision f16|bf16` writes the language model and
-the encoder in half; the policy and the answers are f32 all the same.
+`python -m drivewam_export.guidance.fixture --out DIR`
+
+It has the small policy with longer texts, a language model of three layers and a text encoder.
+Writes the results of `transformers` beside it, `DIR.golden.safetensors` (golden.py). `--precision
+f16|bf16` writes the language model and the encoder in half; policy and golden stay f32.
 """
 
 from __future__ import annotations
@@ -24,27 +26,46 @@ from .golden import answers, texts
 from .join import join
 from .random_models import END, IMAGE, START, STOP, VOCABULARY, encoder, vlm
 
-SIZE = (32, 48)  # pixels of a picture
-PROMPTS, CAP, ROWS = 54, 20, 64
+SIZE = (32, 48)  # of an image, in pixels
+PROMPTS, MAX_NEW_TOKENS, ROWS = 54, 20, 64
 
 
-def tokenizer(path: Path, vocabulary: int, special: dict[str, int]) -> None:
-    """A `tokenizer.json` of syllables between blanks, whose numbers are those of the random models."""
+def write_tokenizer(path: Path, vocabulary: int, special: dict[str, int]) -> None:
+    """Writes a `tokenizer.json` of syllables separated by blanks, with the token numbers of the
+    random models."""
     syllables = iter(a + b for a in "bdfgklmnprstvz" for b in "aeiou")
     named = {number: word for word, number in special.items()}
     words = [named.get(number) or next(syllables, f"<{number}>") for number in range(vocabulary)]
     added = [
-        {"id": number, "content": word, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        {
+            "id": number,
+            "content": word,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
         for number, word in sorted(named.items())
     ]
-    path.write_text(json.dumps({
-        "version": "1.0", "added_tokens": added, "pre_tokenizer": {"type": "WhitespaceSplit"},
-        "model": {"type": "WordLevel", "vocab": {word: number for number, word in enumerate(words)}, "unk_token": words[0]},
-    }))
+    path.write_text(
+        json.dumps(
+            {
+                "version": "1.0",
+                "added_tokens": added,
+                "pre_tokenizer": {"type": "WhitespaceSplit"},
+                "model": {
+                    "type": "WordLevel",
+                    "vocab": {word: number for number, word in enumerate(words)},
+                    "unk_token": words[0],
+                },
+            }
+        )
+    )
 
 
 def prompts():
-    """Prompts of none to two pictures between random text."""
+    """Prompts of random text with none to two images."""
     for i in range(PROMPTS):
         g = np.random.default_rng(i)
         words = lambda most: g.integers(0, IMAGE, int(g.integers(1, most))).tolist()
@@ -57,23 +78,38 @@ def prompts():
 
 def make(out: Path, precision: Precision = F32) -> None:
     config = configs.load(Path(__file__).resolve().parents[3] / "configs/model/tiny.yaml")
-    config = dataclasses.replace(config, text=dataclasses.replace(config.text, max_rows=ROWS, padded_rows=2 * ROWS))
-    speaker, reader = vlm(0), encoder(0, config.text.dim, calm=precision is not F32)
+    config = dataclasses.replace(
+        config, text=dataclasses.replace(config.text, max_rows=ROWS, padded_rows=2 * ROWS)
+    )
+    vlm_model, text_encoder = vlm(0), encoder(0, config.text.dim, calm=precision is not F32)
     with tempfile.TemporaryDirectory() as scratch:
         policy, guidance = Path(scratch) / "policy", Path(scratch) / "guidance"
         export_policy(config, "random:0", policy)
-        special = {"<|image_pad|>": IMAGE, "<|vision_start|>": START, "<|vision_end|>": END, "<|im_start|>": 94, "<|im_end|>": STOP}
+        special = {
+            "<|image_pad|>": IMAGE,
+            "<|vision_start|>": START,
+            "<|vision_end|>": END,
+            "<|im_start|>": 94,
+            "<|im_end|>": STOP,
+        }
         files = {"vlm": Path(scratch) / "vlm.json", "text": Path(scratch) / "text.json"}
-        tokenizer(files["vlm"], VOCABULARY, special)
-        tokenizer(files["text"], reader.config.vocab_size, {"<pad>": reader.config.pad_token_id, "</s>": reader.config.eos_token_id})
-        export(speaker, reader, guidance, [SIZE], ROWS, files, precision=precision)
-        # The folder last: it is what says that the fixture is there.
-        save_file(answers(speaker, prompts(), CAP, STOP) | texts(reader, ROWS), out.with_name(out.name + ".golden.safetensors"))
+        write_tokenizer(files["vlm"], VOCABULARY, special)
+        write_tokenizer(
+            files["text"],
+            text_encoder.config.vocab_size,
+            {"<pad>": text_encoder.config.pad_token_id, "</s>": text_encoder.config.eos_token_id},
+        )
+        export(vlm_model, text_encoder, guidance, [SIZE], ROWS, files, precision=precision)
+        # The folder comes last: its presence means that the fixture is complete.
+        save_file(
+            answers(vlm_model, prompts(), MAX_NEW_TOKENS, STOP) | texts(text_encoder, ROWS),
+            out.with_name(out.name + ".golden.safetensors"),
+        )
         join(policy, guidance, out)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--precision", choices=PRECISIONS, default="f32")
     args = parser.parse_args()

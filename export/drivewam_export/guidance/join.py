@@ -1,6 +1,8 @@
-"""`python -m drivewam_export.guidance.join --policy DIR --guidance DIR --out DIR`
+"""Merges a folder of `guidance.export` into a policy's folder, under one manifest.
 
-Puts the graphs of a folder of `guidance.export` into a policy's folder: one manifest vouches for all of them. Neither folder is changed, unless `--out` names it.
+`python -m drivewam_export.guidance.join --policy DIR --guidance DIR --out DIR`
+
+Changes neither folder, unless `--out` names it.
 """
 
 from __future__ import annotations
@@ -13,48 +15,80 @@ from pathlib import Path
 import yaml
 from safetensors.torch import load_file
 
-from .. import self_test
-from ..folder import ExportError, written_aside
-from ..onnx_graphs import weights
-from ..onnx_graphs.export import vouch
-from ..streamed import held
+from ..folder import ExportError, atomic_folder
+from ..onnx_graphs import self_test, weights
+from ..onnx_graphs.export import file_entries
+from ..streamed import in_memory
 
 GRAPHS = ("vlm_vision", "vlm_decoder", "text_encode")
 OWN = ("manifest.yaml", "guidance.yaml", self_test.FILE)
 
 
 def join(policy: Path, guidance: Path, out: Path) -> None:
-    """Raises ExportError where the two do not fit together."""
-    manifest, record = (yaml.safe_load((folder / name).read_text()) for folder, name in ((policy, "manifest.yaml"), (guidance, "guidance.yaml")))
+    """Writes the merged folder to `out`. Raises ExportError where the two do not fit together."""
+    manifest, record = (
+        yaml.safe_load((folder / name).read_text())
+        for folder, name in ((policy, "manifest.yaml"), (guidance, "guidance.yaml"))
+    )
     if "built" in manifest:
         raise ExportError(f"{policy}: holds built engines; wanted a folder of ONNX graphs")
-    if sorted(record["graphs"]) != sorted(GRAPHS) or any("tokenizer" not in record.get(name, {}) for name in ("vlm", "text")):
-        raise ExportError(f"{guidance}: has {', '.join(record['graphs'])}; wanted {', '.join(GRAPHS)}, and the tokenizer of both models")
+    if sorted(record["graphs"]) != sorted(GRAPHS) or any(
+        "tokenizer" not in record.get(name, {}) for name in ("vlm", "text")
+    ):
+        raise ExportError(
+            f"{guidance}: has {', '.join(record['graphs'])}; wanted {', '.join(GRAPHS)}, and the tokenizer of both models"
+        )
     text, shape = manifest["model"]["text"], record["graphs"]["text_encode"]["outputs"][0]["shape"]
     if shape != [text["max_rows"], text["dim"]]:
-        raise ExportError(f"{guidance}: text_encode puts out {shape}; the policy wants [{text['max_rows']}, {text['dim']}] (--rows, and an encoder of that width)")
+        raise ExportError(
+            f"{guidance}: text_encode returns {shape}; the policy wants "
+            f"[{text['max_rows']}, {text['dim']}] (--rows, and an encoder of that width)"
+        )
     graphs = {name: entry for name, entry in manifest["graphs"].items() if name not in GRAPHS}
     before = {entry["file"] for name, entry in manifest["graphs"].items() if name in GRAPHS} | {
-        file for name, entry in manifest["graphs"].items() if name in GRAPHS for file in entry["weights"]}
+        file
+        for name, entry in manifest["graphs"].items()
+        if name in GRAPHS
+        for file in entry["weights"]
+    }
     before |= {model["tokenizer"] for model in manifest.get("guidance", {}).values()}
-    answers = {name: value for name, value in load_file(policy / self_test.FILE).items() if name.split("/")[0] not in GRAPHS}
-    with written_aside(out) as aside:
-        for folder, files in ((policy, set(manifest["files"]) - before), (guidance, set(record["files"]))):
+    answers = {
+        name: value
+        for name, value in load_file(policy / self_test.FILE).items()
+        if name.split("/")[0] not in GRAPHS
+    }
+    with atomic_folder(out) as aside:
+        for folder, files in (
+            (policy, set(manifest["files"]) - before),
+            (guidance, set(record["files"])),
+        ):
             for name in files - set(OWN):
                 if (aside / name).exists():
-                    raise ExportError(f"{name} is a file of both folders")
+                    raise ExportError(f"both folders have a file {name}")
                 shutil.copyfile(folder / name, aside / name)
-        weights.write(aside / self_test.FILE, held(answers | load_file(guidance / self_test.FILE)))
+        weights.write(
+            aside / self_test.FILE, in_memory(answers | load_file(guidance / self_test.FILE))
+        )
         facts = {"vlm": record["vlm"], "text": record["text"]}
         if "training" in record:
-            manifest["training"] = (manifest.get("training") or {}) | {"guidance": record["training"]}
-        manifest |= {"guidance": facts, "graphs": graphs | record["graphs"], "files": vouch(aside)}
-        (aside / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None))
+            manifest["training"] = (manifest.get("training") or {}) | {
+                "guidance": record["training"]
+            }
+        manifest |= {
+            "guidance": facts,
+            "graphs": graphs | record["graphs"],
+            "files": file_entries(aside),
+        }
+        (aside / "manifest.yaml").write_text(
+            yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None)
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
-    parser.add_argument("--policy", type=Path, required=True, help="a folder of the policy's ONNX graphs")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--policy", type=Path, required=True, help="a folder of the policy's ONNX graphs"
+    )
     parser.add_argument("--guidance", type=Path, required=True, help="a folder of guidance.export")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

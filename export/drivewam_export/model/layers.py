@@ -1,7 +1,7 @@
 """Attention and the transformer block, with the parameter names of diffusers' Wan modules.
 
-Rows are `[..., N, C]`; heads are split off as `[..., H, N, D]`. Norms, softmax and the modulation are written out in plain operations: the same
-code trains, is compared with diffusers, and is exported.
+Rows are `[..., N, C]`; heads are split off as `[..., H, N, D]`. Norms, softmax and modulation are
+written in plain operations: the same code is trained, compared with diffusers, and exported.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class RmsNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Projections of one attention; who attends to whom is the caller's."""
+    """The projections of one attention. The caller decides which rows attend to which."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -60,7 +60,8 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, text cross-attention, ego cross-attention, feed-forward; adaLN with six modulations (Wan), ego branch ungated."""
+    """Self-attention, text cross-attention, ego cross-attention, feed-forward; adaLN with six
+    modulations (Wan). The ego branch has no gate."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -76,8 +77,9 @@ class Block(nn.Module):
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 
     def forward(self, x, modulation, attend_self: Attend, attend_text, attend_ego):
-        """`x` [..., N, dim]; `modulation(table)` gives six [..., N, dim] rows of this block's table plus the flow time's projection;
-        `attend_self(q, k, v)`, `attend_text(q)`, `attend_ego(q)` give [..., H, N, D]."""
+        """`x` [..., N, dim]; `modulation(table)` returns six [..., N, dim] rows: this block's table
+        plus the flow time's projection. `attend_self(q, k, v)`, `attend_text(q)`, `attend_ego(q)`
+        return [..., H, N, D]."""
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = modulation(self.scale_shift_table)
         rows = self.norm1(x) * (1 + scale) + shift
         q = self.attn1.query(rows)
@@ -90,17 +92,21 @@ class Block(nn.Module):
 
 
 def attend(q, k, v, bias=None):
-    """Softmax attention [..., H, N, D] over [..., H, M, D], with an additive bias that broadcasts to [..., H, N, M]."""
+    """Softmax attention [..., H, N, D] over [..., H, M, D] with an additive bias that broadcasts to
+    [..., H, N, M]."""
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
 def attend_textbook(scaled, k, v, bias=None):
-    """Attention of scaled queries [H, N, D] over [H, M, D], in the pattern that TensorRT fuses into one kernel.
+    """Attention of scaled queries [H, N, D] over [H, M, D], in the pattern that TensorRT fuses into
+    one kernel.
 
-    NVIDIA's guide (TensorRT documentation, "Fused Attention", formerly "MHA fusion") asks for a batch axis, a scale before the first product, and
-    products in half precision. It does not ask for a softmax in half precision; Model Optimizer looks for this pattern past Casts
-    (`find_mha_partitions`), and TensorRT-RTX 1.7 makes one kernel of it, `_gemm_mha_v2`, with Add and Softmax in f32 as in half. So softmax stays an f32
-    island (onnx_graphs/precision.py). Without the batch axis cross-attention stays in pieces, in f32 every attention does.
+    NVIDIA's guide (TensorRT documentation, "Fused Attention", formerly "MHA fusion") asks for a
+    batch axis, a scale before the first product, and products in half precision. It does not ask
+    for a softmax in half precision: Model Optimizer looks for this pattern past Casts
+    (`find_mha_partitions`), and TensorRT-RTX 1.7 makes one kernel of it, `_gemm_mha_v2`, with Add
+    and Softmax in f32 as well as in half. So softmax stays in f32 (onnx_graphs/precision.py).
+    Without the batch axis, cross-attention is not fused; in f32, no attention is.
     """
     scores = scaled.unsqueeze(0) @ k.unsqueeze(0).transpose(-1, -2)
     weights = (scores if bias is None else scores + bias).softmax(-1)

@@ -1,12 +1,17 @@
-"""`python -m drivewam_export.onnx_graphs.export --config configs/model/tiny.yaml --checkpoint DIR|random:SEED --out engines/tiny`
+"""Exports the graphs of a policy to ONNX, and checks each in ONNX Runtime against PyTorch.
 
-Exports graphs to a folder written aside and renamed, checks each in ONNX Runtime against PyTorch on the inputs of the self-test, and writes
-`manifest.yaml` last. `--precision f16|bf16` stores weights and cache in half (precision.py); `--attention textbook` writes attention as TensorRT
-fuses it (graphs.py); `--graphs` and `--layers` export a part. Also `--checkpoint lingbot:PATH` and `wan:PATH` for weights under other names
-(checkpoint.py), with `--beside DIR` and, for a codec, `--vae DIR`.
+`python -m drivewam_export.onnx_graphs.export --config configs/model/tiny.yaml --checkpoint
+DIR|random:SEED --out engines/tiny`
 
-The model never stands in memory: weights are read one at a time, when they are written and when PyTorch is asked (streamed.py), and ONNX Runtime is asked
-piece by piece (verify.py). So the paper's size needs no more memory than a small part of it.
+The folder is written atomically, `manifest.yaml` last. The inputs of the check are those of the
+self-test. `--precision f16|bf16` stores weights and cache in half (precision.py); `--attention
+textbook` writes attention as TensorRT fuses it (graphs.py); `--graphs` and `--layers` export a
+part. `--checkpoint lingbot:PATH` and `wan:PATH` read weights with other names (checkpoint.py), with
+`--beside DIR` and, for a codec, `--vae DIR`.
+
+The model is never in memory as a whole: weights are read one at a time, when they are written and
+when PyTorch runs (streamed.py), and ONNX Runtime runs piece by piece (verify.py). So the paper's
+size needs no more memory than a small part of it.
 """
 
 from __future__ import annotations
@@ -16,71 +21,39 @@ import dataclasses
 import resource
 import sys
 import time
-import warnings
 from pathlib import Path
 
-import onnx
 import torch
 import yaml
 
-from .. import self_test
 from ..checkpoint import CheckpointError, Names
 from ..codec import Codec
 from ..config import ModelConfig, load
-from ..folder import Checkpoint, ExportError, Mapping, open_checkpoint, sha256, written_aside
+from ..folder import Checkpoint, ExportError, Mapping, atomic_folder, open_checkpoint, sha256
 from ..model import DriveWam
-from ..streamed import Lent, Weights, held, hollow, on_meta
-from ..wan_vae import WanEncoder, encoder_graphs, open_vae
-from . import weights
-from .graphs import ATTENTIONS, NAMES, Graph, belongs, codec_graphs, policy_graphs
-from .precision import F32, PRECISIONS, Precision, lower, possible
+from ..streamed import LazyWeights, Weights, in_memory, on_meta
+from ..wan_vae import WanEncoder, open_vae
+from . import self_test, weights
+from .graphs import ATTENTIONS, NAMES, Graph, belongs, codec_graphs, policy_graphs, wan_vae_graphs
+from .precision import F32, PRECISIONS, Precision, lower, supported
+from .trace import OPSET, reference, tensor_entries, trace
 from .verify import verify
 
-OPSET = 18
 ROLES = {"commands.safetensors": "commands", self_test.FILE: "self_test"}
 
 
-def trace(graph: Graph, path: Path) -> onnx.ModelProto:
-    """The graph as a model with named inputs, outputs and axes. Its weights are initializers without data, whatever the module holds of them, so that no
-    size is too large and equal ones are not merged; buffers that no checkpoint holds stand inline."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            hollow(graph.module), tuple(graph.inputs.values()), str(path), dynamo=False, opset_version=OPSET, do_constant_folding=False,
-            input_names=list(graph.inputs), output_names=graph.outputs, dynamic_axes=graph.dynamic, export_params=False, keep_initializers_as_inputs=True,
-        )
-    model, kept, buffers = onnx.load(path), graph.module.state_dict(), dict(graph.module.named_buffers())
-    for value in [v for v in model.graph.input if v.name not in graph.inputs]:
-        kind = value.type.tensor_type
-        tensor = onnx.TensorProto(name=value.name, data_type=kind.elem_type, dims=[d.dim_value for d in kind.shape.dim])
-        if value.name not in kept:
-            tensor.raw_data = buffers[value.name].numpy().tobytes()
-        model.graph.initializer.append(tensor)
-        model.graph.input.remove(value)
-    return model
-
-
-def table(values: dict[str, list], graph: Graph, precision: Precision) -> list[dict]:
-    """Border tensors for the manifest: name to shape, whose dynamic axes become letters."""
-    rows = []
-    for name, shape in values.items():
-        axes = graph.dynamic.get(name, {})
-        rows.append({"name": name, "dtype": precision.border(name).name, "shape": [axes.get(i, n) for i, n in enumerate(shape)]})
-    return rows
-
-
-def reference(graph: Graph, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The outputs of the f32 model in PyTorch. Weights that the module does not hold are lent to it (streamed.Lent)."""
-    with torch.no_grad():
-        values = graph.module(*inputs.values())
-    return dict(zip(graph.outputs, values if isinstance(values, tuple) else (values,)))
-
-
-def write_weights(out: Path, readers: list[Graph], traced: dict, precisions: dict[str, Precision], source: Weights) -> None:
-    """Writes the weight file of `readers`, and points their graphs into it."""
-    file, kinds = readers[0].weights, list({precisions[g.name].name: precisions[g.name] for g in readers}.values())
+def write_weights(
+    out: Path, readers: list[Graph], traced: dict, precisions: dict[str, Precision], source: Weights
+) -> None:
+    """Writes the weight file of `readers` and points their graphs into it."""
+    file, kinds = (
+        readers[0].weights,
+        list({precisions[g.name].name: precisions[g.name] for g in readers}.values()),
+    )
     if len(kinds) > 1:
-        raise ExportError(f"{file}: is read in {' and in '.join(kind.name for kind in kinds)}")
+        raise ExportError(
+            f"{file}: graphs read it in {' and in '.join(kind.name for kind in kinds)}"
+        )
     # By ownership, not by use: a folder must be a whole checkpoint.
     owned = {name: shape for name, shape in source.shapes.items() if belongs(name, file)}
     places = weights.write(out / file, Weights(owned, source.read), kinds[0].stored)
@@ -88,114 +61,201 @@ def write_weights(out: Path, readers: list[Graph], traced: dict, precisions: dic
         weights.point_into(traced[graph.name], file, places, graph.prefix)
 
 
-def export_graphs(graphs: list[Graph], sources: dict[str, Weights], config: ModelConfig, out: Path, wanted: Precision) -> tuple[dict, dict]:
-    """Writes the graphs and the weight files that they read. Returns the manifest's `graphs:` section and the tensors of the self-test.
+def export_graphs(
+    graphs: list[Graph],
+    sources: dict[str, Weights],
+    config: ModelConfig,
+    out: Path,
+    wanted: Precision,
+) -> tuple[dict, dict]:
+    """Writes the graphs and the weight files that they read. Returns the manifest's `graphs:`
+    section and the tensors of the self-test.
 
-    `sources`: by prefix ("model.", "codec."). A weight file holds the union of what its graphs read. `sources` and the graphs' modules are let go before
-    ONNX Runtime loads what was written.
+    `sources`: weights by prefix ("model.", "codec."). A weight file holds the union of what its
+    graphs read. Releases `sources` and the graphs' modules before ONNX Runtime loads the files.
     """
     traced, precisions, inputs, outputs, entries, answers = {}, {}, {}, {}, {}, {}
     for graph in graphs:
         print(f"{graph.name}: tracing", file=sys.stderr, flush=True)
         traced[graph.name] = trace(graph, out / f"{graph.name}.onnx")
-        precisions[graph.name] = possible(traced[graph.name], wanted)
+        precisions[graph.name] = supported(traced[graph.name], wanted)
         if wanted is not F32:
             lower(traced[graph.name], precisions[graph.name], graph.prefix)
     for file in dict.fromkeys(g.weights for g in graphs):
         readers = [g for g in graphs if g.weights == file]
         write_weights(out, readers, traced, precisions, sources[readers[0].prefix])
     for graph in graphs:
-        traced[graph.name].producer_name, traced[graph.name].producer_version = "drivewam-export", ""
-        (out / f"{graph.name}.onnx").write_bytes(traced[graph.name].SerializeToString(deterministic=True))
-        inputs[graph.name], outputs[graph.name] = self_test.inputs(graph, config, precisions[graph.name]), {}
+        traced[graph.name].producer_name, traced[graph.name].producer_version = (
+            "drivewam-export",
+            "",
+        )
+        (out / f"{graph.name}.onnx").write_bytes(
+            traced[graph.name].SerializeToString(deterministic=True)
+        )
+        inputs[graph.name], outputs[graph.name] = (
+            self_test.inputs(graph, config, precisions[graph.name]),
+            {},
+        )
         for case, values in inputs[graph.name].items():
-            print(f"{graph.name}: asking PyTorch, {case}", file=sys.stderr, flush=True)
-            with Lent(graph.module, graph.prefix, sources[graph.prefix]):
+            print(f"{graph.name}: running PyTorch, {case}", file=sys.stderr, flush=True)
+            with LazyWeights(graph.module, graph.prefix, sources[graph.prefix]):
                 outputs[graph.name][case] = reference(graph, values)
             answers |= self_test.answer(graph.name, case, outputs[graph.name][case])
     for graph in graphs:
         graph.module = None
     sources.clear()
     for graph in graphs:
-        precision, path, answered = precisions[graph.name], out / f"{graph.name}.onnx", outputs[graph.name]
+        precision, path, answered = (
+            precisions[graph.name],
+            out / f"{graph.name}.onnx",
+            outputs[graph.name],
+        )
         worst = verify(graph, path, precision, inputs[graph.name], answered)
-        how = {"f32": "f32", "f16": "f16", "bf16": "bf16, its products emulated,"}[precision.name]
-        asked = "" if precision is wanted else f" ({wanted.name} was asked for: no ONNX operator set up to 20 has its convolutions)"
-        print(f"{graph.name}: ONNX Runtime in {how} equals PyTorch in f32 to {worst:.1e}{asked}", file=sys.stderr, flush=True)
-        entry = {"file": path.name, "weights": [graph.weights], "opset": OPSET, "precision": precision.name, "tolerance": precision.tolerance}
+        how = {"f32": "f32", "f16": "f16", "bf16": "bf16 (products emulated)"}[precision.name]
+        asked = (
+            ""
+            if precision is wanted
+            else f" (not in {wanted.name}: no ONNX operator set up to 20 has its convolutions)"
+        )
+        print(
+            f"{graph.name}: ONNX Runtime in {how} differs from PyTorch in f32 by {worst:.1e}{asked}",
+            file=sys.stderr,
+            flush=True,
+        )
+        entry = {
+            "file": path.name,
+            "weights": [graph.weights],
+            "opset": OPSET,
+            "precision": precision.name,
+            "tolerance": precision.tolerance,
+        }
         if graph.attention:
             entry["attention"] = graph.attention
-        ins = {value.name: list(graph.inputs[value.name].shape) for value in traced[graph.name].graph.input}
+        ins = {
+            value.name: list(graph.inputs[value.name].shape)
+            for value in traced[graph.name].graph.input
+        }
         outs = {name: list(value.shape) for name, value in next(iter(answered.values())).items()}
-        entries[graph.name] = entry | {"inputs": table(ins, graph, precision), "outputs": table(outs, graph, precision)}
+        entries[graph.name] = entry | {
+            "inputs": tensor_entries(ins, graph, precision),
+            "outputs": tensor_entries(outs, graph, precision),
+        }
     return entries, answers
 
 
-def vouch(folder: Path) -> dict:
+def file_entries(folder: Path) -> dict:
     """The manifest's `files:` section: role, hash and length of every file of the folder."""
     entries = {}
     for path in sorted(folder.iterdir()):
-        role = "graph" if path.suffix == ".onnx" else "tokenizer" if path.suffix == ".json" else ROLES.get(path.name, "weights")
+        role = (
+            "graph"
+            if path.suffix == ".onnx"
+            else "tokenizer"
+            if path.suffix == ".json"
+            else ROLES.get(path.name, "weights")
+        )
         entries[path.name] = {"role": role, "sha256": sha256(path), "bytes": path.stat().st_size}
     return entries
 
 
-def write_folder(source: Checkpoint, out: Path, target: str, graphs: list[Graph], sources: dict[str, Weights], precision: Precision = F32) -> None:
-    """Writes the graphs, the commands' text rows, the self-test and the manifest to a folder aside, then renames it to `out`. Of `source` the weights
-    are not read: `sources` has them. `graphs` and `sources` are used up (export_graphs)."""
+def write_folder(
+    source: Checkpoint,
+    out: Path,
+    target: str,
+    graphs: list[Graph],
+    sources: dict[str, Weights],
+    precision: Precision = F32,
+) -> None:
+    """Writes the graphs, the commands' text rows, the self-test and the manifest, atomically. Takes
+    the weights from `sources`, not from `source`. Consumes `graphs` and `sources` (export_graphs).
+    """
     config = source.config
-    with written_aside(out) as aside:
+    with atomic_folder(out) as aside:
         entries, answers = export_graphs(graphs, sources, config, aside, precision)
-        weights.write(aside / "commands.safetensors", held(source.rows))
-        weights.write(aside / self_test.FILE, held(answers))
+        weights.write(aside / "commands.safetensors", in_memory(source.rows))
+        weights.write(aside / self_test.FILE, in_memory(answers))
         manifest = {
-            "schema": 2, "name": config.name, "target": target, "flow_direction": "tau_1_is_noise", "model": config.to_dict(),
-            "normalisation": source.normalisation, "schedule": source.schedule,
-            "commands": {"file": "commands.safetensors", "rows": {k: v.shape[0] for k, v in source.rows.items()}},
-            "self_test": {"file": self_test.FILE}, "graphs": entries, "files": vouch(aside), "training": source.record,
+            "schema": 2,
+            "name": config.name,
+            "target": target,
+            "flow_direction": "tau_1_is_noise",
+            "model": config.to_dict(),
+            "normalisation": source.normalisation,
+            "schedule": source.schedule,
+            "commands": {
+                "file": "commands.safetensors",
+                "rows": {k: v.shape[0] for k, v in source.rows.items()},
+            },
+            "self_test": {"file": self_test.FILE},
+            "graphs": entries,
+            "files": file_entries(aside),
+            "training": source.record,
         }
-        (aside / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None))
-    print(f"{out}: {len(entries)} graphs, {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB", file=sys.stderr)
+        (aside / "manifest.yaml").write_text(
+            yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None)
+        )
+    print(
+        f"{out}: {len(entries)} graphs, {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB",
+        file=sys.stderr,
+    )
 
 
-def cut(config: ModelConfig, layers: int, checkpoint: str) -> ModelConfig:
-    """`config` with its first `layers` layers, which only random weights can follow."""
+def truncate(config: ModelConfig, layers: int, checkpoint: str) -> ModelConfig:
+    """`config` with its first `layers` layers. Only random weights can be truncated."""
     if not checkpoint.startswith("random:"):
-        raise ExportError(f"--layers {layers}: {checkpoint} has the weights of {config.layers} layers; wanted random:SEED")
+        raise ExportError(
+            f"--layers {layers}: {checkpoint} has the weights of {config.layers} layers; wanted random:SEED"
+        )
     if not 1 <= layers <= config.layers:
         raise ExportError(f"--layers {layers}: wanted 1 to {config.layers}")
     return dataclasses.replace(config, layers=layers)
 
 
-def gather(
-    checkpoint: str, config: ModelConfig, mapping: Mapping, vae: str | None, with_codec: bool, attention: str = ATTENTIONS[0],
+def open_graphs(
+    checkpoint: str,
+    config: ModelConfig,
+    mapping: Mapping,
+    vae: str | None,
+    with_codec: bool,
+    attention: str = ATTENTIONS[0],
 ) -> tuple[Checkpoint, list[Graph], dict[str, Weights]]:
-    """The checkpoint, all its graphs, and by prefix the weights that they lack."""
+    """The checkpoint, all its graphs, and their weights by prefix."""
     source = open_checkpoint(checkpoint, config, mapping, with_codec and vae is None)
     graphs, sources = [], {"model.": source.policy_weights}
     if source.codec_weights is not None and vae is not None:
-        raise ExportError(f"{checkpoint}: has a codec of its own, got --vae {vae}")
+        raise ExportError(f"{checkpoint}: has its own codec; got --vae {vae}, wanted none")
     if source.codec_weights is not None:
         graphs, sources["codec."] = codec_graphs(on_meta(Codec, config)), source.codec_weights
     elif vae is not None:
         codec = WanEncoder(open_vae(vae)).eval()
-        graphs, sources["codec."] = encoder_graphs(codec, config), held(codec.state_dict())
+        graphs, sources["codec."] = wan_vae_graphs(codec, config), in_memory(codec.state_dict())
     return source, graphs + policy_graphs(on_meta(DriveWam, config), attention), sources
 
 
 def export(
-    config: ModelConfig, checkpoint: str, out: Path, target: str | None = None, mapping: Mapping = Mapping(), vae: str | None = None,
-    precision: Precision = F32, layers: int | None = None, only: list[str] | None = None, attention: str = ATTENTIONS[0],
+    config: ModelConfig,
+    checkpoint: str,
+    out: Path,
+    target: str | None = None,
+    mapping: Mapping = Mapping(),
+    vae: str | None = None,
+    precision: Precision = F32,
+    layers: int | None = None,
+    only: list[str] | None = None,
+    attention: str = ATTENTIONS[0],
 ) -> None:
-    """`only`: names of the graphs to export; all that the checkpoint has without it. `target`: portable-PRECISION without it."""
+    """Exports the checkpoint. `only`: names of the graphs, by default all that the checkpoint has.
+    `target`: by default portable-PRECISION. Raises ExportError."""
     torch.set_num_threads(1)
     unknown = [name for name in only or [] if name not in NAMES]
     if unknown:
         raise ExportError(f"--graphs: got {', '.join(unknown)}; wanted some of {', '.join(NAMES)}")
     if layers is not None:
-        config = cut(config, layers, checkpoint)
+        config = truncate(config, layers, checkpoint)
     wanted = set(NAMES if only is None else only)
-    source, graphs, sources = gather(checkpoint, config, mapping, vae, any(name.startswith("vae_") for name in wanted), attention)
+    source, graphs, sources = open_graphs(
+        checkpoint, config, mapping, vae, any(name.startswith("vae_") for name in wanted), attention
+    )
     absent = [name for name in only or [] if name not in {g.name for g in graphs}]
     if absent:
         raise ExportError(f"--graphs: {checkpoint} has no {', '.join(absent)}")
@@ -206,25 +266,76 @@ def export(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, default=Path("configs/model/tiny.yaml"))
-    parser.add_argument("--checkpoint", required=True, help="a checkpoint folder, an exported folder, random:SEED, lingbot:PATH or wan:PATH")
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        help="a checkpoint folder, an exported folder, random:SEED, lingbot:PATH or wan:PATH",
+    )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--precision", choices=PRECISIONS, default="f32", help="of weights, products and cache (precision.py)")
-    parser.add_argument("--attention", choices=ATTENTIONS, default=ATTENTIONS[0], help="how dit is written (graphs.py); textbook: as TensorRT fuses it")
-    parser.add_argument("--target", help="what the manifest calls it; default: portable-PRECISION")
-    parser.add_argument("--graphs", help=f"only these, separated by commas, of {','.join(NAMES)}")
-    parser.add_argument("--layers", type=int, help="random: only the first so many layers of the configuration")
-    parser.add_argument("--beside", type=Path, help="lingbot:, wan: a folder with commands.safetensors and normalisation.yaml")
-    parser.add_argument("--names", default="", help="lingbot: names of DriveWAM's own modules, for example ego_attention=attn3,mlp=0/2")
-    parser.add_argument("--missing", choices=("error", "init"), default="error", help="wan:, lingbot: init makes what a backbone without actions lacks, and lists it")
-    parser.add_argument("--vae", help="lingbot:, wan: a diffusers folder of AutoencoderKLWan, or random:SEED")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="f32",
+        help="type of weights, products and cache (precision.py)",
+    )
+    parser.add_argument(
+        "--attention",
+        choices=ATTENTIONS,
+        default=ATTENTIONS[0],
+        help="how dit is written (graphs.py); textbook: as TensorRT fuses it",
+    )
+    parser.add_argument(
+        "--target", help="name of the target in the manifest; default: portable-PRECISION"
+    )
+    parser.add_argument(
+        "--graphs", help=f"only these graphs, separated by commas, of {','.join(NAMES)}"
+    )
+    parser.add_argument(
+        "--layers",
+        type=int,
+        help="random: number of layers to export, the first of the configuration",
+    )
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        help="lingbot:, wan: a folder with commands.safetensors and normalisation.yaml",
+    )
+    parser.add_argument(
+        "--names",
+        default="",
+        help="lingbot: names of DriveWAM's own modules, for example ego_attention=attn3,mlp=0/2",
+    )
+    parser.add_argument(
+        "--missing",
+        choices=("error", "init"),
+        default="error",
+        help="wan:, lingbot: init initialises the weights that a backbone without actions lacks, and lists them",
+    )
+    parser.add_argument(
+        "--vae", help="lingbot:, wan: a diffusers folder of AutoencoderKLWan, or random:SEED"
+    )
     args, began = parser.parse_args(), time.monotonic()
     try:
-        mapping, only = Mapping(args.beside, Names.parse(args.names), args.missing), args.graphs.split(",") if args.graphs else None
-        export(load(args.config), args.checkpoint, args.out, args.target, mapping, args.vae, PRECISIONS[args.precision], args.layers, only, args.attention)
+        mapping, only = (
+            Mapping(args.beside, Names.parse(args.names), args.missing),
+            args.graphs.split(",") if args.graphs else None,
+        )
+        export(
+            load(args.config),
+            args.checkpoint,
+            args.out,
+            args.target,
+            mapping,
+            args.vae,
+            PRECISIONS[args.precision],
+            args.layers,
+            only,
+            args.attention,
+        )
     except (ExportError, CheckpointError) as error:
         sys.exit(f"export: {error}")
     except KeyboardInterrupt:
-        sys.exit("export: broken off; nothing was written")
+        sys.exit("export: interrupted; nothing was written")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"{time.monotonic() - began:.0f} s, peak memory {peak / 1e9:.2f} GB", file=sys.stderr)
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from ..codec import STEM, Codec, Decode, Encode, EncodeFirst
+from .. import codec as small_codec
+from .. import wan_vae
 from ..config import ModelConfig
+from ..folder import ExportError
 from ..model import DriveWam
 
 NAMES = ("vae_encode_first", "vae_encode", "vae_decode", "context_text", "context_ego", "dit")
-# How `dit` writes attention. `scores_concatenated` never copies the pool: two score products, one softmax, two value products, summed. `textbook` is
-# what TensorRT fuses into one kernel (model/layers.py, attend_textbook); it copies the pool's keys and values in every pass and layer.
+# How `dit` writes attention. `scores_concatenated` never copies the pool: two score products, one
+# softmax, two value products, summed. `textbook` is the pattern that TensorRT fuses into one kernel
+# (model/layers.py, attend_textbook); it copies the pool's keys and values in every pass and layer.
 ATTENTIONS = ("scores_concatenated", "textbook")
 
 
 @dataclass
 class Graph:
-    """What the exporter needs to know of one graph. Dynamic axes are letters at their place: {"tokens": {0: "N"}}."""
+    """What the exporter needs to know of one graph. `dynamic` names the dynamic axes of each
+    tensor: {"tokens": {0: "N"}}."""
 
     name: str
     module: nn.Module
@@ -32,11 +37,13 @@ class Graph:
     attention: str | None = None
 
 
-CONTEXT = re.compile(r"condition_embedder\.text_embedder\.|ego_embedder\.|blocks\.\d+\.attn(2|_ego)\.(to_k|to_v|norm_k)\.")
+CONTEXT = re.compile(
+    r"condition_embedder\.text_embedder\.|ego_embedder\.|blocks\.\d+\.attn(2|_ego)\.(to_k|to_v|norm_k)\."
+)
 
 
 def belongs(name: str, file: str) -> bool:
-    """Whether the weight `name` of its state dict is kept in the safetensors file `file`."""
+    """Whether the safetensors file `file` holds the weight `name` of its state dict."""
     return {
         "context.safetensors": bool(CONTEXT.match(name)),
         "dit.safetensors": not CONTEXT.match(name),
@@ -68,7 +75,8 @@ class ContextEgo(nn.Module):
 
 
 class Dit(nn.Module):
-    """`attention` is how the graph is written. In PyTorch the module answers in the first way all the same: a second opinion on the graph."""
+    """`attention` is how the graph is written. In PyTorch the module always computes the first way,
+    so that the check of a textbook graph is independent."""
 
     def __init__(self, model: DriveWam, attention: str = ATTENTIONS[0]):
         super().__init__()
@@ -81,11 +89,25 @@ class Dit(nn.Module):
         pairs = [(rest[2 * i], rest[2 * i + 1]) for i in range(3 * layers)]
         mem, text, ego = pairs[:layers], pairs[layers : 2 * layers], pairs[2 * layers :]
         textbook = self.textbook and torch.onnx.is_in_onnx_export()
-        velocity, outputs = self.model.dit(tokens, is_action, flow_time, rope, mem_bias, text_bias, self_scale, mem, text, ego, textbook)
+        velocity, outputs = self.model.dit(
+            tokens,
+            is_action,
+            flow_time,
+            rope,
+            mem_bias,
+            text_bias,
+            self_scale,
+            mem,
+            text,
+            ego,
+            textbook,
+        )
         return (velocity, *(x for kvq in outputs for x in kvq))
 
 
-def dit_inputs(c: ModelConfig, n_video: int, n_action: int, slots: int, seed: int = 0) -> dict[str, torch.Tensor]:
+def dit_inputs(
+    c: ModelConfig, n_video: int, n_action: int, slots: int, seed: int = 0
+) -> dict[str, torch.Tensor]:
     """Random inputs of the `dit` graph."""
     g = torch.Generator().manual_seed(seed)
     rand = lambda *shape: torch.randn(*shape, generator=g)
@@ -118,23 +140,100 @@ def policy_graphs(model: DriveWam, attention: str = ATTENTIONS[0]) -> list[Graph
     if c.self_scale != "log":
         del dynamic["self_scale"]
     return [
-        Graph("context_text", ContextText(model), "model.", "context.safetensors", {"text": torch.randn(c.text_rows, c.text.dim)}, layered(["text_k", "text_v"], c.layers)),
-        Graph("context_ego", ContextEgo(model), "model.", "context.safetensors", {"ego": torch.ones(len(c.ego.features))}, layered(["ego_k", "ego_v"], c.layers)),
         Graph(
-            "dit", Dit(model, attention), "model.", "dit.safetensors", dit_inputs(c, 5, 2, 3),  # no more than tells the axes apart
-            ["velocity", *layered(["k", "v", "q"], c.layers)], dynamic, attention,
+            "context_text",
+            ContextText(model),
+            "model.",
+            "context.safetensors",
+            {"text": torch.randn(c.text_rows, c.text.dim)},
+            layered(["text_k", "text_v"], c.layers),
+        ),
+        Graph(
+            "context_ego",
+            ContextEgo(model),
+            "model.",
+            "context.safetensors",
+            {"ego": torch.ones(len(c.ego.features))},
+            layered(["ego_k", "ego_v"], c.layers),
+        ),
+        Graph(
+            # no more than tells the axes apart
+            "dit",
+            Dit(model, attention),
+            "model.",
+            "dit.safetensors",
+            dit_inputs(c, 5, 2, 3),
+            ["velocity", *layered(["k", "v", "q"], c.layers)],
+            dynamic,
+            attention,
         ),
     ]
 
 
-def codec_graphs(codec: Codec) -> list[Graph]:
+def codec_graphs(codec: small_codec.Codec) -> list[Graph]:
     """`vae_encode_first`, `vae_encode`, `vae_decode` of the small codec."""
     c = codec.config
     frames = torch.rand(c.image.frames_per_latent, 3, c.image.height, c.image.width) * 2 - 1
-    cache = torch.randn(1, STEM, c.latent.height, c.latent.width)
+    cache = torch.randn(1, small_codec.STEM, c.latent.height, c.latent.width)
     latent = torch.randn(c.latent.channels, c.latent.height, c.latent.width)
+    first, encode, decode = (
+        small_codec.EncodeFirst(codec),
+        small_codec.Encode(codec),
+        small_codec.Decode(codec),
+    )
+    outputs = ["latent", "cache_out.0"]
     return [
-        Graph("vae_encode_first", EncodeFirst(codec), "codec.", "vae_encode.safetensors", {"frames": frames[:1]}, ["latent", "cache_out.0"]),
-        Graph("vae_encode", Encode(codec), "codec.", "vae_encode.safetensors", {"frames": frames, "cache_in.0": cache}, ["latent", "cache_out.0"]),
-        Graph("vae_decode", Decode(codec), "codec.", "vae_decode.safetensors", {"latent": latent}, ["frames"]),
+        Graph(
+            "vae_encode_first",
+            first,
+            "codec.",
+            "vae_encode.safetensors",
+            {"frames": frames[:1]},
+            outputs,
+        ),
+        Graph(
+            "vae_encode",
+            encode,
+            "codec.",
+            "vae_encode.safetensors",
+            {"frames": frames, "cache_in.0": cache},
+            outputs,
+        ),
+        Graph(
+            "vae_decode", decode, "codec.", "vae_decode.safetensors", {"latent": latent}, ["frames"]
+        ),
+    ]
+
+
+@torch.no_grad()
+def wan_vae_graphs(codec: wan_vae.WanEncoder, config: ModelConfig) -> list[Graph]:
+    """`vae_encode_first`, `vae_encode` of a Wan VAE, for the images of `config`.
+
+    Raises ExportError where the latent shape of `config` is not the codec's.
+    """
+    image, latent = config.image, config.latent
+    frames = torch.rand(image.frames_per_latent, 3, image.height, image.width) * 2 - 1
+    got, caches = codec(frames[:1], None)
+    if image.frames_per_latent != 4 or tuple(got.shape) != (
+        latent.channels,
+        latent.height,
+        latent.width,
+    ):
+        wanted = f"{image.frames_per_latent} frames and {dataclasses.astuple(latent)}"
+        raise ExportError(
+            f"AutoencoderKLWan: four frames make a latent {tuple(got.shape)}, the model wants {wanted}"
+        )
+    outputs = ["latent", *(f"cache_out.{i}" for i in range(len(caches)))]
+    inputs = {"frames": frames} | {f"cache_in.{i}": cache for i, cache in enumerate(caches)}
+    first, encode = wan_vae.EncodeFirst(codec), wan_vae.Encode(codec)
+    return [
+        Graph(
+            "vae_encode_first",
+            first,
+            "codec.",
+            "vae_encode.safetensors",
+            {"frames": frames[:1]},
+            outputs,
+        ),
+        Graph("vae_encode", encode, "codec.", "vae_encode.safetensors", inputs, outputs),
     ]

@@ -1,1 +1,1 @@
-"""Training of the small policy. Reads input folders that `drivewam world --out` wrote; renders nothing."""
+"""Trains the small policy on input folders of `drivewam world --out`. Renders nothing."""

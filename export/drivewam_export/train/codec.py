@@ -1,7 +1,10 @@
-"""Trains the small codec: `python -m drivewam_export.train.codec --data DIR --out DIR`.
+"""Trains the small codec.
 
-Loss: absolute error, the newest frame weighing most (a light that changes inside a chunk must show its last state), unusual pixels weighing
-more (signs and lamps are a few pixels), on latents with a little noise so that the sampler's errors do not ruin the picture.
+`python -m drivewam_export.train.codec --data DIR --out DIR`
+
+The loss is the absolute error. The newest frame has the largest weight (a light that changes inside
+a chunk must show its last state), and unusual pixels have more weight (signs and lamps are a few
+pixels). Latents get a little noise, so that the sampler's errors do not ruin the image.
 """
 
 from __future__ import annotations
@@ -14,8 +17,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..config import load
 from ..codec import Codec
+from ..config import load
 from .data import Drive, open_all
 
 FRAME_WEIGHTS = (0.35, 0.35, 0.5, 2.8)
@@ -23,12 +26,14 @@ LATENT_NOISE = 0.1
 
 
 def to_frames(pixels: np.ndarray, device="cpu") -> torch.Tensor:
-    """[..., H, W, 3] u8 to [..., 3, H, W] in [-1, 1]."""
+    """Images [..., H, W, 3] u8 to [..., 3, H, W] in [-1, 1]."""
     return torch.from_numpy(np.array(pixels)).to(device).movedim(-1, -3).float() / 127.5 - 1.0
 
 
-def batch(drives: list[Drive], size: int, rng: np.random.Generator, per_second: int) -> torch.Tensor:
-    """Random chunks [B, 5, 3, H, W] at 1 Hz, the first frame being the one before the chunk."""
+def batch(
+    drives: list[Drive], size: int, rng: np.random.Generator, per_second: int
+) -> torch.Tensor:
+    """Random chunks [B, 5, 3, H, W] at 1 Hz. The first frame is the one before the chunk."""
     chunks = []
     for _ in range(size):
         drive = drives[rng.integers(len(drives))]
@@ -47,16 +52,27 @@ def train(args) -> None:
         codec.load_state_dict(load_file(args.start))
     drives = open_all(args.data)
     per_second = round(1.0 / (drives[0].frame_s[1] - drives[0].frame_s[0]))
-    mean = torch.stack([to_frames(drives[i].frames[:: 7 * per_second]).mean(0) for i in range(0, len(drives), 9)]).mean(0).to(args.device)
+    mean = (
+        torch.stack(
+            [
+                to_frames(drives[i].frames[:: 7 * per_second]).mean(0)
+                for i in range(0, len(drives), 9)
+            ]
+        )
+        .mean(0)
+        .to(args.device)
+    )
     weights = torch.tensor(FRAME_WEIGHTS, device=args.device).view(1, -1, 1, 1, 1)
     weights = weights / weights.mean()
     optimiser = torch.optim.AdamW(codec.parameters(), lr=args.rate, weight_decay=1e-4)
     start, step = time.time(), 0
-    # Running statistics of the raw latent stand in for its normalisation while the weights still move.
+    # Running statistics of the raw latent replace its normalisation while the weights still change.
     while (spent := time.time() - start) < args.minutes * 60:
         for group in optimiser.param_groups:
             share = spent / (args.minutes * 60)
-            group["lr"] = args.rate * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * share)) + 1e-5
+            group["lr"] = (
+                args.rate * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * share)) + 1e-5
+            )
         frames = batch(drives, args.batch, rng, per_second).to(args.device)
         target = frames[:, 1:]
         if step % 8 == 0:
@@ -78,7 +94,10 @@ def train(args) -> None:
         step += 1
         if step % 100 == 0:
             newest = error[:, -1].mean().item()
-            print(f"codec step {step} {spent:.0f} s loss {loss.item():.4f} newest-frame error {newest * 127.5:.2f}/255", flush=True)
+            print(
+                f"codec step {step} {spent:.0f} s loss {loss.item():.4f} newest-frame error {newest * 127.5:.2f}/255",
+                flush=True,
+            )
     with torch.no_grad():
         frames = batch(drives, 256, rng, per_second)
         latents = []
@@ -92,7 +111,10 @@ def train(args) -> None:
     partial = args.out / "codec.safetensors.partial"
     save_file({k: v.contiguous().cpu() for k, v in codec.state_dict().items()}, partial)
     partial.rename(args.out / "codec.safetensors")
-    print(f"codec done: {step} steps, {sum(p.numel() for p in codec.parameters())} parameters", flush=True)
+    print(
+        f"codec done: {step} steps, {sum(p.numel() for p in codec.parameters())} parameters",
+        flush=True,
+    )
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""Input folders (docs/input.md) as training data: frames by memory map, observed actions, ego states, commands, labels."""
+"""Input folders (docs/input.md) as training data.
+
+Memory-mapped frames, observed actions, ego states, commands, labels.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def _table(path: Path) -> dict[str, list[str]]:
 
 @dataclass
 class Drive:
-    """One folder. Times are seconds since its first stamp; poses and ego states lie 0.1 s apart."""
+    """One folder. Times are seconds since its first stamp; poses and ego states are 0.1 s apart."""
 
     path: Path
     frames: np.ndarray  # [n, H, W, 3] u8, memory-mapped
@@ -34,15 +37,18 @@ class Drive:
     command: np.ndarray  # [m] index into COMMANDS
     needed: np.ndarray  # [m] 1 where only memory tells the limit
     limit: np.ndarray  # [m] index of the limit in force among LIMITS_MPS, -1 where unknown
-    sign: np.ndarray  # [m] 1 where a limit sign is in the picture
-    plans: np.ndarray | None  # [n, 40, 3] f32: what the expert would do from each frame on, in the frame of the pose there
+    sign: np.ndarray  # [m] 1 where a limit sign is visible
+    # [n, 40, 3] f32: the expert's plan from each frame on, in the frame of the pose there
+    plans: np.ndarray | None
 
     @classmethod
     def open(cls, path: Path) -> "Drive":
         meta = yaml.safe_load((path / "input.yaml").read_text())
         height, width = meta["camera"]["height"], meta["camera"]["width"]
         if meta["frames"]["format"] != "rgb8":
-            raise ValueError(f"{path}: training reads frames of format rgb8, got {meta['frames']['format']!r}")
+            raise ValueError(
+                f"{path}: training reads frames of format rgb8, got {meta['frames']['format']!r}"
+            )
         frames = np.memmap(path / "frames.rgb", np.uint8, "r").reshape(-1, height, width, 3)
         stamps = np.array(_table(path / "frames.csv")["stamp_ns"], np.int64)
         poses = _table(path / "poses.csv")
@@ -55,10 +61,16 @@ class Drive:
         stamps_c = np.array(commands["stamp_ns"], np.int64)
         at = np.searchsorted(stamps_c, np.array(poses["stamp_ns"], np.int64), side="right") - 1
         command = np.array([COMMANDS.index(c) for c in commands["command"]])[np.maximum(at, 0)]
-        needed, sign, limit = np.zeros(len(pose_s), np.int64), np.zeros(len(pose_s), np.int64), np.full(len(pose_s), -1)
+        needed, sign, limit = (
+            np.zeros(len(pose_s), np.int64),
+            np.zeros(len(pose_s), np.int64),
+            np.full(len(pose_s), -1),
+        )
         if (path / "labels.csv").exists():
             labels = _table(path / "labels.csv")
-            needed, sign = (np.array(labels[name], np.int64) for name in ("memory_needed", "sign_visible"))
+            needed, sign = (
+                np.array(labels[name], np.int64) for name in ("memory_needed", "sign_visible")
+            )
             limit = np.array([LIMITS_MPS.index(float(v)) for v in labels["limit_mps"]])
         plans = path / "plans.f32"
         columns = lambda table, names: np.stack([np.array(table[n], np.float64) for n in names], 1)
@@ -92,7 +104,8 @@ def relative(poses: np.ndarray, origin: np.ndarray) -> np.ndarray:
 
 
 def increments(poses: np.ndarray, tick, steps: int) -> np.ndarray:
-    """Increments [..., steps, 3] of the `steps` poses after each `tick` [...], in the frame of the pose there."""
+    """Increments [..., steps, 3] of the `steps` poses after each `tick` [...], in the frame of the
+    pose at the tick."""
     at = np.asarray(tick)[..., None] + np.arange(steps + 1)
     return np.diff(relative(poses[at], poses[at[..., :1]]), axis=-2)
 
@@ -114,7 +127,7 @@ def unpack(config: ModelConfig, tokens: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Quantiles of the increments; a_n = 2 (a - q01) / (q99 - q01 + eps) - 1."""
+    """Quantiles of the increments. Normalised: a_n = 2 (a - q01) / (q99 - q01 + eps) - 1."""
 
     q01: np.ndarray
     q99: np.ndarray
@@ -141,4 +154,8 @@ class Normalisation:
         return cls(np.array(section["q01"]), np.array(section["q99"]), section["epsilon"])
 
     def to_dict(self) -> dict:
-        return {"q01": [float(v) for v in self.q01], "q99": [float(v) for v in self.q99], "epsilon": self.epsilon}
+        return {
+            "q01": [float(v) for v in self.q01],
+            "q99": [float(v) for v in self.q99],
+            "epsilon": self.epsilon,
+        }

@@ -1,7 +1,7 @@
-"""Latents of all drives, computed once: what the policy trains on.
+"""The latents of all drives, computed once: the policy's training data.
 
-For every frame: its latent as a first frame, and the latent of the chunk that follows it (the four frames at 1 Hz after it, with the causal
-cache of the frame itself).
+Each frame has its latent as a first frame, and the latent of the chunk that follows it (the next
+four frames at 1 Hz, with the causal cache of the frame itself).
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ class Latents:
 
 @torch.no_grad()
 def encode_drive(codec: Codec, drive: Drive, per_second: int) -> Latents:
-    """All latents of one drive, on the codec's device. The normalised latent of a stored chunk equals the streaming encoder's."""
+    """All latents of one drive, on the codec's device. The normalised latent of a stored chunk
+    equals that of the streaming encoder."""
     encoder, device = codec.encoder, codec.latent_mean.device
     parts = np.array_split(drive.frames, max(1, len(drive.frames) // 64))
     stems = torch.cat([encoder.stem(to_frames(part, device)) for part in parts])
     normal = lambda raw: ((raw - codec.latent_mean) / codec.latent_std).half()
     empty = torch.zeros_like(stems[:1])
-    first = [normal(encoder.mix(torch.cat([empty.expand(len(p), -1, -1, -1)] + [p] * encoder.frames, 1))) for p in stems.split(64)]
+    first = [
+        normal(encoder.mix(torch.cat([empty.expand(len(p), -1, -1, -1)] + [p] * encoder.frames, 1)))
+        for p in stems.split(64)
+    ]
     step = per_second
     span = len(stems) - encoder.frames * step
     shifted = [stems[i * step : i * step + span] for i in range(encoder.frames + 1)]

@@ -1,16 +1,20 @@
-"""Trains the small policy on latents: `python -m drivewam_export.train.policy --data DIR --codec DIR --out DIR --minutes M`.
+"""Trains the small policy on latents.
 
-One phase. A step has short windows, long ones, among them many where memory is needed, or ones that reach through a whole drive. Keys older than the newest chunk
-are dropped at random, as a bounded memory drops them. Noisy actions see the video that the model itself imagined, never the true one. One of the
-action copies starts from zero instead of noise, and its mean displacement in metres is part of the loss: it is what a ride with
-`flow.action.start: zero` does first. A checkpoint holds everything to go on; it is written aside and renamed.
+`python -m drivewam_export.train.policy --data DIR --codec DIR --out DIR --minutes M`
 
-With `--words` only what reads texts is trained, of a policy that is there (`--start`): windows are told what the small VLM says of them, the command, or nothing.
+Training has one phase. A step has short windows, long windows (many of them where memory is
+needed), or windows that reach through a whole drive. Keys older than the newest chunk are dropped
+at random, as a bounded memory drops them. Noisy actions see the video that the model itself
+predicted, never the true one. One of the action copies starts from zero instead of noise, and its
+mean displacement in metres is part of the loss: a ride with `flow.action.start: zero` begins so. A
+checkpoint holds the whole training state and is written atomically.
+
+With `--words`, only the weights that read texts are trained, of an existing policy (`--start`):
+windows get the small VLM's texts, the command, or no text.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
@@ -25,43 +29,28 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..codec import Codec
-from ..config import ModelConfig, load
-from ..folder import CODEC_FILES, open_checkpoint, stored
+from ..config import load
+from ..folder import CODEC_FILES, open_checkpoint, stored_weights
 from ..loss import NoiseLevels, displacement_loss, flow_matching_loss, interpolate
 from ..model import DriveWam
 from ..packed import Layout, self_scale
+from .augmentation import drop_old_keys, ego_dropout
 from .data import COMMANDS, LIMITS_MPS, Normalisation, open_all
 from .latents import encode_all
-from .texts import Texts, context, encode, said, words_config
+from .policy_options import options
+from .texts import Texts, config_with_text_rows, context, encode, read_generated
 from .windows import Window, Windows, arrange
 
-# Thrown away after training.
+# Auxiliary linear heads (probes), discarded after training.
 READERS = ("limit", "road")
-# What reads texts.
-READS_TEXT = re.compile(r"policy\.(blocks\.\d+\.(attn2|norm2)|condition_embedder\.text_embedder)\.|commands\.")
+# Weights that read texts.
+READS_TEXT = re.compile(
+    r"policy\.(blocks\.\d+\.(attn2|norm2)|condition_embedder\.text_embedder)\.|commands\."
+)
 # Chunks of a window that reaches through a whole drive.
 WHOLE = (16, 32, 64)
-# As the standard deviation that latents are divided by, it leaves nothing of them.
-NO_SIGHT = 1e30
-
-
-def drop_old_keys(layout: Layout, rows: int, generator, share: float):
-    """Visibility [rows, N, N] in which, for `share` of the rows, clean keys older than the newest chunk are dropped at random: a bounded memory
-    keeps the newest chunk whole and thins all others."""
-    draw = lambda *shape: torch.rand(*shape, generator=generator, device=generator.device)
-    clean = torch.zeros(layout.length, dtype=torch.bool, device=generator.device).index_fill(0, layout.rows(noisy=False), True)
-    old = (layout.chunk[:, None] - layout.chunk[None, :] > 1) & clean[None, :]
-    rate = torch.where(draw(rows, 1) < share, draw(rows, 1) * 0.95, 0.0)
-    dropped = draw(rows, layout.length) < rate
-    return layout.visible[None] & ~(old[None] & dropped[:, None, :])
-
-
-def ego_dropout(ego, generator, probability: float):
-    """Noise on the ego state and, at random, no acceleration and curvature: a remedy against copying the recent past."""
-    noisy = ego * (1 + 0.03 * torch.randn(ego.shape, generator=generator, device=ego.device))
-    dropped = torch.rand(*ego.shape[:2], 1, generator=generator, device=ego.device) < probability
-    keep = torch.cat([torch.ones_like(dropped), ~dropped, ~dropped], -1)
-    return noisy * keep
+# A standard deviation so large that latents divided by it vanish.
+BLIND_STD = 1e30
 
 
 class Trainer:
@@ -70,29 +59,55 @@ class Trainer:
         torch.set_num_threads(args.threads)
         torch.manual_seed(args.seed)
         self.device = torch.device(args.device)
-        self.config = words_config(load(args.config), args.words) if args.words else load(args.config)
+        self.config = (
+            config_with_text_rows(load(args.config), args.words)
+            if args.words
+            else load(args.config)
+        )
         self.model = DriveWam(self.config)
         self.drives = open_all(args.data)
-        self.told, told, self.normalisation = None, [], None
+        self.text_ids, generated, self.normalisation = None, [], None
         if args.words:
-            self.told, told = said(self.drives)
-            told = encode(args.words, told, self.config.text.dim, self.config.text.max_rows)
-        self.texts = Texts(self.config, told)
+            self.text_ids, generated = read_generated(self.drives)
+            generated = encode(
+                args.words, generated, self.config.text.dim, self.config.text.max_rows
+            )
+        self.texts = Texts(self.config, generated)
         c = self.config
-        readers = dict(zip(READERS, (nn.Linear(c.dim, len(LIMITS_MPS)), nn.Linear(c.nv * c.dim, c.na * c.action.channels))))
-        self.modules = nn.ModuleDict({"policy": self.model, "commands": self.texts, **readers}).to(self.device)
-        self.model.norm_out.register_forward_hook(lambda _module, _inputs, rows: setattr(self, "hidden", rows))
+        readers = dict(
+            zip(
+                READERS,
+                (
+                    nn.Linear(c.dim, len(LIMITS_MPS)),
+                    nn.Linear(c.nv * c.dim, c.na * c.action.channels),
+                ),
+            )
+        )
+        self.modules = nn.ModuleDict({"policy": self.model, "commands": self.texts, **readers}).to(
+            self.device
+        )
+        self.model.norm_out.register_forward_hook(
+            lambda _module, _inputs, rows: setattr(self, "hidden", rows)
+        )
         self.ema = {k: v.detach().clone() for k, v in self.modules.state_dict().items()}
         for name, weight in self.modules.named_parameters():
             weight.requires_grad_(not args.words or READS_TEXT.match(name) is not None)
         trained = [weight for weight in self.modules.parameters() if weight.requires_grad]
-        self.optimiser = torch.optim.AdamW(trained, lr=args.rate, betas=(0.9, 0.95), weight_decay=0.02, fused=self.device.type == "cuda")
+        self.optimiser = torch.optim.AdamW(
+            trained,
+            lr=args.rate,
+            betas=(0.9, 0.95),
+            weight_decay=0.02,
+            fused=self.device.type == "cuda",
+        )
         self.step, self.windows, self.spent = 0, 0, 0.0
-        self.levels = NoiseLevels(video_shift=2.0, action_shift=1.0, history_probability=0.2, history_max=0.6)
+        self.levels = NoiseLevels(
+            video_shift=2.0, action_shift=1.0, history_probability=0.2, history_max=0.6
+        )
         self.stop = False
         self.layouts: dict[tuple, Layout] = {}
         if args.words and not args.start:
-            raise SystemExit("--words: trains what reads texts of a policy that is there; name it by --start")
+            raise SystemExit("--words trains an existing policy: name it by --start")
         if args.start:
             self.load(args.start)
         signal.signal(signal.SIGINT, lambda *_: setattr(self, "stop", True))
@@ -103,10 +118,17 @@ class Trainer:
             return self.load_exported(folder)
         state = torch.load(folder / "training.pt", map_location=self.device, weights_only=True)
         differs = sorted(set(state["modules"]) ^ set(self.modules.state_dict()))
-        if any(name.split(".")[0] not in READERS for name in differs) or (differs and self.args.resume):
-            raise SystemExit(f"--start {folder}: other weights than this model's (differ: {', '.join(differs)}; wanted none{', as --resume needs' if self.args.resume else ''})")
+        if any(name.split(".")[0] not in READERS for name in differs) or (
+            differs and self.args.resume
+        ):
+            raise SystemExit(
+                f"--start {folder}: other weights than this model's (differ: {', '.join(differs)}; "
+                f"wanted none{', as --resume needs' if self.args.resume else ''})"
+            )
         for name in differs:
-            print(f"--start {folder}: {'new' if name in self.ema else 'left out'}: {name}", flush=True)
+            print(
+                f"--start {folder}: {'new' if name in self.ema else 'left out'}: {name}", flush=True
+            )
         known = {name: value for name, value in state["modules"].items() if name in self.ema}
         self.modules.load_state_dict(self.modules.state_dict() | known)
         self.ema |= {name: value for name, value in state["ema"].items() if name in self.ema}
@@ -115,7 +137,7 @@ class Trainer:
             self.step, self.windows, self.spent = state["step"], state["windows"], state["spent"]
 
     def load_exported(self, folder: Path):
-        """Weights of an exported folder, which knows neither readers nor the optimiser."""
+        """Loads an exported folder, which has neither readers nor optimiser state."""
         opened = open_checkpoint(str(folder), self.config)
         self.normalisation = Normalisation.from_dict(opened.normalisation["action"])
         self.model.load_state_dict(opened.model.state_dict())
@@ -131,26 +153,52 @@ class Trainer:
             how(out / (name + ".partial"))
             (out / (name + ".partial")).rename(out / name)
 
-        pick = lambda prefix: {k.removeprefix(prefix): v.cpu().contiguous() for k, v in self.ema.items() if k.startswith(prefix)}
+        pick = lambda prefix: {
+            k.removeprefix(prefix): v.cpu().contiguous()
+            for k, v in self.ema.items()
+            if k.startswith(prefix)
+        }
         write("policy.safetensors", lambda p: save_file(pick("policy."), p))
         rows = self.ema["commands.rows"]
-        write("commands.safetensors", lambda p: save_file({n: rows[i].cpu().contiguous() for i, n in enumerate(COMMANDS)}, p))
-        write("codec.safetensors", lambda p: save_file({k: v.cpu() for k, v in self.codec.state_dict().items()}, p))
-        write("normalisation.yaml", lambda p: p.write_text(yaml.safe_dump({"action": self.normalisation.to_dict()})))
-        write("training.yaml", lambda p: p.write_text(yaml.safe_dump(self.record(), sort_keys=False)))
-        state = {"modules": self.modules.state_dict(), "ema": self.ema, "optimiser": self.optimiser.state_dict(), "step": self.step, "windows": self.windows, "spent": self.spent}
+        write(
+            "commands.safetensors",
+            lambda p: save_file({n: rows[i].cpu().contiguous() for i, n in enumerate(COMMANDS)}, p),
+        )
+        write(
+            "codec.safetensors",
+            lambda p: save_file({k: v.cpu() for k, v in self.codec.state_dict().items()}, p),
+        )
+        write(
+            "normalisation.yaml",
+            lambda p: p.write_text(yaml.safe_dump({"action": self.normalisation.to_dict()})),
+        )
+        write(
+            "training.yaml", lambda p: p.write_text(yaml.safe_dump(self.record(), sort_keys=False))
+        )
+        state = {
+            "modules": self.modules.state_dict(),
+            "ema": self.ema,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "windows": self.windows,
+            "spent": self.spent,
+        }
         write("training.pt", lambda p: torch.save(state, p))
 
     def layout(self, chunks: int, imagined: bool) -> Layout:
-        """The last three chunks are noisy; without `imagined`, it is the sequence that imagines their video."""
+        """The layout of a sequence whose last three chunks are noisy. Without `imagined`, it is the
+        sequence that predicts their video."""
         if (chunks, imagined) not in self.layouts:
             copies = self.args.copies if imagined else 0
-            layout = Layout(self.config, chunks, copies, noisy_from=max(1, chunks - 3), imagined=imagined)
+            layout = Layout(
+                self.config, chunks, copies, noisy_from=max(1, chunks - 3), imagined=imagined
+            )
             self.layouts[chunks, imagined] = layout.to(self.device)
         return self.layouts[chunks, imagined]
 
     def window(self, windows: Windows, rng) -> tuple[Layout, Window]:
-        """A batch: short windows, long ones, or ones that reach through a whole drive; of these as many as make a step no dearer."""
+        """A batch of short windows, of long ones, or of ones that reach through a whole drive; of
+        the latter so many that the step costs no more."""
         a = self.args
         whole_share = a.whole_share if self.whole else 0.0
         kind = rng.choice(3, p=(1 - a.long_share - whole_share, a.long_share, whole_share))
@@ -165,12 +213,13 @@ class Trainer:
         return layout, windows.draw(chunks, rows, rng, 0.5, 1.0)
 
     def loss(self, layout: Layout, window: Window, generator):
-        """(what is minimised, video part, action part, displacement along and across in metres, what the readers miss) of one batch."""
+        """Returns (total, video part, action part, displacement along and across in metres, losses
+        of the limit and road readers) of one batch."""
         a, c = self.args, self.config
         draw = lambda how, *shape: how(*shape, generator=generator, device=self.device)
         clean = arrange(layout, window)
         rows = len(clean)
-        given = (window.told, ego_dropout(window.ego, generator, a.ego_dropout), window.frames)
+        given = (window.text_ids, ego_dropout(window.ego, generator, a.ego_dropout), window.frames)
         times = self.levels.draw(layout, rows, generator)
         noise = draw(torch.randn, *clean.shape)
         first = {"is_action": True, "noisy": True, "copy": 0}
@@ -179,8 +228,12 @@ class Trainer:
         noise[:, from_zero] = 0.0
         mixed = interpolate(clean, noise, times[:, layout.group, None])
         mixed, times = self.imagine(layout, mixed, times, given, generator)
-        velocity = self.run(layout, mixed, times, given, drop_old_keys(layout, rows, generator, 0.6))
-        loss, video, action = flow_matching_loss(layout, velocity, clean, noise, weight_video=a.video_weight)
+        velocity = self.run(
+            layout, mixed, times, given, drop_old_keys(layout, rows, generator, 0.6)
+        )
+        loss, video, action = flow_matching_loss(
+            layout, velocity, clean, noise, weight_video=a.video_weight
+        )
         grouped = lambda x: x[:, from_zero].unflatten(1, (len(zero), c.na))
         answer = grouped(mixed) - times[:, zero, None, None] * grouped(velocity)
         displacement, along, across = displacement_loss(c, answer, grouped(clean), self.metres)
@@ -189,41 +242,56 @@ class Trainer:
         return loss, video, action, along, across, limit, road
 
     def road_loss(self, layout: Layout, plan):
-        """Displacement of the expert's plan, read from the last rows of the newest observed video: what they must see of the road."""
+        """Displacement of the expert's plan as read from the last rows of the newest observed
+        video: it makes them represent the road."""
         c = self.config
         noisy = [g.chunk for g in layout.groups if g.noisy and not g.is_action and not g.imagined]
-        seen = [self.hidden[:, layout.find(chunk - 1, False, False)[1].span].flatten(1) for chunk in noisy]
+        seen = [
+            self.hidden[:, layout.find(chunk - 1, False, False)[1].span].flatten(1)
+            for chunk in noisy
+        ]
         answer = self.modules["road"](torch.stack(seen, 1)).unflatten(-1, (c.na, c.action.channels))
         answer = nn.functional.pad(answer, (0, c.token_width - c.action.channels))
-        return displacement_loss(c, answer, torch.stack([plan[:, chunk] for chunk in noisy], 1), self.metres)[0]
+        return displacement_loss(
+            c, answer, torch.stack([plan[:, chunk] for chunk in noisy], 1), self.metres
+        )[0]
 
     def limit_loss(self, layout: Layout, limit):
-        """Cross-entropy of the limit in force, read from the last rows of the noisy actions: what they must remember of the signs. Readers are
-        thrown away after training."""
+        """Cross-entropy of the limit in force as read from the last rows of the noisy actions: it
+        makes them remember the signs."""
         rows = layout.rows(is_action=True, noisy=True)
         logits = self.modules["limit"](self.hidden[:, rows]).float()
-        return nn.functional.cross_entropy(logits.flatten(0, 1), limit[:, layout.chunk[rows]].flatten(), ignore_index=-1)
+        return nn.functional.cross_entropy(
+            logits.flatten(0, 1), limit[:, layout.chunk[rows]].flatten(), ignore_index=-1
+        )
 
     def run(self, layout: Layout, tokens, times, given, visible):
-        """One pass. On a GPU its products and attention are of bf16, sums and the rest of f32."""
+        """One pass. On a GPU, products and attention are in bf16, the rest in f32."""
         scale = self_scale(visible.sum(-1)) if self.config.self_scale == "log" else None
-        told, ego, frames = given
+        text_ids, ego, frames = given
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            text, text_bias, ego_kv = context(self.model, self.texts, layout, told, ego)
+            text, text_bias, ego_kv = context(self.model, self.texts, layout, text_ids, ego)
             bias, rope = layout.self_bias(visible), layout.rope_at(frames)
-            return self.model.packed(layout, tokens, times, bias, scale, text, text_bias, ego_kv, rope).float()
+            return self.model.packed(
+                layout, tokens, times, bias, scale, text, text_bias, ego_kv, rope
+            ).float()
 
     @torch.no_grad()
     def imagine(self, layout: Layout, mixed, times, given, generator):
-        """Fills the imagined video copies: one Euler step from noise to a flow time that the network is told, 0.6 being what the ride stops at."""
+        """Fills the imagined video copies: one Euler step from noise to a random flow time, which
+        the network is given. A ride stops at 0.6."""
         short = self.layout(layout.chunks, False)
         groups, rows = short.shared(layout)
         tokens, levels = mixed[:, rows], times[:, groups]
         span = short.rows(noisy=True)
-        noise = torch.randn(len(mixed), len(span), tokens.shape[-1], generator=generator, device=self.device)
+        noise = torch.randn(
+            len(mixed), len(span), tokens.shape[-1], generator=generator, device=self.device
+        )
         tokens[:, span] = noise
         levels[:, short.which(noisy=True)] = 1.0
-        velocity = self.run(short, tokens, levels, given, drop_old_keys(short, len(mixed), generator, 0.6))[:, span]
+        velocity = self.run(
+            short, tokens, levels, given, drop_old_keys(short, len(mixed), generator, 0.6)
+        )[:, span]
         end = 0.5 + 0.2 * torch.rand(len(mixed), 1, 1, generator=generator, device=self.device)
         mixed, times = mixed.clone(), times.clone()
         mixed[:, layout.rows(imagined=True)] = noise + velocity * (end - 1.0)
@@ -231,18 +299,26 @@ class Trainer:
         return mixed, times
 
     def open_data(self):
-        """Everything that is trained on, on the device."""
+        """Puts all training data on the device."""
         a = self.args
         self.codec = codec = Codec(self.config).eval()
-        codec.load_state_dict(stored(a.codec, "codec.safetensors", CODEC_FILES)[0].all())
+        codec.load_state_dict(stored_weights(a.codec, "codec.safetensors", CODEC_FILES)[0].all())
         codec.to(self.device)
         if a.blind:
-            codec.latent_std.fill_(NO_SIGHT)
+            codec.latent_std.fill_(BLIND_STD)
         drives = self.drives
         per_second = round(1.0 / (drives[0].frame_s[1] - drives[0].frame_s[0]))
         self.normalisation = n = self.normalisation or Normalisation.of(drives)
         self.metres = torch.tensor((n.q99 - n.q01) / 2, dtype=torch.float32, device=self.device)
-        self.data = Windows(self.config, drives, encode_all(codec, drives, per_second), n, per_second, self.device, self.told)
+        self.data = Windows(
+            self.config,
+            drives,
+            encode_all(codec, drives, per_second),
+            n,
+            per_second,
+            self.device,
+            self.text_ids,
+        )
 
     def train(self):
         a, windows = self.args, self.data
@@ -250,13 +326,23 @@ class Trainer:
         rng = np.random.default_rng(a.seed + self.step)
         generator = torch.Generator(self.device).manual_seed(a.seed + self.step)
         begun, base = time.time(), self.spent
-        saved, told, logged, rows = begun, begun, [], 0
-        print(f"{len(windows.drives)} drives, {len(windows.needed)} windows that need memory, {sum(p.numel() for p in self.model.parameters())} parameters", flush=True)
+        saved, shown, logged, rows = begun, begun, [], 0
+        print(
+            f"{len(windows.drives)} drives, {len(windows.needed)} windows that need memory, "
+            f"{sum(p.numel() for p in self.model.parameters())} parameters",
+            flush=True,
+        )
         values = list(self.modules.state_dict().values())
         averages = [self.ema[name] for name in self.modules.state_dict()]
-        while (share := self.step / a.steps if a.steps else self.spent / (a.minutes * 60)) < 1 and not self.stop:
+        while (
+            share := self.step / a.steps if a.steps else self.spent / (a.minutes * 60)
+        ) < 1 and not self.stop:
             for group in self.optimiser.param_groups:
-                group["lr"] = a.rate * min(1.0, (self.step + 1) / a.warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+                group["lr"] = (
+                    a.rate
+                    * min(1.0, (self.step + 1) / a.warmup)
+                    * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+                )
             layout, window = self.window(windows, rng)
             loss, *parts = self.loss(layout, window, generator)
             self.optimiser.zero_grad()
@@ -264,15 +350,22 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
             self.optimiser.step()
             self.step += 1
-            torch._foreach_lerp_(averages, values, 1 - min(a.ema, (1 + self.step) / (10 + self.step)))
+            torch._foreach_lerp_(
+                averages, values, 1 - min(a.ema, (1 + self.step) / (10 + self.step))
+            )
             logged.append(torch.stack(parts).detach())
             rows += len(window.frames)
             self.windows += len(window.frames)
             if self.step % 100 == 0:
                 mean, now = torch.stack(logged).mean(0).tolist(), time.time()
                 names = ("video", "action", "along_m", "across_m", "limit", "road_m")
-                print(f"policy step {self.step} {self.spent:.0f} s", *(f"{n} {x:.3f}" for n, x in zip(names, mean)), f"{rows / (now - told):.1f} windows/s", flush=True)
-                told, logged, rows = now, [], 0
+                print(
+                    f"policy step {self.step} {self.spent:.0f} s",
+                    *(f"{n} {x:.3f}" for n, x in zip(names, mean)),
+                    f"{rows / (now - shown):.1f} windows/s",
+                    flush=True,
+                )
+                shown, logged, rows = now, [], 0
             self.spent = base + time.time() - begun
             if time.time() - saved > a.save_seconds:
                 self.save()
@@ -282,44 +375,22 @@ class Trainer:
 
     def record(self) -> dict:
         a = vars(self.args)
-        options = {k: (str(v) if isinstance(v, Path) else v) for k, v in a.items() if k not in ("data", "codec", "out", "start", "words")}
-        return {"steps": self.step, "windows": self.windows, "seconds": round(self.spent), "drives": len(self.data.drives), "options": json.loads(json.dumps(options))}
-
-
-def options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, default=Path("configs/model/tiny.yaml"))
-    parser.add_argument("--data", type=Path, required=True, help="folder of input folders")
-    parser.add_argument("--codec", type=Path, required=True, help="folder with codec.safetensors, or an exported one")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="a checkpoint folder to start from")
-    parser.add_argument("--words", type=Path, help="with --start: train only what reads texts, on what the small guidance of this folder said of the data (train.guidance.say)")
-    parser.add_argument("--resume", action="store_true", help="with --start: go on with its optimiser and its clock")
-    parser.add_argument("--minutes", type=float, default=28)
-    parser.add_argument("--steps", type=int, default=0, help="instead of minutes")
-    parser.add_argument("--batch", type=int, default=12)
-    parser.add_argument("--chunks", type=int, default=4, help="of a short window")
-    parser.add_argument("--long-chunks", type=int, default=10, help="of the longest window")
-    parser.add_argument("--long-share", type=float, default=0.5, help="of the steps")
-    parser.add_argument("--whole-share", type=float, default=0.1, help="of the steps, whose windows reach through a whole drive")
-    parser.add_argument("--copies", type=int, default=3, help="of noisy actions; the first one starts from zero")
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--warmup", type=int, default=200)
-    parser.add_argument("--ema", type=float, default=0.998)
-    parser.add_argument("--video-weight", type=float, default=0.5)
-    parser.add_argument("--displacement-weight", type=float, default=0.25)
-    parser.add_argument("--reader-weight", type=float, default=0.1)
-    parser.add_argument("--ego-dropout", type=float, default=0.15)
-    parser.add_argument("--blind", action="store_true", help="train without sight, as the control of `drivewam study sight --blind`: every latent is zero")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="cpu, or cuda: products and attention in bf16 there")
-    parser.add_argument("--save-seconds", type=float, default=240, help="between two checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
-    return parser
+        options = {
+            k: (str(v) if isinstance(v, Path) else v)
+            for k, v in a.items()
+            if k not in ("data", "codec", "out", "start", "words")
+        }
+        return {
+            "steps": self.step,
+            "windows": self.windows,
+            "seconds": round(self.spent),
+            "drives": len(self.data.drives),
+            "options": json.loads(json.dumps(options)),
+        }
 
 
 def main() -> None:
-    trainer = Trainer(options().parse_args())
+    trainer = Trainer(options(__doc__.splitlines()[0]).parse_args())
     trainer.open_data()
     trainer.train()
 

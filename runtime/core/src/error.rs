@@ -28,6 +28,8 @@ pub enum ErrorKind {
     Device,
     /// A call broke a stated contract of this crate: a shape, a length, an order of calls.
     Usage,
+    /// A fault of this software: a computation panicked.
+    Internal,
 }
 
 impl ErrorKind {
@@ -43,6 +45,7 @@ impl ErrorKind {
             Self::Engine => "engine",
             Self::Device => "device",
             Self::Usage => "usage",
+            Self::Internal => "internal",
         }
     }
 }

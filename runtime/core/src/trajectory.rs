@@ -7,8 +7,9 @@ use crate::action::Increment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pose::Pose2;
 
-/// One point of a trajectory.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// One point of a trajectory: four numbers in the order of the fields.
+#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
 pub struct Point {
     /// Forward of the ego pose at t0, metres.
     pub x_m: f64,

@@ -140,12 +140,12 @@ pub(crate) fn foreign(graph: Graph, binding: Binding) -> Error {
 
 /// The arena of a device whose memory the host can address. Allocates only on the way to an error.
 pub(crate) fn host(device: &mut dyn Device, graph: Graph) -> Result<&mut HostArena> {
-    if device.host().is_none() {
+    if device.host_arena().is_none() {
         return Err(Error::new(ErrorKind::Device, "this engine computes on the host and cannot reach the device's memory")
             .at(format!("graph {graph}"))
             .got(device.describe()));
     }
-    device.host().ok_or_else(|| Error::new(ErrorKind::Device, "the device's memory is gone").at(format!("graph {graph}")))
+    device.host_arena().ok_or_else(|| Error::new(ErrorKind::Device, "the device's memory is gone").at(format!("graph {graph}")))
 }
 
 /// The regions of a checked `io`, inputs and outputs, cut to the lengths of their shapes.

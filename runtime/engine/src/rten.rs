@@ -16,7 +16,7 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{GraphEntry, Precision};
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::host::{Lease, Lent};
+use drivewam_device::arena::{Lease, Loan};
 use drivewam_device::{Device, HostArena};
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value};
 use rten_tensor::{AsView, Layout, TensorView};
@@ -123,14 +123,14 @@ impl Engine for Rten {
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
         let bound = self.bindings.get(binding.0).ok_or_else(|| io_check::foreign(self.graph, binding))?;
         let arena: &mut HostArena = io_check::host(device, self.graph)?;
-        let mut lent = arena.lend(&bound.lease).map_err(|e| self.at(e))?;
+        let mut lent = arena.loan(&bound.lease).map_err(|e| self.at(e))?;
         call(|| step(&self.model, &self.pool, bound, &mut lent)).flatten().map_err(|e| self.at(e))
     }
 }
 
 /// One run, all of it inside the library's account: the list of inputs is made because the library takes one, the outputs are its own.
-fn step(model: &Model, pool: &Arc<ThreadPool>, bound: &Bindings, lent: &mut Lent<'_>) -> Result<()> {
-    let (reads, mut writes) = lent.split();
+fn step(model: &Model, pool: &Arc<ThreadPool>, bound: &Bindings, loan: &mut Loan<'_>) -> Result<()> {
+    let (reads, mut writes) = loan.split();
     let mut inputs = Vec::with_capacity(bound.inputs.len());
     for ((node, shape), data) in bound.inputs.iter().zip(reads.iter()) {
         inputs.push((*node, TensorView::from_data(shape.as_slice(), data).into()));

@@ -10,7 +10,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{GraphEntry, Manifest};
 use drivewam_core::tensor::{Axis, TensorSpec};
 use drivewam_core::{ErrorKind, Result};
-use drivewam_device::{Device, HostDevice};
+use drivewam_device::{DeviceMemory, HostDevice};
 use std::collections::BTreeMap;
 
 pub(crate) fn tiny() -> Model {

@@ -1,4 +1,4 @@
-//! Room 2: frames to a latent and, when someone wants to look, a latent to frames.
+//! The video codec: frames to a latent and, for inspection, a latent to frames.
 
 use crate::regions::{Regions, key};
 use drivewam_core::arena::Region;
@@ -11,13 +11,14 @@ use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_engine::{Binding, Engine};
 
-/// The streaming encoder. Its causal cache lies in two sets of regions that take turns: what a run reads is never what it writes.
+/// The streaming encoder. Its causal cache is double-buffered: a run never reads the regions that
+/// it writes.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     first: Box<dyn Engine>,
     chunk: Box<dyn Engine>,
     first_binding: Binding,
-    /// Reading cache 0 and writing cache 1, and the other way round.
+    /// Reading cache 0 and writing cache 1, and the reverse.
     bindings: [Binding; 2],
     turn: usize,
     latent: Region,
@@ -27,7 +28,7 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    /// Binds both graphs. Warm.
+    /// Binds both graphs. Called in Warm.
     pub(crate) fn new(
         [mut first, mut chunk]: [Box<dyn Engine>; 2],
         config: &Config,
@@ -63,29 +64,29 @@ impl Encoder {
         })
     }
 
-    /// Where a frame goes: the first of a rollout, or frame `slot` of a chunk.
+    /// The region of a frame: the first one of a rollout, or frame `slot` of a chunk.
     pub(crate) fn frame(&self, slot: Option<usize>) -> Result<Region> {
         match slot {
             None => Ok(self.first_frame),
-            Some(slot) => self.frames.get(slot).copied().ok_or_else(|| Error::new(ErrorKind::Usage, "no such frame of a chunk").got(slot)),
+            Some(slot) => self.frames.get(slot).copied().ok_or_else(|| Error::new(ErrorKind::Usage, "a chunk has no such frame").got(slot)),
         }
     }
 
-    /// Encodes the first frame of a rollout: the cache begins anew.
+    /// Encodes the first frame of a rollout to a latent `[Cz, Hz, Wz]`; the cache begins anew.
     pub(crate) fn encode_first(&mut self, device: &mut dyn Device) -> Result<&[f32]> {
         self.first.run(self.first_binding, device)?;
         self.turn = 0;
-        self.read(device)
+        self.download(device)
     }
 
-    /// Encodes the frames of a chunk.
+    /// Encodes the frames of a chunk to a latent `[Cz, Hz, Wz]`.
     pub(crate) fn encode(&mut self, device: &mut dyn Device) -> Result<&[f32]> {
         self.chunk.run(self.bindings[self.turn], device)?;
         self.turn = 1 - self.turn;
-        self.read(device)
+        self.download(device)
     }
 
-    fn read(&mut self, device: &mut dyn Device) -> Result<&[f32]> {
+    fn download(&mut self, device: &mut dyn Device) -> Result<&[f32]> {
         device.download(self.latent, &mut self.values)?;
         match self.values.iter().position(|x| !x.is_finite()) {
             Some(i) => Err(Error::new(ErrorKind::Output, "a latent is not finite").at(format!("encode: number {i}")).got(self.values[i])),
@@ -93,13 +94,13 @@ impl Encoder {
         }
     }
 
-    /// Library and version, of both graphs.
+    /// Library and version of both engines.
     pub(crate) fn describe(&self) -> [String; 2] {
         [self.first.describe(), self.chunk.describe()]
     }
 }
 
-/// The decoder: not part of the ride, for people who want to see what the model imagined.
+/// The decoder, for inspection of the imagined video.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     engine: Box<dyn Engine>,
@@ -110,10 +111,10 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// Binds the graph. Warm.
+    /// Binds the graph. Called in Warm.
     ///
     /// # Errors
-    /// `Manifest` for a decoder with a causal cache: frames that were never shown would have to be decoded for it.
+    /// `Manifest` for a decoder with a causal cache: filling it would mean decoding earlier chunks.
     pub(crate) fn new(mut engine: Box<dyn Engine>, manifest: &Manifest, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
         let caches = manifest.caches(Graph::VaeDecode);
         if !caches.is_empty() {
@@ -136,18 +137,19 @@ impl Decoder {
     }
 }
 
-/// A latent `[Cz, Hz, Wz]` as token rows `[Nv, W]`: a row is a patch as (channel, row, column), padded with zeros.
+/// Writes a latent `[Cz, Hz, Wz]` as token rows `[Nv, W]`: a row is a patch as (channel, row,
+/// column). The padding of a row is not written.
 pub(crate) fn patchify(model: &Model, latent: &[f32], rows: &mut [f32]) {
-    each_place(model, |place, token| rows[token] = latent[place]);
+    each_number(model, |number, token| rows[token] = latent[number]);
 }
 
 /// The inverse of [`patchify`].
 pub(crate) fn unpatchify(model: &Model, rows: &[f32], latent: &mut [f32]) {
-    each_place(model, |place, token| latent[place] = rows[token]);
+    each_number(model, |number, token| latent[number] = rows[token]);
 }
 
-/// Calls `with` for every number of a latent: its index in the latent, and in the token rows.
-fn each_place(model: &Model, mut with: impl FnMut(usize, usize)) {
+/// Calls `with` for every number of a latent, with its index in the latent and in the token rows.
+fn each_number(model: &Model, mut with: impl FnMut(usize, usize)) {
     let ([_, ph, pw], (height, width)) = (model.patch, (model.latent.height, model.latent.width));
     for channel in 0..model.latent.channels {
         for y in 0..height {
@@ -171,7 +173,8 @@ mod tests {
         let latent: Vec<f32> = (0..model.latent_len()).map(|i| i as f32).collect();
         let mut rows = vec![0.0; model.video_tokens() * model.token_width()];
         patchify(&model, &latent, &mut rows);
-        // Token 8 is row 1, column 1 of the grid of patches; channel 1 begins at number 4 of its row.
+        // Token 8 is row 1, column 1 of the grid of patches; channel 1 begins at number 4 of its
+        // row.
         let corner = (model.latent.height + 2) * model.latent.width + 2;
         assert_eq!(rows[8 * 96 + 4..8 * 96 + 8], [corner, corner + 1, corner + 14, corner + 15].map(|i| i as f32));
         let mut back = vec![0.0; latent.len()];

@@ -1,6 +1,6 @@
-//! Room 3, what conditions a chunk: text (guidance, or a fixed embedding per route command) and the ego state.
+//! What conditions a chunk: a text (guidance, or a fixed embedding per route command) and the ego
+//! state.
 
-use crate::guidance::Words;
 use crate::regions::Regions;
 use drivewam_core::arena::Region;
 use drivewam_core::bindings::{self, MASKED};
@@ -10,18 +10,19 @@ use drivewam_core::ego::EgoState;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_engine::{Binding, Engine, EngineBundle};
+use drivewam_guidance::client::TextEmbedding;
 
-/// The text of one command: rows `[T, Dt]`, and the bias of each row.
+/// The text of one command: embeddings `[T, Dt]`, and the bias of each row.
 #[derive(Debug)]
-struct Text {
+struct CommandText {
     command: Command,
     rows: Vec<f32>,
     bias: Vec<f32>,
 }
 
-/// Whose words the text graph last read.
+/// The text that the text graph read last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Current {
+enum CurrentText {
     Command(Command),
     Guidance(u64),
 }
@@ -36,9 +37,9 @@ pub(crate) struct Context {
     text_in: Region,
     text_bias: Region,
     ego_in: Region,
-    texts: Vec<Text>,
-    current: Option<Current>,
-    /// Room for a guidance: rows and bias.
+    texts: Vec<CommandText>,
+    current: Option<CurrentText>,
+    /// Buffers for the embeddings and the bias of a guidance text.
     rows: Vec<f32>,
     bias: Vec<f32>,
     dim: usize,
@@ -48,10 +49,10 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Binds both graphs. Warm.
+    /// Binds both graphs. Called in Warm.
     ///
     /// # Errors
-    /// `Manifest` for a command of the model that `folder` has no text for.
+    /// `Manifest` for a command of the model without a text in `folder`.
     pub(crate) fn new(
         [mut text, mut ego]: [Box<dyn Engine>; 2],
         config: &Config,
@@ -68,8 +69,8 @@ impl Context {
                 let real = folder.text(command)?;
                 let (mut rows, mut bias) = (real.values.clone(), vec![MASKED; model.text_rows()]);
                 rows.resize(model.text_rows() * model.text.dim, 0.0);
-                weigh(&mut bias, real.rows, model.text.padded_rows);
-                Ok(Text { command, rows, bias })
+                set_bias(&mut bias, real.rows, model.text.padded_rows);
+                Ok(CommandText { command, rows, bias })
             })
             .collect::<Result<Vec<_>>>()?;
         let mut bind = |engine: &mut dyn Engine| {
@@ -101,26 +102,37 @@ impl Context {
         })
     }
 
-    /// What the chunk's passes read from now on: `words`, or without them the command's. The text graph runs only when they are others.
+    /// Sets what the passes read from now on: the text `guidance`, or without one the text of
+    /// `command`, and the ego state. The text graph runs only when the text differs from the last
+    /// one.
     ///
     /// # Errors
-    /// `Input` for a command that the model has no text for, whoever speaks.
-    pub(crate) fn set(&mut self, device: &mut dyn Device, command: Command, words: Option<Words<'_>>, state: EgoState) -> Result<()> {
+    /// `Input` for a command without a text, also where `guidance` is given; `Usage` for a text of
+    /// more rows than the model reads; errors of the engines.
+    pub(crate) fn set(
+        &mut self,
+        device: &mut dyn Device,
+        command: Command,
+        guidance: Option<TextEmbedding<'_>>,
+        state: EgoState,
+    ) -> Result<()> {
         let text = self.texts.iter().find(|t| t.command == command).ok_or_else(|| {
             Error::new(ErrorKind::Input, "the model has no text for this route command").at("context").got(command.as_str())
         })?;
-        let wanted = words.as_ref().map_or(Current::Command(command), |words| Current::Guidance(words.number));
+        let wanted = guidance.as_ref().map_or(CurrentText::Command(command), |text| CurrentText::Guidance(text.number));
         if self.current != Some(wanted) {
-            let (rows, bias) = match words {
-                Some(Words { rows, tokens, .. }) => {
+            let (rows, bias) = match guidance {
+                Some(TextEmbedding { embeddings, tokens, .. }) => {
                     let len = tokens * self.dim;
-                    let (Some(from), true) = (rows.get(..len), len <= self.rows.len()) else {
-                        return Err(Error::new(ErrorKind::Usage, "guidance of more rows than the model reads").at("context").got(tokens));
+                    let (Some(from), true) = (embeddings.get(..len), len <= self.rows.len()) else {
+                        return Err(Error::new(ErrorKind::Usage, "the guidance text has more rows than the model reads")
+                            .at("context")
+                            .got(tokens));
                     };
                     let (to, rest) = self.rows.split_at_mut(len);
                     to.copy_from_slice(from);
                     rest.fill(0.0);
-                    weigh(&mut self.bias, tokens, self.padded_rows);
+                    set_bias(&mut self.bias, tokens, self.padded_rows);
                     (&self.rows, &self.bias)
                 }
                 None => (&text.rows, &text.bias),
@@ -138,15 +150,16 @@ impl Context {
         self.ego.run(self.ego_binding, device)
     }
 
-    /// Library and version, of both graphs.
+    /// Library and version of both engines.
     pub(crate) fn describe(&self) -> [String; 2] {
         [self.text.describe(), self.ego.describe()]
     }
 }
 
-/// The bias of a text's rows. The last row stands for all padding rows at once, which are alike: the logarithm of their count is their weight in the softmax, so
-/// that nothing changes but the work.
-fn weigh(bias: &mut [f32], real: usize, padded_rows: usize) {
+/// The attention bias of a text with `real` rows. All padding rows are equal, so the last row
+/// stands for all of them: its bias, the logarithm of their count, gives it their weight in the
+/// softmax.
+fn set_bias(bias: &mut [f32], real: usize, padded_rows: usize) {
     bias.fill(MASKED);
     bias[..real].fill(0.0);
     if let (true, Some(last)) = (padded_rows > real, bias.last_mut()) {
@@ -164,8 +177,9 @@ mod tests {
         weights.iter().zip(values).map(|(w, v)| w * v).sum::<f64>() / weights.iter().sum::<f64>()
     }
 
-    /// Breaks when the row that stands for all padding weighs as another number of rows than there are, or rows between are seen. A command of 4 rows and guidances of all
-    /// lengths, against every padding row written out (they are alike: one key, one value).
+    /// Breaks when the row for all padding has another weight than the padding rows together, or
+    /// the rows between are visible. Texts of all lengths, compared with every padding row written
+    /// out.
     #[test]
     fn merged_padding_counts_as_all_of_it() {
         let (rows, padded) = (17, 512);
@@ -185,7 +199,7 @@ mod tests {
                 })
                 .collect();
             let mut bias = vec![0.0; rows];
-            weigh(&mut bias, real, padded);
+            set_bias(&mut bias, real, padded);
             let split = |rows: &[(f64, f64)]| -> (Vec<f64>, Vec<f64>) { rows.iter().copied().unzip() };
             let ((logits, values), (all_logits, all_values)) = (split(&merged), split(&written_out));
             let (got, wanted) = (attend(&logits, &bias, &values), attend(&all_logits, &vec![0.0; padded], &all_values));

@@ -1,38 +1,42 @@
-//! The guard: what the vehicle is handed. It always answers: the plan, a held plan, or a request for minimal risk, with the reason.
+//! The guard: judges each plan and decides what the vehicle receives. It always answers: with the
+//! plan, the previous plan continued, or a request for minimal risk, and with the reason.
 //!
-//! Accelerations and side-slip are judged over half a second, curvatures over half a metre: increments of a tenth of a second are too short for
-//! either. A held plan is judged like any other before it goes out.
+//! Accelerations and side-slip are judged over half a second, curvatures over half a metre: noise
+//! dominates in increments of a tenth of a second. A held plan is judged like any other before it
+//! is published.
 
 use drivewam_core::ErrorKind;
 use drivewam_core::config::{GapPolicy, GuardConfig as Settings, VehicleConfig};
 use drivewam_core::trajectory::{Point, Trajectory};
 use std::fmt;
 
-/// Time over which accelerations and side-slip are taken, in poses.
+/// Window for accelerations and side-slip, poses.
 const WINDOW: usize = 5;
-/// Way across the heading within the window that is taken for noise, m, and the share of the way along it that a slipping car may add.
+/// Motion across the heading within the window that counts as noise, m.
 const SIDE_SLIP_M: f64 = 0.5;
+/// Motion across the heading that a slipping car may add, as a share of the motion along it.
 const SIDE_SLIP_SHARE: f64 = 0.2;
-/// Turn within the window, rad, that is taken for noise where the car hardly moves.
+/// Turn within the window that counts as noise where the car hardly moves, rad.
 const TURN_ON_THE_SPOT_RAD: f64 = 0.15;
-/// Way over which a curvature is taken, m; slower parts of a plan turn on the spot within the noise of a pose.
-const CURVATURE_WAY_M: f64 = 0.5;
-/// Share of the vehicle's deceleration that a minimal-risk plan brakes with.
+/// Distance over which a curvature is taken, m. Shorter distances give only the noise of the poses.
+const CURVATURE_DISTANCE_M: f64 = 0.5;
+/// Deceleration of a minimal-risk plan, as a share of the vehicle's largest.
 const MINIMAL_RISK_BRAKING: f64 = 0.5;
 
 /// The guard's verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The policy's plan goes out as it is.
+    /// The policy's plan is published unchanged.
     Accepted,
-    /// The previous plan goes on by the gap policy.
+    /// The previous plan is continued, by the gap policy.
     Held,
-    /// The vehicle is asked for its minimal-risk manoeuvre; the plan that goes out brakes, to a standstill if its length allows.
+    /// The vehicle is asked for its minimal-risk manoeuvre. The published plan brakes, to a
+    /// standstill where its length allows.
     MinimalRisk,
 }
 
 impl Verdict {
-    /// The word that reports use.
+    /// The name that reports use.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -42,21 +46,21 @@ impl Verdict {
     }
 }
 
-/// Why a plan did not go out.
+/// Why the policy's plan was not published.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reason {
     /// A pose is not finite.
     NotFinite {
-        /// Which.
+        /// Its index.
         pose: usize,
     },
-    /// A limit of the vehicle is broken.
+    /// The plan exceeds a limit of the vehicle.
     Limit {
-        /// Its key in the configuration.
+        /// The limit's key in the configuration.
         key: &'static str,
-        /// Which pose.
+        /// The index of the pose.
         pose: usize,
-        /// What the plan asks for.
+        /// The plan's value.
         got: f64,
         /// The limit.
         limit: f64,
@@ -70,22 +74,22 @@ pub enum Reason {
     },
     /// The plan moves the car across its heading, or turns it on the spot.
     SideSlip {
-        /// Which pose.
+        /// The index of the pose.
         pose: usize,
     },
-    /// The plan was ready after its own end.
+    /// The plan was ready only after its own end.
     Late {
         /// Time after its end, ms.
         by_ms: f64,
     },
-    /// The previous plan ended and no other came: frames, poses or ego states stay out.
+    /// The previous plan ended and no other followed: frames, poses or ego states are missing.
     Expired,
     /// There is no plan: the chunk ended in an error of this kind.
     Fault(ErrorKind),
 }
 
 impl Reason {
-    /// The word that reports count by.
+    /// The name that reports count by.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::NotFinite { .. } => "not_finite",
@@ -103,26 +107,26 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::NotFinite { pose } => write!(f, "pose {pose} is not finite"),
-            Self::Limit { key, pose, got, limit } => write!(f, "pose {pose} breaks {key} (got {got:.2}, limit {limit})"),
+            Self::Limit { key, pose, got, limit } => write!(f, "pose {pose} exceeds {key} (got {got:.2}, limit {limit})"),
             Self::Discontinuous { got_m, limit_m } => write!(f, "the previous plan ended elsewhere (got {got_m:.2} m, limit {limit_m} m)"),
             Self::SideSlip { pose } => write!(f, "pose {pose} moves across the heading, or turns on the spot"),
             Self::Late { by_ms } => write!(f, "the plan was ready {by_ms:.0} ms after its own end"),
-            Self::Expired => write!(f, "the previous plan ended and no other came"),
+            Self::Expired => write!(f, "the previous plan ended and no other followed"),
             Self::Fault(kind) => write!(f, "no plan: {} error", kind.as_str()),
         }
     }
 }
 
-/// Judges plans, and remembers what went out.
+/// Judges plans, and remembers the published one.
 #[derive(Debug)]
 pub(crate) struct Guard {
     settings: Settings,
     vehicle: VehicleConfig,
     step_s: f64,
     held: u32,
-    /// The ego's speed, when it was last known.
+    /// The last known speed of the ego.
     speed_mps: f64,
-    /// Curvature, 1/m, and speed, m/s, at the end of what went out last.
+    /// Curvature, 1/m, and speed, m/s, at the end of the published plan.
     last: Option<(f64, f64)>,
 }
 
@@ -131,13 +135,14 @@ impl Guard {
         Self { settings, vehicle, step_s, held: 0, speed_mps: 0.0, last: None }
     }
 
-    /// Forgets what went out, and the ego.
+    /// Forgets the published plan and the ego's speed.
     pub(crate) fn forget(&mut self) {
         (self.held, self.speed_mps, self.last) = (0, 0.0, None);
     }
 
-    /// Writes what goes out into `published`. `speed_mps` is the ego's now; `continuity_m`, where it is judged, the distance from the previous
-    /// plan's end to where the car is; `late_ms`, where it is judged, the time since the plan's own end.
+    /// Judges `plan` and writes the plan to publish into `published`. `speed_mps`: the ego's speed;
+    /// `continuity_m`, where it is judged: the distance between the previous plan's end and the
+    /// ego; `late_ms`, where it is judged: the time since the plan's own end.
     pub(crate) fn judge(
         &mut self,
         plan: &Trajectory,
@@ -159,26 +164,33 @@ impl Guard {
         }
     }
 
-    /// Answers where there is no plan, or one that must not go out. Without an ego speed the last known one counts.
+    /// Answers where there is no plan, or one that must not be published. Without `speed_mps` the
+    /// last known speed counts.
     pub(crate) fn refuse(&mut self, reason: Reason, speed_mps: Option<f64>, published: &mut Trajectory) -> (Verdict, Option<Reason>) {
         self.speed_mps = speed_mps.unwrap_or(self.speed_mps).max(0.0);
         let may_hold = self.settings.gap_policy == GapPolicy::HoldCurvature && self.held < self.settings.max_hold_chunks;
         let held = self.last.filter(|_| may_hold).is_some_and(|(curvature, speed)| {
             arc(published, self.step_s, curvature, speed, 0.0);
-            // A car that was stopped by somebody else must not be told to be fast at once.
+            // A car that was stopped by someone else must not receive its old speed.
             self.reason(published.points(), self.speed_mps, None).is_none()
         });
-        let verdict = if held {
-            self.held += 1;
-            Verdict::Held
-        } else {
-            let most = self.vehicle.max_lateral_acceleration_mps2 / self.speed_mps.powi(2).max(1e-6);
-            let curvature = self.last.map_or(0.0, |(curvature, _)| curvature).clamp(-most, most);
-            arc(published, self.step_s, curvature, self.speed_mps, MINIMAL_RISK_BRAKING * self.vehicle.max_deceleration_mps2);
-            Verdict::MinimalRisk
-        };
+        if !held {
+            return self.minimal_risk(reason, speed_mps, published);
+        }
+        self.held += 1;
         self.last = Some(end_of(published.points()));
-        (verdict, Some(reason))
+        (Verdict::Held, Some(reason))
+    }
+
+    /// Asks for minimal risk: braking along the last curvature. Without `speed_mps` the last known
+    /// speed counts.
+    pub(crate) fn minimal_risk(&mut self, reason: Reason, speed_mps: Option<f64>, published: &mut Trajectory) -> (Verdict, Option<Reason>) {
+        self.speed_mps = speed_mps.unwrap_or(self.speed_mps).max(0.0);
+        let most = self.vehicle.max_lateral_acceleration_mps2 / self.speed_mps.powi(2).max(1e-6);
+        let curvature = self.last.map_or(0.0, |(curvature, _)| curvature).clamp(-most, most);
+        arc(published, self.step_s, curvature, self.speed_mps, MINIMAL_RISK_BRAKING * self.vehicle.max_deceleration_mps2);
+        self.last = Some(end_of(published.points()));
+        (Verdict::MinimalRisk, Some(reason))
     }
 
     fn reason(&self, points: &[Point], speed_mps: f64, continuity_m: Option<f64>) -> Option<Reason> {
@@ -215,8 +227,7 @@ impl Guard {
                 return Some(Reason::SideSlip { pose });
             }
         }
-        let bends = bends(points);
-        for (pose, curvature) in bends {
+        for (pose, curvature) in curvatures(points) {
             let lateral = curvature * points[pose].v_mps * points[pose].v_mps;
             let broken = over("vehicle.max_curvature_1pm", pose, curvature, vehicle.max_curvature_1pm)
                 .or_else(|| over("vehicle.max_lateral_acceleration_mps2", pose, lateral, vehicle.max_lateral_acceleration_mps2));
@@ -229,35 +240,38 @@ impl Guard {
     }
 }
 
-/// Curvature, 1/m, between poses at least [`CURVATURE_WAY_M`] apart, at the later of the two.
-fn bends(points: &[Point]) -> impl Iterator<Item = (usize, f64)> {
+/// Curvatures, 1/m, between poses at least [`CURVATURE_DISTANCE_M`] apart, each with the index of
+/// the later pose.
+fn curvatures(points: &[Point]) -> impl Iterator<Item = (usize, f64)> {
     let mut from = Point::default();
     points.iter().enumerate().filter_map(move |(pose, to)| {
-        let way = (to.x_m - from.x_m).hypot(to.y_m - from.y_m);
-        if way < CURVATURE_WAY_M {
+        let distance = (to.x_m - from.x_m).hypot(to.y_m - from.y_m);
+        if distance < CURVATURE_DISTANCE_M {
             return None;
         }
-        let curvature = (to.yaw_rad - from.yaw_rad) / way;
+        let curvature = (to.yaw_rad - from.yaw_rad) / distance;
         from = *to;
         Some((pose, curvature))
     })
 }
 
+/// Curvature, 1/m, and speed, m/s, at the end of a plan.
 fn end_of(points: &[Point]) -> (f64, f64) {
-    let curvature = bends(points).last().map_or(0.0, |(_, curvature)| curvature);
+    let curvature = curvatures(points).last().map_or(0.0, |(_, curvature)| curvature);
     (curvature, points.last().map_or(0.0, |p| p.v_mps.max(0.0)))
 }
 
-/// An arc of constant curvature from the ego's place at `speed_mps`, slowing by `braking_mps2` to a standstill.
+/// Writes an arc of constant curvature from the ego's pose, that begins at `speed_mps` and brakes
+/// by `braking_mps2` to a standstill.
 fn arc(out: &mut Trajectory, step_s: f64, curvature_1pm: f64, speed_mps: f64, braking_mps2: f64) {
     let (mut at, mut speed) = (Point::default(), speed_mps);
     for point in out.points_mut() {
         let next = (speed - braking_mps2 * step_s).max(0.0);
-        let way = 0.5 * (speed + next) * step_s;
-        let heading = at.yaw_rad + 0.5 * curvature_1pm * way;
-        at.x_m += way * libm::cos(heading);
-        at.y_m += way * libm::sin(heading);
-        at.yaw_rad += curvature_1pm * way;
+        let distance = 0.5 * (speed + next) * step_s;
+        let heading = at.yaw_rad + 0.5 * curvature_1pm * distance;
+        at.x_m += distance * libm::cos(heading);
+        at.y_m += distance * libm::sin(heading);
+        at.yaw_rad += curvature_1pm * distance;
         at.v_mps = next;
         speed = next;
         *point = at;

@@ -1,27 +1,29 @@
 //! DriveWAM Edge: frame in, trajectory out.
 //!
-//! Enters: camera frames with capture stamps, ego poses, ego states, route commands. Leaves, per chunk of 4 s: an [`telemetry::Outcome`] with a
-//! trajectory of 40 poses, the guard's verdict on it, ages and latencies. Never: a clock of its own, an allocation after
-//! [`Plan::warm`], or a silent fallback.
-//!
-//! A vehicle sets [`RideOptions::realtime`] and [`RideOptions::closed_loop`]: only then are deadline, silence and continuity judged.
+//! **Enters:** camera frames with capture stamps, ego poses, ego states and route commands.
+//! **Leaves**, per chunk of 4 s: an [`Outcome`] with a trajectory of 40 poses, the guard's verdict
+//! on it, ages and latencies. **Never:** it never reads a clock to decide, never allocates after
+//! [`Plan::warm`], and never falls back silently.
 //!
 //! ```no_run
-//! use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
-//! use drivewam_core::ego::EgoState;
-//! use drivewam_core::pose::Pose2;
-//! use drivewam_engine::{EngineBundle, Trust};
-//! # fn main() -> drivewam_core::Result<()> {
+//! use drivewam::{
+//!     EgoState, EngineBundle, Plan, Pose2, Progress, RideOptions, SourceCamera, Trust, load_config,
+//! };
+//!
+//! # fn main() -> drivewam::Result<()> {
 //! let config = load_config("configs/tiny.yaml".as_ref(), &[])?;
 //! let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
 //! let camera = SourceCamera::of_model(&config.model);
-//! let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm(folder)?;
-//! let picture = vec![0u8; camera.width * camera.height * 3];
+//! // The defaults judge neither the deadline (`realtime`) nor the continuity of the plans
+//! // (`closed_loop`): a vehicle sets both.
+//! let options = RideOptions { realtime: true, closed_loop: true, ..RideOptions::default() };
+//! let mut ride = Plan::new(config, folder.manifest(), camera, options)?.warm(folder)?;
+//! let image = vec![0u8; camera.width * camera.height * 3];
 //! ride.push_ego(0, EgoState { speed_mps: 5.0, ..EgoState::default() })?;
 //! ride.push_pose(0, Pose2::default())?;
-//! ride.push_frame(0, &picture)?;
+//! ride.push_frame(0, &image)?;
 //! if let Progress::Outcome(outcome) = ride.step(0)? {
-//!     println!("{:?}: {:?}", outcome.verdict, outcome.published.points().last());
+//!     println!("{:?}: {:.2}", outcome.verdict, outcome.published_poses());
 //! }
 //! # Ok(())
 //! # }
@@ -32,23 +34,32 @@
 mod camera;
 mod codec;
 mod context;
-mod cores;
 pub mod guard;
-pub mod guidance;
 mod ingest;
 mod load;
 mod memory;
+pub mod outcome;
 mod plan;
 pub mod probe;
-pub mod recording;
 mod regions;
 mod ride;
 mod sampler;
-pub mod telemetry;
+pub mod stages;
 mod transformer;
 
-pub use camera::SourceCamera;
-pub use drivewam_device::PixelFormat;
+pub use drivewam_core::config::Config;
+pub use drivewam_core::dims::Command;
+pub use drivewam_core::ego::EgoState;
+pub use drivewam_core::pose::Pose2;
+pub use drivewam_core::{Error, ErrorKind, Result};
+pub use drivewam_device::{PixelFormat, SourceCamera};
+pub use drivewam_engine::{EngineBundle, Trust};
+/// The language model that describes the scene.
+pub use drivewam_guidance as guidance;
 pub use load::{config_sha256, load_config};
-pub use plan::{Plan, RideOptions};
+/// Views of tensors at this crate's API.
+pub use ndarray;
+pub use outcome::Outcome;
+pub use plan::Plan;
+pub use ride::options::RideOptions;
 pub use ride::{Progress, Ride};

@@ -1,4 +1,4 @@
-//! Configuration files: a YAML, the layers that it extends, and what the caller puts on top.
+//! Configuration files: a YAML file, the files that it extends, and the caller's layers on top.
 
 use drivewam_core::config::{Config, Layer};
 use drivewam_core::manifest::FileRole;
@@ -9,28 +9,29 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// A configuration file is refused above this many bytes.
-const MOST_BYTES: u64 = 1 << 20;
-/// Files that may extend one another in a row; a circle of `extends` ends here.
-const DEEPEST: usize = 8;
+/// Largest configuration file, bytes.
+const MAX_BYTES: u64 = 1 << 20;
+/// Longest chain of `extends`; a circle exceeds it.
+const MAX_DEPTH: usize = 8;
 
-/// What the loader itself reads of a file; everything else is the merge's.
+/// The keys that the loader itself reads.
 #[derive(Deserialize)]
 struct Head {
     #[serde(default)]
     extends: Vec<String>,
-    /// Any shape: a wrong one is refused by the merge, in better words.
+    /// Any value: the merge refuses a wrong one with a better message.
     #[serde(default)]
     engine: serde_json::Value,
 }
 
-/// Reads `path` and the files of its `extends`, in order, each before the file that names it; `overrides` are further layers on top.
+/// Loads `path` on top of the files of its `extends`, in order, and `overrides` on top of both.
 ///
-/// A layer named in `extends` is relative to the file that names it, and so are `engine.folder` and `engine.tensorrt.kernels`, which come back as paths
-/// that can be opened.
+/// Paths in `extends`, `engine.folder` and `engine.tensorrt.kernels` are relative to the file that
+/// names them; the last two are returned as paths that can be opened.
 ///
 /// # Errors
-/// `Io` for a file that cannot be read; `Config` for everything that [`Config::from_layers`] refuses, a circle, or a file that is too large.
+/// `Io` for a file that cannot be read; `Config` for a circle of `extends`, a file that is too
+/// large, and everything that [`Config::from_layers`] refuses.
 pub fn load_config(path: &Path, overrides: &[Layer]) -> Result<Config> {
     let mut layers = Vec::new();
     collect(path, 0, &mut layers)?;
@@ -38,10 +39,11 @@ pub fn load_config(path: &Path, overrides: &[Layer]) -> Result<Config> {
     Config::from_layers(&layers)
 }
 
-/// The SHA-256 of the whole configuration as YAML, by which reports name it. The engine folder counts by its own name: where it lies is the machine's affair.
+/// The SHA-256 of the whole configuration as YAML, which identifies it in reports. Of the engine
+/// folder only its own name counts, since its location differs between machines.
 ///
 /// # Errors
-/// A configuration that cannot be written down.
+/// `Config` for a configuration that cannot be written as YAML.
 pub fn config_sha256(config: &Config) -> Result<String> {
     let mut portable = config.clone();
     let folder = Path::new(&config.engine.folder);
@@ -53,19 +55,19 @@ pub fn config_sha256(config: &Config) -> Result<String> {
 fn collect(path: &Path, depth: usize, layers: &mut Vec<Layer>) -> Result<()> {
     let text = read(path)?;
     let name = path.display().to_string();
-    if depth >= DEEPEST {
-        return Err(Error::new(ErrorKind::Config, "too many layers on top of one another: does a file extend itself?")
+    if depth >= MAX_DEPTH {
+        return Err(Error::new(ErrorKind::Config, "too many files extend one another: does a file extend itself?")
             .at(format!("{name:?}"))
-            .wanted(format!("at most {DEEPEST}")));
+            .wanted(format!("at most {MAX_DEPTH}")));
     }
     let head: Head = serde_saphyr::from_str(&text)
-        .map_err(|e| Error::new(ErrorKind::Config, "not a YAML that can be read").at(format!("{name:?}")).caused_by(e))?;
+        .map_err(|e| Error::new(ErrorKind::Config, "the file is not valid YAML").at(format!("{name:?}")).caused_by(e))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     for base in &head.extends {
         collect(&folder.join(base), depth + 1, layers)?;
     }
     layers.push(Layer { name: name.clone(), text });
-    // Folders are relative to the file that names them; on top of that file, paths that do not depend on its place.
+    // A layer on top of the file replaces its relative paths by ones that can be opened.
     let mut on_top = |text: serde_json::Value| layers.push(Layer { name: name.clone(), text: text.to_string() });
     if let Some(relative) = head.engine["folder"].as_str() {
         on_top(serde_json::json!({"engine": {"folder": folder.join(relative)}}));
@@ -78,13 +80,13 @@ fn collect(path: &Path, depth: usize, layers: &mut Vec<Layer>) -> Result<()> {
 
 fn read(path: &Path) -> Result<String> {
     let fail =
-        |e: std::io::Error| Error::new(ErrorKind::Io, "a configuration cannot be read").at(format!("{:?}", path.display())).caused_by(e);
+        |e: std::io::Error| Error::new(ErrorKind::Io, "cannot read the configuration").at(format!("{:?}", path.display())).caused_by(e);
     let mut text = String::new();
-    let read = File::open(path).map_err(fail)?.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(fail)?;
-    if read as u64 > MOST_BYTES {
-        return Err(Error::new(ErrorKind::Config, "too large")
+    let read = File::open(path).map_err(fail)?.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(fail)?;
+    if read as u64 > MAX_BYTES {
+        return Err(Error::new(ErrorKind::Config, "the file is too large")
             .at(format!("{:?}", path.display()))
-            .wanted(format!("at most {MOST_BYTES} bytes")));
+            .wanted(format!("at most {MAX_BYTES} bytes")));
     }
     Ok(text)
 }
@@ -123,7 +125,7 @@ mod tests {
         std::fs::write(&path, "extends: [b.yaml]").unwrap();
         let error = load_config(&path, &[]).unwrap_err();
         assert!(error.kind() == ErrorKind::Io && error.to_string().contains("b.yaml"), "{error}");
-        std::fs::write(&path, " ".repeat(MOST_BYTES as usize + 1)).unwrap();
-        assert!(load_config(&path, &[]).unwrap_err().to_string().contains("too large"));
+        std::fs::write(&path, " ".repeat(MAX_BYTES as usize + 1)).unwrap();
+        assert!(load_config(&path, &[]).unwrap_err().to_string().contains("the file is too large"));
     }
 }

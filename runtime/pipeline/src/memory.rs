@@ -1,4 +1,4 @@
-//! Room 4: who decides what the memory forgets. The device scores, selects and overwrites; this is the choice of the policy.
+//! The memory: the device scores, selects and overwrites tokens by the policy chosen here.
 
 use crate::regions::Regions;
 use drivewam_core::Result;
@@ -15,7 +15,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Hands the memory's regions to the device. Warm.
+    /// Gives the memory's regions to the device. Called in Warm.
     pub(crate) fn new(config: &Config, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
         let model = &config.model;
         let layered =
@@ -25,7 +25,7 @@ impl Memory {
         Ok(Self { policy: config.memory.policy })
     }
 
-    /// Commits rows of a pass for each pool as the observed tokens of `chunk`, both or none.
+    /// Commits rows of a pass to each pool as the observed tokens of `chunk`; both pools or none.
     pub(crate) fn commit(
         &mut self,
         device: &mut dyn Device,
@@ -36,7 +36,7 @@ impl Memory {
         let policy = match self.policy {
             MemoryPolicy::Full => Policy::Full,
             MemoryPolicy::Fifo => Policy::Fifo,
-            MemoryPolicy::Selective => Policy::Selective(&[]),
+            MemoryPolicy::Selective => Policy::Selective,
         };
         let commits = [(Pool::Video, video), (Pool::Action, action)].map(|(pool, (pass, rows))| Commit { pool, policy, pass, rows });
         device.kv_commit_observed(chunk, &commits)

@@ -1,39 +1,29 @@
-//! Plan, Warm, Run as three steps: [`Plan`] is arithmetic, [`Plan::warm`] allocates, loads, binds and runs every graph once, and the
-//! [`Ride`](crate::Ride) that comes out only uses what is there.
+//! Plan, Warm, Run as three types: [`Plan`] is arithmetic; [`Plan::warm`] allocates, loads, binds
+//! and runs every graph once; the [`Ride`](crate::Ride) that it returns uses only what is there.
 
-use crate::camera::{Fit, SourceCamera};
+use crate::camera::Fit;
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
-use crate::cores::Cores;
-use crate::guidance::Guidance;
 use crate::memory::Memory;
+use crate::outcome::Degraded;
 use crate::regions::Regions;
-use crate::ride::{Parts, Ride};
+use crate::ride::Ride;
+use crate::ride::options::RideOptions;
+use crate::ride::state::Models;
 use crate::sampler::Sampler;
-use crate::telemetry::Degraded;
 use crate::transformer::Transformer;
 use drivewam_core::Result;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, GuidanceMode};
 use drivewam_core::manifest::Manifest;
-use drivewam_device::Device;
-use drivewam_device::cuda::Priority;
+use drivewam_device::cuda::StreamPriority;
+use drivewam_device::{Affinity, Device, SourceCamera};
 use drivewam_engine::bundle::{WarmPeak, warm_peak};
 use drivewam_engine::{Engine, EngineBundle, load, open_device};
+use drivewam_guidance::client::GuidanceClient;
 
-/// What differs between a vehicle, an evaluation and a look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RideOptions {
-    /// Stamps are those of a running clock: the deadline is judged.
-    pub realtime: bool,
-    /// The car follows the published plan: its continuity is judged.
-    pub closed_loop: bool,
-    /// The imagined video can be decoded ([`Ride::future`](crate::Ride::future)).
-    pub decoder: bool,
-}
-
-/// A ride by arithmetic: everything that can be refused without a device has been.
+/// The arithmetic of a ride: everything that can be checked without a device has been.
 #[derive(Debug)]
 pub struct Plan {
     config: Config,
@@ -57,11 +47,12 @@ fn loaded(config: &Config, options: RideOptions) -> Vec<Graph> {
 }
 
 impl Plan {
-    /// Plans a ride of `config` with the engines that `manifest` speaks of, behind `camera`.
+    /// Plans a ride of `config` with the engines of `manifest`, behind the vehicle's `camera`.
     ///
     /// # Errors
-    /// `Manifest` when the engines were made for another model; `Input` for a camera that cannot be used; `Capacity`, naming the keys to raise,
-    /// when the plan does not fit `target.arena_bytes`.
+    /// `Manifest` when the engines were built for another model; `Input` for a camera that cannot
+    /// be used; `Capacity`, naming the keys to raise, when the plan does not fit
+    /// `target.arena_bytes`.
     pub fn new(config: Config, manifest: &Manifest, camera: SourceCamera, options: RideOptions) -> Result<Self> {
         manifest.check_model(&config.model)?;
         let fit = Fit::plan(&config.camera, &config.model, camera, config.ingest.max_image_pixels)?;
@@ -86,39 +77,41 @@ impl Plan {
         self.warm_peak
     }
 
-    /// Moves the calling thread to `target.cores.ride`, and leaves it there. Allocates the arena, on the
-    /// host or on the GPU that the engines run on; loads the engines of `bundle` one after the other,
-    /// binds them, runs the self-test of each, and runs every graph once. The content of a file is freed
-    /// as soon as the last graph that needs it is loaded; files that no engine needs are hashed too, so a
-    /// ride never starts from a bundle with a changed file.
+    /// Moves the calling thread to `target.cores.ride`, where it stays. Allocates the arena on the
+    /// device that the engines compute on; loads the engines of `bundle` one after the other, binds
+    /// them, compares each with its self-test, and runs every graph once.
+    ///
+    /// The content of a file is freed as soon as the last graph that needs it is loaded. Files that
+    /// no engine needs are hashed too, so a ride never starts from a bundle with a changed file.
     ///
     /// # Errors
-    /// `Device` when the engines need a GPU and there is none; `Capacity` when memory cannot be
-    /// allocated; `Manifest` when `bundle` lacks a graph, or a file or graph is not what the manifest
-    /// says; `Engine` when the engine library is missing, of the wrong version, or fails.
+    /// `Device` when the engines need a GPU and there is none; `Capacity` when the memory cannot be
+    /// allocated; `Manifest` when `bundle` lacks a graph, or a file or graph differs from its manifest;
+    /// `Engine` when the engine library is missing, of the wrong version, or fails.
     pub fn warm(self, bundle: EngineBundle) -> Result<Ride> {
         let engine = self.config.engine.clone();
         self.warm_engines(bundle, |bundle, graph| load(&engine, bundle, graph))
     }
 
-    /// The same with engines of the caller's, one call for each graph, that compute where the configuration says.
+    /// As [`Plan::warm`], with engines from `open`, which is called once for each graph. They
+    /// compute on the configured device.
     ///
     /// # Errors
-    /// As [`Plan::warm`], and whatever `open` says.
+    /// As [`Plan::warm`], and errors of `open`.
     pub fn warm_engines(self, bundle: EngineBundle, open: impl Fn(&EngineBundle, Graph) -> Result<Box<dyn Engine>>) -> Result<Ride> {
         let (engine, threads) = (self.config.engine.clone(), self.config.target.threads);
-        self.warm_with(bundle, |arena| open_device(&engine, arena, threads, Priority::High), open)
+        self.warm_with(bundle, |arena| open_device(&engine, arena, threads, StreamPriority::High), open)
     }
 
-    /// The same on a device of the caller's, made for the plan's arena, with engines of the caller's; `bundle` still
-    /// gives the manifest and the command texts.
+    /// As [`Plan::warm_engines`], on a device from `make_device`, which receives the arena's plan.
+    /// `bundle` still gives the manifest and the command texts.
     ///
     /// # Errors
-    /// As [`Plan::warm`], and whatever `make` and `open` say.
+    /// As [`Plan::warm`], and errors of `make_device` and `open`.
     pub fn warm_with(
         self,
         bundle: EngineBundle,
-        make: impl FnOnce(ArenaPlan) -> Result<Box<dyn Device>>,
+        make_device: impl FnOnce(ArenaPlan) -> Result<Box<dyn Device>>,
         open: impl Fn(&EngineBundle, Graph) -> Result<Box<dyn Engine>>,
     ) -> Result<Ride> {
         let Self { config, options, regions, arena, fit, .. } = self;
@@ -126,33 +119,30 @@ impl Plan {
         manifest.check_model(&config.model)?;
         bundle.plan_loads(&loaded(&config, options));
         let open = |graph| open(&bundle, graph);
-        let cores = Cores::new(&config.target.cores)?;
-        let moved = cores.ride()?;
-        let mut device = make(arena)?;
+        let affinity = Affinity::new(&config.target.cores)?;
+        let moved = affinity.ride()?;
+        let mut device = make_device(arena)?;
         let Fit { camera, columns, rows, fov, uncovered } = fit;
         device.open_camera(camera.pictures(), columns, rows)?;
-        let fitted = Degraded { fov, uncovered_picture: uncovered, ..Degraded::default() };
-        let device_ref = device.as_mut();
-        let encoder = Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, device_ref)?;
-        let context = Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, &bundle, &regions, device_ref)?;
-        let guidance = Guidance::new(&config, &bundle, camera, cores, &open)?;
-        let transformer = Transformer::new(open(Graph::Dit)?, manifest, &regions, device_ref)?;
-        let memory = Memory::new(&config, &regions, device_ref)?;
-        let decoder = if options.decoder {
-            let engine: Box<dyn Engine> = open(Graph::VaeDecode)?;
-            Some(Decoder::new(engine, manifest, &regions, device_ref)?)
-        } else {
-            None
+        let camera_fit = Degraded { fov, uncovered_picture: uncovered, ..Degraded::default() };
+        let on = device.as_mut();
+        let models = Models {
+            encoder: Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, on)?,
+            context: Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, &bundle, &regions, on)?,
+            guidance: GuidanceClient::new(&config, &bundle, camera, affinity, &open)?,
+            transformer: Transformer::new(open(Graph::Dit)?, manifest, &regions, on)?,
+            memory: Memory::new(&config, &regions, on)?,
+            decoder: match options.decoder {
+                true => Some(Decoder::new(open(Graph::VaeDecode)?, manifest, &regions, on)?),
+                false => None,
+            },
+            sampler: Sampler::new(&config, &regions)?,
         };
         bundle.verify_unread()?;
         drop(bundle);
-        let sampler = Sampler::new(&config, &regions)?;
-        let ride = Ride::warm(
-            Parts { config, options, camera, fitted, device, encoder, context, guidance, transformer, memory, sampler, decoder },
-            manifest,
-        )?;
+        let ride = Ride::warm(config, options, (camera, camera_fit), device, models, manifest)?;
         if let Some(moved) = moved {
-            moved.stay();
+            moved.keep();
         }
         Ok(ride)
     }

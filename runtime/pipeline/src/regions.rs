@@ -1,4 +1,5 @@
-//! Where every tensor of a ride lies: the arena's plan, made by arithmetic from the contract of each graph.
+//! The region of every tensor of a ride: the arena's plan, computed from the signature of each
+//! graph.
 
 use drivewam_core::arena::{ArenaPlan, Planner, Region};
 use drivewam_core::bindings::Graph;
@@ -10,48 +11,48 @@ use drivewam_core::tensor::{Signature, TensorRole, TensorSpec};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_engine::{BoundTensor, Io, scratch_bytes};
 
-/// Regions of a ride, by what they are. Shapes as in [`drivewam_core::bindings`].
+/// The regions of a ride. Shapes as in [`drivewam_core::bindings`].
 #[derive(Debug, Clone)]
 pub(crate) struct Regions {
-    /// Tensors of the whole ride: the key is the tensor's name, or another where several graphs call theirs alike.
+    /// Regions by key: the tensor's name, or a key of [`key`] where several graphs share a name.
     named: Vec<(String, Region)>,
-    /// What the solver keeps between steps, of the video and of the action.
+    /// The solver's history of the video and of the actions.
     pub(crate) video_history: Vec<Region>,
     pub(crate) action_history: Vec<Region>,
-    /// What engines on a GPU compute in, one after the other.
+    /// Work space that engines on a GPU share.
     scratch: Option<Region>,
     pub(crate) n_video: usize,
     pub(crate) n_action: usize,
     pub(crate) slots: usize,
 }
 
-/// Whose rows a pass has.
+/// The tokens that a transformer pass computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rows {
+pub(crate) enum PassTokens {
     Video,
     Action,
     Both,
 }
 
-/// Keys of regions that are not a graph's tensor name.
+/// Keys of regions that are not the name of a tensor.
 pub(crate) mod key {
     pub(crate) const FIRST_FRAME: &str = "first_frame";
     pub(crate) const DECODE_LATENT: &str = "decode_latent";
     pub(crate) const DECODED: &str = "decoded_frames";
 
-    /// One of the two causal caches that take turns.
+    /// Causal cache `i`, of double buffer `turn`.
     pub(crate) fn cache(turn: usize, i: usize) -> String {
         format!("cache.{turn}.{i}")
     }
 
-    /// A small per-pass constant.
-    pub(crate) fn of_pass(name: &str, rows: super::Rows) -> String {
+    /// A constant of a pass.
+    pub(crate) fn of_pass(name: &str, rows: super::PassTokens) -> String {
         format!(
             "{name}.{}",
             match rows {
-                super::Rows::Video => "video",
-                super::Rows::Action => "action",
-                super::Rows::Both => "both",
+                super::PassTokens::Video => "video",
+                super::PassTokens::Action => "action",
+                super::PassTokens::Both => "both",
             }
         )
     }
@@ -69,7 +70,8 @@ impl Regions {
         let mut planner = Planner::new();
         let mut named: Vec<(String, Region)> = Vec::new();
         let mut add = |planner: &mut Planner, owner: &'static str, name: String, spec: &TensorSpec, n: usize| -> Result<()> {
-            // What one graph puts out and another takes in under the same name is one region.
+            // An output of one graph and an input of another share a region under their common
+            // name.
             if named.iter().all(|(known, _)| *known != name) {
                 let region = planner.add(owner, name.clone(), spec.dtype, &spec.resolve(n, slots))?;
                 named.push((name, region));
@@ -111,7 +113,7 @@ impl Regions {
         let dit = signature(Graph::Dit)?;
         for spec in &dit.inputs {
             if matches!(spec.role, Some(TensorRole::IsAction | TensorRole::SelfScale)) {
-                for (rows, n) in [(Rows::Video, n_video), (Rows::Action, n_action), (Rows::Both, n_video + n_action)] {
+                for (rows, n) in [(PassTokens::Video, n_video), (PassTokens::Action, n_action), (PassTokens::Both, n_video + n_action)] {
                     add(&mut planner, "sampler", key::of_pass(&spec.name, rows), spec, n)?;
                 }
             } else {
@@ -136,7 +138,7 @@ impl Regions {
         Ok((regions, planner.finish(config.target.arena_bytes)?))
     }
 
-    /// The region called `name`.
+    /// The region with the key `name`.
     ///
     /// # Errors
     /// `Usage` when the plan has none.
@@ -148,41 +150,42 @@ impl Regions {
             .ok_or_else(|| Error::new(ErrorKind::Usage, "the plan has no such region").at("arena").got(format!("{name:?}")))
     }
 
-    /// Tokens of a pass.
-    pub(crate) fn n(&self, rows: Rows) -> usize {
+    /// Number of tokens of a pass.
+    pub(crate) fn n(&self, rows: PassTokens) -> usize {
         match rows {
-            Rows::Video => self.n_video,
-            Rows::Action => self.n_action,
-            Rows::Both => self.n_video + self.n_action,
+            PassTokens::Video => self.n_video,
+            PassTokens::Action => self.n_action,
+            PassTokens::Both => self.n_video + self.n_action,
         }
     }
 
-    /// The rows of a pass in a region that holds a row per token, video first.
+    /// The rows of a pass within a region that holds a row per token, video first.
     ///
     /// # Errors
     /// `Usage` when the region is too short.
-    pub(crate) fn rows_of(&self, region: Region, rows: Rows) -> Result<Region> {
+    pub(crate) fn rows_of(&self, region: Region, rows: PassTokens) -> Result<Region> {
         let width = region.len() / (self.n_video + self.n_action);
         match rows {
-            Rows::Video => region.part(0, self.n_video * width),
-            Rows::Action => region.part(self.n_video * width, self.n_action * width),
-            Rows::Both => Ok(region),
+            PassTokens::Video => region.part(0, self.n_video * width),
+            PassTokens::Action => region.part(self.n_video * width, self.n_action * width),
+            PassTokens::Both => Ok(region),
         }
     }
 
-    /// Binds the tensors `specs`, each to the region that `place` gives for it, cut to its shape.
-    fn bind(&self, specs: &[TensorSpec], n: usize, place: impl Fn(&TensorSpec) -> Result<Region>) -> Result<Vec<BoundTensor>> {
+    /// Binds each tensor of `specs` to the region that `region_of` gives for it, cut to its shape.
+    fn bind(&self, specs: &[TensorSpec], n: usize, region_of: impl Fn(&TensorSpec) -> Result<Region>) -> Result<Vec<BoundTensor>> {
         specs
             .iter()
             .map(|spec| {
                 let shape = spec.resolve(n, self.slots);
-                let region = place(spec)?.part(0, shape.iter().product())?;
+                let region = region_of(spec)?.part(0, shape.iter().product())?;
                 Ok(BoundTensor { name: spec.name.clone(), region, shape })
             })
             .collect()
     }
 
-    /// A shape of a graph, of `n` tokens where it has an axis for them: inputs and outputs lie where `input` and `output` say.
+    /// The binding of a graph for `n` tokens, with inputs and outputs in the regions that `input`
+    /// and `output` give.
     pub(crate) fn io(
         &self,
         signature: &Signature,

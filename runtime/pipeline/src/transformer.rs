@@ -1,6 +1,7 @@
-//! The denoising transformer as the sampler uses it: one engine, three bound shapes, and what changes from pass to pass.
+//! The denoising transformer: one engine, three bound shapes, and the inputs that change between
+//! passes.
 
-use crate::regions::{Regions, Rows, key};
+use crate::regions::{PassTokens, Regions, key};
 use drivewam_core::Result;
 use drivewam_core::arena::Region;
 use drivewam_core::bindings;
@@ -14,11 +15,11 @@ use drivewam_engine::{Binding, Engine};
 /// One bound shape.
 #[derive(Debug)]
 struct Pass {
-    rows: Rows,
+    rows: PassTokens,
     binding: Binding,
-    /// What the pass puts out, `[H, N, D]` per layer.
+    /// Keys, values and queries that the pass outputs, `[H, N, D]` per layer.
     kv: PassKv,
-    /// Velocities of all its rows.
+    /// Velocities `[N, W]`.
     velocity: Region,
     self_scale: Option<Region>,
 }
@@ -32,30 +33,32 @@ pub(crate) struct Transformer {
     rope: Region,
     positions: RopeTable,
     n_video: usize,
-    /// Scratch of one rotary table, and of the scales.
+    /// Host copies of the rotary table and of the scales.
     table: Vec<f32>,
     scale: Vec<f32>,
 }
 
 impl Transformer {
-    /// Binds the three shapes of a pass. Warm.
+    /// Binds the three shapes. Called in Warm.
     pub(crate) fn new(mut engine: Box<dyn Engine>, manifest: &Manifest, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
         let model = &manifest.model;
         let signature = manifest.signature(engine.graph())?;
-        let mut bind = |rows: Rows| -> Result<Pass> {
+        let mut bind = |rows: PassTokens| -> Result<Pass> {
             let n = regions.n(rows);
             let input = |spec: &TensorSpec| match spec.role {
                 Some(TensorRole::IsAction | TensorRole::SelfScale) => regions.get(&key::of_pass(&spec.name, rows)),
                 Some(TensorRole::Tokens | TensorRole::Rope) => regions.rows_of(regions.get(&spec.name)?, rows),
                 _ => regions.get(&spec.name),
             };
-            // A video pass and an action pass write to places of their own: what the one put out outlives the other.
+            // A video pass and an action pass write to separate regions, so the outputs of one
+            // outlive the other.
             let output = |name: &str| regions.rows_of(regions.get(name)?, rows);
             let io = regions.io(&signature, n, input, |spec| output(&spec.name))?;
             let part = |stem: &str| -> Result<Vec<Region>> { (0..model.layers).map(|l| output(&layered(stem, l))).collect() };
             let velocity = output(bindings::VELOCITY)?;
-            let flags: Vec<f32> =
-                (0..n).map(|i| f32::from(u8::from(rows == Rows::Action || (rows == Rows::Both && i >= regions.n_video)))).collect();
+            let flags: Vec<f32> = (0..n)
+                .map(|i| f32::from(u8::from(rows == PassTokens::Action || (rows == PassTokens::Both && i >= regions.n_video))))
+                .collect();
             device.upload(regions.get(&key::of_pass(bindings::IS_ACTION, rows))?, &flags)?;
             let self_scale = match model.self_scale {
                 SelfScale::Log => Some(regions.get(&key::of_pass(bindings::SELF_SCALE, rows))?),
@@ -64,7 +67,7 @@ impl Transformer {
             let kv = PassKv { tokens: n, k: part("k")?, v: part("v")?, q: part("q")? };
             Ok(Pass { rows, binding: engine.bind(device, &io)?, kv, velocity, self_scale })
         };
-        let passes = [bind(Rows::Video)?, bind(Rows::Action)?, bind(Rows::Both)?];
+        let passes = [bind(PassTokens::Video)?, bind(PassTokens::Action)?, bind(PassTokens::Both)?];
         Ok(Self {
             passes,
             flow_time: regions.get(bindings::FLOW_TIME)?,
@@ -77,12 +80,12 @@ impl Transformer {
         })
     }
 
-    /// Library and version.
+    /// Library and version of the engine.
     pub(crate) fn describe(&self) -> String {
         self.engine.describe()
     }
 
-    /// Positions of chunk `chunk`, for all passes until the next call.
+    /// Uploads the positions of chunk `chunk`, for all passes until the next call.
     pub(crate) fn at_chunk(&mut self, device: &mut dyn Device, chunk: u64) -> Result<()> {
         let (video, action) = self.table.split_at_mut(self.n_video * self.positions.row_len());
         self.positions.video_rows(chunk, video)?;
@@ -90,14 +93,14 @@ impl Transformer {
         device.upload(self.rope, &self.table)
     }
 
-    /// One pass over `rows` at the flow times of the video and the action rows. What it put out lies in [`Transformer::kv`] and
-    /// [`Transformer::velocity`].
-    pub(crate) fn run(&mut self, device: &mut dyn Device, rows: Rows, video_time: f64, action_time: f64) -> Result<()> {
+    /// Runs a pass over `rows` at the flow times of the video and the action rows. Its outputs are
+    /// in [`Transformer::kv`] and [`Transformer::velocity`].
+    pub(crate) fn run(&mut self, device: &mut dyn Device, rows: PassTokens, video_time: f64, action_time: f64) -> Result<()> {
         let pass = &self.passes[rows as usize];
         device.upload(self.flow_time, &[video_time as f32, action_time as f32])?;
         if let Some(region) = pass.self_scale {
             let memory = device.kv_counts().total();
-            let video = if rows == Rows::Action { 0 } else { self.n_video };
+            let video = if rows == PassTokens::Action { 0 } else { self.n_video };
             let action = pass.kv.tokens - video;
             let scale = &mut self.scale[..video + action];
             scale[..video].fill(self_scale(memory + video));
@@ -108,23 +111,25 @@ impl Transformer {
         self.engine.run(pass.binding, device)
     }
 
-    /// Keys, values and queries of the last pass over `rows`. A pass over both overwrites those of the other two.
-    pub(crate) fn kv(&self, rows: Rows) -> &PassKv {
+    /// Keys, values and queries of the last pass over `rows`. A pass over both overwrites those of
+    /// the other two.
+    pub(crate) fn kv(&self, rows: PassTokens) -> &PassKv {
         &self.passes[rows as usize].kv
     }
 
     /// Velocities of the last pass over `rows`.
-    pub(crate) fn velocity(&self, rows: Rows) -> Region {
+    pub(crate) fn velocity(&self, rows: PassTokens) -> Region {
         self.passes[rows as usize].velocity
     }
 
-    /// Tokens of a pass over `rows`.
-    pub(crate) fn tokens(&self, rows: Rows) -> usize {
+    /// Number of tokens of a pass over `rows`.
+    pub(crate) fn tokens(&self, rows: PassTokens) -> usize {
         self.passes[rows as usize].kv.tokens
     }
 }
 
-/// Scale of the self-attention logits of a row that sees `visible` keys: ln(n + 8) / ln(200), in f32 as in training.
+/// Scale of the self-attention logits of a row with `visible` keys: ln(n + 8) / ln(200), in f32 as
+/// in training.
 fn self_scale(visible: usize) -> f32 {
     (libm::log(visible as f64 + 8.0) / libm::log(200.0)) as f32
 }

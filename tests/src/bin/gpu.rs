@@ -1,4 +1,5 @@
-//! `drivewam-gpu`: the conformance suite and the benchmark of the CUDA kernels on a real GPU, and a ride on TensorRT's engines. `tests/gpu/run.sh` carries and runs it.
+//! `drivewam-gpu`: the conformance suite and the benchmark of the CUDA kernels on a real GPU, and a
+//! ride on TensorRT engines. `tests/gpu/run.sh` runs it.
 
 #![forbid(unsafe_code)]
 
@@ -9,11 +10,11 @@ use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Layer;
 use drivewam_core::dtype::DType;
 use drivewam_core::selection::Scoring;
-use drivewam_device::Device;
-use drivewam_device::cuda::{CudaDevice, Kernel, Nodes, Nvidia, Priority};
+use drivewam_device::cuda::{CudaDevice, GraphNodeCounts, Kernel, Nvidia, StreamPriority, capture};
+use drivewam_device::{Device, DeviceMemory, Gpu};
 use drivewam_engine::{EngineBundle, Trust};
 use drivewam_tests::conformance::{Make, suite};
-use drivewam_tests::drawn::drive;
+use drivewam_tests::drive::drive;
 use drivewam_tests::paper::{ACTION, LAYERS, Memory, ROW_BYTES, VIDEO};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-/// The CUDA kernels on a real GPU.
+/// Tests and benchmarks the CUDA kernels on a real GPU.
 #[derive(Debug, Parser)]
 #[command(name = "drivewam-gpu", version)]
 struct Args {
@@ -33,59 +34,60 @@ struct Args {
     /// Folder that build_kernels wrote.
     #[arg(long, global = true, default_value = "engines/kernels")]
     kernels: PathBuf,
-    /// Which GPU.
+    /// Index of the GPU.
     #[arg(long, global = true, default_value_t = 0)]
     gpu: i32,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run the suite that every device must pass, for each type of memory.
+    /// Run the conformance suite of devices, for each element type of the memory.
     Suite {
         /// Only tests whose name contains this.
         #[arg(long, default_value = "")]
         only: String,
     },
-    /// Time selection and overwrite at the paper's shape, and print the figures as JSON.
+    /// Time selection and overwrite at the paper's size, and print the figures as JSON.
     Bench {
-        /// Commits that are timed in one go.
+        /// Commits per measurement.
         #[arg(long, default_value_t = 300)]
         commits: u32,
-        /// How often.
+        /// Number of measurements.
         #[arg(long, default_value_t = 7)]
         rounds: usize,
-        /// Layers; fewer than the paper's only to try the program.
+        /// Number of layers; fewer than the paper's only to try the program.
         #[arg(long, default_value_t = LAYERS)]
         layers: usize,
     },
-    /// Ride a drawn world on the engines of a configuration and on the host, and compare.
+    /// Drive through a simulated world on the engines of a configuration and on the host, and
+    /// compare.
     Ride {
         /// Configuration whose `engine.kind` is tensorrt or tensorrt_rtx.
         config: PathBuf,
-        /// The same model on the host.
+        /// Configuration of the same model on the host.
         #[arg(long, default_value = "configs/tiny.yaml")]
         host: PathBuf,
-        /// Folder of engines, in the place of the configuration's.
+        /// Folder of engines, in place of the configuration's.
         #[arg(long)]
         engines: Option<PathBuf>,
-        /// Device memory for a pass, where the engines do not know it.
+        /// Scratch memory of a pass in bytes, if the engines do not state it.
         #[arg(long)]
         scratch_bytes: Option<u64>,
-        /// Chunks.
+        /// Number of chunks.
         #[arg(long, default_value_t = 20)]
         chunks: usize,
-        /// Farthest that a position may be from the host's in the mean, m.
+        /// Largest mean distance of positions from the host's, m.
         #[arg(long, default_value_t = 0.1)]
         most_m: f64,
     },
 }
 
-/// What the suite's devices are opened with: a device is made by a plain function.
+/// GPU and kernels for [`device`], which as a plain function pointer cannot capture them.
 static OPENED: OnceLock<(i32, PathBuf)> = OnceLock::new();
 
 fn open() -> drivewam_core::Result<Nvidia> {
     let (gpu, kernels) = OPENED.get().cloned().unwrap_or_default();
-    Nvidia::open(gpu, &kernels, Priority::High)
+    Nvidia::open(gpu, &kernels, StreamPriority::High)
 }
 
 fn device(plan: ArenaPlan) -> drivewam_core::Result<Box<dyn Device>> {
@@ -115,7 +117,7 @@ fn main() -> ExitCode {
 
 fn run_suite(only: &str) -> Result<()> {
     let mut out = std::io::stdout();
-    // Held through all tests: made anew for each, a context takes longer than most of them.
+    // Kept open for all tests: creating a context takes longer than most of them.
     let _context = open()?;
     let (mut run, mut failed) = (0, Vec::new());
     writeln!(out, "{}", device(drivewam_core::arena::Planner::new().finish(0)?)?.describe())?;
@@ -136,7 +138,7 @@ fn run_suite(only: &str) -> Result<()> {
     Ok(())
 }
 
-/// A ride of a configuration, warmed.
+/// Warms up a ride.
 fn warm(path: &Path, layers: &[Layer]) -> Result<Ride> {
     let config = load_config(path, layers)?;
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
@@ -147,7 +149,7 @@ fn warm(path: &Path, layers: &[Layer]) -> Result<Ride> {
 fn ride(config: &Path, host: &Path, layer: String, chunks: usize, most_m: f64) -> Result<()> {
     let mut out = std::io::stdout();
     let mut gpu = warm(config, &[Layer { name: "the command line".to_owned(), text: layer }]).context("on the GPU")?;
-    writeln!(out, "{}", gpu.device().describe())?;
+    writeln!(out, "{}", gpu.describe_device())?;
     for (graph, words) in gpu.engines() {
         writeln!(out, "{graph}: {words}, self-test passed")?;
     }
@@ -174,29 +176,31 @@ fn bench(commits: u32, rounds: usize, layers: usize) -> Result<()> {
     let memory = Memory::new(layers, Scoring::default())?;
     let mut whole = CudaDevice::new(Box::new(open()?), memory.plan.clone())?;
     memory.fill(&mut whole).context("filling the memory")?;
-    let graph = whole.capture(0, |device| memory.commit(device, 0)).context("capturing")?;
-    let nodes = whole.nodes(graph)?;
-    if nodes != (Nodes { kernels: 3, memory: 0, others: 0 }) {
+    whole.set_chunk(0)?;
+    let graph = capture(&mut whole, |device| memory.commit(device, 0)).context("capturing")?;
+    let nodes = whole.node_counts(graph)?;
+    if nodes != (GraphNodeCounts { kernels: 3, memory: 0, others: 0 }) {
         bail!("the graph holds {nodes:?}, wanted three launches and no memory nodes");
     }
     let (mut graphs, mut launches, mut chunk) = (Vec::new(), Vec::new(), 4);
     for _ in 0..rounds {
         let since = Instant::now();
         for _ in 0..commits {
-            whole.replay(graph, chunk)?;
+            whole.set_chunk(chunk)?;
+            whole.replay(graph)?;
             chunk += 1;
         }
-        whole.settle()?;
+        whole.synchronize()?;
         graphs.push(microseconds(since, commits));
         let since = Instant::now();
         for _ in 0..commits {
             memory.commit(&mut whole, chunk)?;
             chunk += 1;
         }
-        whole.settle()?;
+        whole.synchronize()?;
         launches.push(microseconds(since, commits));
     }
-    // One by one, with events.
+    // Single kernels, timed with events.
     let seen: Arc<Mutex<Vec<(Kernel, f32)>>> = Arc::default();
     let notes = Arc::clone(&seen);
     let timed = open()?.timed(move |kernel, ms| notes.lock().unwrap_or_else(PoisonError::into_inner).push((kernel, ms)))?;
@@ -206,7 +210,7 @@ fn bench(commits: u32, rounds: usize, layers: usize) -> Result<()> {
     for chunk in 4..4 + commits.min(50) {
         memory.commit(&mut single, chunk)?;
     }
-    single.settle()?;
+    single.synchronize()?;
     let mut kernels: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for (kernel, ms) in seen.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         kernels.entry(kernel.name().to_string_lossy().into_owned()).or_default().push(f64::from(*ms) * 1e3);

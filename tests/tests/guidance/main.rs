@@ -1,20 +1,20 @@
-//! A ride that is told what the scene is: by a fixed text, by the language model with random weights of `make fixtures`, and by doubles that are slow, silent,
-//! wrong or dead. Whatever they do, the ride goes on.
+//! A ride with guidance: from a fixed text, from the language model with random weights of `make
+//! fixtures`, and from fakes that are slow, silent, wrong or dead. The ride continues in all cases.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::guidance::post::{Answer, Request, Speak, Unsaid};
-use drivewam::telemetry::{Refusal, Told, Voice};
+use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceModel, GuidanceRequest};
+use drivewam::guidance::status::{GuidanceSource, GuidanceStatus, RejectReason};
 use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::{Device, HostDevice};
 use drivewam_engine::{Binding, Engine, EngineBundle, Io, Trust, load};
-use drivewam_tests::drawn::{Driven, drive, through};
+use drivewam_tests::drive::{Driven, drive, through};
 use drivewam_world::{Facts, Options, World};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 mod wrong;
@@ -27,17 +27,17 @@ fn folder() -> EngineBundle {
     EngineBundle::open(&path, &Trust::default()).unwrap()
 }
 
-/// A ride of the folder with `guidance` and engines that `spoil` may change.
-fn warm(guidance: &str, spoil: impl Fn(Graph, Box<dyn Engine>) -> Box<dyn Engine>) -> Result<Ride> {
-    warm_with(guidance, "", spoil)
+/// A ride with the settings `guidance`; `corrupt` may replace engines.
+fn warm(guidance: &str, corrupt: impl Fn(Graph, Box<dyn Engine>) -> Box<dyn Engine>) -> Result<Ride> {
+    warm_with(guidance, "", corrupt)
 }
 
-/// The same on a target.
+/// The same with `more` configuration.
 fn warm_on(guidance: &str, more: &str) -> Result<Ride> {
     warm_with(guidance, more, |_, engine| engine)
 }
 
-fn warm_with(guidance: &str, more: &str, spoil: impl Fn(Graph, Box<dyn Engine>) -> Box<dyn Engine>) -> Result<Ride> {
+fn warm_with(guidance: &str, more: &str, corrupt: impl Fn(Graph, Box<dyn Engine>) -> Box<dyn Engine>) -> Result<Ride> {
     let text = format!("model: {{text: {{max_rows: 64, padded_rows: 128}}}}\nguidance: {guidance}\n{more}");
     let layers = [Layer { name: "the test".into(), text }];
     let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &layers)?;
@@ -46,7 +46,7 @@ fn warm_with(guidance: &str, more: &str, spoil: impl Fn(Graph, Box<dyn Engine>) 
     Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm_with(
         folder,
         |arena| Ok(Box::new(HostDevice::new(arena, threads)?)),
-        |bundle, graph| Ok(spoil(graph, load(&engine, bundle, graph)?)),
+        |graph| Ok(corrupt(graph, load(&engine, &folder, graph)?)),
     )
 }
 
@@ -54,142 +54,150 @@ fn ride(guidance: &str) -> Driven {
     drive(&mut warm(guidance, |_, engine| engine).unwrap(), CHUNKS).unwrap()
 }
 
-fn voices(driven: &Driven) -> Vec<Voice> {
-    driven.told.iter().map(|told| told.voice).collect()
+/// The drive without guidance, which several tests compare with.
+static OFF: LazyLock<Driven> = LazyLock::new(|| ride("{mode: off}"));
+
+fn voices(driven: &Driven) -> Vec<GuidanceSource> {
+    driven.told.iter().map(|told| told.source).collect()
 }
 
-/// Breaks when a fixed text does not reach the transformer, or another one gives the same plan.
+/// Breaks when a fixed text does not reach the transformer, or another text gives the same plan.
 #[test]
 fn a_fixed_text_is_what_every_chunk_is_told() {
-    let off = ride("{mode: off}");
+    let off = &*OFF;
     let [one, other] = ["ba be. bi bo.", "du da. di de."].map(|text| ride(&format!("{{mode: fixed, text: {text:?}}}")));
-    assert_eq!((off.told.len(), voices(&off)), (CHUNKS, vec![Voice::Command; CHUNKS]));
-    assert_eq!(voices(&one), [Voice::Fixed; CHUNKS]);
-    assert!(one.told.iter().all(|told| told.text == "ba be. bi bo." && told.age_ms.is_none() && told.refused.is_none()));
-    for (a, b) in [(&off, &one), (&one, &other)] {
+    assert_eq!((off.told.len(), voices(off)), (CHUNKS, vec![GuidanceSource::Command; CHUNKS]));
+    assert_eq!(voices(&one), [GuidanceSource::Fixed; CHUNKS]);
+    assert!(one.told.iter().all(|told| told.text == "ba be. bi bo." && told.age_ms.is_none() && told.rejected.is_none()));
+    for (a, b) in [(off, &one), (&one, &other)] {
         assert!(a.distance(b).0 > 1e-4, "{:?}", a.distance(b));
     }
 }
 
-/// Breaks when an answer that is refused changes the plan, is not counted, or is waited for when nobody asked to.
+/// Breaks when a rejected answer changes the plan or is not counted.
 #[test]
 fn the_model_s_own_answers_are_refused_and_the_command_speaks() {
-    let (off, vlm) = (ride("{mode: off}"), ride("{mode: vlm, wait_ms: inf, max_new_tokens: 12}"));
-    // Random weights hardly say two sentences.
+    let (off, vlm) = (&*OFF, ride("{mode: vlm, wait_ms: inf, max_new_tokens: 12}"));
+    // Random weights do not generate two sentences.
     for (i, told) in vlm.told.iter().enumerate() {
-        assert_eq!((told.voice, told.refusals), (Voice::Command, i as u32 + 1), "{told:?}");
-        assert!(matches!(told.refused, Some(Refusal::Endless | Refusal::Form(_))), "{told:?}");
+        assert_eq!((told.source, told.reject_count), (GuidanceSource::Command, i as u32 + 1), "{told:?}");
+        assert!(matches!(told.rejected, Some(RejectReason::Endless | RejectReason::Format(_))), "{told:?}");
     }
     assert_eq!(off.poses, vlm.poses);
 }
 
-type Say = Box<dyn Fn(&Request, &mut Answer) -> std::result::Result<(), Unsaid> + Send>;
+type Say = Box<dyn Fn(&GuidanceRequest, &mut GuidanceAnswer) -> std::result::Result<(), GenerateError> + Send>;
 
-/// Says what it is told to: the number of the request, after a while.
-struct Double {
+/// A fake guidance model: after a delay it answers with the closure `say`, and records the
+/// requests.
+struct FakeModel {
     delay: Duration,
     say: Say,
     asked: Arc<Mutex<Vec<(i64, usize, usize)>>>,
 }
 
-impl Speak for Double {
-    fn speak(&mut self, request: &Request, answer: &mut Answer) -> std::result::Result<(), Unsaid> {
+impl GuidanceModel for FakeModel {
+    fn generate(&mut self, request: &GuidanceRequest, answer: &mut GuidanceAnswer) -> std::result::Result<(), GenerateError> {
         self.asked.lock().unwrap().push((request.t0_ns, request.path.len(), request.frame.iter().map(|x| usize::from(*x)).sum()));
         std::thread::sleep(self.delay);
         (self.say)(request, answer)
     }
 }
 
-fn good(request: &Request, answer: &mut Answer) -> std::result::Result<(), Unsaid> {
+fn good(request: &GuidanceRequest, answer: &mut GuidanceAnswer) -> std::result::Result<(), GenerateError> {
     answer.text.push_str("Request ");
     answer.text.push_str(["none", "one", "two", "three", "four", "five", "six"].get(request.number as usize).unwrap_or(&"many"));
     answer.tokens = 2;
-    answer.rows[..128].fill(request.number as f32 * 0.3);
+    answer.embeddings[..128].fill(request.number as f32 * 0.3);
     Ok(())
 }
 
-/// A ride with a double, driven; and what it was asked.
-fn doubled(
+/// Drives a ride with a fake model. Returns the drive and the model's requests.
+fn drive_with_fake(
     guidance: &str,
     delay_ms: u64,
-    say: impl Fn(&Request, &mut Answer) -> std::result::Result<(), Unsaid> + Send + 'static,
+    say: impl Fn(&GuidanceRequest, &mut GuidanceAnswer) -> std::result::Result<(), GenerateError> + Send + 'static,
 ) -> (Driven, Vec<(i64, usize, usize)>) {
     let mut ride = warm(guidance, |_, engine| engine).unwrap();
     let asked = Arc::default();
-    ride.speak_by(Box::new(Double { delay: Duration::from_millis(delay_ms), say: Box::new(say), asked: Arc::clone(&asked) })).unwrap();
+    ride.set_guidance_model(Box::new(FakeModel { delay: Duration::from_millis(delay_ms), say: Box::new(say), asked: Arc::clone(&asked) }))
+        .unwrap();
     let driven = drive(&mut ride, CHUNKS).unwrap();
     let asked = asked.lock().unwrap().clone();
     (driven, asked)
 }
 
-/// Breaks when a chunk is told of another frame than its own newest, an age is wrong, the past is not in the plot, or words do not reach the transformer.
+/// Breaks when a chunk that waits gets guidance of another frame than its newest, an age is wrong,
+/// the past path is missing in the plot, or the text does not reach the transformer.
 #[test]
 fn who_waits_is_told_of_the_newest_frame() {
-    let (driven, asked) = doubled("{mode: off, wait_ms: inf}", 1, good);
-    let told: Vec<(Voice, &str, Option<f64>)> = driven.told.iter().map(|t| (t.voice, t.text.as_str(), t.age_ms)).collect();
-    let wanted = ["one", "two", "three", "four", "five"].map(|word| (Voice::Vlm, format!("Request {word}"), Some(0.0)));
+    let (driven, asked) = drive_with_fake("{mode: off, wait_ms: inf}", 1, good);
+    let told: Vec<(GuidanceSource, &str, Option<f64>)> = driven.told.iter().map(|t| (t.source, t.text.as_str(), t.age_ms)).collect();
+    let wanted = ["one", "two", "three", "four", "five"].map(|word| (GuidanceSource::Vlm, format!("Request {word}"), Some(0.0)));
     assert_eq!(told, wanted.each_ref().map(|(voice, text, age)| (*voice, text.as_str(), *age)));
     let stamps: Vec<(i64, usize)> = asked.iter().map(|(t0_ns, path, _)| (t0_ns / 1_000_000_000, *path)).collect();
-    // Nothing is known of the time before the ride.
+    // There is no path before the ride began.
     assert_eq!(stamps, [(0, 1), (4, 41), (8, 41), (12, 41), (16, 41)]);
-    assert!(asked.windows(2).all(|two| two[0].2 != two[1].2), "another picture each time: {asked:?}");
-    assert!(driven.distance(&ride("{mode: off}")).0 > 1e-4);
+    assert!(asked.windows(2).all(|two| two[0].2 != two[1].2), "each request must have another image: {asked:?}");
+    assert!(driven.distance(&OFF).0 > 1e-4);
 }
 
-/// Breaks when the ride waits for a model that takes longer than a chunk, asks about an old frame when it is free again, or says an age that is none.
+/// Breaks when the ride waits for a model that is slower than a chunk, the model gets an outdated
+/// frame when it is free again, or an age is wrong.
 #[test]
 fn who_does_not_wait_is_told_of_an_older_frame_and_how_old_it_is() {
-    let (alone, from) = (ride("{mode: off}"), Instant::now());
-    let (driven, asked) = doubled("{mode: off}", 60_000, good);
-    assert_eq!(voices(&driven), [Voice::Command; CHUNKS]);
+    let (alone, from) = (&*OFF, Instant::now());
+    let (driven, asked) = drive_with_fake("{mode: off}", 60_000, good);
+    assert_eq!(voices(&driven), [GuidanceSource::Command; CHUNKS]);
     assert_eq!((driven.poses == alone.poses, asked.len()), (true, 1), "the others were forgotten: {asked:?}");
     assert!(from.elapsed() < Duration::from_secs(60), "nobody waited");
 
-    let (driven, _) = doubled("{mode: off, wait_ms: 20}", 0, good);
+    let (driven, _) = drive_with_fake("{mode: off, wait_ms: 20}", 0, good);
     for told in &driven.told {
-        assert!(told.voice == Voice::Vlm && told.age_ms.is_some_and(|age| age >= 0.0 && age % 4000.0 == 0.0), "{told:?}");
+        assert!(told.source == GuidanceSource::Vlm && told.age_ms.is_some_and(|age| age >= 0.0 && age % 4000.0 == 0.0), "{told:?}");
     }
 }
 
-/// Breaks when guidance that is too old is still used, when a text that was given for then does not speak, or when a refusal or a death is not told.
+/// Breaks when expired guidance is still used, the fixed text does not replace it, or a rejection
+/// or the death of the model is not reported.
 #[test]
 fn the_last_good_guidance_is_used_until_it_is_too_old_and_then_the_fixed_one() {
-    let first_only = |request: &Request, answer: &mut Answer| {
-        if request.number > 1 { Err(Unsaid::Refused(Refusal::TooLong)) } else { good(request, answer) }
+    let first_only = |request: &GuidanceRequest, answer: &mut GuidanceAnswer| {
+        if request.number > 1 { Err(GenerateError::Rejected(RejectReason::TooLong)) } else { good(request, answer) }
     };
-    let (driven, _) = doubled("{mode: fixed, text: ba be, wait_ms: inf, max_age_ms: 8000}", 0, first_only);
-    let told: Vec<_> = driven.told.iter().map(|t| (t.voice, t.text.as_str(), t.age_ms, t.refused, t.refusals)).collect();
-    let long = Some(Refusal::TooLong);
+    let (driven, _) = drive_with_fake("{mode: fixed, text: ba be, wait_ms: inf, max_age_ms: 8000}", 0, first_only);
+    let told: Vec<_> = driven.told.iter().map(|t| (t.source, t.text.as_str(), t.age_ms, t.rejected, t.reject_count)).collect();
+    let long = Some(RejectReason::TooLong);
     assert_eq!(
         told,
         [
-            (Voice::Vlm, "Request one", Some(0.0), None, 0),
-            (Voice::Vlm, "Request one", Some(4000.0), long, 1),
-            (Voice::Vlm, "Request one", Some(8000.0), long, 2),
-            (Voice::Fixed, "ba be", None, long, 3),
-            (Voice::Fixed, "ba be", None, long, 4),
+            (GuidanceSource::Vlm, "Request one", Some(0.0), None, 0),
+            (GuidanceSource::Vlm, "Request one", Some(4000.0), long, 1),
+            (GuidanceSource::Vlm, "Request one", Some(8000.0), long, 2),
+            (GuidanceSource::Fixed, "ba be", None, long, 3),
+            (GuidanceSource::Fixed, "ba be", None, long, 4),
         ]
     );
-    let dies = |request: &Request, answer: &mut Answer| {
+    let dies = |request: &GuidanceRequest, answer: &mut GuidanceAnswer| {
         assert!(request.number < 3, "the model's library panics");
         good(request, answer)
     };
-    let (driven, _) = doubled("{mode: off, wait_ms: inf, max_age_ms: 5000}", 0, dies);
-    let told: Vec<_> = driven.told.iter().map(|t| (t.voice, t.age_ms, t.refused)).collect();
-    let dead = Some(Refusal::Dead);
+    let (driven, _) = drive_with_fake("{mode: off, wait_ms: inf, max_age_ms: 5000}", 0, dies);
+    let told: Vec<_> = driven.told.iter().map(|t| (t.source, t.age_ms, t.rejected)).collect();
+    let dead = Some(RejectReason::Dead);
     assert_eq!(
         told,
         [
-            (Voice::Vlm, Some(0.0), None),
-            (Voice::Vlm, Some(0.0), None),
-            (Voice::Vlm, Some(4000.0), dead),
-            (Voice::Command, None, dead),
-            (Voice::Command, None, dead),
+            (GuidanceSource::Vlm, Some(0.0), None),
+            (GuidanceSource::Vlm, Some(0.0), None),
+            (GuidanceSource::Vlm, Some(4000.0), dead),
+            (GuidanceSource::Command, None, dead),
+            (GuidanceSource::Command, None, dead),
         ]
     );
 }
 
-/// An engine whose every run goes wrong once it is bound.
+/// An engine whose every run fails.
 #[derive(Debug)]
 struct Faulty {
     engine: Box<dyn Engine>,
@@ -224,7 +232,7 @@ impl Engine for Faulty {
             Fault::Error => Err(Error::new(ErrorKind::Engine, "the fault that was asked for")),
             Fault::Panic => panic!("the fault that was asked for"),
             Fault::Nan => {
-                let host = device.host().unwrap();
+                let host = device.host_arena().unwrap();
                 self.outputs.iter().for_each(|region| host.f32_mut(*region).unwrap()[0] = f32::NAN);
                 Ok(())
             }
@@ -232,29 +240,29 @@ impl Engine for Faulty {
     }
 }
 
-/// Breaks when a fault of any graph of the guidance ends the ride, changes its plan, or is not told with its kind.
+/// Breaks when a fault of a guidance graph ends the ride, changes its plan, or is not reported with
+/// its kind.
 #[test]
 fn a_fault_of_the_language_model_is_told_and_the_ride_goes_on() {
-    let off = ride("{mode: off}");
     for (faulty, fault, wanted) in [
-        (Graph::VlmVision, Fault::Error, Refusal::Fault(ErrorKind::Engine)),
-        (Graph::VlmDecoder, Fault::Error, Refusal::Fault(ErrorKind::Engine)),
-        (Graph::VlmDecoder, Fault::Nan, Refusal::Fault(ErrorKind::Output)),
-        (Graph::VlmVision, Fault::Panic, Refusal::Dead),
+        (Graph::VlmVision, Fault::Error, RejectReason::Fault(ErrorKind::Engine)),
+        (Graph::VlmDecoder, Fault::Error, RejectReason::Fault(ErrorKind::Engine)),
+        (Graph::VlmDecoder, Fault::Nan, RejectReason::Fault(ErrorKind::Output)),
+        (Graph::VlmVision, Fault::Panic, RejectReason::Dead),
     ] {
         let mut ride = warm("{mode: vlm, wait_ms: inf, max_new_tokens: 4}", |graph, engine| {
             if graph == faulty { Box::new(Faulty { engine, outputs: Vec::new(), fault }) } else { engine }
         })
         .unwrap();
         let driven = drive(&mut ride, CHUNKS).unwrap();
-        for Told { voice, refused, .. } in &driven.told {
-            assert_eq!((*voice, *refused), (Voice::Command, Some(wanted)), "{faulty} {fault:?}");
+        for GuidanceStatus { source, rejected, .. } in &driven.told {
+            assert_eq!((*source, *rejected), (GuidanceSource::Command, Some(wanted)), "{faulty} {fault:?}");
         }
-        assert_eq!(driven.poses, off.poses, "{faulty} {fault:?}");
+        assert_eq!(driven.poses, OFF.poses, "{faulty} {fault:?}");
     }
 }
 
-/// What the threads of this process are called, and on which CPUs they may run.
+/// Names and allowed CPUs of all threads of this process.
 fn threads() -> Vec<(String, String)> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
@@ -266,8 +274,8 @@ fn threads() -> Vec<(String, String)> {
     tasks.map(|task| told(task.unwrap().path())).collect()
 }
 
-/// Breaks when the ride's passes and the model's are computed by the same threads, where one would wait for the other; when a thread runs on other CPUs than it was
-/// given; or when the caller's thread stays moved although nothing was warmed.
+/// Breaks when ride and model share threads, so that one waits for the other; when a thread runs on
+/// other CPUs than configured; or when a failed warm-up leaves the caller's thread pinned.
 #[test]
 fn ride_and_model_have_threads_and_cpus_of_their_own() {
     let may = |cpus: &str| cpus.split([',', '-']).map(|cpu| cpu.parse::<usize>().unwrap()).collect::<Vec<_>>();
@@ -294,15 +302,16 @@ fn ride_and_model_have_threads_and_cpus_of_their_own() {
     std::thread::Builder::new().name("moves".into()).spawn(work).unwrap().join().unwrap();
 }
 
-/// Breaks when the small model that was trained on the world's captions does not say what is in the picture: another order of pictures, a plot that is drawn otherwise,
-/// tokens of another tokenizer, a prompt that it was not trained with; when what it says is refused; or when the ride is told of another frame.
+/// The small model that was trained on the world's captions. Breaks when it does not describe the
+/// image (another order of images, another plot, another tokenizer or prompt), when its answer is
+/// rejected, or when the ride gets guidance of another frame.
 #[test]
 fn the_small_model_says_what_is_in_the_picture_of_worlds_that_it_never_saw() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/spoken");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tiny-vlm");
     assert!(path.join("manifest.yaml").exists(), "{path:?} is missing: `make fixtures` writes it");
     let folder = EngineBundle::open(&path, &Trust::default()).unwrap();
     let layers = [Layer { name: "the test".into(), text: "guidance: {wait_ms: inf}".into() }];
-    let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny-spoken.yaml"), &layers).unwrap();
+    let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny-vlm.yaml"), &layers).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder).unwrap();
     let (mut right, mut all, mut said) = ([0; 4], 0, Vec::new());
@@ -316,7 +325,7 @@ fn the_small_model_says_what_is_in_the_picture_of_worlds_that_it_never_saw() {
             |world, _| Some(world.command()),
             |world, outcome, _| {
                 let told = &outcome.guidance;
-                assert_eq!((told.voice, told.age_ms, told.refusals), (Voice::Vlm, Some(0.0), 0), "{told:?}");
+                assert_eq!((told.source, told.age_ms, told.reject_count), (GuidanceSource::Vlm, Some(0.0), 0), "{told:?}");
                 let (got, wanted) = (Facts::read(&told.text), world.facts(world.command()));
                 let facts = [
                     got.light == wanted.light,

@@ -1,8 +1,9 @@
-//! What does not fit or is not there: tokenizers of other models, templates and texts that cannot be had, pictures without pixels.
+//! Invalid guidance input: tokenizers of other models, invalid prompt templates and texts, empty
+//! images.
 
-use super::{Double, good, warm};
-use drivewam::guidance::post::{Answer, Request, Unsaid};
-use drivewam::telemetry::{Refusal, Voice};
+use super::{FakeModel, good, warm};
+use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceRequest};
+use drivewam::guidance::status::{GuidanceSource, RejectReason};
 use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
 use drivewam_core::ErrorKind;
 use drivewam_core::config::Layer;
@@ -15,7 +16,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Breaks when a folder without the models, a text that nobody can encode or a template without its places rides all the same.
+/// Breaks when a folder without the models, a text that cannot be encoded or a template without its
+/// placeholders is accepted.
 #[test]
 fn what_cannot_speak_is_refused_in_warm() {
     let say = |guidance: &str| warm(guidance, |_, engine| engine).unwrap_err().to_string();
@@ -42,15 +44,15 @@ fn what_cannot_speak_is_refused_in_warm() {
     assert!(error.contains("no language model"), "{error}");
 }
 
-/// The folder with `spoil` done to a tokenizer, vouched for again.
-fn with_tokenizer(name: &str, spoil: impl Fn(&mut serde_json::Value)) -> tempfile::TempDir {
+/// A copy of the folder with a tokenizer changed by `corrupt`, and its new hash in the manifest.
+fn with_tokenizer(name: &str, corrupt: impl Fn(&mut serde_json::Value)) -> tempfile::TempDir {
     let (from, to) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guided"), tempfile::tempdir().unwrap());
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
     }
     let mut tokenizer: serde_json::Value = serde_json::from_slice(&std::fs::read(to.path().join(name)).unwrap()).unwrap();
-    spoil(&mut tokenizer);
+    corrupt(&mut tokenizer);
     let bytes = serde_json::to_vec(&tokenizer).unwrap();
     std::fs::write(to.path().join(name), &bytes).unwrap();
     let path = to.path().join(FILE_NAME);
@@ -60,7 +62,8 @@ fn with_tokenizer(name: &str, spoil: impl Fn(&mut serde_json::Value)) -> tempfil
     to
 }
 
-/// Breaks when a tokenizer of another model speaks: one with more entries than the graph, or whose special tokens are words.
+/// Breaks when a tokenizer of another model is accepted: with more entries than the graph, or
+/// without the special tokens.
 #[test]
 fn a_tokenizer_of_another_model_is_refused_in_warm() {
     let more = |json: &mut serde_json::Value| json["model"]["vocab"]["one more"] = 97.into();
@@ -78,24 +81,24 @@ fn a_tokenizer_of_another_model_is_refused_in_warm() {
     };
     load_all(with_tokenizer("vlm_tokenizer.json", |_| ()).path()).unwrap();
     for name in ["vlm_tokenizer.json", "text_tokenizer.json"] {
-        for (i, spoil) in [&more as &dyn Fn(&mut serde_json::Value), &others].into_iter().enumerate() {
-            let error = load_all(with_tokenizer(name, spoil).path()).unwrap_err();
+        for (i, corrupt) in [&more as &dyn Fn(&mut serde_json::Value), &others].into_iter().enumerate() {
+            let error = load_all(with_tokenizer(name, corrupt).path()).unwrap_err();
             let text = error.to_string();
             assert!(error.kind() == ErrorKind::Manifest && text.contains(name) && text.contains("another model's"), "{i}: {text}");
         }
     }
 }
 
-/// Breaks when a picture without pixels ends the ride, is shown to the model, or takes the last good guidance away.
+/// Breaks when an empty image ends the ride, reaches the model, or discards the last good guidance.
 #[test]
 fn an_empty_picture_is_refused_and_the_last_good_guidance_still_speaks() {
     let mut ride = warm("{mode: off, wait_ms: inf}", |_, engine| engine).unwrap();
     let asked: Arc<Mutex<Vec<(i64, usize, usize)>>> = Arc::default();
-    // It answers the first request alone.
-    let say = |request: &Request, answer: &mut Answer| {
-        if request.number > 1 { Err(Unsaid::Refused(Refusal::Endless)) } else { good(request, answer) }
+    // Answers only the first request.
+    let say = |request: &GuidanceRequest, answer: &mut GuidanceAnswer| {
+        if request.number > 1 { Err(GenerateError::Rejected(RejectReason::Endless)) } else { good(request, answer) }
     };
-    ride.speak_by(Box::new(Double { delay: Duration::ZERO, say: Box::new(say), asked: Arc::clone(&asked) })).unwrap();
+    ride.set_guidance_model(Box::new(FakeModel { delay: Duration::ZERO, say: Box::new(say), asked: Arc::clone(&asked) })).unwrap();
     let (mut told, mut world, mut stamp, mut refused) = (Vec::new(), World::new(5, Options::default()), 0, 0);
     let mut canvas = Canvas::new(112, 64, ride.config().model.camera);
     for tick in 0..=120 {
@@ -113,12 +116,20 @@ fn an_empty_picture_is_refused_and_the_last_good_guidance_still_speaks() {
             world.render(&mut canvas);
             ride.push_frame(stamp, &canvas.rgb).unwrap();
             if let Progress::Outcome(outcome) = ride.step(stamp).unwrap() {
-                told.push((outcome.guidance.voice, outcome.guidance.age_ms));
+                told.push((outcome.guidance.source, outcome.guidance.age_ms));
             }
         }
         world.step(world.expert());
         stamp += 100_000_000;
     }
-    assert_eq!(told, [(Voice::Vlm, Some(0.0)), (Voice::Vlm, Some(4000.0)), (Voice::Vlm, Some(8000.0)), (Voice::Vlm, Some(12000.0))]);
-    assert!(refused == 13 && asked.lock().unwrap().iter().all(|(_, _, sum)| *sum > 0), "the model saw nothing empty");
+    assert_eq!(
+        told,
+        [
+            (GuidanceSource::Vlm, Some(0.0)),
+            (GuidanceSource::Vlm, Some(4000.0)),
+            (GuidanceSource::Vlm, Some(8000.0)),
+            (GuidanceSource::Vlm, Some(12000.0))
+        ]
+    );
+    assert!(refused == 13 && asked.lock().unwrap().iter().all(|(_, _, sum)| *sum > 0), "the model got an empty image");
 }

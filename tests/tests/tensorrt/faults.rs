@@ -1,4 +1,5 @@
-//! Folders that must not be loaded: every way in which a file, the manifest, its signature or an engine can be something else, each refused with its reason.
+//! Engine folders that must not be loaded: faults of files, manifests, signatures and engines, each
+//! refused with its reason.
 
 mod engines;
 mod files;
@@ -8,8 +9,8 @@ use super::ride::{on_gpu, real_graphs, warm};
 use super::{Case, library};
 use drivewam_core::Error;
 use drivewam_core::manifest::{FILE_NAME, Family};
-use drivewam_engine::tensorrt::fake::FakeTensorRt;
-use drivewam_tests::fake_engines::Made;
+use drivewam_engine::tensorrt::double::Double;
+use drivewam_tests::fake_engines::FakeBundle;
 use drivewam_tests::signing;
 use std::fs;
 use std::path::Path;
@@ -19,26 +20,27 @@ pub(crate) const CASES: [Case; 2] = [
     Case { name: "folders that are refused by TensorRT-RTX", machine: &[], body: || all(Family::TensorrtRtx) },
 ];
 
-/// What is wrong: before the folder is written, after that, and in the configuration.
+/// A fault: changes before the folder is written (`make`), after it (`corrupt`) and of the
+/// configuration (`set`), and the expected words of the error.
 struct Fault {
     name: &'static str,
-    make: fn(&mut Made),
-    spoil: fn(&Path),
+    make: fn(&mut FakeBundle),
+    corrupt: fn(&Path),
     set: &'static str,
     words: &'static [&'static str],
 }
 
-const NOTHING: Fault = Fault { name: "", make: |_| {}, spoil: |_| {}, set: "{}", words: &[] };
+const NOTHING: Fault = Fault { name: "", make: |_| {}, corrupt: |_| {}, set: "{}", words: &[] };
 const DIT: &str = "dit.engine";
 
-/// Changes a file of the folder.
+/// Changes the content of a file.
 fn edit(folder: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let mut content = fs::read(folder.join(name)).unwrap();
     change(&mut content);
     fs::write(folder.join(name), content).unwrap();
 }
 
-/// Replaces words of the manifest's text, and nothing else.
+/// Replaces the first `from` in the manifest's text.
 fn reword(folder: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(folder.join(FILE_NAME)).unwrap();
     assert!(text.contains(from), "{from:?} is not in the manifest");
@@ -60,10 +62,10 @@ fn link(folder: &Path, name: &str) {
 fn refusal(family: Family, fault: &Fault) -> Option<Error> {
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().join("engines");
-    let mut made = Made::new(family);
+    let mut made = FakeBundle::new(family);
     (fault.make)(&mut made);
     made.write(&folder);
-    (fault.spoil)(&folder);
+    (fault.corrupt)(&folder);
     let refused = warm(on_gpu(family, &folder, fault.set)).err();
     #[cfg(unix)]
     mode(&folder, 0o755);
@@ -82,7 +84,7 @@ fn all(family: Family) {
     let mut failed = Vec::new();
     for fault in &faults {
         match refusal(family, fault) {
-            None => failed.push(format!("{}: taken", fault.name)),
+            None => failed.push(format!("{}: accepted", fault.name)),
             Some(error) => {
                 let text = error.to_string();
                 if let Some(word) = fault.words.iter().find(|word| !text.contains(**word)) {
@@ -92,6 +94,6 @@ fn all(family: Family) {
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
-    // What is whole is taken: nothing above was refused for another reason than its own.
-    assert!(refusal(family, &Fault { spoil: |d| signing::sign(d, 1), set: signing::TRUSTED, ..NOTHING }).is_none());
+    // A valid folder is accepted, so the folders above were refused for their own faults.
+    assert!(refusal(family, &Fault { corrupt: |d| signing::sign(d, 1), set: signing::TRUSTED, ..NOTHING }).is_none());
 }

@@ -1,4 +1,5 @@
-//! Machines on which nothing can be loaded, or things go wrong while it works: each is said, and nothing is tried in its place.
+//! Machines on which engines cannot be loaded or fail while running: each gives its error, without
+//! a fallback.
 
 use super::ride::{on_gpu, real_graphs, warm};
 use super::{Case, home, library};
@@ -9,13 +10,13 @@ use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
 use drivewam_core::tensor::TensorSpec;
 use drivewam_core::{Error, ErrorKind};
-use drivewam_device::cuda::{Nvidia, Priority};
+use drivewam_device::cuda::{Nvidia, StreamPriority};
 use drivewam_device::{CudaDevice, HostDevice};
 use drivewam_engine::tensorrt::fake::{FakeTensorRt, PassTensor};
 use drivewam_engine::tensorrt::{Library, headers};
 use drivewam_engine::{BoundTensor, Engine, EngineBundle, Io, Trust};
-use drivewam_tests::drawn::drive;
-use drivewam_tests::fake_engines::Made;
+use drivewam_tests::drive::drive;
+use drivewam_tests::fake_engines::FakeBundle;
 
 const RTX: Family = Family::TensorrtRtx;
 
@@ -67,9 +68,9 @@ pub(crate) const CASES: [Case; 29] = [
         body: || refused_on(Family::Tensorrt, &["built.gpu", "another model of GPU", "8 multiprocessors", "2 multiprocessors"]),
     },
     Case { name: "a library of the other family", machine: &[], body: other_family },
-    Case { name: "a library that is none", machine: &[], body: no_library },
+    Case { name: "a file that is no library", machine: &[], body: no_library },
     Case {
-        name: "an engine whose first bytes speak against the GPU",
+        name: "an engine whose header does not fit the GPU",
         machine: &[("FAKE_TENSORRT_NOT_FOR_THIS_GPU", "1")],
         body: || refused(&["by its first bytes", "not for this compute capability"]),
     },
@@ -106,18 +107,18 @@ pub(crate) const CASES: [Case; 29] = [
         body: || refused(&["more work space than the plan has", "engine.tensorrt.scratch_bytes", "4096", "4352"]),
     },
     Case {
-        name: "outputs that are no numbers",
+        name: "outputs that are NaN",
         machine: &[("FAKE_TENSORRT_NAN", "1")],
         body: || refused(&["self-test", "vae_encode_first", "NaN"]),
     },
     Case { name: "a binding of another device", machine: &[], body: another_device },
     Case {
-        name: "fast and wrong: a hundredth too large",
+        name: "wrong outputs: a hundredth too large",
         machine: &[],
         body: || wrong(|_, data| data.iter_mut().for_each(|x| *x *= 1.01), "video/velocity", "does not put out"),
     },
     Case {
-        name: "fast and wrong: in one profile alone",
+        name: "wrong outputs: in one profile alone",
         machine: &[],
         body: || {
             wrong(
@@ -132,20 +133,20 @@ pub(crate) const CASES: [Case; 29] = [
         },
     },
     Case {
-        name: "fast and wrong: where no sample is",
+        name: "wrong outputs: where no sample is",
         machine: &[],
         body: || wrong(|_, data| data[1] += 40.0, "video/velocity", "another norm"),
     },
-    Case { name: "a warning is no fault", machine: &[("FAKE_TENSORRT_WARN", "1")], body: || drop(fresh(RTX).unwrap()) },
+    Case { name: "a warning is no error", machine: &[("FAKE_TENSORRT_WARN", "1")], body: || drop(fresh(RTX).unwrap()) },
     Case { name: "a pass fails in the ride", machine: &[("FAKE_TENSORRT_FAIL_ENQUEUE", "100")], body: fails_in_the_ride },
     Case { name: "the device is lost in the ride", machine: &[("FAKE_CUDA_FAIL_LAUNCH", "100")], body: lost_in_the_ride },
 ];
 
-/// A ride on the shipped graphs, computed for real.
+/// A ride on fake engines that compute the shipped graphs.
 fn fresh(family: Family) -> drivewam_core::Result<drivewam::Ride> {
     let folder = tempfile::tempdir().unwrap();
-    Made::new(family).write(folder.path());
-    FakeTensorRt::open(&library(family))?.execute(real_graphs())?;
+    FakeBundle::new(family).write(folder.path());
+    Double::open(&library(family))?.execute(real_graphs())?;
     warm(on_gpu(family, folder.path(), "{}"))
 }
 
@@ -165,7 +166,7 @@ fn refused_on(family: Family, words: &[&str]) {
     says(&fresh(family).unwrap_err(), words);
 }
 
-/// Breaks if the vtables of one family are called with the other's.
+/// Breaks if objects of one family are called through the vtables of the other.
 fn other_family() {
     for (asked, given) in [(RTX, Family::Tensorrt), (Family::Tensorrt, RTX)] {
         let error = Library::open(asked, Some(&library(given).display().to_string())).unwrap_err();
@@ -182,32 +183,33 @@ fn no_library() {
     says(&Library::open(RTX, Some(&at("libcuda.so"))).unwrap_err(), &["lacks an entry point", "getInferLibMajorVersion"]);
 }
 
-/// Passes that fail after Warm: the ride says so, the guard answers, and the next rollout goes on.
+/// Passes that fail after Warm: the ride returns the error and the guard publishes an outcome.
 fn fails_in_the_ride() {
     let folder = tempfile::tempdir().unwrap();
-    Made::new(Family::Tensorrt).write(folder.path());
-    FakeTensorRt::open(&library(Family::Tensorrt)).unwrap().execute(real_graphs()).unwrap();
+    FakeBundle::new(Family::Tensorrt).write(folder.path());
+    Double::open(&library(Family::Tensorrt)).unwrap().execute(real_graphs()).unwrap();
     let config = on_gpu(Family::Tensorrt, folder.path(), "{engine: {tensorrt: {cuda_graphs: false}}}");
     let mut ride = warm(config).unwrap();
     let error = drive(&mut ride, 4).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Engine);
     says(&error, &["the pass failed to start", "enqueue failed"]);
-    assert!(ride.outcome().is_some(), "the guard did not answer");
+    assert!(ride.outcome().is_some(), "the guard published no outcome");
 }
 
-/// Breaks if a ride goes on, in silence, on a device whose context is gone.
+/// Breaks if a ride on a device whose context is lost gives no error.
 fn lost_in_the_ride() {
     let mut ride = fresh(RTX).unwrap();
     let error = drive(&mut ride, 4).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Device);
     says(&error, &["CUDA_ERROR_ILLEGAL_ADDRESS"]);
-    says(&ride.device().settle().unwrap_err(), &["lost"]);
+    says(&ride.synchronize().unwrap_err(), &["lost"]);
 }
 
-/// Addresses belong to the device that they were taken from. Breaks if a pass is put on another's stream, or into a host's memory.
+/// Addresses belong to one device. Breaks if a pass is enqueued on another device's stream, or runs
+/// in host memory.
 fn another_device() {
     let temp = tempfile::tempdir().unwrap();
-    Made::new(RTX).write(temp.path());
+    FakeBundle::new(RTX).write(temp.path());
     let folder = EngineBundle::open(temp.path(), &Trust::default()).unwrap();
     let entry = folder.manifest().graph(Graph::ContextEgo).unwrap().clone();
     let mut planner = Planner::new();
@@ -221,7 +223,8 @@ fn another_device() {
     let (inputs, outputs) = (bound(&entry.inputs), bound(&entry.outputs));
     let scratch = Some(planner.add("test", "scratch", DType::U8, &[4096]).unwrap());
     let plan = planner.finish(1 << 20).unwrap();
-    let device = || CudaDevice::new(Box::new(Nvidia::open(0, &home().join("kernels"), Priority::High).unwrap()), plan.clone()).unwrap();
+    let device =
+        || CudaDevice::new(Box::new(Nvidia::open(0, &home().join("kernels"), StreamPriority::High).unwrap()), plan.clone()).unwrap();
     let (mut first, mut second, mut host) = (device(), device(), HostDevice::new(plan.clone(), 1).unwrap());
     let options = TensorRtConfig { library: Some(library(RTX).display().to_string()), ..TensorRtConfig::default() };
     let mut engine = drivewam_engine::tensorrt::TensorRt::open(&folder, Graph::ContextEgo, RTX, &options).unwrap();
@@ -236,15 +239,16 @@ fn another_device() {
     says(&engine.bind(&mut first, &short).unwrap_err(), &["more work space", "got 0 bytes"]);
 }
 
-/// Passes of `dit` whose velocity is spoilt by a function of N. Breaks if an engine that runs and is wrong drives.
-fn wrong(spoil: fn(usize, &mut [f32]), place: &str, what: &str) {
+/// Passes of `dit` whose velocity is changed by `corrupt`, which gets N. Breaks if the self-test
+/// accepts an engine with wrong outputs.
+fn wrong(corrupt: fn(usize, &mut [f32]), place: &str, what: &str) {
     let temp = tempfile::tempdir().unwrap();
-    Made::new(RTX).write(temp.path());
+    FakeBundle::new(RTX).write(temp.path());
     let mut real = real_graphs();
     let executor = move |name: &str, tensors: &mut [PassTensor]| {
         let done = real(name, tensors);
         for tensor in tensors.iter_mut().filter(|t| t.name == "velocity") {
-            spoil(tensor.shape[0], &mut tensor.data);
+            corrupt(tensor.shape[0], &mut tensor.data);
         }
         done
     };

@@ -1,6 +1,8 @@
-//! Rides on TensorRT and TensorRT-RTX without a GPU: a driver library and runtime libraries of ours in the place of the vendor's, every call of the shim made.
+//! Rides on TensorRT and TensorRT-RTX without a GPU, with fake driver and runtime libraries: makes
+//! every call of the shim.
 //!
-//! Libraries and faults belong to a process, so every case is this program again, told by the environment what to do and what its machine is like.
+//! Libraries and faults belong to a process, so every case runs this program again; environment
+//! variables select the case and the machine.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed unwrap is a failed test, and this is its program")]
 
@@ -9,21 +11,19 @@ mod machines;
 mod ride;
 
 use drivewam_core::manifest::Family;
-use drivewam_tests::doubles;
+use drivewam_tests::cases::{self, Case};
+use drivewam_tests::fakes;
 use std::path::PathBuf;
-use std::process::Command;
 
-/// Says which case a child is.
-const CASE: &str = "DRIVEWAM_TEST_CASE";
-/// Where a child finds kernels and libraries.
-const DOUBLES: &str = "DRIVEWAM_TEST_DOUBLES";
+/// Environment variable with the folder of the fakes: kernels and libraries.
+const FAKES: &str = "DRIVEWAM_TEST_FAKES";
 
-/// Where the doubles are.
+/// The folder of the fakes.
 fn home() -> PathBuf {
-    std::env::var_os(DOUBLES).unwrap().into()
+    std::env::var_os(FAKES).unwrap().into()
 }
 
-/// The fake of a family's runtime.
+/// The fake runtime of a family.
 fn library(family: Family) -> PathBuf {
     home().join(match family {
         Family::Tensorrt => "libnvinfer.so.11",
@@ -31,40 +31,18 @@ fn library(family: Family) -> PathBuf {
     })
 }
 
-/// A case: its name, what the machine is like, what it does.
-struct Case {
-    name: &'static str,
-    machine: &'static [(&'static str, &'static str)],
-    body: fn(),
-}
-
 fn main() {
     let cases = || ride::CASES.iter().chain(&faults::CASES).chain(&machines::CASES);
-    if let Ok(case) = std::env::var(CASE) {
-        return (cases().find(|c| c.name == case).unwrap().body)();
+    if cases::run_in_child(cases()) {
+        return;
     }
     let temp = tempfile::tempdir().unwrap();
-    doubles::kernels(&temp.path().join("kernels"));
-    doubles::driver(temp.path());
+    fakes::kernels(&temp.path().join("kernels"));
+    fakes::driver(temp.path());
     for family in [Family::Tensorrt, Family::TensorrtRtx] {
-        doubles::runtime(temp.path(), family);
+        fakes::runtime(temp.path(), family);
     }
     let only = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
-    let mut failed = Vec::new();
-    for case in cases().filter(|case| case.name.contains(&only)) {
-        let done = Command::new(std::env::current_exe().unwrap())
-            .env("LD_LIBRARY_PATH", temp.path())
-            .env(CASE, case.name)
-            .env(DOUBLES, temp.path())
-            .envs(case.machine.iter().copied())
-            .output()
-            .unwrap();
-        println!("{}: {}", case.name, if done.status.success() { "ok" } else { "FAILED" });
-        print!("{}", String::from_utf8_lossy(&done.stdout));
-        if !done.status.success() {
-            println!("{}", String::from_utf8_lossy(&done.stderr));
-            failed.push(case.name);
-        }
-    }
-    assert!(failed.is_empty(), "{failed:?}");
+    let selected: Vec<&Case> = cases().filter(|case| case.name.contains(&only)).collect();
+    cases::run_all(&selected, temp.path(), &[(FAKES, temp.path())]);
 }

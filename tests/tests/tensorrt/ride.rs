@@ -1,7 +1,7 @@
-//! Whole rides: planned, warmed, driven, on each family.
+//! Complete rides on each family: planned, warmed up and driven.
 
 use super::{Case, home, library};
-use drivewam::telemetry::Voice;
+use drivewam::guidance::status::GuidanceSource;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::Result;
 use drivewam_core::arena::Planner;
@@ -10,10 +10,10 @@ use drivewam_core::config::{self, Config, EngineKind, Layer};
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
 use drivewam_device::{Device, HostDevice};
-use drivewam_engine::tensorrt::fake::{Executor, FakeTensorRt, PassTensor};
+use drivewam_engine::tensorrt::double::{Double, Executor, Tensor};
 use drivewam_engine::{Binding, BoundTensor, Engine, EngineBundle, Io, Trust, load};
-use drivewam_tests::drawn::{Driven, drive};
-use drivewam_tests::fake_engines::Made;
+use drivewam_tests::drive::{Driven, drive};
+use drivewam_tests::fake_engines::FakeBundle;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,10 +27,18 @@ pub(crate) const CASES: [Case; 10] = [
     },
     Case { name: "a ride in half precision", machine: &[], body: || in_half("target/tiny-f16", "f16") },
     Case { name: "a ride in bfloat16", machine: &[], body: || in_half("target/tiny-bf16", "bf16") },
-    Case { name: "a language model on TensorRT", machine: &[], body: || speaks(Family::Tensorrt, "target/spoken", 1e-3) },
-    Case { name: "a language model on TensorRT-RTX", machine: &[], body: || speaks(Family::TensorrtRtx, "target/spoken", 1e-3) },
-    Case { name: "a language model in half precision", machine: &[], body: || speaks(Family::TensorrtRtx, "target/spoken-f16", 0.02) },
-    Case { name: "everything is given back", machine: &[], body: given_back },
+    Case { name: "a language model on TensorRT", machine: &[], body: || rides_with_guidance(Family::Tensorrt, "target/tiny-vlm", 1e-3) },
+    Case {
+        name: "a language model on TensorRT-RTX",
+        machine: &[],
+        body: || rides_with_guidance(Family::TensorrtRtx, "target/tiny-vlm", 1e-3),
+    },
+    Case {
+        name: "a language model in half precision",
+        machine: &[],
+        body: || rides_with_guidance(Family::TensorrtRtx, "target/tiny-vlm-f16", 0.02),
+    },
+    Case { name: "all handles are released", machine: &[], body: releases_all_handles },
     Case { name: "the program for a machine with a GPU", machine: &[], body: program },
 ];
 
@@ -44,7 +52,7 @@ fn shipped(name: &str, set: &str) -> Config {
     load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap()
 }
 
-/// The same for the engines in `folder` on the doubles.
+/// The same for the engines in `folder`, on the fakes.
 pub(crate) fn on_gpu(family: Family, folder: &Path, set: &str) -> Config {
     moved(config(set), family, folder)
 }
@@ -60,23 +68,23 @@ fn moved(mut config: Config, family: Family, folder: &Path) -> Config {
     config
 }
 
-/// Warms a ride.
+/// Warms up a ride.
 pub(crate) fn warm(config: Config) -> Result<Ride> {
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
     let camera = SourceCamera::of_model(&config.model);
     Plan::new(config, folder.manifest(), camera, RideOptions { decoder: true, ..RideOptions::default() })?.warm(folder)
 }
 
-/// An engine, and tensors of its own.
+/// An engine with its own tensors.
 type Bench = (Box<dyn Engine>, HostDevice, Io, Binding);
 
-/// The shipped graphs in the embedded engine.
+/// An executor for the fake library that computes the shipped graphs with the embedded engine.
 pub(crate) fn real_graphs() -> Executor {
     graphs_of(config("{}").engine)
 }
 
-/// The graphs of an engine folder in the embedded engine, one for each shape that was asked for.
-fn graphs_of(engine: config::EngineConfig) -> Executor {
+/// An executor for the graphs of an engine folder, with an embedded engine for each shape.
+fn graphs_of(engine: config::Engine) -> Executor {
     let folder = EngineBundle::open(engine.folder.as_ref(), &Trust::default()).unwrap();
     let mut known: BTreeMap<(String, Vec<Vec<usize>>), Bench> = BTreeMap::new();
     Box::new(move |name, tensors| {
@@ -110,12 +118,13 @@ fn graphs_of(engine: config::EngineConfig) -> Executor {
     })
 }
 
-/// Breaks if a tensor is bound to another's place or an old one, a pass is left out of a graph or repeated, work leaves the stream's order, or scratch memory
-/// overlaps anything: the trained network would drive elsewhere.
+/// Breaks if a tensor is bound to a wrong or outdated address, a pass is missing in a graph or
+/// repeated, work leaves the order of the stream, or scratch memory overlaps a region: the trained
+/// network's trajectories would differ.
 fn equals_the_hosts(family: Family, set: &str) {
     let folder = tempfile::tempdir().unwrap();
-    Made::new(family).write(folder.path());
-    let double = FakeTensorRt::open(&library(family)).unwrap();
+    FakeBundle::new(family).write(folder.path());
+    let double = Double::open(&library(family)).unwrap();
     double.execute(real_graphs()).unwrap();
     let mut ride = warm(on_gpu(family, folder.path(), set)).unwrap();
     let words: String = ride.engines().into_iter().map(|(_, words)| words).collect();
@@ -131,33 +140,35 @@ fn equals_the_hosts(family: Family, set: &str) {
     assert!(worst < 1e-3, "{worst}");
 }
 
-/// The language model and the text encoder beside the ride, on a stream of their own. Breaks if a token, a position, a picture's row, a key or a text's row goes to
-/// another place, if the ride reads what is not said yet, or if both work on one stream: it would say something else, or drive elsewhere.
-fn speaks(family: Family, graphs: &str, limit_m: f64) {
-    let config = shipped("tiny-spoken", "{guidance: {wait_ms: inf}}");
+/// Language model and text encoder run beside the ride on their own stream. Breaks if a token,
+/// position, image row, key or text embedding goes to a wrong place, the ride reads an unfinished
+/// answer, or both share a stream: the text or the trajectories would differ.
+fn rides_with_guidance(family: Family, graphs: &str, limit_m: f64) {
+    let config = shipped("tiny-vlm", "{guidance: {wait_ms: inf}}");
     let folder = tempfile::tempdir().unwrap();
-    Made::speaking(family, graphs, &config).write(folder.path());
-    FakeTensorRt::open(&library(family)).unwrap().execute(graphs_of(config.engine.clone())).unwrap();
+    FakeBundle::with_guidance(family, graphs, &config).write(folder.path());
+    Double::open(&library(family)).unwrap().execute(graphs_of(config.engine.clone())).unwrap();
     let mut ride = warm(moved(config.clone(), family, folder.path())).unwrap();
     let driver = FakeTensorRt::open(&home().join("libcuda.so")).unwrap();
     let streams = ["fake_cuda_first_streams", "fake_cuda_other_streams"].map(|which| driver.count(which).unwrap());
     assert_eq!(streams, [1, 1], "the ride's goes first");
     assert_eq!(ride.engines().iter().filter(|(_, words)| words.contains(&family.to_string())).count(), 8);
     let (got, wanted) = (drive(&mut ride, 6).unwrap(), drive(&mut warm(config).unwrap(), 6).unwrap());
-    let told = |driven: &Driven| driven.told.iter().map(|told| (told.voice, told.text.clone())).collect::<Vec<_>>();
+    let told = |driven: &Driven| driven.told.iter().map(|told| (told.source, told.text.clone())).collect::<Vec<_>>();
     assert_eq!(told(&got), told(&wanted));
-    assert!(got.told.iter().filter(|told| told.voice == Voice::Vlm).count() >= 5, "{:?}", told(&got));
+    assert!(got.told.iter().filter(|told| told.source == GuidanceSource::Vlm).count() >= 5, "{:?}", told(&got));
     let (_, worst) = got.distance(&wanted);
     println!("    6 trajectories, told what the scene is, differ from the host's by {worst:.1e} m at most");
     assert!(worst < limit_m, "{worst}");
 }
 
-/// A memory of halves on the kernels, between passes that are computed in f32 and rounded. Breaks if a region, a kernel or a border has another type than the
-/// manifest says: the numbers would be others altogether.
+/// A memory in half precision on the kernels, with passes that are computed in f32 and rounded.
+/// Breaks if a region, a kernel or an input has another type than in the manifest: the trajectories
+/// would be entirely different.
 fn in_half(graphs: &str, precision: &str) {
     let folder = tempfile::tempdir().unwrap();
-    Made::of(Family::TensorrtRtx, graphs).write(folder.path());
-    FakeTensorRt::open(&library(Family::TensorrtRtx)).unwrap().execute(real_graphs()).unwrap();
+    FakeBundle::of(Family::TensorrtRtx, graphs).write(folder.path());
+    Double::open(&library(Family::TensorrtRtx)).unwrap().execute(real_graphs()).unwrap();
     let mut ride = warm(on_gpu(Family::TensorrtRtx, folder.path(), "{}")).unwrap();
     assert!(ride.engines().iter().any(|(_, words)| words.contains(precision)));
     let (got, wanted) = (drive(&mut ride, 6).unwrap(), drive(&mut warm(config("{}")).unwrap(), 6).unwrap());
@@ -166,27 +177,27 @@ fn in_half(graphs: &str, precision: &str) {
     assert!(mean > 0.0 && mean < 0.1, "{mean}");
 }
 
-/// Breaks if a handle is not given back, or in the wrong order, which ends the process.
-fn given_back() {
+/// Breaks if a handle is not released, or in the wrong order, which aborts the process.
+fn releases_all_handles() {
     for family in [Family::Tensorrt, Family::TensorrtRtx] {
         let folder = tempfile::tempdir().unwrap();
-        Made::new(family).write(folder.path());
-        let double = FakeTensorRt::open(&library(family)).unwrap();
+        FakeBundle::new(family).write(folder.path());
+        let double = Double::open(&library(family)).unwrap();
         double.execute(real_graphs()).unwrap();
         let ride = warm(on_gpu(family, folder.path(), "{}")).unwrap();
-        assert!(double.count("fake_tensorrt_alive").unwrap() > 12, "nothing was made");
+        assert!(double.count("fake_tensorrt_alive").unwrap() > 12, "no handles were counted");
         drop(ride);
         assert_eq!(double.count("fake_tensorrt_alive").unwrap(), 0);
     }
-    // The driver's own were given back too, or the next device would be told.
-    let _primary = drivewam_device::cuda::Primary::retain(0).unwrap();
+    // Fails if handles of the driver were not released.
+    let _primary = drivewam_device::cuda::PrimaryContext::retain(0).unwrap();
 }
 
-/// Breaks if what `tests/gpu/run.sh` runs does not ride, or takes a ride that is another for the same.
+/// Breaks if the program of `tests/gpu/run.sh` does not drive, or accepts a different ride.
 fn program() {
     let folder = tempfile::tempdir().unwrap();
     let engines = folder.path().join("engines");
-    Made::new(Family::Tensorrt).of_zeros().write(&engines);
+    FakeBundle::new(Family::Tensorrt).of_zeros().write(&engines);
     let path = folder.path().join("config.yaml");
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml").canonicalize().unwrap();
     std::fs::write(&path, format!("extends: [{base:?}]\nengine: {{kind: tensorrt}}\n")).unwrap();
@@ -197,9 +208,9 @@ fn program() {
         .env("DRIVEWAM_TENSORRT", library(Family::Tensorrt))
         .output()
         .unwrap();
-    let (told, refused) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    assert_eq!(told.matches("self-test passed").count(), 5, "{told}{refused}");
-    assert!(told.contains("3 chunks: median") && told.contains("no GPU, a test"), "{told}{refused}");
-    // Engines of zeros drive nowhere.
-    assert!(!done.status.success() && refused.contains("the rides differ"), "{told}{refused}");
+    let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert_eq!(stdout.matches("self-test passed").count(), 5, "{stdout}{stderr}");
+    assert!(stdout.contains("3 chunks: median") && stdout.contains("no GPU, a test"), "{stdout}{stderr}");
+    // Engines that return zeros do not drive.
+    assert!(!done.status.success() && stderr.contains("the rides differ"), "{stdout}{stderr}");
 }

@@ -1,29 +1,32 @@
-//! What the feature `tensorrt` adds: the vendor's builder, on one component.
+//! Builds one graph with the vendor's builder; only with the feature `tensorrt`.
 
-use crate::component::{Done, Machine, Request, Word};
 use crate::files::write_synced;
 use crate::fusion;
+use crate::messages::{BuildMachine, BuildRequest, BuiltEngine, WorkerMessage};
 use anyhow::{Result, anyhow, bail};
 use drivewam_core::config::Config;
-use drivewam_core::manifest::{Dotted, Family, FileRole, Fusion};
-use drivewam_device::cuda::{Primary, driver_version};
+use drivewam_core::manifest::{Dotted, Family, Fusion, FileRole};
+use drivewam_device::cuda::{PrimaryContext, driver_version};
 use drivewam_engine::bundle::attest;
 use drivewam_engine::tensorrt::{Library, builder};
 use std::fs;
 use std::time::Instant;
 
-/// What would build.
-pub(crate) fn library(family: Family, config: &Config) -> Result<Machine> {
+/// The library, driver and GPU that would build.
+///
+/// # Errors
+/// A library that cannot be opened; no GPU where the build needs one.
+pub(crate) fn machine(family: Family, config: &Config) -> Result<BuildMachine> {
     let library = Library::open(family, config.engine.tensorrt.library.as_deref())?;
-    let primary = driver_version().and_then(|_| Primary::retain(i32::try_from(config.engine.tensorrt.gpu).unwrap_or(i32::MAX)));
+    let primary = driver_version().and_then(|_| PrimaryContext::retain(i32::try_from(config.engine.tensorrt.gpu).unwrap_or(i32::MAX)));
     if family == Family::Tensorrt {
-        // Its builder times kernels on the GPU; without a driver it ends the process.
-        primary.as_ref().map_err(|e| anyhow!("TensorRT builds on the GPU that the engines are for: {e}"))?;
+        // Its builder times kernels on the GPU, and without a driver it aborts the process.
+        primary.as_ref().map_err(|e| anyhow!("TensorRT builds on the GPU that will run the engines: {e}"))?;
     } else if config.build.compute_capabilities.is_empty() && primary.is_err() {
-        bail!("build.compute_capabilities: empty, and this machine has no GPU to build for");
+        bail!("build.compute_capabilities: empty, and this machine has no GPU whose capability could be taken");
     }
     let primary = primary.ok();
-    Ok(Machine {
+    Ok(BuildMachine {
         library: library.version(),
         driver: primary.as_ref().map(|p| Dotted(p.driver())),
         gpu: primary.as_ref().map(|p| p.model()),
@@ -31,12 +34,16 @@ pub(crate) fn library(family: Family, config: &Config) -> Result<Machine> {
     })
 }
 
-/// One engine and the report of its layers, written where the order says.
-pub(crate) fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word) -> bool) -> Result<Done> {
+/// Builds one engine and writes it and its layer report to the paths of the request. `send` returns
+/// false to cancel the build.
+///
+/// # Errors
+/// Of the library, the GPU and the disk.
+pub(crate) fn build(request: &BuildRequest, onnx: &[u8], send: &mut dyn FnMut(WorkerMessage) -> bool) -> Result<BuiltEngine> {
     let began = Instant::now();
     let library = Library::open(request.family, request.library.as_deref())?;
     let timing_cache = fs::read(&request.timing_cache).unwrap_or_default();
-    let asked = builder::Request {
+    let builder_request = builder::Request {
         onnx,
         path: &request.onnx,
         inputs: &request.inputs,
@@ -45,7 +52,7 @@ pub(crate) fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word) ->
         flags: request.flags,
         timing_cache: &timing_cache,
     };
-    let mut done = Done {
+    let mut built = BuiltEngine {
         file: attest(&[], FileRole::Engine),
         library: library.version(),
         seconds: 0.0,
@@ -55,44 +62,44 @@ pub(crate) fn build(request: &Request, onnx: &[u8], say: &mut dyn FnMut(Word) ->
         layers: None,
     };
     if request.parse_only {
-        builder::parse(&library, &asked)?;
-        return Ok(done);
+        builder::parse(&library, &builder_request)?;
+        return Ok(built);
     }
-    let mut step = |phase: &str, step: i32, steps: i32| say(Word::Step { phase: phase.to_owned(), step, steps });
-    let primary = driver_version().and_then(|_| Primary::retain(i32::try_from(request.gpu).unwrap_or(i32::MAX))).ok();
-    // The library times and asks the GPU whose context is current.
+    let mut step = |phase: &str, step: i32, steps: i32| send(WorkerMessage::Progress { phase: phase.to_owned(), step, steps });
+    let primary = driver_version().and_then(|_| PrimaryContext::retain(i32::try_from(request.gpu).unwrap_or(i32::MAX))).ok();
+    // The library uses the GPU of the current context.
     primary.as_ref().map_or(Ok(()), |primary| primary.enter())?;
-    let product = builder::build(&library, &asked, &mut step)?;
-    write_synced(&request.engine, &product.engine)?;
-    if !product.timing_cache.is_empty() {
-        // Only speeds up the next build: losing it is no fault.
-        let aside = request.timing_cache.with_extension("new");
-        let _ = write_synced(&aside, &product.timing_cache).and_then(|()| Ok(fs::rename(&aside, &request.timing_cache)?));
+    let output = builder::build(&library, &builder_request, &mut step)?;
+    write_synced(&request.engine, &output.engine)?;
+    if !output.timing_cache.is_empty() {
+        // The cache only speeds up the next build: an error is no fault of this one.
+        let temporary = request.timing_cache.with_extension("new");
+        let _ = write_synced(&temporary, &output.timing_cache).and_then(|()| Ok(fs::rename(&temporary, &request.timing_cache)?));
     }
-    done.file = attest(&product.engine, FileRole::Engine);
+    built.file = attest(&output.engine, FileRole::Engine);
     if let Some(primary) = primary {
         let runs_here = request.capabilities.is_empty() || request.capabilities.contains(&Dotted(primary.capability()));
         if runs_here {
-            let facts = builder::facts(&library, &primary, &product.engine, request.flags.version_compatible)?;
+            let facts = builder::facts(&library, &primary, &output.engine, request.flags.version_compatible)?;
             let report = request.engine.with_extension("layers.json");
             write_synced(&report, facts.layers.as_bytes())?;
-            done.scratch_bytes = Some(facts.scratch_bytes);
-            // TensorRT-RTX chooses its kernels when it meets the GPU.
+            built.scratch_bytes = Some(facts.scratch_bytes);
+            // TensorRT-RTX chooses its kernels on the GPU at load time, so its report cannot tell.
             if request.has_attention && request.family == Family::Tensorrt {
-                done.fusion = Fusion::Fused(fusion::count(&facts.layers)?);
+                built.fusion = Fusion::Fused(fusion::count(&facts.layers)?);
             }
-            done.layers = Some(attest(facts.layers.as_bytes(), FileRole::Report));
+            built.layers = Some(attest(facts.layers.as_bytes(), FileRole::Report));
         }
     }
     if request.has_attention && request.family == Family::TensorrtRtx {
-        done.fusion = Fusion::Named(fusion::named(&product.engine));
+        built.fusion = Fusion::Named(fusion::named(&output.engine));
     }
-    done.seconds = began.elapsed().as_secs_f64();
-    done.peak_bytes = peak_bytes();
-    Ok(done)
+    built.seconds = began.elapsed().as_secs_f64();
+    built.peak_bytes = peak_bytes();
+    Ok(built)
 }
 
-/// The most memory that this process had.
+/// The largest resident memory of this process so far, in bytes.
 fn peak_bytes() -> u64 {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Files and folders: made ours, linked, put in the place of others in one step.
+//! Operations on files and folders: create, link, replace in one step, sync to disk.
 
 use anyhow::{Context, Result, anyhow, bail};
 use drivewam_engine::bundle::manifest_of;
@@ -9,74 +9,79 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Beside `out`, hidden: `.NAME.what`.
-pub(crate) fn beside(out: &Path, what: &str) -> PathBuf {
+/// The hidden path `.NAME.suffix` beside `out`.
+pub(crate) fn sibling(out: &Path, what: &str) -> PathBuf {
     out.with_file_name(format!(".{}.{what}", out.file_name().unwrap_or_default().to_string_lossy()))
 }
 
-/// The folder to write, by its own path: nothing, or a folder of engines, which is replaced; never one that somebody put something else into.
-pub(crate) fn place(out: &Path, source: &Path) -> Result<PathBuf> {
-    let name = out.file_name().with_context(|| format!("--out {out:?}: not the name of a folder"))?;
+/// The canonical path of the output folder `out`; creates its parent.
+///
+/// # Errors
+/// `out` exists and is neither an empty folder nor a folder of engines; it contains `source` or
+/// lies inside it; an I/O error.
+pub(crate) fn output_folder(out: &Path, source: &Path) -> Result<PathBuf> {
+    let name = out.file_name().with_context(|| format!("--out {out:?}: does not name a folder"))?;
     let folder = match out.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    fs::create_dir_all(folder).with_context(|| format!("{folder:?} cannot be made"))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {folder:?}"))?;
     let out = folder.canonicalize().with_context(|| format!("{folder:?}"))?.join(name);
-    let Ok(looked_at) = fs::symlink_metadata(&out) else { return Ok(out) };
-    if !looked_at.is_dir() {
-        bail!("--out {out:?}: there is something else than a folder");
+    let Ok(metadata) = fs::symlink_metadata(&out) else { return Ok(out) };
+    if !metadata.is_dir() {
+        bail!("--out {out:?}: exists and is not a folder");
     }
     if source.starts_with(&out) || out.starts_with(source) {
-        bail!("--out {out:?}: the folder of the graphs themselves, or around or inside it");
+        bail!("--out {out:?}: is the folder of the graphs, contains it or lies inside it");
     }
-    let is_empty = fs::read_dir(&out).with_context(|| format!("{out:?} cannot be listed"))?.next().is_none();
+    let is_empty = fs::read_dir(&out).with_context(|| format!("cannot list {out:?}"))?.next().is_none();
     if !is_empty && !manifest_of(&out).is_ok_and(|manifest| manifest.built.is_some()) {
-        bail!("--out {out:?}: has files, and no manifest of engines: it would be replaced as a whole");
+        bail!("--out {out:?}: has files but no manifest of engines: the build would delete them");
     }
     Ok(out)
 }
 
-/// The folder `path`, with nothing in it.
-pub(crate) fn emptied(path: &Path) -> Result<PathBuf> {
+/// Creates the folder `path`, and removes what was there before.
+pub(crate) fn create_empty(path: &Path) -> Result<PathBuf> {
     if fs::symlink_metadata(path).is_ok() {
-        fs::remove_dir_all(path).with_context(|| format!("{path:?} cannot be removed"))?;
+        fs::remove_dir_all(path).with_context(|| format!("cannot remove {path:?}"))?;
     }
-    fs::create_dir(path).with_context(|| format!("{path:?} cannot be made"))?;
+    fs::create_dir(path).with_context(|| format!("cannot create {path:?}"))?;
     Ok(path.to_owned())
 }
 
-/// Whether nobody else has, or had, a hand in a folder.
-pub(crate) fn is_ours(folder: &Path) -> bool {
-    let ours = rustix::process::geteuid().as_raw();
-    fs::symlink_metadata(folder).is_ok_and(|m| m.is_dir() && m.uid() == ours && m.mode() & 0o077 == 0)
+/// Whether a folder belongs to this user and no other user can access it.
+pub(crate) fn is_private(folder: &Path) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    fs::symlink_metadata(folder).is_ok_and(|m| m.is_dir() && m.uid() == user && m.mode() & 0o077 == 0)
 }
 
-/// Keeps others out of a folder.
-pub(crate) fn make_ours(folder: &Path) -> Result<()> {
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).with_context(|| format!("{folder:?}: its mode cannot be set"))
+/// Denies other users access to a folder.
+pub(crate) fn make_private(folder: &Path) -> Result<()> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).with_context(|| format!("cannot set the mode of {folder:?}"))
 }
 
-/// The same file under another name; a copy where the file system has no such thing.
+/// Hard-links a file, or copies it where the file system has no hard links.
 pub(crate) fn link(from: &Path, to: &Path) -> Result<()> {
     let copied = fs::hard_link(from, to).or_else(|_no_links| fs::copy(from, to).and_then(|_| File::open(to)?.sync_all()));
-    copied.with_context(|| format!("{from:?} cannot be copied to {to:?}"))
+    copied.with_context(|| format!("cannot copy {from:?} to {to:?}"))
 }
 
-/// Makes the names in a folder survive a loss of power.
+/// Syncs the entries of a folder to disk.
 pub(crate) fn sync(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).with_context(|| format!("{folder:?} cannot be synced"))
+    File::open(folder).and_then(|folder| folder.sync_all()).with_context(|| format!("cannot sync {folder:?}"))
 }
 
-/// Puts the folder `new` in the place of `old`, in one step where there is one already, and removes what was there.
+/// Replaces the folder `old` by `new`, and removes what `old` held. One atomic step where the file
+/// system can exchange two names.
 pub(crate) fn swap(new: &Path, old: &Path) -> Result<()> {
-    let failed = |e: std::io::Error| anyhow!(e).context(format!("{new:?} cannot be put in the place of {old:?}"));
+    let failed = |e: std::io::Error| anyhow!(e).context(format!("cannot replace {old:?} by {new:?}"));
     match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
         Ok(()) => fs::remove_dir_all(new).map_err(failed)?,
         Err(Errno::NOENT) => fs::rename(new, old).map_err(failed)?,
-        // A file system that cannot exchange: for a moment there is no folder.
+        // This file system cannot exchange names: for a moment there is no folder.
         Err(Errno::INVAL | Errno::NOSYS) => {
-            let gone = beside(old, "old");
+            let gone = sibling(old, "old");
             fs::rename(old, &gone).and_then(|()| fs::rename(new, old)).map_err(failed)?;
             fs::remove_dir_all(&gone).map_err(failed)?;
         }
@@ -85,8 +90,8 @@ pub(crate) fn swap(new: &Path, old: &Path) -> Result<()> {
     sync(old.parent().unwrap_or(Path::new("/")))
 }
 
-/// Writes a file that survives a loss of power once this returns.
+/// Writes a file and syncs its content to disk.
 pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<()> {
     let written = File::create(path).and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
-    written.with_context(|| format!("{path:?} cannot be written"))
+    written.with_context(|| format!("cannot write {path:?}"))
 }

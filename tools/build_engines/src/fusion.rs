@@ -1,43 +1,46 @@
-//! Which attention blocks became one kernel, by the library's own report of layers.
+//! Counts the attention blocks that the builder fused into one kernel.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// How TensorRT-RTX 1.7 begins a kernel of fused attention.
+/// How TensorRT-RTX 1.7 names a kernel of fused attention inside an engine.
 const KERNEL: &[u8] = b"name=_gemm_mha";
-/// Parts of the names that both families give to kernels of fused attention.
+/// Parts of the names of fused attention kernels in layer reports of both families.
 const FUSED: [&str; 4] = ["mha", "flash_att", "flashatt", "fused_att"];
 
-/// Counts the layers of a report that are fused attention.
+/// Counts the layers of a layer report that are fused attention.
 ///
 /// # Errors
-/// A report that is not JSON with a list of layers: then nobody knows.
+/// A report that is not JSON with a list `Layers`.
 pub(crate) fn count(report: &str) -> Result<usize> {
-    let report: Value = serde_json::from_str(report).context("the library's report of layers is not JSON")?;
-    let layers = report["Layers"].as_array().context("the library's report has no list of layers")?;
+    let report: Value = serde_json::from_str(report).context("the layer report is not JSON")?;
+    let layers = report["Layers"].as_array().context("the layer report has no list \"Layers\"")?;
     Ok(layers.iter().filter(|layer| is_fused(layer)).count())
 }
 
-/// Counts the kernels of fused attention that are named in an engine's bytes. TensorRT-RTX lists its kernels there in plain text; nothing documents that,
-/// so it is told as what it is, and not as the inspector's word.
+/// Counts the fused attention kernels that the bytes of an engine name. TensorRT-RTX lists its
+/// kernels there in plain text. This is undocumented, so the manifest distinguishes it
+/// (`Fusion::Named`) from a count by the library's inspector (`Fusion::Fused`).
 pub(crate) fn named(engine: &[u8]) -> usize {
     engine.windows(KERNEL.len()).filter(|window| *window == KERNEL).count()
 }
 
-/// A layer is an object, or only its name where the engine holds no more.
+/// Whether a layer is fused attention. A layer is an object, or a string with its name where the
+/// engine holds no details.
 fn is_fused(layer: &Value) -> bool {
-    let words = match layer {
+    let names = match layer {
         Value::String(name) => vec![name.as_str()],
         layer => ["Name", "LayerType", "TacticName"].iter().filter_map(|key| layer[key].as_str()).collect(),
     };
-    words.iter().map(|word| word.to_lowercase()).any(|word| FUSED.iter().any(|part| word.contains(part)))
+    names.iter().map(|name| name.to_lowercase()).any(|name| FUSED.iter().any(|part| name.contains(part)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Breaks if an engine whose attention is six separate kernels counts as fused, or one whose kernels are named only by tactic does not.
+    /// Breaks if an engine whose attention is six separate kernels counts as fused, or one whose
+    /// kernels are named only by tactic does not.
     #[test]
     fn fused_attention_is_found_by_any_of_its_names() {
         let report = r#"{"Layers": [

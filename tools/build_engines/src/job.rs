@@ -1,31 +1,34 @@
-//! What is to be built: shapes, limits and an estimate of memory, before anything starts.
+//! Plans a build: which graphs, for which shapes, within which limits of memory and time.
 
-use crate::component::Done;
+use crate::messages::BuiltEngine;
 use anyhow::{Context, Result, bail};
-use drivewam::guidance::prompts::passes;
-use drivewam::guidance::vlm::Passes;
-use drivewam_core::bindings::Graph;
-use drivewam_core::config::{BuildConfig, Config};
+use drivewam::guidance::prompt_tokens::decoder_shapes;
+use drivewam::guidance::vlm::DecoderShapes;
+use drivewam_core::bindings::{Axis, Graph};
+use drivewam_core::config::{Build, Config};
 use drivewam_core::manifest::{Family, FileEntry, Fusion, GraphEntry, Manifest, Precision, Profile};
 use drivewam_engine::bundle::{check_file, check_onnx, weight_bytes};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Memory of a builder that has built nothing yet, bytes: measured with TensorRT-RTX 1.7 on a graph without weights, and rounded up.
+/// Memory of an idle builder, in bytes: measured with TensorRT-RTX 1.7 on a graph without weights,
+/// and rounded up.
 const BUILDER_BYTES: u64 = 600 << 20;
-/// Copies of the weights that are alive at once at a build's worst: the parser's, the builder's two, the serialised engine. Measured: see docs/engines.md.
+/// Copies of the weights that exist at the peak of a build: the parser's, the builder's two and the
+/// serialised engine. Measured: see docs/engines.md.
 const WEIGHT_COPIES: u64 = 4;
-/// Space that an engine may take beside its weights: code of each profile. Measured: 8 MiB for six layers.
+/// Bytes of an engine that one profile may add to the weights. Measured: 8 MiB for six layers.
 const CODE_BYTES: u64 = 16 << 20;
-/// The runtime that a version-compatible engine carries: TensorRT's lean one has 111 MB.
+/// Bytes that the runtime inside a version-compatible engine may take: TensorRT's lean runtime has
+/// 111 MB.
 const LEAN_BYTES: u64 = 192 << 20;
 
-/// All that is to be built.
+/// The graphs to build, and how.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) source: PathBuf,
-    /// Of the graphs' manifest, as it was checked.
+    /// SHA-256 of the source manifest's text when it was checked.
     pub(crate) source_sha256: String,
     pub(crate) manifest: Manifest,
     pub(crate) jobs: Vec<Job>,
@@ -33,31 +36,31 @@ pub(crate) struct Plan {
     pub(crate) build: BuildConfig,
 }
 
-/// A folder of graphs that was checked.
+/// A folder of exported graphs that was verified.
 #[derive(Debug)]
-pub(crate) struct Checked {
+pub(crate) struct SourceBundle {
     pub(crate) path: PathBuf,
     pub(crate) manifest: Manifest,
-    /// Of the manifest's text.
+    /// SHA-256 of the manifest's text.
     pub(crate) sha256: String,
 }
 
-/// One graph.
+/// One graph to build.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     pub(crate) graph: Graph,
     pub(crate) entry: GraphEntry,
     pub(crate) onnx: PathBuf,
     pub(crate) onnx_file: FileEntry,
-    /// Files of weights, as they were checked.
+    /// Weight files that the ONNX file refers to, and what the manifest says of them.
     pub(crate) weights: Vec<(PathBuf, FileEntry)>,
     pub(crate) weight_bytes: u64,
     pub(crate) profiles: Vec<Profile>,
-    /// The engine brings a runtime of its own.
+    /// Whether the engine contains a runtime (`version_compatible`).
     carries_runtime: bool,
 }
 
-/// What a component's process may take.
+/// Limits of a worker process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) memory_bytes: u64,
@@ -65,34 +68,35 @@ pub(crate) struct Limits {
 }
 
 impl Plan {
-    /// Plans the graphs `only`, or all.
-    pub(crate) fn new(config: &Config, family: Family, source: Checked, only: &[Graph]) -> Result<Self> {
-        let Checked { path: source, manifest, sha256: source_sha256 } = source;
+    /// Plans the graphs `only`, or all graphs if it is empty.
+    ///
+    /// # Errors
+    /// A source that holds engines, has no self-test or lacks a graph; a flag that the library
+    /// family does not have; an ONNX file that its manifest entry does not describe.
+    pub(crate) fn new(config: &Config, family: Family, source: SourceBundle, only: &[Graph]) -> Result<Self> {
+        let SourceBundle { path: source, manifest, sha256: source_sha256 } = source;
         if let Some(built) = &manifest.built {
-            bail!(
-                "{source:?}: engines that {} {} built, wanted the exported graphs that they were built from",
-                built.family,
-                built.library
-            );
+            bail!("{source:?}: got engines built by {} {}, wanted the exported graphs", built.family, built.library);
         }
-        let asks = |flag: bool, key: &str| flag.then(|| format!("build.{key}"));
-        let odd = match family {
-            Family::TensorrtRtx => asks(config.build.flags.version_compatible, "flags.version_compatible")
-                .or_else(|| asks(config.build.flags.hardware_compatible, "flags.hardware_compatible")),
-            Family::Tensorrt => asks(!config.build.compute_capabilities.is_empty(), "compute_capabilities"),
+        let requested = |flag: bool, key: &str| flag.then(|| format!("build.{key}"));
+        let unsupported = match family {
+            Family::TensorrtRtx => requested(config.build.flags.version_compatible, "flags.version_compatible")
+                .or_else(|| requested(config.build.flags.hardware_compatible, "flags.hardware_compatible")),
+            Family::Tensorrt => requested(!config.build.compute_capabilities.is_empty(), "compute_capabilities"),
         };
-        if let Some(key) = odd {
-            bail!("{key}: {family} has no such thing");
+        if let Some(key) = unsupported {
+            bail!("{key}: {family} does not support it");
         }
         if manifest.self_test.is_none() {
-            bail!("{source:?}: has no self-test, and engines that cannot be tested are not built: export the graphs anew");
+            bail!("{source:?}: has no self-test, so its engines could not be tested: export the graphs again");
         }
         let model = &config.model;
         let (video, action, tail) = config.slots();
         let s = video + action + tail;
         let fixed = |n: usize| Profile { n: [n; 3], s: [s; 3] };
-        // A profile for each pass of the ride: kernels are chosen for exactly these shapes.
-        let rides = [model.video_tokens(), model.action_tokens(), model.packed_tokens()];
+        // A profile for each pass of the ride, so that the builder tunes kernels for its exact
+        // shapes.
+        let passes = [model.video_tokens(), model.action_tokens(), model.packed_tokens()];
         let mut jobs = Vec::new();
         for graph in Graph::ALL.into_iter().filter(|graph| only.is_empty() || only.contains(graph)) {
             let Some(entry) = manifest.graphs.get(&graph) else {
@@ -104,7 +108,7 @@ impl Plan {
             let is_dynamic = entry.is_dynamic();
             let profiles = match graph {
                 Graph::VlmDecoder => decoder(config, &manifest, &source)?,
-                _ if is_dynamic => rides.map(fixed).to_vec(),
+                _ if is_dynamic => passes.map(fixed).to_vec(),
                 _ => Vec::new(),
             };
             let onnx = source.join(&entry.file);
@@ -127,7 +131,7 @@ impl Plan {
         Ok(Self { source, source_sha256, manifest, jobs, family, build: config.build.clone() })
     }
 
-    /// What would be built, for people.
+    /// What would be built, as a table.
     pub(crate) fn table(&self, out: &Path) -> String {
         let mut text = String::new();
         let _ = writeln!(text, "{} from {:?} to {out:?}", self.family, self.source);
@@ -148,7 +152,7 @@ impl Plan {
         text
     }
 
-    /// The same for programs.
+    /// What would be built, as JSON.
     pub(crate) fn json(&self, out: &Path) -> serde_json::Value {
         let jobs: Vec<_> = self
             .jobs
@@ -163,30 +167,31 @@ impl Plan {
 
     fn gpus(&self) -> String {
         let all: Vec<_> = self.build.compute_capabilities.iter().map(ToString::to_string).collect();
-        if all.is_empty() { "that of this machine".to_owned() } else { all.join(", ") }
+        if all.is_empty() { "the GPU of this machine".to_owned() } else { all.join(", ") }
     }
 }
 
 impl Job {
-    /// Memory that the build will about take, bytes.
+    /// Estimated memory of the build, in bytes.
     pub(crate) fn estimate(&self) -> u64 {
         BUILDER_BYTES.saturating_add(WEIGHT_COPIES.saturating_mul(self.weight_bytes))
     }
 
-    /// What is built, in a line.
-    pub(crate) fn words(&self) -> String {
+    /// One line that describes the build.
+    pub(crate) fn description(&self) -> String {
         format!("{} of weights, {}, {}", mib(self.weight_bytes), self.entry.precision, profiles(&self.profiles))
     }
 
-    /// Limits of the component's process.
+    /// Limits of the worker process. Without `build.memory_bytes` the memory limit is nine tenths
+    /// of the free memory.
     ///
     /// # Errors
-    /// When the estimate is above what is free, or above the configured limit.
-    pub(crate) fn limits(&self, build: &BuildConfig) -> Result<Limits> {
+    /// An estimate above the memory limit.
+    pub(crate) fn limits(&self, build: &Build) -> Result<Limits> {
         let memory_bytes = if build.memory_bytes > 0 { build.memory_bytes } else { free_bytes().map_or(u64::MAX, |free| free / 10 * 9) };
         if self.estimate() > memory_bytes {
             bail!(
-                "graph {}: not begun: the build takes about {}, and may take {} (build.memory_bytes; by default nine tenths of what is free)",
+                "graph {}: not started: the build needs about {}, the limit is {} (build.memory_bytes; by default nine tenths of free memory)",
                 self.graph,
                 mib(self.estimate()),
                 mib(memory_bytes)
@@ -195,21 +200,26 @@ impl Job {
         Ok(Limits { memory_bytes, time: Duration::from_secs(build.time_limit_s) })
     }
 
-    /// Holds what was built against what was asked for.
+    /// Checks the size and the attention kernels of a built engine.
     ///
     /// # Errors
-    /// An engine that holds its weights more than once; one none of whose attention blocks became one kernel.
-    pub(crate) fn check(&self, done: &Done, allow_unfused: bool) -> Result<()> {
-        let carried = if self.carries_runtime { LEAN_BYTES } else { 0 };
+    /// An engine that holds its weights more than once; one in half precision without any fused
+    /// attention block, unless `allow_unfused`.
+    pub(crate) fn check(&self, built: &BuiltEngine, allow_unfused: bool) -> Result<()> {
+        let runtime = if self.carries_runtime { LEAN_BYTES } else { 0 };
         let code = CODE_BYTES.saturating_mul(self.profiles.len().max(1) as u64);
-        let most = self.weight_bytes.saturating_add(self.weight_bytes / 8).saturating_add(code).saturating_add(carried);
-        if done.file.bytes > most {
-            bail!("the engine has {}, wanted at most {}: do its profiles hold copies of the weights?", mib(done.file.bytes), mib(most));
-        }
-        // The library fuses attention in half precision alone.
-        if matches!(done.fusion, Fusion::Fused(0) | Fusion::Named(0)) && self.entry.precision != Precision::F32 && !allow_unfused {
+        let most = self.weight_bytes.saturating_add(self.weight_bytes / 8).saturating_add(code).saturating_add(runtime);
+        if built.file.bytes > most {
             bail!(
-                "no attention block became one kernel (attention: {}): export the graph with --attention textbook; --allow-unfused takes the engine all the same",
+                "the engine has {}, wanted at most {}: does it hold copies of the weights for each profile?",
+                mib(built.file.bytes),
+                mib(most)
+            );
+        }
+        // The library fuses attention only in half precision.
+        if matches!(built.fusion, Fusion::Fused(0) | Fusion::Named(0)) && self.entry.precision != Precision::F32 && !allow_unfused {
+            bail!(
+                "no attention block was fused into one kernel (attention: {}): export the graph with --attention textbook, or accept the engine with --allow-unfused",
                 self.entry.attention.as_deref().unwrap_or("?")
             );
         }
@@ -217,19 +227,20 @@ impl Job {
     }
 }
 
-/// Profiles of the language model: a row of an answer, and the prompts, which differ by what the route command's words need.
+/// Profiles of the language model: one token of an answer, and the prompts, whose length depends on
+/// the route command's text.
 fn decoder(config: &Config, manifest: &Manifest, source: &Path) -> Result<Vec<Profile>> {
     let name = &manifest.guidance()?.vlm.tokenizer;
     let path = source.join(name);
-    check_file(&path, manifest.files.get(name).with_context(|| format!("{source:?}: vouches for no {name:?}"))?)?;
+    check_file(&path, manifest.files.get(name).with_context(|| format!("{source:?}: the manifest names no file {name:?}"))?)?;
     let tokenizer = std::fs::read(&path).with_context(|| format!("{path:?}"))?;
-    let Passes { prompts, slots } = passes(config, manifest, &tokenizer)?;
+    let DecoderShapes { prompts, slots } = decoder_shapes(config, manifest, &tokenizer)?;
     let (least, most) = (prompts.iter().copied().min().unwrap_or(1), prompts.iter().copied().max().unwrap_or(1));
     let s = [slots; 3];
     Ok(vec![Profile { n: [1; 3], s }, Profile { n: [least, most, most], s }])
 }
 
-/// Memory that the system could give away.
+/// Memory that the system has available, in bytes.
 fn free_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -241,15 +252,16 @@ pub(crate) fn mib(bytes: u64) -> String {
 }
 
 fn profiles(all: &[Profile]) -> String {
-    let words: Vec<String> = all.iter().map(ToString::to_string).collect();
-    if words.is_empty() { "one shape".to_owned() } else { words.join(", ") }
+    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+    if all.is_empty() { "one shape".to_owned() } else { all.join(", ") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Breaks if an engine with copies of its weights, or one in half precision without fused attention, is taken.
+    /// Breaks if an engine with copies of its weights, or one in half precision without fused
+    /// attention, is accepted.
     #[test]
     fn an_engine_that_is_too_large_or_not_fused_is_refused() {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engines/tiny/manifest.yaml")).unwrap();
@@ -266,7 +278,7 @@ mod tests {
             profiles,
             carries_runtime: false,
         };
-        let done = |bytes, fusion| Done {
+        let engine = |bytes, fusion| BuiltEngine {
             file: file(bytes),
             library: drivewam_core::manifest::Dotted([1, 7, 1]),
             seconds: 0.0,
@@ -275,17 +287,17 @@ mod tests {
             fusion,
             layers: None,
         };
-        let words = |job: &Job, done: &Done, allow| job.check(done, allow).err().map(|e| e.to_string()).unwrap_or_default();
-        assert_eq!(words(&job, &done((1 << 30) + (100 << 20), Fusion::Fused(0)), false), "", "f32 is never fused");
-        assert!(words(&job, &done(2 << 30, Fusion::Fused(3)), false).contains("copies of the weights"));
+        let error = |job: &Job, built: &BuiltEngine, allow| job.check(built, allow).err().map(|e| e.to_string()).unwrap_or_default();
+        assert_eq!(error(&job, &engine((1 << 30) + (100 << 20), Fusion::Fused(0)), false), "", "f32 is never fused");
+        assert!(error(&job, &engine(2 << 30, Fusion::Fused(3)), false).contains("copies of the weights"));
         job.entry.precision = Precision::F16;
         for unfused in [Fusion::Fused(0), Fusion::Named(0)] {
-            let refused = words(&job, &done(1 << 30, unfused), false);
+            let refused = error(&job, &engine(1 << 30, unfused), false);
             assert!(refused.contains("--attention textbook") && refused.contains("scores_concatenated"), "{refused}");
-            assert_eq!(words(&job, &done(1 << 30, unfused), true), "");
+            assert_eq!(error(&job, &engine(1 << 30, unfused), true), "");
         }
         for fused in [Fusion::Fused(1), Fusion::Named(54), Fusion::Unknown] {
-            assert_eq!(words(&job, &done(1 << 30, fused), false), "");
+            assert_eq!(error(&job, &engine(1 << 30, fused), false), "");
         }
     }
 }

@@ -1,17 +1,18 @@
-//! `build_engines`: builds the engines of a target from exported graphs, and writes the manifest that vouches for them.
+//! `build_engines`: builds the engines of a target from exported graphs and writes their manifest.
 
 #![forbid(unsafe_code)]
 
 #[cfg_attr(not(feature = "tensorrt"), path = "no_build.rs")]
 mod build;
-mod component;
+mod bundle;
 mod files;
-mod folder;
 #[cfg(feature = "tensorrt")]
 mod fusion;
 mod job;
+mod messages;
 mod sign;
-mod watch;
+mod supervise;
+mod worker;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -21,45 +22,52 @@ use drivewam_core::config::{Config, EngineKind, Layer};
 use drivewam_core::manifest::Family;
 use drivewam_engine::{EngineBundle, Trust};
 use indicatif::{ProgressBar, ProgressStyle};
-use job::{Checked, Job, Plan};
+use job::{Job, Plan, SourceBundle};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Builds engines with TensorRT's or TensorRT-RTX's builder, each in a process of its own with a memory and a time limit; what was built is kept when a later one fails.
+/// Builds engines with TensorRT or TensorRT-RTX. Each graph is built in a process of its own, with
+/// a memory and a time limit; finished engines are kept when a later graph fails.
 ///
-/// The old folder stays valid until the new one is whole, and is then replaced in one step. TensorRT builds for the GPU of this machine; TensorRT-RTX for the
-/// compute capabilities of the target, and needs no GPU.
+/// The existing folder stays valid until the new one is complete, and is then replaced in one step.
+/// TensorRT builds for the GPU of this machine. TensorRT-RTX builds for the compute capabilities of
+/// the target and needs no GPU.
 #[derive(Debug, Parser)]
 #[command(name = "build_engines", version)]
 struct Args {
-    /// Configuration whose `engine.folder` holds the exported graphs, and whose sizes the engines shall run.
+    /// Configuration: `engine.folder` holds the exported graphs, and its sizes are those of the
+    /// engines.
     config: PathBuf,
-    /// The target: a YAML with `target:`, `engine:` and `build:`, or the name of one in the folder target/ beside CONFIG.
+    /// Target: a YAML file with `target:`, `engine:` and `build:`, or the name of one in the folder
+    /// target/ beside CONFIG.
     #[arg(long, value_name = "T")]
     target: String,
-    /// Folder to write, or to replace if it holds engines; without it the target's name beside the graphs' folder.
+    /// Folder to write, or to replace if it holds engines. Default: a folder with the target's name
+    /// beside that of the graphs.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Folder of the graphs, in the place of the configuration's.
+    /// Folder of the exported graphs, in place of the configuration's.
     #[arg(long, value_name = "DIR")]
     graphs: Option<PathBuf>,
-    /// A graph to build; may be given again. Without it: every graph of the folder. Engines of other graphs stay, where they were built for the same.
+    /// Graph to build; may be repeated. Default: every graph of the folder. Engines of other graphs
+    /// are kept if they were built with the same settings.
     #[arg(long = "graph", value_name = "NAME")]
     only: Vec<String>,
-    /// Overrides one key, for example --set build.flags.optimization_level=5; may be given again.
+    /// Overrides one key, for example --set build.flags.optimization_level=5; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Sign the manifest with this ed25519 private key (PEM, as `openssl genpkey -algorithm ed25519` writes it).
+    /// Sign the manifest with this ed25519 private key (PEM, as `openssl genpkey -algorithm
+    /// ed25519` writes it).
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
-    /// Take an engine none of whose attention blocks became one kernel.
+    /// Accept an engine in which no attention block was fused into one kernel.
     #[arg(long)]
     allow_unfused: bool,
-    /// Let the library's parser read every graph, and build nothing.
+    /// Parse every graph with the library's parser, build nothing.
     #[arg(long, conflicts_with = "dry_run")]
     parse_only: bool,
-    /// Say what would be built, and build nothing.
+    /// Print what would be built, build nothing.
     #[arg(long)]
     dry_run: bool,
     /// Print JSON instead of tables.
@@ -68,16 +76,16 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    // The library's errors are in the message of what failed; RUST_LOG=tensorrt=info shows all that it says.
+    // An error message quotes the library's errors; RUST_LOG=tensorrt=info shows its whole log.
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_unset| "off".into()))
         .with_ansi(false)
         .without_time()
         .init();
-    let is_component = std::env::args_os().nth(1).is_some_and(|word| word == component::WORD);
-    let done = if is_component { component::run() } else { run(&Args::parse()) };
-    match done {
+    let is_worker = std::env::args_os().nth(1).is_some_and(|argument| argument == messages::WORKER_FLAG);
+    let result = if is_worker { worker::run() } else { run(&Args::parse()) };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("build_engines: {error:#}");
@@ -91,24 +99,24 @@ fn run(args: &Args) -> Result<()> {
     let family = match config.engine.kind {
         EngineKind::Tensorrt => Family::Tensorrt,
         EngineKind::TensorrtRtx => Family::TensorrtRtx,
-        other => bail!("{}: engine.kind: got {other:?}, wanted tensorrt or tensorrt_rtx: nobody builds engines for another", args.target),
+        other => bail!("{}: engine.kind: got {other:?}, wanted tensorrt or tensorrt_rtx: other engines are not built", args.target),
     };
     let key = args.sign.as_deref().map(sign::read).transpose()?;
     let source = PathBuf::from(&config.engine.folder);
     let out = args.out.clone().unwrap_or_else(|| source.with_file_name(&name));
-    let only = args.only.iter().map(|word| graph(word)).collect::<Result<Vec<_>>>()?;
+    let only = args.only.iter().map(|name| graph(name)).collect::<Result<Vec<_>>>()?;
     let bar = bar(args.json)?;
     bar.set_message("checking the graphs");
-    let mut told = |done: u64, all: u64| {
+    let mut progress = |done: u64, all: u64| {
         bar.set_length(all);
         bar.set_position(done);
     };
-    // Whose graphs are built is the builder's affair; whose engines are loaded, the vehicle's.
-    let report = EngineBundle::verify(&source, &Trust::default(), Some(&mut told));
+    // Signatures matter where engines are loaded, on the vehicle: graphs to build need none.
+    let report = EngineBundle::verify(&source, &Trust::default(), Some(&mut progress));
     if !report.is_whole() {
         return Err(report.into_first_fault().map_or_else(|| anyhow::anyhow!("{source:?}: not whole"), Into::into));
     }
-    let checked = Checked { path: source, manifest: report.manifest?, sha256: report.manifest_sha256.unwrap_or_default() };
+    let checked = SourceBundle { path: source, manifest: report.manifest?, sha256: report.manifest_sha256.unwrap_or_default() };
     checked.manifest.check_model(&config.model)?;
     bar.finish_and_clear();
     let plan = Plan::new(&config, family, checked, &only)?;
@@ -121,53 +129,54 @@ fn run(args: &Args) -> Result<()> {
         }
         return Ok(());
     }
-    let request = |job: &Job, engine: &Path| component::request(&config, family, job, engine, args.parse_only, &folder::timing_cache(&out));
-    let machine = build::library(family, &config)?;
+    let request = |job: &Job, engine: &Path| worker::request(&config, family, job, engine, args.parse_only, &bundle::timing_cache(&out));
+    let machine = build::machine(family, &config)?;
     if args.parse_only {
         for job in &plan.jobs {
-            watch::component(&request(job, Path::new("")), &job.limits(&config.build)?, &bar)?;
-            writeln!(stdout, "{:<18} accepted by {family} {machine}", job.graph.as_str())?;
+            supervise::build_in_worker(&request(job, Path::new("")), &job.limits(&config.build)?, &bar)?;
+            writeln!(stdout, "{:<18} accepted by {family} {}", job.graph.as_str(), machine.library)?;
         }
         return Ok(());
     }
-    let mut work = folder::Work::begin(&out, &plan, &machine, key.as_ref())?;
+    let mut writer = bundle::BundleWriter::begin(&out, &plan, &machine, key.as_ref())?;
     for job in &plan.jobs {
         if !args.json {
-            eprintln!("{:<18} {}", job.graph.as_str(), job.words());
+            eprintln!("{:<18} {}", job.graph.as_str(), job.description());
         }
-        stop_if_asked()?;
-        if let Some(known) = work.take_known(job) {
+        check_interrupted()?;
+        if let Some(known) = writer.reuse(job) {
             job.check(&known, args.allow_unfused).with_context(|| format!("graph {}", job.graph))?;
             continue;
         }
         let limits = job.limits(&config.build)?;
-        let done = watch::component(&request(job, &work.aside(job)), &limits, &bar).with_context(|| format!("graph {}", job.graph))?;
-        job.check(&done, args.allow_unfused).with_context(|| format!("graph {}", job.graph))?;
-        work.keep(job, done)?;
+        let built = supervise::build_in_worker(&request(job, &writer.engine_path(job)), &limits, &bar);
+        let built = built.with_context(|| format!("graph {}", job.graph))?;
+        job.check(&built, args.allow_unfused).with_context(|| format!("graph {}", job.graph))?;
+        writer.add(job, built)?;
     }
     bar.finish_and_clear();
-    stop_if_asked()?;
-    let written = work.finish(&config, &plan, &name, key.as_ref())?;
+    check_interrupted()?;
+    let report = writer.finish(&config, &plan, &name, key.as_ref())?;
     if args.json {
-        writeln!(stdout, "{}", serde_json::to_string_pretty(&written)?)?;
+        writeln!(stdout, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        write!(stdout, "{written}")?;
+        write!(stdout, "{report}")?;
     }
     Ok(())
 }
 
-/// Ctrl-C between two components.
-fn stop_if_asked() -> Result<()> {
-    if watch::interrupted() { bail!("interrupted: {}", watch::KEPT) } else { Ok(()) }
+/// Fails after Ctrl-C.
+fn check_interrupted() -> Result<()> {
+    if supervise::interrupted() { bail!("interrupted: {}", supervise::KEPT) } else { Ok(()) }
 }
 
-/// The configuration with the target's layers and the overrides on top, and the target's name.
+/// The configuration with the target and the overrides on top, and the target's name.
 fn configuration(args: &Args) -> Result<(Config, String)> {
     let beside = args.config.parent().unwrap_or(Path::new("")).join("target").join(format!("{}.yaml", args.target));
     let path = [PathBuf::from(&args.target), beside.clone()]
         .into_iter()
         .find(|path| path.is_file())
-        .with_context(|| format!("--target {:?}: neither a file, nor is there {beside:?}", args.target))?;
+        .with_context(|| format!("--target {:?}: no such file, and no {beside:?}", args.target))?;
     let text = std::fs::read_to_string(&path).with_context(|| format!("--target {path:?}"))?;
     let mut layers = vec![Layer { name: path.display().to_string(), text }];
     for text in &args.set {
@@ -194,19 +203,19 @@ fn configuration(args: &Args) -> Result<(Config, String)> {
     Ok((config, name))
 }
 
-/// TensorRT-RTX as `make setup` installs it, where nothing else is named: as build_kernels finds its compiler.
+/// TensorRT-RTX where `make setup` installs it.
 fn wheel() -> Option<String> {
     let pythons = std::fs::read_dir(".venv/lib").into_iter().flatten().flatten();
     let mut paths = pythons.map(|python| python.path().join("site-packages/tensorrt_rtx_libs/libtensorrt_rtx.so.1"));
     paths.find(|path| path.exists()).and_then(|path| path.canonicalize().ok()).map(|path| path.display().to_string())
 }
 
-fn graph(word: &str) -> Result<Graph> {
+fn graph(name: &str) -> Result<Graph> {
     let known = Graph::ALL.map(Graph::as_str);
     Graph::ALL
         .into_iter()
-        .find(|graph| graph.as_str() == word)
-        .with_context(|| format!("--graph: got {word:?}, wanted one of {}", known.join(", ")))
+        .find(|graph| graph.as_str() == name)
+        .with_context(|| format!("--graph: got {name:?}, wanted one of {}", known.join(", ")))
 }
 
 fn bar(json: bool) -> Result<ProgressBar> {

@@ -1,4 +1,5 @@
-//! `build_kernels`: compiles the CUDA kernels to one file per architecture and writes the manifest that vouches for them.
+//! `build_kernels`: compiles the CUDA kernels to one file per architecture and writes their
+//! manifest.
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +7,7 @@ mod usage;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
-use drivewam_device::cuda::cubins::{Entry, FILE_NAME, Manifest, SCHEMA, hex_sha256, sources_sha256};
+use drivewam_device::cuda::cubins::{FILE_NAME, KernelFile, KernelManifest, SCHEMA, hex_sha256, sources_sha256};
 use drivewam_device::cuda::nvrtc::Nvrtc;
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -14,25 +15,30 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Orin; Ada; Hopper; Thor; Blackwell on x86; and PTX of the newest, which a later driver compiles in Warm.
+/// Orin, Ada, Hopper, Thor, Blackwell on x86, and PTX of the newest, which a driver compiles in
+/// Warm for later GPUs.
 const ARCHITECTURES: [&str; 6] = ["sm_87", "sm_89", "sm_90", "sm_110", "sm_120", "compute_120"];
 
-/// Compiles the CUDA kernels for several architectures; needs no GPU, and fails where a kernel's registers spill to memory.
+/// Compiles the CUDA kernels for several architectures. Needs no GPU. Fails if a kernel spills
+/// registers to memory.
 ///
-/// The compiler is NVRTC of CUDA 12.8 or later: of the toolkit, or of the wheel nvidia-cuda-nvrtc.
+/// The compiler is NVRTC of CUDA 12.8 or later, from the toolkit or the wheel nvidia-cuda-nvrtc.
 #[derive(Debug, Parser)]
 #[command(name = "build_kernels", version)]
 struct Args {
     /// Folder to write: one file per architecture, and kernels.yaml.
     #[arg(long, default_value = "engines/kernels")]
     out: PathBuf,
-    /// libnvrtc.so; else DRIVEWAM_NVRTC, else it is looked for in .venv and where the toolkit is usually installed.
+    /// Path of libnvrtc.so. Default: DRIVEWAM_NVRTC, else a search in .venv and in the usual places
+    /// of the toolkit.
     #[arg(long)]
     nvrtc: Option<PathBuf>,
-    /// An architecture (sm_87, or compute_120 for PTX); may be given again. Without it: those of the supported targets that the compiler knows.
+    /// Architecture (sm_87, or compute_120 for PTX); may be repeated. Default: those of the
+    /// supported targets that the compiler knows.
     #[arg(long = "architecture", value_name = "SM")]
     architectures: Vec<String>,
-    /// Let a thread have at most this many registers, where the source does not say: to see what a kernel would spill.
+    /// Limit of registers per thread for kernels without a limit in the source, to see what they
+    /// would spill.
     #[arg(long, value_name = "N")]
     max_registers: Option<u32>,
     /// Print the manifest as JSON instead of a table.
@@ -70,17 +76,17 @@ fn run(args: &Args) -> Result<()> {
     }
     let left_out: Vec<&str> = ARCHITECTURES.iter().copied().filter(|name| args.architectures.is_empty() && !is_known(name)).collect();
     if !left_out.is_empty() {
-        eprintln!("build_kernels: NVRTC {major}.{minor} does not know {}: left out", left_out.join(", "));
+        eprintln!("build_kernels: NVRTC {major}.{minor} does not know {}: skipped", left_out.join(", "));
     }
     let built = build(&nvrtc, &chosen, args.max_registers)?;
-    let manifest = Manifest {
+    let manifest = KernelManifest {
         schema: SCHEMA,
         compiler: format!("NVRTC {major}.{minor}"),
         cuda: [major, minor],
         sources_sha256: sources_sha256(),
         files: built.iter().map(|(entry, _)| entry.clone()).collect(),
     };
-    // A reader that went away (`| head`) misses the rest, and nothing else happens.
+    // A closed pipe (`| head`) is no error.
     let mut out = std::io::stdout().lock();
     if args.json {
         let _ = writeln!(out, "{}", serde_json::to_string_pretty(&manifest)?);
@@ -99,10 +105,10 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A file of the folder, and what is in it.
-type Built = (Entry, Vec<u8>);
+/// A file of the folder: its manifest entry and its content.
+type Built = (KernelFile, Vec<u8>);
 
-/// Compiles for every architecture, on as many threads as there are cores.
+/// Compiles for every architecture, on one thread per core.
 fn build(nvrtc: &Nvrtc, architectures: &[String], max_registers: Option<u32>) -> Result<Vec<Built>> {
     let one = |architecture: &String| -> Result<Built> {
         let compiled = nvrtc.compile(architecture, max_registers)?;
@@ -110,7 +116,7 @@ fn build(nvrtc: &Nvrtc, architectures: &[String], max_registers: Option<u32>) ->
         let kernels = if is_machine { usage::parse(&compiled.log)? } else { Vec::new() };
         let file = format!("{architecture}.{}", if is_machine { "cubin" } else { "ptx" });
         let (bytes, sha256) = (compiled.code.len() as u64, hex_sha256(&compiled.code));
-        Ok((Entry { file, architecture: architecture.clone(), bytes, sha256, kernels }, compiled.code))
+        Ok((KernelFile { file, architecture: architecture.clone(), bytes, sha256, kernels }, compiled.code))
     };
     let (next, shows) = (AtomicUsize::new(0), std::io::stderr().is_terminal());
     let work = || -> Result<Vec<(usize, Built)>> {
@@ -141,7 +147,7 @@ fn build(nvrtc: &Nvrtc, architectures: &[String], max_registers: Option<u32>) ->
     Ok(all.into_iter().map(|(_, built)| built).collect())
 }
 
-/// Where the compiler may be.
+/// Finds the compiler.
 fn find() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("DRIVEWAM_NVRTC") {
         return Some(path.into());
@@ -161,14 +167,15 @@ fn find() -> Option<PathBuf> {
     folders.iter().flat_map(|folder| ["libnvrtc.so.13", "libnvrtc.so.12"].map(|name| folder.join(name))).find(|path| path.exists())
 }
 
-/// Writes every file aside and renames it, the manifest last: a folder that is read meanwhile is the old one or the new one, or refused.
-fn write_folder(folder: &Path, manifest: &Manifest, built: &[Built]) -> Result<()> {
+/// Writes every file through a temporary one, the manifest last. A reader meanwhile sees the old
+/// folder, the new one, or a hash mismatch.
+fn write_folder(folder: &Path, manifest: &KernelManifest, built: &[Built]) -> Result<()> {
     fs::create_dir_all(folder)?;
     let put = |name: &str, bytes: &[u8]| -> Result<()> {
-        let aside = folder.join(format!(".{name}.{}", std::process::id()));
-        let written = fs::File::create(&aside).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-        if let Err(error) = written.and_then(|()| fs::rename(&aside, folder.join(name))) {
-            let _ = fs::remove_file(&aside);
+        let temporary = folder.join(format!(".{name}.{}", std::process::id()));
+        let written = fs::File::create(&temporary).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+        if let Err(error) = written.and_then(|()| fs::rename(&temporary, folder.join(name))) {
+            let _ = fs::remove_file(&temporary);
             return Err(error).with_context(|| name.to_owned());
         }
         Ok(())

@@ -1,55 +1,57 @@
-//! What the assembler says of each kernel.
+//! Register and memory usage of the kernels, from the assembler's log.
 
 use anyhow::{Context, Result, bail};
-use drivewam_device::cuda::cubins::{Manifest, Usage};
+use drivewam_device::cuda::cubins::{KernelManifest, KernelUsage};
 use std::fmt::Write;
 
-/// The number before `word` in `line`, if it is there.
+/// The number before `word` in `line`.
 fn before(line: &str, word: &str) -> Option<u32> {
     line.split(',').find_map(|part| part.trim().strip_suffix(word)).and_then(|number| number.trim().rsplit(' ').next()?.parse().ok())
 }
 
-/// Reads the log of `ptxas -v`: for every entry point its properties (stack, spills), then what it used (registers, shared memory).
+/// Parses the log of `ptxas -v`: for every entry point its function properties (stack, spills) and
+/// its usage (registers, shared memory).
 ///
 /// # Errors
-/// A log that says nothing of a kernel: then nobody knows whether it spills.
-pub(crate) fn parse(log: &str) -> Result<Vec<Usage>> {
-    let mut all: Vec<Usage> = Vec::new();
-    let mut open: Option<(Usage, bool)> = None;
+/// A log without these lines, because a spill could then go unnoticed.
+pub(crate) fn parse(log: &str) -> Result<Vec<KernelUsage>> {
+    let mut all: Vec<KernelUsage> = Vec::new();
+    // The present entry point, and whether its spills were read.
+    let mut open: Option<(KernelUsage, bool)> = None;
     for line in log.lines() {
         if let Some(name) = line.split("Function properties for ").nth(1) {
             let kernel = name.trim().to_owned();
-            open = Some((Usage { kernel, registers: 0, shared_bytes: 0, stack_bytes: 0, spill_bytes: 0 }, false));
-        } else if let Some((usage, told)) = &mut open {
+            open = Some((KernelUsage { kernel, registers: 0, shared_bytes: 0, stack_bytes: 0, spill_bytes: 0 }, false));
+        } else if let Some((usage, has_spills)) = &mut open {
             if line.contains("bytes stack frame") {
                 let number =
-                    |word: &str| before(line, word).with_context(|| format!("{}: no figure for {word:?} in {line:?}", usage.kernel));
+                    |word: &str| before(line, word).with_context(|| format!("{}: no number before {word:?} in {line:?}", usage.kernel));
                 let (stack, stores, loads) = (number("bytes stack frame")?, number("bytes spill stores")?, number("bytes spill loads")?);
-                (usage.stack_bytes, usage.spill_bytes, *told) = (stack, stores + loads, true);
+                (usage.stack_bytes, usage.spill_bytes, *has_spills) = (stack, stores + loads, true);
             } else if line.contains("Used ") && line.contains("registers") {
-                if !*told {
-                    bail!("{}: the assembler says nothing of its spills", usage.kernel);
+                if !*has_spills {
+                    bail!("{}: the assembler's log has no spills of it", usage.kernel);
                 }
                 usage.registers =
-                    before(line, "registers").with_context(|| format!("{}: no figure for registers in {line:?}", usage.kernel))?;
+                    before(line, "registers").with_context(|| format!("{}: no number of registers in {line:?}", usage.kernel))?;
                 usage.shared_bytes = before(line, "bytes smem").unwrap_or(0);
                 all.extend(open.take().map(|(usage, _)| usage));
             }
         }
     }
     if all.is_empty() {
-        bail!("the assembler says nothing of any kernel");
+        bail!("the assembler's log has no kernel");
     }
     all.sort_by(|a, b| a.kernel.cmp(&b.kernel));
     Ok(all)
 }
 
-/// A row per kernel, a group of columns per architecture: registers, stack and spills.
-pub(crate) fn table(manifest: &Manifest) -> String {
+/// A table of registers, stack and spills: a row per kernel, a column per architecture.
+pub(crate) fn table(manifest: &KernelManifest) -> String {
     let mut out = String::new();
     let machine: Vec<_> = manifest.files.iter().filter(|file| !file.kernels.is_empty()).collect();
     let _ = writeln!(out, "{}, sources {}", manifest.compiler, &manifest.sources_sha256[..12]);
-    let _ = writeln!(out, "registers / local memory of a thread / spills, bytes");
+    let _ = writeln!(out, "registers / local memory per thread, bytes / spills, bytes");
     let _ = write!(out, "{:<18}", "kernel");
     for file in &machine {
         let _ = write!(out, "  {:>13}", file.architecture);
@@ -83,11 +85,11 @@ mod tests {
         ptxas info    : Function properties for drop\n    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n\
         ptxas info    : Used 10 registers, 3112 bytes cmem[0]\n";
 
-    /// Breaks if a spill is overlooked, or a log that says nothing counts as none.
+    /// Breaks if a spill is missed, or a log without spill lines counts as no spills.
     #[test]
     fn the_assemblers_log_is_read() {
         let all = parse(LOG).unwrap();
-        let usage = |kernel: &str, registers, shared_bytes, stack_bytes, spill_bytes| Usage {
+        let usage = |kernel: &str, registers, shared_bytes, stack_bytes, spill_bytes| KernelUsage {
             kernel: kernel.into(),
             registers,
             shared_bytes,

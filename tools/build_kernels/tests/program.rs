@@ -1,28 +1,29 @@
-//! The program as a person runs it, with the compiler that `make setup` installs (or `DRIVEWAM_NVRTC`).
+//! Runs the program with the compiler that `make setup` installs, or the one of `DRIVEWAM_NVRTC`.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam_device::cuda::Kernel;
-use drivewam_device::cuda::cubins::Manifest;
+use drivewam_device::cuda::cubins::KernelManifest;
 use std::path::Path;
 use std::process::{Command, Output};
 
 fn run(arguments: &[&str]) -> Output {
-    // From the workspace's root, where a person stands: the compiler is looked for from there.
+    // From the workspace root, where the program searches .venv.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     Command::new(env!("CARGO_BIN_EXE_build_kernels")).args(arguments).current_dir(root).output().unwrap()
 }
 
 fn fails(arguments: &[&str], words: &[&str]) {
     let done = run(arguments);
-    let told = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(!done.status.success(), "{arguments:?} went through");
+    let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!done.status.success(), "{arguments:?} succeeded");
     for word in words {
-        assert!(told.contains(word), "{word:?} is missing in {told:?}");
+        assert!(stderr.contains(word), "{word:?} is missing in {stderr:?}");
     }
 }
 
-/// Breaks if a kernel does not compile for an architecture that we support, spills there, or is not what the manifest vouches for.
+/// Breaks if a kernel does not compile or spills on a supported architecture, or a file does not
+/// match the manifest.
 #[test]
 fn all_kernels_compile_for_all_architectures_and_none_spills() {
     let temp = tempfile::tempdir().unwrap();
@@ -30,7 +31,7 @@ fn all_kernels_compile_for_all_architectures_and_none_spills() {
     let done = run(&["--out", out.to_str().unwrap()]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     println!("{}", String::from_utf8_lossy(&done.stdout));
-    let manifest = Manifest::read(&out).unwrap();
+    let manifest = KernelManifest::read(&out).unwrap();
     let names: Vec<&str> = manifest.files.iter().map(|file| file.architecture.as_str()).collect();
     assert_eq!(names, ["sm_87", "sm_89", "sm_90", "sm_110", "sm_120", "compute_120"]);
     for file in &manifest.files {
@@ -44,7 +45,8 @@ fn all_kernels_compile_for_all_architectures_and_none_spills() {
             file.architecture,
             file.kernels.len()
         );
-        // All that a launch is made of fits into the 64 Ki registers of an SM: 256 threads of score.cu, 384 of the others.
+        // All that a launch is made of fits into the 64 Ki registers of an SM: 256 threads of
+        // score.cu, 384 of the others.
         for kernel in &file.kernels {
             let threads = if kernel.kernel.starts_with("score") { 256 } else { 384 };
             assert!(kernel.registers.next_multiple_of(8) * threads <= 65_536, "{kernel:?} on {}", file.architecture);
@@ -52,16 +54,16 @@ fn all_kernels_compile_for_all_architectures_and_none_spills() {
     }
 }
 
-/// Breaks if a kernel that spills is written all the same, or a wrong call ends without a word that helps.
+/// Breaks if a kernel that spills is written, or a wrong call has no helpful error.
 #[test]
-fn what_cannot_be_built_is_told_and_nothing_is_written() {
+fn what_cannot_be_built_is_an_error_and_nothing_is_written() {
     let temp = tempfile::tempdir().unwrap();
     let out = temp.path().join("kernels");
     let folder = out.to_str().unwrap();
     fails(&["--out", folder, "--architecture", "sm_87", "--max-registers", "24"], &["spills", "sm_87", "nothing was written"]);
     assert!(!out.exists());
     fails(&["--out", folder, "--architecture", "sm_61"], &["sm_61", "wanted", "87"]);
-    fails(&["--out", folder, "--nvrtc", "no/such/libnvrtc.so"], &["no/such/libnvrtc.so", "cannot be opened"]);
+    fails(&["--out", folder, "--nvrtc", "no/such/libnvrtc.so"], &["no/such/libnvrtc.so", "cannot open the compiler"]);
     assert!(!out.exists());
     std::fs::write(&out, "a file where the folder should be").unwrap();
     fails(&["--out", folder, "--architecture", "sm_87"], &[folder]);

@@ -1,6 +1,6 @@
-//! `drivewam inspect`: what a folder of engines says of itself, and whether its files are what it vouches for.
+//! `drivewam inspect`: prints the manifest of an engine folder and verifies its files.
 
-use crate::shipped::ConfigArgs;
+use crate::config_args::ConfigArgs;
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use drivewam_core::bindings::Graph;
@@ -16,65 +16,66 @@ use std::process::ExitCode;
 /// Options of `drivewam inspect`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// Folder of engines; without it the shipped configuration's.
+    /// Engine folder. Default: that of the default configuration.
     dir: Option<PathBuf>,
-    /// Show every tensor of every graph, not only how many there are.
+    /// Print every tensor of every graph, not only their number.
     #[arg(long)]
     tensors: bool,
-    /// A public ed25519 key (64 hexadecimal digits) that must have signed the manifest; may be given again. Without it: those of the configuration's vehicle.
+    /// Public ed25519 key (64 hexadecimal digits); one of the trusted keys must have signed the
+    /// manifest. Repeatable. Adds to the keys of the configuration's vehicle.
     #[arg(long = "trust", value_name = "KEY")]
     keys: Vec<String>,
-    /// Print the manifest and the state of every file as one JSON object.
+    /// Print the manifest and the status of every file as one JSON object.
     #[arg(long)]
     json: bool,
 }
 
-/// Inspects.
+/// Runs the subcommand. The exit code is 1 when a file or the manifest is not valid.
 ///
 /// # Errors
-/// Of the shipped configuration. A folder that is not whole is shown, and the exit code is 1.
+/// The default configuration cannot be loaded; a key is malformed.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut config = ConfigArgs::default().load()?.config;
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from(&config.engine.folder));
     config.vehicle.trusted_keys.extend_from_slice(&args.keys);
     let report = EngineBundle::verify(&dir, &Trust::of(&config.vehicle)?, None);
-    let whole = report.is_whole();
+    let is_whole = report.is_whole();
     let headers = headers(&report, &config);
     if args.json {
-        say!("{}", as_json(&report, &headers)?);
+        print_line!("{}", to_json(&report, &headers)?);
     } else if let Ok(manifest) = &report.manifest {
         print_manifest(manifest, args.tensors);
         if let Some(signed) = &report.signed {
-            say!("signed     {}", signed_in_words(signed));
+            print_line!("signed     {}", describe_signature(signed));
         }
         if let Some(built) = &manifest.built {
             print_built(built, manifest, &headers);
         }
-        say!("");
+        print_line!("");
         print_files(&report.files);
     }
-    if whole {
+    if is_whole {
         return Ok(ExitCode::SUCCESS);
     }
     let faults = report.files.iter().filter(|f| matches!(f.status, FileStatus::Fault(_))).count();
     if let Some(first) = report.into_first_fault() {
         eprintln!("drivewam: {first}");
         if faults > 1 {
-            eprintln!("drivewam: {} more files are not what the manifest vouches for", faults - 1);
+            eprintln!("drivewam: {} more files do not match the manifest", faults - 1);
         }
     }
     Ok(ExitCode::FAILURE)
 }
 
-fn word(status: &FileStatus) -> &'static str {
+fn status_name(status: &FileStatus) -> &'static str {
     match status {
         FileStatus::Whole => "ok",
         FileStatus::Fault(_) => "FAULT",
-        FileStatus::Unlisted => "unvouched",
+        FileStatus::Unvouched => "unlisted",
     }
 }
 
-fn as_json(report: &Report, headers: &Headers) -> Result<Value> {
+fn to_json(report: &Report, headers: &Headers) -> Result<Value> {
     let files: Vec<Value> = report
         .files
         .iter()
@@ -83,7 +84,7 @@ fn as_json(report: &Report, headers: &Headers) -> Result<Value> {
                 FileStatus::Fault(error) => Some(error.to_string()),
                 _ => None,
             };
-            json!({"name": file.name, "status": word(&file.status).to_lowercase(), "fault": fault, "role": file.entry.as_ref().map(|e| e.role),
+            json!({"name": file.name, "status": status_name(&file.status).to_lowercase(), "fault": fault, "role": file.entry.as_ref().map(|e| e.role),
                 "bytes": file.entry.as_ref().map(|e| e.bytes), "sha256": file.entry.as_ref().map(|e| e.sha256.clone())})
         })
         .collect();
@@ -91,14 +92,14 @@ fn as_json(report: &Report, headers: &Headers) -> Result<Value> {
         Ok(manifest) => (serde_json::to_value(manifest)?, None),
         Err(error) => (Value::Null, Some(error.to_string())),
     };
-    let signed = report.signed.as_ref().map(signed_in_words);
+    let signed = report.signed.as_ref().map(describe_signature);
     Ok(json!({"whole": report.is_whole(), "fault": fault, "signed": signed, "headers": headers, "files": files, "manifest": manifest}))
 }
 
 fn print_manifest(manifest: &Manifest, tensors: bool) {
     let model = &manifest.model;
-    say!("{} for {}", manifest.name, manifest.target);
-    say!(
+    print_line!("{} for {}", manifest.name, manifest.target);
+    print_line!(
         "model      {} layers, {} heads of {}, width {}, feed-forward {}",
         model.layers,
         model.heads,
@@ -106,8 +107,8 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
         model.dim,
         model.ffn_dim
     );
-    say!(
-        "picture    {} x {} at {} Hz, {} frames a chunk; latent {} x {} x {}",
+    print_line!(
+        "image      {} x {} at {} Hz, {} frames per chunk; latent {} x {} x {}",
         model.image.width,
         model.image.height,
         model.image.frame_hz,
@@ -116,7 +117,7 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
         model.latent.height,
         model.latent.width
     );
-    say!(
+    print_line!(
         "tokens     {} video, {} action ({} increments at {} Hz), {} text rows, {} ego",
         model.video_tokens(),
         model.action_tokens(),
@@ -125,40 +126,40 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
         model.text_rows(),
         model.ego.tokens
     );
-    say!(
+    print_line!(
         "flow       {:?}; trained with shift {} (video), {} (action)",
         manifest.flow_direction,
         manifest.schedule.video.shift,
         manifest.schedule.action.shift
     );
     let q = &manifest.normalisation.action;
-    say!("action     q01 {:?}, q99 {:?}", q.q01, q.q99);
+    print_line!("action     q01 {:?}, q99 {:?}", q.q01, q.q99);
     let commands: Vec<String> =
         manifest.commands.rows.iter().map(|(command, rows)| format!("{} ({rows} rows)", command.as_str())).collect();
-    say!("commands   {}", commands.join(", "));
-    say!("");
-    say!("{:<18} {:<10} {:>5} {:>7} {:>8}  file", "graph", "precision", "opset", "inputs", "outputs");
+    print_line!("commands   {}", commands.join(", "));
+    print_line!("");
+    print_line!("{:<18} {:<10} {:>5} {:>7} {:>8}  file", "graph", "precision", "opset", "inputs", "outputs");
     for (graph, entry) in &manifest.graphs {
         print_graph(graph.as_str(), entry, tensors);
     }
     if let Some(training) = manifest.training.as_object().filter(|t| !t.is_empty()) {
-        say!("");
-        say!("training");
+        print_line!("");
+        print_line!("training");
         for (key, value) in training {
-            say!("  {key}: {value}");
+            print_line!("  {key}: {value}");
         }
     }
-    say!("");
+    print_line!("");
     match &manifest.self_test {
-        Some(test) => say!("self-test  {}", test.file),
-        None => say!("self-test  none: only the closed-form engine loads it"),
+        Some(test) => print_line!("self-test  {}", test.file),
+        None => print_line!("self-test  none: only the closed-form engine can load this folder"),
     }
 }
 
-/// What the first bytes of every engine say, in words.
+/// A description of the header of every engine file.
 type Headers = BTreeMap<Graph, String>;
 
-/// Asks the library that the engines are for, where this program has its shim and finds it.
+/// Reads the headers with the library that the engines were built by, if this program finds it.
 #[cfg(feature = "tensorrt")]
 fn headers(report: &Report, config: &Config) -> Headers {
     use drivewam_engine::tensorrt::{Library, header};
@@ -171,13 +172,13 @@ fn headers(report: &Report, config: &Config) -> Headers {
         std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(report.path.join(file))?, 4096), &mut bytes)?;
         Ok(bytes)
     };
-    let words = |file: &str| match (&library, first(file)) {
+    let describe = |file: &str| match (&library, first(file)) {
         (Err(e), _) => e.to_string(),
         (_, Err(e)) => e.to_string(),
         (Ok(library), Ok(bytes)) => header(library, &bytes).map_or_else(|e| e.to_string(), |header| header.to_string()),
     };
-    // Bytes of which nobody knows what they are go to no parser.
-    manifest.graphs.iter().filter(|(_, entry)| is_whole(&entry.file)).map(|(graph, entry)| (*graph, words(&entry.file))).collect()
+    // Unverified bytes are not parsed.
+    manifest.graphs.iter().filter(|(_, entry)| is_whole(&entry.file)).map(|(graph, entry)| (*graph, describe(&entry.file))).collect()
 }
 
 #[cfg(not(feature = "tensorrt"))]
@@ -185,10 +186,10 @@ fn headers(_: &Report, _: &Config) -> Headers {
     Headers::new()
 }
 
-fn signed_in_words(signed: &Signed) -> String {
+fn describe_signature(signed: &Signed) -> String {
     match signed {
-        Signed::No => "by nobody".to_owned(),
-        Signed::Unchecked => "by somebody: no key is trusted, so nobody looked who (--trust)".to_owned(),
+        Signed::No => "no".to_owned(),
+        Signed::Unchecked => "yes, not verified: no trusted key was given (--trust KEY)".to_owned(),
         Signed::By(key) => format!("by the trusted key {key}"),
     }
 }
@@ -199,33 +200,38 @@ fn print_built(built: &Built, manifest: &Manifest, headers: &Headers) {
     let gpus: Vec<String> = built.compatible.compute_capabilities.iter().map(ToString::to_string).collect();
     let flags = built.flags;
     let mut options = vec![format!("optimization level {}", flags.optimization_level)];
-    for (is_set, word) in [
+    for (is_set, name) in [
         (flags.tf32, "TF32"),
         (flags.version_compatible, "version compatible"),
         (flags.hardware_compatible, "hardware compatible"),
         (flags.weight_streaming, "weight streaming"),
         (flags.workspace_bytes > 0, "limited workspace"),
     ] {
-        options.extend(is_set.then(|| word.to_owned()));
+        options.extend(is_set.then(|| name.to_owned()));
     }
-    say!("built      by {} {} on {gpu}{driver}; {}", built.family, built.library, options.join(", "));
-    say!("loads      with {} to {}, on compute capability {}", built.compatible.library_from, built.compatible.library_to, gpus.join(", "));
-    say!("from       manifest {}", built.source_sha256);
-    say!("");
-    say!("{:<18} {:>12} {:>10}  {:<18} {:<38}  first bytes", "engine", "weights", "scratch", "attention", "profiles (N over S)");
+    print_line!("built      by {} {} on {gpu}{driver}; {}", built.family, built.library, options.join(", "));
+    print_line!(
+        "loads      with {} to {}, on compute capability {}",
+        built.compatible.library_from,
+        built.compatible.library_to,
+        gpus.join(", ")
+    );
+    print_line!("from       manifest {}", built.source_sha256);
+    print_line!("");
+    print_line!("{:<18} {:>12} {:>10}  {:<18} {:<38}  header", "engine", "weights", "scratch", "attention", "profiles (N over S)");
     for (graph, entry) in &manifest.graphs {
         let Some(engine) = &entry.engine else { continue };
         let profiles: Vec<String> = engine.profiles.iter().map(ToString::to_string).collect();
         let scratch = engine.scratch_bytes.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string());
         let fusion = engine.fusion.to_string();
-        let header = headers.get(graph).map_or("not asked", String::as_str);
-        say!("{:<18} {:>12} {scratch:>10}  {fusion:<18} {:<38}  {header}", graph.as_str(), engine.weight_bytes, profiles.join(", "));
+        let header = headers.get(graph).map_or("not read", String::as_str);
+        print_line!("{:<18} {:>12} {scratch:>10}  {fusion:<18} {:<38}  {header}", graph.as_str(), engine.weight_bytes, profiles.join(", "));
     }
 }
 
 fn print_graph(name: &str, entry: &GraphEntry, tensors: bool) {
     let files: Vec<&str> = std::iter::once(&entry.file).chain(&entry.weights).map(String::as_str).collect();
-    say!(
+    print_line!(
         "{name:<18} {:<10} {:>5} {:>7} {:>8}  {}",
         entry.precision,
         entry.opset,
@@ -236,7 +242,7 @@ fn print_graph(name: &str, entry: &GraphEntry, tensors: bool) {
     if tensors {
         for (side, specs) in [("in ", &entry.inputs), ("out", &entry.outputs)] {
             for spec in specs {
-                say!("    {side} {spec}");
+                print_line!("    {side} {spec}");
             }
         }
     }
@@ -244,13 +250,13 @@ fn print_graph(name: &str, entry: &GraphEntry, tensors: bool) {
 
 fn print_files(files: &[FileReport]) {
     let width = files.iter().map(|f| f.name.len()).max().unwrap_or(4).max(4);
-    say!("{:<width$} {:>12}  {:<10} {:<9} sha256", "file", "bytes", "role", "state");
+    print_line!("{:<width$} {:>12}  {:<10} {:<9} sha256", "file", "bytes", "role", "status");
     for file in files {
         let entry = file.entry.as_ref().map(|e| (e.bytes.to_string(), e.role.to_string(), e.sha256.as_str()));
         let (bytes, role, hash) = entry.unwrap_or_default();
-        say!("{:<width$} {bytes:>12}  {role:<10} {:<9} {hash}", file.name, word(&file.status));
+        print_line!("{:<width$} {bytes:>12}  {role:<10} {:<9} {hash}", file.name, status_name(&file.status));
         if let FileStatus::Fault(error) = &file.status {
-            say!("{:<width$} {:>12}  {error}", "", "");
+            print_line!("{:<width$} {:>12}  {error}", "", "");
         }
     }
 }

@@ -1,9 +1,12 @@
-//! `drivewam`: one verb each for what a person does with DriveWAM Edge.
+//! The `drivewam` command line.
 
 #![forbid(unsafe_code)]
 
-/// Prints a line. A reader that went away (`| head`) misses the rest, and nothing else happens: the work goes on and the exit code is its own.
-macro_rules! say {
+/// Prints a line to standard output and ignores write errors.
+///
+/// When the reader has gone (`| head`), the work continues and the exit code is unchanged, where
+/// `println!` would panic.
+macro_rules! print_line {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stdout(), $($text)*);
@@ -11,11 +14,11 @@ macro_rules! say {
 }
 
 mod bench;
+mod config_args;
 mod drive;
+mod figure;
 mod inspect;
 mod plan;
-mod sheet;
-mod shipped;
 mod study;
 mod table;
 mod world;
@@ -28,40 +31,42 @@ use std::process::ExitCode;
 #[command(version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    /// Drive an input folder, or a world drawn on the way, and write trajectories, pictures and figures.
+enum Command {
+    /// Drive a recording or a simulated world; write trajectories, images and statistics.
     Drive(drive::Args),
-    /// Print the plan of the one memory allocation, or say why it does not fit; with --target, also what a board has to hold and the least time of every pass.
+    /// Print the memory plan, or why it does not fit. With --target: memory and lower bounds of
+    /// latency on a board.
     Plan(plan::Args),
-    /// Print the manifest of a folder of engines and check the hash of every file.
+    /// Print the manifest of an engine folder and verify the hash of every file.
     Inspect(inspect::Args),
-    /// Drive as many chunks as standard input asks for, line by line, and print what each took.
+    /// Run as many chunks as each line of standard input asks for, and print their times as JSON.
     Bench(bench::Args),
-    /// Measure what a policy is worth: its sight, its memory, the closed loop, hours.
+    /// Evaluate a policy on held-out worlds: camera, guidance, memory, closed loop, long rides.
     Study(study::Args),
-    /// Write drawn worlds as input folders, one per seed.
+    /// Generate worlds as input folders, one per seed.
     World(world::Args),
 }
 
 fn main() -> ExitCode {
-    // What an engine library says on its own: RUST_LOG=tensorrt=info shows all of it. Its errors are in the message of what failed.
+    // RUST_LOG=tensorrt=info shows everything that an engine library logs. Its errors are part of
+    // the message of the call that failed.
     #[cfg(feature = "tensorrt")]
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_unset| "warn,tensorrt=warn".into()))
         .without_time()
         .init();
-    let done = match Cli::parse().verb {
-        Verb::Drive(args) => drive::run(&args),
-        Verb::Plan(args) => plan::run(&args),
-        Verb::Inspect(args) => inspect::run(&args),
-        Verb::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Study(args) => study::run(&args),
-        Verb::World(args) => world::run(&args).map(|()| ExitCode::SUCCESS),
+    let done = match Cli::parse().command {
+        Command::Drive(args) => drive::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Study(args) => study::run(&args),
+        Command::World(args) => world::run(&args).map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,

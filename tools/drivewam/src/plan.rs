@@ -1,10 +1,11 @@
-//! `drivewam plan`: the arena's table, or why it does not fit; and, with `--target`, what a board has to hold and how fast it could be at best.
+//! `drivewam plan`: prints the arena, region by region, or why it does not fit. With `--target`,
+//! also the memory that a board needs and lower bounds of its latency (docs/plan.md).
 
-mod bytes;
 mod floors;
+mod memory;
 mod target;
 
-use crate::shipped::ConfigArgs;
+use crate::config_args::ConfigArgs;
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use drivewam::{Plan, RideOptions, SourceCamera};
@@ -20,10 +21,11 @@ use std::process::ExitCode;
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Plan for decoding the imagined frames too, as `drive --future` does.
+    /// Include the decoder of imagined frames, as `drive --future` does.
     #[arg(long)]
     future: bool,
-    /// Plan without an engine folder: graphs as the contract has them, the codec's causal cache unknown and left out.
+    /// Plan without an engine folder. Graphs are those of the contract; the causal cache of the
+    /// codec is unknown and not included.
     #[arg(long)]
     no_engines: bool,
     #[command(flatten)]
@@ -33,34 +35,33 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Plans and prints. Reads the engines' manifest, and none of their files.
+/// Runs the subcommand. Reads the manifest of the engine folder, and no other file of it.
 ///
 /// # Errors
-/// Of the configuration, the manifest or the boards; a plan that does not fit the arena, or the board.
+/// Invalid configuration, manifest or board; the plan does not fit the arena or the board.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let named = args.config.load()?;
+    let loaded = args.config.load()?;
     let mut manifest = if args.no_engines {
-        Manifest::by_contract(&named.config.model, &[])
+        Manifest::by_contract(&loaded.config.model, &[])
     } else {
-        read_manifest(Path::new(&named.config.engine.folder))?
+        read_manifest(Path::new(&loaded.config.engine.folder))?
     };
     let target = args.target.open(&mut manifest, args.no_engines)?;
-    let camera = SourceCamera::of_model(&named.config.model);
+    let camera = SourceCamera::of_model(&loaded.config.model);
     let options = RideOptions { decoder: args.future, ..RideOptions::default() };
-    let plan = Plan::new(named.config.clone(), &manifest, camera, options)?;
+    let plan = Plan::new(loaded.config.clone(), &manifest, camera, options)?;
     let arena = plan.arena();
-    let report = target.map(|target| target.report(&named.config, &manifest, arena, args.no_engines)).transpose()?;
+    let report = target.map(|target| target.report(&loaded.config, &manifest, arena, args.no_engines)).transpose()?;
     if !args.json {
-        say!("configuration {:?} {}", named.path, named.sha256);
-        say!("{arena}");
-        say!("{}", warm_line(plan.warm_peak()));
+        print_line!("configuration {:?} {}", loaded.path, loaded.sha256);
+        print_line!("{arena}");
         if args.no_engines {
-            say!("without the codec's causal cache: its size is the codec's affair, and no engine folder was read");
+            print_line!("not included: the causal cache of the codec; its size is known only from an engine folder");
         }
         if let Some(report) = &report {
-            say!("\n{}", report.text());
+            print_line!("\n{}", report.text());
         }
-        return fits(report.as_ref());
+        return check_fit(report.as_ref());
     }
     let regions: Vec<Value> = arena
         .rows()
@@ -72,43 +73,31 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         })
         .collect();
     let owners: Map<String, Value> = arena.owners().into_iter().map(|(owner, bytes)| (owner.to_owned(), json!(bytes))).collect();
-    let (video, action, tail) = named.config.slots();
-    let mut whole = json!({"configuration_sha256": named.sha256, "bytes": arena.bytes(), "capacity_bytes": arena.capacity_bytes(),
+    let (video, action, tail) = loaded.config.slots();
+    let mut object = json!({"configuration_sha256": loaded.sha256, "bytes": arena.bytes(), "capacity_bytes": arena.capacity_bytes(),
         "slots": {"video": video, "action": action, "tail": tail}, "by_owner": owners, "regions": regions});
     let peak = plan.warm_peak();
     whole["warm_peak"] =
         json!({"file_bytes": peak.file_bytes, "library_bytes": peak.library_bytes, "graph": peak.graph.map(|graph| graph.as_str())});
     if let Some(report) = &report {
-        whole["target"] = report.json();
+        object["target"] = report.json();
     }
-    say!("{whole}");
-    fits(report.as_ref())
+    print_line!("{object}");
+    check_fit(report.as_ref())
 }
 
-/// The host memory that Warm needs for file contents.
-fn warm_line(peak: WarmPeak) -> String {
-    let WarmPeak { graph, file_bytes, library_bytes } = peak;
-    match graph {
-        Some(graph) => format!(
-            "warm: {} bytes of host memory at most, while {graph} is loaded: files {file_bytes}, copies {library_bytes}",
-            peak.bytes()
-        ),
-        None => "warm: no file is loaded".to_owned(),
-    }
-}
-
-/// Nothing that a board cannot hold ends well.
-fn fits(report: Option<&target::Report>) -> Result<ExitCode> {
+/// Success, or an error when the plan does not fit the board.
+fn check_fit(report: Option<&target::Report>) -> Result<ExitCode> {
     match report.and_then(target::Report::excess) {
         Some(excess) => bail!("{excess}"),
         None => Ok(ExitCode::SUCCESS),
     }
 }
 
-/// The manifest of a folder, whose files are not looked at.
+/// Reads the manifest of a folder without verifying its files.
 fn read_manifest(folder: &Path) -> drivewam_core::Result<Manifest> {
     let path = folder.join(FILE_NAME);
     let text = std::fs::read_to_string(&path)
-        .map_err(|e| Error::new(ErrorKind::Manifest, "the engines' manifest cannot be read").at(format!("{path:?}")).caused_by(e))?;
+        .map_err(|e| Error::new(ErrorKind::Manifest, "cannot read the engines' manifest").at(format!("{path:?}")).caused_by(e))?;
     Manifest::parse(&text).map_err(|e| e.at(format!("{path:?}")))
 }

@@ -1,14 +1,14 @@
-//! Tables of reports.
+//! Markdown tables.
 
 use std::fmt::Write as _;
 
-/// A table of a report.
+/// A table of text cells.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with its head.
+    /// A table with a header row.
     pub(crate) fn new(head: &[&str]) -> Self {
         Self { rows: vec![head.iter().map(|h| (*h).to_owned()).collect()] }
     }
@@ -18,7 +18,7 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// As Markdown, its columns aligned for those who read it as it is.
+    /// The table as Markdown, with aligned columns.
     pub(crate) fn markdown(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |c: usize| self.rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0).max(3);

@@ -1,4 +1,4 @@
-//! `drivewam world`: seeds in, input folders out (`docs/input.md`).
+//! `drivewam world`: generates worlds as input folders (docs/input.md), one per seed.
 
 use anyhow::{Context, Result, bail};
 use clap::{Args as ClapArgs, ValueEnum};
@@ -13,37 +13,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Options of `drivewam world`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// Seeds A..B, B not included; each names one world.
+    /// Seeds A..B, without B. Each seed is one world.
     #[arg(long, value_parser = seeds, value_name = "A..B")]
     seeds: Range<u64>,
-    /// Folder to write into; seeds already there are left alone.
+    /// Folder to write into. Seeds that it already contains are skipped.
     #[arg(long)]
     out: PathBuf,
-    /// Length of each drive, seconds.
+    /// Length of each drive in seconds.
     #[arg(long, default_value_t = 40.0)]
     seconds: f64,
     /// Frames per second: 1, 2, 5 or 10.
     #[arg(long, default_value_t = 10)]
     camera_hz: u32,
-    /// Kind of stretches.
-    #[arg(long, value_enum, default_value_t = Stretches::Mixed)]
-    kind: Stretches,
-    /// Let the car drift off now and then, so that the expert shows how to recover.
+    /// Which kinds of road sections the worlds have.
+    #[arg(long, value_enum, default_value_t = WorldKind::Mixed)]
+    kind: WorldKind,
+    /// Push the car off its path now and then, so that the expert shows how to recover.
     #[arg(long)]
     disturb: bool,
-    /// Write the expert's plan beside each frame, as training wants it (docs/training.md).
+    /// Write the expert's plan for each frame, for training (docs/training.md).
     #[arg(long)]
     plans: bool,
-    /// Write two sentences and a plot of the past on each frame, as training of the guidance wants them (docs/training.md).
+    /// Write two sentences and a bird's-eye plot of the past for each frame, for training of the
+    /// guidance (docs/training.md).
     #[arg(long)]
     captions: bool,
-    /// Storage of the frames.
+    /// How frames are stored.
     #[arg(long, value_enum, default_value_t = Frames::Png)]
     frames: Frames,
-    /// Picture width, pixels; height and focal length keep the proportions of the small policy's camera.
+    /// Image width in pixels. Height and focal length scale with it, from the camera of the small
+    /// policy.
     #[arg(long, default_value_t = 112)]
     width: usize,
-    /// Threads, each with worlds of its own.
+    /// Number of threads; each generates its own worlds.
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Print the result as one JSON object.
@@ -51,18 +53,29 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Which kinds of road sections a world has.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Stretches {
+pub(crate) enum WorldKind {
     Ordinary,
     Memory,
     Mixed,
 }
 
+impl From<WorldKind> for Kind {
+    fn from(kind: WorldKind) -> Self {
+        match kind {
+            WorldKind::Ordinary => Self::Ordinary,
+            WorldKind::Memory => Self::Memory,
+            WorldKind::Mixed => Self::Mixed,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Frames {
-    /// One PNG per frame.
+    /// One PNG file per frame.
     Png,
-    /// One raw file: quick to write and to map.
+    /// One raw file for all frames: fast to write and to map.
     Rgb8,
 }
 
@@ -70,9 +83,13 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     let (from, to) = text.split_once("..").ok_or("wanted A..B, for example 0..100")?;
     let number = |part: &str| part.parse::<u64>().map_err(|e| format!("{part:?}: {e}"));
     let range = number(from)?..number(to)?;
-    if range.is_empty() { Err(format!("no seed lies in {text}")) } else { Ok(range) }
+    if range.is_empty() { Err(format!("no seed in {text}: wanted A below B")) } else { Ok(range) }
 }
 
+/// Runs the subcommand.
+///
+/// # Errors
+/// Invalid options; a folder cannot be written; Ctrl-C.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if !(16..=4096).contains(&args.width) {
         bail!("--width: out of range (got {}, wanted 16 to 4096)", args.width);
@@ -82,14 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let scale = args.width as f64 / 112.0;
     let options = WriteOptions {
-        world: Options {
-            kind: match args.kind {
-                Stretches::Ordinary => Kind::Ordinary,
-                Stretches::Memory => Kind::Memory,
-                Stretches::Mixed => Kind::Mixed,
-            },
-            disturb: args.disturb,
-        },
+        world: Options { kind: args.kind.into(), disturb: args.disturb },
         seconds: args.seconds,
         camera_hz: args.camera_hz,
         width: args.width,
@@ -104,23 +114,29 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         threads: args.threads.clamp(1, 64),
     };
     let cancel = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&cancel);
-    ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be watched for")?;
+    let flag = Arc::clone(&cancel);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot install the handler of Ctrl-C")?;
     let bar = ProgressBar::new(args.seeds.end - args.seeds.start);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} drives {elapsed} (left {eta})")?);
     let written = write_seeds(args.seeds.clone(), &options, &args.out, &|done| bar.set_position(done), &cancel)?;
     bar.finish_and_clear();
     let rate = written.frames as f64 / written.seconds.max(1e-9);
     if args.json {
-        say!(
+        print_line!(
             "{}",
             serde_json::json!({"drives": written.drives, "frames": written.frames, "seconds": written.seconds, "frames_per_second": rate})
         );
     } else {
-        say!("{} drives, {} frames in {:.1} s ({rate:.0} frames/s) in {:?}", written.drives, written.frames, written.seconds, args.out);
+        print_line!(
+            "{} drives, {} frames in {:.1} s ({rate:.0} frames/s) in {:?}",
+            written.drives,
+            written.frames,
+            written.seconds,
+            args.out
+        );
     }
     if cancel.load(Ordering::Relaxed) {
-        bail!("interrupted: whole drives were kept, the ones under way dropped");
+        bail!("interrupted: complete drives were kept, those in progress removed");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is asked for.
+//! Command-line arguments.
 
 use anyhow::Result;
 use clap::Parser;
@@ -6,88 +6,95 @@ use drivewam_core::config::{Config, Layer};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Profiles a ride on this machine: latency by stage with its tail, deadlines, memory, energy, and how far figures of the same thing lie apart.
+/// Profiles a ride on this machine: latency by stage with its tail, missed deadlines, memory,
+/// energy, and the noise of repeated measurements.
 ///
-/// The ride goes through a drawn world whose camera is the model's; drawing is not timed. Engines with random weights (`export --checkpoint random:0`) cost
-/// what trained ones cost: any size can be profiled without a checkpoint.
+/// The ride drives through a simulated world with the model's camera; drawing is not timed. Engines
+/// with random weights (`export --checkpoint random:0`) cost the same as trained ones, so any size
+/// can be profiled without a checkpoint.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "profile_latency", version)]
 pub(crate) struct Args {
     /// Configuration to profile.
     pub(crate) config: PathBuf,
-    /// Overrides one key, for example --set engine.threads=1; may be given again. The value is YAML.
+    /// Overrides one key, for example --set engine.threads=1; may be repeated. The value is
+    /// YAML.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Chunks, or seconds (10s), driven before anything counts: the memory fills and clocks rise.
+    /// Warm-up in chunks, or in seconds (10s): the policy's memory fills and clocks rise.
     #[arg(long, default_value = "12", value_parser = span)]
     pub(crate) warmup: Span,
-    /// Chunks, or seconds (60s), that count.
+    /// Measured window in chunks, or in seconds (60s).
     #[arg(long, default_value = "200", value_parser = span)]
     pub(crate) window: Span,
-    /// Let a chunk begin every so many seconds, whether the one before is done or not, as the camera does; its time counts from when it should have
-    /// begun. Without it chunks follow back to back. The model's own rate is one in 4 s.
+    /// Open loop: a chunk is due every SECONDS, whether the one before is done or not, as with
+    /// a camera, and its response time counts from then. Without it chunks run back to back.
+    /// The model's own period is 4 s.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) period: Option<Duration>,
-    /// Seed of the drawn world.
+    /// Seed of the simulated world.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Measure the same configuration in so many fresh processes: how far apart the same thing lies is the noise floor beside every figure.
+    /// Measure the same configuration in N fresh processes (A/A test). Their spread is the
+    /// noise floor beside every figure.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
     pub(crate) aa: Option<u32>,
-    /// Compare with this configuration, in fresh processes that take turns.
+    /// Compare with this configuration, in fresh processes that alternate.
     #[arg(long, value_name = "CONFIG2")]
     pub(crate) vs: Option<PathBuf>,
-    /// Overrides one key of what is compared with; without --vs that is CONFIG itself. May be given again.
+    /// Overrides one key of the other configuration, which is CONFIG itself without --vs; may
+    /// be repeated.
     #[arg(long = "vs-set", value_name = "KEY=VALUE")]
     pub(crate) vs_set: Vec<String>,
-    /// Turns of the comparison, each a fresh process of both.
+    /// Rounds of the comparison, each with a fresh process of both configurations.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=100))]
     pub(crate) rounds: u32,
     /// Print the report as one JSON object instead of tables.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write the report as a page to look at.
+    /// Write the report as an HTML page.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Write what trtexec's --exportTimes writes: one entry per chunk.
+    /// Write the file of trtexec's --exportTimes, with one entry per chunk.
     #[arg(long, value_name = "FILE")]
     pub(crate) export_times: Option<PathBuf>,
-    /// Write what trtexec's --exportProfile writes: one entry per stage, and per pass of the transformer.
+    /// Write the file of trtexec's --exportProfile, with one entry per stage and per
+    /// transformer pass.
     #[arg(long, value_name = "FILE")]
     pub(crate) export_profile: Option<PathBuf>,
     /// Write a trace for chrome://tracing or ui.perfetto.dev.
     #[arg(long, value_name = "FILE")]
     pub(crate) export_trace: Option<PathBuf>,
-    /// One measurement, for a process that this program started itself.
+    /// One measurement, in a process that this program started.
     #[arg(long, hide = true)]
     pub(crate) one: bool,
 }
 
-/// How long something lasts.
+/// The length of the warm-up or of the window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Span {
-    /// So many chunks.
+    /// A number of chunks.
     Chunks(usize),
-    /// So long by the wall.
+    /// Wall time.
     Time(Duration),
 }
 
 impl Span {
-    /// Whether it is over.
+    /// Whether `chunks` chunks or the time `elapsed` reach the span.
     pub(crate) fn is_over(self, chunks: usize, elapsed: Duration) -> bool {
         match self {
-            Self::Chunks(most) => chunks >= most,
-            Self::Time(most) => elapsed >= most,
+            Self::Chunks(limit) => chunks >= limit,
+            Self::Time(limit) => elapsed >= limit,
         }
     }
 
-    /// Whether it is nothing at all.
+    /// Whether the span is zero.
     pub(crate) fn is_empty(self) -> bool {
         self.is_over(0, Duration::ZERO)
     }
 
-    /// As the command line has it.
-    pub(crate) fn word(self) -> String {
+    /// The span as a command-line argument.
+    pub(crate) fn argument(self) -> String {
         match self {
             Self::Chunks(count) => count.to_string(),
             Self::Time(time) => format!("{}s", time.as_secs_f64()),
@@ -107,7 +114,7 @@ fn span(text: &str) -> Result<Span, String> {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let period = duration(text)?;
-    if period.is_zero() { Err("wanted more than no time".to_owned()) } else { Ok(period) }
+    if period.is_zero() { Err("wanted more than 0 seconds".to_owned()) } else { Ok(period) }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -116,16 +123,16 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Args {
-    /// The configuration, with what is set on top.
+    /// Loads the configuration with the overrides of --set.
     ///
     /// # Errors
-    /// Of the files and the settings.
+    /// A configuration or an override that cannot be read.
     pub(crate) fn configuration(&self) -> Result<Config> {
         let layers: Vec<Layer> = self.set.iter().map(|text| Layer::setting(text)).collect::<drivewam_core::Result<_>>()?;
         Ok(drivewam::load_config(&self.config, &layers)?)
     }
 
-    /// What is compared with, if anything is.
+    /// The arguments of the other configuration, if there is a comparison.
     pub(crate) fn other(&self) -> Option<Self> {
         if self.vs.is_none() && self.vs_set.is_empty() {
             return None;
@@ -137,10 +144,10 @@ impl Args {
         Some(Self { config, set, vs: None, vs_set: Vec::new(), ..self.clone() })
     }
 
-    /// The words that make another process of this program measure this once.
-    pub(crate) fn words(&self) -> Vec<std::ffi::OsString> {
+    /// The command line of a process that measures this configuration once.
+    pub(crate) fn command_line(&self) -> Vec<std::ffi::OsString> {
         let mut words = vec![self.config.clone().into_os_string(), "--one".into(), "--seed".into(), self.seed.to_string().into()];
-        words.extend(["--warmup".into(), self.warmup.word().into(), "--window".into(), self.window.word().into()]);
+        words.extend(["--warmup".into(), self.warmup.argument().into(), "--window".into(), self.window.argument().into()]);
         self.set.iter().for_each(|set| words.extend(["--set".into(), set.into()]));
         if let Some(period) = self.period {
             words.extend(["--period".into(), period.as_secs_f64().to_string().into()]);
@@ -153,24 +160,24 @@ impl Args {
 mod tests {
     use super::*;
 
-    /// Breaks when a window of nothing, a negative time or a word is taken for a measure.
+    /// Breaks when an empty window, a negative time or a word is accepted as a span.
     #[test]
     fn windows_are_chunks_or_seconds() {
         assert_eq!(span("12"), Ok(Span::Chunks(12)));
         assert_eq!(span("1.5s"), Ok(Span::Time(Duration::from_millis(1500))));
-        for odd in ["", "s", "-1", "-1s", "nans", "1e9s", "many", "9999999"] {
-            assert!(span(odd).is_err(), "{odd}");
+        for invalid in ["", "s", "-1", "-1s", "nans", "1e9s", "many", "9999999"] {
+            assert!(span(invalid).is_err(), "{invalid}");
         }
         assert!(seconds("0").is_err() && span("0").unwrap().is_empty() && span("0s").unwrap().is_empty());
     }
 
-    /// Breaks when another process is asked for something else than this one was.
+    /// Breaks when a child process is given other arguments than this one.
     #[test]
     fn a_process_of_its_own_is_asked_for_the_same() {
         let args = Args::parse_from(["p", "a.yaml", "--set", "x=1", "--window", "2s", "--period", "0.25", "--vs-set", "y=2", "--aa", "3"]);
-        let words = args.words();
+        let words = args.command_line();
         let again = Args::parse_from(std::iter::once("p".into()).chain(words.clone()));
-        assert!(again.one && again.words() == words && again.aa.is_none());
+        assert!(again.one && again.command_line() == words && again.aa.is_none());
         let other = args.other().unwrap();
         assert_eq!(other.set, ["x=1", "y=2"]);
         assert_eq!(Args { vs: Some("b.yaml".into()), ..args }.other().unwrap().set, ["y=2"]);

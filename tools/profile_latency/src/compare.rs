@@ -1,4 +1,4 @@
-//! The same thing again, and two things beside one another: fresh processes that take turns.
+//! A/A and A/B comparisons: measurements in fresh processes that alternate.
 
 use crate::args::Args;
 use crate::figures::{mean_ratio, median};
@@ -10,43 +10,44 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The figures that are compared, as paths into `latency_ms`.
 const FIGURES: [&str; 5] = ["p50", "p90", "p99", "p99_9", "max"];
 
-/// Reports of fresh processes: of `args`, and of what it is compared with, in turns (ABBA, so that a drift of the machine meets both).
+/// Runs `rounds` fresh processes of `args` and of `other`, and returns their reports. The order
+/// alternates (ABBA), so that a drift of the machine affects both.
 ///
 /// # Errors
-/// Of a process that fails; an interruption, with nothing to show for it.
+/// A process that fails; an interruption, after which there are no results.
 pub(crate) fn runs(
     args: &Args,
     other: Option<&Args>,
     rounds: u32,
     stop: &AtomicBool,
-    mut told: impl FnMut(String),
+    mut progress: impl FnMut(String),
 ) -> Result<[Vec<Value>; 2]> {
     let mut reports = [Vec::new(), Vec::new()];
     for round in 0..rounds {
-        let mut turn = vec![(0, args)];
-        turn.extend(other.map(|other| (1, other)));
+        let mut order = vec![(0, args)];
+        order.extend(other.map(|other| (1, other)));
         if round % 2 == 1 {
-            turn.reverse();
+            order.reverse();
         }
-        for (who, args) in turn {
-            told(format!("{} {} of {rounds}", if who == 0 { "run" } else { "other's run" }, round + 1));
-            reports[who].push(run(args)?);
+        for (which, args) in order {
+            progress(format!("{} {} of {rounds}", if which == 0 { "run" } else { "run of the other configuration" }, round + 1));
+            reports[which].push(run(args)?);
             if stop.load(Ordering::Relaxed) {
-                bail!("interrupted: a comparison that is not whole is none");
+                bail!("interrupted: the comparison is incomplete and has no report");
             }
         }
     }
     Ok(reports)
 }
 
-/// One measurement in a process of its own.
+/// Runs one measurement in a child process and returns its report.
 fn run(args: &Args) -> Result<Value> {
-    let program = std::env::current_exe().context("this program cannot be found to be started again")?;
-    let done = Command::new(program).args(args.words()).stdin(Stdio::null()).stderr(Stdio::piped()).output()?;
+    let program = std::env::current_exe().context("cannot find this program's own path")?;
+    let done = Command::new(program).args(args.command_line()).stdin(Stdio::null()).stderr(Stdio::piped()).output()?;
     if !done.status.success() {
-        bail!("a process of its own failed ({}): {}", done.status, String::from_utf8_lossy(&done.stderr).trim());
+        bail!("a child process failed ({}): {}", done.status, String::from_utf8_lossy(&done.stderr).trim());
     }
-    serde_json::from_slice(&done.stdout).context("a process of its own put out something else than a report")
+    serde_json::from_slice(&done.stdout).context("a child process did not print a report")
 }
 
 /// `latency_ms.NAME.FIGURE` of a report.
@@ -54,19 +55,22 @@ fn figure(report: &Value, name: &str, figure: &str) -> Option<f64> {
     report["latency_ms"][name][figure].as_f64()
 }
 
-/// What is measured of whole chunks: from when they should have begun, under a period.
-pub(crate) fn whole(report: &Value) -> &'static str {
+/// The latency that counts for a whole chunk: `response` (since it was due) with a period, else
+/// `chunk`.
+pub(crate) fn chunk_metric(report: &Value) -> &'static str {
     if report["latency_ms"]["response"].is_object() { "response" } else { "chunk" }
 }
 
-/// The run whose median is in the middle.
-pub(crate) fn middle(reports: &[Value]) -> Option<&Value> {
+/// The report whose p50 is the median of all.
+pub(crate) fn median_run(reports: &[Value]) -> Option<&Value> {
+    let p50 = |report: &Value| figure(report, chunk_metric(report), "p50").unwrap_or(f64::MAX);
     let mut order: Vec<&Value> = reports.iter().collect();
-    order.sort_by(|a, b| f64::total_cmp(&figure(a, whole(a), "p50").unwrap_or(f64::MAX), &figure(b, whole(b), "p50").unwrap_or(f64::MAX)));
+    order.sort_by(|a, b| f64::total_cmp(&p50(a), &p50(b)));
     order.get(order.len().saturating_sub(1) / 2).copied()
 }
 
-/// Of runs of one configuration: how far each figure lies from the median run, the least and the most. The noise floor.
+/// The noise floor: for each figure of runs of one configuration, the lowest and the highest ratio
+/// to its median.
 pub(crate) fn noise(reports: &[Value]) -> Value {
     let names: Vec<String> = reports.first().and_then(|r| r["latency_ms"].as_object()).into_iter().flat_map(Map::keys).cloned().collect();
     let mut all = Map::new();
@@ -82,16 +86,16 @@ pub(crate) fn noise(reports: &[Value]) -> Value {
         }
         all.insert(name.clone(), Value::Object(entry));
     }
-    // Of whole chunks once more, by the figure's name alone.
-    if let Some(Value::Object(figures)) = reports.first().map(whole).and_then(|name| all.get(name)).cloned() {
+    // The figures of whole chunks also without the name of their metric.
+    if let Some(Value::Object(figures)) = reports.first().map(chunk_metric).and_then(|name| all.get(name)).cloned() {
         all.extend(figures);
     }
     json!({"runs": reports.len(), "ratio": all})
 }
 
-/// How many times as long what is compared with (`others`) takes, round by round.
+/// The latency of the other configuration over that of this one, paired by round.
 pub(crate) fn versus(reports: &[Value], others: &[Value]) -> Value {
-    let name = reports.first().map_or("chunk", whole);
+    let name = reports.first().map_or("chunk", chunk_metric);
     let ratio: Map<String, Value> = FIGURES
         .iter()
         .map(|of| {
@@ -116,7 +120,8 @@ mod tests {
         json!({"latency_ms": {"chunk": {"p50": p50, "p99": 2.0 * p50}, "passes": []}})
     }
 
-    /// Breaks when the floor is taken from the first run in place of the median one, or a figure that is not there is made up.
+    /// Breaks when the ratios refer to the first run in place of the median, or a missing
+    /// figure gets a value.
     #[test]
     fn the_noise_floor_is_around_the_median_run() {
         let noise = noise(&[report(9.0), report(10.0), report(12.0)]);
@@ -125,7 +130,7 @@ mod tests {
         assert!(noise["ratio"]["chunk"]["max"].is_null());
     }
 
-    /// Breaks when rounds are not paired, or the ratio is upside down.
+    /// Breaks when rounds are not paired, or the ratio is inverted.
     #[test]
     fn a_comparison_pairs_the_rounds() {
         let versus = versus(&[report(1.0), report(10.0)], &[report(2.0), report(20.0)]);

@@ -1,32 +1,34 @@
-//! Times as a distribution: count, mean, percentiles, the largest.
+//! Statistics: distributions of times (count, mean, percentiles, maximum), medians and mean ratios.
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-/// The percentiles of every report, by the names that it has for them.
+/// The percentiles of every distribution, by their keys in the report.
 pub(crate) const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
-/// An hour: longer times count as one.
+/// One hour: longer times count as one hour.
 const LONGEST_NS: u64 = 3_600_000_000_000;
 
-/// Times in nanoseconds, to three significant digits.
+/// A histogram of times in nanoseconds, with three significant digits.
 pub(crate) struct Times(Histogram<u64>);
 
 impl Times {
+    /// The histogram of `ns`.
+    ///
     /// # Errors
-    /// Never, with these limits.
+    /// None with these bounds.
     pub(crate) fn of(ns: impl IntoIterator<Item = u64>) -> Result<Self> {
         let mut all = Histogram::new_with_bounds(1, LONGEST_NS, 3)?;
         ns.into_iter().for_each(|ns| all.saturating_record(ns.max(1)));
         Ok(Self(all))
     }
 
-    /// The value that `share` of all do not exceed, ms; none of nothing.
+    /// The quantile `share`, in milliseconds; `None` without samples.
     pub(crate) fn at(&self, share: f64) -> Option<f64> {
         (!self.0.is_empty()).then(|| self.0.value_at_quantile(share) as f64 * 1e-6)
     }
 
-    /// As the report has it. Milliseconds.
+    /// The distribution for the report, in milliseconds.
     pub(crate) fn json(&self) -> Value {
         let mut value = json!({"count": self.0.len()});
         if !self.0.is_empty() {
@@ -38,7 +40,7 @@ impl Times {
     }
 }
 
-/// The middle of `values`, which are then in order.
+/// The median of `values`; sorts them.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;
@@ -49,13 +51,14 @@ pub(crate) fn median(values: &mut [f64]) -> f64 {
     }
 }
 
-/// Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom; beyond that 1.96 is near enough.
+/// Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom; 1.96 is used beyond.
 const T_95: [f64; 30] = [
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093,
     2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 ];
 
-/// The geometric mean of ratios and its 95 % interval, by Student's t on their logarithms.
+/// The geometric mean of ratios and its 95 % confidence interval, from Student's t of their
+/// logarithms.
 pub(crate) fn mean_ratio(ratios: &[f64]) -> Value {
     let logs: Vec<f64> = ratios.iter().filter(|r| r.is_finite() && **r > 0.0).map(|r| r.ln()).collect();
     let count = logs.len();
@@ -72,7 +75,8 @@ pub(crate) fn mean_ratio(ratios: &[f64]) -> Value {
 mod tests {
     use super::*;
 
-    /// Breaks when a percentile is of another rank, the unit is not the millisecond, or a time beyond the limit is lost.
+    /// Breaks when a percentile has another rank, the unit is not milliseconds, or a time
+    /// beyond the limit is lost.
     #[test]
     fn percentiles_are_those_of_the_sorted_times() {
         let times = Times::of((1..=1000).rev().map(|ms| ms * 1_000_000)).unwrap();
@@ -85,7 +89,8 @@ mod tests {
         assert_eq!(Times::of([]).unwrap().json(), json!({"count": 0}));
     }
 
-    /// Breaks when a ratio and its inverse do not cancel, the interval is not that of Student's t, or one round is given an interval.
+    /// Breaks when a ratio and its inverse do not cancel, the interval is not that of Student's
+    /// t, or a single round gets an interval.
     #[test]
     fn ratios_are_averaged_as_logarithms() {
         let even = mean_ratio(&[2.0, 0.5]);

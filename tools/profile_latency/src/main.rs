@@ -1,4 +1,5 @@
-//! `profile_latency`: what a ride costs on the machine that it will run on.
+//! `profile_latency`: measures latency, memory and energy of a ride on the machine that will run
+//! it.
 
 #![forbid(unsafe_code)]
 
@@ -24,12 +25,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// What a shell says of a program that Ctrl-C ended.
+/// Exit code of a program that Ctrl-C ended, as in a shell.
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let begun = Instant::now();
-    match run(&Args::parse(), begun) {
+    let started = Instant::now();
+    match run(&Args::parse(), started) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("profile_latency: {error:#}");
@@ -38,10 +39,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args, begun: Instant) -> Result<ExitCode> {
+fn run(args: &Args, started: Instant) -> Result<ExitCode> {
     let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be watched for")?;
+    let interrupted = Arc::clone(&stop);
+    ctrlc::set_handler(move || interrupted.store(true, Ordering::Relaxed)).context("cannot install a handler for Ctrl-C")?;
     let command: Vec<String> = std::env::args().collect();
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::with_template("{spinner} {msg}  {elapsed}")?);
@@ -50,19 +51,19 @@ fn run(args: &Args, begun: Instant) -> Result<ExitCode> {
     }
     let (other, single) = (args.other(), args.aa.is_none());
     let report = if args.one || (other.is_none() && single) {
-        let whole = if let Span::Chunks(count) = args.window { format!(" of {count}") } else { String::new() };
-        let measured = measure::measure(args, begun, &stop, |what, chunk| {
-            bar.set_message(format!("{what}: chunk {chunk}{}", if what == "window" { &whole } else { "" }));
+        let total = if let Span::Chunks(count) = args.window { format!(" of {count}") } else { String::new() };
+        let measured = measure::measure(args, started, &stop, |phase, chunk| {
+            bar.set_message(format!("{phase}: chunk {chunk}{}", if phase == "window" { &total } else { "" }));
             bar.tick();
         })?;
         report::report(args, &measured, &command)?
     } else {
         let rounds = args.aa.unwrap_or(args.rounds);
-        let [runs, others] = compare::runs(args, other.as_ref(), rounds, &stop, |words| {
-            bar.set_message(words);
+        let [runs, others] = compare::runs(args, other.as_ref(), rounds, &stop, |message| {
+            bar.set_message(message);
             bar.tick();
         })?;
-        let mut report = compare::middle(&runs).context("no run")?.clone();
+        let mut report = compare::median_run(&runs).context("the comparison has no run")?.clone();
         report["command"] = command.into();
         report["aa"] = compare::noise(&runs);
         if other.is_some() {
@@ -75,10 +76,11 @@ fn run(args: &Args, begun: Instant) -> Result<ExitCode> {
     Ok(if report["interrupted"] == true { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
-/// Prints the report and writes the files that were asked for. Of an interrupted window only what says so is written.
+/// Prints the report and writes the requested files. After an interruption it writes only files
+/// that mark it.
 fn publish(args: &Args, report: &Value) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    // A reader that went away misses the rest, and nothing else happens.
+    // A closed pipe (`| head`) is no error.
     let _ = if args.json || args.one { writeln!(stdout, "{report}") } else { write!(stdout, "{}", table::table(report)) };
     let is_whole = report["interrupted"] != true;
     let files: [(_, &dyn Fn() -> String, bool); 4] = [

@@ -1,27 +1,30 @@
-//! One measurement in this process: a ride through a drawn world, chunk after chunk.
+//! One measurement in this process: a ride through a simulated world, chunk by chunk.
 //!
-//! A chunk's latency is the time from its newest frame (handed over: `push_frame` and what comes with it) to its outcome. Under a period a chunk should begin at a
-//! fixed time, and its response counts from then, so that a slow chunk also costs those that wait behind it (no coordinated omission).
+//! The latency of a chunk is the time from the push of its newest frame to its outcome. With a
+//! period each chunk is due at a fixed time and its response time counts from then, so that a slow
+//! chunk also costs the ones that wait behind it (no coordinated omission).
 
 use crate::args::Args;
 use crate::machine::{Machine, Meter, PERIOD, PowerReport, Source};
 use anyhow::{Context, Result, ensure};
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Stage, Voice};
+use drivewam::guidance::status::GuidanceSource;
+use drivewam::stages::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Config;
 use drivewam_core::dims::Model;
 use drivewam_core::manifest::Manifest;
 use drivewam_engine::{EngineBundle, Trust, load};
-use drivewam_world::Options;
-use drivewam_world::feed::{Camera, Feed, TICK_NS};
+use drivewam_simulation::{CameraSource, SimulationDriver};
+use drivewam_world::{Options, TICK_NS};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// A run of a stage within a chunk. Times in ns; `from_ns` since the window began, as are those of [`Chunk`].
+/// One run of a stage within a chunk. Times in ns; `from_ns` counts from the start of the window,
+/// as in [`Chunk`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     pub(crate) stage: Stage,
@@ -29,41 +32,41 @@ pub(crate) struct Run {
     pub(crate) ns: u64,
 }
 
-/// A chunk of the window.
+/// A measured chunk.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunk {
-    /// When its newest frame was handed over.
+    /// When its newest frame was pushed.
     pub(crate) from_ns: u64,
     pub(crate) latency_ns: u64,
-    /// Since it should have begun; under a period alone.
+    /// Time since the chunk was due; only with a period.
     pub(crate) response_ns: Option<u64>,
     pub(crate) runs: Vec<Run>,
     pub(crate) verdict: Verdict,
     pub(crate) uncovered_ms: f64,
-    pub(crate) voice: Voice,
+    pub(crate) source: GuidanceSource,
     pub(crate) age_ms: Option<f64>,
-    /// Of an answer that no chunk before was told.
-    pub(crate) took_ms: Option<f64>,
-    pub(crate) refusals: u32,
-    /// Energy of the board from the chunk before to this one, J.
+    /// Generation time of the guidance, for the first chunk that uses it.
+    pub(crate) generate_ms: Option<f64>,
+    pub(crate) reject_count: u32,
+    /// Energy of the board since the previous chunk, J.
     pub(crate) joules: Option<f64>,
 }
 
-/// How long it took until the first trajectory, ns.
+/// Times until the first trajectory, ns.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Startup {
-    /// Configuration and manifest read, and every file hashed.
+    /// Read configuration and manifest, hash every file.
     pub(crate) open_ns: u64,
     pub(crate) plan_ns: u64,
-    /// Engines loaded.
+    /// Load the engines.
     pub(crate) load_ns: u64,
-    /// The rest of Warm: the arena, self-tests, a chunk on noise.
+    /// The rest of Warm: arena, self-tests, one chunk on noise.
     pub(crate) warm_ns: u64,
-    /// All of it and the first chunk, drawing left out.
+    /// All of the above and the first chunk, without drawing.
     pub(crate) first_trajectory_ns: u64,
 }
 
-/// All that a measurement came to.
+/// The result of a measurement.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) began: SystemTime,
@@ -82,28 +85,28 @@ pub(crate) struct Measured {
     pub(crate) interrupted: bool,
 }
 
-/// A ride and what feeds it.
+/// A ride and the world that it drives through.
 struct Bench {
     ride: Ride,
-    feed: Feed,
-    /// Wall time of a chunk's beginning; `period` apart.
+    feed: SimulationDriver,
+    /// When the first chunk is due, and the period.
     due: Option<(Instant, Duration)>,
     chunks: u32,
-    took_ms: Option<f64>,
-    per_chunk: u64,
+    generate_ms: Option<f64>,
+    ticks_per_chunk: u64,
 }
 
-/// Measures `args` once; `begun`: when this process did. Ends early, with what there is, when `stop` is raised.
+/// Measures `args` once. `started` is when this process started. Calls `progress` with the phase
+/// and its number of chunks. Returns early, with the chunks so far, once `stop` is set.
 ///
 /// # Errors
-/// Of the configuration, the engines or the ride; a window of nothing.
-pub(crate) fn measure(args: &Args, begun: Instant, stop: &AtomicBool, mut told: impl FnMut(&str, usize)) -> Result<Measured> {
-    ensure!(!args.window.is_empty(), "--window: nothing to measure (got {}, wanted at least a chunk)", args.window.word());
+/// Of the configuration, the engines or the ride; an empty window.
+pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut progress: impl FnMut(&str, usize)) -> Result<Measured> {
+    ensure!(!args.window.is_empty(), "--window: nothing to measure (got {}, wanted at least one chunk)", args.window.argument());
     let began = SystemTime::now();
     let config = args.configuration()?;
-    config.deprecated_keys().iter().for_each(|key| eprintln!("profile_latency: warning: {key}"));
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
-    let mut startup = Startup { open_ns: nanos(begun.elapsed()), ..Startup::default() };
+    let mut startup = Startup { open_ns: nanos(started.elapsed()), ..Startup::default() };
     let from = Instant::now();
     let model = config.model.clone();
     let camera = SourceCamera::of_model(&model);
@@ -120,9 +123,9 @@ pub(crate) fn measure(args: &Args, begun: Instant, stop: &AtomicBool, mut told: 
     let ride = plan.warm_engines(folder.clone(), timed)?;
     startup.load_ns = nanos(loading.get());
     startup.warm_ns = nanos(from.elapsed().saturating_sub(loading.get()));
-    let feed = Feed::new(&model, args.seed, Options::default(), Camera::Own)?;
-    let ready = begun.elapsed();
-    let mut bench = Bench { ride, feed, due: None, chunks: 0, took_ms: None, per_chunk: per_chunk(&model)? };
+    let feed = SimulationDriver::new(&model, args.seed, Options::default(), CameraSource::Own)?;
+    let ready = started.elapsed();
+    let mut bench = Bench { ride, feed, due: None, chunks: 0, generate_ms: None, ticks_per_chunk: ticks_per_chunk(&model)? };
     let (mut warmup_chunks, warming) = (0, Instant::now());
     loop {
         let chunk = bench.chunk(warming)?;
@@ -130,13 +133,13 @@ pub(crate) fn measure(args: &Args, begun: Instant, stop: &AtomicBool, mut told: 
             startup.first_trajectory_ns = nanos(ready) + chunk.latency_ns;
         }
         warmup_chunks += 1;
-        told("warm-up", warmup_chunks);
+        progress("warm-up", warmup_chunks);
         if args.warmup.is_over(warmup_chunks, warming.elapsed()) || stop.load(Ordering::Relaxed) {
             break;
         }
     }
     let meter = Source::find(Path::new("/"), config.engine.tensorrt.gpu)
-        .and_then(|source| Meter::start(source, PERIOD).map_err(|e| format!("the power cannot be watched: {e}")));
+        .and_then(|source| Meter::start(source, PERIOD).map_err(|e| format!("cannot start the power meter: {e}")));
     let before = Machine::read(Path::new("/"));
     let mut chunks = Vec::new();
     let window = Instant::now();
@@ -148,13 +151,13 @@ pub(crate) fn measure(args: &Args, begun: Instant, stop: &AtomicBool, mut told: 
         chunk.joules = now.zip(energy).map(|(now, before)| (now - before) * 1e-3);
         energy = now;
         chunks.push(chunk);
-        told("window", chunks.len());
+        progress("window", chunks.len());
     }
     let window = window.elapsed();
     ensure!(!chunks.is_empty(), "interrupted before a chunk was measured");
     Ok(Measured {
         began,
-        engines: bench.ride.engines().into_iter().map(|(graph, words)| (graph.as_str().to_owned(), words)).collect(),
+        engines: bench.ride.engines().into_iter().map(|(graph, text)| (graph.as_str().to_owned(), text)).collect(),
         arena: bench.ride.arena().clone(),
         manifest: folder.manifest().clone(),
         manifest_sha256: folder.manifest_sha256().to_owned(),
@@ -170,25 +173,27 @@ pub(crate) fn measure(args: &Args, begun: Instant, stop: &AtomicBool, mut told: 
     })
 }
 
-/// Ticks of the world in a chunk.
-fn per_chunk(model: &Model) -> Result<u64> {
-    u64::try_from(model.chunk_ns() / TICK_NS).context("a chunk is no whole number of ticks")
+/// Ticks of the world per chunk.
+fn ticks_per_chunk(model: &Model) -> Result<u64> {
+    u64::try_from(model.chunk_ns() / TICK_NS).context("the duration of a chunk is not a whole number of ticks")
 }
 
 impl Bench {
-    /// Drives until the next outcome. Frames before the newest are handed over as soon as they are drawn; the newest waits for its time.
+    /// Drives until the next outcome. Earlier frames are pushed as soon as they are drawn; the
+    /// newest waits until the chunk is due.
     fn chunk(&mut self, origin: Instant) -> Result<Chunk> {
         loop {
             if self.feed.is_frame() {
                 self.feed.draw();
             }
-            let is_last = self.feed.tick().is_multiple_of(self.per_chunk);
+            let is_last = self.feed.tick().is_multiple_of(self.ticks_per_chunk);
             let due = self.due.filter(|_| is_last && self.feed.tick() > 0).map(|(first, period)| first + period * self.chunks);
             if let Some(due) = due {
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
             let from = Instant::now();
-            // The vehicle's clock stands still while nothing is driven; what is late by the wall is late by the stamps.
+            // The vehicle's clock stops between ticks: wall-clock delay is added to the
+            // stamps.
             let late_ns = due.map_or(0, |due| i64::try_from(from.saturating_duration_since(due).as_nanos()).unwrap_or(i64::MAX));
             let (feed, ride) = (&mut self.feed, &mut self.ride);
             let done = feed.push_late(ride, late_ns)?.is_some();
@@ -196,12 +201,13 @@ impl Bench {
             self.feed.step(self.feed.world.expert());
             if done {
                 self.chunks += 1;
-                return Ok(self.settle(origin, from, ended, due));
+                return Ok(self.finish(origin, from, ended, due));
             }
         }
     }
 
-    fn settle(&mut self, origin: Instant, from: Instant, ended: Instant, due: Option<Instant>) -> Chunk {
+    /// The measured chunk, from its times and the ride's outcome.
+    fn finish(&mut self, origin: Instant, from: Instant, ended: Instant, due: Option<Instant>) -> Chunk {
         let since = |at: Instant| nanos(at.saturating_duration_since(origin));
         let mut chunk = Chunk {
             from_ns: since(from),
@@ -210,19 +216,20 @@ impl Bench {
             runs: Vec::new(),
             verdict: Verdict::Accepted,
             uncovered_ms: 0.0,
-            voice: Voice::Command,
+            source: GuidanceSource::Command,
             age_ms: None,
-            took_ms: None,
-            refusals: 0,
+            generate_ms: None,
+            reject_count: 0,
             joules: None,
         };
         if let Some(outcome) = self.ride.outcome() {
-            let told = &outcome.guidance;
-            let is_new = told.took_ms.is_some() && told.took_ms != self.took_ms;
-            self.took_ms = told.took_ms;
+            let guidance = &outcome.guidance;
+            let is_new = guidance.generate_ms.is_some() && guidance.generate_ms != self.generate_ms;
+            self.generate_ms = guidance.generate_ms;
             chunk.runs = outcome.stages.spans().map(|span| Run { stage: span.stage, from_ns: since(span.from), ns: span.ns }).collect();
-            (chunk.verdict, chunk.uncovered_ms, chunk.voice) = (outcome.verdict, outcome.uncovered_ms, told.voice);
-            (chunk.age_ms, chunk.took_ms, chunk.refusals) = (told.age_ms, told.took_ms.filter(|_| is_new), told.refusals);
+            (chunk.verdict, chunk.uncovered_ms, chunk.source) = (outcome.verdict, outcome.uncovered_ms, guidance.source);
+            (chunk.age_ms, chunk.generate_ms, chunk.reject_count) =
+                (guidance.age_ms, guidance.generate_ms.filter(|_| is_new), guidance.reject_count);
         }
         chunk
     }

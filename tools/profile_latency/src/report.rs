@@ -1,21 +1,21 @@
-//! The report: one JSON object, of which tables, page and exports are made.
+//! The report: one JSON object, the source of the tables, the page and the exports.
 
 use crate::args::Args;
 use crate::figures::Times;
 use crate::machine;
 use crate::measure::{Chunk, Measured, Run};
 use anyhow::Result;
-use drivewam::telemetry::Stage;
+use drivewam::stages::Stage;
 use drivewam_core::manifest::Manifest;
 use humantime::format_rfc3339_seconds;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What `measured` came to. `command`: the words that asked for it.
+/// The report of a measurement. `command` is this program's command line.
 ///
 /// # Errors
-/// A configuration that cannot be written down.
+/// A configuration that cannot be serialised.
 pub(crate) fn report(args: &Args, measured: &Measured, command: &[String]) -> Result<Value> {
     let (chunks, config) = (&measured.chunks, &measured.config);
     let seconds = measured.window.as_secs_f64();
@@ -24,14 +24,14 @@ pub(crate) fn report(args: &Args, measured: &Measured, command: &[String]) -> Re
     let startup = &measured.startup;
     let ms = |ns: u64| ns as f64 * 1e-6;
     Ok(json!({
-        "schema": 1,
+        "schema": 2,
         "tool": "profile_latency",
         "version": env!("CARGO_PKG_VERSION"),
         "command": command,
         "began": format_rfc3339_seconds(measured.began).to_string(),
         "interrupted": measured.interrupted,
         "machine": {
-            "lines": measured.after.lines(),
+            "lines": machine::lines(&measured.after),
             "changed": machine::changed(&measured.before, &measured.after),
             "before": measured.before.json(),
             "after": measured.after.json(),
@@ -70,7 +70,8 @@ pub(crate) fn report(args: &Args, measured: &Measured, command: &[String]) -> Re
     }))
 }
 
-/// Stages, the passes of the transformer one by one, and whole chunks. A stage's time is the sum of its runs in a chunk.
+/// Distributions of stages, single transformer passes and whole chunks. A stage's time is the sum
+/// of its runs in a chunk.
 fn latencies(chunks: &[Chunk]) -> Result<Value> {
     let mut all = Map::new();
     for stage in Stage::ALL {
@@ -82,7 +83,7 @@ fn latencies(chunks: &[Chunk]) -> Result<Value> {
     if chunks.iter().any(|c| c.response_ns.is_some()) {
         all.insert("response".to_owned(), Times::of(chunks.iter().filter_map(|c| c.response_ns))?.json());
     }
-    let answers = Times::of(chunks.iter().filter_map(|c| c.took_ms).map(|ms| (ms * 1e6) as u64))?;
+    let answers = Times::of(chunks.iter().filter_map(|c| c.generate_ms).map(|ms| (ms * 1e6) as u64))?;
     all.insert("guidance".to_owned(), answers.json());
     let mut passes: BTreeMap<(usize, &str, usize), Vec<u64>> = BTreeMap::new();
     for chunk in chunks {
@@ -119,20 +120,21 @@ fn chunk(chunk: &Chunk) -> Value {
     let stages: Vec<Value> = chunk.runs.iter().map(stage).collect();
     json!({
         "start_ms": ms(chunk.from_ns), "latency_ms": ms(chunk.latency_ns), "late_ms": chunk.response_ns.map(|r| ms(r.saturating_sub(chunk.latency_ns))),
-        "verdict": chunk.verdict.as_str(), "told_by": chunk.voice.as_str(), "joules": chunk.joules, "stages": stages,
+        "verdict": chunk.verdict.as_str(), "guidance_source": chunk.source.as_str(), "joules": chunk.joules, "stages": stages,
     })
 }
 
 fn engine(measured: &Measured) -> Value {
     let precisions = counts(measured.manifest.graphs.values().map(|entry| entry.precision.to_string()));
-    let graphs: Map<String, Value> = measured.engines.iter().map(|(name, words)| (name.clone(), json!(words))).collect();
+    let graphs: Map<String, Value> = measured.engines.iter().map(|(name, text)| (name.clone(), json!(text))).collect();
     json!({
         "name": measured.manifest.name, "target": measured.manifest.target, "manifest_sha256": measured.manifest_sha256, "precision": precisions,
         "kind": measured.config.engine.kind, "threads": measured.config.engine.threads, "graphs": graphs,
     })
 }
 
-/// Random weights as the exporter was asked for them, which cost what others cost; else those that the manifest vouches for.
+/// The exporter's specification of random weights (they cost the same as trained ones), or
+/// "manifest".
 fn weights(manifest: &Manifest) -> &str {
     manifest.training["weights"].as_str().filter(|spec| spec.starts_with("random")).unwrap_or("manifest")
 }
@@ -177,26 +179,26 @@ fn energy(measured: &Measured) -> Value {
 fn guidance(chunks: &[Chunk]) -> Result<Value> {
     let ages = Times::of(chunks.iter().filter_map(|c| c.age_ms).map(|ms| (ms * 1e6) as u64))?;
     Ok(json!({
-        "voices": counts(chunks.iter().map(|c| c.voice.as_str())), "age_ms": ages.json(),
-        "refusals": chunks.last().map_or(0, |last| last.refusals) - chunks.first().map_or(0, |first| first.refusals),
+        "sources": counts(chunks.iter().map(|c| c.source.as_str())), "age_ms": ages.json(),
+        "rejects": chunks.last().map_or(0, |last| last.reject_count) - chunks.first().map_or(0, |first| first.reject_count),
     }))
 }
 
-fn counts<K: Ord>(words: impl Iterator<Item = K>) -> BTreeMap<K, u64> {
-    words.fold(BTreeMap::new(), |mut counts, word| {
-        *counts.entry(word).or_default() += 1;
+fn counts<K: Ord>(keys: impl Iterator<Item = K>) -> BTreeMap<K, u64> {
+    keys.fold(BTreeMap::new(), |mut counts, key| {
+        *counts.entry(key).or_default() += 1;
         counts
     })
 }
 
-/// Writes `text` to `path`, aside first, so that nothing half-written looks whole.
+/// Writes `text` to `path` through a temporary file, so that no incomplete file has its name.
 ///
 /// # Errors
-/// A place that cannot be written to.
+/// A path that cannot be written.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     use anyhow::Context;
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".partial");
-    std::fs::write(&aside, text).with_context(|| format!("{path:?} cannot be written"))?;
-    std::fs::rename(&aside, path).with_context(|| format!("{path:?} cannot be put in its place"))
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".partial");
+    std::fs::write(&temporary, text).with_context(|| format!("cannot write {path:?}"))?;
+    std::fs::rename(&temporary, path).with_context(|| format!("cannot rename {temporary:?} to {path:?}"))
 }

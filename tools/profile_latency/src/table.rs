@@ -1,7 +1,7 @@
-//! The report for people.
+//! The report as text.
 
 use crate::figures::PERCENTILES;
-use drivewam::telemetry::Stage;
+use drivewam::stages::Stage;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -20,54 +20,54 @@ fn number(value: &Value) -> String {
     )
 }
 
-fn word(value: &Value) -> String {
+fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| if value.is_null() { "-".to_owned() } else { value.to_string() }, str::to_owned)
 }
 
-/// All of it.
+/// The whole report.
 pub(crate) fn table(report: &Value) -> String {
     let mut t = String::new();
-    let mut say = |line: String| {
+    let mut print = |line: String| {
         // Writing to a String cannot fail.
         let _ = writeln!(t, "{line}");
     };
     if report["interrupted"] == true {
-        say("INTERRUPTED: the window was not finished".to_owned());
+        print("INTERRUPTED: the window is incomplete".to_owned());
     }
     for line in report["machine"]["lines"].as_array().into_iter().flatten() {
-        say(word(line));
+        print(text(line));
     }
     for line in report["machine"]["changed"].as_array().into_iter().flatten() {
-        say(format!("CHANGED meanwhile: {}", word(line)));
+        print(format!("CHANGED during the measurement: {}", text(line)));
     }
     let (configuration, engine, window) = (&report["configuration"], &report["engine"], &report["window"]);
-    say(format!("configuration {} {}", word(&configuration["path"]), word(&configuration["sha256"])));
-    say(format!(
+    print(format!("configuration {} {}", text(&configuration["path"]), text(&configuration["sha256"])));
+    print(format!(
         "engines       {} for {} on {}, manifest {}, weights: {}",
-        word(&engine["name"]),
-        word(&engine["target"]),
-        word(&engine["kind"]),
-        word(&engine["manifest_sha256"]),
-        word(&report["weights"])
+        text(&engine["name"]),
+        text(&engine["target"]),
+        text(&engine["kind"]),
+        text(&engine["manifest_sha256"]),
+        text(&report["weights"])
     ));
     let pacing = match window["period_ms"].as_f64() {
         Some(period) => format!("one every {period} ms"),
         None => "back to back".to_owned(),
     };
-    say(format!(
-        "window        {} chunks in {} s after {} of warm-up, {pacing}",
+    print(format!(
+        "window        {} chunks in {} s after {} warm-up chunks, {pacing}",
         window["chunks"],
         number(&window["seconds"]),
         window["warmup_chunks"]
     ));
-    say(String::new());
-    latencies(report, &mut say);
-    say(String::new());
-    rest(report, &mut say);
+    print(String::new());
+    latencies(report, &mut print);
+    print(String::new());
+    rest(report, &mut print);
     t
 }
 
-fn latencies(report: &Value, say: &mut impl FnMut(String)) {
+fn latencies(report: &Value, print: &mut impl FnMut(String)) {
     let (all, noise) = (&report["latency_ms"], &report["aa"]["ratio"]);
     let mut head = format!("{:<12} {:>7}", "stage, ms", "count");
     for name in PERCENTILES.iter().map(|(name, _)| *name).chain(["max"]) {
@@ -76,7 +76,7 @@ fn latencies(report: &Value, say: &mut impl FnMut(String)) {
             let _ = write!(head, " {:>13}", "noise");
         }
     }
-    say(head);
+    print(head);
     let mut row = |name: &str, entry: &Value| {
         if entry["count"].as_u64().unwrap_or(0) == 0 {
             return;
@@ -87,76 +87,72 @@ fn latencies(report: &Value, say: &mut impl FnMut(String)) {
             if !noise.is_null() {
                 let floor = &noise[name][of];
                 let percent = |end: &str| floor[end].as_f64().map(|r| (r - 1.0) * 100.0);
-                let words =
+                let range =
                     percent("low").zip(percent("high")).map_or_else(|| "-".to_owned(), |(low, high)| format!("{low:+.0} {high:+.0} %"));
-                let _ = write!(line, " {words:>13}");
+                let _ = write!(line, " {range:>13}");
             }
         }
-        say(line);
+        print(line);
     };
     for name in Stage::ALL.map(Stage::as_str) {
         row(name, &all[name]);
     }
     for pass in all["passes"].as_array().into_iter().flatten() {
-        row(&format!("  {}", word(&pass["pass"])), pass);
+        row(&format!("  {}", text(&pass["pass"])), pass);
     }
     for name in ["chunk", "response", "guidance"] {
         row(name, &all[name]);
     }
 }
 
-fn rest(report: &Value, say: &mut impl FnMut(String)) {
+fn rest(report: &Value, print: &mut impl FnMut(String)) {
     let (startup, deadline, memory) = (&report["startup_ms"], &report["deadline"], &report["memory_bytes"]);
     let parts = ["open", "plan", "load", "warm"].map(|part| format!("{part} {}", number(&startup[part])));
-    say(format!("first trajectory after {} ms: {}", number(&startup["first_trajectory"]), parts.join(", ")));
-    say(format!(
-        "deadline of {} ms missed by {} chunks; uncovered: {} chunks, at most {} ms",
+    print(format!("first trajectory after {} ms: {}", number(&startup["first_trajectory"]), parts.join(", ")));
+    print(format!(
+        "deadline {} ms: missed by {} chunks; without a valid plan: {} chunks, at most {} ms",
         deadline["ms"],
         deadline["misses"],
         deadline["uncovered_ms"]["count"],
         number(&deadline["uncovered_ms"]["max"])
     ));
-    say(format!(
-        "{} chunks/s, {} passes of the transformer a chunk",
-        number(&report["throughput_chunks_per_s"]),
-        report["passes_per_chunk"]
-    ));
+    print(format!("{} chunks/s, {} transformer passes per chunk", number(&report["throughput_chunks_per_s"]), report["passes_per_chunk"]));
     let owners: Vec<String> =
         memory["by_owner"].as_object().into_iter().flatten().map(|(owner, bytes)| format!("{owner} {bytes}")).collect();
-    say(format!("arena {} of {} bytes: {}", memory["arena"], memory["capacity"], owners.join(", ")));
-    say(format!("resident {} bytes, at most {}", word(&memory["resident"]), word(&memory["peak_resident"])));
+    print(format!("arena {} of {} bytes: {}", memory["arena"], memory["capacity"], owners.join(", ")));
+    print(format!("resident {} bytes, at most {}", text(&memory["resident"]), text(&memory["peak_resident"])));
     let energy = &report["energy"];
     match energy["not_measured"].as_str() {
-        Some(why) => say(format!("energy not measured: {why}")),
-        None => say(format!(
-            "energy a chunk {} J, at most {}; {}",
+        Some(why) => print(format!("energy not measured: {why}")),
+        None => print(format!(
+            "energy per chunk {} J, at most {}; {}",
             number(&energy["joules_per_chunk"]["p50"]),
             number(&energy["joules_per_chunk"]["max"]),
-            word(&energy["tegrastats"])
+            text(&energy["tegrastats"])
         )),
     }
     let guidance = &report["guidance"];
-    if guidance["voices"].as_object().is_some_and(|voices| voices.keys().any(|voice| voice != "command")) {
-        say(format!(
-            "told by {}; age at most {} ms; {} answers refused",
-            guidance["voices"],
+    if guidance["sources"].as_object().is_some_and(|sources| sources.keys().any(|source| source != "command")) {
+        print(format!(
+            "guidance by {}; age at most {} ms; {} answers rejected",
+            guidance["sources"],
             number(&guidance["age_ms"]["max"]),
-            guidance["refusals"]
+            guidance["rejects"]
         ));
     }
     let versus = &report["versus"];
     if versus.is_object() {
-        say(String::new());
-        say(format!(
-            "{} {} takes, times this one's, {} turns of fresh processes:",
-            word(&versus["configuration"]["path"]),
+        print(String::new());
+        print(format!(
+            "latency of {} {} over this one's, {} rounds of fresh processes:",
+            text(&versus["configuration"]["path"]),
             versus["configuration"]["set"],
             versus["rounds"]
         ));
         for (of, ratio) in versus["ratio"].as_object().into_iter().flatten() {
-            let floor = &report["aa"]["ratio"][word(&versus["of"])][of];
-            say(format!(
-                "  {:<6} {} [{}, {}]   the same again: {} to {}",
+            let floor = &report["aa"]["ratio"][text(&versus["of"])][of];
+            print(format!(
+                "  {:<6} {} [{}, {}]   noise: {} to {}",
                 of.replace('_', "."),
                 number(&ratio["mean"]),
                 number(&ratio["low"]),

@@ -1,19 +1,22 @@
-//! The chunks of a report in the Trace Event Format, which Perfetto and `chrome://tracing` open: chunks on one track, their stages on another.
+//! Exports a report in the Trace Event Format of Perfetto and `chrome://tracing`: chunks on one
+//! track, their stages on another.
 //!
-//! A viewer takes what overlaps on one track for nested, so what overlaps without being nested goes to a further track of the same name.
+//! Viewers draw overlapping slices of a track as nested. Slices that overlap without nesting
+//! therefore go to another track of the same name.
 
 use serde_json::{Value, json};
 
 /// The one process of the trace.
 const PROCESS: u64 = 1;
 
-/// Larger times than this, in milliseconds, are no measurement: thirty years.
+/// Largest plausible time, ms: about thirty years.
 const LARGEST_MS: f64 = 1e12;
 
-/// Times are rounded on their own, so neighbours may overlap by this, ns; the earlier one is then cut.
+/// Start and duration are rounded separately, so neighbours may overlap by this much, ns; the
+/// earlier one is then shortened.
 const ROUNDING_NS: i64 = 1000;
 
-/// Something that took time.
+/// A time interval of a track.
 struct Slice {
     name: String,
     from_ns: i64,
@@ -21,9 +24,10 @@ struct Slice {
     args: Value,
 }
 
-/// The report as a trace. Times are microseconds since the first measured chunk. Chunks without a time are left out.
+/// The report as a trace, in microseconds since the first measured chunk. Chunks without times are
+/// skipped.
 pub(crate) fn trace(report: &Value) -> Value {
-    let words = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let mut chunks = Vec::new();
     let mut stages = Vec::new();
     let mut late = Vec::new();
@@ -33,8 +37,9 @@ pub(crate) fn trace(report: &Value) -> Value {
         for stage in chunk["stages"].as_array().into_iter().flatten() {
             let (Some(start_ns), Some(took_ns)) = (ns(&stage["start_ms"]), ns(&stage["ms"])) else { continue };
             let from_ns = from_ns + start_ns.max(0);
-            let slice = Slice { name: words(&stage["stage"]), from_ns, to_ns: from_ns + took_ns.max(0), args: json!({"chunk": index}) };
-            // A chunk's latency may leave out what lies between its stages; its slice holds them all.
+            let slice = Slice { name: text(&stage["stage"]), from_ns, to_ns: from_ns + took_ns.max(0), args: json!({"chunk": index}) };
+            // The latency may be shorter than the stages together: the chunk's slice
+            // covers them all.
             to_ns = to_ns.max(slice.to_ns);
             stages.push(slice);
         }
@@ -45,7 +50,7 @@ pub(crate) fn trace(report: &Value) -> Value {
         }
     }
     let mut events = Vec::new();
-    let process = format!("{} {}", words(&report["tool"]), words(&report["configuration"]["path"]));
+    let process = format!("{} {}", text(&report["tool"]), text(&report["configuration"]["path"]));
     events.push(json!({"ph": "M", "name": "process_name", "pid": PROCESS, "tid": 0, "args": {"name": process}}));
     let mut track = 0;
     for (name, slices) in [("chunks", chunks), ("stages", stages)] {
@@ -85,10 +90,11 @@ fn us(ns: i64) -> f64 {
     ns as f64 / 1000.0
 }
 
-/// Slices by track, in order of time, so that on each every two are apart or one holds the other.
+/// Distributes slices over tracks, in order of time, so that on each track any two are disjoint or
+/// nested.
 fn lanes(mut slices: Vec<Slice>) -> Vec<Vec<Slice>> {
     slices.sort_by_key(|slice| (slice.from_ns, std::cmp::Reverse(slice.to_ns)));
-    // Of each track its slices, and which of them are still open.
+    // For each track its slices, and the indices of those that are still open.
     let mut lanes: Vec<(Vec<Slice>, Vec<usize>)> = Vec::new();
     for slice in slices {
         let free = lanes.iter().position(|(lane, open)| fits(lane, open, &slice));
@@ -110,7 +116,8 @@ fn lanes(mut slices: Vec<Slice>) -> Vec<Vec<Slice>> {
     lanes.into_iter().map(|(lane, _)| lane).collect()
 }
 
-/// Whether the open slices of a track are over when this one begins, but for rounding, or hold it whole.
+/// Whether each open slice of a track ends before `slice` begins, except for rounding, or contains
+/// it.
 fn fits(lane: &[Slice], open: &[usize], slice: &Slice) -> bool {
     let over = |last: &Slice| last.to_ns - slice.from_ns <= ROUNDING_NS && last.from_ns < slice.from_ns || last.to_ns <= slice.from_ns;
     open.iter().rev().map(|&i| &lane[i]).all(|last| over(last) || last.to_ns >= slice.to_ns)
@@ -125,10 +132,10 @@ mod tests {
         json!({"tool": "profile_latency", "configuration": {"path": "configs/tiny.yaml"}, "chunks": [
             {"start_ms": 0.0, "latency_ms": 50.0000004, "late_ms": null, "verdict": "accepted", "stages": [
                 {"stage": "encode", "start_ms": 0.1, "ms": 20.0}, {"stage": "video", "start_ms": 20.1, "ms": 30.0}]},
-            // Begins within the rounding of the one before, and is late.
+                        // Begins within the rounding error of the previous chunk, and is late.
             {"start_ms": 50.1, "latency_ms": 60.0, "late_ms": 10.0, "verdict": "held", "stages": [
                 {"stage": "encode", "start_ms": 0.0, "ms": 30.0}, {"stage": "context", "start_ms": 10.0, "ms": 5.0}]},
-            // Overlaps the one before.
+                        // Overlaps the previous chunk.
             {"start_ms": 100.0, "latency_ms": 40.0, "stages": [{"stage": "encode", "start_ms": 0.5, "ms": 20.0}]},
             {"start_ms": null, "latency_ms": 40.0},
         ]})
@@ -138,7 +145,8 @@ mod tests {
         trace["traceEvents"].as_array().unwrap().iter().filter(|e| e["ph"] == kind).collect()
     }
 
-    /// Broken by milliseconds in place of microseconds, by stages that are not counted from their chunk's start, and by a track without a name.
+    /// Breaks if times are not in microseconds, stages do not count from their chunk's start,
+    /// or a track has no name.
     #[test]
     fn times_are_microseconds_and_tracks_have_names() {
         let trace = trace(&report());
@@ -147,7 +155,7 @@ mod tests {
             |name: &str| slices.iter().filter(|e| e["name"] == name).map(|e| (e["ts"].as_f64(), e["dur"].as_f64())).collect::<Vec<_>>();
         assert_eq!(named("chunk 1"), [(Some(50_100.0), Some(60_000.0))]);
         assert_eq!(named("context"), [(Some(60_100.0), Some(5000.0))]);
-        // It holds its last stage.
+        // The chunk covers its last stage.
         assert_eq!(named("chunk 0"), [(Some(0.0), Some(50_100.0))]);
         let names: Vec<(u64, &str)> = of_kind(&trace, "M")
             .iter()
@@ -162,11 +170,12 @@ mod tests {
         assert_eq!(counters, [(110_100.0, 10.0)]);
     }
 
-    /// Broken by two slices on one track that overlap without nesting, which a viewer draws wrongly or drops, and by events out of order.
+    /// Breaks if two slices of a track overlap without nesting, which viewers draw wrongly or
+    /// drop, or if events are out of order.
     #[test]
     fn slices_of_a_track_nest_and_are_in_order() {
         let mut chunks = report()["chunks"].as_array().unwrap().clone();
-        // Neighbours that meet within their rounding, for long.
+        // A long row of neighbours that meet within the rounding error.
         chunks.extend((0..500).map(|i| {
             let start = 1000.0 + 57.123_456_7 * f64::from(i);
             json!({"start_ms": start, "latency_ms": 57.123_456_9, "stages": [
@@ -184,14 +193,14 @@ mod tests {
                 assert!(from >= before && to >= from, "track {track}: {slice}");
                 before = from;
                 open.retain(|end| *end > from);
-                assert!(open.iter().all(|end| *end >= to), "track {track}: {slice} reaches out of what holds it");
+                assert!(open.iter().all(|end| *end >= to), "track {track}: {slice} ends after the slice that contains it");
                 open.push(to);
             }
         }
         assert!(slices.iter().all(|e| e["tid"].as_u64() <= Some(3)), "rounding alone needs no further track");
     }
 
-    /// Broken by a panic, or by a trace that no viewer opens, where the report is empty or absurd.
+    /// Breaks if an empty or absurd report causes a panic or a trace that no viewer opens.
     #[test]
     fn an_absurd_report_is_an_empty_trace() {
         for report in

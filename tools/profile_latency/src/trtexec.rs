@@ -1,32 +1,34 @@
-//! What trtexec's `--exportTimes` and `--exportProfile` write, of our chunks: tools that read those read these.
+//! Exports in the format of trtexec's `--exportTimes` and `--exportProfile`, for tools that read
+//! them.
 //!
-//! One entry per chunk in place of an inference. What goes to the device (`h2d`) is the newest picture, until it is fitted to the model; what comes back (`d2h`) is the
-//! trajectory and the guard's verdict on it; all between is `compute`. The three add up to the chunk's latency, as trtexec's do. Names and order: TensorRT's
+//! An entry is a chunk in place of an inference. `h2d` is the transfer and preprocessing of the
+//! newest image, `d2h` the decoding of the trajectory and the guard, `compute` everything between.
+//! The three add up to the chunk's latency, as in trtexec. Names and order: TensorRT's
 //! `samples/common/sampleReporting.cpp`, `exportJSONTrace` and `Profiler::exportJSONProfile`.
 
 use crate::figures::median;
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// A stage's run, or a chunk: a word, which pass of the transformer, when it began and how long it took, ms.
-struct Took<'a> {
+/// A chunk or one run of a stage: name, number of the transformer pass, start and duration in ms.
+struct Timed<'a> {
     stage: &'a str,
     pass: Option<u64>,
     from: f64,
     ms: f64,
 }
 
-/// The chunks of a report, each with its runs.
-fn chunks(report: &Value) -> impl Iterator<Item = (Took<'_>, Vec<Took<'_>>)> {
-    let took =
+/// The chunks of a report, each with the runs of its stages.
+fn chunks(report: &Value) -> impl Iterator<Item = (Timed<'_>, Vec<Timed<'_>>)> {
+    let timed =
         |value: &'_ Value, ms: &str| -> (f64, f64) { (value["start_ms"].as_f64().unwrap_or(0.0), value[ms].as_f64().unwrap_or(0.0)) };
     report["chunks"].as_array().into_iter().flatten().map(move |chunk| {
-        let (from, ms) = took(chunk, "latency_ms");
+        let (from, ms) = timed(chunk, "latency_ms");
         let runs = chunk["stages"].as_array().into_iter().flatten().map(|run| {
-            let (after, ms) = took(run, "ms");
-            Took { stage: run["stage"].as_str().unwrap_or("?"), pass: run["pass"].as_u64(), from: from + after, ms }
+            let (after, ms) = timed(run, "ms");
+            Timed { stage: run["stage"].as_str().unwrap_or("?"), pass: run["pass"].as_u64(), from: from + after, ms }
         });
-        (Took { stage: "chunk", pass: None, from, ms }, runs.collect())
+        (Timed { stage: "chunk", pass: None, from, ms }, runs.collect())
     })
 }
 
@@ -51,14 +53,14 @@ pub(crate) fn times(report: &Value) -> String {
             ("d2hMs", to - computed),
             ("latencyMs", to - from),
         ];
-        let words: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\" : {value}")).collect();
+        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\" : {value}")).collect();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}{{ {} }}", if index == 0 { "  " } else { ", " }, words.join(", "));
+        let _ = writeln!(text, "{}{{ {} }}", if index == 0 { "  " } else { ", " }, fields.join(", "));
     }
     text + "]\n"
 }
 
-/// `--exportProfile`: stages, and the passes of the transformer one by one, in the order of a chunk.
+/// `--exportProfile`: stages and single transformer passes, in the order of a chunk.
 pub(crate) fn profile(report: &Value) -> String {
     let (mut layers, mut count) = (Vec::<(String, Vec<f64>)>::new(), 0);
     for (_, runs) in chunks(report) {
@@ -116,7 +118,8 @@ mod tests {
         json!({"chunks": starts.iter().map(|&s| chunk(s)).collect::<Vec<_>>()})
     }
 
-    /// Breaks when a field is missing or misspelled, the parts do not add up to the latency, or a time before the chunk is taken for its own.
+    /// Breaks when a field is missing or misspelled, the parts do not add up to the latency, or
+    /// time before the chunk counts as part of it.
     #[test]
     fn times_have_the_fields_of_trtexec_and_add_up() {
         let text = times(&report(&[5.0, 30.0]));
@@ -134,7 +137,8 @@ mod tests {
         }
     }
 
-    /// Breaks when passes of one stage are taken together, runs of another stage are not, or shares do not add up to all.
+    /// Breaks when the passes of a stage are merged, the runs of another stage are not, or the
+    /// shares do not add up to 100 %.
     #[test]
     fn the_profile_lists_stages_and_single_passes() {
         let text = profile(&report(&[0.0, 20.0]));

@@ -3,10 +3,10 @@
 //! One folder per seed, written aside and renamed when it is whole: a cancelled run leaves finished folders and nothing else.
 
 use crate::{AHEAD_TICKS, CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Facts, Labels, Light, Options, TICK_S, WORLD_VERSION, World};
-use drivewam::guidance::PATH;
-use drivewam::guidance::bev::{Plot, Sample};
 use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_guidance::bev::{BevPlot, PathSample};
+use drivewam_guidance::model::PATH_SAMPLES;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -200,7 +200,7 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
         let stamp = FIRST_STAMP_NS + tick as i64 * 100_000_000;
         let state = world.ego();
         if let Some(plots) = &mut plots {
-            plots.remember(Sample { pose: state.pose, speed_mps: state.speed_mps });
+            plots.remember(PathSample { pose: state.pose, speed_mps: state.speed_mps });
         }
         let written = writeln!(poses, "{stamp},{},{},{}", state.pose.x_m, state.pose.y_m, state.pose.yaw_rad)
             .and_then(|()| writeln!(ego, "{stamp},{},{},{}", state.speed_mps, state.acceleration_mps2, state.curvature_1pm))
@@ -286,24 +286,24 @@ fn fill(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -
 
 /// `plots.rgb`: a plot of the frame's size beside each frame.
 struct Plots {
-    plot: Plot,
+    plot: BevPlot,
     file: BufWriter<File>,
     path: PathBuf,
     /// The newest ticks in the world's plane, oldest first.
-    past: Vec<Sample>,
+    past: Vec<PathSample>,
     /// The same in the frame of the newest.
-    seen: Vec<Sample>,
+    seen: Vec<PathSample>,
 }
 
 impl Plots {
     fn new(folder: &Path, options: &WriteOptions) -> Result<Self> {
         let path = folder.join("plots.rgb");
         let file = BufWriter::new(File::create(&path).map_err(|e| io(e, &path))?);
-        Ok(Self { plot: Plot::new(options.height, options.width)?, file, path, past: Vec::new(), seen: Vec::new() })
+        Ok(Self { plot: BevPlot::new(options.height, options.width)?, file, path, past: Vec::new(), seen: Vec::new() })
     }
 
-    fn remember(&mut self, newest: Sample) {
-        if self.past.len() == PATH {
+    fn remember(&mut self, newest: PathSample) {
+        if self.past.len() == PATH_SAMPLES {
             self.past.remove(0);
         }
         self.past.push(newest);
@@ -312,7 +312,7 @@ impl Plots {
     fn write(&mut self) -> Result<()> {
         let Some(newest) = self.past.last().map(|sample| sample.pose) else { return Ok(()) };
         self.seen.clear();
-        self.seen.extend(self.past.iter().map(|sample| Sample { pose: sample.pose.relative_to(&newest), ..*sample }));
+        self.seen.extend(self.past.iter().map(|sample| PathSample { pose: sample.pose.relative_to(&newest), ..*sample }));
         self.file.write_all(self.plot.draw(&self.seen)).map_err(|e| io(e, &self.path))
     }
 }

@@ -1,4 +1,5 @@
-"""Trains the small guidance: a VLM that says what it sees and what to do, and a text encoder, both on the captions of drawn worlds.
+"""Trains the small guidance: a VLM that describes the scene and advises, and a text encoder.
 
-Each has the classes of `transformers`, so `guidance.export` takes the folders as any other checkpoint.
+Both learn from the captions of simulated worlds. Each is of a class of `transformers`, so
+`guidance.export` reads the folders like any other checkpoint.
 """

@@ -1,4 +1,4 @@
-"""What a caption says, read back: how answers of the VLM are judged, and what the text encoder must keep apart.
+"""Parses captions into facts, to score the VLM's answers and to train the text encoder.
 
 The grammar is that of `tools/world/src/caption.rs`. What a text does not mention is absent.
 """
@@ -17,10 +17,12 @@ FACTS = {
     "action": ("keep", "wait", "stop", "slow", "speed_up"),
     "because": ("road", "lead", "light", "pedestrian"),
 }
-SEEN = ("road", "light", "light_close", "pedestrian", "lead", "braking", "sign")  # what the front picture shows
-JUDGED = ("light", "pedestrian", "lead", "command")  # what an answer must have right
+# visible in the front image
+SEEN = ("road", "light", "light_close", "pedestrian", "lead", "braking", "sign")
+JUDGED = ("light", "pedestrian", "lead", "command")  # an answer must have these right
 
-# The first phrase that the sentence holds, in this order, gives the value; none the first of FACTS.
+# The first phrase in this order that the sentence contains gives the value; without one, it is the
+# first of FACTS.
 SCENE = {
     "road": (("junction", "junction"), ("bends left", "left"), ("bends right", "right")),
     "light": (("red light", "red"), ("amber light", "amber"), ("green light", "green")),
@@ -31,24 +33,42 @@ SCENE = {
     "sign": (("slow zone", "slow"), ("medium zone", "medium"), ("fast zone", "fast")),
 }
 ADVICE = {
-    "command": (("urn left", "left"), ("urn right", "right"), ("straight", "straight"), ("Follow the road", "straight")),
-    "action": (("wait", "wait"), ("stop", "stop"), ("yield", "stop"), ("slow down", "slow"), ("speed up", "speed_up")),
-    "because": (("the car", "lead"), ("green", "light"), ("the light", "light"), ("the pedestrian", "pedestrian")),
+    "command": (
+        ("urn left", "left"),
+        ("urn right", "right"),
+        ("straight", "straight"),
+        ("Follow the road", "straight"),
+    ),
+    "action": (
+        ("wait", "wait"),
+        ("stop", "stop"),
+        ("yield", "stop"),
+        ("slow down", "slow"),
+        ("speed up", "speed_up"),
+    ),
+    "because": (
+        ("the car", "lead"),
+        ("green", "light"),
+        ("the light", "light"),
+        ("the pedestrian", "pedestrian"),
+    ),
 }
 
 
 def read(text: str) -> dict[str, str]:
-    """The value of each of FACTS. A text that is no caption gives values all the same."""
+    """The value of each of FACTS. A text that is not a caption also gets values."""
     scene, _, advice = text.partition(". ")
     out = {}
     for table, sentence in ((SCENE, scene), (ADVICE, advice)):
         for fact, phrases in table.items():
-            out[fact] = next((value for phrase, value in phrases if phrase in sentence), FACTS[fact][0])
+            out[fact] = next(
+                (value for phrase, value in phrases if phrase in sentence), FACTS[fact][0]
+            )
     return out
 
 
 def classes(text: str, facts: tuple[str, ...] = tuple(FACTS)) -> list[int]:
-    """Indices into FACTS of what `text` says."""
+    """Indices into FACTS of the values of `text`."""
     values = read(text)
     return [FACTS[fact].index(values[fact]) for fact in facts]
 
@@ -60,15 +80,22 @@ def has_form(text: str) -> bool:
 
 
 def score(answers: list[str], wanted: list[str]) -> dict:
-    """Shares of `answers` that say what `wanted` says: per fact, of the value that is not absent (`recall`, by value), all JUDGED together, word for
-    word; and that have the form."""
+    """Shares of `answers` that agree with `wanted`: per fact, per value that is not absent
+    (`recall`), on all JUDGED together, word for word; and the share with a caption's form."""
     pairs = [(read(a), read(w)) for a, w in zip(answers, wanted, strict=True)]
     share = lambda hits: round(sum(hits) / max(len(hits), 1), 4)
     by_value = lambda fact, value: [a[fact] == value for a, w in pairs if w[fact] == value]
     return {
         "captions": len(pairs),
         "facts": {fact: share([a[fact] == w[fact] for a, w in pairs]) for fact in FACTS},
-        "recall": {fact: {v: [share(by_value(fact, v)), len(by_value(fact, v))] for v in FACTS[fact] if by_value(fact, v)} for fact in FACTS},
+        "recall": {
+            fact: {
+                v: [share(by_value(fact, v)), len(by_value(fact, v))]
+                for v in FACTS[fact]
+                if by_value(fact, v)
+            }
+            for fact in FACTS
+        },
         "judged": share([all(a[fact] == w[fact] for fact in JUDGED) for a, w in pairs]),
         "all_facts": share([a == w for a, w in pairs]),
         "exact": share([a == w for a, w in zip(answers, wanted)]),
@@ -76,10 +103,17 @@ def score(answers: list[str], wanted: list[str]) -> dict:
     }
 
 
-def table(result: dict) -> str:
-    """`score` for a person."""
-    lines = [f"{result['captions']} captions: judged facts {result['judged']:.1%}, all facts {result['all_facts']:.1%}, exact {result['exact']:.1%}, form {result['form']:.1%}"]
+def summary(result: dict) -> str:
+    """`score` as human-readable text."""
+    lines = [
+        f"{result['captions']} captions: judged facts {result['judged']:.1%}, "
+        f"all facts {result['all_facts']:.1%}, exact {result['exact']:.1%}, "
+        f"form {result['form']:.1%}"
+    ]
     for fact, share in result["facts"].items():
-        parts = (f"{value} {hit:.1%} of {count}" for value, (hit, count) in result["recall"][fact].items())
+        parts = (
+            f"{value} {hit:.1%} of {count}"
+            for value, (hit, count) in result["recall"][fact].items()
+        )
         lines.append(f"  {fact:<12}{share:>7.1%}   " + ", ".join(parts))
     return "\n".join(lines)

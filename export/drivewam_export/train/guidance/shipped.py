@@ -1,4 +1,4 @@
-"""The small guidance as it is shipped: its two models out of a folder of `guidance.export`, to be run in PyTorch over batches."""
+"""Loads the shipped guidance models from a folder of `guidance.export`, for PyTorch."""
 
 from __future__ import annotations
 
@@ -11,24 +11,38 @@ from tokenizers import Tokenizer
 from . import text, vlm
 
 
-def fill(model: torch.nn.Module, folder: Path, files: tuple[str, ...], tied: str) -> torch.nn.Module:
-    """`model` with the weights of `files`, whose tables (named after their graph) are not weights; `tied`: the second name of one that stands once."""
-    state = {name: value for file in files for name, value in load_file(folder / f"{file}.safetensors").items() if not name.startswith(f"{file}.")}
+def load_weights(
+    model: torch.nn.Module, folder: Path, files: tuple[str, ...], tied: str
+) -> torch.nn.Module:
+    """Fills `model` with the weights of `files`. Their tables, named after the graph, are not
+    weights. `tied`: the second name of a weight that is stored once. Raises ValueError."""
+    state = {
+        name: value
+        for file in files
+        for name, value in load_file(folder / f"{file}.safetensors").items()
+        if not name.startswith(f"{file}.")
+    }
     missing, unknown = model.load_state_dict(state, strict=False)
     if unknown or set(missing) - {tied}:
-        raise ValueError(f"{folder}: not the weights of the small {type(model).__name__} (missing {missing}, not known {unknown})")
+        raise ValueError(
+            f"{folder}: not the weights of the small {type(model).__name__} (missing {missing}, unknown {unknown})"
+        )
     model.tie_weights()
     return model.eval()
 
 
-def speaker(folder: Path, size: tuple[int, int]) -> tuple[vlm.Batched, Tokenizer]:
-    """The VLM, for batches of pictures of `size` (height, width), and its tokenizer."""
+def load_vlm(folder: Path, size: tuple[int, int]) -> tuple[vlm.BatchedVlm, Tokenizer]:
+    """The VLM, for batches of images of `size` (height, width), and its tokenizer."""
     tokenizer = Tokenizer.from_file(str(folder / "vlm_tokenizer.json"))
-    model = fill(vlm.make(tokenizer), folder, ("vlm_decoder", "vlm_vision"), "lm_head.weight")
-    return vlm.Batched(model, tokenizer, [size] * 2), tokenizer
+    model = load_weights(
+        vlm.make(tokenizer), folder, ("vlm_decoder", "vlm_vision"), "lm_head.weight"
+    )
+    return vlm.BatchedVlm(model, tokenizer, [size] * 2), tokenizer
 
 
-def reader(folder: Path, width: int) -> tuple[torch.nn.Module, Tokenizer]:
-    """The text encoder, whose rows are `width` wide, and its tokenizer."""
+def load_text_encoder(folder: Path, width: int) -> tuple[torch.nn.Module, Tokenizer]:
+    """The text encoder, whose rows have `width` numbers, and its tokenizer."""
     tokenizer = Tokenizer.from_file(str(folder / "text_tokenizer.json"))
-    return fill(text.make(tokenizer, width), folder, ("text_encode",), "encoder.embed_tokens.weight"), tokenizer
+    return load_weights(
+        text.make(tokenizer, width), folder, ("text_encode",), "encoder.embed_tokens.weight"
+    ), tokenizer

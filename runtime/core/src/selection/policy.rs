@@ -12,8 +12,8 @@ pub enum Policy<'a> {
     Full,
     /// The oldest chunk first; within a chunk, the lowest token index first.
     Fifo,
-    /// The lowest score first. One score for each slot, from [`super::score`].
-    Selective(&'a [f32]),
+    /// The lowest score of [`super::score`] first.
+    Selective,
     /// Random tokens, drawn from the seed, the chunk and the token index, so that the order of
     /// slots does not matter. A device draws with the seed that [`Policy::of_set`] returns.
     Random(u64),
@@ -82,15 +82,16 @@ pub fn check_forced(stays: &[bool], slots: usize, kept: usize, is_valid: impl Fn
 ///
 /// While there are enough free slots, these are the lowest free slots. Otherwise B - |new| old
 /// tokens are kept (B = `slots.len()`), and `out` gets every other slot. The paper does not say how
-/// `Top` resolves a tie; here the older chunk is kept, then the lower token index. `order` is
-/// scratch with at least B elements. Does not allocate unless it fails; after an error, the content
-/// of `out` is undefined.
+/// `Top` resolves a tie; here the older chunk is kept, then the lower token index. `scores` has one
+/// score for each slot under [`Policy::Selective`], and is not read under any other policy. `order`
+/// is scratch with at least B elements. Does not allocate unless it fails; after an error, the
+/// content of `out` is undefined.
 ///
 /// # Errors
 /// `Capacity` when there are more new tokens than slots, or under [`Policy::Full`] when there are
 /// not enough free slots. `Usage` for a wrong length or a forced set of the wrong size. `Output`
 /// for a valid slot whose score is not finite.
-pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: &mut [u32]) -> Result<()> {
+pub fn destinations(policy: Policy<'_>, scores: &[f32], slots: &[Slot], order: &mut [u32], out: &mut [u32]) -> Result<()> {
     let new = out.len();
     if !makes_room(policy, slots.len(), free(slots), new)? {
         fill(out, (0u32..).zip(slots).filter(|(_, slot)| !slot.valid).map(|(i, _)| i));
@@ -112,7 +113,7 @@ pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: 
         // `makes_room` returned an error above.
         Policy::Full => {}
         Policy::Fifo => drop(order.select_nth_unstable_by(kept, |a, b| age(*b, *a))),
-        Policy::Selective(scores) => {
+        Policy::Selective => {
             length("one score per slot", scores.len(), slots.len())?;
             if let Some(i) = order.iter().find(|i| !scores[**i as usize].is_finite()) {
                 return Err(Error::new(ErrorKind::Output, "a score is not finite").at(format!("slot {i}")).got(scores[*i as usize]));

@@ -40,9 +40,9 @@ fn scores_of(scoring: &Scoring, set: usize, inputs: &ScoreInputs<'_>, slots: &[S
     Ok(out)
 }
 
-fn choose(policy: Policy<'_>, slots: &[Slot], new: usize) -> Result<Vec<u32>> {
+fn choose(policy: Policy<'_>, scores: &[f32], slots: &[Slot], new: usize) -> Result<Vec<u32>> {
     let mut out = vec![0; new];
-    destinations(policy, slots, &mut vec![0; slots.len()], &mut out)?;
+    destinations(policy, scores, slots, &mut vec![0; slots.len()], &mut out)?;
     Ok(out)
 }
 
@@ -74,7 +74,7 @@ fn scores_and_kept_sets_are_those_of_the_pytorch_transcription_for_every_option(
                     compared += 1;
                 }
                 let new = count - case.kept[set].len();
-                let evicted = choose(Policy::Selective(&got), &slots, new).unwrap();
+                let evicted = choose(Policy::Selective, &got, &slots, new).unwrap();
                 let kept: Vec<u32> = (0..count as u32).filter(|i| !evicted.contains(i)).collect();
                 assert_eq!(kept, case.kept[set], "{:?} set {set}", case.scoring);
             }
@@ -129,38 +129,38 @@ fn a_pool_is_a_view_and_its_neighbours_are_not_read() {
 #[test]
 fn a_tie_keeps_the_older_chunk_and_then_the_lower_token() {
     let slots = [observed(2, 0), observed(1, 1), observed(1, 0), observed(2, 1)];
-    assert_eq!(choose(Policy::Selective(&[0.0, -0.0, 0.0, 0.0]), &slots, 1).unwrap(), [3]);
-    assert_eq!(choose(Policy::Selective(&[0.0; 4]), &slots, 3).unwrap(), [0, 1, 3]);
+    assert_eq!(choose(Policy::Selective, &[0.0, -0.0, 0.0, 0.0], &slots, 1).unwrap(), [3]);
+    assert_eq!(choose(Policy::Selective, &[0.0; 4], &slots, 3).unwrap(), [0, 1, 3]);
 }
 
 #[test]
 fn fifo_forgets_the_oldest_chunk_first() {
     let slots = [observed(2, 0), observed(1, 1), observed(1, 0), observed(2, 1)];
-    assert_eq!(choose(Policy::Fifo, &slots, 1).unwrap(), [2]);
-    assert_eq!(choose(Policy::Fifo, &slots, 3).unwrap(), [0, 1, 2]);
+    assert_eq!(choose(Policy::Fifo, &[], &slots, 1).unwrap(), [2]);
+    assert_eq!(choose(Policy::Fifo, &[], &slots, 3).unwrap(), [0, 1, 2]);
 }
 
 #[test]
 fn free_slots_are_filled_before_anything_is_forgotten() {
     let slots = [observed(0, 0), Slot::FREE, observed(0, 1), Slot::FREE];
     assert!(!must_forget(&slots, 2) && must_forget(&slots, 3));
-    for policy in [Policy::Full, Policy::Fifo, Policy::Selective(&[]), Policy::Random(7), Policy::Forced(&[])] {
-        assert_eq!(choose(policy, &slots, 2).unwrap(), [1, 3], "{policy:?}");
+    for policy in [Policy::Full, Policy::Fifo, Policy::Selective, Policy::Random(7), Policy::Forced(&[])] {
+        assert_eq!(choose(policy, &[], &slots, 2).unwrap(), [1, 3], "{policy:?}");
     }
-    assert_eq!(choose(Policy::Selective(&[1.0, 9.0, 2.0, 9.0]), &slots, 3).unwrap(), [0, 1, 3]);
+    assert_eq!(choose(Policy::Selective, &[1.0, 9.0, 2.0, 9.0], &slots, 3).unwrap(), [0, 1, 3]);
 }
 
 #[test]
 fn what_cannot_be_done_is_an_error_that_says_so() {
     let slots = [observed(0, 0), observed(0, 1)];
-    let kind = |policy, new| choose(policy, &slots, new).unwrap_err().kind();
-    let full = choose(Policy::Full, &slots, 1).unwrap_err();
+    let kind = |policy, scores: &[f32], new| choose(policy, scores, &slots, new).unwrap_err().kind();
+    let full = choose(Policy::Full, &[], &slots, 1).unwrap_err();
     assert_eq!((full.kind(), full.place()), (ErrorKind::Capacity, Some("memory.max_chunks")));
-    assert_eq!(kind(Policy::Fifo, 3), ErrorKind::Capacity);
-    assert_eq!(kind(Policy::Selective(&[0.0]), 1), ErrorKind::Usage);
-    assert_eq!(kind(Policy::Selective(&[0.0, f32::NAN]), 1), ErrorKind::Output);
-    assert_eq!(kind(Policy::Forced(&[true, true]), 1), ErrorKind::Usage);
-    assert_eq!(choose(Policy::Forced(&[false, true]), &slots, 1).unwrap(), [0]);
+    assert_eq!(kind(Policy::Fifo, &[], 3), ErrorKind::Capacity);
+    assert_eq!(kind(Policy::Selective, &[0.0], 1), ErrorKind::Usage);
+    assert_eq!(kind(Policy::Selective, &[0.0, f32::NAN], 1), ErrorKind::Output);
+    assert_eq!(kind(Policy::Forced(&[true, true]), &[], 1), ErrorKind::Usage);
+    assert_eq!(choose(Policy::Forced(&[false, true]), &[], &slots, 1).unwrap(), [0]);
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_token_beyond_the_age_limit_goes_before_all_others() {
         let scores = scores_of(&Scoring { max_age_chunks, ..Scoring::default() }, 0, &inputs, &slots).unwrap();
         let too_old = slots.iter().filter(|s| max_age_chunks > 0 && chunk - s.chunk > max_age_chunks).count();
         assert_eq!(scores.iter().filter(|s| **s == TOO_OLD).count(), too_old, "chunk {chunk}");
-        assert_eq!(choose(Policy::Selective(&scores), &slots, 1).unwrap(), [gone], "limit {max_age_chunks}, chunk {chunk}");
+        assert_eq!(choose(Policy::Selective, &scores, &slots, 1).unwrap(), [gone], "limit {max_age_chunks}, chunk {chunk}");
     }
 }
 
@@ -227,20 +227,16 @@ proptest! {
         let (slots, scores): (Vec<Slot>, Vec<f32>) = pool.iter().copied().unzip();
         let (slots_r, scores_r): (Vec<Slot>, Vec<f32>) = reversed.into_iter().unzip();
         let valid = slots.iter().filter(|s| s.valid).count();
-        for (policy, mirrored) in [
-            (Policy::Fifo, Policy::Fifo),
-            (Policy::Selective(&scores), Policy::Selective(&scores_r)),
-            (Policy::Random(seed), Policy::Random(seed)),
-        ] {
-            let out = choose(policy, &slots, new).unwrap();
+        for policy in [Policy::Fifo, Policy::Selective, Policy::Random(seed)] {
+            let out = choose(policy, &scores, &slots, new).unwrap();
             prop_assert!(out.windows(2).all(|w| w[0] < w[1]) && out.iter().all(|i| (*i as usize) < slots.len()));
             let kept = survivors(&slots, &out);
             prop_assert_eq!(kept.len(), valid.min(slots.len() - new));
-            prop_assert_eq!(&kept, &survivors(&slots_r, &choose(mirrored, &slots_r, new).unwrap()));
+            prop_assert_eq!(&kept, &survivors(&slots_r, &choose(policy, &scores_r, &slots_r, new).unwrap()));
             // With only the survivors left, the same chunk fits: choosing again forgets nothing
             // more.
             let left: Vec<Slot> = slots.iter().map(|s| Slot { valid: s.valid && kept.contains(&(s.chunk, s.token)), ..*s }).collect();
-            prop_assert_eq!(&kept, &survivors(&left, &choose(policy, &left, new).unwrap()));
+            prop_assert_eq!(&kept, &survivors(&left, &choose(policy, &scores, &left, new).unwrap()));
         }
     }
 
@@ -248,7 +244,7 @@ proptest! {
     #[test]
     fn no_forgotten_token_scores_above_a_kept_one((pool, new) in pools()) {
         let (slots, scores): (Vec<Slot>, Vec<f32>) = pool.into_iter().unzip();
-        let out = choose(Policy::Selective(&scores), &slots, new).unwrap();
+        let out = choose(Policy::Selective, &scores, &slots, new).unwrap();
         let of = |gone: bool| (0u32..).zip(&slots).zip(&scores).filter(move |((i, s), _)| s.valid && out.contains(i) == gone).map(|(_, x)| *x).collect::<Vec<_>>();
         let worst_kept = of.clone()(false).into_iter().fold(f32::INFINITY, f32::min);
         prop_assert!(of(true).into_iter().all(|x| x <= worst_kept));

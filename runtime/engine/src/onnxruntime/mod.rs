@@ -19,7 +19,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::manifest::GraphEntry;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
-use drivewam_device::host::Lease;
+use drivewam_device::arena::Lease;
 use libraries::OrtLibrary;
 use ort::AsPointer;
 use ort::logging::LogLevel;
@@ -161,7 +161,7 @@ impl Engine for OnnxRuntime {
         let bound = self.bindings.get(binding.0).ok_or_else(|| io_check::foreign(self.graph, binding))?;
         let arena = io_check::host(device, self.graph)?;
         // Not read or written through here, but held until the library is done.
-        let _lent = arena.lend(&bound.lease).map_err(|e| self.at(e))?;
+        let _lent = arena.loan(&bound.lease).map_err(|e| self.at(e))?;
         let outcome = library::enter(|| {
             let session = self.session.ptr().cast_mut();
             // SAFETY: session and binding live in `self`, which is borrowed exclusively (the library forbids two runs of one binding at a time); every

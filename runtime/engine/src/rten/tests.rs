@@ -3,6 +3,7 @@
 use super::*;
 use crate::tests::{Bench, shipped};
 use drivewam_core::bindings::VELOCITY;
+use drivewam_device::DeviceMemory;
 
 #[test]
 fn every_shipped_graph_loads_binds_and_runs_to_finite_numbers() {

@@ -6,7 +6,7 @@ use super::library::Library;
 use drivewam_core::manifest::{Capability, Flags, Profile};
 use drivewam_core::tensor::TensorSpec;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::cuda::Primary;
+use drivewam_device::cuda::PrimaryContext;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::ptr::null;
@@ -156,7 +156,7 @@ pub struct EngineFacts {
 ///
 /// # Errors
 /// `Engine`.
-pub fn facts(library: &Arc<Library>, primary: &Arc<Primary>, engine: &[u8], host_code: bool) -> Result<EngineFacts> {
+pub fn facts(library: &Arc<Library>, primary: &Arc<PrimaryContext>, engine: &[u8], host_code: bool) -> Result<EngineFacts> {
     let plan = CudaEngine::load(Arc::clone(library), Arc::clone(primary), engine, host_code)?;
     Ok(EngineFacts { scratch_bytes: plan.scratch_bytes(), layers: plan.information()? })
 }

@@ -8,7 +8,7 @@ use super::library::Library;
 use crate::io_check::Reported;
 use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::cuda::{Address, Primary};
+use drivewam_device::cuda::{Address, PrimaryContext};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::fmt;
 use std::ptr::{null, null_mut};
@@ -21,7 +21,7 @@ pub(super) struct CudaEngine {
     library: Arc<Library>,
     pub error_log: &'static ErrorLog,
     /// Last of all: the library's device memory is of this context.
-    primary: Arc<Primary>,
+    primary: Arc<PrimaryContext>,
 }
 
 // SAFETY: the library's handles are tied to no thread; this owner uses them from one at a time, but for reads that the library allows from several.
@@ -79,7 +79,7 @@ impl CudaEngine {
     ///
     /// # Errors
     /// `Engine`, with the library's own words, when it gives no runtime or refuses the engine; `Device` when the GPU's context is lost.
-    pub fn load(library: Arc<Library>, primary: Arc<Primary>, content: &[u8], host_code: bool) -> Result<Self> {
+    pub fn load(library: Arc<Library>, primary: Arc<PrimaryContext>, content: &[u8], host_code: bool) -> Result<Self> {
         primary.enter()?;
         let error_log = library.error_log;
         error_log.forget();
@@ -112,7 +112,7 @@ impl CudaEngine {
     }
 
     /// The GPU.
-    pub fn primary(&self) -> &Primary {
+    pub fn primary(&self) -> &PrimaryContext {
         &self.primary
     }
 

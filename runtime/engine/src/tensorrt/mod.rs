@@ -29,8 +29,9 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::config;
 use drivewam_core::manifest::{Dotted, EngineEntry, Family, GraphEntry, Machine};
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::Device;
-use drivewam_device::cuda::{CudaDevice, Graph as CudaGraph, Primary};
+use drivewam_device::cuda::PrimaryContext;
+use drivewam_device::gpu::{CapturedGraph, GraphNodeCounts, capture};
+use drivewam_device::{Device, Gpu};
 use handles::{CudaEngine, ExecutionContext};
 use std::sync::Arc;
 
@@ -56,11 +57,11 @@ struct Shape {
     context: ExecutionContext,
     /// Of the device whose memory the context points into.
     device: u64,
-    pass: Option<CudaGraph>,
+    pass: Option<CapturedGraph>,
 }
 
 /// A GPU and what stands on it.
-fn machine(primary: &Primary, library: &Library) -> Machine {
+fn machine(primary: &PrimaryContext, library: &Library) -> Machine {
     Machine { family: library.family(), library: library.version(), capability: Dotted(primary.capability()), gpu: primary.model() }
 }
 
@@ -79,7 +80,7 @@ impl TensorRt {
                 .got(&entry.file)
                 .wanted("engines: build_engines makes them on the target")));
         };
-        let primary = Primary::retain(i32::try_from(options.gpu).unwrap_or(i32::MAX)).map_err(at)?;
+        let primary = PrimaryContext::retain(i32::try_from(options.gpu).unwrap_or(i32::MAX)).map_err(at)?;
         let library = Library::open(family, options.library.as_deref()).map_err(at)?;
         built.check(&machine(&primary, &library)).map_err(at)?;
         let host_code = built.flags.version_compatible;
@@ -106,7 +107,7 @@ impl TensorRt {
     }
 
     /// A context for a checked `io`, with everything said but its graph.
-    fn tie(&self, io: &Io, device: &mut CudaDevice) -> Result<ExecutionContext> {
+    fn bind_context(&self, io: &Io, device: &mut dyn Gpu) -> Result<ExecutionContext> {
         let (n, s) = io_check::dynamic_dims(&self.entry, io);
         let profiles = self.entry.engine.as_ref().map(|e| e.profiles.as_slice()).unwrap_or_default();
         let profile = if profiles.is_empty() { Some(0) } else { profiles.iter().position(|p| p.holds(n, s)) };
@@ -167,15 +168,15 @@ impl TensorRt {
     }
 
     /// Runs a new context until nothing is left to happen for the first time, and makes its pass a graph.
-    fn warm(&self, context: &mut ExecutionContext, device: &mut CudaDevice) -> Result<Option<CudaGraph>> {
-        let stream = device.stream()?;
-        // SAFETY: `tie` set every address to a region of this device that is as long as the tensor, and this function waits.
+    fn warm(&self, context: &mut ExecutionContext, device: &mut dyn Device) -> Result<Option<CapturedGraph>> {
+        let stream = gpu(device, self.graph)?.stream()?;
+        // SAFETY: `bind_context` set every address to a region of this device that is as long as the tensor, and this function waits.
         unsafe { context.enqueue(stream) }?;
-        device.settle()?;
+        device.synchronize()?;
         let compiled = context.cache()?.len();
         // SAFETY: as above.
         unsafe { context.enqueue(stream) }?;
-        device.settle()?;
+        device.synchronize()?;
         // A cache grows by what is compiled.
         let again = context.cache()?.len();
         if again != compiled {
@@ -191,9 +192,17 @@ impl TensorRt {
                 .wanted("an engine built without weight streaming, or false: every pass is then enqueued"));
         }
         // SAFETY: as above; the graph is replayed on this device alone (`run`).
-        let pass = device.record(|stream| unsafe { context.enqueue(stream) }).map_err(|e| e.at("capture of a pass"))?;
-        device.play(pass)?;
-        device.settle()?;
+        let captured = capture(gpu(device, self.graph)?, |_| unsafe { context.enqueue(stream) });
+        let pass = captured.map_err(|e| e.at("capture of a pass"))?;
+        let nodes = gpu(device, self.graph)?.node_counts(pass)?;
+        if nodes.memory > 0 || nodes == GraphNodeCounts::default() {
+            return Err(Error::new(ErrorKind::Device, "a graph that allocates, or holds nothing")
+                .at("capture of a pass")
+                .got(format!("{nodes:?}"))
+                .wanted("launches, and no memory nodes"));
+        }
+        gpu(device, self.graph)?.replay(pass)?;
+        device.synchronize()?;
         Ok(Some(pass))
     }
 }
@@ -230,13 +239,13 @@ fn agrees(graph: Graph, entry: &GraphEntry, engine: &EngineEntry, plan: &CudaEng
 }
 
 /// The device as a GPU. Allocates only on the way to an error.
-fn gpu(device: &mut dyn Device, graph: Graph) -> Result<&mut CudaDevice> {
-    if device.cuda().is_none() {
+fn gpu(device: &mut dyn Device, graph: Graph) -> Result<&mut dyn Gpu> {
+    if device.gpu().is_none() {
         return Err(Error::new(ErrorKind::Device, "this engine computes on a GPU and cannot reach the device's memory")
             .at(format!("graph {graph}"))
             .got(device.describe()));
     }
-    device.cuda().ok_or_else(|| Error::new(ErrorKind::Device, "the GPU is gone").at(format!("graph {graph}")))
+    device.gpu().ok_or_else(|| Error::new(ErrorKind::Device, "the GPU is gone").at(format!("graph {graph}")))
 }
 
 impl Engine for TensorRt {
@@ -261,11 +270,11 @@ impl Engine for TensorRt {
         if let Some(spec) = self.entry.outputs.iter().find(|spec| io.outputs.iter().all(|bound| bound.name != spec.name)) {
             return Err(self.at(Error::new(ErrorKind::Usage, "an output is not bound").at(format!("{:?}", spec.name)).wanted(spec)));
         }
-        let device = gpu(device, self.graph)?;
+        let id = gpu(device, self.graph)?.id();
         let made = calls::enter(|| {
-            let mut context = self.tie(io, device)?;
+            let mut context = self.bind_context(io, gpu(device, self.graph)?)?;
             let pass = self.warm(&mut context, device)?;
-            Ok((context.cache()?, Shape { context, device: device.id(), pass }))
+            Ok((context.cache()?, Shape { context, device: id, pass }))
         });
         let (cache, shape) = made.map_err(|e| self.at(e))?;
         self.cache = cache;
@@ -281,10 +290,10 @@ impl Engine for TensorRt {
             return Err(Error::new(ErrorKind::Usage, "a binding of another device").at(format!("graph {graph}")));
         }
         let done = calls::enter(|| match shape.pass {
-            Some(pass) => device.play(pass),
+            Some(pass) => device.replay(pass),
             None => {
                 let stream = device.stream()?;
-                // SAFETY: `tie` set every address to a region of this very device (its number was just compared), as long as the tensor; the device is
+                // SAFETY: `bind_context` set every address to a region of this very device (its number was just compared), as long as the tensor; the device is
                 // alive, and orders all that touches its arena on this stream.
                 unsafe { shape.context.enqueue(stream) }
             }

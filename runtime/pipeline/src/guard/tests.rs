@@ -1,4 +1,4 @@
-//! The guard always answers, and says why.
+//! The guard always answers, and gives the reason.
 
 use super::*;
 

@@ -1,34 +1,35 @@
-//! Which frames a chunk is made of: those on the grid, and what a missing one does.
+//! The frame grid: which frames make up a chunk, and what a missing frame does.
 
 use drivewam_core::dims::Model;
 use drivewam_core::{Error, ErrorKind, Result};
 
-/// What becomes of a frame.
+/// The use of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// It begins a rollout: chunk 0 is this frame alone. Where it ends another rollout, the place on the grid that stayed empty.
+pub(crate) enum FrameSlot {
+    /// It begins a rollout: chunk 0 consists of this frame.
     First {
-        /// The place on the grid that stayed empty.
+        /// The expected capture time without a frame, where that ended another rollout.
         missed_ns: Option<i64>,
     },
-    /// It is this frame of the chunk under way.
-    Slot(usize),
-    /// It lies between two places of the grid.
+    /// It is the frame of this index in the current chunk.
+    Frame(usize),
+    /// It lies between two expected capture times and is not used.
     Between,
 }
 
-/// Frames that make a whole latent.
+/// The complete frames of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ready {
     /// Capture time of the newest frame.
     pub(crate) t0_ns: i64,
-    /// t0 of the chunk before; none for the first frame of a rollout.
+    /// t0 of the chunk before; `None` for the first frame of a rollout.
     pub(crate) from_ns: Option<i64>,
-    /// Largest distance of a frame from its place.
+    /// Largest difference between a capture time and its expected one.
     pub(crate) jitter_ns: i64,
 }
 
-/// The grid of one rollout, anchored at the newest frame of the previous chunk so that jitter does not add up.
+/// The grid of a rollout. It is anchored at the newest frame of the previous chunk, so that jitter
+/// does not accumulate.
 #[derive(Debug)]
 pub(crate) struct Grid {
     period_ns: i64,
@@ -55,31 +56,33 @@ impl Grid {
         }
     }
 
-    /// Says what becomes of a frame captured at `stamp_ns`. A frame ahead of its place is taken if no later one of this camera can lie nearer.
+    /// Assigns a frame captured at `stamp_ns`. A frame before its expected time is taken if no
+    /// later frame of this camera can lie nearer.
     ///
     /// # Errors
-    /// `Input` for a stamp that does not come after the newest, or a frame for the next chunk while this one still waits for poses.
-    pub(crate) fn place(&mut self, stamp_ns: i64) -> Result<Place> {
+    /// `Input` for a stamp that is not after the newest, or a frame of the next chunk while this
+    /// one waits for poses.
+    pub(crate) fn assign(&mut self, stamp_ns: i64) -> Result<FrameSlot> {
         if let Some(newest) = self.newest_ns.filter(|newest| *newest >= stamp_ns) {
-            let what = if newest == stamp_ns { "a stamp comes twice" } else { "stamps go backwards" };
+            let what = if newest == stamp_ns { "a stamp occurs twice" } else { "stamps go backwards" };
             return Err(Error::new(ErrorKind::Input, what).at("frame").got(format!("{stamp_ns} ns")).wanted(format!("after {newest} ns")));
         }
         let camera_ns = self.newest_ns.map_or(self.period_ns, |newest| stamp_ns - newest);
         let Some(anchor) = self.anchor_ns else {
             self.newest_ns = Some(stamp_ns);
             self.begin(stamp_ns);
-            return Ok(Place::First { missed_ns: None });
+            return Ok(FrameSlot::First { missed_ns: None });
         };
         let expected_ns = anchor + (self.taken as i64 + 1) * self.period_ns;
         let off_ns = stamp_ns - expected_ns;
         if off_ns < -self.tolerance_ns.min(camera_ns / 2) {
             self.newest_ns = Some(stamp_ns);
-            return Ok(Place::Between);
+            return Ok(FrameSlot::Between);
         }
         if let Some(ready) = self.ready {
             return Err(Error::new(
                 ErrorKind::Input,
-                "a frame of the next chunk came before this one was computed: poses or ego states are late",
+                "a frame of the next chunk arrived before this one was computed: poses or ego states are late",
             )
             .at("frame")
             .got(format!("{stamp_ns} ns"))
@@ -88,9 +91,9 @@ impl Grid {
         self.newest_ns = Some(stamp_ns);
         if off_ns > self.tolerance_ns {
             self.begin(stamp_ns);
-            return Ok(Place::First { missed_ns: Some(expected_ns) });
+            return Ok(FrameSlot::First { missed_ns: Some(expected_ns) });
         }
-        let slot = self.taken;
+        let frame = self.taken;
         self.taken += 1;
         self.jitter_ns = self.jitter_ns.max(off_ns.abs());
         if self.taken == self.frames {
@@ -99,7 +102,7 @@ impl Grid {
             self.taken = 0;
             self.jitter_ns = 0;
         }
-        Ok(Place::Slot(slot))
+        Ok(FrameSlot::Frame(frame))
     }
 
     fn begin(&mut self, stamp_ns: i64) {
@@ -109,17 +112,17 @@ impl Grid {
         self.ready = Some(Ready { t0_ns: stamp_ns, from_ns: None, jitter_ns: 0 });
     }
 
-    /// The frames that wait to be computed.
+    /// The complete frames that are not computed yet.
     pub(crate) fn ready(&self) -> Option<Ready> {
         self.ready
     }
 
-    /// They were computed.
-    pub(crate) fn taken(&mut self) {
+    /// Marks them as computed.
+    pub(crate) fn take_ready(&mut self) {
         self.ready = None;
     }
 
-    /// The next frame begins a rollout.
+    /// Ends the rollout: the next frame begins another.
     pub(crate) fn end_rollout(&mut self) {
         self.anchor_ns = None;
         self.ready = None;

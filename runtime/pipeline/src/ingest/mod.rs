@@ -1,13 +1,14 @@
-//! Room 1: what the vehicle sends, checked when it enters.
+//! The vehicle's inputs: checked when they arrive, and kept by stamp.
 //!
-//! Frames fall on a grid of `image.frame_hz`, anchored at the newest frame of the previous chunk; poses, ego states and commands are kept for as
-//! long as a chunk may ask for them. Every refusal is an `Input` error that says what was got and wanted. Time is an input: nothing here reads a
-//! clock. All memory is made at the start.
+//! Frames are assigned to a grid of `image.frame_hz`, anchored at the newest frame of the previous
+//! chunk. Poses, ego states and commands are kept for as long as a chunk may need them. A refused
+//! input is an `Input` error with the value and the expectation. Nothing here reads a clock. All
+//! memory is allocated at the start.
 
 mod grid;
 mod track;
 
-pub(crate) use grid::{Grid, Place, Ready};
+pub(crate) use grid::{FrameSlot, Grid, Ready};
 pub(crate) use track::Track;
 
 use drivewam_core::config::IngestConfig as Settings;
@@ -17,11 +18,11 @@ use drivewam_core::pose::{Pose2, wrap};
 use drivewam_core::stamp::check_stamp;
 use drivewam_core::{Error, ErrorKind, Result};
 
-/// Poses that are kept: more than a minute at 100 Hz.
+/// Capacity for poses: more than a minute at 100 Hz.
 const POSES: usize = 8192;
-/// Ego states that are kept.
+/// Capacity for ego states.
 const EGO_STATES: usize = 8192;
-/// Commands that are kept.
+/// Capacity for commands.
 const COMMANDS: usize = 64;
 
 /// Poses, ego states and commands, by stamp.
@@ -85,7 +86,8 @@ impl Ingest {
         self.ego.around(at_ns).0.map(|(ns, ego)| (ego, at_ns - ns))
     }
 
-    /// Whether poses and ego states reach far enough for a chunk whose predecessor began at `from_ns` and whose t0 is `t0_ns`.
+    /// Whether poses and ego states reach far enough for the chunk with t0 `t0_ns`. `from_ns`: t0
+    /// of the chunk before it in its rollout.
     pub(crate) fn covers(&self, from_ns: Option<i64>, t0_ns: i64) -> bool {
         let last_ns = from_ns.map_or(t0_ns, |from| t0_ns.max(from + self.chunk_ns));
         let hole_ns = i64::from(self.settings.max_pose_gap_ms) * 1_000_000;
@@ -93,7 +95,8 @@ impl Ingest {
         self.poses.newest_ns().is_some_and(|newest| newest >= last_ns) && ego
     }
 
-    /// The pose at `at_ns`, between its two neighbours, if these are no hole.
+    /// The pose at `at_ns`, interpolated between its two neighbours; `None` where their distance
+    /// exceeds `ingest.pose_hole_ms`.
     fn between(&self, at_ns: i64) -> Option<Pose2> {
         match self.poses.around(at_ns) {
             (Some((ns, pose)), _) if ns == at_ns => Some(pose),
@@ -106,10 +109,10 @@ impl Ingest {
         }
     }
 
-    /// The pose at `at_ns`, between its two neighbours.
+    /// The pose at `at_ns`, interpolated between its two neighbours.
     ///
     /// # Errors
-    /// `Input` for a hole longer than `ingest.max_pose_gap_ms`, or a time that the poses do not reach.
+    /// `Input` for a gap longer than `ingest.max_pose_gap_ms`, or a time that the poses do not reach.
     pub(crate) fn pose(&self, at_ns: i64) -> Result<Pose2> {
         self.between(at_ns).ok_or_else(|| {
             let show = |entry: Option<(i64, Pose2)>| entry.map_or_else(|| "none".to_owned(), |(ns, _)| format!("{ns} ns"));
@@ -121,8 +124,8 @@ impl Ingest {
         })
     }
 
-    /// Where the ego was at `at_ns` and for `past_ns` before, every `step_ns`, oldest first, relative to where it is at `at_ns`, and how fast, m/s. Times of which
-    /// nothing is known are left out.
+    /// The ego's pose, relative to its pose at `at_ns`, and its speed, m/s, for the `past_ns` up to
+    /// `at_ns`, every `step_ns`, oldest first. Times without a pose or an ego state are left out.
     pub(crate) fn past(&self, at_ns: i64, past_ns: i64, step_ns: i64) -> impl Iterator<Item = (Pose2, f64)> {
         let here = self.between(at_ns);
         (0..=past_ns / step_ns).rev().filter_map(move |i| {
@@ -131,19 +134,20 @@ impl Ingest {
         })
     }
 
-    /// Writes the poses at `from_ns`, and at every step of the action after it, into `out`; the yaw runs on without a jump.
+    /// Writes the poses at `from_ns` and at every action step after it into `out`. The yaw is
+    /// unwrapped: it continues across ±π without a jump.
     ///
     /// # Errors
     /// As [`Ingest::pose`].
     pub(crate) fn poses(&self, from_ns: i64, out: &mut [Pose2]) -> Result<()> {
         let mut last: Option<f64> = None;
-        for (i, place) in (0i64..).zip(out.iter_mut()) {
+        for (i, slot) in (0i64..).zip(out.iter_mut()) {
             let mut pose = self.pose(from_ns + i * self.pose_period_ns)?;
             if let Some(last) = last {
                 pose.yaw_rad = last + wrap(pose.yaw_rad - last);
             }
             last = Some(pose.yaw_rad);
-            *place = pose;
+            *slot = pose;
         }
         Ok(())
     }
@@ -151,7 +155,7 @@ impl Ingest {
     /// The newest ego state at or before `at_ns`, and its age in nanoseconds.
     ///
     /// # Errors
-    /// `Input` when there is none that is at most `ingest.max_pose_gap_ms` old.
+    /// `Input` when the newest one is older than `ingest.max_pose_gap_ms`.
     pub(crate) fn ego(&self, at_ns: i64) -> Result<(EgoState, i64)> {
         let found = self.newest_ego(at_ns);
         match found {
@@ -163,17 +167,18 @@ impl Ingest {
         }
     }
 
-    /// The command in force at `at_ns` and its age in nanoseconds; `unknown`, of no age, where none was said.
+    /// The command in force at `at_ns` and its age in nanoseconds; `Unknown`, of age 0, before the
+    /// first one.
     pub(crate) fn command(&self, at_ns: i64) -> (Command, i64) {
         self.commands.around(at_ns).0.map_or((Command::Unknown, 0), |(ns, command)| (command, at_ns - ns))
     }
 }
 
-/// Refuses numbers that are not finite or that no car has.
+/// Refuses numbers that are not finite, or too large for a car.
 fn plausible(what: &str, stamp_ns: i64, numbers: [(&str, f64, f64); 3]) -> Result<()> {
     match numbers.into_iter().find(|(_, value, most)| !(-most..=*most).contains(value)) {
         None => Ok(()),
-        Some((name, value, most)) => Err(Error::new(ErrorKind::Input, "a number that no car has")
+        Some((name, value, most)) => Err(Error::new(ErrorKind::Input, "the number is not plausible for a car")
             .at(format!("{what} at {stamp_ns} ns: {name}"))
             .got(value)
             .wanted(format!("a finite number within ±{most}"))),

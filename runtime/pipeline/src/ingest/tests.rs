@@ -1,4 +1,4 @@
-//! What is accepted, what is refused and in which words.
+//! Which inputs are accepted, which are refused, and the messages.
 
 use super::*;
 use drivewam_core::config::IngestConfig as Settings;
@@ -11,14 +11,14 @@ fn model() -> Model {
 
 const MS: i64 = 1_000_000;
 
-fn places(stamps_ms: &[i64]) -> Vec<Place> {
+fn slots(stamps_ms: &[i64]) -> Vec<FrameSlot> {
     let mut grid = Grid::new(&model(), 50);
     stamps_ms
         .iter()
         .map(|ms| {
-            let place = grid.place(ms * MS).unwrap();
-            grid.taken();
-            place
+            let slot = grid.assign(ms * MS).unwrap();
+            grid.take_ready();
+            slot
         })
         .collect()
 }
@@ -26,53 +26,53 @@ fn places(stamps_ms: &[i64]) -> Vec<Place> {
 #[test]
 fn a_fast_camera_s_nearest_frames_are_taken_and_the_others_lie_between() {
     let frames: Vec<i64> = (0..60).map(|i| i * 1000 / 30).collect();
-    let places = places(&frames);
-    let taken: Vec<i64> = frames.iter().zip(&places).filter(|(_, p)| matches!(p, Place::Slot(_))).map(|(ms, _)| *ms).collect();
-    assert_eq!(places[0], Place::First { missed_ns: None });
+    let slots = slots(&frames);
+    let taken: Vec<i64> = frames.iter().zip(&slots).filter(|(_, p)| matches!(p, FrameSlot::Frame(_))).map(|(ms, _)| *ms).collect();
+    assert_eq!(slots[0], FrameSlot::First { missed_ns: None });
     assert_eq!(taken, [1000], "0, 33, .. 966, 1000, .. 1966: the frame at 1000 and none of its neighbours");
 }
 
 #[test]
 fn jitter_within_the_tolerance_is_taken_and_does_not_add_up() {
-    // Every fourth frame anchors the next grid: 4.04 s, then 8.08 s, each 40 ms late of its own grid.
+    // Every fourth frame anchors the next grid: 4.04 s, then 8.08 s, each 40 ms after its own grid.
     let stamps: Vec<i64> = (0..=8).map(|i| i * 1010).collect();
-    let places = places(&stamps);
-    assert!(places[1..].iter().all(|p| matches!(p, Place::Slot(_))), "{places:?}");
+    let slots = slots(&stamps);
+    assert!(slots[1..].iter().all(|p| matches!(p, FrameSlot::Frame(_))), "{slots:?}");
 }
 
 #[test]
 fn a_frame_too_far_off_the_grid_ends_the_rollout_and_begins_the_next() {
-    let places = places(&[0, 1000, 2051, 3051]);
-    assert_eq!(places[2], Place::First { missed_ns: Some(2000 * MS) });
-    assert_eq!(places[3], Place::Slot(0));
+    let slots = slots(&[0, 1000, 2051, 3051]);
+    assert_eq!(slots[2], FrameSlot::First { missed_ns: Some(2000 * MS) });
+    assert_eq!(slots[3], FrameSlot::Frame(0));
 }
 
 #[test]
 fn stamps_that_come_twice_or_go_backwards_are_refused_and_change_nothing() {
     let mut grid = Grid::new(&model(), 50);
-    grid.place(5_000 * MS).unwrap();
-    grid.taken();
+    grid.assign(5_000 * MS).unwrap();
+    grid.take_ready();
     for (stamp, word) in [(5_000, "twice"), (4_000, "backwards")] {
-        let error = grid.place(stamp * MS).unwrap_err();
+        let error = grid.assign(stamp * MS).unwrap_err();
         assert!(error.kind() == ErrorKind::Input && error.to_string().contains(word), "{error}");
     }
-    assert_eq!(grid.place(6_000 * MS).unwrap(), Place::Slot(0));
+    assert_eq!(grid.assign(6_000 * MS).unwrap(), FrameSlot::Frame(0));
 }
 
 #[test]
 fn four_frames_are_ready_and_a_fifth_waits_for_them() {
     let mut grid = Grid::new(&model(), 50);
-    grid.place(0).unwrap();
+    grid.assign(0).unwrap();
     assert_eq!(grid.ready().unwrap().from_ns, None);
-    grid.taken();
+    grid.take_ready();
     for i in 1..=4 {
-        grid.place(i * 1000 * MS).unwrap();
+        grid.assign(i * 1000 * MS).unwrap();
     }
     let ready = grid.ready().unwrap();
     assert_eq!((ready.t0_ns, ready.from_ns), (4000 * MS, Some(0)));
-    assert!(grid.place(5000 * MS).unwrap_err().to_string().contains("poses or ego states are late"));
-    grid.taken();
-    assert_eq!(grid.place(5000 * MS).unwrap(), Place::Slot(0), "the refused frame can be pushed again");
+    assert!(grid.assign(5000 * MS).unwrap_err().to_string().contains("poses or ego states are late"));
+    grid.take_ready();
+    assert_eq!(grid.assign(5000 * MS).unwrap(), FrameSlot::Frame(0), "the refused frame can be pushed again");
 }
 
 fn ingest() -> Ingest {
@@ -110,7 +110,7 @@ fn what_is_not_finite_or_out_of_order_is_refused() {
     assert!(ingest.push_ego(0, nan).unwrap_err().to_string().contains("NaN"));
     assert!(ingest.push_pose(0, Pose2::new(0.0, f64::INFINITY, 0.0)).is_err());
     ingest.push_pose(5, Pose2::default()).unwrap();
-    assert!(ingest.push_pose(5, Pose2::default()).unwrap_err().to_string().contains("pose: a stamp comes twice"));
+    assert!(ingest.push_pose(5, Pose2::default()).unwrap_err().to_string().contains("pose: a stamp occurs twice"));
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! Stamped values in a ring: the newest are kept, the oldest go.
+//! A ring of stamped values: a new value replaces the oldest one.
 
 use drivewam_core::{Error, ErrorKind, Result};
 
-/// A value and its stamp, if there is one.
+/// A stamp, ns, and its value, if there is one.
 pub(crate) type Found<T> = Option<(i64, T)>;
 
-/// A ring of stamped values. Stamps rise strictly. Allocates when made and never again.
+/// A ring of stamped values with strictly rising stamps. It allocates only in [`Track::new`].
 #[derive(Debug)]
 pub(crate) struct Track<T> {
     what: &'static str,
@@ -16,7 +16,7 @@ pub(crate) struct Track<T> {
 }
 
 impl<T: Copy> Track<T> {
-    /// Room for `capacity` values, every page of it touched by writing `blank` once.
+    /// A ring for `capacity` values. Writing `blank` once touches every page of its memory.
     pub(crate) fn new(what: &'static str, capacity: usize, blank: T) -> Self {
         let mut entries = vec![(0, blank); capacity];
         entries.clear();
@@ -26,10 +26,10 @@ impl<T: Copy> Track<T> {
     /// Appends a value.
     ///
     /// # Errors
-    /// `Input` for a stamp that does not come after the newest.
+    /// `Input` for a stamp that is not after the newest.
     pub(crate) fn push(&mut self, stamp_ns: i64, value: T) -> Result<()> {
         if let Some(newest) = self.newest_ns().filter(|newest| *newest >= stamp_ns) {
-            let what = if newest == stamp_ns { "a stamp comes twice" } else { "stamps go backwards" };
+            let what = if newest == stamp_ns { "a stamp occurs twice" } else { "stamps go backwards" };
             return Err(Error::new(ErrorKind::Input, what)
                 .at(self.what)
                 .got(format!("{stamp_ns} ns"))
@@ -44,22 +44,23 @@ impl<T: Copy> Track<T> {
         Ok(())
     }
 
-    /// Forgets everything; the memory stays.
+    /// Forgets all values; the memory stays allocated.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.head = 0;
     }
 
     fn get(&self, i: usize) -> Found<T> {
-        let place = self.head + i;
-        self.entries.get(if place < self.entries.len() { place } else { place - self.entries.len() }).copied()
+        let index = self.head + i;
+        self.entries.get(if index < self.entries.len() { index } else { index - self.entries.len() }).copied()
     }
 
+    /// The newest stamp.
     pub(crate) fn newest_ns(&self) -> Option<i64> {
         self.get(self.entries.len().checked_sub(1)?).map(|(ns, _)| ns)
     }
 
-    /// The last entry at or before `at_ns`, and the first one after it.
+    /// The last value at or before `at_ns`, and the first one after it.
     pub(crate) fn around(&self, at_ns: i64) -> (Found<T>, Found<T>) {
         let (mut low, mut high) = (0, self.entries.len());
         while low < high {

@@ -1,65 +1,67 @@
-//! What may be asked of a ride, or given to it, beside its chunks.
+//! Access to a ride beside its chunks: the imagined video, noise, the guidance model, the probe,
+//! and read-only views of the device.
 
 use super::Ride;
 use crate::codec::unpatchify;
 use crate::guard::Reason;
-use crate::guidance::post::Speak;
 use crate::probe::Probe;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Config;
+use drivewam_core::selection::SlotTable;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::Device;
+use drivewam_device::Traffic;
+use drivewam_guidance::model::GuidanceModel;
+use ndarray::{ArrayView2, ArrayView4};
 
 impl Ride {
-    /// The video that the last chunk imagined, decoded: `[F, 3, H, W]` in [-1, 1]. For people: not part of the ride.
+    /// Decodes the video that the last chunk imagined: `[F, 3, H, W]` in [-1, 1]. For inspection;
+    /// no part of a chunk's computation.
     ///
     /// # Errors
-    /// `Usage` without [`RideOptions::decoder`], and before the first chunk or after a fault; `Engine` when the decoder fails.
-    pub fn future(&mut self) -> Result<&[f32]> {
+    /// `Usage` without [`RideOptions::decoder`](crate::RideOptions::decoder), and before the first
+    /// chunk or after a fault; `Engine` when the decoder fails.
+    pub fn future(&mut self) -> Result<ArrayView4<'_, f32>> {
         if !self.has_outcome || matches!(self.outcome.reason, Some(Reason::Fault(_) | Reason::Expired)) {
             return Err(
-                Error::new(ErrorKind::Usage, "the last chunk imagined nothing: there was none, or it ended in an error").at("future")
+                Error::new(ErrorKind::Usage, "the last chunk imagined no video: there was none, or it ended in an error").at("future")
             );
         }
-        let Some(decoder) = &mut self.decoder else {
+        let Some(decoder) = &mut self.models.decoder else {
             return Err(Error::new(ErrorKind::Usage, "the ride was warmed without a decoder")
                 .at("future")
                 .wanted("RideOptions { decoder: true, .. }"));
         };
-        unpatchify(&self.config.model, self.sampler.imagined(), &mut self.latent);
-        decoder.decode(self.device.as_mut(), &self.latent)
+        let model = &self.config.model;
+        unpatchify(model, self.models.sampler.imagined(), &mut self.buffers.latent);
+        let frames = decoder.decode(self.device.as_mut(), &self.buffers.latent)?;
+        let shape = (model.image.frames_per_latent, 3, model.image.height, model.image.width);
+        ArrayView4::from_shape(shape, frames).map_err(|e| {
+            Error::new(ErrorKind::Output, "the decoder's frames have another shape than the model's").at("future").caused_by(e)
+        })
     }
 
-    /// Noise for the next chunk, in place of the seed's: token rows `[Nv, W]` and `[Na, W]`. Allocates.
+    /// Sets the noise of the next chunk, in place of the seed's: token rows `[Nv, W]` and `[Na,
+    /// W]`. The second is not read where actions start from zero. Allocates.
     ///
     /// # Errors
-    /// `Usage` for other lengths.
-    pub fn give_noise(&mut self, video: &[f32], action: &[f32]) -> Result<()> {
-        self.sampler.give_noise(video, action)
+    /// `Usage` for other shapes, and under `flow.action.start: {mean: n}`, which needs n samples.
+    pub fn give_noise(&mut self, video: ArrayView2<'_, f32>, action: ArrayView2<'_, f32>) -> Result<()> {
+        self.models.sampler.give_noise(video, action)
     }
 
-    /// Lets `speaker` say what matters, in the place of the language model that the configuration asks for: one in another process, or a test's. Warm.
+    /// Lets `model` describe the scene, in place of the language model that the configuration asks
+    /// for: one in another process, or a fake. Called in Warm.
     ///
     /// # Errors
-    /// `Capacity` when the host gives no thread for it.
-    pub fn speak_by(&mut self, speaker: Box<dyn Speak>) -> Result<()> {
-        self.guidance.speak_by(&self.config, self.camera, speaker)
+    /// `Capacity` when its thread cannot be spawned.
+    pub fn set_guidance_model(&mut self, model: Box<dyn GuidanceModel>) -> Result<()> {
+        self.models.guidance.set_model(&self.config, self.camera, model)
     }
 
-    /// Shows tensors to `probe` from now on, or to nobody. A ride with a probe allocates and copies.
+    /// Shows tensors to `probe` from now on, or to none. A ride with a probe allocates and copies.
     pub fn set_probe(&mut self, probe: Option<Box<dyn Probe>>) {
         self.probe = probe;
-    }
-
-    /// The plan of its memory.
-    pub fn arena(&self) -> &ArenaPlan {
-        self.device.plan()
-    }
-
-    /// The memory's slot tables and other state of the device, for people and tests.
-    pub fn device(&mut self) -> &mut dyn Device {
-        self.device.as_mut()
     }
 
     /// The configuration.
@@ -67,18 +69,50 @@ impl Ride {
         &self.config
     }
 
-    /// Which engine runs each graph, in words.
+    /// The plan of the arena; its `Display` is a table.
+    pub fn arena(&self) -> &ArenaPlan {
+        self.device.plan()
+    }
+
+    /// The device, as a description for reports.
+    pub fn describe_device(&self) -> String {
+        self.device.describe()
+    }
+
+    /// Bytes moved between host and device, and tokens committed to memory, since Warm began.
+    pub fn traffic(&self) -> Traffic {
+        self.device.traffic()
+    }
+
+    /// The slot table of layer `layer` of the memory. Allocates, and waits for the device.
+    ///
+    /// # Errors
+    /// `Usage` beyond the last layer.
+    pub fn memory_table(&mut self, layer: usize) -> Result<SlotTable> {
+        self.device.kv_table(layer)
+    }
+
+    /// Waits until the device has finished its work.
+    ///
+    /// # Errors
+    /// The first fault of the device that was not reported yet.
+    pub fn synchronize(&mut self) -> Result<()> {
+        self.device.synchronize()
+    }
+
+    /// A description of the engine of each graph.
     pub fn engines(&self) -> Vec<(Graph, String)> {
-        let [first, chunk] = self.encoder.describe();
-        let [text, ego] = self.context.describe();
+        let models = &self.models;
+        let [first, chunk] = models.encoder.describe();
+        let [text, ego] = models.context.describe();
         let mut all = vec![
             (Graph::VaeEncodeFirst, first),
             (Graph::VaeEncode, chunk),
             (Graph::ContextText, text),
             (Graph::ContextEgo, ego),
-            (Graph::Dit, self.transformer.describe()),
+            (Graph::Dit, models.transformer.describe()),
         ];
-        all.extend_from_slice(self.guidance.engines());
+        all.extend_from_slice(models.guidance.engines());
         all
     }
 }

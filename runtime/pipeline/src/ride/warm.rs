@@ -1,50 +1,36 @@
-//! Warm: all memory of a ride, and a rehearsal of every graph and stage.
+//! Warm: allocates all memory of a ride, and rehearses every graph and stage.
 
 use super::Ride;
-use crate::camera::SourceCamera;
-use crate::codec::{Decoder, Encoder};
-use crate::context::Context;
-use crate::guard::{Guard, Verdict};
-use crate::guidance::{Guidance, MOST_TEXT};
-use crate::ingest::{Grid, Ingest};
-use crate::memory::Memory;
-use crate::plan::RideOptions;
-use crate::sampler::Sampler;
-use crate::telemetry::{Ages, Degraded, Outcome, StageTimes, Told, WARM, register_ranges};
-use crate::transformer::Transformer;
+use super::options::RideOptions;
+use super::state::{Buffers, Inputs, Models, PlanState};
+use crate::guard::Verdict;
+use crate::outcome::{Ages, Degraded, Outcome};
+use crate::stages::{StageTimes, WARM, register_ranges};
 use drivewam_core::Result;
-use drivewam_core::action::{ActionRows, Increment};
+use drivewam_core::action::ActionRows;
 use drivewam_core::config::Config;
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
-use drivewam_device::ranges::Range;
-use drivewam_device::{Device, KvCounts};
-
-/// What a ride is made of.
-pub(crate) struct Parts {
-    pub(crate) config: Config,
-    pub(crate) options: RideOptions,
-    pub(crate) camera: SourceCamera,
-    pub(crate) fitted: Degraded,
-    pub(crate) device: Box<dyn Device>,
-    pub(crate) encoder: Encoder,
-    pub(crate) context: Context,
-    pub(crate) guidance: Guidance,
-    pub(crate) transformer: Transformer,
-    pub(crate) memory: Memory,
-    pub(crate) sampler: Sampler,
-    pub(crate) decoder: Option<Decoder>,
-}
+use drivewam_device::profiler::ProfilerRange;
+use drivewam_device::{Device, KvCounts, SourceCamera};
+use drivewam_guidance::model::MAX_TEXT_BYTES;
+use drivewam_guidance::status::GuidanceStatus;
 
 impl Ride {
-    /// Makes all memory and runs two chunks of a grey picture through every graph and stage, so that the first real chunk meets no first time.
-    pub(crate) fn warm(parts: Parts, manifest: &Manifest) -> Result<Self> {
-        let Parts { config, options, camera, fitted, device, encoder, context, guidance, transformer, memory, sampler, decoder } = parts;
+    /// Allocates everything else, and runs two chunks of a grey image through every graph and
+    /// stage, so that the first real chunk runs nothing for the first time.
+    pub(crate) fn warm(
+        config: Config,
+        options: RideOptions,
+        (camera, camera_fit): (SourceCamera, Degraded),
+        device: Box<dyn Device>,
+        models: Models,
+        manifest: &Manifest,
+    ) -> Result<Self> {
         let model = &config.model;
-        let rows = ActionRows::new(model, manifest.normalisation.action);
         let trajectory = Trajectory::new(model.poses(), model.pose_period_ns())?;
         let outcome = Outcome {
             chunk: 0,
@@ -60,7 +46,7 @@ impl Ride {
             reason: None,
             continuity_m: None,
             command: Command::Unknown,
-            guidance: Told { text: String::with_capacity(MOST_TEXT), ..Told::default() },
+            guidance: GuidanceStatus { text: String::with_capacity(MAX_TEXT_BYTES), ..GuidanceStatus::default() },
             ages: Ages::default(),
             degraded: Degraded::default(),
             restarted: None,
@@ -68,45 +54,30 @@ impl Ride {
             stages: StageTimes::default(),
         };
         let mut ride = Self {
-            ingest: Ingest::new(config.ingest.clone(), model),
-            grid: Grid::new(model, config.ingest.frame_tolerance_ms),
-            guard: Guard::new(config.guard.clone(), config.vehicle.clone(), model.pose_period_ns() as f64 * 1e-9),
-            poses: vec![Pose2::default(); model.poses() + 1],
-            increments: vec![Increment::default(); model.poses()],
-            video: vec![0.0; model.video_tokens() * model.token_width()],
-            action: vec![0.0; rows.rows_len()],
-            latent: vec![0.0; model.latent_len()],
+            inputs: Inputs::new(&config),
+            plan: PlanState::new(&config),
+            buffers: Buffers::new(&config, ActionRows::new(model, manifest.normalisation.action)),
             config,
             options,
             camera,
-            fitted,
+            camera_fit,
             device,
-            encoder,
-            context,
-            guidance,
-            transformer,
-            memory,
-            sampler,
-            decoder,
+            models,
             probe: None,
-            rows,
             outcome,
             has_outcome: false,
             restarted: None,
-            spoilt: None,
             stages: StageTimes::default(),
-            refused: 0,
-            plan_end: None,
-            plan_end_ns: None,
+            lost: None,
         };
         register_ranges();
         ride.rehearse()?;
         Ok(ride)
     }
 
-    /// Two chunks of a grey picture and a standing car, then as if nothing had been.
+    /// Computes two chunks of a grey image and a standing ego, then resets the ride.
     fn rehearse(&mut self) -> Result<()> {
-        let _shown = Range::open(WARM);
+        let _range = ProfilerRange::open(WARM);
         let model = &self.config.model;
         let (period, frames, pose_ns) = (model.frame_period_ns(), model.image.frames_per_latent as i64, model.pose_period_ns());
         let grey = vec![128u8; self.camera.width * self.camera.height * 3];
@@ -120,7 +91,7 @@ impl Ride {
             self.push_frame(i * period, &grey)?;
             self.step(i * period).map_err(|e| e.at("warm"))?;
         }
-        if self.decoder.is_some() {
+        if self.models.decoder.is_some() {
             self.future()?;
         }
         self.restart();

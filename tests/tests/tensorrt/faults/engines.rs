@@ -1,9 +1,9 @@
-//! Engines that are vouched for.
+//! Faults of engines whose hashes match the manifest.
 
 use super::{Fault, NOTHING};
 use drivewam_core::bindings::Graph;
 
-/// Engines that are vouched for and are not what the manifest says.
+/// Engines with a valid hash that differ from the manifest's description.
 pub(super) fn of_engines() -> Vec<Fault> {
     vec![
         Fault {
@@ -49,7 +49,7 @@ pub(super) fn of_engines() -> Vec<Fault> {
             ..NOTHING
         },
         Fault {
-            name: "a type that nobody knows",
+            name: "an unknown type",
             make: |m| m.replace(Graph::VaeDecode, "latent in f32", "latent in f8"),
             words: &["\"latent\"", "TensorRT type"],
             ..NOTHING
@@ -96,6 +96,6 @@ pub(super) fn of_engines() -> Vec<Fault> {
             words: &["not built for weight streaming"],
             ..NOTHING
         },
-        Fault { name: "a GPU that is not there", set: "{engine: {tensorrt: {gpu: 3}}}", words: &["no such GPU", "got 3"], ..NOTHING },
+        Fault { name: "a missing GPU", set: "{engine: {tensorrt: {gpu: 3}}}", words: &["no such GPU", "got 3"], ..NOTHING },
     ]
 }

@@ -1,4 +1,4 @@
-//! Files, and signatures.
+//! Faults of files and signatures.
 
 use super::{DIT, Fault, NOTHING, edit, link, mode, reword};
 use drivewam_core::manifest::FILE_NAME;
@@ -6,22 +6,22 @@ use drivewam_engine::bundle::SIGNATURE_FILE_NAME;
 use drivewam_tests::signing;
 use std::fs;
 
-/// Files.
+/// Faults of files.
 pub(super) fn of_files() -> Vec<Fault> {
     vec![
-        Fault { name: "truncated", spoil: |d| edit(d, DIT, |c| c.truncate(99)), words: &[DIT, "not as long", "99 bytes"], ..NOTHING },
-        Fault { name: "empty", spoil: |d| edit(d, DIT, Vec::clear), words: &[DIT, "not as long", "0 bytes"], ..NOTHING },
+        Fault { name: "truncated", corrupt: |d| edit(d, DIT, |c| c.truncate(99)), words: &[DIT, "not as long", "99 bytes"], ..NOTHING },
+        Fault { name: "empty", corrupt: |d| edit(d, DIT, Vec::clear), words: &[DIT, "not as long", "0 bytes"], ..NOTHING },
         Fault {
             name: "oversized",
-            spoil: |d| edit(d, DIT, |c| c.resize(1 << 20, 0)),
+            corrupt: |d| edit(d, DIT, |c| c.resize(1 << 20, 0)),
             words: &[DIT, "not as long", "1048576 bytes"],
             ..NOTHING
         },
-        Fault { name: "first bit", spoil: |d| edit(d, DIT, |c| c[0] ^= 1), words: &[DIT, "SHA-256"], ..NOTHING },
-        Fault { name: "last bit", spoil: |d| edit(d, DIT, |c| *c.last_mut().unwrap() ^= 0x80), words: &[DIT, "SHA-256"], ..NOTHING },
+        Fault { name: "first bit", corrupt: |d| edit(d, DIT, |c| c[0] ^= 1), words: &[DIT, "SHA-256"], ..NOTHING },
+        Fault { name: "last bit", corrupt: |d| edit(d, DIT, |c| *c.last_mut().unwrap() ^= 0x80), words: &[DIT, "SHA-256"], ..NOTHING },
         Fault {
             name: "two swapped",
-            spoil: |d| {
+            corrupt: |d| {
                 fs::rename(d.join("vae_encode.engine"), d.join("aside")).unwrap();
                 fs::rename(d.join(DIT), d.join("vae_encode.engine")).unwrap();
                 fs::rename(d.join("aside"), d.join(DIT)).unwrap();
@@ -29,11 +29,16 @@ pub(super) fn of_files() -> Vec<Fault> {
             words: &[".engine", "not as long"],
             ..NOTHING
         },
-        Fault { name: "renamed", spoil: |d| fs::rename(d.join(DIT), d.join("dit2.engine")).unwrap(), words: &[DIT, "missing"], ..NOTHING },
-        Fault { name: "missing", spoil: |d| fs::remove_file(d.join(DIT)).unwrap(), words: &[DIT, "missing"], ..NOTHING },
+        Fault {
+            name: "renamed",
+            corrupt: |d| fs::rename(d.join(DIT), d.join("dit2.engine")).unwrap(),
+            words: &[DIT, "missing"],
+            ..NOTHING
+        },
+        Fault { name: "missing", corrupt: |d| fs::remove_file(d.join(DIT)).unwrap(), words: &[DIT, "missing"], ..NOTHING },
         Fault {
             name: "a folder",
-            spoil: |d| {
+            corrupt: |d| {
                 fs::remove_file(d.join(DIT)).unwrap();
                 fs::create_dir(d.join(DIT)).unwrap();
             },
@@ -41,11 +46,11 @@ pub(super) fn of_files() -> Vec<Fault> {
             ..NOTHING
         },
         #[cfg(unix)]
-        Fault { name: "a link", spoil: |d| link(d, DIT), words: &[DIT, "a symbolic link"], ..NOTHING },
+        Fault { name: "a link", corrupt: |d| link(d, DIT), words: &[DIT, "a symbolic link"], ..NOTHING },
         #[cfg(unix)]
         Fault {
             name: "an endless device",
-            spoil: |d| {
+            corrupt: |d| {
                 fs::remove_file(d.join(DIT)).unwrap();
                 std::os::unix::fs::symlink("/dev/zero", d.join(DIT)).unwrap();
             },
@@ -55,61 +60,61 @@ pub(super) fn of_files() -> Vec<Fault> {
         #[cfg(unix)]
         Fault {
             name: "an engine that others may write",
-            spoil: |d| mode(&d.join(DIT), 0o666),
+            corrupt: |d| mode(&d.join(DIT), 0o666),
             words: &[DIT, "others may write it"],
             ..NOTHING
         },
         #[cfg(unix)]
         Fault {
             name: "a manifest that others may write",
-            spoil: |d| mode(&d.join(FILE_NAME), 0o646),
+            corrupt: |d| mode(&d.join(FILE_NAME), 0o646),
             words: &[FILE_NAME, "others may write it"],
             ..NOTHING
         },
         #[cfg(unix)]
         Fault {
             name: "a folder that others may write into",
-            spoil: |d| mode(d, 0o777),
+            corrupt: |d| mode(d, 0o777),
             words: &["others may write into the folder"],
             ..NOTHING
         },
         Fault {
             name: "no texts",
-            spoil: |d| fs::remove_file(d.join("commands.safetensors")).unwrap(),
+            corrupt: |d| fs::remove_file(d.join("commands.safetensors")).unwrap(),
             words: &["commands.safetensors", "missing"],
             ..NOTHING
         },
         Fault {
             name: "no self-test",
-            spoil: |d| fs::remove_file(d.join("self_test.safetensors")).unwrap(),
+            corrupt: |d| fs::remove_file(d.join("self_test.safetensors")).unwrap(),
             words: &["self_test.safetensors", "missing"],
             ..NOTHING
         },
     ]
 }
 
-/// Signatures.
+/// Faults of signatures.
 pub(super) fn of_signatures() -> Vec<Fault> {
     vec![
         Fault { name: "not signed", set: signing::TRUSTED, words: &[SIGNATURE_FILE_NAME, "not signed"], ..NOTHING },
         Fault {
             name: "signed by a stranger",
-            spoil: |d| signing::sign(d, 2),
+            corrupt: |d| signing::sign(d, 2),
             set: signing::TRUSTED,
             words: &[SIGNATURE_FILE_NAME, "no trusted key"],
             ..NOTHING
         },
-        Fault { name: "signed by a revoked key", spoil: |d| signing::sign(d, 3), set: signing::REVOKED, words: &["revoked"], ..NOTHING },
+        Fault { name: "signed by a revoked key", corrupt: |d| signing::sign(d, 3), set: signing::REVOKED, words: &["revoked"], ..NOTHING },
         Fault {
             name: "a revoked key that is trusted elsewhere",
-            spoil: |d| signing::sign(d, 1),
+            corrupt: |d| signing::sign(d, 1),
             set: signing::BOTH,
             words: &["revoked"],
             ..NOTHING
         },
         Fault {
             name: "a signature of 63 bytes",
-            spoil: |d| {
+            corrupt: |d| {
                 signing::sign(d, 1);
                 edit(d, SIGNATURE_FILE_NAME, |c| c.truncate(63));
             },
@@ -119,7 +124,7 @@ pub(super) fn of_signatures() -> Vec<Fault> {
         },
         Fault {
             name: "a signature with a flipped bit",
-            spoil: |d| {
+            corrupt: |d| {
                 signing::sign(d, 1);
                 edit(d, SIGNATURE_FILE_NAME, |c| c[5] ^= 4);
             },
@@ -129,7 +134,7 @@ pub(super) fn of_signatures() -> Vec<Fault> {
         },
         Fault {
             name: "a manifest that was edited after it was signed",
-            spoil: |d| {
+            corrupt: |d| {
                 signing::sign(d, 1);
                 reword(d, "target: a test", "target: a tesT");
             },
@@ -139,14 +144,14 @@ pub(super) fn of_signatures() -> Vec<Fault> {
         },
         Fault {
             name: "a signature of zeros",
-            spoil: |d| fs::write(d.join(SIGNATURE_FILE_NAME), [0; 64]).unwrap(),
+            corrupt: |d| fs::write(d.join(SIGNATURE_FILE_NAME), [0; 64]).unwrap(),
             set: signing::TRUSTED,
             words: &["no trusted key"],
             ..NOTHING
         },
         Fault {
             name: "an endless signature",
-            spoil: |d| fs::write(d.join(SIGNATURE_FILE_NAME), vec![0; 1 << 20]).unwrap(),
+            corrupt: |d| fs::write(d.join(SIGNATURE_FILE_NAME), vec![0; 1 << 20]).unwrap(),
             set: signing::TRUSTED,
             words: &[SIGNATURE_FILE_NAME, "too long"],
             ..NOTHING
@@ -154,7 +159,7 @@ pub(super) fn of_signatures() -> Vec<Fault> {
         #[cfg(unix)]
         Fault {
             name: "a signature that is a link",
-            spoil: |d| {
+            corrupt: |d| {
                 signing::sign(d, 1);
                 link(d, SIGNATURE_FILE_NAME);
             },

@@ -1,4 +1,4 @@
-//! What a manifest says.
+//! Faults of manifests.
 
 use super::{Fault, NOTHING, edit, link, reword};
 use drivewam_core::bindings::Graph;
@@ -7,53 +7,63 @@ use drivewam_core::manifest::{Dotted, FILE_NAME, Precision};
 use drivewam_core::tensor::Axis;
 use std::fs;
 
-/// The manifest's text.
+/// Faults of the manifest's text.
 pub(super) fn of_manifests() -> Vec<Fault> {
     vec![
-        Fault { name: "no manifest", spoil: |d| fs::remove_file(d.join(FILE_NAME)).unwrap(), words: &["no manifest"], ..NOTHING },
-        Fault { name: "an empty manifest", spoil: |d| edit(d, FILE_NAME, Vec::clear), words: &[FILE_NAME], ..NOTHING },
-        Fault { name: "half a manifest", spoil: |d| edit(d, FILE_NAME, |c| c.truncate(c.len() / 2)), words: &[FILE_NAME], ..NOTHING },
-        Fault { name: "not text", spoil: |d| edit(d, FILE_NAME, |c| c[10] = 0xff), words: &[FILE_NAME, "UTF-8"], ..NOTHING },
-        Fault { name: "too long", spoil: |d| edit(d, FILE_NAME, |c| c.resize(5 << 20, b' ')), words: &[FILE_NAME, "too long"], ..NOTHING },
+        Fault { name: "no manifest", corrupt: |d| fs::remove_file(d.join(FILE_NAME)).unwrap(), words: &["no manifest"], ..NOTHING },
+        Fault { name: "an empty manifest", corrupt: |d| edit(d, FILE_NAME, Vec::clear), words: &[FILE_NAME], ..NOTHING },
+        Fault { name: "half a manifest", corrupt: |d| edit(d, FILE_NAME, |c| c.truncate(c.len() / 2)), words: &[FILE_NAME], ..NOTHING },
+        Fault { name: "not text", corrupt: |d| edit(d, FILE_NAME, |c| c[10] = 0xff), words: &[FILE_NAME, "UTF-8"], ..NOTHING },
+        Fault {
+            name: "too long",
+            corrupt: |d| edit(d, FILE_NAME, |c| c.resize(5 << 20, b' ')),
+            words: &[FILE_NAME, "too long"],
+            ..NOTHING
+        },
         #[cfg(unix)]
-        Fault { name: "a manifest that is a link", spoil: |d| link(d, FILE_NAME), words: &[FILE_NAME, "a symbolic link"], ..NOTHING },
+        Fault { name: "a manifest that is a link", corrupt: |d| link(d, FILE_NAME), words: &[FILE_NAME, "a symbolic link"], ..NOTHING },
         Fault {
             name: "an earlier schema",
-            spoil: |d| reword(d, "schema: 2", "schema: 1"),
+            corrupt: |d| reword(d, "schema: 2", "schema: 1"),
             words: &["schema", "got 1, wanted 2"],
             ..NOTHING
         },
-        Fault { name: "a later schema", spoil: |d| reword(d, "schema: 2", "schema: 3"), words: &["schema", "got 3, wanted 2"], ..NOTHING },
-        Fault { name: "an unknown key", spoil: |d| reword(d, "schema: 2", "schema: 2\nchecks: off"), words: &["checks"], ..NOTHING },
-        Fault { name: "a key twice", spoil: |d| reword(d, "schema: 2", "schema: 2\nschema: 2"), words: &["schema"], ..NOTHING },
+        Fault {
+            name: "a later schema",
+            corrupt: |d| reword(d, "schema: 2", "schema: 3"),
+            words: &["schema", "got 3, wanted 2"],
+            ..NOTHING
+        },
+        Fault { name: "an unknown key", corrupt: |d| reword(d, "schema: 2", "schema: 2\nchecks: off"), words: &["checks"], ..NOTHING },
+        Fault { name: "a key twice", corrupt: |d| reword(d, "schema: 2", "schema: 2\nschema: 2"), words: &["schema"], ..NOTHING },
         Fault {
             name: "another flow direction",
-            spoil: |d| reword(d, "tau_1_is_noise", "tau_0_is_noise"),
+            corrupt: |d| reword(d, "tau_1_is_noise", "tau_0_is_noise"),
             words: &["tau_0_is_noise"],
             ..NOTHING
         },
         Fault {
             name: "a path outside of the folder",
-            spoil: |d| reword(d, "dit.engine:", "\"../dit.engine\":"),
+            corrupt: |d| reword(d, "dit.engine:", "\"../dit.engine\":"),
             words: &["../dit.engine", "plain file name"],
             ..NOTHING
         },
         Fault {
             name: "an absolute path",
-            spoil: |d| reword(d, "dit.engine:", "/etc/passwd:"),
+            corrupt: |d| reword(d, "dit.engine:", "/etc/passwd:"),
             words: &["/etc/passwd", "plain file name"],
             ..NOTHING
         },
         Fault {
             name: "a hidden file",
-            spoil: |d| reword(d, "dit.engine:", ".dit.engine:"),
+            corrupt: |d| reword(d, "dit.engine:", ".dit.engine:"),
             words: &[".dit.engine", "plain file name"],
             ..NOTHING
         },
-        Fault { name: "a hash in capitals", spoil: |d| reword(d, "sha256: ", "sha256: A"), words: &["not a SHA-256"], ..NOTHING },
+        Fault { name: "a hash in capitals", corrupt: |d| reword(d, "sha256: ", "sha256: A"), words: &["not a SHA-256"], ..NOTHING },
         Fault {
             name: "another family",
-            spoil: |d| {
+            corrupt: |d| {
                 let text = fs::read_to_string(d.join(FILE_NAME)).unwrap();
                 let rtx = text.contains("family: tensorrt_rtx");
                 if rtx {
@@ -66,22 +76,22 @@ pub(super) fn of_manifests() -> Vec<Fault> {
             ..NOTHING
         },
         Fault {
-            name: "a family that nobody knows",
-            spoil: |d| reword(d, "family: tensorrt", "family: openvino"),
+            name: "an unknown family",
+            corrupt: |d| reword(d, "family: tensorrt", "family: openvino"),
             words: &["openvino"],
             ..NOTHING
         },
         Fault {
             name: "a version of two numbers",
             make: |_| {},
-            spoil: |d| reword(d, "library_from: \"", "library_from: \"1."),
+            corrupt: |d| reword(d, "library_from: \"", "library_from: \"1."),
             words: &["numbers with dots"],
             ..NOTHING
         },
     ]
 }
 
-/// What a manifest says that is whole.
+/// Faults of the content of a well-formed manifest.
 pub(super) fn of_words() -> Vec<Fault> {
     vec![
         Fault {
@@ -116,7 +126,7 @@ pub(super) fn of_words() -> Vec<Fault> {
             words: &["built.compatible.library", "of one major"],
             ..NOTHING
         },
-        Fault { name: "nobody built it", make: |m| m.manifest.built = None, words: &["`built` does not say by what"], ..NOTHING },
+        Fault { name: "`built` is missing", make: |m| m.manifest.built = None, words: &["`built` does not say by what"], ..NOTHING },
         Fault {
             name: "an entry without an engine",
             make: |m| m.manifest.graphs.get_mut(&Graph::Dit).unwrap().engine = None,
@@ -225,7 +235,7 @@ pub(super) fn of_words() -> Vec<Fault> {
             ..NOTHING
         },
         Fault {
-            name: "code for the host that nobody signed",
+            name: "unsigned code for the host",
             make: |m| m.manifest.built.as_mut().unwrap().flags.version_compatible = true,
             words: &["built.flags.version_compatible", "code for the host"],
             ..NOTHING

@@ -1,8 +1,8 @@
-//! The program as a person runs it, with the builder of TensorRT-RTX that `make setup` installs: it needs no GPU.
+//! Runs the program with the TensorRT-RTX builder that `make setup` installs, which needs no GPU.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod bad_input;
 mod builds;
-mod lab;
 mod real_libraries;
+mod support;

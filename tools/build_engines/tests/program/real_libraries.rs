@@ -1,6 +1,6 @@
-//! The vendor's own libraries on a machine without a driver: refused in words, in the place where they would crash.
+//! The vendor's libraries on a machine without a driver: errors where the libraries would crash.
 
-use super::lab::{build, lean, root, rtx};
+use super::support::{build, lean, root, rtx};
 use drivewam::load_config;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
@@ -10,14 +10,15 @@ use drivewam_engine::tensorrt::builder::{Request, parse};
 use drivewam_engine::tensorrt::{Header, Library, header, headers};
 use drivewam_engine::{EngineBundle, Trust, load};
 
-/// TensorRT's lean runtime gives an address that is none where there is no driver, and dies of it. Breaks if it is called before the driver was looked for.
+/// Without a driver TensorRT's lean runtime returns an invalid pointer, and using it crashes.
+/// Breaks if the runtime is called before the driver was found.
 #[test]
 fn tensorrt_is_opened_and_asked_nothing_without_a_driver() {
     let library = Library::open(Family::Tensorrt, Some(lean().to_str().unwrap())).unwrap();
     assert_eq!(library.version().to_string(), "11.4.0");
     assert_eq!(header(&library, b"anything").unwrap(), Header::Unknown);
     assert!(headers().iter().any(|(family, version)| *family == Family::Tensorrt && version.0[0] == 11));
-    // A folder that says that this library built it.
+    // A folder whose manifest says that this library built it.
     let temp = tempfile::tempdir().unwrap();
     let out = temp.path().join("engines");
     assert!(build(&out, &["--graph", "context_ego"]).status.success());
@@ -32,12 +33,12 @@ fn tensorrt_is_opened_and_asked_nothing_without_a_driver() {
     };
     let config = load_config(&root().join("configs/tiny.yaml"), &[layer]).unwrap();
     let error = load(&config.engine, &folder, Graph::ContextEgo).unwrap_err().to_string();
-    // With a driver the library gets as far as the bytes, which are not its own.
+    // With a driver the library reads the bytes and refuses them: they are not its own.
     let words = if driver_version().is_err() { "no NVIDIA driver is installed" } else { "refuses the engine" };
     assert!(error.contains(words) && error.contains("graph context_ego"), "{error}");
 }
 
-/// Breaks if bytes that are no engine are taken for one.
+/// Breaks if bytes that are no engine are accepted as one.
 #[test]
 fn tensorrt_rtx_knows_an_engine_by_its_first_bytes_without_a_driver() {
     let library = Library::open(Family::TensorrtRtx, Some(rtx().to_str().unwrap())).unwrap();
@@ -47,7 +48,8 @@ fn tensorrt_rtx_knows_an_engine_by_its_first_bytes_without_a_driver() {
     }
 }
 
-/// The paper's codec and two layers of its width, of random weights. Breaks if a graph is exported that TensorRT's parser does not take.
+/// The paper's codec and two layers of its width, with random weights. Breaks if a graph is
+/// exported that TensorRT's parser does not accept.
 #[test]
 fn the_parser_takes_the_graphs_of_the_papers_size() {
     let library = Library::open(Family::TensorrtRtx, Some(rtx().to_str().unwrap())).unwrap();

@@ -1,4 +1,5 @@
-//! Host selection by itself: scores, choice and overwrite of a whole memory, at the configuration's shape and without any engine.
+//! Times KV selection on the host alone: scores, choice and overwrite of a full memory at the
+//! configuration's shapes, without engines.
 
 use anyhow::Result;
 use drivewam_core::arena::{Planner, Region};
@@ -7,11 +8,11 @@ use drivewam_core::config::Config;
 use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
 use drivewam_core::selection::Policy;
-use drivewam_device::{Commit, Device, HostDevice, KvLayout, KvRegions, PassKv, Pool};
+use drivewam_device::{Commit, DeviceMemory, HostDevice, KvLayout, KvMemory, KvRegions, PassKv, Pool};
 use std::time::Instant;
 
-/// A full memory that forgets for every chunk.
-pub(super) struct Selection {
+/// A full memory; each commit selects and overwrites slots.
+pub(super) struct SelectionBench {
     device: HostDevice,
     pass: PassKv,
     video: usize,
@@ -19,11 +20,11 @@ pub(super) struct Selection {
     chunk: u32,
 }
 
-impl Selection {
-    /// A memory of the configuration's shape, filled with chunks of noise.
+impl SelectionBench {
+    /// A memory with the configuration's shapes, filled with chunks of noise.
     ///
     /// # Errors
-    /// The memory is not to be had.
+    /// The arena does not fit or cannot be allocated.
     pub(super) fn new(config: &Config) -> Result<Self> {
         let model = &config.model;
         let layout = KvLayout::of(config);
@@ -39,36 +40,36 @@ impl Selection {
         let mut device = HostDevice::new(planner.finish(config.target.arena_bytes)?, config.target.threads)?;
         device.fill(bias, MASKED)?;
         device.kv_open(layout, KvRegions { k, v, bias })?;
-        let mut selection = Self { device, pass, video: model.video_tokens(), action: model.action_tokens(), chunk: 0 };
-        for _ in 0..=config.memory.video_slots.div_ceil(selection.video) {
-            selection.renew()?;
-            selection.forget()?;
+        let mut bench = Self { device, pass, video: model.video_tokens(), action: model.action_tokens(), chunk: 0 };
+        for _ in 0..=config.memory.video_slots.div_ceil(bench.video) {
+            bench.fill_pass()?;
+            bench.commit()?;
         }
-        Ok(selection)
+        Ok(bench)
     }
 
-    /// New numbers in the pass.
-    fn renew(&mut self) -> Result<()> {
+    /// Writes new noise into the pass.
+    fn fill_pass(&mut self) -> Result<()> {
         let regions: Vec<Region> = self.pass.k.iter().chain(&self.pass.v).chain(&self.pass.q).copied().collect();
         for (i, region) in regions.into_iter().enumerate() {
-            let mut numbers = vec![0.0; region.len()];
-            standard_normal(i as u64, self.chunk.into(), Stream::Video, &mut numbers);
-            self.device.upload(region, &numbers)?;
+            let mut noise = vec![0.0; region.len()];
+            standard_normal(i as u64, self.chunk.into(), Stream::Video, &mut noise);
+            self.device.upload(region, &noise)?;
         }
         Ok(())
     }
 
-    /// One chunk: both pools of all layers. Milliseconds.
+    /// Commits one chunk to both pools of all layers and returns the milliseconds.
     ///
     /// # Errors
-    /// Of the device.
-    pub(super) fn forget(&mut self) -> Result<f64> {
-        let from = Instant::now();
+    /// The device fails.
+    pub(super) fn commit(&mut self) -> Result<f64> {
+        let start = Instant::now();
         let (video, all) = (self.video, self.video + self.action);
         let commits = [(Pool::Video, 0..video), (Pool::Action, video..all)];
-        let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective(&[]), pass: &self.pass, rows });
+        let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective, pass: &self.pass, rows });
         self.device.kv_commit_observed(self.chunk, &commits)?;
         self.chunk += 1;
-        Ok(from.elapsed().as_secs_f64() * 1e3)
+        Ok(start.elapsed().as_secs_f64() * 1e3)
     }
 }

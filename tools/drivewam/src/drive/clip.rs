@@ -1,9 +1,9 @@
-//! Lines and areas cut off at the border of a picture: what lies outside is left out instead of being pressed against the border.
+//! Clips lines and polygons to a rectangle: parts outside are removed, not moved to its border.
 
-/// A place in a picture.
+/// A point in an image, pixels.
 pub(super) type Place = (f64, f64);
 
-/// A picture's borders.
+/// The rectangle to clip to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame {
     pub(super) left: f64,
@@ -13,18 +13,18 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// How far inside of border `i` a place is.
+    /// Signed distance of a point from border `i`, positive inside.
     fn inside(&self, i: usize, (x, y): Place) -> f64 {
         [x - self.left, self.right - x, y - self.top, self.bottom - y].get(i).copied().unwrap_or(0.0)
     }
 
-    /// The part of an area that lies inside, as an outline.
+    /// The part of a polygon inside the rectangle (Sutherland-Hodgman).
     pub(super) fn area(&self, outline: &[Place]) -> Vec<Place> {
-        let mut kept: Vec<Place> = outline.to_vec();
+        let mut inside: Vec<Place> = outline.to_vec();
         for border in 0..4 {
-            let mut next = Vec::with_capacity(kept.len() + 4);
-            let before = kept.iter().cycle().skip(kept.len().saturating_sub(1));
-            for (&from, &to) in before.zip(&kept) {
+            let mut next = Vec::with_capacity(inside.len() + 4);
+            let before = inside.iter().cycle().skip(inside.len().saturating_sub(1));
+            for (&from, &to) in before.zip(&inside) {
                 let (a, b) = (self.inside(border, from), self.inside(border, to));
                 if (a < 0.0) != (b < 0.0) {
                     next.push(between(from, to, a / (a - b)));
@@ -33,12 +33,12 @@ impl Frame {
                     next.push(to);
                 }
             }
-            kept = next;
+            inside = next;
         }
-        kept
+        inside
     }
 
-    /// The parts of a line that lie inside.
+    /// The parts of a polyline inside the rectangle.
     pub(super) fn line(&self, points: &[Place]) -> Vec<Vec<Place>> {
         let mut parts: Vec<Vec<Place>> = Vec::new();
         for pair in points.windows(2) {
@@ -66,8 +66,8 @@ impl Frame {
         parts
     }
 
-    /// Whether a place lies inside.
-    pub(super) fn holds(&self, place: Place) -> bool {
+    /// Whether a point lies inside.
+    pub(super) fn contains(&self, place: Place) -> bool {
         (0..4).all(|border| self.inside(border, place) >= 0.0)
     }
 }
@@ -95,9 +95,9 @@ mod tests {
 
     #[test]
     fn an_area_keeps_what_is_inside_and_nothing_else() {
-        let kept = FRAME.area(&[(5.0, 5.0), (15.0, 5.0), (15.0, 15.0), (5.0, 15.0)]);
-        let twice: f64 = kept.iter().zip(kept.iter().cycle().skip(1)).map(|(a, b)| a.0 * b.1 - b.0 * a.1).sum();
-        assert!((twice.abs() - 50.0).abs() < 1e-9, "{kept:?}");
+        let inside = FRAME.area(&[(5.0, 5.0), (15.0, 5.0), (15.0, 15.0), (5.0, 15.0)]);
+        let twice: f64 = inside.iter().zip(inside.iter().cycle().skip(1)).map(|(a, b)| a.0 * b.1 - b.0 * a.1).sum();
+        assert!((twice.abs() - 50.0).abs() < 1e-9, "{inside:?}");
         assert!(FRAME.area(&[(11.0, 0.0), (12.0, 0.0), (12.0, 5.0)]).is_empty());
     }
 }

@@ -1,35 +1,39 @@
-//! The imagined frames, decoded, above the frames that then came.
+//! `future/*.png`: the frames that a chunk imagined, decoded, above the frames that came.
 
 use super::source::Source;
-use crate::sheet::{GREY, INK, Sheet, write};
+use crate::figure::{Figure, GREY, TEXT, write};
 use anyhow::{Context, Result};
 use drivewam::Ride;
-use drivewam::telemetry::Outcome;
+use drivewam::outcome::Outcome;
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Rgb};
+use ndarray::{Array3, ArrayView3};
 use std::path::Path;
 
-/// Width of one picture in the sheet, pixels: at least this.
+/// Minimum width of one frame in the figure, pixels.
 const TILE_WIDTH: usize = 320;
 const GAP: usize = 8;
 const HEAD: usize = 34;
 const LABEL: usize = 24;
 
-/// Pictures of one chunk: what was imagined, and what came.
+/// The imagined frames of one chunk, and those that came.
 pub(super) struct Imagined {
     title: String,
-    source: (usize, usize),
-    tile: (usize, usize),
-    /// When each frame is due.
+    /// Height and width of the frames of the source, pixels.
+    source: [usize; 2],
+    /// Height and width of a frame in the figure, pixels.
+    tile: [usize; 2],
+    /// Stamp at which each frame is due.
     due_ns: Vec<i64>,
     tolerance_ns: i64,
     t0_ns: i64,
-    imagined: Vec<Vec<u8>>,
-    came: Vec<Option<Vec<u8>>>,
+    /// `[height, width, 3]` each, as large as `tile`.
+    imagined: Vec<Array3<u8>>,
+    came: Vec<Option<Array3<u8>>>,
 }
 
 impl Imagined {
-    /// Decodes what the chunk of `outcome` imagined; the title counts time from `origin_ns`.
+    /// Decodes what the chunk of `outcome` imagined. The title counts time from `origin_ns`.
     ///
     /// # Errors
     /// The decoder fails.
@@ -37,19 +41,18 @@ impl Imagined {
         let model = &ride.config().model;
         let (width, height, period_ns) = (model.image.width, model.image.height, model.frame_period_ns());
         let tolerance_ns = i64::from(ride.config().ingest.frame_tolerance_ms) * 1_000_000;
-        let times = TILE_WIDTH.div_ceil(width);
-        let tile = (width * times, height * times);
-        let frames = ride.future()?;
-        let imagined: Vec<Vec<u8>> =
-            frames.chunks_exact(3 * width * height).map(|frame| enlarge(&packed(frame), (width, height), tile)).collect::<Result<_>>()?;
+        let scale = TILE_WIDTH.div_ceil(width);
+        let tile = [height * scale, width * scale];
+        let imagined: Vec<Array3<u8>> =
+            ride.future()?.outer_iter().map(|frame| enlarge(to_rgb(frame).view(), tile)).collect::<Result<_>>()?;
         let due_ns: Vec<i64> = (1..=imagined.len() as i64).map(|i| outcome.t0_ns + i * period_ns).collect();
-        let camera = source.large_picture().camera;
-        let pixels = source.picture().len() / 3;
-        // The small picture has the large one's proportions.
+        let camera = source.large_image().camera;
+        let pixels = source.frame().len() / 3;
+        // The small image has the large one's proportions.
         let scale = ((camera.width * camera.height) as f64 / pixels.max(1) as f64).sqrt().round().max(1.0) as usize;
         Ok(Self {
             title: format!("chunk {} of rollout {}, t0 {:.1} s", outcome.chunk, outcome.rollout, (outcome.t0_ns - origin_ns) as f64 * 1e-9),
-            source: (camera.width / scale, camera.height / scale),
+            source: [camera.height / scale, camera.width / scale],
             tile,
             came: vec![None; due_ns.len()],
             due_ns,
@@ -59,63 +62,80 @@ impl Imagined {
         })
     }
 
-    /// Takes a frame that came, if it is one of those that were imagined.
+    /// Stores a frame that came, if an imagined one is due at its stamp.
     ///
     /// # Errors
-    /// The picture has another size than the camera's.
-    pub(super) fn came(&mut self, stamp_ns: i64, rgb: &[u8]) -> Result<()> {
+    /// `rgb` does not have the size of the source's frames.
+    pub(super) fn add(&mut self, stamp_ns: i64, rgb: &[u8]) -> Result<()> {
         for (due_ns, came) in self.due_ns.iter().zip(&mut self.came) {
             if came.is_none() && (stamp_ns - due_ns).abs() <= self.tolerance_ns {
-                *came = Some(enlarge(rgb, self.source, self.tile)?);
+                let frame = ArrayView3::from_shape((self.source[0], self.source[1], 3), rgb)?;
+                *came = Some(enlarge(frame, self.tile)?);
             }
         }
         Ok(())
     }
 
-    /// Whether every frame has come, or can come no more.
+    /// Whether every frame has come, or is overdue at `now_ns`.
     pub(super) fn is_complete(&self, now_ns: i64) -> bool {
         let late = self.due_ns.last().is_some_and(|due_ns| now_ns > due_ns + self.tolerance_ns);
         late || self.came.iter().all(Option::is_some)
     }
 
-    /// Writes the sheet.
+    /// Writes the figure.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub(super) fn save(&self, path: &Path) -> Result<()> {
-        let (width, height) = self.tile;
+        let [height, width] = self.tile;
         let count = self.imagined.len();
-        let mut sheet = Sheet::new(count * (width + GAP) + GAP, HEAD + 2 * (LABEL + height + GAP));
-        let blank = vec![235u8; width * height * 3];
+        let mut figure = Figure::new(count * (width + GAP) + GAP, HEAD + 2 * (LABEL + height + GAP));
+        let blank = Array3::from_elem((height, width, 3), 235);
         let left = |i: usize| GAP + i * (width + GAP);
         let tops = [HEAD + LABEL, HEAD + 2 * LABEL + height + GAP];
         for (i, (imagined, came)) in self.imagined.iter().zip(&self.came).enumerate() {
-            sheet.put(imagined, width, left(i), tops[0]);
-            sheet.put(came.as_deref().unwrap_or(&blank), width, left(i), tops[1]);
+            figure.put(imagined.view(), left(i), tops[0]);
+            figure.put(came.as_ref().unwrap_or(&blank).view(), left(i), tops[1]);
         }
-        sheet.draw(|area| {
-            write(area, &self.title, 16, &INK, GAP as i32, 10)?;
+        figure.draw(|area| {
+            write(area, &self.title, 16, &TEXT, GAP as i32, 10)?;
             for (i, (due_ns, came)) in self.due_ns.iter().zip(&self.came).enumerate() {
                 let after_s = (due_ns - self.t0_ns) as f64 * 1e-9;
                 write(area, &format!("imagined, t0 + {after_s:.0} s"), 13, &GREY, left(i) as i32, (tops[0] - 18) as i32)?;
-                let words = if came.is_some() { "what came" } else { "nothing came: the drive ended" };
-                write(area, words, 13, &GREY, left(i) as i32, (tops[1] - 18) as i32)?;
+                let label = if came.is_some() { "recorded" } else { "no frame: the drive ended" };
+                write(area, label, 13, &GREY, left(i) as i32, (tops[1] - 18) as i32)?;
             }
             Ok(())
         })?;
-        sheet.save(path)
+        figure.save(path)
     }
 }
 
-/// `[3, H, W]` in [-1, 1] to packed RGB.
-fn packed(frame: &[f32]) -> Vec<u8> {
-    let plane = frame.len() / 3;
+/// Converts `[3, H, W]` in [-1, 1] to RGB `[H, W, 3]`.
+fn to_rgb(frame: ArrayView3<'_, f32>) -> Array3<u8> {
     let byte = |value: f32| ((value.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8;
-    (0..plane).flat_map(|i| (0..3).map(move |c| frame.get(c * plane + i).copied().unwrap_or(0.0))).map(byte).collect()
+    frame.permuted_axes([1, 2, 0]).as_standard_layout().mapv(byte)
 }
 
-fn enlarge(rgb: &[u8], (width, height): (usize, usize), (to_width, to_height): (usize, usize)) -> Result<Vec<u8>> {
-    let picture: ImageBuffer<Rgb<u8>, &[u8]> =
-        ImageBuffer::from_raw(width as u32, height as u32, rgb).context("a picture of another size than the camera's")?;
-    Ok(resize(&picture, to_width as u32, to_height as u32, FilterType::Triangle).into_raw())
+/// Resizes an RGB image `[H, W, 3]` in standard layout.
+fn enlarge(image: ArrayView3<'_, u8>, [height, width]: [usize; 2]) -> Result<Array3<u8>> {
+    let (rows, columns, _) = image.dim();
+    let pixels = image.to_slice().context("the image is not in standard layout")?;
+    let buffer: ImageBuffer<Rgb<u8>, &[u8]> =
+        ImageBuffer::from_raw(columns as u32, rows as u32, pixels).context("the image does not have its camera's size")?;
+    let resized = resize(&buffer, width as u32, height as u32, FilterType::Triangle).into_raw();
+    Ok(Array3::from_shape_vec((height, width, 3), resized)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Breaks when channels and pixels are mixed up, or a value outside [-1, 1] wraps.
+    #[test]
+    fn a_decoded_frame_becomes_interleaved_rgb() {
+        let frame = [-1.0, 1.0, 0.0, 0.0, 9.0, -9.0];
+        let rgb = to_rgb(ArrayView3::from_shape((3, 1, 2), &frame).unwrap());
+        assert_eq!(rgb.as_slice(), Some(&[0, 128, 255, 255, 128, 0][..]));
+    }
 }

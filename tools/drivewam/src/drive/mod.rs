@@ -1,10 +1,11 @@
-//! `drivewam drive`: frames in, trajectories, pictures and figures out (docs/output.md).
+//! `drivewam drive`: drives a recording or a world, and writes trajectories, figures and statistics
+//! (docs/output.md).
 
 mod args;
 mod charts;
 mod clip;
 mod future;
-mod out;
+mod output_dir;
 mod overlay;
 mod report;
 mod row;
@@ -12,69 +13,70 @@ mod run;
 mod source;
 #[cfg(test)]
 mod tests;
-mod world_input;
+mod world_source;
 
 pub(crate) use args::Args;
 
-use crate::shipped::Named;
+use crate::config_args::LoadedConfig;
 use anyhow::{Context, Result};
-use drivewam::recording::{Limits, Recording};
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_engine::{EngineBundle, Trust};
+use drivewam_recording::{Limits, Recording};
 use drivewam_world::Options;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use out::{Out, SUMMARY};
+use output_dir::{OutputDir, SUMMARY};
 use run::Drive;
 use serde_json::{Map, Value, json};
-use source::{Recorded, Source};
+use source::{Recorded, Source, source_camera};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use world_input::WorldSource;
+use world_source::WorldSource;
 
-/// What a shell calls a program that Ctrl-C ended.
+/// Exit code of a program that Ctrl-C ended, by the convention of shells.
 const INTERRUPTED: u8 = 130;
 
-/// Drives.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// Of the options, the configuration, the engines, the input or the output; then nothing is left of the output.
+/// Invalid options, configuration, engines or input; the output cannot be written. No output
+/// remains.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     args.check()?;
-    let asked = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&asked);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be watched for")?;
-    let named = args.config.load()?;
-    let config = &named.config;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot install the handler of Ctrl-C")?;
+    let loaded = args.config.load()?;
+    let config = &loaded.config;
     let recording = if args.is_world() { None } else { Some(Recording::open(&args.input, Limits::of(&config.ingest))?) };
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
     if !args.quiet && !args.json {
-        say!("configuration {:?} {}", named.path, named.sha256);
-        say!("engines       {:?} {}", folder.path(), folder.manifest().name);
+        print_line!("configuration {:?} {}", loaded.path, loaded.sha256);
+        print_line!("engines       {:?} {}", folder.path(), folder.manifest().name);
     }
-    let out = Out::begin(&args.out, args.force)?;
+    let out = OutputDir::begin(&args.out, args.force)?;
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}  {elapsed} (left {eta})")?);
     if args.quiet || args.json {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
-    let mut drive = Drive::new(args, out, bar, &asked)?;
-    let camera = recording.as_ref().map_or_else(|| SourceCamera::of_model(&config.model), Recording::camera);
+    let mut drive = Drive::new(args, out, bar, &stop)?;
+    let camera = recording.as_ref().map_or_else(|| SourceCamera::of_model(&config.model), |recording| source_camera(recording.camera()));
     let options = RideOptions { realtime: args.realtime, closed_loop: args.closed_loop, decoder: args.future };
     let mut ride = Plan::new(config.clone(), folder.manifest(), camera, options)?.warm(folder.clone())?;
     let (violations, input) = match &recording {
         None => {
-            let options = Options { kind: args.kind.kind(), disturb: false };
+            let options = Options { kind: args.kind.into(), disturb: false };
             let mut world = WorldSource::new(&config.model, args.seed, options, args.seconds, args.closed_loop)?;
             let span = world.span_ns();
             drive.bar.set_length(length_ms(span));
-            drive.roll(&mut world, &mut ride, span.1)?;
-            let input = json!({"format": "world", "name": world.name(), "seed": args.seed, "stretches": options.kind.as_str(),
+            drive.run(&mut world, &mut ride, span.1)?;
+            let input = json!({"format": "world", "name": world.name(), "seed": args.seed, "kind": options.kind.as_str(),
                 "seconds": args.seconds, "closed_loop": args.closed_loop});
             (world.violations(), input)
         }
         Some(recording) => {
-            ride_recording(args, &mut drive, recording, &mut ride)?;
+            drive_recording(args, &mut drive, recording, &mut ride)?;
             let seconds = recording.frames().last().zip(recording.frames().first()).map_or(0.0, |(b, a)| (b - a) as f64 * 1e-9);
             let input = json!({"format": recording.format(), "name": recording.name(), "seconds": seconds, "phases": args.phases,
                 "camera": {"width": camera.width, "height": camera.height, "fov_deg": camera.fov_rad().map(f64::to_degrees)}});
@@ -82,11 +84,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
     };
     drive.bar.finish_and_clear();
-    drive.close()?;
+    drive.flush()?;
     let summary = report::summary(&report::Facts {
         interrupted: drive.is_interrupted(),
         input,
-        configuration: configuration(&named),
+        configuration: configuration(&loaded),
         engine: engine(&folder, &ride),
         frames: drive.frames,
         driven_m: drive.driven_m,
@@ -99,24 +101,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     finish(args, drive, &summary)
 }
 
-/// Rides a recording once, or from each phase.
-fn ride_recording(args: &Args, drive: &mut Drive<'_>, recording: &Recording, ride: &mut Ride) -> Result<()> {
+/// Drives a recording once, or with --phases from every frame of its first chunk.
+fn drive_recording(args: &Args, drive: &mut Drive<'_>, recording: &Recording, ride: &mut Ride) -> Result<()> {
     let first = recording.first_frame()?;
     if !args.phases {
         let mut source = Recorded::new(recording, first);
         drive.bar.set_length(length_ms(source.span_ns()));
         let last_ns = recording.poses().last_ns().unwrap_or(i64::MAX);
-        let beyond = recording.frames().iter().filter(|stamp| **stamp > last_ns).count();
-        if beyond > 0 && !args.quiet {
-            eprintln!("drivewam: {beyond} frames after the last pose are left out: nothing tells what the car did then");
+        let skipped = recording.frames().iter().filter(|stamp| **stamp > last_ns).count();
+        if skipped > 0 && !args.quiet {
+            eprintln!("drivewam: skipping {skipped} frames after the last pose: the path driven there is not known");
         }
-        return drive.roll(&mut source, ride, last_ns);
+        return drive.run(&mut source, ride, last_ns);
     }
     let chunk_ns = ride.config().model.chunk_ns();
     let last_t0_ns = recording.poses().last_ns().unwrap_or(0).saturating_sub(chunk_ns);
-    let begins = recording.frames().get(first).copied().unwrap_or(0);
+    let start_ns = recording.frames().get(first).copied().unwrap_or(0);
     let starts = recording.frames().iter().enumerate().skip(first);
-    for (frame, _) in starts.filter(|(_, stamp)| **stamp < begins + chunk_ns && **stamp <= last_t0_ns) {
+    for (frame, _) in starts.filter(|(_, stamp)| **stamp < start_ns + chunk_ns && **stamp <= last_t0_ns) {
         if drive.is_interrupted() {
             break;
         }
@@ -125,12 +127,12 @@ fn ride_recording(args: &Args, drive: &mut Drive<'_>, recording: &Recording, rid
         }
         let mut source = Recorded::new(recording, frame);
         drive.bar.set_length(length_ms(source.span_ns()));
-        drive.roll(&mut source, ride, last_t0_ns)?;
+        drive.run(&mut source, ride, last_t0_ns)?;
     }
     Ok(())
 }
 
-/// Writes what remains to be written, puts the folder in its place, and says what the drive came to.
+/// Writes the charts and the summary, renames the folder, and prints the result.
 fn finish(args: &Args, drive: Drive<'_>, summary: &Value) -> Result<ExitCode> {
     let interrupted = drive.is_interrupted();
     let name = summary["input"]["name"].as_str().unwrap_or_default();
@@ -142,13 +144,13 @@ fn finish(args: &Args, drive: Drive<'_>, summary: &Value) -> Result<ExitCode> {
     drive.out.write(SUMMARY, &format!("{text}\n"))?;
     drive.out.finish()?;
     if args.json {
-        say!("{text}");
+        print_line!("{text}");
     } else if !args.quiet {
-        say!("{}", report::table(summary).trim_end());
-        say!("written    {:?}", args.out);
+        print_line!("{}", report::table(summary).trim_end());
+        print_line!("written    {:?}", args.out);
     }
     if interrupted {
-        eprintln!("drivewam: interrupted: the chunk under way was finished, and {:?} is whole", args.out);
+        eprintln!("drivewam: interrupted: the chunk in progress was finished, and {:?} is complete", args.out);
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)
@@ -158,14 +160,15 @@ fn length_ms((first_ns, last_ns): (i64, i64)) -> u64 {
     u64::try_from((last_ns - first_ns) / 1_000_000).unwrap_or(0).max(1)
 }
 
-fn configuration(named: &Named) -> Value {
-    let config = &named.config;
-    let file = named.path.file_name().map(|n| n.to_string_lossy().into_owned());
-    json!({"file": file, "sha256": named.sha256, "model": config.model.name, "target": config.target.name, "vehicle": config.vehicle.name,
+fn configuration(loaded: &LoadedConfig) -> Value {
+    let config = &loaded.config;
+    let file = loaded.path.file_name().map(|n| n.to_string_lossy().into_owned());
+    json!({"file": file, "sha256": loaded.sha256, "model": config.model.name, "target": config.target.name, "vehicle": config.vehicle.name,
         "seed": config.flow.seed})
 }
 
 fn engine(folder: &EngineBundle, ride: &Ride) -> Value {
-    let graphs: Map<String, Value> = ride.engines().into_iter().map(|(graph, words)| (graph.as_str().to_owned(), json!(words))).collect();
+    let graphs: Map<String, Value> =
+        ride.engines().into_iter().map(|(graph, description)| (graph.as_str().to_owned(), json!(description))).collect();
     json!({"manifest_sha256": folder.manifest_sha256(), "name": folder.manifest().name, "target": folder.manifest().target, "graphs": graphs})
 }

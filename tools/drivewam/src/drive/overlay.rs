@@ -1,94 +1,97 @@
-//! The trajectory on the camera picture: a ribbon of the car's width on the road, beside what was then driven.
+//! `overlay/*.png`: the published trajectory as a ribbon of the car's width on the camera image,
+//! and the path driven after it.
 
 use super::clip::{Frame, Place};
 use super::row::Row;
-use super::source::Picture;
-use crate::sheet::{Area, DRIVEN, HELD, POLICY, RISK, SMOOTH, Sheet, drawing, fill, width_of, write};
+use super::source::CameraImage;
+use crate::figure::{Area, DRIVEN, Figure, HELD, POLICY, RISK, SUPERSAMPLE, drawing, fill, text_width, write};
 use anyhow::{Context, Result};
 use drivewam::SourceCamera;
 use drivewam::guard::Verdict;
-use drivewam::recording::Mount;
-use drivewam::telemetry::Told;
+use drivewam::guidance::status::GuidanceStatus;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
+use drivewam_recording::CameraMount;
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Rgb};
+use ndarray::ArrayView3;
 use plotters::prelude::*;
 use std::path::Path;
 
-/// Widest and narrowest picture that is written, pixels.
-const MOST_WIDTH: usize = 1280;
-const LEAST_WIDTH: usize = 640;
-/// Height of the strip above the picture.
-const STRIP: usize = 44;
+/// Range of widths of the written image, pixels.
+const MAX_WIDTH: usize = 1280;
+const MIN_WIDTH: usize = 640;
+/// Height of the status bar above the image, pixels.
+const STATUS_BAR: usize = 44;
 /// Half the width of the ribbon, metres.
 const HALF_WIDTH_M: f64 = 0.9;
-/// Nothing nearer to the camera than this is drawn, metres.
+/// Points nearer to the camera are not drawn, metres.
 const NEAR_M: f64 = 0.7;
-/// Way between two corners of the ribbon, metres.
-const CORNER_M: f64 = 0.25;
+/// Distance between two vertices of the ribbon, metres.
+const VERTEX_M: f64 = 0.25;
 
-/// A camera and its place, for one size of sheet.
+/// A camera and its mount, for one size of figure.
 struct View {
-    mount: Mount,
+    mount: CameraMount,
     camera: SourceCamera,
     scale: f64,
 }
 
 impl View {
-    /// Written pixels of a point on the road, unless it is behind the camera or very near; it may lie outside of the picture.
-    fn place(&self, x_m: f64, y_m: f64) -> Option<Place> {
+    /// Projects a point on the road, given in the ego frame, to pixels of the figure. The pixel may
+    /// lie outside the image. `None` behind the camera or nearer than [`NEAR_M`].
+    fn project(&self, x_m: f64, y_m: f64) -> Option<Place> {
         let [right, down, forward] = self.mount.to_camera([x_m, y_m, 0.0]);
         if forward < NEAR_M {
             return None;
         }
         let camera = self.camera.intrinsics;
         let u = (camera.fx_px * right / forward + camera.cx_px) * self.scale;
-        let v = (camera.fy_px * down / forward + camera.cy_px) * self.scale + STRIP as f64;
+        let v = (camera.fy_px * down / forward + camera.cy_px) * self.scale + STATUS_BAR as f64;
         Some((u, v))
     }
 
-    /// The picture below the strip.
+    /// The image below the status bar.
     fn frame(&self) -> Frame {
         let (right, bottom) = (self.camera.width as f64 * self.scale - 1.0, self.camera.height as f64 * self.scale - 1.0);
-        Frame { left: 0.0, top: STRIP as f64, right, bottom: bottom + STRIP as f64 }
+        Frame { left: 0.0, top: STATUS_BAR as f64, right, bottom: bottom + STATUS_BAR as f64 }
     }
 }
 
-/// Draws `row` on `picture` and writes it.
+/// Draws `row` on `image` and writes the figure to `path`.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn draw(row: &Row, elapsed_s: f64, picture: &Picture, mount: &Mount, path: &Path) -> Result<()> {
-    let camera = picture.camera;
-    let width = camera.width.clamp(LEAST_WIDTH.max(camera.width.min(MOST_WIDTH)), MOST_WIDTH);
+pub(super) fn draw(row: &Row, elapsed_s: f64, image: &CameraImage, mount: &CameraMount, path: &Path) -> Result<()> {
+    let camera = image.camera;
+    let width = camera.width.clamp(MIN_WIDTH.max(camera.width.min(MAX_WIDTH)), MAX_WIDTH);
     let height = (camera.height * width).div_ceil(camera.width).max(1);
-    let source: ImageBuffer<Rgb<u8>, &[u8]> = ImageBuffer::from_raw(camera.width as u32, camera.height as u32, picture.rgb.as_slice())
-        .context("a picture of another size than the camera's")?;
+    let source: ImageBuffer<Rgb<u8>, &[u8]> = ImageBuffer::from_raw(camera.width as u32, camera.height as u32, image.rgb.as_slice())
+        .context("the image does not have the size of its camera")?;
     let scaled = if width == camera.width {
-        picture.rgb.clone()
+        image.rgb.clone()
     } else {
         resize(&source, width as u32, height as u32, FilterType::Triangle).into_raw()
     };
-    let mut sheet = Sheet::new(width, height + STRIP);
-    sheet.put(&scaled, width, 0, STRIP);
+    let mut figure = Figure::new(width, height + STATUS_BAR);
+    figure.put(ArrayView3::from_shape((height, width, 3), &scaled)?, 0, STATUS_BAR);
     let view = View { mount: *mount, camera, scale: width as f64 / camera.width as f64 };
-    sheet.draw(|area| {
+    figure.draw(|area| {
         let published = &row.outcome.published;
         let colour = colour_of(row.outcome.verdict);
-        ribbon(area, &view, &fine(published), &colour)?;
+        ribbon(area, &view, &densified(published), &colour)?;
         if let Some(truth) = &row.truth {
             line(area, &view, truth, &DRIVEN)?;
         }
         dots(area, &view, published, &colour)?;
-        strip(area, row, elapsed_s, width)?;
-        told(area, &row.outcome.guidance, width)?;
-        legend(area, row, mount, height)
+        status_bar(area, row, elapsed_s, width)?;
+        draw_guidance(area, &row.outcome.guidance, width)?;
+        draw_legend(area, row, mount, height)
     })?;
-    sheet.save(path)
+    figure.save(path)
 }
 
-/// The colour of a verdict, in every picture.
+/// The colour of a verdict in every figure.
 pub(super) fn colour_of(verdict: Verdict) -> RGBColor {
     match verdict {
         Verdict::Accepted => POLICY,
@@ -97,16 +100,17 @@ pub(super) fn colour_of(verdict: Verdict) -> RGBColor {
     }
 }
 
-/// Poses a short way apart, from the car itself to the end.
-fn fine(trajectory: &Trajectory) -> Vec<Pose2> {
-    along(std::iter::once(Pose2::default()).chain(trajectory.points().iter().map(|p| p.pose())))
+/// The trajectory from the car itself on, with poses at most [`VERTEX_M`] apart.
+fn densified(trajectory: &Trajectory) -> Vec<Pose2> {
+    densify(std::iter::once(Pose2::default()).chain(trajectory.points().iter().map(|p| p.pose())))
 }
 
-fn along(poses: impl Iterator<Item = Pose2>) -> Vec<Pose2> {
+/// Interpolates poses so that they are at most [`VERTEX_M`] apart.
+fn densify(poses: impl Iterator<Item = Pose2>) -> Vec<Pose2> {
     let mut fine: Vec<Pose2> = Vec::new();
     for pose in poses {
         if let Some(&last) = fine.last() {
-            let parts = (last.distance_m(&pose) / CORNER_M).ceil().clamp(1.0, 100.0) as usize;
+            let parts = (last.distance_m(&pose) / VERTEX_M).ceil().clamp(1.0, 100.0) as usize;
             fine.extend((1..=parts).map(|i| last.interpolate(&pose, i as f64 / parts as f64)));
         } else {
             fine.push(pose);
@@ -115,11 +119,11 @@ fn along(poses: impl Iterator<Item = Pose2>) -> Vec<Pose2> {
     fine
 }
 
-/// The strip of road that the car would cover.
+/// Draws the strip of road that the car would cover.
 fn ribbon(area: &Area<'_>, view: &View, poses: &[Pose2], colour: &RGBColor) -> Result<()> {
     let edge = |side: f64| -> Vec<Place> {
-        let corner = |p: &Pose2| p.compose(&Pose2::new(0.0, side * HALF_WIDTH_M, 0.0));
-        poses.iter().map(corner).filter_map(|p| view.place(p.x_m, p.y_m)).collect()
+        let vertex = |p: &Pose2| p.compose(&Pose2::new(0.0, side * HALF_WIDTH_M, 0.0));
+        poses.iter().map(vertex).filter_map(|p| view.project(p.x_m, p.y_m)).collect()
     };
     let (left, right) = (edge(1.0), edge(-1.0));
     if left.len() < 2 || right.len() < 2 {
@@ -128,7 +132,7 @@ fn ribbon(area: &Area<'_>, view: &View, poses: &[Pose2], colour: &RGBColor) -> R
     let outline: Vec<Place> = left.iter().copied().chain(right.iter().rev().copied()).collect();
     let outline = view.frame().area(&outline);
     if outline.len() > 2 {
-        area.draw(&Polygon::new(drawn(&outline), colour.mix(0.38).filled())).map_err(drawing)?;
+        area.draw(&Polygon::new(to_canvas(&outline), colour.mix(0.38).filled())).map_err(drawing)?;
     }
     for edge in [left, right] {
         stroke(area, view, &edge, &colour.mix(0.95), 2)?;
@@ -136,70 +140,70 @@ fn ribbon(area: &Area<'_>, view: &View, poses: &[Pose2], colour: &RGBColor) -> R
     Ok(())
 }
 
-/// A line in the picture, `width` written pixels wide.
+/// Draws a polyline `width` pixels wide, clipped to the image.
 fn stroke(area: &Area<'_>, view: &View, points: &[Place], colour: &RGBAColor, width: usize) -> Result<()> {
     for part in view.frame().line(points) {
-        area.draw(&PathElement::new(drawn(&part), colour.stroke_width((width * SMOOTH) as u32))).map_err(drawing)?;
+        area.draw(&PathElement::new(to_canvas(&part), colour.stroke_width((width * SUPERSAMPLE) as u32))).map_err(drawing)?;
     }
     Ok(())
 }
 
-/// Written pixels as drawn ones.
-fn drawn(places: &[Place]) -> Vec<(i32, i32)> {
-    let smooth = SMOOTH as f64;
-    places.iter().map(|p| ((p.0 * smooth).round() as i32, (p.1 * smooth).round() as i32)).collect()
+/// Pixels of the figure as canvas pixels.
+fn to_canvas(places: &[Place]) -> Vec<(i32, i32)> {
+    let scale = SUPERSAMPLE as f64;
+    places.iter().map(|p| ((p.0 * scale).round() as i32, (p.1 * scale).round() as i32)).collect()
 }
 
-/// A dot with a light rim.
+/// Draws a dot with a white rim.
 fn dot(area: &Area<'_>, view: &View, at: Place, colour: &RGBColor) -> Result<()> {
-    if !view.frame().holds(at) {
+    if !view.frame().contains(at) {
         return Ok(());
     }
-    for centre in drawn(&[at]) {
-        area.draw(&Circle::new(centre, 6 * SMOOTH as i32, WHITE.filled())).map_err(drawing)?;
-        area.draw(&Circle::new(centre, 4 * SMOOTH as i32, colour.filled())).map_err(drawing)?;
+    for centre in to_canvas(&[at]) {
+        area.draw(&Circle::new(centre, 6 * SUPERSAMPLE as i32, WHITE.filled())).map_err(drawing)?;
+        area.draw(&Circle::new(centre, 4 * SUPERSAMPLE as i32, colour.filled())).map_err(drawing)?;
     }
     Ok(())
 }
 
-/// What was driven: a line with a light rim.
+/// Draws the driven path as a line with a white rim.
 fn line(area: &Area<'_>, view: &View, truth: &[Pose2], colour: &RGBColor) -> Result<()> {
-    let poses = along(std::iter::once(Pose2::default()).chain(truth.iter().copied()));
-    let points: Vec<Place> = poses.iter().filter_map(|p| view.place(p.x_m, p.y_m)).collect();
+    let poses = densify(std::iter::once(Pose2::default()).chain(truth.iter().copied()));
+    let points: Vec<Place> = poses.iter().filter_map(|p| view.project(p.x_m, p.y_m)).collect();
     stroke(area, view, &points, &WHITE.mix(0.85), 6)?;
     stroke(area, view, &points, &colour.to_rgba(), 3)?;
-    match truth.last().and_then(|p| view.place(p.x_m, p.y_m)) {
+    match truth.last().and_then(|p| view.project(p.x_m, p.y_m)) {
         Some(end) => dot(area, view, end, colour),
         None => Ok(()),
     }
 }
 
-/// A dot at each whole second of the trajectory.
+/// Draws a dot at each whole second of the trajectory.
 fn dots(area: &Area<'_>, view: &View, trajectory: &Trajectory, colour: &RGBColor) -> Result<()> {
     for (i, point) in trajectory.points().iter().enumerate() {
         let due_s = trajectory.due_s(i);
         if (due_s - due_s.round()).abs() > 0.5 * trajectory.step_s() {
             continue;
         }
-        if let Some(at) = view.place(point.x_m, point.y_m) {
+        if let Some(at) = view.project(point.x_m, point.y_m) {
             dot(area, view, at, colour)?;
         }
     }
     Ok(())
 }
 
-/// What the chunk came to, in words, above the picture.
-fn strip(area: &Area<'_>, row: &Row, elapsed_s: f64, width: usize) -> Result<()> {
+/// Draws the status bar: time, chunk, verdict, speed, command, and the error or the reason.
+fn status_bar(area: &Area<'_>, row: &Row, elapsed_s: f64, width: usize) -> Result<()> {
     let outcome = &row.outcome;
-    fill(area, (0, 0), (width as i32, STRIP as i32), RGBColor(24, 27, 32).to_rgba())?;
+    fill(area, (0, 0), (width as i32, STATUS_BAR as i32), RGBColor(24, 27, 32).to_rgba())?;
     let end = outcome.published.points().last().map_or(0.0, |p| p.v_mps);
     let first = format!("t0 {elapsed_s:6.1} s   chunk {}", outcome.chunk);
     write(area, &first, 15, &WHITE, 12, 7)?;
     let verdict = outcome.verdict.as_str().replace('_', " ");
-    let mut left = 12 + width_of(&first, 15) + 28;
+    let mut left = 12 + text_width(&first, 15) + 28;
     write(area, &verdict, 15, &colour_of(outcome.verdict), left, 7)?;
-    left += width_of(&verdict, 15) + 28;
-    let speeds = format!("{:.1} m/s, in 4 s {end:.1}   route {}", row.speed_mps, outcome.command.as_str());
+    left += text_width(&verdict, 15) + 28;
+    let speeds = format!("{:.1} m/s, in 4 s {end:.1}   command {}", row.speed_mps, outcome.command.as_str());
     write(area, &speeds, 15, &WHITE, left, 7)?;
     let second = match (outcome.reason, row.errors()?) {
         (Some(reason), _) => reason.to_string(),
@@ -207,7 +211,7 @@ fn strip(area: &Area<'_>, row: &Row, elapsed_s: f64, width: usize) -> Result<()>
             let [_, policy] = policy;
             let [_, constant] = constant;
             format!(
-                "ADE@4s {:.2} m, FDE {:.2} m   (constant motion {:.2} m, {:.2} m)",
+                "ADE@4s {:.2} m, FDE {:.2} m   (constant velocity and yaw rate {:.2} m, {:.2} m)",
                 policy.mean_m, policy.last_m, constant.mean_m, constant.last_m
             )
         }
@@ -216,48 +220,49 @@ fn strip(area: &Area<'_>, row: &Row, elapsed_s: f64, width: usize) -> Result<()>
     write(area, &second, 12, &RGBColor(190, 196, 204), 12, 26)
 }
 
-/// What the chunk was told of the scene, below the strip.
-fn told(area: &Area<'_>, told: &Told, width: usize) -> Result<()> {
+/// Draws the guidance text of the chunk below the status bar, if there is one.
+fn draw_guidance(area: &Area<'_>, told: &GuidanceStatus, width: usize) -> Result<()> {
     if told.text.is_empty() {
         return Ok(());
     }
     let age = told.age_ms.map_or_else(String::new, |ms| format!(", {:.1} s old", ms * 1e-3));
-    let lines = wrapped(&format!("{}{age}: {}", told.voice.as_str(), told.text), width as i32 - 24);
-    let (top, line) = (STRIP as i32, 17);
+    let lines = wrap(&format!("{}{age}: {}", told.source.as_str(), told.text), width as i32 - 24);
+    let (top, line) = (STATUS_BAR as i32, 17);
     fill(area, (0, top), (width as i32, top + 8 + line * lines.len() as i32), RGBColor(24, 27, 32).mix(0.62))?;
-    lines.iter().enumerate().try_for_each(|(i, words)| write(area, words, 13, &WHITE, 12, top + 4 + line * i as i32))
+    lines.iter().enumerate().try_for_each(|(i, text)| write(area, text, 13, &WHITE, 12, top + 4 + line * i as i32))
 }
 
-/// `text` in lines of at most `width` written pixels, broken between words.
-fn wrapped(text: &str, width: i32) -> Vec<String> {
+/// Wraps `text` to lines of at most `width` pixels.
+fn wrap(text: &str, width: i32) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if width_of(&format!("{line} {word}"), 13) <= width => *line = format!("{line} {word}"),
+            Some(line) if text_width(&format!("{line} {word}"), 13) <= width => *line = format!("{line} {word}"),
             _ => lines.push(word.to_owned()),
         }
     }
     lines
 }
 
-fn legend(area: &Area<'_>, row: &Row, mount: &Mount, height: usize) -> Result<()> {
-    let mut entries = vec![(colour_of(row.outcome.verdict), "published plan, a dot each second")];
+/// Draws the legend in the lower left corner.
+fn draw_legend(area: &Area<'_>, row: &Row, mount: &CameraMount, height: usize) -> Result<()> {
+    let mut entries = vec![(colour_of(row.outcome.verdict), "published plan, a dot per second")];
     if row.truth.is_some() {
-        entries.push((DRIVEN, "what was then driven"));
+        entries.push((DRIVEN, "driven path"));
     }
-    let note = if mount.is_measured { None } else { Some("camera height and pitch are guessed") };
+    let note = if mount.is_measured { None } else { Some("camera height and pitch are assumed") };
     let lines = (entries.len() + usize::from(note.is_some())) as i32;
-    let widest = entries.iter().map(|e| e.1).chain(note).map(|words| width_of(words, 12)).max().unwrap_or(0);
-    let bottom = (height + STRIP) as i32 - 10;
+    let widest = entries.iter().map(|e| e.1).chain(note).map(|label| text_width(label, 12)).max().unwrap_or(0);
+    let bottom = (height + STATUS_BAR) as i32 - 10;
     let top = bottom - 20 * lines - 8;
     fill(area, (10, top), (52 + widest, bottom), RGBColor(24, 27, 32).mix(0.72))?;
-    for (i, (colour, words)) in entries.iter().enumerate() {
+    for (i, (colour, label)) in entries.iter().enumerate() {
         let y = top + 6 + 20 * i as i32;
         fill(area, (18, y + 4), (36, y + 10), colour.to_rgba())?;
-        write(area, words, 12, &WHITE, 44, y)?;
+        write(area, label, 12, &WHITE, 44, y)?;
     }
     match note {
-        Some(words) => write(area, words, 12, &RGBColor(190, 196, 204), 18, top + 6 + 20 * (lines - 1)),
+        Some(text) => write(area, text, 12, &RGBColor(190, 196, 204), 18, top + 6 + 20 * (lines - 1)),
         None => Ok(()),
     }
 }

@@ -1,9 +1,11 @@
-//! What a drive came to: one JSON object, and the same as tables for people.
+//! The summary of a drive: one JSON object, and the same as human-readable tables.
 
-use super::row::{Errors, HORIZONS_S, Row, degraded, named};
+use super::row::{Errors, HORIZONS_S, Row, SCHEMA, degraded, errors_json};
 use anyhow::Result;
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Restart, Stage, Told};
+use drivewam::guidance::status::GuidanceStatus;
+use drivewam::outcome::Restart;
+use drivewam::stages::Stage;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::trajectory::Displacement;
 use drivewam_world::Violations;
@@ -11,7 +13,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// All that the summary is made of.
+/// Inputs of the summary.
 pub(super) struct Facts<'a> {
     pub(super) interrupted: bool,
     pub(super) input: Value,
@@ -26,7 +28,7 @@ pub(super) struct Facts<'a> {
     pub(super) violations: Option<Violations>,
 }
 
-/// The value that `share` of the sorted values do not exceed.
+/// The smallest of the sorted values that at least `share` of them do not exceed (nearest rank).
 pub(super) fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied()
@@ -38,7 +40,7 @@ fn distribution(mut values: Vec<f64>) -> Value {
     json!({"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": values.last(), "count": values.len()})
 }
 
-/// `summary.json`.
+/// The object of `summary.json` (docs/output.md).
 ///
 /// # Errors
 /// A trajectory is shorter than a horizon of the errors.
@@ -63,7 +65,7 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
     }
     let owners: Map<String, Value> = facts.arena.owners().into_iter().map(|(owner, bytes)| (owner.to_owned(), json!(bytes))).collect();
     Ok(json!({
-        "schema": 1,
+        "schema": SCHEMA,
         "version": env!("CARGO_PKG_VERSION"),
         "interrupted": facts.interrupted,
         "realtime": facts.realtime,
@@ -92,27 +94,28 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
     }))
 }
 
-/// Chunks by who told them what the scene is, ages of what the language model said, and its answers that were not used.
+/// Statistics of the guidance: chunks by source, age and generation time of the texts of the VLM,
+/// and rejected texts.
 fn guidance(rows: &[Row]) -> Value {
-    let (mut voices, mut refused) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
+    let (mut sources, mut rejected) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
     for told in rows.iter().map(|row| &row.outcome.guidance) {
-        *voices.entry(told.voice.as_str()).or_default() += 1;
-        if let Some(refusal) = told.refused {
-            *refused.entry(refusal.as_str()).or_default() += 1;
+        *sources.entry(told.source.as_str()).or_default() += 1;
+        if let Some(refusal) = told.rejected {
+            *rejected.entry(refusal.as_str()).or_default() += 1;
         }
     }
-    let (ages, took) = (|told: &Told| told.age_ms, |told: &Told| told.took_ms);
-    let ms = |of: fn(&Told) -> Option<f64>| distribution(rows.iter().filter_map(|row| of(&row.outcome.guidance)).collect());
+    let (age, generate) = (|told: &GuidanceStatus| told.age_ms, |told: &GuidanceStatus| told.generate_ms);
+    let ms = |of: fn(&GuidanceStatus) -> Option<f64>| distribution(rows.iter().filter_map(|row| of(&row.outcome.guidance)).collect());
     json!({
-        "voices": voices,
-        "age_ms": ms(ages),
-        "took_ms": ms(took),
-        "refusals": rows.last().map_or(0, |row| row.outcome.guidance.refusals),
-        "chunks_after_a_refusal": refused,
+        "sources": sources,
+        "age_ms": ms(age),
+        "generate_ms": ms(generate),
+        "rejects": rows.last().map_or(0, |row| row.outcome.guidance.reject_count),
+        "chunks_by_reject_reason": rejected,
     })
 }
 
-/// Mean errors over the chunks after which enough was driven.
+/// Mean errors over the chunks for which the path driven afterwards is known to the last horizon.
 fn errors(rows: &[Row]) -> Result<Value> {
     let mut sums: [Errors; 2] = [[Displacement { mean_m: 0.0, last_m: 0.0 }; HORIZONS_S.len()]; 2];
     let mut windows = 0usize;
@@ -130,79 +133,80 @@ fn errors(rows: &[Row]) -> Result<Value> {
     if windows == 0 {
         return Ok(json!({"windows": 0}));
     }
-    let mean = |sum: Errors| named(&sum.map(|e| Displacement { mean_m: e.mean_m / windows as f64, last_m: e.last_m / windows as f64 }));
+    let mean =
+        |sum: Errors| errors_json(&sum.map(|e| Displacement { mean_m: e.mean_m / windows as f64, last_m: e.last_m / windows as f64 }));
     let [policy, constant] = sums;
     Ok(json!({"windows": windows, "policy": mean(policy), "constant_velocity_and_yaw_rate": mean(constant)}))
 }
 
-/// The summary for people.
+/// The summary as human-readable tables.
 pub(super) fn table(summary: &Value) -> String {
     let mut t = String::new();
     let number = |value: &Value| value.as_f64().map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"));
-    let whole = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |v| v.to_string());
-    let mut say = |line: String| {
+    let integer = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |v| v.to_string());
+    let mut push = |line: String| {
         // Writing to a String cannot fail.
         let _ = writeln!(t, "{line}");
     };
-    say(format!("{:<10} {:>9} {:>9} {:>9} {:>9} {:>6}", "stage, ms", "p50", "p90", "p99", "max", "count"));
+    push(format!("{:<10} {:>9} {:>9} {:>9} {:>9} {:>6}", "stage, ms", "p50", "p90", "p99", "max", "count"));
     for name in Stage::ALL.iter().map(|s| s.as_str()).chain(["total"]) {
         let row = &summary["latency_ms"][name];
         let figures = ["p50", "p90", "p99", "max"].map(|k| number(&row[k]));
         let [p50, p90, p99, max] = figures;
-        say(format!("{name:<10} {p50:>9} {p90:>9} {p99:>9} {max:>9} {:>6}", whole(&row["count"])));
+        push(format!("{name:<10} {p50:>9} {p90:>9} {p99:>9} {max:>9} {:>6}", integer(&row["count"])));
     }
-    say(String::new());
+    push(String::new());
     let memory = &summary["memory_bytes"];
-    say(format!("{:<10} {:>12}", "memory", "bytes"));
+    push(format!("{:<10} {:>12}", "memory", "bytes"));
     for (owner, bytes) in memory["by_owner"].as_object().into_iter().flatten() {
-        say(format!("{owner:<10} {:>12}", whole(bytes)));
+        push(format!("{owner:<10} {:>12}", integer(bytes)));
     }
-    say(format!("{:<10} {:>12}  of {}", "arena", whole(&memory["arena"]), whole(&memory["capacity"])));
-    say(String::new());
+    push(format!("{:<10} {:>12}  of {}", "arena", integer(&memory["arena"]), integer(&memory["capacity"])));
+    push(String::new());
     let errors = &summary["errors_m"];
     let windows = errors["windows"].as_u64().unwrap_or(0);
     if windows > 0 {
-        say(format!("{:<32} {:>8} {:>8} {:>8} {:>8}   n", "error, m", "ADE@3s", "FDE@3s", "ADE@4s", "FDE@4s"));
+        push(format!("{:<32} {:>8} {:>8} {:>8} {:>8}   n", "error, m", "ADE@3s", "FDE@3s", "ADE@4s", "FDE@4s"));
         for (name, key) in [("policy", "policy"), ("constant velocity and yaw rate", "constant_velocity_and_yaw_rate")] {
             let [a, b, c, d] = ["ade_3s", "fde_3s", "ade_4s", "fde_4s"].map(|k| number(&errors[key][k]));
-            say(format!("{name:<32} {a:>8} {b:>8} {c:>8} {d:>8}   {windows}"));
+            push(format!("{name:<32} {a:>8} {b:>8} {c:>8} {d:>8}   {windows}"));
         }
     } else {
-        say("error      nothing to measure against: no 4 s were driven after a plan by someone else".to_owned());
+        push("error      not measured: no plan is followed by 4 s that someone else drove".to_owned());
     }
-    say(String::new());
+    push(String::new());
     let verdicts = &summary["verdicts"];
-    let [accepted, held, risk] = ["accepted", "held", "minimal_risk"].map(|k| whole(&verdicts[k]));
-    say(format!(
+    let [accepted, held, risk] = ["accepted", "held", "minimal_risk"].map(|k| integer(&verdicts[k]));
+    push(format!(
         "chunks     {}: {accepted} accepted, {held} held, {risk} minimal risk; {} restarts",
-        whole(&summary["chunks"]),
-        whole(&summary["restarts"])
+        integer(&summary["chunks"]),
+        integer(&summary["restarts"])
     ));
     for (reason, count) in summary["reasons"].as_object().into_iter().flatten() {
-        say(format!("reason     {reason}: {count} chunks"));
+        push(format!("reason     {reason}: {count} chunks"));
     }
     for (name, count) in summary["degraded_chunks"].as_object().into_iter().flatten() {
-        say(format!("degraded   {name}: {count} chunks"));
+        push(format!("degraded   {name}: {count} chunks"));
     }
     let guidance = &summary["guidance"];
-    let voices = guidance["voices"].as_object();
-    if voices.is_some_and(|voices| voices.keys().any(|voice| voice != "command")) || guidance["refusals"].as_u64().unwrap_or(0) > 0 {
-        let spoke: Vec<String> = voices.into_iter().flatten().map(|(voice, count)| format!("{voice} in {count} chunks")).collect();
-        say(format!("guidance   {}; {} answers refused", spoke.join(", "), whole(&guidance["refusals"])));
-        for (what, key) in [("age at t0", "age_ms"), ("answered in", "took_ms")] {
+    let sources = guidance["sources"].as_object();
+    if sources.is_some_and(|sources| sources.keys().any(|source| source != "command")) || guidance["rejects"].as_u64().unwrap_or(0) > 0 {
+        let counts: Vec<String> = sources.into_iter().flatten().map(|(source, count)| format!("{source} in {count} chunks")).collect();
+        push(format!("guidance   {}; {} texts rejected", counts.join(", "), integer(&guidance["rejects"])));
+        for (what, key) in [("age at t0", "age_ms"), ("generated in", "generate_ms")] {
             let ms = &guidance[key];
             if ms["count"].as_u64().unwrap_or(0) > 0 {
-                say(format!("           {what}, ms: p50 {}, p99 {}, max {}", number(&ms["p50"]), number(&ms["p99"]), number(&ms["max"])));
+                push(format!("           {what}, ms: p50 {}, p99 {}, max {}", number(&ms["p50"]), number(&ms["p99"]), number(&ms["max"])));
             }
         }
-        for (why, count) in guidance["chunks_after_a_refusal"].as_object().into_iter().flatten() {
-            say(format!("           {why}: newest answer of {count} chunks"));
+        for (why, count) in guidance["chunks_by_reject_reason"].as_object().into_iter().flatten() {
+            push(format!("           {why}: newest text of {count} chunks"));
         }
     }
     let violations = &summary["closed_loop"];
     if violations.is_object() {
-        let [collisions, off_road, red] = ["collisions", "off_road", "red_lights"].map(|k| whole(&violations[k]));
-        say(format!(
+        let [collisions, off_road, red] = ["collisions", "off_road", "red_lights"].map(|k| integer(&violations[k]));
+        push(format!(
             "violations {collisions} collisions, {off_road} times off the road, {red} red lights in {} m",
             number(&summary["driven_m"])
         ));

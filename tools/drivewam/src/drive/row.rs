@@ -1,32 +1,38 @@
-//! One chunk of a drive: its outcome, what was then driven, and its line in `trajectories.jsonl`.
+//! One chunk of a drive: its outcome, the path driven after it, and its line in
+//! `trajectories.jsonl` (docs/output.md).
 
 use anyhow::Result;
 use drivewam::guard::Verdict;
-use drivewam::telemetry::{Outcome, Refusal, Restart, Stage};
+use drivewam::guidance::status::RejectReason;
+use drivewam::outcome::{Outcome, Restart};
+use drivewam::stages::Stage;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
 use serde_json::{Value, json};
 
+/// Version of the keys of `trajectories.jsonl` and `summary.json` (docs/output.md).
+pub(super) const SCHEMA: u32 = 2;
 /// The horizons of the errors, seconds.
 pub(super) const HORIZONS_S: [f64; 2] = [3.0, 4.0];
 
 /// Errors at [`HORIZONS_S`].
 pub(super) type Errors = [Displacement; HORIZONS_S.len()];
 
-/// See the module's doc.
+/// A chunk of a drive.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) outcome: Outcome,
     /// Speed at t0, m/s.
     pub(super) speed_mps: f64,
-    /// Constant velocity and yaw rate.
+    /// The baseline: constant velocity and yaw rate from t0 on.
     pub(super) constant: Trajectory,
-    /// What was driven from t0 on, in the ego frame at t0, where all of it is known and it is what a plan is measured against.
+    /// The path driven from t0 on, in the ego frame at t0. `None` where the drive ended before it
+    /// was complete, or where the plan itself moved the car (closed loop).
     pub(super) truth: Option<Vec<Pose2>>,
 }
 
 impl Row {
-    /// Errors of the policy and of constant motion.
+    /// Errors of the policy and of the baseline. `None` without `truth`.
     ///
     /// # Errors
     /// The trajectory is shorter than a horizon.
@@ -46,6 +52,7 @@ impl Row {
     pub(super) fn json(&self) -> Result<Value> {
         let o = &self.outcome;
         let mut line = json!({
+            "schema": SCHEMA,
             "chunk": o.chunk,
             "rollout": o.rollout,
             "t0_ns": o.t0_ns,
@@ -56,16 +63,16 @@ impl Row {
             "speed_mps": self.speed_mps,
             "command": o.command.as_str(),
             "guidance": {
-                "voice": o.guidance.voice.as_str(),
+                "source": o.guidance.source.as_str(),
                 "text": o.guidance.text,
                 "age_ms": o.guidance.age_ms,
-                "took_ms": o.guidance.took_ms,
-                "refused": o.guidance.refused.map(Refusal::as_str),
-                "refusals": o.guidance.refusals,
+                "generate_ms": o.guidance.generate_ms,
+                "rejected": o.guidance.rejected.map(RejectReason::as_str),
+                "rejects": o.guidance.reject_count,
             },
             "verdict": o.verdict.as_str(),
             "reason": o.reason.map(|reason| reason.to_string()),
-            "continuity_m": o.continuity_m,
+            "continuity_error_m": o.continuity_m,
             "ages_ms": {"ego": o.ages.ego_ms, "pose": o.ages.pose_ms, "command": o.ages.command_ms},
             "degraded": degraded(o),
             "restarted": restarted(o.restarted),
@@ -81,15 +88,18 @@ impl Row {
                 line.insert("policy_poses".into(), poses(&o.trajectory));
             }
             if let Some((policy, constant)) = self.errors()? {
-                line.insert("errors_m".into(), json!({"policy": named(&policy), "constant": named(&constant)}));
+                line.insert(
+                    "errors_m".into(),
+                    json!({"policy": errors_json(&policy), "constant_velocity_and_yaw_rate": errors_json(&constant)}),
+                );
             }
         }
         Ok(line)
     }
 }
 
-/// Errors by the names that the field uses.
-pub(super) fn named(errors: &Errors) -> Value {
+/// Errors as ADE and FDE at each horizon.
+pub(super) fn errors_json(errors: &Errors) -> Value {
     let mut map = serde_json::Map::new();
     for (horizon, error) in HORIZONS_S.iter().zip(errors) {
         map.insert(format!("ade_{horizon:.0}s"), json!(error.mean_m));
@@ -102,7 +112,7 @@ fn poses(trajectory: &Trajectory) -> Value {
     trajectory.points().iter().map(|p| json!([p.x_m, p.y_m, p.yaw_rad, p.v_mps])).collect()
 }
 
-/// What was degraded, by name; an empty map when nothing was.
+/// Degradations of a chunk by name; empty if there are none.
 pub(super) fn degraded(outcome: &Outcome) -> Value {
     let d = &outcome.degraded;
     let mut map = serde_json::Map::new();
@@ -112,10 +122,10 @@ pub(super) fn degraded(outcome: &Outcome) -> Value {
         }
     };
     put("fov_share", d.fov);
-    put("uncovered_picture_share", d.uncovered_picture);
+    put("uncovered_image_share", d.uncovered_picture);
     put("late_ms", d.late_ms);
     put("frame_jitter_ms", (d.frame_jitter_ms > 0.0).then_some(d.frame_jitter_ms));
-    put("refused_inputs", (d.refused_inputs > 0).then_some(f64::from(d.refused_inputs)));
+    put("rejected_inputs", (d.refused_inputs > 0).then_some(f64::from(d.refused_inputs)));
     Value::Object(map)
 }
 
@@ -123,9 +133,9 @@ fn restarted(restart: Option<Restart>) -> Value {
     match restart {
         None => Value::Null,
         Some(Restart::MissingFrame { expected_ns, got_ns }) => {
-            json!({"why": "missing_frame", "expected_ns": expected_ns, "got_ns": got_ns})
+            json!({"reason": "missing_frame", "expected_ns": expected_ns, "got_ns": got_ns})
         }
-        Some(Restart::Asked) => json!({"why": "asked"}),
-        Some(Restart::Fault(kind)) => json!({"why": "fault", "kind": kind.as_str()}),
+        Some(Restart::Asked) => json!({"reason": "requested"}),
+        Some(Restart::Fault(kind)) => json!({"reason": "fault", "kind": kind.as_str()}),
     }
 }

@@ -1,17 +1,18 @@
-//! A drive: the source feeds the ride, the ride's outcomes become rows, rows become files as soon as what was driven after them is known.
+//! The loop of a drive: the source feeds the ride, and outcomes become rows. A row is written as
+//! soon as the path driven after it is known.
 
 use super::args::Args;
 use super::future::Imagined;
-use super::out::Out;
+use super::output_dir::OutputDir;
 use super::overlay;
 use super::row::Row;
-use super::source::{Input, Picture, Source};
+use super::source::{CameraImage, Input, Source};
 use anyhow::{Context, Result};
-use drivewam::recording::Track;
-use drivewam::telemetry::Outcome;
+use drivewam::outcome::Outcome;
 use drivewam::{Progress, Ride};
 use drivewam_core::pose::wrap;
 use drivewam_core::trajectory::Trajectory;
+use drivewam_recording::PoseTrack;
 use indicatif::ProgressBar;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,38 +20,38 @@ use std::io::{BufWriter, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A chunk that waits for what is driven after it.
+/// A chunk that waits for the path driven after it.
 struct Pending {
     row: Row,
-    picture: Option<Picture>,
+    image: Option<CameraImage>,
     imagined: Option<Imagined>,
 }
 
-/// A drive under way.
+/// A drive in progress.
 pub(super) struct Drive<'a> {
     pub(super) args: &'a Args,
-    pub(super) out: Out,
+    pub(super) out: OutputDir,
     pub(super) bar: ProgressBar,
     pub(super) rows: Vec<Row>,
     pub(super) frames: u64,
     pub(super) driven_m: f64,
-    /// Wall time inside [`Drive::roll`].
+    /// Wall time inside [`Drive::run`].
     pub(super) wall: Duration,
     lines: BufWriter<File>,
     overlays: usize,
-    /// First frame of the drive: the zero of the times that pictures show.
+    /// Stamp of the first frame: the zero of the times in figures.
     origin_ns: Option<i64>,
-    asked_to_stop: &'a AtomicBool,
+    stop_requested: &'a AtomicBool,
 }
 
 impl<'a> Drive<'a> {
     /// A drive that writes into `out`.
     ///
     /// # Errors
-    /// A file cannot be made.
-    pub(super) fn new(args: &'a Args, mut out: Out, bar: ProgressBar, asked_to_stop: &'a AtomicBool) -> Result<Self> {
+    /// A file cannot be created.
+    pub(super) fn new(args: &'a Args, mut out: OutputDir, bar: ProgressBar, stop_requested: &'a AtomicBool) -> Result<Self> {
         let path = out.path("trajectories.jsonl");
-        let lines = BufWriter::new(File::create(&path).with_context(|| format!("{path:?} cannot be written"))?);
+        let lines = BufWriter::new(File::create(&path).with_context(|| format!("cannot write {path:?}"))?);
         if args.future {
             out.folder("future")?;
         }
@@ -65,25 +66,26 @@ impl<'a> Drive<'a> {
             lines,
             overlays: 0,
             origin_ns: None,
-            asked_to_stop,
+            stop_requested,
         })
     }
 
-    /// Whether someone pressed Ctrl-C.
+    /// Whether Ctrl-C was pressed.
     pub(super) fn is_interrupted(&self) -> bool {
-        self.asked_to_stop.load(Ordering::Relaxed)
+        self.stop_requested.load(Ordering::Relaxed)
     }
 
-    /// Rides through `source` to its end, to the limit of chunks, or until Ctrl-C; the chunk under way is finished. Frames after `last_frame_ns`
-    /// are left out: what is driven after them is still looked at.
+    /// Drives `source` to its end, to the limit of chunks, or until Ctrl-C. A chunk in progress is
+    /// finished. Frames after `last_frame_ns` are not pushed; poses after it still extend the
+    /// driven path.
     ///
     /// # Errors
-    /// Of the source, of the ride, or of a file that cannot be written.
-    pub(super) fn roll(&mut self, source: &mut dyn Source, ride: &mut Ride, last_frame_ns: i64) -> Result<()> {
-        let begun = Instant::now();
+    /// Those of the source and the ride; a file cannot be written.
+    pub(super) fn run(&mut self, source: &mut dyn Source, ride: &mut Ride, last_frame_ns: i64) -> Result<()> {
+        let started = Instant::now();
         let origin_ns = *self.origin_ns.get_or_insert(source.span_ns().0);
-        let mut pace = Pace { first_ns: source.span_ns().0, begun, is_real: self.args.realtime };
-        let (mut track, mut speeds) = (Track::default(), Vec::new());
+        let mut pace = Pace { first_ns: source.span_ns().0, started, is_realtime: self.args.realtime };
+        let (mut track, mut speeds) = (PoseTrack::default(), Vec::new());
         let mut pending: VecDeque<Pending> = VecDeque::new();
         let mut chunks = 0;
         while !self.is_interrupted() {
@@ -111,11 +113,11 @@ impl<'a> Drive<'a> {
                     self.frames += 1;
                     for waiting in &mut pending {
                         if let Some(imagined) = &mut waiting.imagined {
-                            imagined.came(stamp_ns, source.picture())?;
+                            imagined.add(stamp_ns, source.frame())?;
                         }
                     }
                     if is_wanted {
-                        ride.push_frame(stamp_ns, source.picture())?;
+                        ride.push_frame(stamp_ns, source.frame())?;
                     }
                 }
             }
@@ -124,28 +126,30 @@ impl<'a> Drive<'a> {
                 let outcome = outcome.clone();
                 source.steer(&outcome);
                 let imagined = if self.args.future { Some(Imagined::new(ride, source, &outcome, origin_ns)?) } else { None };
-                let picture = (self.overlays + pending.iter().filter(|p| p.picture.is_some()).count() < self.args.overlays)
-                    .then(|| source.large_picture());
+                let image = (self.overlays + pending.iter().filter(|p| p.image.is_some()).count() < self.args.overlays)
+                    .then(|| source.large_image());
                 let row = Self::row(ride, outcome, &track, &speeds)?;
-                pending.push_back(Pending { row, picture, imagined });
+                pending.push_back(Pending { row, image, imagined });
                 chunks += 1;
                 self.bar.set_message(format!("chunk {}", self.rows.len() + pending.len()));
             }
             self.bar.set_position(u64::try_from((stamp_ns - pace.first_ns) / 1_000_000).unwrap_or(0));
-            // Drawing takes its time: in real time it waits until the drive is over, or it would make plans late.
+            // With --realtime, drawing waits until the drive is over: it would delay plans.
             if !self.args.realtime {
-                self.settle(source, &track, &mut pending, false)?;
+                self.write_complete(source, &track, &mut pending, false)?;
             }
             if self.args.chunks.is_some_and(|most| chunks >= most) && pending.is_empty() {
                 break;
             }
         }
-        self.settle(source, &track, &mut pending, true)?;
-        self.wall += begun.elapsed();
+        self.write_complete(source, &track, &mut pending, true)?;
+        self.wall += started.elapsed();
         Ok(())
     }
 
-    fn row(ride: &Ride, outcome: Outcome, track: &Track, speeds: &[(i64, f64)]) -> Result<Row> {
+    /// The row of an outcome. The baseline takes its speed from the newest ego state at t0, and its
+    /// yaw rate from the last two poses, one pose period apart.
+    fn row(ride: &Ride, outcome: Outcome, track: &PoseTrack, speeds: &[(i64, f64)]) -> Result<Row> {
         let model = &ride.config().model;
         let t0_ns = outcome.t0_ns;
         let newest = speeds.partition_point(|s| s.0 <= t0_ns).checked_sub(1).and_then(|i| speeds.get(i));
@@ -159,27 +163,27 @@ impl<'a> Drive<'a> {
         Ok(Row { speed_mps, constant, truth: None, outcome })
     }
 
-    /// Writes the chunks after which enough was driven; all of them `at_end`.
-    fn settle(&mut self, source: &dyn Source, track: &Track, pending: &mut VecDeque<Pending>, at_end: bool) -> Result<()> {
+    /// Writes the pending chunks whose driven path and frames are complete; `at_end`, all of them.
+    fn write_complete(&mut self, source: &dyn Source, track: &PoseTrack, pending: &mut VecDeque<Pending>, at_end: bool) -> Result<()> {
         while let Some(first) = pending.front() {
-            let known = |last_ns: i64| {
-                let seen = first.imagined.as_ref().is_none_or(|imagined| imagined.is_complete(last_ns));
-                seen && last_ns >= first.row.outcome.valid_until_ns
+            let is_complete = |last_ns: i64| {
+                let has_frames = first.imagined.as_ref().is_none_or(|imagined| imagined.is_complete(last_ns));
+                has_frames && last_ns >= first.row.outcome.valid_until_ns
             };
-            if !(at_end || track.last_ns().is_some_and(known)) {
+            if !(at_end || track.last_ns().is_some_and(is_complete)) {
                 break;
             }
-            let Some(Pending { mut row, picture, imagined }) = pending.pop_front() else { break };
+            let Some(Pending { mut row, image, imagined }) = pending.pop_front() else { break };
             let points = row.outcome.trajectory.points().len();
             let period_ns = (row.outcome.trajectory.step_s() * 1e9).round() as i64;
             if source.is_truth() {
                 row.truth = track.driven_from(row.outcome.t0_ns, period_ns, points);
             }
             let index = self.rows.len();
-            writeln!(self.lines, "{}", row.json()?).context("\"trajectories.jsonl\" cannot be written")?;
-            if let Some(picture) = picture {
+            writeln!(self.lines, "{}", row.json()?).context("cannot write \"trajectories.jsonl\"")?;
+            if let Some(image) = image {
                 let elapsed_s = (row.outcome.t0_ns - self.origin_ns.unwrap_or(0)) as f64 * 1e-9;
-                overlay::draw(&row, elapsed_s, &picture, &source.mount(), &self.out.path(&format!("overlay/{index:06}.png")))?;
+                overlay::draw(&row, elapsed_s, &image, &source.mount(), &self.out.path(&format!("overlay/{index:06}.png")))?;
                 self.overlays += 1;
             }
             if let Some(imagined) = imagined {
@@ -190,36 +194,36 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    /// Writes what is still in memory, and hands back the folder and the rows.
+    /// Flushes `trajectories.jsonl`.
     ///
     /// # Errors
-    /// The lines cannot be written.
-    pub(super) fn close(&mut self) -> Result<()> {
-        self.lines.flush().context("\"trajectories.jsonl\" cannot be written")
+    /// The file cannot be written.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        self.lines.flush().context("cannot write \"trajectories.jsonl\"")
     }
 }
 
-/// The clock of a drive: the stamps themselves, or wall time since the first of them.
+/// The clock of a drive: the stamps, or with --realtime the wall time since the first stamp.
 struct Pace {
     first_ns: i64,
-    begun: Instant,
-    is_real: bool,
+    started: Instant,
+    is_realtime: bool,
 }
 
 impl Pace {
     fn since_ns(&self) -> i64 {
-        i64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(i64::MAX)
+        i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX)
     }
 
     /// Sleeps until `stamp_ns` is due.
     fn wait_for(&mut self, stamp_ns: i64) {
-        if self.is_real {
+        if self.is_realtime {
             let due_ns = (stamp_ns - self.first_ns).saturating_sub(self.since_ns());
             std::thread::sleep(Duration::from_nanos(u64::try_from(due_ns).unwrap_or(0)));
         }
     }
 
     fn now_ns(&self, stamp_ns: i64) -> i64 {
-        if self.is_real { self.first_ns.saturating_add(self.since_ns()) } else { stamp_ns }
+        if self.is_realtime { self.first_ns.saturating_add(self.since_ns()) } else { stamp_ns }
     }
 }

@@ -1,56 +1,62 @@
-//! What a drive is fed with: events in order of stamp, from a recording or from a world that is drawn as the drive goes.
+//! Inputs of a drive in order of stamp, from a recording or a simulated world.
 
 use anyhow::Result;
-use drivewam::SourceCamera;
-use drivewam::recording::{Event, Events, Mount, Recording};
-use drivewam::telemetry::Outcome;
+use drivewam::outcome::Outcome;
+use drivewam::{PixelFormat, SourceCamera};
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
+use drivewam_recording::{CameraMount, Event, Events, RecordedCamera, Recording};
 use drivewam_world::Violations;
 
-/// Something that came in.
+/// One input.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Input {
     Command(Command),
     Ego(EgoState),
     Pose(Pose2),
-    /// Its pixels are [`Source::picture`] after [`Source::load`].
+    /// Its pixels are [`Source::frame`], after [`Source::load`].
     Frame,
 }
 
-/// A picture to draw a trajectory on, and the camera that sees it.
+/// An image to draw a trajectory on, and the camera that took it.
 #[derive(Debug, Clone)]
-pub(super) struct Picture {
+pub(super) struct CameraImage {
     pub(super) rgb: Vec<u8>,
     pub(super) camera: SourceCamera,
 }
 
-/// See the module's doc.
+/// A source of inputs.
 pub(super) trait Source {
-    /// What the drive is called in reports.
+    /// The name of the drive in reports.
     fn name(&self) -> String;
-    /// Where the camera sits.
-    fn mount(&self) -> Mount;
+    /// The pose of the camera on the car.
+    fn mount(&self) -> CameraMount;
     /// Stamps of the first and the last frame.
     fn span_ns(&self) -> (i64, i64);
-    /// The next event.
+    /// The stamp of the next input, and the input; `None` at the end.
     fn next(&mut self) -> Result<Option<(i64, Input)>>;
-    /// Makes the pixels of the newest frame.
+    /// Decodes or renders the newest frame.
     fn load(&mut self) -> Result<()>;
-    /// The newest frame that was loaded, packed RGB.
-    fn picture(&self) -> &[u8];
-    /// The newest frame at a size that a person can look at.
-    fn large_picture(&mut self) -> Picture;
-    /// Whether what is driven is the truth that a plan is measured against.
+    /// The frame loaded last, packed RGB.
+    fn frame(&self) -> &[u8];
+    /// The newest frame, large enough for a human reader.
+    fn large_image(&mut self) -> CameraImage;
+    /// Whether the driven path is independent of the plans, so that their errors can be measured.
     fn is_truth(&self) -> bool;
-    /// What was published for the newest frame.
+    /// Receives the outcome of the newest frame. Only a closed loop uses it.
     fn steer(&mut self, outcome: &Outcome);
-    /// What went wrong, where the source can tell.
+    /// Violations so far; `None` where the source does not count them.
     fn violations(&self) -> Option<Violations>;
 }
 
-/// A recording from one frame on.
+/// A recording's camera as the ride takes it.
+pub(super) fn source_camera(camera: RecordedCamera) -> SourceCamera {
+    let RecordedCamera { width, height, intrinsics } = camera;
+    SourceCamera { width, height, intrinsics, format: PixelFormat::Rgb8 }
+}
+
+/// A recording, from one frame on.
 pub(super) struct Recorded<'a> {
     recording: &'a Recording,
     events: Events<'a>,
@@ -60,7 +66,7 @@ pub(super) struct Recorded<'a> {
 }
 
 impl<'a> Recorded<'a> {
-    /// A rollout that begins at `first_frame`.
+    /// The recording from `first_frame` on.
     pub(super) fn new(recording: &'a Recording, first_frame: usize) -> Self {
         Self { recording, events: recording.events(first_frame), first_frame, newest: first_frame, rgb: Vec::new() }
     }
@@ -71,7 +77,7 @@ impl Source for Recorded<'_> {
         self.recording.name().to_owned()
     }
 
-    fn mount(&self) -> Mount {
+    fn mount(&self) -> CameraMount {
         *self.recording.mount()
     }
 
@@ -99,12 +105,12 @@ impl Source for Recorded<'_> {
         Ok(self.recording.decode(self.newest, &mut self.rgb)?)
     }
 
-    fn picture(&self) -> &[u8] {
+    fn frame(&self) -> &[u8] {
         &self.rgb
     }
 
-    fn large_picture(&mut self) -> Picture {
-        Picture { rgb: self.rgb.clone(), camera: self.recording.camera() }
+    fn large_image(&mut self) -> CameraImage {
+        CameraImage { rgb: self.rgb.clone(), camera: source_camera(self.recording.camera()) }
     }
 
     fn is_truth(&self) -> bool {

@@ -1,18 +1,20 @@
-//! Pictures and figures of made chunks: what is drawn lies where the camera sees it, and what is counted adds up.
+//! Figures and lines of synthetic chunks: overlays match the camera, and lines have their keys.
 
 use super::row::Row;
 use super::source::Source;
-use super::world_input::WorldSource;
+use super::world_source::WorldSource;
 use super::{charts, overlay};
 use drivewam::guard::{Reason, Verdict};
-use drivewam::telemetry::{Ages, Begun, Degraded, Outcome, Stage, StageTimes};
+use drivewam::outcome::{Ages, Degraded, Outcome};
+use drivewam::stages::{Stage, StageRun, StageTimes};
 use drivewam_core::config::{Config, Layer};
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_world::Options;
 
-/// A chunk at `pose` whose plan keeps `speed_mps` on a curve, with `verdict`; what was driven goes straight on.
+/// A chunk at `pose` with `verdict`, whose plan keeps `speed_mps` on a curve. The driven path goes
+/// straight on.
 pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdict: Verdict) -> Row {
     let mut trajectory = Trajectory::new(40, 100_000_000).unwrap();
     trajectory.set_constant(speed_mps, yaw_rate);
@@ -20,7 +22,7 @@ pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdic
     constant.set_constant(speed_mps, 0.0);
     let mut stages = StageTimes::default();
     for stage in Stage::ALL {
-        stages.add(Begun::now(stage));
+        stages.add(StageRun::start(stage));
     }
     let t0_ns = 1_000_000_000 + chunk as i64 * 4_000_000_000;
     let outcome = Outcome {
@@ -58,25 +60,25 @@ pub(super) fn tiny() -> Config {
     Config::from_layers(&layers.map(|text| Layer { name: "shipped".into(), text: text.into() })).unwrap()
 }
 
-/// Breaks when the projection, the mount or the strip above the picture shifts what is drawn.
+/// Breaks when the projection, the mount or the status bar above the image shifts the ribbon.
 #[test]
 fn a_plan_is_drawn_where_the_camera_sees_the_road() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = WorldSource::new(&tiny().model, 2, Options::default(), 10.0, false).unwrap();
     while world.next().unwrap().is_some_and(|(stamp, _)| stamp < 3_000_000_000) {}
-    let (picture, mount) = (world.large_picture(), world.mount());
+    let (image, mount) = (world.large_image(), world.mount());
     let row = row(1, Pose2::default(), 6.0, 0.0, Verdict::Accepted);
     let path = dir.path().join("overlay.png");
-    overlay::draw(&row, 2.0, &picture, &mount, &path).unwrap();
+    overlay::draw(&row, 2.0, &image, &mount, &path).unwrap();
     let drawn = image::open(&path).unwrap().into_rgb8();
-    let scale = f64::from(drawn.width()) / picture.camera.width as f64;
-    // A metre beside the centre line, so that the line of what was driven is not in the way.
+    let scale = f64::from(drawn.width()) / image.camera.width as f64;
+    // Beside the centre line, so that the driven path does not cover the ribbon.
     for (x_m, y_m, is_covered) in [(10.0, 0.6, true), (15.0, -0.6, true), (10.0, 1.6, false), (15.0, -1.6, false), (27.0, 0.6, false)] {
         let ahead = x_m - 1.5;
-        let camera = picture.camera.intrinsics;
+        let camera = image.camera.intrinsics;
         let (u, v) = (camera.cx_px - camera.fx_px * y_m / ahead, camera.cy_px + camera.fy_px * 1.5 / ahead);
-        let at = (v as usize * picture.camera.width + u as usize) * 3;
-        let before = [picture.rgb[at], picture.rgb[at + 1], picture.rgb[at + 2]];
+        let at = (v as usize * image.camera.width + u as usize) * 3;
+        let before = [image.rgb[at], image.rgb[at + 1], image.rgb[at + 2]];
         let after = drawn.get_pixel((u * scale) as u32, (v * scale + 44.0) as u32).0;
         let greener = i32::from(after[1]) - i32::from(after[0]) - i32::from(before[1]) + i32::from(before[0]);
         assert_eq!(greener > 25, is_covered, "at {x_m}, {y_m}: {before:?} became {after:?}");
@@ -98,17 +100,18 @@ fn charts_are_drawn_for_any_number_of_chunks() {
         {
             let file = dir.path().join(format!("{name}{count}.png"));
             draw(&rows, "a title", &file).unwrap();
-            let picture = image::open(&file).unwrap().into_rgb8();
-            let inked = picture.pixels().filter(|p| p.0 != [255; 3]).count();
-            assert!(inked > 2000, "{name} of {count} chunks has {inked} pixels");
+            let drawn = image::open(&file).unwrap().into_rgb8();
+            let coloured = drawn.pixels().filter(|p| p.0 != [255; 3]).count();
+            assert!(coloured > 2000, "{name} of {count} chunks has {coloured} pixels");
         }
     }
 }
 
 #[test]
-fn a_line_says_what_the_policy_said_only_where_something_else_went_out() {
+fn a_line_has_the_policys_poses_only_where_another_plan_was_published() {
     let accepted = row(1, Pose2::default(), 5.0, 0.0, Verdict::Accepted).json().unwrap();
     let held = row(2, Pose2::default(), 5.0, 0.1, Verdict::Held).json().unwrap();
+    assert_eq!((&accepted["schema"], &accepted["guidance"]["source"]), (&2.into(), &"command".into()));
     assert!(accepted.get("policy_poses").is_none() && held["policy_poses"].as_array().unwrap().len() == 40);
     assert!(held["reason"].as_str().unwrap().contains("not finite"));
     assert!(accepted["errors_m"]["policy"]["ade_4s"].as_f64().unwrap() < 1e-9);

@@ -1,6 +1,7 @@
-//! The least time of every pass on a board: bytes over bandwidth, operations over peak, the longer of the two.
+//! Lower bounds of latency on a board (roofline): for every pass the longer of bytes over bandwidth
+//! and operations over peak rate.
 
-use super::bytes::Ask;
+use super::memory::Request;
 use crate::table::Table;
 use drivewam_core::Result;
 use drivewam_core::config::GuidanceMode;
@@ -9,12 +10,13 @@ use drivewam_core::cost::{
 };
 use serde_json::{Value, json};
 
-/// Patches of a picture as `docs/guidance.md` exports the vision graph, 448 x 832 pixels in patches of 16.
+/// Patches of an image as docs/guidance.md exports the vision graph: 448 x 832 pixels in patches of
+/// 16.
 const PATCHES: u64 = 28 * 52;
-/// Pictures of a question: the newest frame, and the plot of the path.
-const PICTURES: u64 = 2;
+/// Images of a prompt: the newest frame, and the bird's-eye plot of the path.
+const IMAGES: u64 = 2;
 
-/// A pass, its work and its floor.
+/// A pass, its work and its lower bound.
 #[derive(Debug)]
 struct Row {
     name: String,
@@ -24,7 +26,7 @@ struct Row {
     floor: Floor,
 }
 
-/// The passes of a chunk, and those of a question and its answer, which run beside it.
+/// The passes of a chunk, and those that generate one guidance text beside it.
 #[derive(Debug)]
 pub(super) struct Floors {
     chunk: Vec<Row>,
@@ -34,12 +36,12 @@ pub(super) struct Floors {
 }
 
 impl Floors {
-    /// Adds up the work.
+    /// Computes the lower bounds.
     ///
     /// # Errors
-    /// The board has no unit for a precision.
-    pub(super) fn of(ask: &Ask<'_>, board: &Board) -> Result<Self> {
-        let (config, number) = (ask.config, ask.number);
+    /// The board has no peak rate for a precision.
+    pub(super) fn of(request: &Request<'_>, board: &Board) -> Result<Self> {
+        let (config, number) = (request.config, request.number);
         let model = &config.model;
         let row = |name: String, count: u64, number: Number, work: PassCost| -> Result<Row> {
             Ok(Row { name, count, number, work, floor: board.floor(work, number)? })
@@ -47,19 +49,19 @@ impl Floors {
         let (video, action, tail) = config.slots();
         let slots = (video + action + tail) as u64;
         let mut rows = Vec::new();
-        if ask.wan() {
+        if request.assumes_wan() {
             rows.push(row("vae_encode, 4 frames".to_owned(), 1, WanEncoder::number(number), WAN22.work(number))?);
         }
         rows.push(row("context_ego".to_owned(), 1, number, ego_work(model, number))?);
-        let spoken = config.guidance.mode == GuidanceMode::Vlm;
-        rows.push(row("context_text, for new words".to_owned(), u64::from(spoken), number, text_work(model, number))?);
+        let has_vlm = config.guidance.mode == GuidanceMode::Vlm;
+        rows.push(row("context_text, for a new text".to_owned(), u64::from(has_vlm), number, text_work(model, number))?);
         for pass in chunk(config) {
             rows.push(row(format!("{}, {} tokens", pass.name, pass.tokens), pass.count, number, pass.work(model, slots, number))?);
         }
         let mut guidance = Vec::new();
-        if ask.paper_guidance() {
-            let (number, rows, tokens) = (ask.guidance, ask.prompt_rows, config.guidance.max_new_tokens as u64);
-            guidance.push(row(format!("vlm_vision, {PATCHES} patches"), PICTURES, number, QWEN3_VL_8B.vision(PATCHES, number))?);
+        if request.assumes_paper_guidance() {
+            let (number, rows, tokens) = (request.guidance, request.prompt_rows, config.guidance.max_new_tokens as u64);
+            guidance.push(row(format!("vlm_vision, {PATCHES} patches"), IMAGES, number, QWEN3_VL_8B.vision(PATCHES, number))?);
             guidance.push(row(format!("vlm_decoder, prompt of {rows} rows"), 1, number, QWEN3_VL_8B.pass(rows, rows, number))?);
             guidance.push(row("vlm_decoder, one token".to_owned(), tokens, number, QWEN3_VL_8B.pass(1, rows + tokens, number))?);
             let text = model.text.max_rows as u64;
@@ -68,7 +70,7 @@ impl Floors {
         Ok(Self { chunk: rows, guidance, slots, chunk_s: model.chunk_ns() as f64 * 1e-9 })
     }
 
-    /// Seconds of a chunk's passes, one after the other.
+    /// Seconds of the passes of a chunk, one after another.
     pub(super) fn chunk_s(&self) -> f64 {
         seconds(&self.chunk)
     }
@@ -78,15 +80,15 @@ impl Floors {
         let ms = |s: f64| format!("{:.3}", s * 1e3);
         let mut table = Table::new(&[
             "pass",
-            "times",
-            "in",
+            "count",
+            "precision",
             "GB",
             "GB / bandwidth, ms",
             "GFLOP",
             "GFLOP / peak, ms",
             "bound by",
-            "floor, ms",
-            "a chunk, ms",
+            "bound, ms",
+            "per chunk, ms",
         ]);
         let mut add = |rows: &[Row], sum: &str, sum_s: f64| {
             for row in rows {
@@ -113,7 +115,7 @@ impl Floors {
             add(&self.guidance, "guidance, beside the chunk", guidance_s);
         }
         let mut text = format!(
-            "floor of every pass over {} slots: nothing is faster, and activations, norms, launches and copies are not in it\n\n{}\nfloor of a chunk {} ms, {:.1} % of its {:.0} ms",
+            "lower bound of every pass over {} slots, without activations, norms, launches and copies\n\n{}\nlower bound of a chunk {} ms, {:.1} % of its {:.0} ms",
             self.slots,
             table.markdown(),
             ms(chunk_s),

@@ -1,89 +1,94 @@
-//! `study guidance`: what the words of the language model are worth (the axis of Table 4 of the paper). One policy that is told nothing, the route command's
-//! embedding, or what the model says of its newest frame; all chunks, and those where the route turns.
+//! `study guidance`: the effect of the guidance on the errors (the axis of Table 4 of the paper).
+//! The same policy without guidance, with the embedding of the route command, and with the text
+//! that a VLM generates for its newest frame; over all chunks, and over those where the route
+//! turns.
 
-use super::chosen::Signs;
-use super::course::{Chunk, Course};
-use super::crew::Crew;
-use super::stats::{Cluster, Figure, mean, ratio};
-use super::{Study, Table};
+use super::episode::{Chunk, Episode};
+use super::parallel::Parallel;
+use super::setup::Study;
+use super::stats::{Cluster, Estimate, mean, ratio};
+use super::steered_device::SharedSign;
+use crate::table::Table;
 use anyhow::{Result, ensure};
 use drivewam_core::config::GuidanceMode;
 use drivewam_core::dims::Command;
+use drivewam_simulation::CameraSource;
 use drivewam_world::Options;
-use drivewam_world::feed::Camera;
 use serde_json::{Map, Value, json};
 
-/// Ten chunks a world: 40 s.
+/// Chunks per world: 40 s.
 const CHUNKS: usize = 10;
-/// What the ride is told: a name, a layer of configuration, whether it knows the route.
-const TOLD: [(&str, &str, bool); 3] = [
-    ("nothing", "guidance: {mode: 'off'}", false),
-    ("the route command", "guidance: {mode: 'off'}", true),
-    ("what the model says", "guidance: {wait_ms: inf}", true),
+/// Guidance of each ride: its name, a configuration layer, whether the ride gets the route command.
+const VARIANTS: [(&str, &str, bool); 3] = [
+    ("none", "guidance: {mode: 'off'}", false),
+    ("route command", "guidance: {mode: 'off'}", true),
+    ("VLM", "guidance: {wait_ms: inf}", true),
 ];
 
-/// Which chunks a column is of.
-type Which = fn(&Chunk) -> bool;
+/// Selects the chunks of a column.
+type Filter = fn(&Chunk) -> bool;
 
-const COLUMNS: [(&str, Which); 3] = [("all", |_| true), ("turning", turns), ("others", |c| !turns(c))];
+const COLUMNS: [(&str, Filter); 3] = [("all", |_| true), ("turning", turns), ("others", |c| !turns(c))];
 
 fn turns(chunk: &Chunk) -> bool {
     matches!(chunk.command, Command::Left | Command::Right)
 }
 
-/// Runs it.
+/// Runs the part.
 ///
 /// # Errors
-/// Of a configuration without a language model, or of a ride.
-pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table)> {
+/// `guidance.mode` is not `vlm`; a ride fails.
+pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, Table)> {
     let mode = study.config("")?.guidance.mode;
     ensure!(
         mode == GuidanceMode::Vlm,
-        "guidance.mode: this part asks what a language model is worth (got {mode:?}, wanted vlm, as configs/tiny-spoken.yaml has it)"
+        "guidance.mode: this part evaluates guidance by a VLM (got {mode:?}, wanted vlm, as in configs/tiny-vlm.yaml)"
     );
-    let rides = || TOLD.iter().map(|(_, layer, _)| study.ride(study.config(layer)?)).collect::<Result<Vec<_>>>();
-    let worlds = crew.each(study.worlds, rides, |rides, seed| {
-        let mut answers = Vec::with_capacity(TOLD.len());
-        for ((_, _, routed), ride) in TOLD.iter().zip(rides) {
-            let course = Course {
+    let rides = || VARIANTS.iter().map(|(_, layer, _)| study.ride(study.config(layer)?)).collect::<Result<Vec<_>>>();
+    let worlds = parallel.map(study.worlds, rides, |rides, seed| {
+        let mut results = Vec::with_capacity(VARIANTS.len());
+        for ((_, _, routed), ride) in VARIANTS.iter().zip(rides) {
+            let episode = Episode {
                 seed: seed as u64,
                 options: Options::default(),
                 chunks: CHUNKS,
-                camera: Camera::Own,
-                anew_every: None,
+                camera: CameraSource::Own,
+                reset_every: None,
                 routed: *routed,
             };
-            let Some(chunks) = course.drive(ride, &Signs::default(), crew.stop)? else { return Ok(None) };
-            answers.push(chunks);
+            let Some(chunks) = episode.drive(ride, &SharedSign::default(), parallel.stop)? else { return Ok(None) };
+            results.push(chunks);
         }
-        Ok(Some(answers))
+        Ok(Some(results))
     })?;
-    let clusters = |who: usize, which: Which, of: &dyn Fn(&Chunk) -> f64| -> Vec<Cluster> {
-        worlds.iter().map(|answers| answers[who].iter().filter(|c| which(c)).map(of).collect()).collect()
+    let clusters = |who: usize, filter: Filter, of: &dyn Fn(&Chunk) -> f64| -> Vec<Cluster> {
+        worlds.iter().map(|results| results[who].iter().filter(|c| filter(c)).map(of).collect()).collect()
     };
-    let count = |who: usize, which: Which| worlds.iter().flat_map(|answers| &answers[who]).filter(|c| which(c)).count();
-    let mut head = vec!["told".to_owned()];
-    head.extend(COLUMNS.iter().flat_map(|(name, which)| {
-        [format!("ADE@4s, m, {name} (n {})", count(0, *which)), "of nothing's".to_owned(), "FDE@4s, m".to_owned()]
-    }));
+    let count = |who: usize, filter: Filter| worlds.iter().flat_map(|results| &results[who]).filter(|c| filter(c)).count();
+    let mut head = vec!["guidance".to_owned()];
+    head.extend(
+        COLUMNS.iter().flat_map(|(name, filter)| {
+            [format!("ADE@4s, m, {name} (n {})", count(0, *filter)), "/ none".to_owned(), "FDE@4s, m".to_owned()]
+        }),
+    );
     let mut table = Table::new(&head.iter().map(String::as_str).collect::<Vec<_>>());
     let mut json = Map::new();
-    for (who, (name, _, _)) in TOLD.iter().enumerate() {
+    for (who, (name, _, _)) in VARIANTS.iter().enumerate() {
         let (mut cells, mut entry) = (vec![(*name).to_owned()], Map::new());
-        for (column, which) in COLUMNS {
-            let [ade, fde]: [Figure; 2] =
-                [mean(&clusters(who, which, &|c| c.policy[1].mean_m)), mean(&clusters(who, which, &|c| c.policy[1].last_m))];
-            let share = ratio(&clusters(who, which, &|c| c.policy[1].mean_m), &clusters(0, which, &|c| c.policy[1].mean_m));
-            cells.extend([ade, share, fde].map(|f| f.to_string()));
+        for (column, filter) in COLUMNS {
+            let [ade, fde]: [Estimate; 2] =
+                [mean(&clusters(who, filter, &|c| c.policy[1].mean_m)), mean(&clusters(who, filter, &|c| c.policy[1].last_m))];
+            let relative = ratio(&clusters(who, filter, &|c| c.policy[1].mean_m), &clusters(0, filter, &|c| c.policy[1].mean_m));
+            cells.extend([ade, relative, fde].map(|f| f.to_string()));
             entry.insert(
                 column.to_owned(),
-                json!({"chunks": count(who, which), "ADE@4s": ade.json(), "FDE@4s": fde.json(), "share_of_nothing": share.json()}),
+                json!({"chunks": count(who, filter), "ADE@4s": ade.json(), "FDE@4s": fde.json(), "ratio_to_none": relative.json()}),
             );
         }
-        let spoken = worlds.iter().flat_map(|answers| &answers[who]).filter(|c| c.spoken).count();
-        entry.insert("chunks_told_by_the_model".to_owned(), spoken.into());
+        let with_vlm = worlds.iter().flat_map(|results| &results[who]).filter(|c| c.has_vlm_guidance).count();
+        entry.insert("chunks_with_vlm_guidance".to_owned(), with_vlm.into());
         table.row(cells);
         json.insert((*name).to_owned(), Value::Object(entry));
     }
-    Ok((json!({"worlds": worlds.len(), "chunks_per_world": CHUNKS, "told": json}), table))
+    Ok((json!({"worlds": worlds.len(), "chunks_per_world": CHUNKS, "guidance": json}), table))
 }

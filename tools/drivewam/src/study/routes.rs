@@ -1,35 +1,39 @@
-//! `study routes`: the closed loop. The policy's published plan moves the car along routes of one kilometre, beside the expert and beside constant
-//! velocity and yaw rate planned anew at every chunk.
+//! `study routes`: the closed loop. The published plan of the policy moves the car along routes of
+//! 1 km. References are the expert, its plans, and constant velocity and yaw rate replanned at
+//! every chunk.
 
-use super::crew::Crew;
+use super::parallel::Parallel;
+use super::setup::Study;
 use super::stats::{Cluster, mean, ratio};
-use super::{Study, Table};
+use crate::table::Table;
 use anyhow::Result;
 use drivewam::Ride;
 use drivewam_core::action::{Increment, increments};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
-use drivewam_world::feed::{Camera, Feed};
+use drivewam_simulation::{CameraSource, SimulationDriver};
 use drivewam_world::{Follower, Options, TICK_S, Violations};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Length of a route.
+/// Length of a route, metres.
 const ROUTE_M: f64 = 1000.0;
-/// A route that takes longer has not been finished: the car stands where it should not.
-const PATIENCE_S: f64 = 600.0;
-/// Farther than this from the route the car is lost, and the drive ends (as on the CARLA leaderboard).
-const LOST_M: f64 = 30.0;
+/// A route that takes longer counts as not finished: the car stands where it should not.
+const TIMEOUT_S: f64 = 600.0;
+/// At this distance from the route the drive ends, as on the CARLA leaderboard.
+const MAX_DEVIATION_M: f64 = 30.0;
 
-/// Who drives.
+/// Who moves the car.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Driver {
     Policy,
-    /// Every tick.
+    /// The expert, at every tick.
     Expert,
-    /// The expert's plan of 4 s, followed as the policy's is: what planning by chunks can reach.
+    /// The expert's plan of 4 s, followed like the policy's: the best that planning by chunks can
+    /// reach.
     ExpertPlan,
-    /// The same, as if nobody changed what they do: what planning can reach that does not know what comes. Seconds from plan to plan.
+    /// The same, made as if all others kept doing what they do: the best without knowing the
+    /// future. Seconds between plans.
     NoForesight(u64),
     Constant,
 }
@@ -39,23 +43,24 @@ const DRIVERS: [(&str, Driver); 6] = [
     ("expert", Driver::Expert),
     ("expert's plan", Driver::ExpertPlan),
     ("expert's plan without foresight", Driver::NoForesight(4)),
-    ("... anew every second", Driver::NoForesight(1)),
+    ("... replanned every second", Driver::NoForesight(1)),
     ("constant velocity and yaw rate", Driver::Constant),
 ];
 
-/// How one route went.
+/// The result of one route.
 #[derive(Debug, Clone)]
 struct Route {
-    /// Along the route.
-    metres: f64,
-    /// Wherever it led.
+    /// Progress along the route.
+    progress_m: f64,
+    /// Distance driven, on or off the route.
     driven_m: f64,
     seconds: f64,
-    /// Driven without any violation, from the start.
+    /// Distance driven from the start to the first violation.
     clean_m: f64,
     finished: bool,
     violations: Violations,
-    /// Where the car was every second, and whether it had a new violation then.
+    /// Position of the car every second, (x m, y m), and whether a new violation happened since the
+    /// previous one.
     track: Vec<(f64, f64, bool)>,
 }
 
@@ -65,19 +70,20 @@ impl Route {
     }
 }
 
-/// Tracks of the policy and of the expert on one route: places every second, and whether something had gone wrong.
+/// Tracks of the policy and the expert on one route, as in [`Route::track`].
 pub(super) struct Tracks {
     pub(super) seed: usize,
     pub(super) policy: Vec<(f64, f64, bool)>,
     pub(super) expert: Vec<(f64, f64, bool)>,
 }
 
-/// Drives `seed` until the route's end, or until patience ends.
+/// Drives the world of `seed` until the end of the route, the timeout or the maximum deviation.
+/// Returns `None` when `stop` was set meanwhile.
 fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Result<Option<Route>> {
     let model = ride.config().model.clone();
-    let mut feed = Feed::new(&model, seed, Options::default(), Camera::Own)?;
+    let mut feed = SimulationDriver::new(&model, seed, Options::default(), CameraSource::Own)?;
     let mut route = Route {
-        metres: 0.0,
+        progress_m: 0.0,
         driven_m: 0.0,
         seconds: 0.0,
         clean_m: 0.0,
@@ -87,8 +93,8 @@ fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Resul
     };
     let mut plan: Option<(u64, Follower)> = None;
     feed.begin(ride);
-    let begun_m = feed.world.place().0;
-    while route.metres < ROUTE_M && route.seconds < PATIENCE_S && feed.world.place().1.abs() < LOST_M {
+    let start_m = feed.world.place().0;
+    while route.progress_m < ROUTE_M && route.seconds < TIMEOUT_S && feed.world.place().1.abs() < MAX_DEVIATION_M {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -135,26 +141,26 @@ fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Resul
         if feed.world.violations() == Violations::default() {
             route.clean_m = route.driven_m;
         }
-        route.metres = feed.world.place().0 - begun_m;
+        route.progress_m = feed.world.place().0 - start_m;
         route.seconds = feed.world.time_s();
     }
     route.violations = feed.world.violations();
-    route.finished = route.metres >= ROUTE_M;
+    route.finished = route.progress_m >= ROUTE_M;
     Ok(Some(route))
 }
 
-/// Runs it. Also returns the tracks of the first routes, for the picture.
+/// Runs the part. Also returns the tracks of the first routes, for the image.
 ///
 /// # Errors
-/// Of a ride.
-pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, Vec<Tracks>)> {
-    let routes = crew.each(
+/// A ride fails.
+pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, Table, Vec<Tracks>)> {
+    let routes = parallel.map(
         study.worlds,
         || study.ride(study.config("")?),
         |ride, seed| {
             let mut all = Vec::with_capacity(DRIVERS.len());
             for (_, driver) in DRIVERS {
-                let Some(route) = drive(driver, ride, seed as u64, crew.stop)? else { return Ok(None) };
+                let Some(route) = drive(driver, ride, seed as u64, parallel.stop)? else { return Ok(None) };
                 all.push(route);
             }
             Ok(Some(all))
@@ -162,9 +168,9 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, V
     )?;
     let mut table = Table::new(&[
         "driver",
-        "routes without any",
+        "routes without violation",
         "finished",
-        "metres before the first",
+        "metres before the first violation",
         "collisions / km",
         "off road / km",
         "red lights / km",
@@ -172,16 +178,16 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, V
     ]);
     let mut json = Map::new();
     for (who, (name, _)) in DRIVERS.iter().enumerate() {
-        let share = |pick: &dyn Fn(&Route) -> bool| -> Vec<Cluster> {
-            routes.iter().map(|r| Cluster { sum: f64::from(u8::from(pick(&r[who]))), count: 1 }).collect()
+        let share = |filter: &dyn Fn(&Route) -> bool| -> Vec<Cluster> {
+            routes.iter().map(|r| Cluster { sum: f64::from(u8::from(filter(&r[who]))), count: 1 }).collect()
         };
         let clean = mean(&share(&Route::is_clean));
         let finished = mean(&share(&|r| r.finished));
         let first = mean(&routes.iter().map(|r| Cluster { sum: r[who].clean_m, count: 1 }).collect::<Vec<_>>());
         let metres: f64 = routes.iter().map(|r| r[who].driven_m).sum();
         let seconds: f64 = routes.iter().map(|r| r[who].seconds).sum();
-        let rate = |pick: &dyn Fn(&Violations) -> u32| {
-            let counts = routes.iter().map(|r| Cluster { sum: f64::from(pick(&r[who].violations)), count: 1 }).collect::<Vec<_>>();
+        let rate = |filter: &dyn Fn(&Violations) -> u32| {
+            let counts = routes.iter().map(|r| Cluster { sum: f64::from(filter(&r[who].violations)), count: 1 }).collect::<Vec<_>>();
             let km = routes.iter().map(|r| Cluster { sum: r[who].driven_m * 1e-3, count: 1 }).collect::<Vec<_>>();
             ratio(&counts, &km)
         };
@@ -206,5 +212,5 @@ pub(super) fn run(study: &Study<'_>, crew: &Crew<'_>) -> Result<(Value, Table, V
             Some(Tracks { seed, policy: policy.track, expert: expert.track })
         })
         .collect();
-    Ok((json!({"worlds": worlds, "route_m": ROUTE_M, "who": json}), table, tracks))
+    Ok((json!({"worlds": worlds, "route_m": ROUTE_M, "drivers": json}), table, tracks))
 }

@@ -1,10 +1,12 @@
-//! Means over worlds with their 95 % intervals. Chunks of one world are not independent: worlds are what is drawn anew (cluster bootstrap).
+//! Means with 95 % intervals by cluster bootstrap: chunks of one world are not independent, so
+//! worlds are resampled.
 
 use serde_json::{Value, json};
 
+/// Bootstrap resamples.
 const RESAMPLES: usize = 2000;
 
-/// What one world adds to a mean: a sum and how many values it is of.
+/// The sum and the number of the values of one world.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Cluster {
     pub(super) sum: f64,
@@ -17,22 +19,22 @@ impl FromIterator<f64> for Cluster {
     }
 }
 
-/// A figure and its 95 % interval.
+/// A value and its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Figure {
+pub(super) struct Estimate {
     pub(super) value: f64,
     pub(super) low: f64,
     pub(super) high: f64,
 }
 
-impl Figure {
-    /// As the reports have it.
+impl Estimate {
+    /// The estimate as JSON.
     pub(super) fn json(&self) -> Value {
         json!({"value": self.value, "low": self.low, "high": self.high})
     }
 }
 
-impl std::fmt::Display for Figure {
+impl std::fmt::Display for Estimate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if !self.value.is_finite() {
             return f.pad("-");
@@ -46,23 +48,24 @@ fn pooled(worlds: impl Iterator<Item = Cluster>) -> f64 {
     all.sum / all.count as f64
 }
 
-/// `of` all worlds, and of worlds drawn from them with replacement. The draws are the same on every run.
-fn bootstrap(worlds: usize, of: impl Fn(&mut dyn Iterator<Item = usize>) -> f64) -> Figure {
+/// Applies `of` to all worlds, and to [`RESAMPLES`] draws of worlds with replacement. The draws are
+/// the same in every run.
+fn bootstrap(worlds: usize, of: impl Fn(&mut dyn Iterator<Item = usize>) -> f64) -> Estimate {
     let mut rng = fastrand::Rng::with_seed(0);
     let mut values: Vec<f64> =
         (0..RESAMPLES).map(|_| of(&mut (0..worlds).map(|_| rng.usize(0..worlds)))).filter(|v| v.is_finite()).collect();
     values.sort_by(f64::total_cmp);
     let at = |share: f64| values.get((share * values.len() as f64) as usize).copied().unwrap_or(f64::NAN);
-    Figure { value: of(&mut (0..worlds)), low: at(0.025), high: at(0.975) }
+    Estimate { value: of(&mut (0..worlds)), low: at(0.025), high: at(0.975) }
 }
 
 /// The mean over all values of all worlds.
-pub(super) fn mean(worlds: &[Cluster]) -> Figure {
+pub(super) fn mean(worlds: &[Cluster]) -> Estimate {
     bootstrap(worlds.len(), |picks| pooled(picks.map(|i| worlds[i])))
 }
 
-/// The mean of `a` over the mean of `b`, the same worlds in the same order.
-pub(super) fn ratio(a: &[Cluster], b: &[Cluster]) -> Figure {
+/// The mean of `a` divided by the mean of `b`. Both have the same worlds in the same order.
+pub(super) fn ratio(a: &[Cluster], b: &[Cluster]) -> Estimate {
     bootstrap(a.len().min(b.len()), |picks| {
         let picks: Vec<usize> = picks.collect();
         pooled(picks.iter().map(|&i| a[i])) / pooled(picks.iter().map(|&i| b[i]))
@@ -81,7 +84,8 @@ mod tests {
         assert!((figure.low - 1.0).abs() < 1e-12 && (figure.high - 4.0).abs() < 1e-12, "{figure}");
     }
 
-    /// Breaks when a ratio is not paired: each world here has the same ratio, so it has no interval.
+    /// Breaks when a ratio is not paired: each world here has the same ratio, so it has no
+    /// interval.
     #[test]
     fn a_ratio_is_paired() {
         let a: Vec<Cluster> = (1..40).map(|i| Cluster { sum: f64::from(i), count: 2 }).collect();

@@ -1,10 +1,12 @@
-//! `study table5`: the paper's Table 5 by its own definition at the configuration's shapes, and a ride that confirms the memory.
+//! `study table5`: Table 5 of the paper by its definition at the configuration's shapes, and a ride
+//! that confirms the memory.
 //!
-//! The ride has a thin model: the configuration's picture, latent, tokens and slots, a narrow width and the closed-form engine, whose numbers nobody
-//! reads. What it holds is counted slot by slot and region by region.
+//! The ride has a thin model: the image, latent, tokens and slots of the configuration, a small
+//! width, and the closed-form engine, whose values are not used. Its memory is counted slot by slot
+//! and region by region.
 
-use super::Table;
-use super::crew::Crew;
+use super::parallel::Parallel;
+use crate::table::Table;
 use anyhow::{Context, Result, ensure};
 use drivewam::{Plan, RideOptions, SourceCamera};
 use drivewam_core::config::{Config, EngineKind, GuidanceMode, MemoryPolicy};
@@ -14,33 +16,34 @@ use drivewam_core::dtype::DType;
 use drivewam_core::tensor::TensorRole;
 use drivewam_device::HostDevice;
 use drivewam_engine::closed_form::{self, ClosedForm};
+use drivewam_simulation::{CameraSource, SimulationDriver};
 use drivewam_world::Options;
-use drivewam_world::feed::{Camera, Feed};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
-/// The paper's rows: memory in its GB, operations in its GFLOPs.
-pub(super) const WAYS: [(&str, MemoryPolicy, f64, f64); 3] = [
+/// The rows of the paper: memory in its GB, operations in its GFLOPs.
+pub(super) const POLICIES: [(&str, MemoryPolicy, f64, f64); 3] = [
     ("full", MemoryPolicy::Full, 3.07, 17.37),
     ("fifo", MemoryPolicy::Fifo, 0.25, 1.05),
     ("selective", MemoryPolicy::Selective, 0.25, 1.44),
 ];
-/// What is stored: the paper's weights are bf16, and so, we take it, are its keys and values.
+/// Type of keys and values. An assumption: the paper states that its weights are bf16.
 const STORED: DType = DType::Bf16;
 
-/// What the ride held at its end.
-struct Held {
-    /// Observed tokens in the pools, and predicted ones in the tail; the same in every layer.
+/// The memory of the ride at its end.
+struct RideMemory {
+    /// Observed tokens in the pools of a layer; the same in every layer.
     pool: u64,
+    /// Predicted tokens in the tail of a layer; the same in every layer.
     tail: u64,
-    /// Bytes of the arena's regions of keys and values, by what the plan says.
+    /// Bytes of the arena's regions of keys and values.
     region_bytes: u64,
     slots: u64,
     passes: u32,
     model: Model,
 }
 
-/// The configuration with a model that is thin and has its tokens.
+/// The configuration with a thin model that has the same number of tokens.
 fn thin(config: &Config, policy: MemoryPolicy, chunks: usize) -> Config {
     let mut config = config.clone();
     let model = &mut config.model;
@@ -56,9 +59,9 @@ fn thin(config: &Config, policy: MemoryPolicy, chunks: usize) -> Config {
     config
 }
 
-/// Drives `chunks` chunks of a drawn world.
-fn drive(config: &Config, chunks: usize, crew: &Crew<'_>) -> Result<Option<Held>> {
-    let folder = closed_form::bundle(&config.model)?;
+/// Drives `chunks` chunks of a world, and counts the memory. Returns `None` after Ctrl-C.
+fn drive(config: &Config, chunks: usize, parallel: &Parallel<'_>) -> Result<Option<RideMemory>> {
+    let folder = closed_form::folder(&config.model)?;
     let camera = SourceCamera::of_model(&config.model);
     let plan = Plan::new(config.clone(), folder.manifest(), camera, RideOptions::default())?;
     let pool = |name: &str| matches!(TensorRole::of_name(name), Some(TensorRole::MemK(_) | TensorRole::MemV(_)));
@@ -67,11 +70,11 @@ fn drive(config: &Config, chunks: usize, crew: &Crew<'_>) -> Result<Option<Held>
     let device = |arena| Ok(Box::new(HostDevice::new(arena, threads)?) as Box<_>);
     let mut ride =
         plan.warm_with(folder, device, |bundle, graph| Ok(Box::new(ClosedForm::open(bundle, graph, closed_form::Options::default())?)))?;
-    let mut feed = Feed::new(&config.model, 0, Options::default(), Camera::Own)?;
+    let mut feed = SimulationDriver::new(&config.model, 0, Options::default(), CameraSource::Own)?;
     feed.begin(&mut ride);
     let (mut done, mut passes) = (0, 0);
     while done < chunks {
-        if crew.stop.load(Ordering::Relaxed) {
+        if parallel.stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
         if feed.is_frame() {
@@ -80,7 +83,7 @@ fn drive(config: &Config, chunks: usize, crew: &Crew<'_>) -> Result<Option<Held>
         if let Some(outcome) = feed.push(&mut ride)? {
             done += 1;
             passes = outcome.stages.passes();
-            crew.bar.inc(1);
+            parallel.bar.inc(1);
         }
         feed.step(feed.world.expert());
     }
@@ -88,7 +91,7 @@ fn drive(config: &Config, chunks: usize, crew: &Crew<'_>) -> Result<Option<Held>
     let (video, tail) = (video + action, video + action + tail);
     let mut counts = Vec::new();
     for layer in 0..config.model.layers {
-        let table = ride.device().kv_table(layer)?;
+        let table = ride.memory_table(layer)?;
         for set in 0..table.sets() {
             let valid = |range| -> Result<u64> { Ok(table.pool(set, range)?.iter().filter(|slot| slot.valid).count() as u64) };
             counts.push((valid(0..video)?, valid(video..tail)?));
@@ -96,14 +99,14 @@ fn drive(config: &Config, chunks: usize, crew: &Crew<'_>) -> Result<Option<Held>
     }
     ensure!(counts.windows(2).all(|pair| pair[0] == pair[1]), "layers hold different numbers of tokens: {counts:?}");
     let (pool, in_flight) = counts.first().copied().context("a model without layers")?;
-    Ok(Some(Held { pool, tail: in_flight, region_bytes, slots: tail as u64, passes, model: config.model.clone() }))
+    Ok(Some(RideMemory { pool, tail: in_flight, region_bytes, slots: tail as u64, passes, model: config.model.clone() }))
 }
 
-/// Runs it.
+/// Runs the part. Returns `None` after Ctrl-C.
 ///
 /// # Errors
-/// Of a ride; a ride that holds other bytes than the arithmetic says.
-pub(super) fn run(config: &Config, chunks: usize, crew: &Crew<'_>) -> Result<Option<(Value, Table)>> {
+/// A ride fails; its tokens or bytes are not those of the formulas.
+pub(super) fn run(config: &Config, chunks: usize, parallel: &Parallel<'_>) -> Result<Option<(Value, Table)>> {
     let model = &config.model;
     let (nv, na) = (model.video_tokens() as u64, model.action_tokens() as u64);
     let token = bytes_per_token(model, STORED);
@@ -113,44 +116,45 @@ pub(super) fn run(config: &Config, chunks: usize, crew: &Crew<'_>) -> Result<Opt
         "GB",
         "GiB",
         "with the video in flight, GiB",
-        "the ride held",
+        "counted in the ride",
         "paper, GB",
         "video step, GFLOPs",
         "action step, GFLOPs",
         "video over a chunk, GFLOPs",
-        "selection, GFLOPs a chunk",
+        "selection, GFLOPs per chunk",
         "paper, GFLOPs",
     ]);
-    let mut ways = Vec::new();
-    for (name, policy, paper_gb, paper_gflops) in WAYS {
+    let mut results = Vec::new();
+    for (name, policy, paper_gb, paper_gflops) in POLICIES {
         let all = chunks as u64 * (nv + na);
         let (pool, pools) = match policy {
             MemoryPolicy::Full => (all, None),
             _ => {
                 let (video, action) = (config.memory.video_slots as u64, config.memory.action_slots as u64);
-                let held = (video.min(chunks as u64 * nv), action.min(chunks as u64 * na));
-                (held.0 + held.1, Some(held))
+                let tokens = (video.min(chunks as u64 * nv), action.min(chunks as u64 * na));
+                (tokens.0 + tokens.1, Some(tokens))
             }
         };
-        crew.bar.set_message(name);
+        parallel.bar.set_message(name);
         let thin = thin(config, policy, chunks);
-        let Some(held) = drive(&thin, chunks, crew)? else { return Ok(None) };
-        // The thin ride is f32 on the host: its tokens and slots times its own bytes must be what the arithmetic says, exactly.
-        let thin_token = bytes_per_token(&held.model, DType::F32);
+        let Some(ride) = drive(&thin, chunks, parallel)? else { return Ok(None) };
+        // The thin ride is f32 on the host. Its tokens, and slots times bytes per token, must equal
+        // the formulas exactly.
+        let thin_token = bytes_per_token(&ride.model, DType::F32);
         ensure!(
-            held.pool == pool && held.tail == nv,
-            "{name}: the ride held {} tokens and {} in flight (wanted {pool} and {nv})",
-            held.pool,
-            held.tail
+            ride.pool == pool && ride.tail == nv,
+            "{name}: wrong number of tokens in the ride (got {} and {} in flight, wanted {pool} and {nv})",
+            ride.pool,
+            ride.tail
         );
         ensure!(
-            held.region_bytes == held.slots * thin_token,
-            "{name}: the regions have {} bytes (wanted {} slots of {thin_token})",
-            held.region_bytes,
-            held.slots
+            ride.region_bytes == ride.slots * thin_token,
+            "{name}: wrong size of the regions (got {} bytes, wanted {} slots of {thin_token})",
+            ride.region_bytes,
+            ride.slots
         );
         let passes: u64 = chunk(config).iter().map(|pass| pass.count).sum();
-        ensure!(u64::from(held.passes) == passes, "{name}: the ride's chunk had {} passes (wanted {passes})", held.passes);
+        ensure!(u64::from(ride.passes) == passes, "{name}: wrong number of passes of a chunk (got {}, wanted {passes})", ride.passes);
         let gflops = |step| Reading::of(model, step, pool).flops() / 1e9;
         let selection = match (policy, pools) {
             (MemoryPolicy::Selective, Some((video, action))) => selection_flops(model, [(nv, video), (na, action)]) / 1e9,
@@ -164,7 +168,7 @@ pub(super) fn run(config: &Config, chunks: usize, crew: &Crew<'_>) -> Result<Opt
             format!("{:.3}", bytes(pool) / 1e9),
             format!("{:.3}", bytes(pool) / gib),
             format!("{:.3}", bytes(pool + nv) / gib),
-            format!("{} + {} tokens", held.pool, held.tail),
+            format!("{} + {} tokens", ride.pool, ride.tail),
             format!("{paper_gb:.2}"),
             format!("{:.3}", gflops(Table5Step::Video)),
             format!("{:.3}", gflops(Table5Step::Action)),
@@ -172,15 +176,18 @@ pub(super) fn run(config: &Config, chunks: usize, crew: &Crew<'_>) -> Result<Opt
             format!("{selection:.3}"),
             format!("{paper_gflops:.2}"),
         ]);
-        ways.push(json!({"memory": name, "pool_tokens": pool, "in_flight_tokens": nv, "pool_bytes": pool * token,
-            "ride": {"pool_tokens": held.pool, "in_flight_tokens": held.tail, "slots": held.slots, "region_bytes": held.region_bytes,
-                "passes_a_chunk": held.passes, "layers": held.model.layers, "dim": held.model.dim, "dtype": "f32"},
-            "gflops": {"video_step": gflops(Table5Step::Video), "action_step": gflops(Table5Step::Action), "video_over_chunk": gflops(Table5Step::VideoOverChunk),
-                "selection_a_chunk": selection},
+        results.push(json!({"memory": name, "pool_tokens": pool, "in_flight_tokens": nv, "pool_bytes": pool * token,
+            "ride": {"pool_tokens": ride.pool, "in_flight_tokens": ride.tail, "slots": ride.slots, "region_bytes": ride.region_bytes,
+                "passes_per_chunk": ride.passes, "layers": ride.model.layers, "dim": ride.model.dim, "dtype": "f32"},
+            "gflops": {"video_step": gflops(Step::Video), "action_step": gflops(Step::Action), "video_over_chunk": gflops(Step::VideoOverChunk),
+                "selection_per_chunk": selection},
             "paper": {"memory_gb": paper_gb, "gflops": paper_gflops}}));
     }
-    Ok(Some((json!({"chunks": chunks, "model": model.name, "bytes_per_token": token, "dtype": STORED.to_string(), "memory": ways}), table)))
+    Ok(Some((
+        json!({"chunks": chunks, "model": model.name, "bytes_per_token": token, "dtype": STORED.to_string(), "memory": results}),
+        table,
+    )))
 }
 
-/// What the page says below its table.
-pub(super) const WHY: &str = include_str!("table5.txt");
+/// The text of the page below its table.
+pub(super) const EXPLANATION: &str = include_str!("table5.txt");

@@ -1,10 +1,10 @@
-//! Whatever is wrong with engines, configuration, input or output: the program says what, where, got and wanted, exits with a code that is
-//! not 0, and leaves nothing half-written.
+//! Invalid engines, configuration, input or output: the program reports what, where, got and
+//! wanted, exits with code 1, and leaves no partial output.
 
-use super::lab::{Lab, said};
+use super::lab::{Lab, stderr};
 use std::fs;
 
-/// Something spoiled, how the program is then called, and what it must say.
+/// A fault, the options of the call, and what the message must contain.
 struct Case {
     name: &'static str,
     spoil: fn(&Lab),
@@ -21,7 +21,7 @@ fn check(cases: &[Case]) {
         spoil(&lab);
         let before = lab.names();
         let done = lab.drive(more);
-        let text = said(&done);
+        let text = stderr(&done);
         if done.status.code() != Some(1) {
             failures.push(format!("{name}: exit code {:?}: {text}", done.status.code()));
         }
@@ -55,7 +55,7 @@ fn engines_that_are_not_what_the_manifest_says_are_refused() {
             words: &["manifest error", "dit.onnx", "got", "wanted", "bytes"],
         },
         Case {
-            name: "truncated ONNX that is vouched for",
+            name: "truncated ONNX whose manifest entry matches",
             spoil: |lab| {
                 let before = fs::metadata(lab.path("engines/dit.onnx")).unwrap().len();
                 lab.forge("dit.onnx", |bytes| bytes.truncate(bytes.len() / 2));
@@ -107,7 +107,7 @@ fn engines_that_are_not_what_the_manifest_says_are_refused() {
             words: &["engine error", "libm.so.6"],
         },
         Case {
-            name: "NaN from an engine: it does not get beyond its self-test",
+            name: "NaN from an engine: its self-test fails",
             spoil: |lab| {
                 let manifest = lab.read("engines/manifest.yaml");
                 let weights = ["policy.safetensors", "weights.safetensors", "dit.safetensors"].into_iter().find(|n| manifest.contains(n));
@@ -129,7 +129,7 @@ fn a_wrong_tensor_type_or_shape_in_the_manifest_is_refused_by_name() {
     for (from, to, words) in [("f32", "f16", ["wrong element type", "got f16, wanted f32"]), ("112", "113", ["113", "112"])] {
         lab.write("engines/manifest.yaml", manifest.replace(from, to));
         let done = lab.drive(&[]);
-        let text = said(&done);
+        let text = stderr(&done);
         assert!(!done.status.success() && words.iter().all(|w| text.contains(w)), "{from} to {to}: {text}");
         assert!(!lab.path("out").exists());
     }
@@ -171,13 +171,13 @@ fn a_configuration_that_is_wrong_is_refused_by_key() {
 fn input_that_is_wrong_is_refused_by_file_and_line() {
     check(&[
         Case {
-            name: "missing picture",
+            name: "missing image",
             spoil: |lab| fs::remove_file(lab.path("input/frames/000002.png")).unwrap(),
             more: &[],
             words: &["input error", "frames.csv", "line 4", "missing", "000002.png"],
         },
         Case {
-            name: "corrupt picture in the middle of the drive",
+            name: "corrupt image in the middle of the drive",
             spoil: |lab| {
                 let bytes = fs::read(lab.path("input/frames/000004.png")).unwrap();
                 lab.write("input/frames/000004.png", &bytes[..bytes.len() / 2]);
@@ -186,7 +186,7 @@ fn input_that_is_wrong_is_refused_by_file_and_line() {
             words: &["input error", "000004.png", "corrupt"],
         },
         Case {
-            name: "huge picture",
+            name: "huge image",
             spoil: |lab| {
                 let mut bytes = fs::read(lab.path("input/frames/000002.png")).unwrap();
                 // Width and height of the header, and its checksum.
@@ -199,7 +199,7 @@ fn input_that_is_wrong_is_refused_by_file_and_line() {
             words: &["input error", "000002.png", "50000x50000", "ingest.max_image_pixels"],
         },
         Case {
-            name: "wrongly sized picture",
+            name: "wrongly sized image",
             spoil: |lab| {
                 image::save_buffer(lab.path("input/frames/000002.png"), &[0; 12], 2, 2, image::ColorType::Rgb8).unwrap();
             },
@@ -222,17 +222,17 @@ fn input_that_is_wrong_is_refused_by_file_and_line() {
             name: "a stamp twice",
             spoil: |lab| lab.replace("input/poses.csv", "\n1200000000,", "\n1100000000,"),
             more: &[],
-            words: &["input error", "poses.csv", "line 4", "twice"],
+            words: &["input error", "poses.csv", "line 4", "repeats"],
         },
         Case {
             name: "a hole in the poses",
             spoil: |lab| {
                 let text = lab.read("input/poses.csv");
-                let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with("3500000000,")).collect();
-                lab.write("input/poses.csv", kept.join("\n"));
+                let remaining: Vec<&str> = text.lines().filter(|line| !line.starts_with("3500000000,")).collect();
+                lab.write("input/poses.csv", remaining.join("\n"));
             },
             more: &[],
-            words: &["input error", "hole in the poses", "3400000000 to 3600000000", "0.200 s", "0.150 s"],
+            words: &["input error", "gap in the poses", "3400000000 to 3600000000", "0.200 s", "0.150 s"],
         },
         Case {
             name: "NaN in an ego state",
@@ -253,7 +253,7 @@ fn input_that_is_wrong_is_refused_by_file_and_line() {
     ]);
 }
 
-/// The checksum of a PNG's chunk.
+/// The CRC of a PNG chunk.
 fn crc(bytes: &[u8]) -> [u8; 4] {
     let crc = bytes
         .iter()
@@ -266,16 +266,16 @@ fn an_output_folder_that_cannot_be_written_is_refused_before_the_drive_and_nothi
     let lab = Lab::new();
     lab.write("out", "a file");
     let done = lab.drive(&[]);
-    assert!(done.status.code() == Some(1) && said(&done).contains("not a folder"), "{done:?}");
+    assert!(done.status.code() == Some(1) && stderr(&done).contains("not a folder"), "{done:?}");
     assert_eq!(lab.read("out"), "a file");
     fs::remove_file(lab.path("out")).unwrap();
     fs::create_dir(lab.path("out")).unwrap();
     lab.write("out/letter", "dear");
     let done = lab.drive(&[]);
-    assert!(done.status.code() == Some(1) && said(&done).contains("--force"), "{done:?}");
+    assert!(done.status.code() == Some(1) && stderr(&done).contains("--force"), "{done:?}");
     assert_eq!(lab.read("out/letter"), "dear");
     let config = lab.path("config.yaml");
     let done = super::lab::drivewam(&["drive", config.to_str().unwrap(), "--out", "/proc/nowhere/drive"]);
-    assert!(done.status.code() == Some(1) && said(&done).contains("/proc/nowhere/drive"), "{done:?}");
+    assert!(done.status.code() == Some(1) && stderr(&done).contains("/proc/nowhere/drive"), "{done:?}");
     assert!(!lab.names().iter().any(|name| name.contains("partial")), "{:?}", lab.names());
 }

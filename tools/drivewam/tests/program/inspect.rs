@@ -1,13 +1,13 @@
-//! `plan` and `inspect`, and the words of `--help`.
+//! `plan`, `inspect` and `--help`.
 
-use super::lab::{Lab, drivewam, said};
+use super::lab::{Lab, drivewam, stderr};
 use serde_json::Value;
 
 #[test]
 fn the_plan_is_a_table_of_regions_and_the_same_as_json() {
     let table = drivewam(&["plan"]);
     let text = String::from_utf8_lossy(&table.stdout).into_owned();
-    assert!(table.status.success() && text.contains("mem_k.0") && text.contains("total"), "{text}{}", said(&table));
+    assert!(table.status.success() && text.contains("mem_k.0") && text.contains("total"), "{text}{}", stderr(&table));
     let json: Value = serde_json::from_slice(&drivewam(&["plan", "--json"]).stdout).unwrap();
     let owners: u64 = json["by_owner"].as_object().unwrap().values().map(|v| v.as_u64().unwrap()).sum();
     assert_eq!(owners, json["bytes"].as_u64().unwrap(), "every byte has an owner");
@@ -17,7 +17,7 @@ fn the_plan_is_a_table_of_regions_and_the_same_as_json() {
 #[test]
 fn a_plan_that_does_not_fit_is_refused_with_need_capacity_and_keys() {
     let done = drivewam(&["plan", "--set", "target.arena_bytes=4096"]);
-    let text = said(&done);
+    let text = stderr(&done);
     assert_eq!(done.status.code(), Some(1));
     for word in ["capacity error", "a need of", "4096", "target.arena_bytes", "memory.video_slots", "memory.max_chunks"] {
         assert!(text.contains(word), "{word:?} is missing in {text}");
@@ -40,7 +40,7 @@ fn inspect_shows_the_manifest_and_every_file_and_fails_when_one_is_not_what_it_w
     let dir = lab.path("engines");
     let done = drivewam(&["inspect", dir.to_str().unwrap(), "--tensors"]);
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", stderr(&done));
     for word in ["vae_encode_first", "context_ego", "velocity f32", "dit.onnx", " ok ", "video, 8 action"] {
         assert!(text.contains(word), "{word:?} is missing in {text}");
     }
@@ -48,12 +48,12 @@ fn inspect_shows_the_manifest_and_every_file_and_fails_when_one_is_not_what_it_w
     bytes[100] ^= 4;
     lab.write("engines/dit.onnx", bytes);
     std::fs::remove_file(lab.path("engines/context_ego.onnx")).unwrap();
-    lab.write("engines/note.txt", "nobody vouches for me");
+    lab.write("engines/note.txt", "not in the manifest");
     let done = drivewam(&["inspect", dir.to_str().unwrap()]);
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     assert_eq!(done.status.code(), Some(1));
-    assert!(text.contains("unvouched") && text.matches("FAULT").count() == 2, "{text}");
-    assert!(said(&done).contains("context_ego.onnx") && said(&done).contains("1 more"), "{}", said(&done));
+    assert!(text.contains("unlisted") && text.matches("FAULT").count() == 2, "{text}");
+    assert!(stderr(&done).contains("context_ego.onnx") && stderr(&done).contains("1 more"), "{}", stderr(&done));
     let json: Value = serde_json::from_slice(&drivewam(&["inspect", dir.to_str().unwrap(), "--json"]).stdout).unwrap();
     assert_eq!(json["whole"], false);
     let states: Vec<&str> = json["files"].as_array().unwrap().iter().map(|f| f["status"].as_str().unwrap()).collect();
@@ -63,19 +63,19 @@ fn inspect_shows_the_manifest_and_every_file_and_fails_when_one_is_not_what_it_w
 
 #[test]
 fn every_verb_explains_itself() {
-    for verb in ["drive", "plan", "inspect", "world"] {
+    for verb in ["drive", "plan", "inspect", "world", "study"] {
         let done = drivewam(&[verb, "--help"]);
         let text = String::from_utf8_lossy(&done.stdout).into_owned();
         assert!(done.status.success() && text.contains("Usage: drivewam") && text.contains("--json"), "{text}");
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        // A long help stands below its option, a short one beside it.
+        // clap prints long help below its option, short help beside it.
         let bare = |pair: &&[&str]| pair[0].starts_with("--") && pair[0].split_whitespace().count() < 3 && pair[1].is_empty();
         let undocumented: Vec<&[&str]> = lines.windows(2).filter(bare).collect();
         assert!(undocumented.is_empty(), "{verb}: {undocumented:?}");
     }
 }
 
-/// Breaks when a line is printed with `println!`, which panics when nobody reads.
+/// Breaks when a line is printed with `println!`, which panics when the reader is gone.
 #[test]
 fn a_reader_that_goes_away_ends_nothing() {
     for args in [vec!["plan"], vec!["inspect"]] {
@@ -87,6 +87,6 @@ fn a_reader_that_goes_away_ends_nothing() {
             .unwrap();
         drop(child.stdout.take());
         let done = child.wait_with_output().unwrap();
-        assert!(done.status.success() && done.stderr.is_empty(), "{args:?}: {}", said(&done));
+        assert!(done.status.success() && done.stderr.is_empty(), "{args:?}: {}", stderr(&done));
     }
 }

@@ -1,11 +1,11 @@
-//! A folder with everything that a drive needs, to be spoiled piece by piece.
+//! A temporary folder with everything that a drive needs, for tests to damage.
 
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The workspace.
+/// The root of the workspace.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
@@ -16,17 +16,18 @@ pub fn drivewam<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
 }
 
 /// Standard error as text.
-pub fn said(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// See the module's doc.
+/// Engines, configuration and input of a drive.
 pub struct Lab {
     dir: tempfile::TempDir,
 }
 
 impl Lab {
-    /// A copy of the shipped engines, a configuration that names it, and a drawn drive of 6 s as an input folder.
+    /// A copy of the shipped engines, a configuration that names it, and a simulated drive of 6 s
+    /// as an input folder.
     pub fn new() -> Self {
         let lab = Self { dir: tempfile::tempdir().unwrap() };
         let engines = workspace().join("engines/tiny");
@@ -64,7 +65,7 @@ impl Lab {
         self.write(name, text.replacen(from, to, 1));
     }
 
-    /// Changes the bytes of a file of the engine folder and lets the manifest vouch for what they are now.
+    /// Changes the bytes of a file of the engine folder, and its hash in the manifest to match.
     pub fn forge(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let file = format!("engines/{name}");
         let mut bytes = fs::read(self.path(&file)).unwrap();
@@ -75,7 +76,7 @@ impl Lab {
         fs::write(self.path(&file), bytes).unwrap();
     }
 
-    /// Names of everything in the lab's folder.
+    /// Names of all entries of the temporary folder.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> =
             fs::read_dir(self.dir.path()).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
@@ -83,7 +84,7 @@ impl Lab {
         names
     }
 
-    /// `drive config.yaml --input input --out out`, and more.
+    /// Runs `drive config.yaml --input input --out out`, with more options.
     pub fn drive(&self, more: &[&str]) -> Output {
         let [config, input, out] = ["config.yaml", "input", "out"].map(|name| self.path(name).display().to_string());
         let mut args = vec!["drive", &config, "--input", &input, "--out", &out];

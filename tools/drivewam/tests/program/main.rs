@@ -1,4 +1,4 @@
-//! The program as its user runs it: one binary, so that it is linked once.
+//! Tests of the program as its user runs it. One binary, so that it is linked once.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

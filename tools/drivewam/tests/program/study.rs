@@ -1,6 +1,6 @@
-//! `study`: a few worlds of each part. The whole study stands in docs/studies.
+//! `study`: a few worlds of each part. docs/studies has the results of the full study.
 
-use super::lab::{drivewam, said};
+use super::lab::{drivewam, stderr};
 use serde_json::Value;
 use std::path::Path;
 
@@ -10,12 +10,13 @@ fn study(part: &str, options: &[&str]) -> (Value, tempfile::TempDir) {
     let mut args = vec!["study", part, "--json", "--out", out.to_str().unwrap()];
     args.extend(options);
     let done = drivewam(&args);
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", stderr(&done));
     let report: Value = serde_json::from_slice(&done.stdout).unwrap();
     let text = std::fs::read(out.join(format!("{part}.json"))).unwrap();
     assert_eq!(report, serde_json::from_slice::<Value>(&text).unwrap());
     assert!(std::fs::read_to_string(out.join(format!("{part}.md"))).unwrap().contains("| "));
-    (report["figures"].clone(), dir)
+    assert_eq!(report["schema"], 2);
+    (report["results"].clone(), dir)
 }
 
 fn files(dir: &Path) -> Vec<String> {
@@ -24,70 +25,74 @@ fn files(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Breaks when the shipped policy gets worse, and when it stops to look: seeds 0 to 9999 are never trained on.
+/// Breaks when the shipped policy gets worse, or ignores the camera. Seeds 0 to 9999 are held out.
 #[test]
 fn the_shipped_policy_sees_on_worlds_that_it_was_not_trained_on() {
-    let (figures, _dir) = study("sight", &["--worlds", "24"]);
-    let ade = |who: &str| figures["who"][who]["ADE@4s"]["value"].as_f64().unwrap();
+    let (results, _dir) = study("sight", &["--worlds", "24"]);
+    let ade = |who: &str| results["policies"][who]["ADE@4s"]["value"].as_f64().unwrap();
     let (own, constant) = (ade("policy"), ade("constant velocity and yaw rate"));
     println!("{own:.3} m of {constant:.3} m: {:.1} % below", 100.0 * (1.0 - own / constant));
     assert!(own <= 0.42 * constant, "ADE@4s {own:.3} m against {constant:.3} m");
     assert!(ade("policy, another world's camera") >= 1.25 * own && ade("policy, camera black") >= 1.25 * own);
 }
 
-/// Breaks when a way of forgetting does not forget as it says: who keeps the sign's tokens is known without any policy.
+/// Breaks when a memory variant overwrites other tokens than it should: which ones keep those of
+/// the sign follows without any policy.
 #[test]
 fn each_memory_keeps_what_it_says() {
-    let (figures, dir) = study("memory", &["--worlds", "2", "--chunks", "24"]);
-    let of = |way: &str| figures["memory"][way].clone();
-    let kept = |way: &str| of(way)["sign_kept"]["value"].as_f64().unwrap();
-    assert!(figures["needed_chunks"].as_u64().unwrap() >= 2, "{figures}");
-    assert!((kept("full") - 1.0).abs() < 1e-9 && (kept("oracle") - 1.0).abs() < 1e-9);
-    assert!(kept("fifo") < 1e-9 && kept("random") > 0.0 && kept("random") < 0.9);
-    assert!(kept("selective, literal") > kept("fifo"));
-    let bytes = |way: &str| of(way)["bytes"].as_u64().unwrap();
+    let (results, dir) = study("memory", &["--worlds", "2", "--chunks", "24"]);
+    let of = |variant: &str| results["memory"][variant].clone();
+    let retention = |variant: &str| of(variant)["sign_retention"]["value"].as_f64().unwrap();
+    assert!(results["needed_chunks"].as_u64().unwrap() >= 2, "{results}");
+    assert!((retention("full") - 1.0).abs() < 1e-9 && (retention("oracle") - 1.0).abs() < 1e-9);
+    assert!(retention("fifo") < 1e-9 && retention("random") > 0.0 && retention("random") < 0.9);
+    assert!(retention("selective, literal") > retention("fifo"));
+    let bytes = |variant: &str| of(variant)["bytes"].as_u64().unwrap();
     assert_eq!(bytes("full"), bytes("fifo") / 4 * 25, "slots for 25 chunks against four");
-    assert_eq!(of("random")["ade_4s_m_by_chunk"].as_array().unwrap().len(), 24, "what the picture over time is drawn from");
-    assert_eq!(files(&dir.path().join("study")), ["memory-kept.png", "memory-over-time.png", "memory.json", "memory.md"]);
+    assert_eq!(of("random")["ade_4s_m_by_chunk"].as_array().unwrap().len(), 24, "the chart over time is drawn from these");
+    assert_eq!(files(&dir.path().join("study")), ["memory-over-time.png", "memory-retention.png", "memory.json", "memory.md"]);
 }
 
-/// Breaks when the closed loop does not follow the plan: the expert and its plans have no violation, and constant velocity cannot drive a kilometre.
+/// Breaks when the closed loop does not follow the plan: the expert and its plans have no
+/// violation, and constant velocity cannot drive a kilometre.
 #[test]
 fn the_closed_loop_tells_a_driver_from_a_plan_that_looks_at_nothing() {
-    let (figures, dir) = study("routes", &["--worlds", "3"]);
-    let of = |who: &str, what: &str| figures["who"][who][what].clone();
+    let (results, dir) = study("routes", &["--worlds", "3"]);
+    let of = |who: &str, what: &str| results["drivers"][who][what].clone();
     assert_eq!(of("expert", "clean")["value"], 1.0);
     assert_eq!(of("constant velocity and yaw rate", "clean")["value"], 0.0);
-    // The loop itself, with a plan that is right: it must not be what fails.
-    assert_eq!(of("expert's plan", "clean")["value"], 1.0, "{figures}");
+    // With a correct plan, the loop itself must not fail.
+    assert_eq!(of("expert's plan", "clean")["value"], 1.0, "{results}");
     assert_eq!(files(&dir.path().join("study")), ["routes-tracks.png", "routes.json", "routes.md"]);
 }
 
 /// Breaks when a long ride needs more memory than a short one.
 #[test]
 fn a_long_ride_stays_finite_in_the_memory_that_it_began_with() {
-    let (figures, _dir) = study("hours", &["--chunks", "120"]);
-    assert_eq!(figures["chunks"], 120);
-    assert_eq!(figures["memory_slots_held"], 144);
-    // Settled after 20 chunks: from there on 100 chunks may add their own few figures, and nothing that grows with pictures, poses or plans.
-    let sizes: Vec<Option<f64>> = figures["resident"].as_array().unwrap().iter().map(|s| s["bytes"].as_f64()).collect();
+    let (results, _dir) = study("hours", &["--chunks", "120"]);
+    assert_eq!(results["chunks"], 120);
+    assert_eq!(results["memory_slots_held"], 144);
+    // After 20 chunks all memory is in use. 100 more chunks may add their few results, and nothing
+    // that grows with images, poses or plans.
+    let sizes: Vec<Option<f64>> = results["resident"].as_array().unwrap().iter().map(|s| s["bytes"].as_f64()).collect();
     if let [Some(settled), Some(after)] = sizes[..] {
         assert!(after - settled < 1e6, "{settled} to {after} bytes resident");
     }
 }
 
-/// Breaks when a ride holds other tokens or bytes than Table 5's formula says (the command itself compares), or the formula changes: eight chunks, so
-/// that the pools of fifo and selective are full and the one of full is not theirs.
+/// Breaks when a ride holds other tokens or bytes than the formulas of Table 5 (the command itself
+/// compares), or the formulas change. Eight chunks fill the pools of fifo and selective, and give
+/// full a pool of another size.
 #[test]
 fn table_5_is_confirmed_by_a_ride_with_the_paper_s_tokens() {
     let config = super::lab::workspace().join("configs/drivewam-5b.yaml").display().to_string();
-    let (figures, dir) = study("table5", &[&config, "--chunks", "8"]);
-    let way = |i: usize, key: &str| figures["memory"][i]["ride"][key].as_u64().unwrap();
-    assert_eq!(figures["bytes_per_token"], 368_640);
-    assert_eq!([0, 1, 2].map(|i| way(i, "pool_tokens")), [8 * 152, 608, 608]);
-    assert_eq!([0, 1, 2].map(|i| way(i, "in_flight_tokens")), [112; 3]);
-    assert_eq!([0, 1, 2].map(|i| way(i, "passes_a_chunk")), [14; 3]);
-    assert_eq!([0, 1, 2].map(|i| way(i, "region_bytes")), [8 * 152 + 112, 720, 720].map(|slots| slots * 2 * 2 * 32 * 4));
+    let (results, dir) = study("table5", &[&config, "--chunks", "8"]);
+    let of = |i: usize, key: &str| results["memory"][i]["ride"][key].as_u64().unwrap();
+    assert_eq!(results["bytes_per_token"], 368_640);
+    assert_eq!([0, 1, 2].map(|i| of(i, "pool_tokens")), [8 * 152, 608, 608]);
+    assert_eq!([0, 1, 2].map(|i| of(i, "in_flight_tokens")), [112; 3]);
+    assert_eq!([0, 1, 2].map(|i| of(i, "passes_per_chunk")), [14; 3]);
+    assert_eq!([0, 1, 2].map(|i| of(i, "region_bytes")), [8 * 152 + 112, 720, 720].map(|slots| slots * 2 * 2 * 32 * 4));
     assert_eq!(files(&dir.path().join("study")), ["table5.json", "table5.md"]);
 }
 
@@ -99,12 +104,15 @@ fn wrong_options_are_refused_with_what_was_got_and_wanted() {
         (vec!["study", "sight", "--worlds", "0"], vec!["--worlds", "got 0", "1 to 5000"]),
         (vec!["study", "memory", "--chunks", "0"], vec!["--chunks", "got 0"]),
         (vec!["study", "sight", "--worlds", "1", "--out", "/proc/nowhere"], vec!["--out", "/proc/nowhere"]),
-        (vec!["study", "sight", "--worlds", "1", "--beside", "without sight=/nowhere", "--out", out], vec!["/nowhere"]),
+        (vec!["study", "sight", "--worlds", "1", "--compare", "without images=/nowhere", "--out", out], vec!["/nowhere"]),
+        // The former name of the option.
+        (vec!["study", "sight", "--worlds", "1", "--beside", "without images=/nowhere", "--out", out], vec!["/nowhere"]),
+        (vec!["study", "hours", "--compare", "a=b", "--out", out], vec!["--compare", "got \"hours\"", "wanted sight"]),
         (vec!["study", "hours", "--worlds", "1", "--out", out], vec!["--worlds", "got \"hours\"", "sight or guidance or memory or routes"]),
         (vec!["study", "dreams"], vec!["dreams", "sight, guidance, memory, routes, hours, table5"]),
     ] {
         let done = drivewam(&args);
-        let text = said(&done);
+        let text = stderr(&done);
         assert!(!done.status.success(), "{args:?} must fail");
         for word in words {
             assert!(text.contains(word), "{word:?} is missing in {text}");

@@ -1,6 +1,6 @@
-//! `plan --target`: a plan held against a board.
+//! `plan --target`: whether a plan fits a board.
 
-use super::lab::{Lab, drivewam, said, workspace};
+use super::lab::{Lab, drivewam, stderr, workspace};
 use serde_json::Value;
 
 const PAPER: &str = "configs/drivewam-5b.yaml";
@@ -9,7 +9,7 @@ fn plan(args: &[&str]) -> Value {
     let mut all = vec!["plan", "--json"];
     all.extend(args);
     let done = drivewam(&all);
-    assert!(done.status.success(), "{args:?}: {}", said(&done));
+    assert!(done.status.success(), "{args:?}: {}", stderr(&done));
     serde_json::from_slice::<Value>(&done.stdout).unwrap()["target"].clone()
 }
 
@@ -22,7 +22,8 @@ fn bytes(held: &Value, owner: &str) -> u64 {
     items.iter().find(|item| item["owner"].as_str().unwrap().contains(owner)).unwrap()["bytes"].as_u64().unwrap()
 }
 
-/// Breaks when the count of parameters is not what the shipped files hold, to the byte: a safetensors file is eight bytes, a header, and the numbers.
+/// Breaks when the parameter counts differ from the shipped files by a byte. A safetensors file is
+/// eight bytes, a header, and the numbers.
 #[test]
 fn the_weights_of_the_shipped_policy_are_those_of_its_files() {
     let held = plan(&["--target", "thor"])["held"].clone();
@@ -35,7 +36,7 @@ fn the_weights_of_the_shipped_policy_are_those_of_its_files() {
     assert_eq!(bytes(&held, "context_text") + bytes(&held, "context_ego"), numbers("context.safetensors"));
 }
 
-/// Breaks when a board, a precision or the arena is not what the floor and the sum are made of.
+/// Breaks when the board, the precision or the arena does not enter the lower bound or the sum.
 #[test]
 fn the_paper_s_size_on_a_board_by_hand() {
     let paper = paper();
@@ -60,14 +61,15 @@ fn the_paper_s_size_on_a_board_by_hand() {
     assert!(bytes(&half["held"], "dit") * 2 < weights + 100_000_000 && half["need_bytes"].as_u64() < target["need_bytes"].as_u64());
 }
 
-/// Breaks when a plan that a board cannot hold ends well, or without its table, need and room.
+/// Breaks when a plan that does not fit the board exits with 0, or without its table, need and
+/// limit.
 #[test]
 fn a_plan_that_a_board_cannot_hold_is_said_and_fails() {
     let paper = paper();
     let done = drivewam(&["plan", &paper, "--no-engines", "--target", "orin-32", "--set", "guidance.mode=vlm"]);
-    let (text, error) = (String::from_utf8_lossy(&done.stdout).into_owned(), said(&done));
+    let (text, error) = (String::from_utf8_lossy(&done.stdout).into_owned(), stderr(&done));
     assert_eq!(done.status.code(), Some(1), "{error}");
-    assert!(text.contains("does NOT fit") && text.contains("floor of a chunk"), "the table is there all the same: {text}");
+    assert!(text.contains("does NOT fit") && text.contains("lower bound of a chunk"), "the table is printed all the same: {text}");
     for word in ["orin-32", "got a need of", "wanted at most 24000000000", "guidance.mode"] {
         assert!(error.contains(word), "{word:?} is missing in {error}");
     }
@@ -76,11 +78,15 @@ fn a_plan_that_a_board_cannot_hold_is_said_and_fails() {
     assert_eq!(serde_json::from_slice::<Value>(&json.stdout).unwrap()["target"]["fits"], false);
 }
 
-/// Breaks when `--target` changes what a plan without it prints, or a wrong target passes.
+/// Breaks when `--target` changes what a plan without it prints, or a wrong target is accepted.
 #[test]
 fn wrong_targets_are_refused_with_what_there_is() {
     let lab = Lab::new();
-    lab.write("boards.yaml", "boards: {mine: {product: Mine, memory_bytes: 8000000, shared: true, reserve_bytes: 1, bandwidth_bytes_per_s: 1e9, peak_flops: {f32: 1e12, f16: 2e12, bf16: 2e12}}}");
+    lab.write(
+        "boards.yaml",
+        "boards: {mine: {product: Mine, memory_bytes: 8000000, shared: true, reserve_bytes: 1, bandwidth_bytes_per_s: 1e9, \
+         peak_flops: {f32: 1e12, f16: 2e12, bf16: 2e12}}}",
+    );
     lab.write("odd.yaml", "boards: {mine: {memory: 3}}");
     let (mine, odd) = (lab.path("boards.yaml").display().to_string(), lab.path("odd.yaml").display().to_string());
     for (args, words) in [
@@ -94,18 +100,18 @@ fn wrong_targets_are_refused_with_what_there_is() {
     ] {
         let done = drivewam(&[vec!["plan"], args.clone()].concat());
         assert!(!done.status.success(), "{args:?} must fail");
-        words.iter().for_each(|word| assert!(said(&done).contains(word), "{args:?}: {word:?} is missing in {}", said(&done)));
+        words.iter().for_each(|word| assert!(stderr(&done).contains(word), "{args:?}: {word:?} is missing in {}", stderr(&done)));
     }
     let plain = drivewam(&["plan"]);
     let with = drivewam(&["plan", "--target", "thor"]);
     assert!(String::from_utf8_lossy(&with.stdout).starts_with(&*String::from_utf8_lossy(&plain.stdout)), "the arena's table is the same");
 }
 
-/// Breaks when a board is shipped that the help does not name.
+/// Breaks when the help does not name a board of configs/target/boards.yaml.
 #[test]
 fn the_help_names_every_shipped_board() {
     let help = String::from_utf8_lossy(&drivewam(&["plan", "--help"]).stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-    let wrong = said(&drivewam(&["plan", "--target", "?"]));
+    let wrong = stderr(&drivewam(&["plan", "--target", "?"]));
     let names = wrong.split("wanted one of ").nth(1).unwrap().trim_end().trim_end_matches(')');
     for name in names.split(", ") {
         assert!(help.contains(name), "{name} is missing in {help}");

@@ -1,20 +1,21 @@
-//! What happened to a machine while something was measured on it.
+//! Finds changes of the machine during a measurement that may have affected it.
 
-use super::Machine;
 use super::cpu::Policy;
 use super::gpu::Gpu;
 use super::host::Zone;
+use super::state::Machine;
 
-/// Degrees that a zone may warm up without a word.
+/// Rise of a temperature that is reported, °C.
 const WARMER: f64 = 5.0;
-/// A clock that is meant to stand still fell if it is below so much of what it was.
+/// A fixed clock counts as lower below this fraction of its former value.
 const FELL: f64 = 0.95;
 
-/// What may have changed the result of a run between `before` and `after`, one sentence each; nothing where all stood still.
+/// One sentence for each change between `before` and `after` that may have affected a measurement.
 ///
-/// Counters of throttling that rose or can no longer be read; temperatures; bounds of clocks that fell, and clocks that were meant to stand
-/// still (governor `performance`, or one clock allowed) and fell; governors, power mode, number of CPUs and their limit that changed; what a
-/// GPU was held back by. A clock that the governor may choose is not compared: it falls when the run is over.
+/// Reported are: throttle counters that rose or can no longer be read; temperatures that rose;
+/// upper clock limits that fell; fixed clocks (governor `performance`, or a single allowed clock)
+/// that fell; changed governors, power modes, CPU counts and CPU limits; new reasons that throttle
+/// a GPU. A clock under the governor's control is not compared: it falls when the run ends.
 pub(crate) fn changed(before: &Machine, after: &Machine) -> Vec<String> {
     let mut sentences = Vec::new();
     counters(before, after, &mut sentences);
@@ -55,10 +56,10 @@ fn counters(before: &Machine, after: &Machine, sentences: &mut Vec<String>) {
     for then in &before.throttles {
         match after.throttles.iter().find(|now| now.what == then.what) {
             Some(now) if now.count > then.count => {
-                sentences.push(format!("throttled, {}: the counter rose by {}", then.what, now.count - then.count));
+                sentences.push(format!("throttled by {}: the counter rose by {}", then.what, now.count - then.count));
             }
             Some(_) => {}
-            None => sentences.push(format!("throttled or not, {}: the counter can no longer be read", then.what)),
+            None => sentences.push(format!("perhaps throttled by {}: the counter can no longer be read", then.what)),
         }
     }
 }
@@ -66,7 +67,7 @@ fn counters(before: &Machine, after: &Machine, sentences: &mut Vec<String>) {
 fn temperatures(before: &[Zone], after: &[Zone], sentences: &mut Vec<String>) {
     let mut warmer: Vec<(f64, String)> = Vec::new();
     for (index, now) in after.iter().enumerate() {
-        // Some boards give several zones one name: the third of a name is compared with the third.
+        // Several zones may share a name: the n-th of a name is compared with the n-th.
         let nth = after.iter().take(index).filter(|zone| zone.name == now.name).count();
         if let Some(then) = before.iter().filter(|then| then.name == now.name).nth(nth)
             && now.celsius - then.celsius >= WARMER
@@ -76,13 +77,13 @@ fn temperatures(before: &[Zone], after: &[Zone], sentences: &mut Vec<String>) {
     }
     warmer.sort_by(|a, b| b.0.total_cmp(&a.0));
     if !warmer.is_empty() {
-        // Zones of one chip rise together: the first few tell it.
+        // The zones of a chip warm up together: the first four suffice.
         let zones: Vec<String> = warmer.into_iter().take(4).map(|(_, zone)| zone).collect();
         sentences.push(format!("warmer: {}", zones.join(", ")));
     }
 }
 
-/// A clock of either kind, in its own unit.
+/// A CPU or GPU clock, in its own unit.
 struct Clock {
     governor: Option<String>,
     current: Option<u64>,
@@ -91,12 +92,13 @@ struct Clock {
 }
 
 impl Clock {
+    /// Whether the governor keeps the clock constant.
     fn is_fixed(&self) -> bool {
         self.governor.as_deref() == Some("performance") || (self.lowest.is_some() && self.lowest == self.highest)
     }
 }
 
-/// `per_mhz` units are 1 MHz.
+/// Compares one clock. `per_mhz`: units per MHz.
 fn clocks(name: &str, then: &Clock, now: &Clock, per_mhz: f64, sentences: &mut Vec<String>) {
     let mhz = |clock: u64| clock as f64 / per_mhz;
     if let (Some(was), Some(is)) = (&then.governor, &now.governor)
@@ -107,14 +109,14 @@ fn clocks(name: &str, then: &Clock, now: &Clock, per_mhz: f64, sentences: &mut V
     if let (Some(was), Some(is)) = (then.highest, now.highest)
         && is < was
     {
-        sentences.push(format!("{name}: the highest clock allowed fell from {:.0} to {:.0} MHz", mhz(was), mhz(is)));
+        sentences.push(format!("{name}: the upper clock limit fell from {:.0} to {:.0} MHz", mhz(was), mhz(is)));
     }
     if let (Some(was), Some(is)) = (then.current, now.current)
         && then.is_fixed()
         && now.is_fixed()
         && mhz(is) < mhz(was) * FELL
     {
-        sentences.push(format!("{name}: the clock fell from {:.0} to {:.0} MHz, and was to stand still", mhz(was), mhz(is)));
+        sentences.push(format!("{name}: the clock fell from {:.0} to {:.0} MHz and should be fixed", mhz(was), mhz(is)));
     }
 }
 
@@ -128,11 +130,11 @@ fn settings(before: &Machine, after: &Machine, sentences: &mut Vec<String>) {
     if let (Some(was), Some(is)) = (before.cpu.online, after.cpu.online)
         && was != is
     {
-        sentences.push(format!("CPUs that run: {was} before, {is} after"));
+        sentences.push(format!("online CPUs: {was} before, {is} after"));
     }
     if before.cpu.limit != after.cpu.limit {
-        let words = |limit: Option<f64>| limit.map_or("none".to_owned(), |limit| format!("{limit:.2} CPUs"));
-        sentences.push(format!("the control group's CPU limit changed from {} to {}", words(before.cpu.limit), words(after.cpu.limit)));
+        let text = |limit: Option<f64>| limit.map_or("none".to_owned(), |limit| format!("{limit:.2} CPUs"));
+        sentences.push(format!("the CPU limit of the control group changed from {} to {}", text(before.cpu.limit), text(after.cpu.limit)));
     }
 }
 
@@ -143,13 +145,13 @@ fn gpu(then: &Gpu, now: &Gpu, sentences: &mut Vec<String>) {
         if let (Some(was), Some(is)) = (was, is)
             && is > was
         {
-            sentences.push(format!("{name}: held back by {what} for {:.1} ms", (is - was) as f64 / 1e6));
+            sentences.push(format!("{name}: throttled by {what} for {:.1} ms", (is - was) as f64 / 1e6));
         }
     }
-    let fresh: Vec<&str> =
-        now.held_back_by.iter().filter(|word| **word != "idleness" && !then.held_back_by.contains(word)).copied().collect();
-    if !fresh.is_empty() {
-        sentences.push(format!("{name}: now held back by {}", fresh.join(" and ")));
+    let new: Vec<&str> =
+        now.held_back_by.iter().filter(|reason| **reason != "idleness" && !then.held_back_by.contains(reason)).copied().collect();
+    if !new.is_empty() {
+        sentences.push(format!("{name}: now throttled by {}", new.join(" and ")));
     }
     if let (Some(was), Some(is)) = (then.celsius, now.celsius)
         && f64::from(is) - f64::from(was) >= WARMER

@@ -1,4 +1,4 @@
-//! The processors: which, how many, how fast they may run, and whether something held them back.
+//! The CPUs: model, count, clocks, limits and throttling.
 
 use super::tree::Tree;
 use serde::Serialize;
@@ -8,30 +8,30 @@ use std::path::{Component, Path};
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Cpu {
     pub(crate) model: Option<String>,
-    /// Logical CPUs that run.
+    /// Logical CPUs that are online.
     pub(crate) online: Option<u32>,
-    /// Logical CPUs that are there. A power mode of a Jetson switches some off.
+    /// Logical CPUs that exist. A power mode of a Jetson may take some offline.
     pub(crate) present: Option<u32>,
-    /// CPUs' worth of time that the control group of this program may use, where it is bounded.
+    /// CPU limit of this program's control group, in CPUs; `None` without a limit.
     pub(crate) limit: Option<f64>,
     pub(crate) policies: Vec<Policy>,
 }
 
-/// CPUs that share a clock. Clocks are what the governor is told and asks for, in kHz.
+/// A cpufreq policy: CPUs that share a clock. Clocks as cpufreq reports them, in kHz.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Policy {
     /// `policy0`, after its first CPU.
     pub(crate) name: String,
     pub(crate) governor: Option<String>,
     pub(crate) current_khz: Option<u64>,
-    /// Bounds that hold now: the kernel lowers the upper one when it is too hot.
+    /// Present limits. The kernel lowers the upper one when the CPU is too hot.
     pub(crate) lowest_khz: Option<u64>,
     pub(crate) highest_khz: Option<u64>,
-    /// What the hardware could do.
+    /// The hardware's highest clock.
     pub(crate) hardware_khz: Option<u64>,
 }
 
-/// How often something held the clocks back since the machine started.
+/// A throttle counter since the machine started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Throttle {
     pub(crate) what: String,
@@ -46,9 +46,9 @@ pub(super) fn cpu(tree: &mut Tree) -> Cpu {
     let mut count = |path: &str| {
         let path = format!("{CPUS}/{path}");
         let list = tree.line("CPUs", &path)?;
-        let count = counted(&list);
+        let count = count_cpus(&list);
         if count.is_none() {
-            tree.note("CPUs", &path, &format!("no list of CPUs: {list:?}"));
+            tree.note("CPUs", &path, &format!("not a list of CPUs: {list:?}"));
         }
         count
     };
@@ -64,7 +64,8 @@ pub(super) fn cpu(tree: &mut Tree) -> Cpu {
     }
 }
 
-/// The model in the first block of `cpuinfo`. Arm's has numbers, or beside them a name that fits every Arm processor.
+/// The CPU model, from the first block of `cpuinfo`. Arm CPUs have identification numbers there,
+/// and at most a name that fits any Arm CPU.
 fn model(table: &str) -> Option<String> {
     let value = |key: &str| {
         let mut lines = table.lines().filter_map(|line| line.split_once(':'));
@@ -82,7 +83,7 @@ fn model(table: &str) -> Option<String> {
     }
 }
 
-/// Names of the processors that Jetsons and Arm servers have, after the kernel's `cputype.h`.
+/// Names of the CPUs of Jetsons and Arm servers, after the kernel's `cputype.h`.
 fn arm(implementer: &str, part: &str) -> Option<&'static str> {
     Some(match (implementer, part) {
         ("0x41", "0xd07") => "Cortex-A57",
@@ -100,8 +101,8 @@ fn arm(implementer: &str, part: &str) -> Option<&'static str> {
     })
 }
 
-/// CPUs in a list such as `0-3,8`.
-fn counted(list: &str) -> Option<u32> {
+/// The number of CPUs in a list such as `0-3,8`.
+fn count_cpus(list: &str) -> Option<u32> {
     let mut count = 0_u32;
     for range in list.split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -111,7 +112,7 @@ fn counted(list: &str) -> Option<u32> {
     Some(count)
 }
 
-/// The tightest `cpu.max` from the root of the control groups to the one of this program.
+/// The smallest `cpu.max` from the root control group down to this program's, in CPUs.
 fn limit(tree: &mut Tree) -> Option<f64> {
     let groups = tree.table("control group", "proc/self/cgroup").unwrap_or_default();
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
@@ -129,7 +130,7 @@ fn limit(tree: &mut Tree) -> Option<f64> {
     tightest
 }
 
-/// CPUs that a `cpu.max` allows; `None` for no bound.
+/// The limit of one `cpu.max`, in CPUs; `None` without a limit.
 fn max(tree: &mut Tree, folder: &str) -> Option<f64> {
     let path = format!("{folder}/cpu.max");
     let line = tree.line("CPU limit", &path)?;
@@ -141,7 +142,7 @@ fn max(tree: &mut Tree, folder: &str) -> Option<f64> {
     match (quota.and_then(|quota| quota.parse::<u64>().ok()), period.and_then(|period| period.parse::<u64>().ok())) {
         (Some(quota), Some(period)) if period > 0 => Some(quota as f64 / period as f64),
         _ => {
-            tree.note("CPU limit", &path, &format!("no quota and period: {line:?}"));
+            tree.note("CPU limit", &path, &format!("not a quota and a period: {line:?}"));
             None
         }
     }
@@ -164,7 +165,7 @@ fn policies(tree: &mut Tree) -> Vec<Policy> {
     policies
 }
 
-/// All counters of throttling: of x86 processors, and of the over-current events of a Jetson.
+/// All throttle counters: thermal ones of x86 CPUs, and the over-current events of a Jetson.
 pub(super) fn throttles(tree: &mut Tree) -> Vec<Throttle> {
     let (mut cores, mut packages) = (None, None);
     for cpu in tree.names("CPUs", CPUS, |name| name.strip_prefix("cpu").is_some_and(|number| number.parse::<u16>().is_ok())) {
@@ -172,7 +173,7 @@ pub(super) fn throttles(tree: &mut Tree) -> Vec<Throttle> {
         if let Some(count) = tree.number::<u64>("throttle counter", &path("core_throttle_count")) {
             cores = Some(cores.unwrap_or(0_u64).saturating_add(count));
         }
-        // Every CPU of a package shows the same counter.
+        // All CPUs of a package show the same counter.
         if let Some(count) = tree.number::<u64>("throttle counter", &path("package_throttle_count")) {
             packages = Some(packages.unwrap_or(0_u64).max(count));
         }
@@ -181,7 +182,8 @@ pub(super) fn throttles(tree: &mut Tree) -> Vec<Throttle> {
     for (what, count) in [("CPU cores, heat", cores), ("CPU package, heat", packages)] {
         throttles.extend(count.map(|count| Throttle { what: what.to_owned(), count }));
     }
-    // Orin and Thor count what made the board brake; the meaning of the numbers is in the same guide as the rails.
+    // Over-current events of Orin and Thor. Source of the numbers: the same guide as for the
+    // rails.
     for monitor in tree.names("monitors", "sys/class/hwmon", |name| name.starts_with("hwmon")) {
         for (number, what) in [(1, "under-voltage"), (2, "average over-current"), (3, "instantaneous over-current")] {
             let path = format!("sys/class/hwmon/{monitor}/oc{number}_event_cnt");

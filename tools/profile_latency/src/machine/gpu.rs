@@ -1,6 +1,6 @@
-//! What NVIDIA's management library (NVML) says of the GPUs.
+//! Queries the GPUs through NVIDIA's management library (NVML).
 //!
-//! The library is opened at run time. Where there is none, or no driver, or no GPU, that is said in words, and nothing else changes.
+//! The library is loaded at run time. A missing library, driver or GPU is reported as text.
 
 use super::tree::{Tree, clean};
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
@@ -10,24 +10,24 @@ use nvml_wrapper::{Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 use serde::Serialize;
 use std::ffi::OsStr;
 
-/// GPUs that are asked; a machine that we ride on has one.
+/// Most GPUs that are queried.
 const GPUS: u32 = 64;
 
-/// The GPUs, and the driver that they share.
+/// The GPUs and their driver.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Graphics {
-    /// Why NVML says nothing.
+    /// Why there is no GPU, if there is none.
     pub(crate) missing: Option<String>,
     pub(crate) driver: Option<String>,
-    /// The newest CUDA that the driver knows.
+    /// The newest CUDA version that the driver supports.
     pub(crate) cuda: Option<String>,
     pub(crate) gpus: Vec<Gpu>,
 }
 
-/// One GPU. What it does not offer is `None`, and named in `not_offered`.
+/// One GPU. Values that it does not support are `None` and listed in `not_offered`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Gpu {
-    /// NVML's number, which is not CUDA's where `CUDA_VISIBLE_DEVICES` or `CUDA_DEVICE_ORDER` say otherwise.
+    /// NVML's index. CUDA's may differ (`CUDA_VISIBLE_DEVICES`, `CUDA_DEVICE_ORDER`).
     pub(crate) index: u32,
     pub(crate) name: Option<String>,
     pub(crate) uuid: Option<String>,
@@ -38,12 +38,13 @@ pub(crate) struct Gpu {
     pub(crate) memory_mhz: Option<u32>,
     pub(crate) memory_highest_mhz: Option<u32>,
     pub(crate) celsius: Option<u32>,
-    /// Newer GPUs give the mean of the last second.
+    /// On newer GPUs the mean of the last second.
     pub(crate) power_mw: Option<u32>,
     pub(crate) power_limit_mw: Option<u32>,
-    /// What keeps the clocks down right now, in words.
+    /// Present throttle reasons.
     pub(crate) held_back_by: Vec<&'static str>,
-    /// How long heat and the power limit have kept the clocks down since the driver was loaded, in nanoseconds.
+    /// Time throttled by heat and by the power limit since the driver was loaded, in
+    /// nanoseconds.
     pub(crate) held_by_heat_ns: Option<u64>,
     pub(crate) held_by_power_ns: Option<u64>,
     pub(crate) persistence: Option<bool>,
@@ -51,10 +52,10 @@ pub(crate) struct Gpu {
     pub(crate) not_offered: Vec<&'static str>,
 }
 
-/// Opens NVML: `library`, or the one that the system knows.
+/// Opens NVML from `library`, or where the system finds it.
 ///
 /// # Errors
-/// In words: no library, no driver, no permission.
+/// A message: no library, no driver or no permission.
 pub(super) fn open(library: Option<&OsStr>) -> Result<Nvml, String> {
     let mut builder = Nvml::builder();
     if let Some(library) = library {
@@ -62,11 +63,11 @@ pub(super) fn open(library: Option<&OsStr>) -> Result<Nvml, String> {
     }
     builder.init().map_err(|e| match e {
         NvmlError::LibloadingError(e) => clean(&format!("no NVIDIA library: {e}")),
-        e => clean(&format!("the NVIDIA library is there, and does not start: {e}")),
+        e => clean(&format!("cannot initialise the NVIDIA library: {e}")),
     })
 }
 
-/// Asks the driver and every GPU. What fails is noted in `tree`.
+/// Queries the driver and every GPU. Failed queries are noted in `tree`.
 pub(super) fn graphics(nvml: Result<Nvml, String>, tree: &mut Tree) -> Graphics {
     let nvml = match nvml {
         Ok(nvml) => nvml,
@@ -100,7 +101,7 @@ fn gpu(nvml: &Nvml, index: u32, tree: &mut Tree) -> Option<Gpu> {
         celsius: answers.take("temperature", device.temperature(TemperatureSensor::Gpu)),
         power_mw: answers.take("power", device.power_usage()),
         power_limit_mw: answers.take("power limit", device.enforced_power_limit()),
-        held_back_by: answers.take("throttle reasons", device.current_throttle_reasons()).map(words).unwrap_or_default(),
+        held_back_by: answers.take("throttle reasons", device.current_throttle_reasons()).map(reason_names).unwrap_or_default(),
         held_by_heat_ns: held(&mut answers, "time held back by heat", PerformancePolicy::Thermal),
         held_by_power_ns: held(&mut answers, "time held back by power", PerformancePolicy::Power),
         persistence: answers.take("persistence mode", device.is_in_persistent_mode()),
@@ -109,7 +110,7 @@ fn gpu(nvml: &Nvml, index: u32, tree: &mut Tree) -> Option<Gpu> {
     })
 }
 
-/// Answers of the library, sorted: given, not offered, failed.
+/// Sorts the library's results into values, unsupported ones and errors.
 struct Answers<'t, 'r> {
     of: String,
     not_offered: Vec<&'static str>,
@@ -120,13 +121,13 @@ impl Answers<'_, '_> {
     fn take<T>(&mut self, what: &'static str, answer: Result<T, NvmlError>) -> Option<T> {
         match answer {
             Ok(answer) => Some(answer),
-            // The second is an older driver.
+            // An older driver lacks the symbol.
             Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => {
                 self.not_offered.push(what);
                 None
             }
             Err(e) => {
-                self.tree.keep(&format!("{what} ({}, NVML): {e}", self.of));
+                self.tree.add_note(&format!("{what} ({}, NVML): {e}", self.of));
                 None
             }
         }
@@ -137,8 +138,8 @@ impl Answers<'_, '_> {
     }
 }
 
-/// What keeps clocks down, in words; nothing where they run free.
-pub(super) fn words(reasons: ThrottleReasons) -> Vec<&'static str> {
+/// The names of throttle reasons.
+pub(super) fn reason_names(reasons: ThrottleReasons) -> Vec<&'static str> {
     [
         (ThrottleReasons::GPU_IDLE, "idleness"),
         (ThrottleReasons::APPLICATIONS_CLOCKS_SETTING, "application clocks"),
@@ -151,6 +152,6 @@ pub(super) fn words(reasons: ThrottleReasons) -> Vec<&'static str> {
         (ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN, "the power brake"),
     ]
     .into_iter()
-    .filter_map(|(reason, word)| reasons.contains(reason).then_some(word))
+    .filter_map(|(reason, name)| reasons.contains(reason).then_some(name))
     .collect()
 }

@@ -1,9 +1,9 @@
-//! The machine around the processors: its name, its system, its memory, its temperatures.
+//! Facts of the host: board name, operating system, memory and temperatures.
 
 use super::tree::{Tree, clean};
 use serde::Serialize;
 
-/// Memory of the host, as the kernel counts it. On a Jetson the GPU lives in it too.
+/// Host memory as the kernel counts it. A Jetson's GPU shares it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Memory {
     pub(crate) total_bytes: u64,
@@ -13,15 +13,15 @@ pub(crate) struct Memory {
 /// A thermal zone.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Zone {
-    /// The kernel's name for it: `tj-thermal`, `x86_pkg_temp`.
+    /// The kernel's name of the zone: `tj-thermal`, `x86_pkg_temp`.
     pub(crate) name: String,
     pub(crate) celsius: f64,
 }
 
-/// Millidegrees that a thermal zone may have; a zone without power says something far outside on some boards.
+/// Plausible temperatures in millidegrees. On some boards an unpowered zone reads far outside.
 const MILLIDEGREES: std::ops::RangeInclusive<i64> = -100_000..=300_000;
 
-/// The board's own name: of the device tree, else of the firmware.
+/// The board's name, from the device tree or else from the firmware.
 pub(super) fn model(tree: &mut Tree) -> Option<String> {
     if let Some(model) = tree.line("model", "proc/device-tree/model") {
         return Some(model);
@@ -33,18 +33,18 @@ pub(super) fn model(tree: &mut Tree) -> Option<String> {
     }
 }
 
-/// The release of the kernel.
+/// The kernel release.
 pub(super) fn kernel(tree: &mut Tree) -> Option<String> {
     tree.line("kernel", "proc/sys/kernel/osrelease")
 }
 
-/// The distribution, as it calls itself.
+/// The distribution's own name.
 pub(super) fn os(tree: &mut Tree) -> Option<String> {
     let text = tree.table("system", "etc/os-release")?;
     let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     let name = name.map(|name| clean(name.trim().trim_matches(['"', '\'']))).filter(|name| !name.is_empty());
     if name.is_none() {
-        tree.note("system", "etc/os-release", "no PRETTY_NAME");
+        tree.note("system", "etc/os-release", "contains no PRETTY_NAME");
     }
     name
 }
@@ -58,12 +58,12 @@ pub(super) fn memory(tree: &mut Tree) -> Option<Memory> {
     };
     let total = bytes("MemTotal:");
     if total.is_none() {
-        tree.note("memory", PATH, "no MemTotal in kB");
+        tree.note("memory", PATH, "contains no MemTotal in kB");
     }
     Some(Memory { total_bytes: total?, available_bytes: bytes("MemAvailable:") })
 }
 
-/// All thermal zones that can be read. A zone of a part without power cannot, and is noted.
+/// All thermal zones that can be read. The zone of an unpowered part cannot, and is noted.
 pub(super) fn zones(tree: &mut Tree) -> Vec<Zone> {
     const FOLDER: &str = "sys/class/thermal";
     let mut zones = Vec::new();
@@ -73,7 +73,7 @@ pub(super) fn zones(tree: &mut Tree) -> Vec<Zone> {
         let what = format!("temperature of {name}");
         match tree.number::<i64>(&what, &path) {
             Some(milli) if MILLIDEGREES.contains(&milli) => zones.push(Zone { name, celsius: milli as f64 / 1000.0 }),
-            Some(milli) => tree.note(&what, &path, &format!("no temperature: {milli} millidegrees")),
+            Some(milli) => tree.note(&what, &path, &format!("not a temperature: {milli} millidegrees")),
             None => {}
         }
     }

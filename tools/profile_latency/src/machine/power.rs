@@ -1,32 +1,32 @@
-//! A meter that samples power beside a ride, on a thread of its own, and adds it up to energy.
+//! A power meter: samples power on a thread of its own while a ride runs, and integrates energy.
 
 use super::gpu;
 use super::rails::Rails;
 use super::tally::{PowerReport, Tally};
 use super::tree::{Tree, clean};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use nvml_wrapper::Nvml;
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often power is looked at, unless told otherwise: the monitors average over about as long.
+/// Default sampling period. The monitors average over about as long.
 pub(crate) const PERIOD: Duration = Duration::from_millis(100);
-/// No meter samples more often: a sample of all rails takes about as long.
+/// Shortest sampling period: reading all rails takes about as long.
 const SHORTEST: Duration = Duration::from_millis(5);
 
-/// What a meter reads.
+/// What a meter samples.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// The rails of a Jetson.
+    /// The power rails of a Jetson.
     Rails(Rails),
-    /// A GPU, by NVML.
+    /// A GPU, through NVML.
     Gpu(Box<GpuPower>),
 }
 
-/// A GPU that tells its power.
+/// A GPU that reports its power.
 #[derive(Debug)]
 pub(crate) struct GpuPower {
     nvml: Nvml,
@@ -35,10 +35,11 @@ pub(crate) struct GpuPower {
 }
 
 impl Source {
-    /// The rails below `root`; where there are none, and `root` is this machine's, GPU `gpu` by NVML's numbers.
+    /// The rails below `root`. Without rails, and if `root` is the running machine's, the GPU
+    /// with NVML index `gpu`.
     ///
     /// # Errors
-    /// Why there is nothing to read, in words.
+    /// A message why power cannot be measured.
     pub(crate) fn find(root: &Path, gpu: u32) -> Result<Source, String> {
         const NONE: &str = "power is not measured: no INA3221 rails";
         if let Some(rails) = Rails::find(root) {
@@ -49,12 +50,12 @@ impl Source {
         }
         let nvml = gpu::open(None).map_err(|why| format!("{NONE}; {why}"))?;
         let name = nvml.device_by_index(gpu).and_then(|device| device.power_usage().and_then(|_| device.name()));
-        let name = name.map_err(|e| format!("{NONE}; GPU {gpu} tells no power: {e}"))?;
+        let name = name.map_err(|e| format!("{NONE}; GPU {gpu} reports no power: {e}"))?;
         Ok(Source::Gpu(Box::new(GpuPower { nvml, index: gpu, name: clean(&name) })))
     }
 
-    /// What is read, in words.
-    pub(crate) fn about(&self) -> String {
+    /// A description for the report.
+    pub(crate) fn description(&self) -> String {
         match self {
             Source::Rails(rails) => {
                 let total = rails.names().enumerate().filter(|&(rail, _)| rails.is_in_total(rail)).map(|(_, name)| name);
@@ -78,7 +79,8 @@ impl Source {
         }
     }
 
-    /// Reads all into `milliwatts`, and gives their total, and what went wrong.
+    /// Reads every rail into `milliwatts`. Returns their total in mW, NaN if it is unknown, and
+    /// the first error.
     fn read(&self, milliwatts: &mut [f64]) -> (f64, Option<String>) {
         match self {
             Source::Rails(rails) => {
@@ -95,57 +97,61 @@ impl Source {
     }
 }
 
-/// A running meter. Dropped without [`Meter::stop`], it ends by itself.
+/// A running meter. Its thread also ends when the meter is dropped without [`Meter::stop`].
 #[derive(Debug)]
 pub(crate) struct Meter {
     tally: Arc<Mutex<Tally>>,
     source: Arc<Source>,
     began: Instant,
     period: Duration,
-    end: SyncSender<()>,
+    /// Dropping it ends the thread.
+    stop: Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Meter {
-    /// Takes the first sample, and starts the thread `power` that takes one more each `period`, of 5 ms at least.
+    /// Takes the first sample and starts the thread `power`, which takes one more every
+    /// `period` (at least 5 ms).
     ///
     /// # Errors
-    /// The system gives no thread. A source that cannot be read is none: see [`PowerReport::failed`].
+    /// The thread cannot be spawned. A source that cannot be read is no error here: see
+    /// [`PowerReport::failed`].
     pub(crate) fn start(source: Source, period: Duration) -> io::Result<Meter> {
         let (source, period, began) = (Arc::new(source), period.max(SHORTEST), Instant::now());
         let tally = Arc::new(Mutex::new(Tally::new(source.len())));
         let mut sampler = Sampler { source: source.clone(), tally: tally.clone(), began, milliwatts: vec![0.0; source.len()] };
         sampler.sample();
-        let (end, ended) = sync_channel(1);
-        let thread = Builder::new().name("power".into()).spawn(move || sampler.run(period, &ended))?;
-        Ok(Meter { tally, source, began, period, end, thread })
+        let (stop, stopped) = bounded(1);
+        let thread = Builder::new().name("power".into()).spawn(move || sampler.run(period, &stopped))?;
+        Ok(Meter { tally, source, began, period, stop, thread })
     }
 
-    /// Energy since the start, in mJ; `None` until the total was read once.
+    /// Energy since the start, in mJ; `None` before the first total was read.
     ///
-    /// Between two samples the power of the last one is taken to go on, for two periods at most, and the next sample corrects that. So a
-    /// difference over less than a few periods is an estimate, and may even be a little below 0 where power fell.
+    /// After the last sample its power is extrapolated, for at most two periods, and the next
+    /// sample corrects the estimate. So a difference over less than a few periods is an
+    /// estimate, and can be slightly negative where power fell.
     pub(crate) fn energy_mj(&self) -> Option<f64> {
         let tally = lock(&self.tally);
-        // The clock is read under the lock, so that it is never behind the last sample.
+        // Reads the clock under the lock, so that it is never behind the last sample.
         tally.energy_mj(self.began.elapsed(), self.period.saturating_mul(2))
     }
 
-    /// What the thread writes to.
+    /// The tally that the thread updates.
     #[cfg(test)]
     pub(super) fn shared(&self) -> Arc<Mutex<Tally>> {
         self.tally.clone()
     }
 
-    /// Takes a last sample, and ends the thread.
+    /// Ends the thread after one last sample.
     pub(crate) fn stop(self) -> PowerReport {
-        drop(self.end);
+        drop(self.stop);
         let ended = self.thread.join();
         let mut tally = lock(&self.tally);
         if ended.is_err() {
-            tally.fail("the thread that samples power ended before its time".to_owned());
+            tally.fail("the power sampling thread panicked".to_owned());
         }
-        tally.report(self.source.about(), self.source.names().into_iter())
+        tally.report(self.source.description(), self.source.names().into_iter())
     }
 }
 
@@ -157,15 +163,15 @@ struct Sampler {
 }
 
 impl Sampler {
-    fn run(mut self, period: Duration, ended: &Receiver<()>) {
+    fn run(mut self, period: Duration, stopped: &Receiver<()>) {
         let mut due = Instant::now() + period;
         loop {
-            let goes_on = ended.recv_timeout(due.saturating_duration_since(Instant::now())) == Err(RecvTimeoutError::Timeout);
+            let is_running = stopped.recv_timeout(due.saturating_duration_since(Instant::now())) == Err(RecvTimeoutError::Timeout);
             self.sample();
-            if !goes_on {
+            if !is_running {
                 return;
             }
-            // A sample that came late is not made up for.
+            // A late sample delays the next ones: samples are not caught up.
             due = (due + period).max(Instant::now());
         }
     }
@@ -173,13 +179,13 @@ impl Sampler {
     fn sample(&mut self) {
         let before = self.began.elapsed();
         let (total, error) = self.source.read(&mut self.milliwatts);
-        // The bus is slow: what was read is of the time between.
+        // Reading the bus takes time: the sample counts for the middle of it.
         let at = before + (self.began.elapsed() - before) / 2;
         lock(&self.tally).take(at, &self.milliwatts, total, error);
     }
 }
 
-/// A panic while the tally was held leaves at most one sample half taken.
+/// Locks the tally. A panic under the lock leaves at most one sample half recorded.
 fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,27 +1,30 @@
-//! The power rails of a Jetson, from the monitors on its board.
+//! The power rails of a Jetson, from the power monitors on its board.
 //!
-//! An INA3221 measures up to three rails: voltage in mV (`in1_input`), current in mA (`curr1_input`), and what the board calls the rail
-//! (`in1_label`). Channels from 4 on are shunts and sums, no rails. Thor's carrier has an INA238 besides, which measures the whole input
-//! (`power1_input`, µW) and has no label; `tegrastats` calls it `VIN`, and so do we. Source of files, names and totals: NVIDIA's Jetson Linux
-//! Developer Guide, chapter "Platform Power and Performance"; of the units, the kernel's `Documentation/hwmon`.
+//! An INA3221 measures up to three rails: voltage in mV (`in1_input`), current in mA
+//! (`curr1_input`) and the rail's name (`in1_label`). Channels from 4 on are shunts and sums. The
+//! carrier board of Thor also has an INA238, which measures the whole input (`power1_input`, µW)
+//! and has no label; it is called `VIN` here as in `tegrastats`. Source of files, names and totals:
+//! NVIDIA's Jetson Linux Developer Guide, chapter "Platform Power and Performance". Source of the
+//! units: the kernel's `Documentation/hwmon`.
 
 use super::tree::Tree;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// Rails that are read; boards have up to eight.
+/// Most rails that are read; boards have up to eight.
 const RAILS: usize = 16;
-/// A rail that measures all that comes in.
+/// Names of rails that measure the board's whole input.
 const INPUTS: [&str; 2] = ["VDD_IN", "VIN"];
-/// Rails that hang on another one, which has counted them: on AGX Orin that of the memory, behind the 5 V input.
+/// Rails behind another rail, which already counts them: on AGX Orin the memory rail behind the 5 V
+/// input.
 const BRANCHES: [(&str, &str); 1] = [("VDDQ_VDD2_1V8AO", "VIN_SYS_5V0")];
 
 /// The rails of a board.
 #[derive(Debug)]
 pub(crate) struct Rails {
     rails: Vec<Rail>,
-    /// Numbers of the rails that make the total.
+    /// Indices of the rails whose sum is the total.
     total: Vec<usize>,
 }
 
@@ -38,15 +41,16 @@ enum Sensor {
 }
 
 impl Rails {
-    /// The rails below `root`; `None` where no monitor shows any.
+    /// The rails below `root`; `None` if no monitor has any.
     ///
-    /// A channel without a label, called `NC`, without a current, or switched off is no rail. One that is there and cannot be read stays
-    /// one, so that a total without it is never taken for the whole.
+    /// A channel that has no label, is called `NC`, has no current or is disabled is not a
+    /// rail. A rail that cannot be read stays in the list, so that the total is unknown and not
+    /// too small.
     pub(crate) fn find(root: &Path) -> Option<Rails> {
         Rails::search(&mut Tree::new(root))
     }
 
-    /// As [`Rails::find`]; what cannot be read is noted in `tree`.
+    /// Like [`Rails::find`]; notes in `tree` what cannot be read.
     pub(super) fn search(tree: &mut Tree) -> Option<Rails> {
         let mut rails = Vec::new();
         for folder in monitors(tree, "ina3221") {
@@ -57,22 +61,23 @@ impl Rails {
         if rails.is_empty() {
             return None;
         }
-        // Elsewhere such a monitor may measure anything; beside these rails it is the board's input, if it is the only one.
+        // On other machines such a monitor may measure anything. A single one beside
+        // INA3221 rails measures the board's input.
         if let [folder] = monitors(tree, "ina238").as_slice() {
             let path = format!("{folder}/power1_input");
             if tree.exists(&path) {
-                rails.push(noted(tree, Rail { name: "VIN".to_owned(), sensor: Sensor::Microwatts(tree.path(&path)) }, &path));
+                rails.push(probe(tree, Rail { name: "VIN".to_owned(), sensor: Sensor::Microwatts(tree.path(&path)) }, &path));
             }
         }
         if rails.len() > RAILS {
-            tree.keep(&format!("power rails: {} of {} are read", RAILS, rails.len()));
+            tree.add_note(&format!("power rails: {} of {} are read", RAILS, rails.len()));
             rails.truncate(RAILS);
         }
         let total = total(&rails);
         Some(Rails { rails, total })
     }
 
-    /// The names, in the order in which [`Rails::read`] puts out.
+    /// The names, in the order of [`Rails::read`].
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.rails.iter().map(|rail| rail.name.as_str())
     }
@@ -86,12 +91,14 @@ impl Rails {
         self.total.contains(&rail)
     }
 
-    /// Reads every rail into its place, in mW. Power may be negative: about nothing, a monitor's offset shows.
+    /// Reads the power of every rail into `milliwatts`. Near zero the offset of a monitor can
+    /// make it negative.
     ///
-    /// Takes some milliseconds, in which the thread waits for the bus. Allocates nothing unless a rail fails.
+    /// Blocks for some milliseconds on the bus. Allocates only if a rail fails.
     ///
     /// # Errors
-    /// The first rail that could not be read, by name and path. Its place holds a NaN, and all others what was read.
+    /// The first rail that could not be read, with name and path. Failed rails are NaN, the
+    /// others valid.
     pub(crate) fn read(&self, milliwatts: &mut [f64]) -> io::Result<()> {
         let mut outcome = Ok(());
         for (rail, place) in self.rails.iter().zip(milliwatts) {
@@ -108,7 +115,8 @@ impl Rails {
         outcome
     }
 
-    /// The power of the whole board, in mW, from what [`Rails::read`] gave; NaN where a rail of it is missing.
+    /// The power of the board in mW, from the values of [`Rails::read`]; NaN if a rail of the
+    /// total is missing.
     pub(crate) fn total(&self, milliwatts: &[f64]) -> f64 {
         self.total.iter().map(|&rail| milliwatts.get(rail).copied().unwrap_or(f64::NAN)).sum()
     }
@@ -125,12 +133,12 @@ impl Sensor {
     }
 }
 
-/// Folders of all monitors of a kind: below their driver, or else, where only that is shown, among all monitors.
+/// The folders of all monitors of a chip: below its driver, or else in the list of all monitors.
 fn monitors(tree: &mut Tree, chip: &str) -> Vec<String> {
     let is_monitor = |name: &str| name.starts_with("hwmon");
     let driver = format!("sys/bus/i2c/drivers/{chip}");
     let mut folders = Vec::new();
-    // A device is named after its bus and address, as `1-0040`.
+    // Devices are named after bus and address, as `1-0040`.
     for device in tree.names("power monitors", &driver, |name| name.starts_with(|c: char| c.is_ascii_digit())) {
         let folder = format!("{driver}/{device}/hwmon");
         folders.extend(tree.names("power monitors", &folder, is_monitor).into_iter().map(|name| format!("{folder}/{name}")));
@@ -148,24 +156,25 @@ fn rail(tree: &mut Tree, folder: &str, channel: u8) -> Option<Rail> {
     if !tree.exists(&voltage) || !tree.exists(&current) {
         return None;
     }
-    // A name is one word in the format of `tegrastats`.
+    // The format of `tegrastats` requires names without spaces.
     let name = tree.line("power rail", &label)?.replace(char::is_whitespace, "_");
     if name.eq_ignore_ascii_case("NC") || tree.number::<u8>("power rail", &enable) == Some(0) {
         return None;
     }
     let sensor = Sensor::VoltageAndCurrent { millivolts: tree.path(&voltage), milliamperes: tree.path(&current) };
-    Some(noted(tree, Rail { name, sensor }, &current))
+    Some(probe(tree, Rail { name, sensor }, &current))
 }
 
-/// Notes a rail that cannot be read now.
-fn noted(tree: &mut Tree, rail: Rail, path: &str) -> Rail {
+/// Notes the rail in `tree` if it cannot be read now, and returns it.
+fn probe(tree: &mut Tree, rail: Rail, path: &str) -> Rail {
     if let Err(e) = rail.sensor.milliwatts() {
         tree.note(&format!("power rail {}", rail.name), path, &e.to_string());
     }
     rail
 }
 
-/// Which rails make the total: the input alone where it is measured, else all but branches of others.
+/// Indices of the rails whose sum is the total: the input rail alone if it is measured, else all
+/// rails that are not behind another one.
 fn total(rails: &[Rail]) -> Vec<usize> {
     let find = |name: &str| rails.iter().position(|rail| rail.name == name);
     if let Some(input) = INPUTS.iter().find_map(|name| find(name)) {
@@ -175,7 +184,7 @@ fn total(rails: &[Rail]) -> Vec<usize> {
     rails.iter().enumerate().filter(|(_, rail)| !is_branch(rail)).map(|(number, _)| number).collect()
 }
 
-/// The integer in a small file, without allocation.
+/// Reads an integer from a small file without allocating.
 fn integer(path: &Path, greatest: u64) -> io::Result<i64> {
     let odd = |why: &str| io::Error::new(ErrorKind::InvalidData, format!("{}: {why}", path.display()));
     if !fs::metadata(path)?.is_file() {
@@ -191,11 +200,11 @@ fn integer(path: &Path, greatest: u64) -> io::Result<i64> {
     }
     let text = buffer.get(..length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
     if length == buffer.len() {
-        return Err(odd("more than a number"));
+        return Err(odd("longer than a number"));
     }
     let number = text.trim().parse::<i64>().map_err(|e| odd(&e.to_string()))?;
     if number.unsigned_abs() > greatest {
-        return Err(odd("out of any range"));
+        return Err(odd("out of range"));
     }
     Ok(number)
 }

@@ -1,13 +1,14 @@
-//! A machine in lines for people.
+//! A machine as lines of text.
 
-use super::Machine;
 use super::cpu::Policy;
 use super::gpu::Gpu;
+use super::state::Machine;
 
-/// What could not be known.
+/// Stands for an unknown value.
 const UNKNOWN: &str = "?";
 
-pub(super) fn lines(machine: &Machine) -> Vec<String> {
+/// The machine as text: one fact per line, with its label in the first twelve columns.
+pub(crate) fn lines(machine: &Machine) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = |label: &str, text: String| {
         if !text.is_empty() {
@@ -20,10 +21,10 @@ pub(super) fn lines(machine: &Machine) -> Vec<String> {
     line("system", joined([machine.os.clone(), kernel, l4t]));
     let cpu = &machine.cpu;
     let count = cpu.online.map(|online| match cpu.present {
-        Some(present) if present != online => format!("{online} of {present} run"),
-        _ => format!("{online} run"),
+        Some(present) if present != online => format!("{online} of {present} online"),
+        _ => format!("{online} online"),
     });
-    let limit = cpu.limit.map(|limit| format!("the control group allows {limit:.2}"));
+    let limit = cpu.limit.map(|limit| format!("limited to {limit:.2} by the control group"));
     line("CPU", joined([cpu.model.clone(), count, limit]));
     policies(&cpu.policies).into_iter().for_each(|text| line("CPU clock", text));
     line(
@@ -53,7 +54,7 @@ pub(super) fn lines(machine: &Machine) -> Vec<String> {
         "throttled",
         machine.throttles.iter().map(|throttle| format!("{}: {}", throttle.what, throttle.count)).collect::<Vec<_>>().join(", "),
     );
-    line("not there", machine.absent.join(", "));
+    line("absent", machine.absent.join(", "));
     machine.unreadable.iter().for_each(|what| line("unreadable", what.clone()));
     lines
 }
@@ -68,7 +69,7 @@ fn policies(policies: &[Policy]) -> Vec<String> {
             None => groups.push(vec![policy]),
         }
     }
-    let told = groups.iter().filter_map(|group| {
+    let lines = groups.iter().filter_map(|group| {
         let (first, last) = (group.first()?, group.last()?);
         let names = if group.len() == 1 { first.name.clone() } else { format!("{} to {} ({})", first.name, last.name, group.len()) };
         let slowest = group.iter().filter_map(|policy| policy.current_khz).min();
@@ -76,14 +77,14 @@ fn policies(policies: &[Policy]) -> Vec<String> {
         let hardware = group.iter().filter_map(|policy| policy.hardware_khz).max();
         let mut text = format!("{names}: {}", clocks(governor, first.lowest_khz, first.highest_khz, slowest, 1000));
         if group.len() > 1 {
-            text.push_str(" at the slowest");
+            text.push_str(" (the slowest)");
         }
         if let Some(hardware) = hardware.filter(|&hardware| first.highest_khz.is_some_and(|highest| highest < hardware)) {
-            text.push_str(&format!(" (the hardware could do {})", hardware / 1000));
+            text.push_str(&format!(", hardware limit {}", hardware / 1000));
         }
         Some(text)
     });
-    told.collect()
+    lines.collect()
 }
 
 fn clocks(governor: &str, lowest: Option<u64>, highest: Option<u64>, current: Option<u64>, per_mhz: u64) -> String {
@@ -108,7 +109,7 @@ fn graphics(gpu: &Gpu) -> String {
         of(gpu.memory_mhz, gpu.memory_highest_mhz, 1, "MHz (memory)"),
         gpu.celsius.map(|celsius| format!("{celsius} °C")),
         of(gpu.power_mw, gpu.power_limit_mw, 1000, "W"),
-        (!gpu.held_back_by.is_empty()).then(|| format!("held back by {}", gpu.held_back_by.join(" and "))),
+        (!gpu.held_back_by.is_empty()).then(|| format!("throttled by {}", gpu.held_back_by.join(" and "))),
         switch(gpu.persistence, "persistence"),
         switch(gpu.ecc, "ECC"),
     ])

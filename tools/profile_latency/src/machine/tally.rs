@@ -1,25 +1,25 @@
-//! Power over time: means, peaks, and energy by the trapezoid rule.
+//! Statistics of power samples: mean, peak, and energy by the trapezoidal rule.
 
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
 
-/// What was measured from the start of a [`Meter`](super::Meter) to its end.
+/// The result of a power meter.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct PowerReport {
-    /// What was read, in words.
+    /// Description of the source.
     pub(crate) source: String,
     pub(crate) rails: Vec<RailReport>,
-    /// Over the rails that make the total; `None` where they were never all there.
+    /// Sum of the rails of the total; `None` if they could never all be read.
     pub(crate) total: Option<Level>,
-    /// From the first sample to the last; `None` where there were not two.
+    /// Energy from the first to the last sample, J; `None` with fewer than two.
     pub(crate) energy_j: Option<f64>,
-    /// Between those samples, in seconds.
+    /// Time between those samples, s.
     pub(crate) measured_s: f64,
-    /// The longest time between two samples of the total: energy knows nothing shorter.
+    /// Longest time between two samples of the total, s: the resolution of the energy.
     pub(crate) longest_gap_s: f64,
     pub(crate) samples: u64,
-    /// Samples in which something could not be read, and what the first was.
+    /// Samples with an error.
     pub(crate) failed: u64,
     pub(crate) first_error: Option<String>,
 }
@@ -29,11 +29,11 @@ pub(crate) struct PowerReport {
 pub(crate) struct RailReport {
     pub(crate) name: String,
     pub(crate) is_in_total: bool,
-    /// `None` for a rail that could never be read.
+    /// `None` if the rail could never be read.
     pub(crate) level: Option<Level>,
 }
 
-/// Power in mW. The mean is over the samples, as that of `tegrastats`.
+/// Power in mW. The mean is that of the samples, as in `tegrastats`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Level {
     pub(crate) last_mw: f64,
@@ -43,8 +43,9 @@ pub(crate) struct Level {
 }
 
 impl PowerReport {
-    /// The rails as `tegrastats` prints them, `NAME 3207mW/3105mW` for the last power and the mean. A rail that was never read is left out:
-    /// the format has no word for it.
+    /// The rails in the format of `tegrastats`: `NAME 3207mW/3105mW` with the last power and
+    /// the mean. Rails that were never read are left out, because the format cannot express
+    /// them.
     pub(crate) fn tegrastats(&self) -> String {
         let rails = self.rails.iter().filter_map(|rail| rail.level.map(|level| (&rail.name, level)));
         let rails: Vec<String> = rails.map(|(name, level)| format!("{name} {:.0}mW/{:.0}mW", level.last_mw, level.mean_mw)).collect();
@@ -56,12 +57,12 @@ impl PowerReport {
     }
 }
 
-/// The account of a meter, as samples come in.
+/// Running statistics of a meter.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     rails: Vec<Sum>,
     total: Sum,
-    /// When the total was last known.
+    /// Time of the last known total.
     last: Option<Duration>,
     energy_mj: f64,
     measured: Duration,
@@ -84,9 +85,10 @@ impl Tally {
         Tally { rails: vec![Sum::default(); rails], ..Tally::default() }
     }
 
-    /// Takes a sample: when, since the start; each rail and their total in mW, NaN for what is not known; what went wrong.
+    /// Adds a sample. `at`: time since the start; `milliwatts` and `total`: power of each rail
+    /// and their total, NaN if unknown; `error`: the first error of the sample.
     ///
-    /// Power is taken to go straight from one known total to the next, so a sample that failed is bridged.
+    /// Power is interpolated linearly between known totals, also across failed samples.
     pub(super) fn take(&mut self, at: Duration, milliwatts: &[f64], total: f64, error: Option<String>) {
         self.samples += 1;
         if let Some(error) = error {
@@ -101,7 +103,7 @@ impl Tally {
         }
         if let Some(last) = self.last {
             let gap = at.saturating_sub(last);
-            // mW by seconds are mJ.
+            // mW times s is mJ.
             self.energy_mj += f64::midpoint(self.total.last, total) * gap.as_secs_f64();
             self.measured += gap;
             self.longest_gap = self.longest_gap.max(gap);
@@ -110,19 +112,19 @@ impl Tally {
         self.total.take(total);
     }
 
-    /// Something went wrong besides the samples.
+    /// Records an error outside of a sample.
     pub(super) fn fail(&mut self, error: String) {
         self.failed += 1;
         self.first_error.get_or_insert(error);
     }
 
-    /// Energy up to `now`, in mJ: after the last sample its power is taken to go on, for `at_most` so long.
+    /// Energy up to `now`, in mJ. The power of the last sample is extrapolated for `at_most`.
     pub(super) fn energy_mj(&self, now: Duration, at_most: Duration) -> Option<f64> {
         let since = now.saturating_sub(self.last?).min(at_most);
         Some(self.energy_mj + self.total.last * since.as_secs_f64())
     }
 
-    /// The account of rails with `names`, and whether each is in the total.
+    /// The report. `names`: for each rail its name and whether it is part of the total.
     pub(super) fn report<'a>(&self, source: String, names: impl Iterator<Item = (&'a str, bool)>) -> PowerReport {
         let rails = names.zip(&self.rails);
         PowerReport {

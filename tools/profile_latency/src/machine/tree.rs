@@ -1,25 +1,26 @@
-//! The files that a kernel shows, below a root. Reading is bounded, and what is there and cannot be read is kept in words.
+//! Bounded reading of kernel files below a root. Errors are kept as notes.
 //!
-//! The root is `/` in life and a recorded tree in a test. Content is taken as hostile: every length has a bound, text is freed of control
-//! characters, and only regular files are opened, so that a pipe in the place of a file stops nobody.
+//! The root is `/`, or a recorded file tree in a test. Content is untrusted: every length is
+//! bounded, control characters are replaced, and only regular files are opened, because a pipe
+//! would block.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Bytes that a file with one value may have.
+/// Most bytes of a file with one value.
 const VALUE_BYTES: u64 = 4096;
-/// Bytes that are read of a file with a table; what follows is not looked at.
+/// Most bytes that are read of a file with a table; the rest is ignored.
 const TABLE_BYTES: u64 = 1024 * 1024;
-/// Characters of a text that are kept.
+/// Most characters that are kept of a text.
 const SHOWN: usize = 160;
-/// Entries of a folder that are looked at.
+/// Most entries of a folder that are visited.
 const ENTRIES: usize = 8192;
-/// What is unreadable is listed up to here, then counted.
+/// Most notes that are kept; further ones are counted.
 const NOTES: usize = 64;
 
-/// A root, what below it is not there, and what could not be read.
+/// A root, the groups that it lacks, and notes of what could not be read.
 pub(super) struct Tree<'a> {
     root: &'a Path,
     absent: Vec<&'static str>,
@@ -32,12 +33,12 @@ impl<'a> Tree<'a> {
         Tree { root, absent: Vec::new(), unreadable: Vec::new(), unlisted: 0 }
     }
 
-    /// Whether this is the machine that runs the program, and not a recorded one.
+    /// Whether the root is that of the running machine and not a recorded one.
     pub(super) fn is_live(&self) -> bool {
         self.root == Path::new("/")
     }
 
-    /// Where `path`, which is relative to the root, lies.
+    /// The full path of `path`, which is relative to the root.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
@@ -46,7 +47,7 @@ impl<'a> Tree<'a> {
         self.path(path).exists()
     }
 
-    /// Reads a group of values. One of which nothing is `found`, and nothing was there that failed, is absent.
+    /// Reads a group of values. If nothing is `found` and nothing failed, the group is absent.
     pub(super) fn group<T>(&mut self, group: &'static str, read: impl FnOnce(&mut Self) -> T, found: impl FnOnce(&T) -> bool) -> T {
         let notes = self.unreadable.len() + self.unlisted;
         let value = read(self);
@@ -56,13 +57,14 @@ impl<'a> Tree<'a> {
         value
     }
 
-    /// The start of a file with lines; `None` where there is no such file, or where it cannot be read, which is noted.
+    /// The start of a file with many lines; `None` if it is missing or, with a note,
+    /// unreadable.
     pub(super) fn table(&mut self, what: &str, path: &str) -> Option<String> {
         self.read(what, path, TABLE_BYTES)
     }
 
-    /// The first line of a file with one value, without what surrounds it; `None` as for [`Tree::table`]. Nothing at all, or far too much,
-    /// is noted.
+    /// The trimmed first line of a file with one value; `None` as for [`Tree::table`], or with
+    /// a note if the file is empty or too long.
     pub(super) fn line(&mut self, what: &str, path: &str) -> Option<String> {
         let text = self.read(what, path, VALUE_BYTES + 1)?;
         if u64::try_from(text.len()).unwrap_or(u64::MAX) > VALUE_BYTES {
@@ -77,18 +79,19 @@ impl<'a> Tree<'a> {
         Some(line)
     }
 
-    /// A file with one number; `None` as for [`Tree::line`]. Something else is noted.
+    /// The number in a file; `None` as for [`Tree::line`], or with a note if it is not a
+    /// number.
     pub(super) fn number<T: FromStr>(&mut self, what: &str, path: &str) -> Option<T> {
         let line = self.line(what, path)?;
         let number = line.parse().ok();
         if number.is_none() {
-            self.note(what, path, &format!("no number: {line:?}"));
+            self.note(what, path, &format!("not a number: {line:?}"));
         }
         number
     }
 
-    /// The names in a folder that are `wanted`, with `a2` before `a10`; none where there is no such folder, or where it cannot be read, which
-    /// is noted.
+    /// The `wanted` names in a folder, with `a2` before `a10`; none if the folder is missing
+    /// or, with a note, unreadable.
     pub(super) fn names(&mut self, what: &str, folder: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let entries = match fs::read_dir(self.path(folder)) {
             Ok(entries) => entries,
@@ -122,23 +125,23 @@ impl<'a> Tree<'a> {
         names
     }
 
-    /// Keeps that `path` is there and says nothing usable.
+    /// Notes that the content of `path` is unusable.
     pub(super) fn note(&mut self, what: &str, path: &str, why: &str) {
-        self.keep(&format!("{what} (/{path}): {why}"));
+        self.add_note(&format!("{what} (/{path}): {why}"));
     }
 
-    /// Keeps a whole sentence.
-    pub(super) fn keep(&mut self, sentence: &str) {
+    /// Adds a note.
+    pub(super) fn add_note(&mut self, sentence: &str) {
         if self.unreadable.len() < NOTES {
-            // Two texts of their own bound, and words around them.
+            // A note contains up to two bounded texts.
             self.unreadable.push(bounded(sentence, 3 * SHOWN));
         } else {
             self.unlisted += 1;
         }
     }
 
-    /// The groups that are absent, and what could not be read.
-    pub(super) fn into_words(mut self) -> (Vec<&'static str>, Vec<String>) {
+    /// The absent groups, and the notes.
+    pub(super) fn into_notes(mut self) -> (Vec<&'static str>, Vec<String>) {
         if self.unlisted > 0 {
             self.unreadable.push(format!("and {} more", self.unlisted));
         }
@@ -167,7 +170,7 @@ fn read(path: &Path, bytes: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&content).into_owned())
 }
 
-/// A text that can be shown: one line, without control characters, of bounded length.
+/// A trimmed text of bounded length without control characters.
 pub(super) fn clean(text: &str) -> String {
     bounded(text.trim(), SHOWN)
 }

@@ -1,20 +1,20 @@
-//! How many chunks took at most how long, drawn so that the tail is as wide as the body.
+//! The chart of the cumulative distribution of latency, on a scale that spreads the tail.
 
 use super::chunks::Chunk;
-use super::read::{amount, figure};
-use super::scale::{Scale, thin};
+use super::html::{html_section, placeholder};
+use super::read::{figure, non_negative};
+use super::scale::{Scale, downsample};
 use super::svg::{Frame, Svg, WIDTH};
 use super::timeline::DEADLINE_WITHIN;
-use super::{nothing, section as part};
 use serde_json::Value;
 
 const NAME: &str = "Share of chunks within a latency";
 const FRAME: Frame = Frame { left: 76.0, right: WIDTH - 24.0, top: 34.0, bottom: 320.0 };
-/// Height without the lines of the legend.
+/// Height without the legend, px.
 const HEIGHT: f64 = 368.0;
 const LEGEND_LINE: f64 = 20.0;
 
-/// Percentiles of a distribution in the report, by name and share.
+/// Percentiles of a distribution in the report: key and share.
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
 
 /// One curve.
@@ -22,14 +22,15 @@ struct Series {
     name: &'static str,
     class: &'static str,
     samples: usize,
-    /// Milliseconds and the share that they hold, both rising.
+    /// Latency in ms and cumulative share, both ascending.
     points: Vec<(f64, f64)>,
-    /// The report has percentiles of it only, no samples.
+    /// The report has only percentiles, no samples.
     sparse: bool,
 }
 
 impl Series {
-    /// The curve through all samples. The i-th of n stands at (i + 1/2) / n, so that the slowest has a place too.
+    /// The curve through all samples. The i-th of n is at (i + 1/2) / n, so that the slowest is
+    /// below 1.
     fn of_samples(name: &'static str, class: &'static str, mut ms: Vec<f64>) -> Self {
         ms.sort_by(f64::total_cmp);
         let n = ms.len();
@@ -37,12 +38,12 @@ impl Series {
         Self { name, class, samples: n, points, sparse: false }
     }
 
-    /// The curve through the percentiles of a distribution, as far as its count bears them.
+    /// The curve through the percentiles that the number of samples supports.
     fn of_percentiles(name: &'static str, class: &'static str, of: &Value) -> Option<Self> {
-        let samples = amount(&of["count"]).filter(|n| *n >= 1.0)?;
+        let samples = non_negative(&of["count"]).filter(|n| *n >= 1.0)?;
         let last = 1.0 - 0.5 / samples;
-        let inner = PERCENTILES.iter().filter(|(_, share)| *share < last).map(|(key, share)| (amount(&of[*key]), *share));
-        let all = inner.chain([(amount(&of["max"]), last)]).filter_map(|(ms, share)| ms.map(|ms| (ms, share)));
+        let inner = PERCENTILES.iter().filter(|(_, share)| *share < last).map(|(key, share)| (non_negative(&of[*key]), *share));
+        let all = inner.chain([(non_negative(&of["max"]), last)]).filter_map(|(ms, share)| ms.map(|ms| (ms, share)));
         let mut points: Vec<(f64, f64)> = Vec::new();
         for (ms, share) in all {
             if points.last().is_none_or(|(before, _)| *before <= ms) {
@@ -62,9 +63,9 @@ pub(super) fn section(report: &Value, chunks: &[Chunk]) -> String {
     let all: Vec<Series> = [chunk, response].into_iter().flatten().collect();
     let values = || all.iter().flat_map(|s| s.points.iter().map(|(ms, _)| *ms));
     let (Some(lo), Some(hi)) = (values().min_by(f64::total_cmp), values().max_by(f64::total_cmp)) else {
-        return part(NAME, "", &nothing("not measured: the report has neither chunks nor percentiles"));
+        return html_section(NAME, "", &placeholder("not measured: the report has neither chunks nor percentiles"));
     };
-    let deadline = amount(&report["deadline"]["ms"]).filter(|ms| *ms <= DEADLINE_WITHIN * hi);
+    let deadline = non_negative(&report["deadline"]["ms"]).filter(|ms| *ms <= DEADLINE_WITHIN * hi);
     let x = Scale::spread(lo, deadline.map_or(hi, |ms| ms.max(hi)), 10, (FRAME.left, FRAME.right));
     let samples = all.iter().map(|s| s.samples).max().unwrap_or(1);
     let y = Scale::nines(samples, (FRAME.bottom, FRAME.top));
@@ -86,7 +87,7 @@ pub(super) fn section(report: &Value, chunks: &[Chunk]) -> String {
                 svg.rect("mark-two", (at_x - 3.5, at_y - 3.5), (7.0, 7.0), &tip);
             }
         } else {
-            let kept = thin(&places, (FRAME.right - FRAME.left) as usize);
+            let kept = downsample(&places, (FRAME.right - FRAME.left) as usize);
             svg.path(series.class, steps(kept.iter().map(|&i| places[i])), false, "");
             if let Some((ms, _)) = series.points.last() {
                 let at = places.last().copied().unwrap_or_default();
@@ -95,16 +96,16 @@ pub(super) fn section(report: &Value, chunks: &[Chunk]) -> String {
         }
     }
     legend(&mut svg, latency, &all);
-    let desc: Vec<String> = all.iter().map(|s| told(latency, s)).collect();
+    let desc: Vec<String> = all.iter().map(|s| describe(latency, s)).collect();
     let lead = if all.iter().any(|s| s.name == "response") {
-        "Chunk: from the call to the plan. Response: from the moment a chunk was due, so that waiting behind a slow one counts."
+        "Chunk: from the call to the plan. Response: from the time a chunk was due, so that waiting behind a slow one counts."
     } else {
-        "From the call to the plan. The distance from 90 % to 99 % is that from 99 % to 99.9 %, so that the tail can be read."
+        "From the call to the plan. 90 %, 99 % and 99.9 % are equally spaced, so that the tail can be read."
     };
-    part(NAME, lead, &svg.finish(NAME, &desc.join(". ")))
+    html_section(NAME, lead, &svg.finish(NAME, &desc.join(". ")))
 }
 
-/// A curve that only rises where a sample is.
+/// A step curve that rises at each sample.
 fn steps(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     let mut out: Vec<(f64, f64)> = Vec::new();
     for (x, y) in points {
@@ -114,17 +115,17 @@ fn steps(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     out
 }
 
-/// One curve in words.
-fn told(latency: &Value, series: &Series) -> String {
+/// One curve as text.
+fn describe(latency: &Value, series: &Series) -> String {
     let of = &latency[series.name];
     let known = PERCENTILES.iter().map(|(key, _)| *key).chain(["max"]);
     let figures: Vec<String> =
-        known.filter_map(|key| amount(&of[key]).map(|ms| format!("{} {}", key.replace('_', "."), figure(ms)))).collect();
+        known.filter_map(|key| non_negative(&of[key]).map(|ms| format!("{} {}", key.replace('_', "."), figure(ms)))).collect();
     let how = if series.sparse { ", drawn through its percentiles" } else { "" };
     format!("{}, {} samples: {} ms{how}", series.name, series.samples, figures.join(", "))
 }
 
-/// The curves in words, below the chart.
+/// The legend below the chart.
 fn legend(svg: &mut Svg, latency: &Value, all: &[Series]) {
     for (i, series) in all.iter().enumerate() {
         let (left, y) = (FRAME.left + 40.0, HEIGHT + LEGEND_LINE * i as f64 + 4.0);
@@ -132,7 +133,7 @@ fn legend(svg: &mut Svg, latency: &Value, all: &[Series]) {
         if series.sparse {
             svg.rect("mark-two", (FRAME.left + 11.5, y - 7.5), (7.0, 7.0), "");
         }
-        svg.text("label", (left, y), &told(latency, series));
+        svg.text("label", (left, y), &describe(latency, series));
     }
 }
 
@@ -141,7 +142,8 @@ mod tests {
     use super::{Series, steps};
     use serde_json::json;
 
-    /// Broken by a curve that gives the slowest sample the share 1, which has no place among nines, or that is not in order.
+    /// Breaks if the slowest sample gets the share 1, which the scale by nines cannot show, or
+    /// the curve is not ascending.
     #[test]
     fn every_sample_has_a_place_below_one() {
         let series = Series::of_samples("chunk", "series", vec![3.0, 1.0, 2.0, 9.0]);
@@ -149,7 +151,8 @@ mod tests {
         assert_eq!(steps([(1.0, 5.0), (2.0, 3.0)].into_iter())[1..], [(1.0, 5.0), (2.0, 5.0), (2.0, 3.0)]);
     }
 
-    /// Broken by drawing a percentile that so few samples cannot have: p99.9 of 200 is their maximum.
+    /// Breaks if a percentile is drawn that the number of samples does not support: p99.9 of
+    /// 200 samples is their maximum.
     #[test]
     fn percentiles_are_drawn_as_far_as_the_count_bears() {
         let of = json!({"count": 200, "p50": 10.0, "p90": 12.0, "p99": 20.0, "p99_9": 40.0, "max": 40.0});

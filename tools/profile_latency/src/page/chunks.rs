@@ -1,12 +1,12 @@
-//! The chunks of a report as points of a chart.
+//! The chunks of a report, for charts.
 
-use super::read::{amount, list, number, words};
+use super::read::{as_text, list, non_negative, number};
 use serde_json::Value;
 
-/// One chunk, as far as charts of latency want it.
+/// One chunk, with the fields that the latency charts use.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Chunk {
-    /// Its place in the report.
+    /// Its index in the report.
     pub(super) index: usize,
     pub(super) start_s: Option<f64>,
     pub(super) latency_ms: f64,
@@ -15,12 +15,12 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// The verdict, where it is another than the one of a good plan.
-    pub(super) fn odd_verdict(&self) -> Option<&str> {
+    /// The guard's verdict if it is not `accepted`.
+    pub(super) fn other_verdict(&self) -> Option<&str> {
         self.verdict.as_deref().filter(|verdict| *verdict != "accepted")
     }
 
-    /// What is shown where the pointer rests.
+    /// The tooltip.
     pub(super) fn tip(&self) -> String {
         use super::read::figure;
         let mut tip = format!("chunk {}: {} ms", self.index, figure(self.latency_ms));
@@ -41,9 +41,9 @@ pub(super) fn read(chunks: &Value) -> Vec<Chunk> {
         Some(Chunk {
             index,
             start_s: number(&chunk["start_ms"]).map(|ms| ms / 1000.0),
-            latency_ms: amount(&chunk["latency_ms"])?,
+            latency_ms: non_negative(&chunk["latency_ms"])?,
             late_ms: number(&chunk["late_ms"]).filter(|ms| *ms > 0.0),
-            verdict: words(&chunk["verdict"]),
+            verdict: as_text(&chunk["verdict"]),
         })
     })
     .collect()

@@ -1,9 +1,10 @@
-//! The one memory allocation as a map: rows of equal length, from the first byte to the last, coloured by owner.
+//! The memory map: the arena as rows of equal length, from the first byte to the last, coloured by
+//! owner.
 
-use super::read::{ABSENT, amount, bytes, grouped, not_measured, short, size};
+use super::html::{escape, html_section, placeholder};
+use super::read::{ABSENT, bytes, grouped, non_negative, not_measured, size, truncate};
 use super::regions::{Arena, Run, runs};
 use super::svg::{Svg, WIDTH};
-use super::{escape, nothing, section as part};
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -14,22 +15,22 @@ const TOP: f64 = 30.0;
 const ROW: f64 = 30.0;
 const PITCH: f64 = 36.0;
 
-/// Rows that a map of many regions has, about.
+/// Approximate number of rows of a map of many regions.
 const ROWS: f64 = 6.0;
 
-/// Owners with a colour of their own; the rest share one.
+/// Owners with their own colour; the others share one.
 const COLOURS: usize = 7;
 
-/// Longer tables of regions are cut, and say so.
+/// Most regions that the table lists.
 const LISTED: usize = 5000;
 
-/// The chart, who owns how much, and every region.
+/// The map, the bytes of each owner, and the table of regions.
 pub(super) fn section(memory: &Value) -> String {
     if !memory.is_object() {
-        return part(NAME, "", &nothing(&not_measured(memory)));
+        return html_section(NAME, "", &placeholder(&not_measured(memory)));
     }
     let arena = Arena::read(memory);
-    let share = match (amount(&memory["arena"]), amount(&memory["capacity"])) {
+    let share = match (non_negative(&memory["arena"]), non_negative(&memory["capacity"])) {
         (Some(arena), Some(capacity)) if capacity > 0.0 => format!(" ({:.1} %)", 100.0 * arena / capacity),
         _ => String::new(),
     };
@@ -45,16 +46,16 @@ pub(super) fn section(memory: &Value) -> String {
         bytes(&memory["peak_resident"])
     );
     let map =
-        if arena.regions.is_empty() || arena.bytes <= 0.0 { nothing("not measured: the report has no regions") } else { draw(&arena) };
-    part(NAME, &lead, &format!("{map}{}{}", legend(&arena, lost), table(&arena)))
+        if arena.regions.is_empty() || arena.bytes <= 0.0 { placeholder("not measured: the report has no regions") } else { draw(&arena) };
+    html_section(NAME, &lead, &format!("{map}{}{}", legend(&arena, lost), table(&arena)))
 }
 
-/// The class of an owner's colour.
+/// The CSS class of an owner.
 fn class(owner: usize) -> String {
     format!("o{}", owner.min(COLOURS))
 }
 
-/// Bytes of a row: 1, 1.5, 2 or 3 times a power of two, so that the rows' offsets are round.
+/// Bytes per row: 1 or 1.5 times a power of two, so that the rows begin at round offsets.
 fn row_bytes(arena: f64, rows: f64) -> f64 {
     let mut power = 64.0;
     loop {
@@ -83,7 +84,7 @@ fn draw(arena: &Arena) -> String {
         let (from, y) = (row as f64 * of_row, TOP + row as f64 * PITCH);
         svg.text("tick end", (LEFT - 8.0, y + ROW / 2.0 + 4.0), &size(from));
         let end = (arena.bytes - from).min(of_row);
-        // What no region covers shows this ground.
+        // The background, visible where no region is.
         svg.rect("gap", (LEFT, y), (x(end) - LEFT, ROW), "not used: a gap");
     }
     for run in runs(&arena.regions, 5.0 * a_pixel, a_pixel) {
@@ -95,7 +96,7 @@ fn draw(arena: &Arena) -> String {
             let (from, to) = ((run.from - row * of_row).max(0.0), (run.to - row * of_row).min(of_row));
             let (left, y) = (x(from), TOP + row * PITCH);
             let width = x(to) - left;
-            // A seam between neighbours, where there is room for one.
+            // A border between neighbours, if there is room.
             let edge = if width > 4.0 { " edge" } else { "" };
             svg.rect(&format!("{class}{edge}"), (left, y), (width, ROW), &tip);
             if let Some(name) = label(arena, &run, ((width - 8.0) / 6.9).max(0.0) as usize) {
@@ -104,7 +105,7 @@ fn draw(arena: &Arena) -> String {
             row += 1.0;
         }
     }
-    // A notch above the row where a gap is, however small; of several in one pixel, one.
+    // A notch above each gap, however small; one for several gaps in a pixel.
     let mut notched = f64::NEG_INFINITY;
     for region in arena.regions.iter().filter(|region| region.gap > 0.0) {
         let at = region.offset + region.bytes;
@@ -120,11 +121,11 @@ fn draw(arena: &Arena) -> String {
     svg.finish(NAME, &format!("{} in {} regions by owner: {}", size(arena.bytes), arena.regions.len(), owners.join(", ")))
 }
 
-/// What fits into a box of so many letters.
+/// A label of at most `letters` characters for a box, if one fits.
 fn label(arena: &Arena, run: &Run, letters: usize) -> Option<String> {
     let (name, shorter) = if run.first == run.last {
         let name = &arena.regions[run.first].name;
-        (name.clone(), (letters >= 6).then(|| short(name, letters)))
+        (name.clone(), (letters >= 6).then(|| truncate(name, letters)))
     } else {
         let count = run.last - run.first + 1;
         (format!("{count} regions"), Some(format!("{count}×")))
@@ -149,7 +150,7 @@ fn tip(arena: &Arena, run: &Run) -> String {
     format!("{count} regions from {} to {}, {owner}: {} bytes at {}", first.name, last.name, grouped(run.to - run.from), grouped(run.from))
 }
 
-/// Owners by colour and bytes.
+/// The legend: owners with their colours and bytes.
 fn legend(arena: &Arena, lost: f64) -> String {
     let mut out = "<ul class=\"owners\">\n".to_owned();
     let share = |bytes: f64| if arena.bytes > 0.0 { format!(", {:.1} %", 100.0 * bytes / arena.bytes) } else { String::new() };
@@ -189,7 +190,7 @@ fn table(arena: &Arena) -> String {
     }
     out.push_str("</tbody>\n</table></div>\n");
     if arena.regions.len() > LISTED {
-        let _ = writeln!(out, "<p>The first {LISTED}; the report itself has all.</p>");
+        let _ = writeln!(out, "<p>The first {LISTED} regions; the report has all.</p>");
     }
     out.push_str("</details>\n");
     out
@@ -199,7 +200,7 @@ fn table(arena: &Arena) -> String {
 mod tests {
     use super::row_bytes;
 
-    /// Broken by rows that do not hold the arena, or that begin at odd offsets.
+    /// Breaks if the rows do not cover the arena, or do not begin at round offsets.
     #[test]
     fn rows_are_round_and_hold_the_arena() {
         assert_eq!(row_bytes(2_022_400.0, 6.0), 384.0 * 1024.0);

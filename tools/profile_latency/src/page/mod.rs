@@ -1,11 +1,14 @@
-//! A report as one page of HTML: figures, charts and tables, for a browser or for paper.
+//! Renders a report as one HTML page with figures, charts and tables, for the screen and for print.
 //!
-//! The page is whole: its style and its drawings are inside, it has no script, and its policy forbids it to load or to run anything. Every word of
-//! the report is taken as hostile and escaped. A field that is absent is shown as `-` or as not measured, with the reason where the report gives one.
+//! The page is self-contained: style and drawings are inline, there is no script, and its content
+//! security policy forbids it to load or run anything. All text of the report is untrusted and
+//! escaped. A missing field is shown as `-` or as not measured, with the reason if the report has
+//! one.
 
 mod cdf;
 mod chunks;
 mod head;
+mod html;
 mod memory;
 mod read;
 mod regions;
@@ -18,15 +21,16 @@ mod waterfall;
 #[cfg(test)]
 mod tests;
 
-use read::told;
+use html::escape;
+use read::text_or_absent;
 use serde_json::Value;
 
-/// Forbids whatever the page does not need: all but its own style.
+/// Content security policy: allows inline style only.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-/// The report as a page.
+/// The report as an HTML page.
 pub(crate) fn page(report: &Value) -> String {
-    let title = format!("Latency of {}", told(&report["configuration"]["path"]));
+    let title = format!("Latency of {}", text_or_absent(&report["configuration"]["path"]));
     let chunks = chunks::read(&report["chunks"]);
     let parts = [
         head::head(report, &chunks),
@@ -61,34 +65,4 @@ pub(crate) fn page(report: &Value) -> String {
         escape(&title),
         parts.concat()
     )
-}
-
-/// Words as HTML shows them, in text and within quotes. Characters that are not shown, or that turn the direction of others, become U+FFFD.
-pub(crate) fn escape(words: &str) -> String {
-    let mut out = String::with_capacity(words.len());
-    for letter in words.chars() {
-        match letter {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\n' | '\t' => out.push(letter),
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.push('\u{fffd}'),
-            c if c.is_control() => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// A part of the page: its name, one sentence, and what it shows. `lead` is not escaped yet, `body` is HTML.
-fn section(name: &str, lead: &str, body: &str) -> String {
-    let lead = if lead.is_empty() { String::new() } else { format!("<p class=\"lead\">{}</p>\n", escape(lead)) };
-    format!("<section>\n<h2>{}</h2>\n{lead}{body}</section>\n", escape(name))
-}
-
-/// What stands in the place of a chart that there is no data for.
-fn nothing(why: &str) -> String {
-    format!("<p class=\"absent\">{}</p>\n", escape(why))
 }

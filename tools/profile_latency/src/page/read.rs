@@ -1,38 +1,39 @@
-//! What a report says, read without trust: a field may be absent, null, of another type or absurd, and is then told as such.
+//! Reads and formats fields of an untrusted report: a field may be missing, null, of another type
+//! or absurd.
 
 use serde_json::Value;
 
-/// Larger numbers than this are no measurement, and would leave the arithmetic of a chart.
+/// Largest plausible number. Larger ones would overflow the arithmetic of a chart.
 const LARGEST: f64 = 1e15;
 
-/// What stands where nothing is known.
+/// Stands for a missing value.
 pub(super) const ABSENT: &str = "-";
 
-/// The number, where it is one that a chart can hold.
+/// The value as a plausible number.
 pub(super) fn number(value: &Value) -> Option<f64> {
     value.as_f64().filter(|n| n.abs() <= LARGEST)
 }
 
-/// The number, where it is one and is not negative: a time, a size.
-pub(super) fn amount(value: &Value) -> Option<f64> {
+/// The value as a plausible number that is not negative: a time or a size.
+pub(super) fn non_negative(value: &Value) -> Option<f64> {
     number(value).filter(|n| *n >= 0.0)
 }
 
-/// The value in words, not escaped: a string, a number or a truth value.
-pub(super) fn words(value: &Value) -> Option<String> {
+/// A string, number or Boolean as unescaped text.
+pub(super) fn as_text(value: &Value) -> Option<String> {
     match value {
-        Value::String(words) => Some(words.clone()),
+        Value::String(text) => Some(text.clone()),
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         _ => None,
     }
 }
 
-/// The value in words, or [`ABSENT`]. Not escaped.
-pub(super) fn told(value: &Value) -> String {
-    words(value).unwrap_or_else(|| ABSENT.to_owned())
+/// The value as unescaped text, or [`ABSENT`].
+pub(super) fn text_or_absent(value: &Value) -> String {
+    as_text(value).unwrap_or_else(|| ABSENT.to_owned())
 }
 
-/// Says that something was not measured, and why where the report knows. Not escaped.
+/// "not measured", with the reason if the report has one; unescaped.
 pub(super) fn not_measured(value: &Value) -> String {
     let why = match value {
         Value::String(why) => Some(why.as_str()),
@@ -42,7 +43,7 @@ pub(super) fn not_measured(value: &Value) -> String {
     why.map_or_else(|| "not measured".to_owned(), |why| format!("not measured: {why}"))
 }
 
-/// Milliseconds, or any figure of that kind, with about four digits.
+/// Formats a number, for example milliseconds, with about four significant digits.
 pub(super) fn figure(number: f64) -> String {
     match number.abs() {
         n if n.fract() == 0.0 => grouped(number),
@@ -54,17 +55,17 @@ pub(super) fn figure(number: f64) -> String {
     }
 }
 
-/// The field as [`figure`], or [`ABSENT`].
+/// The value formatted by [`figure`], or [`ABSENT`].
 pub(super) fn ms(value: &Value) -> String {
     number(value).map_or_else(|| ABSENT.to_owned(), figure)
 }
 
-/// A whole number with its thousands apart, or [`ABSENT`].
-pub(super) fn whole(value: &Value) -> String {
+/// The value formatted by [`grouped`], or [`ABSENT`].
+pub(super) fn integer(value: &Value) -> String {
     number(value).map_or_else(|| ABSENT.to_owned(), grouped)
 }
 
-/// A whole number with its thousands apart.
+/// Formats an integer with thousands separators.
 pub(super) fn grouped(number: f64) -> String {
     let digits = format!("{:.0}", number.abs());
     let mut out = if number < 0.0 { "-".to_owned() } else { String::new() };
@@ -77,7 +78,7 @@ pub(super) fn grouped(number: f64) -> String {
     out
 }
 
-/// Bytes with a binary unit.
+/// Formats bytes with a binary unit.
 pub(super) fn size(bytes: f64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes;
@@ -93,35 +94,35 @@ pub(super) fn size(bytes: f64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
-/// The field as [`size`], or [`ABSENT`].
+/// The value formatted by [`size`], or [`ABSENT`].
 pub(super) fn bytes(value: &Value) -> String {
-    amount(value).map_or_else(|| ABSENT.to_owned(), size)
+    non_negative(value).map_or_else(|| ABSENT.to_owned(), size)
 }
 
-/// At most `most` characters; what is cut off is told by an ellipsis.
-pub(super) fn short(words: &str, most: usize) -> String {
-    if words.chars().count() <= most {
-        return words.to_owned();
+/// Shortens text to at most `most` characters, with an ellipsis.
+pub(super) fn truncate(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
     }
-    words.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// The members of a list; of anything else, none.
+/// The elements of an array; none for other values.
 pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The fields of an object; of anything else, none.
+/// The fields of an object; none for other values.
 pub(super) fn fields(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
     value.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, figure, grouped, ms, not_measured, number, short, size, whole};
+    use super::{bytes, figure, grouped, integer, ms, not_measured, number, size, truncate};
     use serde_json::json;
 
-    /// Broken by a format that loses digits of small times or writes a long row of digits for large ones.
+    /// Breaks if small times lose digits or large ones get too many.
     #[test]
     fn figures_keep_about_four_digits() {
         let cases = [
@@ -140,11 +141,11 @@ mod tests {
         assert_eq!([size(12.0), size(2048.0), size(2_022_400.0)], ["12 B", "2 KiB", "1.9 MiB"]);
     }
 
-    /// Broken by a reader that takes a missing or absurd field for a number.
+    /// Breaks if a missing or absurd field becomes a number.
     #[test]
-    fn what_is_not_there_is_told_as_such() {
+    fn a_missing_value_is_shown_as_missing() {
         for value in [json!(null), json!("57"), json!([1]), json!({}), json!(1e300)] {
-            assert_eq!((number(&value), ms(&value).as_str(), whole(&value).as_str()), (None, "-", "-"), "{value}");
+            assert_eq!((number(&value), ms(&value).as_str(), integer(&value).as_str()), (None, "-", "-"), "{value}");
         }
         assert_eq!(bytes(&json!(-5)), "-");
         assert_eq!(not_measured(&json!(null)), "not measured");
@@ -152,10 +153,10 @@ mod tests {
         assert_eq!(not_measured(&json!({"why": "no sensor"})), "not measured: no sensor");
     }
 
-    /// Broken by cutting at bytes, which would split a letter.
+    /// Breaks if text is cut at bytes, which would split a character.
     #[test]
     fn long_words_are_cut_between_letters() {
-        assert_eq!(short("größer", 6), "größer");
-        assert_eq!(short("größere", 4), "grö…");
+        assert_eq!(truncate("größer", 6), "größer");
+        assert_eq!(truncate("größere", 4), "grö…");
     }
 }

@@ -1,6 +1,6 @@
-//! The arena of a report, region by region, and what of it can be told apart on paper.
+//! The arena of a report: its regions, their gaps, and the boxes that a chart can show.
 
-use super::read::{amount, fields, list, told};
+use super::read::{fields, list, non_negative, text_or_absent};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -14,32 +14,33 @@ pub(super) struct Region {
     pub(super) bytes: f64,
     pub(super) shape: String,
     pub(super) dtype: String,
-    /// Bytes until the next region, or until the arena ends: what alignment costs, or a hole.
+    /// Bytes from the end of the region to the next region or the end of the arena.
     pub(super) gap: f64,
 }
 
-/// Who owns the arena, and where it lies.
+/// The arena with its owners and regions.
 #[derive(Debug, PartialEq)]
 pub(super) struct Arena {
-    /// Name and bytes of the regions; the largest first.
+    /// Names and bytes, largest first.
     pub(super) owners: Vec<(String, f64)>,
-    /// In order of offset.
+    /// In ascending order of offset.
     pub(super) regions: Vec<Region>,
     pub(super) bytes: f64,
 }
 
 impl Arena {
-    /// Reads what the report says of the arena; without regions, none.
+    /// Reads the arena of a report.
     pub(super) fn read(memory: &Value) -> Self {
         let raw: Vec<(&Value, f64, f64)> =
-            list(&memory["regions"]).iter().filter_map(|r| Some((r, amount(&r["offset"])?, amount(&r["bytes"])?))).collect();
+            list(&memory["regions"]).iter().filter_map(|r| Some((r, non_negative(&r["offset"])?, non_negative(&r["bytes"])?))).collect();
         let mut bytes_of: BTreeMap<String, f64> = BTreeMap::new();
         for (region, _, bytes) in &raw {
-            *bytes_of.entry(told(&region["owner"])).or_default() += bytes;
+            *bytes_of.entry(text_or_absent(&region["owner"])).or_default() += bytes;
         }
-        // The plan's own sums hold the gaps of alignment too; they stand in only for owners without regions.
+        // `by_owner` includes alignment gaps, so it is used only for owners without
+        // regions.
         for (owner, bytes) in fields(&memory["by_owner"]) {
-            if let Some(bytes) = amount(bytes) {
+            if let Some(bytes) = non_negative(bytes) {
                 bytes_of.entry(owner.to_owned()).or_insert(bytes);
             }
         }
@@ -49,18 +50,18 @@ impl Arena {
         let mut regions: Vec<Region> = raw
             .into_iter()
             .map(|(region, offset, bytes)| Region {
-                name: told(&region["name"]),
-                owner: index.get(told(&region["owner"]).as_str()).copied().unwrap_or(usize::MAX),
+                name: text_or_absent(&region["name"]),
+                owner: index.get(text_or_absent(&region["owner"]).as_str()).copied().unwrap_or(usize::MAX),
                 offset,
                 bytes,
                 shape: shape(&region["shape"]),
-                dtype: told(&region["dtype"]),
+                dtype: text_or_absent(&region["dtype"]),
                 gap: 0.0,
             })
             .collect();
         regions.sort_by(|a, b| a.offset.total_cmp(&b.offset));
         let used = regions.iter().map(|r| r.offset + r.bytes).fold(0.0, f64::max);
-        let bytes = amount(&memory["arena"]).map_or(used, |arena| arena.max(used));
+        let bytes = non_negative(&memory["arena"]).map_or(used, |arena| arena.max(used));
         for i in 0..regions.len() {
             let next = regions.get(i + 1).map_or(bytes, |next| next.offset);
             regions[i].gap = (next - regions[i].offset - regions[i].bytes).max(0.0);
@@ -68,7 +69,7 @@ impl Arena {
         Self { owners, regions, bytes }
     }
 
-    /// Number of gaps and their bytes, the one before the first region too.
+    /// Number of gaps and their total bytes, including a gap before the first region.
     pub(super) fn gaps(&self) -> (usize, f64) {
         let first = self.regions.first().map_or(0.0, |r| r.offset);
         let gaps = || self.regions.iter().map(|r| r.gap).chain([first]).filter(|gap| *gap > 0.0);
@@ -78,12 +79,12 @@ impl Arena {
 
 fn shape(shape: &Value) -> String {
     match shape {
-        Value::Array(axes) => format!("[{}]", axes.iter().map(told).collect::<Vec<_>>().join(", ")),
-        other => told(other),
+        Value::Array(axes) => format!("[{}]", axes.iter().map(text_or_absent).collect::<Vec<_>>().join(", ")),
+        other => text_or_absent(other),
     }
 }
 
-/// Regions that are drawn as one box, because they are too narrow to be told apart.
+/// Regions that are drawn as one box because they are too narrow to draw separately.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Run {
     pub(super) owner: usize,
@@ -94,8 +95,9 @@ pub(super) struct Run {
     pub(super) last: usize,
 }
 
-/// Boxes to draw where a region of `narrow` bytes is too small to stand alone and one of `least` bytes is not seen at all. A hole of `least` bytes or
-/// more stays a hole.
+/// Merges regions into boxes. Neighbours of one owner are merged if both are smaller than `narrow`
+/// bytes; anything smaller than `least` bytes is invisible and merged with its neighbour. Gaps of
+/// `least` bytes or more remain.
 pub(super) fn runs(regions: &[Region], narrow: f64, least: f64) -> Vec<Run> {
     let mut out: Vec<(Run, f64)> = Vec::new();
     for (i, region) in regions.iter().enumerate() {
@@ -105,7 +107,7 @@ pub(super) fn runs(regions: &[Region], narrow: f64, least: f64) -> Vec<Run> {
             let same = region.owner == run.owner && region.bytes < narrow && *largest < narrow;
             let unseen = end - run.from < least;
             if close && (same || unseen) {
-                // Who owns most of it gives the colour.
+                // The owner of the largest region determines the colour.
                 if region.bytes > *largest {
                     run.owner = region.owner;
                     *largest = region.bytes;
@@ -135,7 +137,8 @@ mod tests {
         ]}))
     }
 
-    /// Broken by gaps that are not counted, such as the one at the end, and by a region without a place that is given one.
+    /// Breaks if a gap is not counted, such as the one at the end, or a region without an
+    /// offset is drawn.
     #[test]
     fn gaps_are_what_no_region_holds() {
         let arena = arena();
@@ -145,7 +148,7 @@ mod tests {
         assert_eq!((arena.regions[0].shape.as_str(), arena.regions[1].shape.as_str()), ("[4, 1000]", "-"));
     }
 
-    /// Broken by drawing thousands of boxes that nobody sees, or by painting a hole over.
+    /// Breaks if thousands of invisible boxes are drawn, or a gap is covered.
     #[test]
     fn narrow_neighbours_are_one_box_and_a_hole_stays() {
         let arena = arena();

@@ -1,13 +1,13 @@
-//! From a value to a place on paper: linear, logarithmic and by nines, with ticks at round numbers.
+//! Chart axes: map values to pixels on linear, logarithmic and "nines" scales, with round ticks.
 
 use super::read::grouped;
 
-/// How values lie along an axis.
+/// The kind of a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Linear,
     Log,
-    /// A share of the samples by how many nines it has: 0.9, 0.99 and 0.999 are equally far apart.
+    /// Shares on a scale of −log₁₀(1 − share): 0.9, 0.99 and 0.999 are equally spaced.
     Nines,
 }
 
@@ -15,32 +15,34 @@ enum Kind {
 #[derive(Debug, Clone)]
 pub(super) struct Scale {
     kind: Kind,
-    /// Ends, as values.
+    /// Ends as values.
     lo: f64,
     hi: f64,
-    /// Distance of linear ticks.
+    /// Distance between linear ticks.
     step: f64,
-    /// Ends, as pixels.
+    /// Ends as pixels.
     px: (f64, f64),
 }
 
-/// Shorter ranges than this, in the axis' unit, are widened to it.
+/// Smallest range, in the unit of the axis; smaller ranges are widened.
 const LEAST_RANGE: f64 = 1e-3;
 
-/// A ratio of the largest to the smallest value beyond which small ones would vanish on a linear axis.
+/// Largest ratio of the highest to the lowest value for a linear axis; beyond it small values would
+/// be invisible.
 const LINEAR_UP_TO: f64 = 20.0;
 
 impl Scale {
-    /// From `lo` to `hi`, moved outwards to ticks, of which there are about `ticks`.
+    /// A linear scale from `lo` to `hi`, extended to ticks, of which there are about `ticks`.
     pub(super) fn linear(lo: f64, hi: f64, ticks: usize, px: (f64, f64)) -> Self {
-        // A range must also be wide enough beside its ends for a step to move them.
+        // The range must not vanish in the floating-point precision of its ends.
         let least = LEAST_RANGE.max(hi.abs() * 1e-6);
         let hi = if hi - lo < least { lo + least } else { hi };
         let step = round_step((hi - lo) / ticks.max(1) as f64);
         Self { kind: Kind::Linear, lo: (lo / step).floor() * step, hi: (hi / step).ceil() * step, step, px }
     }
 
-    /// From `lo` to `hi`, logarithmic where they are far apart, else linear. `lo` that is not positive counts as a thousandth of `hi`.
+    /// A scale from `lo` to `hi`: logarithmic if their ratio is large, else linear. A `lo` that
+    /// is not positive counts as a thousandth of `hi`.
     pub(super) fn spread(lo: f64, hi: f64, ticks: usize, px: (f64, f64)) -> Self {
         let hi = hi.max(LEAST_RANGE);
         let positive = if lo > 0.0 { lo } else { hi / 1000.0 };
@@ -52,7 +54,8 @@ impl Scale {
         Self { kind: Kind::Log, lo: below.unwrap_or(positive), hi: above.unwrap_or(hi), step: 0.0, px }
     }
 
-    /// Shares from 0 to the first round number of nines that holds `samples` samples.
+    /// A scale by nines, from 0 to the first whole number of nines that shows `samples`
+    /// samples.
     pub(super) fn nines(samples: usize, px: (f64, f64)) -> Self {
         let nines = (2.0 * samples.max(1) as f64).log10().ceil().clamp(2.0, 9.0);
         Self { kind: Kind::Nines, lo: 0.0, hi: 1.0 - 0.1f64.powf(nines), step: 0.0, px }
@@ -71,14 +74,14 @@ impl Scale {
         }
     }
 
-    /// The place of `value`, or the end of the axis that is nearest to it.
+    /// The pixel of `value`, clamped to the axis.
     pub(super) fn at(&self, value: f64) -> f64 {
         let (lo, hi) = (self.warp(self.lo), self.warp(self.hi));
         let share = (self.warp(value.clamp(self.lo, self.hi)) - lo) / (hi - lo);
         self.px.0 + share * (self.px.1 - self.px.0)
     }
 
-    /// Values at which a line and a number stand.
+    /// Ticks: values and labels.
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
         match self.kind {
             Kind::Linear => {
@@ -107,17 +110,17 @@ impl Scale {
 
 const MANTISSAS: [f64; 3] = [1.0, 2.0, 5.0];
 
-/// The number at a tick; long ones with their thousands apart.
+/// The label of a tick.
 fn label(value: f64, decimals: usize) -> String {
     if decimals == 0 && value.abs() >= 10_000.0 { grouped(value) } else { format!("{value:.decimals$}") }
 }
 
-/// The power of ten at or below a positive value.
+/// The largest power of ten not above a positive value.
 fn decade(value: f64) -> f64 {
     10f64.powf(value.log10().floor())
 }
 
-/// 90, 99, 99.9: `n` nines of a hundred.
+/// The percentage with `n` nines: 90, 99, 99.9.
 fn nines_of(n: usize) -> String {
     match n {
         0 => "0".to_owned(),
@@ -127,15 +130,15 @@ fn nines_of(n: usize) -> String {
     }
 }
 
-/// The first of 1, 2 and 5 times a power of ten that is not below `rough`.
+/// The smallest of 1, 2 and 5 times a power of ten that is not below `rough`.
 fn round_step(rough: f64) -> f64 {
     let base = decade(rough);
     [1.0, 2.0, 5.0].iter().map(|m| m * base).find(|step| *step >= rough * (1.0 - 1e-9)).unwrap_or(10.0 * base)
 }
 
-/// Which of the points, in order of x, a line of `columns` pixels must go through to look as if it went through all: of each column the first, the
-/// lowest, the highest and the last. No spike is lost.
-pub(super) fn thin(points: &[(f64, f64)], columns: usize) -> Vec<usize> {
+/// Downsamples a line of points in order of x for `columns` pixels: indices of the first, lowest,
+/// highest and last point of each pixel column. No spike is lost.
+pub(super) fn downsample(points: &[(f64, f64)], columns: usize) -> Vec<usize> {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return Vec::new() };
     let columns = columns.max(1);
     if points.len() <= 2 * columns {
@@ -158,8 +161,9 @@ pub(super) fn thin(points: &[(f64, f64)], columns: usize) -> Vec<usize> {
     kept
 }
 
-/// Moves labels apart, so that each is at least `gap` below the one above it and none is below `floor`. In and out in any order.
-pub(super) fn apart(places: &[f64], gap: f64, floor: f64) -> Vec<f64> {
+/// Moves labels so that neighbours are at least `gap` apart and none is below `floor`. Keeps the
+/// order of `places`.
+pub(super) fn separate(places: &[f64], gap: f64, floor: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_by(|&a, &b| places[a].total_cmp(&places[b]));
     let mut moved = places.to_vec();
@@ -176,13 +180,14 @@ pub(super) fn apart(places: &[f64], gap: f64, floor: f64) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Scale, apart, thin};
+    use super::{Scale, downsample, separate};
 
     fn labels(scale: &Scale) -> Vec<String> {
         scale.ticks().into_iter().map(|(_, label)| label).collect()
     }
 
-    /// Broken by steps other than 1, 2 and 5, by ends that are no ticks, and by rounding that writes 0.30000000000000004.
+    /// Breaks if steps are not 1, 2 or 5, ends are no ticks, or a label shows a rounding error
+    /// (0.30000000000000004).
     #[test]
     fn linear_ticks_are_round_and_hold_the_data() {
         assert_eq!(labels(&Scale::linear(0.0, 93.0, 5, (0.0, 1.0))), ["0", "20", "40", "60", "80", "100"]);
@@ -192,7 +197,8 @@ mod tests {
         assert_eq!([scale.at(0.0), scale.at(25.0), scale.at(100.0), scale.at(1e9)], [200.0, 150.0, 0.0, 0.0]);
     }
 
-    /// Broken by a division by a range of nothing: every value the same, all zero, the largest numbers that are let in.
+    /// Breaks if an empty range divides by zero: equal values, zeros, the largest plausible
+    /// numbers.
     #[test]
     fn a_range_of_nothing_still_has_an_axis() {
         for value in [0.0, 57.0, 1e15, -1e15, 1e-300] {
@@ -204,7 +210,8 @@ mod tests {
         }
     }
 
-    /// Broken by a linear axis for a long tail, by ticks that are not 1, 2 or 5, and by ends inside of the data.
+    /// Breaks if a long tail gets a linear axis, ticks are not 1, 2 or 5, or data lies outside
+    /// of the axis.
     #[test]
     fn a_long_tail_gets_a_logarithmic_axis() {
         assert!(!Scale::spread(10.0, 200.0, 6, (0.0, 1.0)).is_log());
@@ -216,7 +223,7 @@ mod tests {
         assert!(Scale::spread(0.0, 100.0, 6, (0.0, 1.0)).at(0.0).is_finite());
     }
 
-    /// Broken by an axis that is linear in the share, or that ends below the last sample.
+    /// Breaks if the axis is linear in the share, or ends below the last sample.
     #[test]
     fn nines_are_equally_far_apart() {
         let scale = Scale::nines(200, (0.0, 300.0));
@@ -228,26 +235,26 @@ mod tests {
         assert_eq!(labels(&Scale::nines(100_000, (0.0, 1.0))).last().map(String::as_str), Some("99.9999 %"));
     }
 
-    /// Broken by taking every n-th point, or a mean of a column: one spike among many points must stay, and so must one dip.
+    /// Breaks if downsampling loses a single spike or dip among many points.
     #[test]
     fn a_spike_survives_thinning() {
         let mut points: Vec<(f64, f64)> = (0..100_000).map(|i| (f64::from(i), 50.0 + f64::from(i % 7))).collect();
         points[43_217].1 = 900.0;
         points[71_003].1 = 1.0;
-        let kept = thin(&points, 800);
+        let kept = downsample(&points, 800);
         assert!(kept.contains(&43_217) && kept.contains(&71_003));
         assert!(kept.len() <= 4 * 801, "{}", kept.len());
         assert!(kept.is_sorted() && kept.first() == Some(&0) && kept.last() == Some(&99_999));
-        assert_eq!(thin(&points[..100], 800).len(), 100, "few points all stay");
-        assert!(thin(&[], 800).is_empty());
-        assert_eq!(thin(&[(5.0, 1.0); 5000], 800).len(), 2, "all in one column");
+        assert_eq!(downsample(&points[..100], 800).len(), 100, "few points all stay");
+        assert!(downsample(&[], 800).is_empty());
+        assert_eq!(downsample(&[(5.0, 1.0); 5000], 800).len(), 2, "all in one column");
     }
 
-    /// Broken by labels that lie over each other, or that are pushed out of the chart.
+    /// Breaks if labels overlap or leave the chart.
     #[test]
     fn labels_are_moved_apart() {
-        assert_eq!(apart(&[10.0, 100.0], 13.0, 200.0), [10.0, 100.0]);
-        assert_eq!(apart(&[102.0, 100.0], 13.0, 200.0), [113.0, 100.0]);
-        assert_eq!(apart(&[199.0, 200.0], 13.0, 200.0), [187.0, 200.0]);
+        assert_eq!(separate(&[10.0, 100.0], 13.0, 200.0), [10.0, 100.0]);
+        assert_eq!(separate(&[102.0, 100.0], 13.0, 200.0), [113.0, 100.0]);
+        assert_eq!(separate(&[199.0, 200.0], 13.0, 200.0), [187.0, 200.0]);
     }
 }

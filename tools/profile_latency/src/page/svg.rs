@@ -1,23 +1,23 @@
-//! A drawing, element by element. What it is given as text is escaped here and nowhere else; classes are the page's own words.
+//! An SVG builder. It escapes all text; CSS classes must be trusted.
 
-use super::escape;
+use super::html::escape;
 use super::scale::Scale;
 use std::fmt::Write as _;
 
-/// Width of every chart, pixels: fits a page of paper on its side.
+/// Width of every chart in px: fits a landscape page.
 pub(super) const WIDTH: f64 = 960.0;
 
-/// A place on the drawing: right, down.
+/// Coordinates in px: right, down.
 pub(super) type At = (f64, f64);
 
-/// A drawing that is being made.
+/// An unfinished drawing.
 pub(super) struct Svg {
     id: &'static str,
     height: f64,
     body: String,
 }
 
-/// Edges of the part of a chart that holds the data.
+/// Edges of the plot area of a chart, px.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame {
     pub(super) left: f64,
@@ -27,7 +27,7 @@ pub(super) struct Frame {
 }
 
 impl Svg {
-    /// An empty drawing; `id` names it in the page.
+    /// An empty drawing with the HTML id `id`.
     pub(super) fn new(id: &'static str, height: f64) -> Self {
         Self { id, height, body: String::new() }
     }
@@ -42,7 +42,7 @@ impl Svg {
         self.push(format_args!(r#"<line class="{class}" x1="{:.1}" y1="{:.1}" x2="{:.1}" y2="{:.1}"/>"#, from.0, from.1, to.0, to.1));
     }
 
-    /// A box; what `tip` says is shown where the pointer rests.
+    /// A rectangle with a tooltip.
     pub(super) fn rect(&mut self, class: &str, at: At, size: At, tip: &str) {
         self.push(format_args!(
             r#"<rect class="{class}" x="{:.2}" y="{:.1}" width="{:.2}" height="{:.1}">{}</rect>"#,
@@ -58,7 +58,7 @@ impl Svg {
         self.push(format_args!(r#"<circle class="{class}" cx="{:.1}" cy="{:.1}" r="{radius:.1}">{}</circle>"#, at.0, at.1, titled(tip)));
     }
 
-    /// Straight lines through `points`; the first and the last are joined where it is `closed`.
+    /// A polyline through `points`, or a polygon if `closed`.
     pub(super) fn path(&mut self, class: &str, points: impl IntoIterator<Item = At>, closed: bool, tip: &str) {
         let mut d = String::new();
         for (i, (x, y)) in points.into_iter().enumerate() {
@@ -70,12 +70,13 @@ impl Svg {
         self.push(format_args!(r#"<path class="{class}" d="{d}">{}</path>"#, titled(tip)));
     }
 
-    /// Letters, whose class says how they are aligned: to begin, `mid` or to `end` at `at`.
-    pub(super) fn text(&mut self, class: &str, at: At, words: &str) {
-        self.push(format_args!(r#"<text class="{class}" x="{:.1}" y="{:.1}">{}</text>"#, at.0, at.1, escape(words)));
+    /// Text. The class aligns it: it begins at `at`, or with `mid` or `end` is centred or ends
+    /// there.
+    pub(super) fn text(&mut self, class: &str, at: At, text: &str) {
+        self.push(format_args!(r#"<text class="{class}" x="{:.1}" y="{:.1}">{}</text>"#, at.0, at.1, escape(text)));
     }
 
-    /// Grid, ticks and names of both axes around `frame`.
+    /// Grid, ticks and titles of both axes around `frame`.
     pub(super) fn axes(&mut self, frame: Frame, x: (&Scale, &str), y: (&Scale, &str)) {
         for (value, label) in x.0.ticks() {
             let at = x.0.at(value);
@@ -92,7 +93,7 @@ impl Svg {
         self.text("name", (4.0, frame.top - 10.0), y.1);
     }
 
-    /// The finished drawing. `title` and `desc` are what a screen reader says of it.
+    /// The finished drawing. A screen reader reads `title` and `desc`.
     pub(super) fn finish(self, title: &str, desc: &str) -> String {
         let Self { id, height, body } = self;
         format!(
@@ -115,7 +116,7 @@ fn titled(tip: &str) -> String {
 mod tests {
     use super::Svg;
 
-    /// Broken by any element that writes text as it came.
+    /// Breaks if an element does not escape its text.
     #[test]
     fn no_text_leaves_its_element() {
         let mut svg = Svg::new("chart-test", 10.0);

@@ -1,26 +1,27 @@
-//! Tables of the report: stages, another configuration, and what is neither time of a chunk nor memory.
+//! Tables: stages, passes, the comparison with another configuration, start-up, deadline, energy
+//! and guidance.
 
-use super::read::{ABSENT, amount, fields, figure, list, ms, not_measured, number, told, whole};
-use super::{escape, nothing, section as part};
-use drivewam::telemetry::Stage;
+use super::html::{escape, html_section, placeholder};
+use super::read::{ABSENT, fields, figure, integer, list, ms, non_negative, not_measured, number, text_or_absent};
+use drivewam::stages::Stage;
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// Whole things, below the stages.
+/// Rows below the stages that are not stages.
 const WHOLES: [&str; 3] = ["chunk", "response", "guidance"];
 
 const COLUMNS: [(&str, &str); 6] = [("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p99_9", "p99.9"), ("max", "max"), ("mean", "mean")];
 
-/// What `versus.ratio` divides. A ratio alone does not say which of two is slower.
+/// Explains `versus.ratio`.
 const RATIO: &str = "Latency of the other configuration over the latency of this one: above 1, the other is slower.";
 
-/// A row of cells; the first names it, the rest are figures.
+/// Adds a table row with a name and cells of figures.
 fn row(out: &mut String, class: &str, name: &str, cells: &[String]) {
     let cells: String = cells.iter().map(|cell| format!("<td class=\"n\">{}</td>", escape(cell))).collect();
     let _ = writeln!(out, "<tr class=\"{class}\"><th scope=\"row\">{}</th>{cells}</tr>", escape(name));
 }
 
-/// A table; all its columns but the first hold figures.
+/// A table. All columns but the first hold figures.
 fn table(columns: &[String], rows: &str) -> String {
     let (first, rest) = columns.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
     let rest: String = rest.iter().map(|name| format!("<th scope=\"col\" class=\"n\">{}</th>", escape(name))).collect();
@@ -30,34 +31,34 @@ fn table(columns: &[String], rows: &str) -> String {
     )
 }
 
-/// Two decimals more than a percentage, which is what a ratio is read for.
+/// The interval of a ratio, with three decimals.
 fn interval(of: &Value) -> Option<String> {
     Some(format!("{:.3} to {:.3}", number(&of["low"])?, number(&of["high"])?))
 }
 
-/// How far the same configuration is from itself over fresh processes: of a row, or of the chunk, whose are the ratios without a name.
+/// The noise floor of a row as text. The ratios of the chunk are those without a metric's name.
 fn noise(aa: &Value, of: &str) -> String {
     let ratio = if of == "chunk" && aa["ratio"]["p50"].is_object() { &aa["ratio"] } else { &aa["ratio"][of] };
-    let told: Vec<String> = COLUMNS.iter().filter_map(|(key, name)| Some(format!("{name} {}", interval(&ratio[*key])?))).collect();
-    if told.is_empty() { ABSENT.to_owned() } else { told.join("; ") }
+    let intervals: Vec<String> = COLUMNS.iter().filter_map(|(key, name)| Some(format!("{name} {}", interval(&ratio[*key])?))).collect();
+    if intervals.is_empty() { ABSENT.to_owned() } else { intervals.join("; ") }
 }
 
-/// Count, percentiles and what comes after them.
+/// Cells of a distribution: count, percentiles, maximum and mean.
 fn distribution(of: &Value) -> Vec<String> {
-    [whole(&of["count"])].into_iter().chain(COLUMNS.iter().map(|(key, _)| ms(&of[*key]))).collect()
+    [integer(&of["count"])].into_iter().chain(COLUMNS.iter().map(|(key, _)| ms(&of[*key]))).collect()
 }
 
-/// What stands above a [`distribution`] and its name.
+/// The column titles of a [`distribution`].
 fn columns(first: &str) -> Vec<String> {
     [first, "count"].into_iter().chain(COLUMNS.iter().map(|(_, name)| *name)).map(str::to_owned).collect()
 }
 
-/// Latency by stage.
+/// The table of latency by stage.
 pub(super) fn stages(report: &Value) -> String {
     const NAME: &str = "Latency by stage";
     let latency = &report["latency_ms"];
     if !latency.is_object() {
-        return part(NAME, "", &nothing(&not_measured(latency)));
+        return html_section(NAME, "", &placeholder(&not_measured(latency)));
     }
     let aa = &report["aa"];
     let stages = Stage::ALL.map(Stage::as_str);
@@ -77,17 +78,18 @@ pub(super) fn stages(report: &Value) -> String {
     if aa.is_object() {
         columns.push("noise floor, ratio".to_owned());
         lead = format!(
-            "Noise floor: {} runs of the same configuration in fresh processes differ by these ratios; a smaller difference means nothing. ",
-            whole(&aa["runs"])
+            "Noise floor: {} runs of the same configuration in fresh processes differ by these ratios; smaller differences are noise. ",
+            integer(&aa["runs"])
         );
     }
-    if let Some(count) = amount(&latency["chunk"]["count"]).filter(|count| *count < 1000.0) {
+    if let Some(count) = non_negative(&latency["chunk"]["count"]).filter(|count| *count < 1000.0) {
         let _ = write!(lead, "p99.9 of {count:.0} chunks is their maximum.");
     }
-    part(NAME, lead.trim(), &table(&columns, &rows))
+    html_section(NAME, lead.trim(), &table(&columns, &rows))
 }
 
-/// The passes of the transformer one by one, in the order in which they run; nothing where the report does not know them.
+/// The table of single transformer passes in the order of a chunk; empty without passes in the
+/// report.
 pub(super) fn passes(report: &Value) -> String {
     let passes = list(&report["latency_ms"]["passes"]);
     if passes.is_empty() {
@@ -95,13 +97,13 @@ pub(super) fn passes(report: &Value) -> String {
     }
     let mut rows = String::new();
     for pass in passes {
-        row(&mut rows, "", &told(&pass["pass"]), &distribution(pass));
+        row(&mut rows, "", &text_or_absent(&pass["pass"]), &distribution(pass));
     }
-    let lead = "The runs of the stages observe, video and action, each by itself, in the order in which they run in a chunk.";
-    part("Latency by pass of the transformer", lead, &table(&columns("pass, ms"), &rows))
+    let lead = "The single runs of the stages observe, video and action, in the order of a chunk.";
+    html_section("Latency by transformer pass", lead, &table(&columns("pass, ms"), &rows))
 }
 
-/// What a ratio means, given what noise alone does.
+/// The conclusion from the interval of a ratio and the noise floor.
 fn verdict(of: &Value, noise: &Value) -> &'static str {
     let [Some(low), Some(high)] = [number(&of["low"]), number(&of["high"])] else { return ABSENT };
     let (least, most) = (number(&noise["low"]).unwrap_or(1.0), number(&noise["high"]).unwrap_or(1.0));
@@ -114,7 +116,7 @@ fn verdict(of: &Value, noise: &Value) -> &'static str {
     }
 }
 
-/// Another configuration beside this one, where one was measured.
+/// The comparison with another configuration, if there is one.
 pub(super) fn versus(report: &Value) -> String {
     let versus = &report["versus"];
     if !versus.is_object() {
@@ -131,15 +133,19 @@ pub(super) fn versus(report: &Value) -> String {
         row(&mut rows, "", known, &cells);
     }
     let other = &versus["configuration"];
-    let set: Vec<String> = list(&other["set"]).iter().map(told).collect();
-    let name = format!("Beside {}", [vec![told(if other.is_object() { &other["path"] } else { other })], set].concat().join(" "));
+    let set: Vec<String> = list(&other["set"]).iter().map(text_or_absent).collect();
+    let name =
+        format!("Compared with {}", [vec![text_or_absent(if other.is_object() { &other["path"] } else { other })], set].concat().join(" "));
     let columns = ["chunk", "mean", "low to high", "noise floor", "reading"].map(str::to_owned);
-    let lead =
-        format!("{RATIO} {} rounds, taking turns. Other configuration: sha256 {}.", whole(&versus["rounds"]), told(&other["sha256"]));
-    part(&name, &lead, &table(&columns, &rows))
+    let lead = format!(
+        "{RATIO} {} alternating rounds. Other configuration: sha256 {}.",
+        integer(&versus["rounds"]),
+        text_or_absent(&other["sha256"])
+    );
+    html_section(&name, &lead, &table(&columns, &rows))
 }
 
-/// Fields of a distribution from the count and the percentiles up, then whatever else there is.
+/// Fields of a distribution: the known ones in their usual order, then the others.
 fn ordered(of: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let place = |name: &str| ["count", "p50", "p90", "p99", "p99_9", "max"].iter().position(|known| *known == name).unwrap_or(usize::MAX);
     let mut all: Vec<(&str, &Value)> = fields(of).collect();
@@ -147,7 +153,7 @@ fn ordered(of: &Value) -> impl Iterator<Item = (&str, &Value)> {
     all.into_iter()
 }
 
-/// Start, deadline, energy and guidance, side by side.
+/// The small sections: start-up, deadline, energy and guidance.
 pub(super) fn rest(report: &Value) -> String {
     format!(
         "<div class=\"small\">\n{}{}{}{}</div>\n",
@@ -159,9 +165,9 @@ pub(super) fn rest(report: &Value) -> String {
 }
 
 fn startup(startup: &Value) -> String {
-    const NAME: &str = "Start";
+    const NAME: &str = "Start-up";
     if !startup.is_object() {
-        return part(NAME, "", &nothing(&not_measured(startup)));
+        return html_section(NAME, "", &placeholder(&not_measured(startup)));
     }
     let ordered = ["open", "plan", "load", "warm", "first_trajectory"];
     let others = fields(startup).map(|(name, _)| name).filter(|name| !ordered.contains(name));
@@ -169,28 +175,28 @@ fn startup(startup: &Value) -> String {
     for name in ordered.into_iter().chain(others) {
         row(&mut rows, "", &name.replace('_', " "), &[ms(&startup[name])]);
     }
-    part(NAME, "", &table(&["step".to_owned(), "ms".to_owned()], &rows))
+    html_section(NAME, "", &table(&["step".to_owned(), "ms".to_owned()], &rows))
 }
 
 fn deadline(deadline: &Value) -> String {
     const NAME: &str = "Deadline";
-    let Some(at) = amount(&deadline["ms"]) else { return part(NAME, "", &nothing(&not_measured(&Value::Null))) };
+    let Some(at) = non_negative(&deadline["ms"]) else { return html_section(NAME, "", &placeholder(&not_measured(&Value::Null))) };
     let uncovered = &deadline["uncovered_ms"];
     let lead = format!(
-        "{} ms. Chunks that missed it: {}. Times without a valid plan: {}, the longest {} ms.",
+        "{} ms. Chunks that missed it: {}. Periods without a valid plan: {}, the longest {} ms.",
         figure(at),
-        whole(&deadline["misses"]),
-        whole(&uncovered["count"]),
+        integer(&deadline["misses"]),
+        integer(&uncovered["count"]),
         ms(&uncovered["max"])
     );
-    part(NAME, &lead, "")
+    html_section(NAME, &lead, "")
 }
 
 fn energy(energy: &Value) -> String {
     const NAME: &str = "Energy";
     let joules = &energy["joules_per_chunk"];
     if !joules.is_object() {
-        return part(NAME, "", &nothing(&not_measured(energy)));
+        return html_section(NAME, "", &placeholder(&not_measured(energy)));
     }
     let mut rows = String::new();
     for (key, value) in ordered(joules) {
@@ -201,27 +207,27 @@ fn energy(energy: &Value) -> String {
         row(
             &mut rows,
             "",
-            &format!("{}, mW", told(&rail["name"])),
+            &format!("{}, mW", text_or_absent(&rail["name"])),
             &[format!("{} mean, {} at most", ms(&level["mean_mw"]), ms(&level["max_mw"]))],
         );
     }
-    let mut lead = format!("Measured by {}.", told(&energy["source"]));
+    let mut lead = format!("Measured by {}.", text_or_absent(&energy["source"]));
     if let Some(line) = energy["tegrastats"].as_str() {
         let _ = write!(lead, " As tegrastats writes it: {line}");
     }
-    part(NAME, &lead, &table(&["what".to_owned(), "value".to_owned()], &rows))
+    html_section(NAME, &lead, &table(&["what".to_owned(), "value".to_owned()], &rows))
 }
 
 fn guidance(guidance: &Value) -> String {
     const NAME: &str = "Guidance";
     if !guidance.is_object() {
-        return part(NAME, "", &nothing(&not_measured(guidance)));
+        return html_section(NAME, "", &placeholder(&not_measured(guidance)));
     }
     let mut rows = String::new();
-    for (voice, chunks) in fields(&guidance["voices"]) {
-        row(&mut rows, "", &format!("chunks told by {voice}"), &[whole(chunks)]);
+    for (source, chunks) in fields(&guidance["sources"]) {
+        row(&mut rows, "", &format!("chunks with guidance by {source}"), &[integer(chunks)]);
     }
-    row(&mut rows, "", "answers refused", &[whole(&guidance["refusals"])]);
+    row(&mut rows, "", "answers rejected", &[integer(&guidance["rejects"])]);
     for (key, value) in ordered(&guidance["age_ms"]) {
         row(
             &mut rows,
@@ -230,7 +236,7 @@ fn guidance(guidance: &Value) -> String {
             &[ms(value)],
         );
     }
-    part(NAME, "", &table(&["what".to_owned(), "value".to_owned()], &rows))
+    html_section(NAME, "", &table(&["what".to_owned(), "value".to_owned()], &rows))
 }
 
 #[cfg(test)]
@@ -238,7 +244,7 @@ mod tests {
     use super::{noise, verdict};
     use serde_json::json;
 
-    /// Broken by reading a difference out of an interval that the noise reaches into.
+    /// Breaks if an interval that overlaps the noise counts as a difference.
     #[test]
     fn only_what_lies_outside_of_the_noise_is_a_difference() {
         let of = |low: f64, high: f64| json!({"low": low, "high": high});
@@ -249,7 +255,7 @@ mod tests {
         assert_eq!(verdict(&json!({}), &floor), "-");
     }
 
-    /// Broken by giving the noise of the chunk to a stage that has none of its own.
+    /// Breaks if a stage without a noise floor gets that of the chunk.
     #[test]
     fn a_stage_without_a_noise_floor_has_none() {
         let aa = json!({"ratio": {"p50": {"low": 0.98, "high": 1.03}, "p99": {"low": 0.9}}});

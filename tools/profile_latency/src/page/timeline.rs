@@ -1,29 +1,30 @@
-//! The latency of every chunk over the time of the window.
+//! The chart of latency over time.
 
 use super::chunks::Chunk;
-use super::read::{amount, figure, number};
-use super::scale::{Scale, apart, thin};
+use super::html::{html_section, placeholder};
+use super::read::{figure, non_negative, number};
+use super::scale::{Scale, downsample, separate};
 use super::svg::{Frame, Svg, WIDTH};
-use super::{nothing, section as part};
 use serde_json::Value;
 
 const NAME: &str = "Latency over time";
 const FRAME: Frame = Frame { left: 64.0, right: WIDTH - 120.0, top: 34.0, bottom: 300.0 };
 const HEIGHT: f64 = 344.0;
 
-/// So many chunks each get a dot; of more, only those that stand out.
+/// Most chunks that all get a dot; of more only the slowest do.
 const DOTS: usize = 400;
 
-/// A deadline this many times above the slowest chunk would press the data flat, and is told in words.
+/// A deadline above this multiple of the slowest chunk is given as text: drawing it would flatten
+/// the data.
 pub(super) const DEADLINE_WITHIN: f64 = 3.0;
 
 /// The chart.
 pub(super) fn section(report: &Value, chunks: &[Chunk]) -> String {
     let Some(slowest) = chunks.iter().map(|c| c.latency_ms).max_by(f64::total_cmp) else {
-        return part(NAME, "", &nothing("not measured: the report has no chunks"));
+        return html_section(NAME, "", &placeholder("not measured: the report has no chunks"));
     };
     let fastest = chunks.iter().map(|c| c.latency_ms).min_by(f64::total_cmp).unwrap_or(slowest);
-    let deadline = amount(&report["deadline"]["ms"]);
+    let deadline = non_negative(&report["deadline"]["ms"]);
     let drawn_deadline = deadline.filter(|ms| *ms <= DEADLINE_WITHIN * slowest);
     let lead = match (deadline, drawn_deadline) {
         (None, _) => "No deadline was set.".to_owned(),
@@ -33,7 +34,7 @@ pub(super) fn section(report: &Value, chunks: &[Chunk]) -> String {
         _ => String::new(),
     };
 
-    // Time where every chunk has it, else the order.
+    // By time if every chunk has one, else by index.
     let timed = chunks.iter().all(|c| c.start_s.is_some());
     let mut points: Vec<(f64, f64, &Chunk)> =
         chunks.iter().map(|c| (c.start_s.filter(|_| timed).unwrap_or(c.index as f64), c.latency_ms, c)).collect();
@@ -42,7 +43,8 @@ pub(super) fn section(report: &Value, chunks: &[Chunk]) -> String {
     let x = Scale::linear(from, to, 10, (FRAME.left, FRAME.right));
     let top = drawn_deadline.map_or(slowest, |ms| ms.max(slowest));
     let up = (FRAME.bottom, FRAME.top);
-    // From zero, so that heights compare; where the slowest is many times the fastest, by ratio.
+    // Logarithmic for a large ratio of slowest to fastest; else from zero, so that heights are
+    // comparable.
     let by_ratio = Scale::spread(fastest, top, 6, up);
     let y = if by_ratio.is_log() { by_ratio } else { Scale::linear(0.0, top, 6, up) };
 
@@ -57,34 +59,34 @@ pub(super) fn section(report: &Value, chunks: &[Chunk]) -> String {
             .into_iter()
             .filter_map(|(class, name, ms)| ms.map(|ms| (class, ms, format!("{name} {}", figure(ms)))))
             .collect();
-    let labels = apart(&rules.iter().map(|(_, ms, _)| y.at(*ms) + 4.0).collect::<Vec<_>>(), 15.0, FRAME.bottom + 4.0);
+    let labels = separate(&rules.iter().map(|(_, ms, _)| y.at(*ms) + 4.0).collect::<Vec<_>>(), 15.0, FRAME.bottom + 4.0);
     let places: Vec<(f64, f64)> = points.iter().map(|(at, ms, _)| (x.at(*at), y.at(*ms))).collect();
     let columns = (FRAME.right - FRAME.left) as usize;
-    let kept = thin(&places, columns);
+    let kept = downsample(&places, columns);
     svg.path("series", kept.iter().map(|&i| places[i]), false, "");
     for ((class, ms, label), place) in rules.iter().zip(labels) {
         svg.line(class, (FRAME.left, y.at(*ms)), (FRAME.right, y.at(*ms)));
         svg.text("label", (FRAME.right + 8.0, place), label);
     }
     let late = |c: &Chunk| c.late_ms.is_some() || deadline.is_some_and(|ms| c.latency_ms > ms);
-    let odd = (0..points.len()).filter(|&i| points[i].2.odd_verdict().is_some()).take(DOTS);
+    let odd = (0..points.len()).filter(|&i| points[i].2.other_verdict().is_some()).take(DOTS);
     let mut marked: Vec<usize> = kept.into_iter().chain(odd).collect();
     marked.sort_unstable();
     marked.dedup();
-    let (mut lates, mut odds) = (false, false);
+    let (mut any_late, mut any_other) = (false, false);
     for i in marked {
         let ((at_x, at_y), chunk) = (places[i], points[i].2);
         if late(chunk) {
-            lates = true;
+            any_late = true;
             svg.path("late", [(at_x - 5.0, at_y + 4.0), (at_x + 5.0, at_y + 4.0), (at_x, at_y - 5.0)], true, &chunk.tip());
-        } else if chunk.odd_verdict().is_some() {
-            odds = true;
+        } else if chunk.other_verdict().is_some() {
+            any_other = true;
             svg.path("odd", [(at_x - 5.0, at_y), (at_x, at_y - 5.0), (at_x + 5.0, at_y), (at_x, at_y + 5.0)], true, &chunk.tip());
         } else if points.len() <= DOTS || p99.is_some_and(|ms| chunk.latency_ms > ms) {
             svg.dot("dot", (at_x, at_y), if points.len() > DOTS / 2 { 1.6 } else { 2.4 }, &chunk.tip());
         }
     }
-    legend(&mut svg, lates, odds);
+    legend(&mut svg, any_late, any_other);
     let desc = format!(
         "{} chunks, from {} ms to {} ms{}{}",
         chunks.len(),
@@ -93,19 +95,19 @@ pub(super) fn section(report: &Value, chunks: &[Chunk]) -> String {
         p50.map_or_else(String::new, |ms| format!(", p50 {} ms", figure(ms))),
         p99.map_or_else(String::new, |ms| format!(", p99 {} ms", figure(ms)))
     );
-    part(NAME, &lead, &svg.finish(NAME, &desc))
+    html_section(NAME, &lead, &svg.finish(NAME, &desc))
 }
 
-/// Says what the marks are, where there are any.
-fn legend(svg: &mut Svg, lates: bool, odds: bool) {
+/// The legend of the marks that were drawn.
+fn legend(svg: &mut Svg, any_late: bool, any_other: bool) {
     let mut at = FRAME.right - 330.0;
     let y = FRAME.top - 14.0;
-    if lates {
+    if any_late {
         svg.path("late", [(at - 5.0, y + 4.0), (at + 5.0, y + 4.0), (at, y - 5.0)], true, "");
         svg.text("label", (at + 10.0, y + 4.0), "after the deadline");
     }
     at += 150.0;
-    if odds {
+    if any_other {
         svg.path("odd", [(at - 5.0, y), (at, y - 5.0), (at + 5.0, y), (at, y + 5.0)], true, "");
         svg.text("label", (at + 10.0, y + 4.0), "verdict other than accepted");
     }

@@ -1,9 +1,9 @@
-//! Where the time of one chunk went: its stages along its time, of the chunk in the middle and of the slowest.
+//! The chart of the stages within a chunk: for the median and for the slowest chunk.
 
-use super::read::{amount, figure, list, number, short, told};
+use super::html::{html_section, placeholder};
+use super::read::{figure, list, non_negative, number, text_or_absent, truncate};
 use super::scale::Scale;
 use super::svg::{Svg, WIDTH};
-use super::{nothing, section as part};
 use serde_json::Value;
 
 const NAME: &str = "Stages of a chunk";
@@ -11,7 +11,7 @@ const LEFT: f64 = 130.0;
 const RIGHT: f64 = WIDTH - 190.0;
 const ROW: f64 = 22.0;
 
-/// More rows than this are no picture; what is left out is told.
+/// Most rows of a panel; the number of further stages is given as text.
 const ROWS: usize = 24;
 
 /// One run of a stage within a chunk.
@@ -21,12 +21,12 @@ struct Span {
     ms: f64,
 }
 
-/// A chunk by its stages.
+/// A chunk with its stages.
 #[derive(Debug, PartialEq)]
 struct Chunk {
     index: usize,
     latency_ms: f64,
-    /// By name, in order of first start.
+    /// Name and runs, in order of the first start.
     stages: Vec<(String, Vec<Span>)>,
 }
 
@@ -34,7 +34,9 @@ impl Chunk {
     fn read(index: usize, chunk: &Value) -> Option<Self> {
         let mut spans: Vec<(String, Span)> = list(&chunk["stages"])
             .iter()
-            .filter_map(|s| Some((told(&s["stage"]), Span { start_ms: number(&s["start_ms"])?.max(0.0), ms: amount(&s["ms"])? })))
+            .filter_map(|s| {
+                Some((text_or_absent(&s["stage"]), Span { start_ms: number(&s["start_ms"])?.max(0.0), ms: non_negative(&s["ms"])? }))
+            })
             .collect();
         spans.sort_by(|a, b| a.1.start_ms.total_cmp(&b.1.start_ms));
         let mut stages: Vec<(String, Vec<Span>)> = Vec::new();
@@ -44,16 +46,16 @@ impl Chunk {
                 None => stages.push((name, vec![span])),
             }
         }
-        let latency_ms = amount(&chunk["latency_ms"])?;
+        let latency_ms = non_negative(&chunk["latency_ms"])?;
         (!stages.is_empty()).then_some(Self { index, latency_ms, stages })
     }
 
-    /// When the last thing of it ends.
+    /// End of the last stage or of the chunk, ms.
     fn end_ms(&self) -> f64 {
         self.stages.iter().flat_map(|(_, runs)| runs).map(|s| s.start_ms + s.ms).fold(self.latency_ms, f64::max)
     }
 
-    /// Time of the chunk in which no stage ran.
+    /// Time of the chunk without a running stage, ms.
     fn idle_ms(&self) -> f64 {
         let mut spans: Vec<Span> = self.stages.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
         spans.sort_by(|a, b| a.start_ms.total_cmp(&b.start_ms));
@@ -67,10 +69,10 @@ impl Chunk {
     }
 }
 
-/// The chunk in the middle by latency, and the slowest: of those whose stages were written down.
-fn chosen(chunks: &Value) -> Option<(Chunk, Chunk)> {
+/// The chunk of median latency and the slowest one, among those with stages.
+fn median_and_slowest(chunks: &Value) -> Option<(Chunk, Chunk)> {
     let stages = |chunk: &Value| !list(&chunk["stages"]).is_empty();
-    let latency = |chunk: &Value| amount(&chunk["latency_ms"]).unwrap_or(-1.0);
+    let latency = |chunk: &Value| non_negative(&chunk["latency_ms"]).unwrap_or(-1.0);
     let mut order: Vec<(usize, &Value)> = list(chunks).iter().enumerate().filter(|(_, c)| stages(c) && latency(c) >= 0.0).collect();
     order.sort_by(|a, b| latency(a.1).total_cmp(&latency(b.1)));
     let middle = order.get(order.len().checked_sub(1)? / 2)?;
@@ -80,32 +82,33 @@ fn chosen(chunks: &Value) -> Option<(Chunk, Chunk)> {
 
 /// The chart.
 pub(super) fn section(chunks: &Value) -> String {
-    let Some((middle, slowest)) = chosen(chunks) else {
-        return part(NAME, "", &nothing("not measured: no chunk of the report has its stages"));
+    let Some((middle, slowest)) = median_and_slowest(chunks) else {
+        return html_section(NAME, "", &placeholder("not measured: no chunk of the report has its stages"));
     };
-    // One axis for both where that leaves the smaller one readable.
+    // A common axis if the smaller panel stays readable.
     let shared = slowest.end_ms() <= 4.0 * middle.end_ms();
     let rows = |chunk: &Chunk| chunk.stages.len().min(ROWS + 1) as f64;
     let panel = |chunk: &Chunk| 30.0 + rows(chunk) * ROW + 44.0;
     let mut svg = Svg::new("chart-waterfall", 30.0 + panel(&middle) + panel(&slowest) - 20.0);
     legend(&mut svg);
     let end = |chunk: &Chunk| if shared { middle.end_ms().max(slowest.end_ms()) } else { chunk.end_ms() };
-    draw(&mut svg, 30.0, "The chunk in the middle", &middle, end(&middle));
+    draw(&mut svg, 30.0, "The median chunk", &middle, end(&middle));
     draw(&mut svg, 30.0 + panel(&middle), "The slowest chunk", &slowest, end(&slowest));
-    let desc = [("middle", &middle), ("slowest", &slowest)].map(|(which, chunk)| {
+    let desc = [("median", &middle), ("slowest", &slowest)].map(|(which, chunk)| {
         let longest = chunk.stages.iter().max_by(|a, b| total(&a.1).total_cmp(&total(&b.1)));
         let longest = longest.map_or_else(String::new, |(name, runs)| format!(", longest stage {name} with {} ms", figure(total(runs))));
         format!("{which}: chunk {}, {} ms{longest}", chunk.index, figure(chunk.latency_ms))
     });
-    let lead = if shared { "Both on one axis of time." } else { "Each on an axis of its own: they are too far apart for one." };
-    part(NAME, lead, &svg.finish(NAME, &desc.join("; ")))
+    let lead =
+        if shared { "Both have the same time axis." } else { "The time axes differ: the durations are too far apart for a common one." };
+    html_section(NAME, lead, &svg.finish(NAME, &desc.join("; ")))
 }
 
 fn total(runs: &[Span]) -> f64 {
     runs.iter().map(|s| s.ms).sum()
 }
 
-/// What kind of work a stage is, as the class of its bars.
+/// The CSS class of a stage's bars, by kind of work.
 fn class(stage: &str) -> &'static str {
     match stage {
         "observe" | "video" | "action" => "bar-passes",
@@ -116,10 +119,10 @@ fn class(stage: &str) -> &'static str {
 
 fn legend(svg: &mut Svg) {
     let mut at = LEFT;
-    for (class, words) in [("bar-passes", "passes of the transformer"), ("bar-codec", "codec"), ("bar-rest", "all else")] {
+    for (class, label) in [("bar-passes", "transformer passes"), ("bar-codec", "codec"), ("bar-rest", "other")] {
         svg.rect(class, (at, 6.0), (12.0, 12.0), "");
-        svg.text("label", (at + 18.0, 16.0), words);
-        at += 40.0 + 6.8 * words.len() as f64;
+        svg.text("label", (at + 18.0, 16.0), label);
+        at += 40.0 + 6.8 * label.len() as f64;
     }
 }
 
@@ -140,12 +143,12 @@ fn draw(svg: &mut Svg, top: f64, title: &str, chunk: &Chunk, end_ms: f64) {
     svg.text("name", (RIGHT + 26.0, bottom + 16.0), "ms since the chunk began");
     for (i, (name, runs)) in shown.iter().enumerate() {
         let y = first + ROW * i as f64;
-        svg.text("label end", (LEFT - 8.0, y + 15.0), &short(name, 17));
+        svg.text("label end", (LEFT - 8.0, y + 15.0), &truncate(name, 17));
         for (span, count) in joined(runs, &x) {
             let (from, to) = (x.at(span.start_ms), x.at(span.start_ms + span.ms));
             let runs = if count > 1 { format!(", {count} runs") } else { String::new() };
             let tip = format!("{name}: from {} ms, {} ms{runs}", figure(span.start_ms), figure(span.ms));
-            // A bar that is too short to see is shown all the same.
+            // At least one pixel, so that every run is visible.
             svg.rect(class(name), (from, y + 3.0), ((to - from).max(1.0), ROW - 6.0), &tip);
         }
         let sum = total(runs);
@@ -163,7 +166,7 @@ fn draw(svg: &mut Svg, top: f64, title: &str, chunk: &Chunk, end_ms: f64) {
     svg.line("rule-end", (x.at(chunk.latency_ms), first), (x.at(chunk.latency_ms), bottom));
 }
 
-/// Runs between which less than half a pixel lies, as one, with their number.
+/// Merges runs that are less than half a pixel apart, and counts them.
 fn joined(runs: &[Span], x: &Scale) -> Vec<(Span, usize)> {
     let mut out: Vec<(Span, usize)> = Vec::new();
     for run in runs {
@@ -180,10 +183,11 @@ fn joined(runs: &[Span], x: &Scale) -> Vec<(Span, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Chunk, chosen};
+    use super::{Chunk, median_and_slowest};
     use serde_json::json;
 
-    /// Broken by a median that is no chunk, by choosing a chunk that has no stages, and by adding up overlapping stages twice.
+    /// Breaks if the median is not a chunk, a chunk without stages is chosen, or overlapping
+    /// stages count twice.
     #[test]
     fn the_middle_and_the_slowest_are_chunks_with_stages() {
         let stage = |start: f64, ms: f64| json!({"stage": "video", "start_ms": start, "ms": ms});
@@ -194,8 +198,8 @@ mod tests {
             {"latency_ms": 50.0, "stages": [stage(0.0, 10.0)]},
             {"stages": [stage(0.0, 10.0)]},
         ]);
-        let chosen = chosen(&chunks).map(|(middle, slowest)| (middle.index, middle.idle_ms(), slowest.index));
-        assert_eq!(chosen, Some((0, 15.0, 3)));
+        let found = median_and_slowest(&chunks).map(|(middle, slowest)| (middle.index, middle.idle_ms(), slowest.index));
+        assert_eq!(found, Some((0, 15.0, 3)));
         assert_eq!(Chunk::read(0, &json!({"latency_ms": 3.0})), None);
     }
 }

@@ -1,11 +1,11 @@
-//! What is said when a machine changes under a measurement.
+//! Changes of a machine during a measurement.
 
 use super::trees;
 use crate::machine::gpu::Gpu;
 use crate::machine::host::Zone;
 use crate::machine::{Machine, changed};
 
-/// An Orin with a GPU that NVML knows, so that all kinds of change can be made to one machine.
+/// An Orin with an added NVML GPU, so that one machine can show every kind of change.
 fn machine() -> Machine {
     let tree = trees::orin_agx();
     let mut machine = Machine::read(tree.root());
@@ -20,7 +20,8 @@ fn machine() -> Machine {
     machine
 }
 
-/// Breaks if a machine that stood still, or whose free clocks went down after the run, is said to have changed.
+/// Breaks if an unchanged machine, or one whose governed clocks fell after the run, is reported as
+/// changed.
 #[test]
 fn a_machine_at_rest_did_not_change() {
     let (before, mut after) = (machine(), machine());
@@ -31,36 +32,36 @@ fn a_machine_at_rest_did_not_change() {
     assert_eq!(changed(&before, &after), [""; 0]);
 }
 
-/// Breaks if a change that may have cost time is not said, or is said wrongly.
+/// Breaks if a change that may have cost time is not reported, or is reported wrongly.
 #[test]
 fn every_change_has_its_sentence() {
     struct Case {
         change: fn(&mut Machine, &mut Machine),
-        told: &'static [&'static str],
+        sentences: &'static [&'static str],
     }
     let cases = [
         Case {
             change: |_, after| after.throttles[2].count += 5,
-            told: &["throttled, instantaneous over-current (oc3): the counter rose by 5"],
+            sentences: &["throttled by instantaneous over-current (oc3): the counter rose by 5"],
         },
         Case {
             change: |_, after| after.throttles.truncate(2),
-            told: &["throttled or not, instantaneous over-current (oc3): the counter can no longer be read"],
+            sentences: &["perhaps throttled by instantaneous over-current (oc3): the counter can no longer be read"],
         },
         Case {
             change: |_, after| {
                 after.zones[0].celsius += 10.0;
                 after.zones[2].celsius += 20.0;
             },
-            told: &["warmer: tj-thermal from 48.7 to 68.7 °C, cpu-thermal from 48.1 to 58.1 °C"],
+            sentences: &["warmer: tj-thermal from 48.7 to 68.7 °C, cpu-thermal from 48.1 to 58.1 °C"],
         },
         Case {
             change: |_, after| after.cpu.policies[1].highest_khz = Some(1_190_400),
-            told: &["CPU policy4: the highest clock allowed fell from 1728 to 1190 MHz"],
+            sentences: &["CPU policy4: the upper clock limit fell from 1728 to 1190 MHz"],
         },
         Case {
             change: |_, after| after.cpu.policies[0].governor = Some("powersave".to_owned()),
-            told: &["CPU policy0: the governor changed from schedutil to powersave"],
+            sentences: &["CPU policy0: the governor changed from schedutil to powersave"],
         },
         Case {
             change: |before, after| {
@@ -69,7 +70,7 @@ fn every_change_has_its_sentence() {
                     machine.cpu.policies[0].current_khz = machine.cpu.policies[0].current_khz.map(|khz| khz * 9 / 10);
                 }
             },
-            told: &[],
+            sentences: &[],
         },
         Case {
             change: |before, after| {
@@ -78,7 +79,7 @@ fn every_change_has_its_sentence() {
                 }
                 after.cpu.policies[0].current_khz = Some(1_000_000);
             },
-            told: &["CPU policy0: the clock fell from 1190 to 1000 MHz, and was to stand still"],
+            sentences: &["CPU policy0: the clock fell from 1190 to 1000 MHz and should be fixed"],
         },
         Case {
             change: |before, after| {
@@ -87,24 +88,27 @@ fn every_change_has_its_sentence() {
                 }
                 after.jetson.as_mut().unwrap().gpu_clocks[0].current_hz = Some(204_000_000);
             },
-            told: &["GPU 17000000.gpu: the clock fell from 306 to 204 MHz, and was to stand still"],
+            sentences: &["GPU 17000000.gpu: the clock fell from 306 to 204 MHz and should be fixed"],
         },
         Case {
             change: |_, after| after.jetson.as_mut().unwrap().power_mode.as_mut().unwrap().name = Some("MODE_15W".to_owned()),
-            told: &["the power mode changed from MODE_30W (2) to MODE_15W (2)"],
+            sentences: &["the power mode changed from MODE_30W (2) to MODE_15W (2)"],
         },
-        Case { change: |_, after| after.cpu.online = Some(4), told: &["CPUs that run: 8 before, 4 after"] },
-        Case { change: |_, after| after.cpu.limit = Some(1.5), told: &["the control group's CPU limit changed from none to 1.50 CPUs"] },
+        Case { change: |_, after| after.cpu.online = Some(4), sentences: &["online CPUs: 8 before, 4 after"] },
+        Case {
+            change: |_, after| after.cpu.limit = Some(1.5),
+            sentences: &["the CPU limit of the control group changed from none to 1.50 CPUs"],
+        },
         Case {
             change: |_, after| after.graphics.gpus[0].held_by_heat_ns = Some(3_500_000),
-            told: &["GPU 0: held back by heat for 2.5 ms"],
+            sentences: &["GPU 0: throttled by heat for 2.5 ms"],
         },
         Case {
             change: |_, after| after.graphics.gpus[0].held_back_by = vec!["idleness", "heat", "the power limit"],
-            told: &["GPU 0: now held back by heat and the power limit"],
+            sentences: &["GPU 0: now throttled by heat and the power limit"],
         },
-        Case { change: |_, after| after.graphics.gpus[0].celsius = Some(71), told: &["GPU 0: warmer, from 50 to 71 °C"] },
-        // What was not known before is no change.
+        Case { change: |_, after| after.graphics.gpus[0].celsius = Some(71), sentences: &["GPU 0: warmer, from 50 to 71 °C"] },
+        // A value that was unknown before is no change.
         Case {
             change: |before, _| {
                 before.zones.clear();
@@ -113,22 +117,22 @@ fn every_change_has_its_sentence() {
                 before.jetson = None;
                 before.graphics.gpus.clear();
             },
-            told: &[],
+            sentences: &[],
         },
     ];
     let (machine, mut failed) = (machine(), Vec::new());
-    for (number, Case { change, told }) in cases.into_iter().enumerate() {
+    for (number, Case { change, sentences }) in cases.into_iter().enumerate() {
         let (mut before, mut after) = (machine.clone(), machine.clone());
         change(&mut before, &mut after);
-        let sentences = changed(&before, &after);
-        if sentences != told {
-            failed.push((number, sentences));
+        let got = changed(&before, &after);
+        if got != sentences {
+            failed.push((number, got));
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// Breaks if zones that share a name are compared with one another.
+/// Breaks if a zone is compared with another zone of the same name.
 #[test]
 fn zones_of_one_name_are_told_apart() {
     let (mut before, mut after) = (machine(), machine());
@@ -142,7 +146,7 @@ fn zones_of_one_name_are_told_apart() {
     assert_eq!(changed(&before, &after), ["warmer: acpitz from 60.0 to 70.0 °C"]);
 }
 
-/// Breaks if counters that wrapped, or fell since a CPU went away, end in a number.
+/// Breaks if a counter that wrapped, or fell because a CPU went offline, is reported.
 #[test]
 fn a_counter_that_fell_says_nothing() {
     let (before, mut after) = (machine(), machine());

@@ -1,4 +1,4 @@
-//! Energy: the account by hand, and the thread on recorded rails.
+//! The power meter: its statistics on given samples, and its thread on recorded rails.
 
 use super::trees;
 use crate::machine::tally::Tally;
@@ -21,16 +21,17 @@ fn close(a: f64, b: f64) {
     assert!((a - b).abs() < 1e-9 * b.abs().max(1.0), "{a} {b}");
 }
 
-/// Waits for something that another thread does soon.
+/// Waits until another thread makes `what` true.
 fn until(what: impl Fn() -> bool) {
     let began = Instant::now();
     while !what() {
-        assert!(began.elapsed() < Duration::from_secs(60), "does not happen");
+        assert!(began.elapsed() < Duration::from_secs(60), "timed out");
         sleep(ms(1));
     }
 }
 
-/// Breaks if energy is not the area under straight lines between samples, at uneven times, or if means and peaks are not of the samples.
+/// Breaks if energy is not the integral of linearly interpolated samples at uneven times, or means
+/// and peaks are not those of the samples.
 #[test]
 fn energy_is_the_area_under_the_samples() {
     let mut tally = Tally::new(2);
@@ -50,7 +51,7 @@ fn energy_is_the_area_under_the_samples() {
     assert_eq!((report.samples, report.failed, report.first_error), (3, 0, None));
 }
 
-/// Breaks if energy stands still between samples, or grows without end when samples fail to come.
+/// Breaks if energy does not grow between samples, or grows without end when samples stop.
 #[test]
 fn between_samples_energy_goes_on_for_a_while() {
     let mut tally = Tally::new(2);
@@ -62,7 +63,8 @@ fn between_samples_energy_goes_on_for_a_while() {
     close(tally.energy_mj(ms(50), 2 * PERIOD).unwrap(), 150.0);
 }
 
-/// Breaks if a sample that failed counts as 0 W, ends the account, is not counted, or hides what the other rails said.
+/// Breaks if a failed sample counts as 0 W, ends the integration, is not counted, or hides the
+/// other rails.
 #[test]
 fn a_failed_sample_is_bridged_and_counted() {
     let mut tally = Tally::new(2);
@@ -77,7 +79,8 @@ fn a_failed_sample_is_bridged_and_counted() {
     assert_eq!(report.rails.iter().map(|rail| rail.level.unwrap().samples).collect::<Vec<_>>(), [2, 4]);
 }
 
-/// Breaks if the line is not the one that `tegrastats` prints, or a rail that was never read is printed as a number.
+/// Breaks if the line is not in the format of `tegrastats`, or a rail that was never read is
+/// printed as a number.
 #[test]
 fn rails_are_printed_as_tegrastats_does() {
     let mut tally = Tally::new(2);
@@ -95,7 +98,8 @@ fn rails_are_printed_as_tegrastats_does() {
     assert_eq!(json["rails"][1]["level"]["mean_mw"], 801.0);
 }
 
-/// Breaks if the thread does not sample, loses the time between samples, or the energy of a board at rest is not power by time.
+/// Breaks if the thread does not sample, loses the time between samples, or the energy at constant
+/// power is not power times time.
 #[test]
 fn a_meter_adds_up_a_board_at_rest() {
     let tree = trees::orin_agx();
@@ -112,7 +116,7 @@ fn a_meter_adds_up_a_board_at_rest() {
     assert_eq!(report.rails.iter().map(|rail| rail.is_in_total).collect::<Vec<_>>(), [true, true, true, false]);
 }
 
-/// Breaks if the thread keeps what it read at first, or an error on the way ends it or is lost.
+/// Breaks if the thread caches its first values, or an error ends it or is lost.
 #[test]
 fn a_meter_sees_the_board_change_and_fail() {
     let tree = trees::orin_nx();
@@ -135,7 +139,7 @@ fn a_meter_sees_the_board_change_and_fail() {
     close(report.total.unwrap().last_mw, 4_984.0);
 }
 
-/// Breaks if a meter that is dropped leaves its thread behind.
+/// Breaks if the thread outlives a dropped meter.
 #[test]
 fn a_dropped_meter_ends_its_thread() {
     let tree = trees::orin_nx();
@@ -145,7 +149,8 @@ fn a_dropped_meter_ends_its_thread() {
     until(|| Arc::strong_count(&tally) == 1);
 }
 
-/// Breaks if a machine without rails is metered by another machine's GPU, or not told why it is not.
+/// Breaks if a machine without rails is measured by another machine's GPU, or the reason is
+/// missing.
 #[test]
 fn without_rails_the_words_say_so() {
     let why = Source::find(trees::laptop().root(), 0).unwrap_err();

@@ -1,13 +1,13 @@
-//! Machines from recorded trees: whole ones, poor ones, and hostile ones.
+//! Machines from recorded file trees: complete, incomplete and hostile ones.
 
 mod changed;
 mod meter;
 mod rails;
 mod trees;
 
-use super::gpu::{open, words};
+use super::gpu::{open, reason_names};
 use super::tree::Tree;
-use super::{Machine, gpu};
+use super::{Machine, gpu, lines};
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,45 +15,46 @@ use std::path::Path;
 use std::process::Command;
 use trees::Recorded;
 
-/// The line with a label.
+/// The text of the line with a label.
 fn line(machine: &Machine, label: &str) -> String {
     let label = format!("{label:<12}");
-    machine.lines().iter().find_map(|line| line.strip_prefix(&label)).unwrap_or_default().to_owned()
+    lines(machine).iter().find_map(|line| line.strip_prefix(&label)).unwrap_or_default().to_owned()
 }
 
-/// Breaks if any fact of an AGX Orin is lost on the way to the report, or a zone or policy with a high number is sorted before a low one.
+/// Breaks if a fact of an AGX Orin is missing in the report, or zones and policies are not in the
+/// order of their numbers.
 #[test]
-fn an_agx_orin_is_told_whole() {
+fn an_agx_orin_is_reported_whole() {
     let tree = trees::orin_agx();
     let machine = Machine::read(tree.root());
     assert_eq!(machine.unreadable, [""; 0]);
     assert_eq!(machine.absent, ["NVML"]);
-    let lines = [
+    let wanted = [
         "machine     NVIDIA Jetson AGX Orin Developer Kit",
         "system      Ubuntu 22.04.5 LTS, Linux 5.15.148-tegra, L4T R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64",
-        "CPU         Cortex-A78AE (implementer 0x41, part 0xd42), 8 of 12 run",
-        "CPU clock   policy0 to policy4 (2): schedutil, 729 to 1728 MHz, now 1190 at the slowest (the hardware could do 2201)",
+        "CPU         Cortex-A78AE (implementer 0x41, part 0xd42), 8 of 12 online",
+        "CPU clock   policy0 to policy4 (2): schedutil, 729 to 1728 MHz, now 1190 (the slowest), hardware limit 2201",
         "memory      61.4 GiB, 55.3 GiB available",
         "power mode  MODE_30W (2)",
         "GPU clock   17000000.gpu: nvhost_podgov, 306 to 612 MHz, now 306",
-        "NVML        not asked: a recorded machine",
+        "NVML        not queried: a recorded machine",
         "rails       VDD_GPU_SOC, VDD_CPU_CV, VIN_SYS_5V0, VDDQ_VDD2_1V8AO",
         "°C          cpu-thermal 48.1, gpu-thermal 44.4, tj-thermal 48.7",
         "throttled   under-voltage (oc1): 0, average over-current (oc2): 15, instantaneous over-current (oc3): 37",
-        "not there   NVML",
+        "absent      NVML",
     ];
-    assert_eq!(machine.lines(), lines);
+    assert_eq!(lines(&machine), wanted);
     let json = machine.json();
     assert_eq!(json["memory"]["total_bytes"], 64_349_876_u64 * 1024);
     assert_eq!(json["cpu"]["policies"][1]["hardware_khz"], 2_201_600);
     assert_eq!(json["jetson"]["power_mode"]["name"], "MODE_30W");
     assert_eq!(json["zones"][2]["celsius"], 48.718);
-    assert_eq!(json["graphics"]["missing"], "not asked: a recorded machine");
+    assert_eq!(json["graphics"]["missing"], "not queried: a recorded machine");
 }
 
-/// Breaks if the older name of the GPU's clock, or a status with more than the mode, is not understood.
+/// Breaks if the older name of the GPU's clock, or a status with more than the mode, is not parsed.
 #[test]
-fn an_orin_nx_is_told_with_its_mode_and_clock() {
+fn an_orin_nx_is_reported_with_its_mode_and_clock() {
     let tree = trees::orin_nx();
     let machine = Machine::read(tree.root());
     assert_eq!(machine.unreadable, [""; 0]);
@@ -63,15 +64,16 @@ fn an_orin_nx_is_told_with_its_mode_and_clock() {
     assert_eq!(line(&machine, "CPU clock"), "policy0: performance, 1984 to 1984 MHz, now 1984");
 }
 
-/// Breaks if a zone that cannot be read while the GPU sleeps hides the others, or Thor's two GPU clocks are not both told.
+/// Breaks if a zone that is unreadable while the GPU sleeps hides the others, or one of Thor's two
+/// GPU clocks is missing.
 #[test]
-fn a_thor_with_a_sleeping_gpu_is_told_and_the_gap_named() {
+fn a_thor_with_a_sleeping_gpu_is_reported_and_the_gap_named() {
     let tree = trees::thor();
     let machine = Machine::read(tree.root());
     assert_eq!(machine.unreadable, ["temperature of gpu-thermal (/sys/class/thermal/thermal_zone1/temp): not a file"]);
     assert_eq!(line(&machine, "°C"), "tj-thermal 55.1");
     assert_eq!(line(&machine, "rails"), "VDD_GPU, VDD_CPU_SOC_MSS, VIN_SYS_5V0, VIN");
-    assert_eq!(line(&machine, "CPU"), "Neoverse-V3AE (implementer 0x41, part 0xd83), 14 run");
+    assert_eq!(line(&machine, "CPU"), "Neoverse-V3AE (implementer 0x41, part 0xd83), 14 online");
     let clocks = machine.jetson.unwrap().gpu_clocks;
     assert_eq!(
         clocks.iter().map(|clock| (clock.name.as_str(), clock.current_hz)).collect::<Vec<_>>(),
@@ -79,21 +81,22 @@ fn a_thor_with_a_sleeping_gpu_is_told_and_the_gap_named() {
     );
 }
 
-/// Breaks if a laptop's firmware name, its counters (cores added up, the package's taken once) or the bound of a group above is lost.
+/// Breaks if a laptop's firmware name, its throttle counters (cores summed, the package's counted
+/// once) or the CPU limit of a parent control group is lost.
 #[test]
-fn a_laptop_is_told_with_its_counters_and_its_bound() {
+fn a_laptop_is_reported_with_its_counters_and_its_bound() {
     let tree = trees::laptop();
     let machine = Machine::read(tree.root());
     assert_eq!(machine.unreadable, [""; 0]);
     assert_eq!(machine.absent, ["INA3221 rails", "NVML"]);
     assert!(machine.jetson.is_none());
     assert_eq!(line(&machine, "machine"), "LENOVO 21BNCTO1WW");
-    assert_eq!(line(&machine, "CPU"), "12th Gen Intel(R) Core(TM) i7-1260P, 4 run, the control group allows 2.50");
-    assert_eq!(line(&machine, "CPU clock"), "policy0 to policy3 (4): powersave, 400 to 4700 MHz, now 1000 at the slowest");
+    assert_eq!(line(&machine, "CPU"), "12th Gen Intel(R) Core(TM) i7-1260P, 4 online, limited to 2.50 by the control group");
+    assert_eq!(line(&machine, "CPU clock"), "policy0 to policy3 (4): powersave, 400 to 4700 MHz, now 1000 (the slowest)");
     assert_eq!(line(&machine, "throttled"), "CPU cores, heat: 18, CPU package, heat: 12");
 }
 
-/// Breaks if a machine without sensors is taken for one whose sensors fail, or if a group that is missing is not said.
+/// Breaks if absent sensors count as failed ones, or an absent group is not listed.
 #[test]
 fn a_virtual_machine_says_what_it_lacks() {
     let tree = trees::vm();
@@ -101,11 +104,11 @@ fn a_virtual_machine_says_what_it_lacks() {
     assert_eq!(machine.unreadable, [""; 0]);
     assert_eq!(machine.absent, ["model", "cpufreq", "thermal zones", "throttle counters", "INA3221 rails", "NVML"]);
     assert_eq!(line(&machine, "machine"), "?");
-    assert_eq!(line(&machine, "CPU"), "AMD EPYC, 2 run");
-    assert_eq!(line(&machine, "not there"), "model, cpufreq, thermal zones, throttle counters, INA3221 rails, NVML");
+    assert_eq!(line(&machine, "CPU"), "AMD EPYC, 2 online");
+    assert_eq!(line(&machine, "absent"), "model, cpufreq, thermal zones, throttle counters, INA3221 rails, NVML");
 }
 
-/// Breaks if an empty root, or one that is not there, ends in an error, or lacks a group.
+/// Breaks if an empty or missing root is an error, or a group is not listed as absent.
 #[test]
 fn nothing_at_all_is_absent_and_not_unreadable() {
     let tree = Recorded::new();
@@ -117,10 +120,10 @@ fn nothing_at_all_is_absent_and_not_unreadable() {
     }
 }
 
-/// Breaks if a file that cannot be read is silently absent, is not named, or takes its neighbours with it; or if a group of which only that
-/// was there is called absent.
+/// Breaks if an unreadable file is silently absent, is not named or hides other files, or if a
+/// group with nothing but that file counts as absent.
 #[test]
-fn what_cannot_be_read_is_named_and_the_rest_told() {
+fn what_cannot_be_read_is_named_and_the_rest_reported() {
     let tree = trees::orin_agx();
     let blocked = [
         "proc/device-tree/model",
@@ -145,57 +148,62 @@ fn what_cannot_be_read_is_named_and_the_rest_told() {
     }
     assert_eq!(machine.unreadable.len(), blocked.len() + 1, "{:#?}", machine.unreadable);
     assert_eq!(machine.absent, ["NVML"]);
-    assert_eq!(line(&machine, "CPU"), "Cortex-A78AE (implementer 0x41, part 0xd42), 8 of 12 run", "counted from the table of CPUs");
+    assert_eq!(line(&machine, "CPU"), "Cortex-A78AE (implementer 0x41, part 0xd42), 8 of 12 online", "counted in cpuinfo");
     assert_eq!(line(&machine, "°C"), "gpu-thermal 44.4, tj-thermal 48.7");
     assert_eq!(line(&machine, "GPU clock"), "17000000.gpu: nvhost_podgov, 306 to 612 MHz, now ?");
-    assert!(line(&machine, "CPU clock").starts_with("policy0: ?, 729 to 1728 MHz"), "{:?}", machine.lines());
+    assert!(line(&machine, "CPU clock").starts_with("policy0: ?, 729 to 1728 MHz"), "{:?}", lines(&machine));
     assert_eq!(machine.rails.len(), 4, "a rail that fails stays a rail");
 }
 
-/// Breaks if content that means nothing is taken for a value, or passes without a word.
+/// Breaks if meaningless content becomes a value, or is not noted.
 #[test]
 fn garbage_is_no_value_and_is_named() {
     struct Case {
         path: &'static str,
         content: &'static str,
-        told: &'static str,
+        note: &'static str,
     }
     let cases = [
-        Case { path: "sys/class/thermal/thermal_zone0/temp", content: "warm\n", told: "no number: \"warm\"" },
-        Case { path: "sys/class/thermal/thermal_zone1/temp", content: "-256000\n", told: "no temperature: -256000 millidegrees" },
-        Case { path: "sys/class/thermal/thermal_zone10/temp", content: "9223372036854775807\n", told: "no temperature" },
-        Case { path: "sys/devices/system/cpu/present", content: "7-0\n", told: "no list of CPUs: \"7-0\"" },
-        Case { path: "sys/devices/system/cpu/cpufreq/policy4/scaling_cur_freq", content: "-1\n", told: "no number: \"-1\"" },
-        Case { path: "sys/devices/system/cpu/cpufreq/policy4/scaling_max_freq", content: "<unknown>\n", told: "no number: \"<unknown>\"" },
-        Case { path: "sys/class/hwmon/hwmon2/oc3_event_cnt", content: "\n", told: "empty" },
-        Case { path: "var/lib/nvpmodel/status", content: "pmode:-2\n", told: "no pmode: \"pmode:-2\"" },
-        Case { path: "proc/meminfo", content: "MemTotal: many kB\n", told: "no MemTotal in kB" },
-        Case { path: "etc/os-release", content: "PRETTY_NAME=\"\"\n", told: "no PRETTY_NAME" },
-        Case { path: "sys/fs/cgroup/cpu.max", content: "100000 0\n", told: "no quota and period" },
+        Case { path: "sys/class/thermal/thermal_zone0/temp", content: "warm\n", note: "not a number: \"warm\"" },
+        Case { path: "sys/class/thermal/thermal_zone1/temp", content: "-256000\n", note: "not a temperature: -256000 millidegrees" },
+        Case { path: "sys/class/thermal/thermal_zone10/temp", content: "9223372036854775807\n", note: "not a temperature" },
+        Case { path: "sys/devices/system/cpu/present", content: "7-0\n", note: "not a list of CPUs: \"7-0\"" },
+        Case { path: "sys/devices/system/cpu/cpufreq/policy4/scaling_cur_freq", content: "-1\n", note: "not a number: \"-1\"" },
+        Case {
+            path: "sys/devices/system/cpu/cpufreq/policy4/scaling_max_freq",
+            content: "<unknown>\n",
+            note: "not a number: \"<unknown>\"",
+        },
+        Case { path: "sys/class/hwmon/hwmon2/oc3_event_cnt", content: "\n", note: "empty" },
+        Case { path: "var/lib/nvpmodel/status", content: "pmode:-2\n", note: "contains no pmode: \"pmode:-2\"" },
+        Case { path: "proc/meminfo", content: "MemTotal: many kB\n", note: "contains no MemTotal in kB" },
+        Case { path: "etc/os-release", content: "PRETTY_NAME=\"\"\n", note: "contains no PRETTY_NAME" },
+        Case { path: "sys/fs/cgroup/cpu.max", content: "100000 0\n", note: "not a quota and a period" },
     ];
     let mut failed = Vec::new();
-    for Case { path, content, told } in cases {
+    for Case { path, content, note } in cases {
         let tree = trees::orin_agx();
         tree.put(path, content);
         let unreadable = Machine::read(tree.root()).unreadable;
-        if !matches!(unreadable.as_slice(), [what] if what.contains(&format!("(/{path}): ")) && what.contains(told)) {
+        if !matches!(unreadable.as_slice(), [what] if what.contains(&format!("(/{path}): ")) && what.contains(note)) {
             failed.push((path, unreadable));
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// Breaks if a mode that the list does not know gets the name of another, or loses its number.
+/// Breaks if a power mode without an entry in the list gets another mode's name, or loses its
+/// number.
 #[test]
 fn a_mode_that_nobody_knows_keeps_its_number() {
     let tree = trees::orin_agx();
     tree.put("var/lib/nvpmodel/status", "pmode:0007\n");
     let machine = Machine::read(tree.root());
     assert_eq!(line(&machine, "power mode"), "7");
-    assert_eq!(machine.unreadable, ["power modes (/etc/nvpmodel.conf): no mode 7"]);
+    assert_eq!(machine.unreadable, ["power modes (/etc/nvpmodel.conf): contains no mode 7"]);
 }
 
-/// Breaks if a file of any length ends up in the report, or a name breaks its line or colours a terminal.
+/// Breaks if text of any length enters the report, or a name contains control characters.
 #[test]
 fn absurd_content_is_bounded_and_shown_as_text() {
     let tree = trees::orin_agx();
@@ -210,14 +218,14 @@ fn absurd_content_is_bounded_and_shown_as_text() {
     assert_eq!(machine.unreadable, ["model (/proc/device-tree/model): longer than 4096 bytes"]);
     assert_eq!(machine.kernel.as_deref(), Some("5.15\u{fffd}[31m-red\u{fffd}gone"));
     assert_eq!(machine.os.as_deref(), Some(format!("{}…", "y".repeat(160)).as_str()));
-    for line in machine.lines() {
+    for line in lines(&machine) {
         assert!(line.chars().count() < 600 && !line.chars().any(char::is_control), "{line:?}");
     }
 }
 
-/// Breaks if thousands of odd files make thousands of lines.
+/// Breaks if thousands of invalid files make thousands of lines.
 #[test]
-fn a_machine_full_of_oddities_is_told_in_bounds() {
+fn a_machine_full_of_oddities_is_reported_in_bounds() {
     let tree = Recorded::new();
     for number in 0..200 {
         tree.put(&format!("sys/class/thermal/thermal_zone{number}/temp"), "?");
@@ -227,7 +235,7 @@ fn a_machine_full_of_oddities_is_told_in_bounds() {
     assert_eq!(machine.unreadable.last().map(String::as_str), Some("and 136 more"));
 }
 
-/// Breaks if a pipe in the place of a file makes the program wait for somebody who writes.
+/// Breaks if a pipe in place of a file blocks the program.
 #[test]
 fn a_pipe_stops_nobody() {
     let tree = trees::orin_agx();
@@ -240,7 +248,7 @@ fn a_pipe_stops_nobody() {
     assert!(machine.unreadable.iter().all(|what| what.contains("not a file")), "{:#?}", machine.unreadable);
 }
 
-/// Breaks if any content of any file makes the reader panic, or a text without a bound.
+/// Breaks if random content of the files causes a panic or unbounded text.
 #[test]
 fn whatever_the_files_hold_all_is_read_and_bounded() {
     let mut state = 1_u64;
@@ -261,13 +269,14 @@ fn whatever_the_files_hold_all_is_read_and_bounded() {
                 }
             }
             let machine = Machine::read(tree.root());
-            assert!(machine.lines().iter().all(|line| line.chars().count() < 4000 && !line.chars().any(char::is_control)));
+            assert!(lines(&machine).iter().all(|line| line.chars().count() < 4000 && !line.chars().any(char::is_control)));
             assert!(machine.json().is_object());
         }
     }
 }
 
-/// Breaks if the machine that runs this cannot be read, or GPUs are neither told nor said to be missing.
+/// Breaks if the running machine cannot be read, or GPUs are neither listed nor reported as
+/// missing.
 #[test]
 fn this_machine_is_read() {
     let machine = Machine::read(Path::new("/"));
@@ -275,7 +284,7 @@ fn this_machine_is_read() {
     assert_eq!(machine.graphics.missing.is_some(), machine.graphics.gpus.is_empty(), "{machine:#?}");
 }
 
-/// Breaks if a machine without NVIDIA's library is not told so in words.
+/// Breaks if a missing NVIDIA library gives no message.
 #[test]
 fn without_a_library_the_words_say_so() {
     let why = open(Some("/nowhere/libnvidia-ml.so.1".as_ref())).unwrap_err();
@@ -283,15 +292,15 @@ fn without_a_library_the_words_say_so() {
     let mut tree = Tree::new(Path::new("/nowhere"));
     let graphics = gpu::graphics(Err(why.clone()), &mut tree);
     assert_eq!(graphics.missing, Some(why));
-    assert_eq!(tree.into_words(), (vec![], vec![]));
+    assert_eq!(tree.into_notes(), (vec![], vec![]));
 }
 
-/// Breaks if a reason for low clocks gets no word, or another's.
+/// Breaks if a throttle reason has no name, or another's.
 #[test]
 fn reasons_for_low_clocks_have_words() {
-    assert_eq!(words(ThrottleReasons::NONE), [""; 0]);
-    assert_eq!(words(ThrottleReasons::GPU_IDLE), ["idleness"]);
+    assert_eq!(reason_names(ThrottleReasons::NONE), [""; 0]);
+    assert_eq!(reason_names(ThrottleReasons::GPU_IDLE), ["idleness"]);
     let hot = ThrottleReasons::HW_SLOWDOWN | ThrottleReasons::HW_THERMAL_SLOWDOWN | ThrottleReasons::SW_POWER_CAP;
-    assert_eq!(words(hot), ["the power limit", "a hardware slowdown", "a hardware slowdown for heat"]);
-    assert_eq!(words(ThrottleReasons::all()).len(), 9);
+    assert_eq!(reason_names(hot), ["the power limit", "a hardware slowdown", "a hardware slowdown for heat"]);
+    assert_eq!(reason_names(ThrottleReasons::all()).len(), 9);
 }

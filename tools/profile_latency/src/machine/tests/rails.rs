@@ -1,7 +1,7 @@
-//! Power rails from recorded monitors.
+//! Power rails of recorded monitors.
 
 use super::trees::{self, Recorded};
-use crate::machine::Rails;
+use crate::machine::rails::Rails;
 
 const MONITOR: &str = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3";
 
@@ -18,7 +18,8 @@ fn close(a: f64, b: f64) {
     assert!((a - b).abs() < 1e-6, "{a} {b}");
 }
 
-/// Breaks if two monitors are not both read, a shunt or a sum is taken for a rail, `NC` for another, or the branch is counted twice.
+/// Breaks if one of two monitors is not read, a shunt, a sum or `NC` counts as a rail, or the
+/// memory rail counts twice.
 #[test]
 fn an_agx_orin_has_four_rails_and_a_total_of_three() {
     let (names, milliwatts, total) = read(&trees::orin_agx());
@@ -29,7 +30,7 @@ fn an_agx_orin_has_four_rails_and_a_total_of_three() {
     close(total, 3197.44 + 799.36 + 4411.584);
 }
 
-/// Breaks if what the input feeds is added to the input.
+/// Breaks if rails behind the input rail are added to it.
 #[test]
 fn the_input_is_the_total_where_it_is_measured() {
     let (names, milliwatts, total) = read(&trees::orin_nx());
@@ -38,7 +39,8 @@ fn the_input_is_the_total_where_it_is_measured() {
     close(total, milliwatts[0]);
 }
 
-/// Breaks if Thor's input monitor is not found, is read in another unit, or a negative offset is refused.
+/// Breaks if Thor's input monitor is not found, is read in another unit, or a negative offset is
+/// refused.
 #[test]
 fn a_thor_has_its_input_from_another_monitor_and_a_negative_offset() {
     let (names, milliwatts, total) = read(&trees::thor());
@@ -61,7 +63,8 @@ fn an_agx_xavier_is_the_sum_of_six() {
     close(total, 6.0 * 1900.0);
 }
 
-/// Breaks if monitors that only the list of all monitors shows are not found, or others of that list are taken for them.
+/// Breaks if monitors that only the list of all monitors shows are not found, or other monitors of
+/// that list count as rails.
 #[test]
 fn monitors_are_found_without_their_driver() {
     let tree = Recorded::new();
@@ -83,7 +86,8 @@ fn a_channel_without_label_current_or_use_is_no_rail() {
     assert!(Rails::find(tree.root()).is_none());
 }
 
-/// Breaks if a monitor of a server is taken for the input of a Jetson, or a machine without any gets rails.
+/// Breaks if a server's monitor counts as a Jetson's input, or a machine without monitors gets
+/// rails.
 #[test]
 fn other_machines_have_no_rails() {
     assert!(Rails::find(trees::laptop().root()).is_none());
@@ -92,25 +96,26 @@ fn other_machines_have_no_rails() {
     assert!(Rails::find(server.root()).is_none());
 }
 
-/// Breaks if a rail that fails is taken for 0 W, hides the others, or leaves a total that looks whole; or if it stays lost once it is back.
+/// Breaks if a failed rail counts as 0 W, hides the others, leaves a valid-looking total, or stays
+/// lost when it is readable again.
 #[test]
 fn a_rail_that_fails_is_named_and_makes_the_total_unknown() {
     struct Case {
         content: Option<&'static str>,
-        told: &'static str,
+        error: &'static str,
     }
     let cases = [
-        Case { content: None, told: "not a file" },
-        Case { content: Some(""), told: "empty string" },
-        Case { content: Some("4 mA\n"), told: "invalid digit" },
-        Case { content: Some("\u{fffd}\n"), told: "invalid digit" },
-        Case { content: Some("99999999999999999999\n"), told: "too large" },
-        Case { content: Some("1000001\n"), told: "out of any range" },
-        Case { content: Some("-9223372036854775808\n"), told: "out of any range" },
-        Case { content: Some("0000000000000000000000000000000000000000000000000000000000000007\n"), told: "more than" },
+        Case { content: None, error: "not a file" },
+        Case { content: Some(""), error: "empty string" },
+        Case { content: Some("4 mA\n"), error: "invalid digit" },
+        Case { content: Some("\u{fffd}\n"), error: "invalid digit" },
+        Case { content: Some("99999999999999999999\n"), error: "too large" },
+        Case { content: Some("1000001\n"), error: "out of range" },
+        Case { content: Some("-9223372036854775808\n"), error: "out of range" },
+        Case { content: Some("0000000000000000000000000000000000000000000000000000000000000007\n"), error: "longer than" },
     ];
     let mut failed = Vec::new();
-    for Case { content, told } in cases {
+    for Case { content, error: wanted } in cases {
         let tree = trees::orin_agx();
         let rails = Rails::find(tree.root()).unwrap();
         let path = format!("{MONITOR}/curr2_input");
@@ -121,9 +126,9 @@ fn a_rail_that_fails_is_named_and_makes_the_total_unknown() {
         let mut milliwatts = vec![0.0; 4];
         let error = rails.read(&mut milliwatts).unwrap_err().to_string();
         let known: Vec<bool> = milliwatts.iter().map(|power| power.is_finite()).collect();
-        let is_told = error.starts_with("VDD_CPU_CV: ") && error.contains(&path) && error.contains(told);
-        if !is_told || known != [true, false, true, true] || !rails.total(&milliwatts).is_nan() {
-            failed.push((told, error, milliwatts));
+        let is_reported = error.starts_with("VDD_CPU_CV: ") && error.contains(&path) && error.contains(wanted);
+        if !is_reported || known != [true, false, true, true] || !rails.total(&milliwatts).is_nan() {
+            failed.push((wanted, error, milliwatts));
             continue;
         }
         if content.is_none() {
@@ -136,7 +141,7 @@ fn a_rail_that_fails_is_named_and_makes_the_total_unknown() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// Breaks if a board that claims hundreds of rails is read without a bound, or a label of any length or kind becomes a name.
+/// Breaks if the number of rails or the length of a label is unbounded.
 #[test]
 fn rails_and_their_names_are_bounded() {
     let tree = Recorded::new();

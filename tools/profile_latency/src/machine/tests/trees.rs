@@ -1,10 +1,10 @@
-//! Machines as trees of files, after what the boards show.
+//! Recorded machines: file trees with the content that real boards show.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A recorded machine; gone when dropped.
+/// A recorded machine in a temporary folder.
 pub(super) struct Recorded(TempDir);
 
 impl Recorded {
@@ -17,7 +17,7 @@ impl Recorded {
         self.0.path()
     }
 
-    /// Writes a file, with the folders to it.
+    /// Writes a file and creates its parent folders.
     pub(super) fn put(&self, path: &str, content: impl AsRef<[u8]>) -> &Recorded {
         let path = self.root().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -25,7 +25,7 @@ impl Recorded {
         self
     }
 
-    /// Puts a folder in the place of a file, which nobody can read as one, not even root.
+    /// Replaces a file by a folder, which cannot be read as a file, not even by root.
     pub(super) fn block(&self, path: &str) -> &Recorded {
         let path = self.root().join(path);
         let _ = fs::remove_file(&path);
@@ -52,7 +52,8 @@ impl Recorded {
         self.put(&format!("sys/class/thermal/thermal_zone{number}/temp"), format!("{millidegrees}\n"))
     }
 
-    /// A clock domain of the CPUs: governor, and current, lowest, highest and the hardware's clock in kHz.
+    /// A clock domain of the CPUs: governor, and current, lowest, highest and the hardware's clock
+    /// in kHz.
     pub(super) fn policy(&self, number: u8, governor: &str, khz: [u64; 4]) -> &Recorded {
         let folder = format!("sys/devices/system/cpu/cpufreq/policy{number}");
         self.put(&format!("{folder}/scaling_governor"), format!("{governor}\n"));
@@ -72,7 +73,7 @@ impl Recorded {
         self
     }
 
-    /// What every Linux has.
+    /// The files of any Linux machine.
     fn linux(&self, os: &str, kernel: &str, cpuinfo: &str, cpus: [&str; 2], kib: [u64; 2]) -> &Recorded {
         self.put("etc/os-release", format!("NAME=\"Linux\"\nPRETTY_NAME=\"{os}\"\nVERSION_ID=\"1\"\n"));
         self.put("proc/sys/kernel/osrelease", format!("{kernel}\n"));
@@ -97,7 +98,7 @@ impl Recorded {
     }
 }
 
-/// As L4T writes it: with a name that fits every Arm processor.
+/// `cpuinfo` as on L4T, with a model name that fits any Arm CPU.
 fn arm(cpus: u8, part: &str) -> String {
     let block = |cpu| {
         format!(
@@ -111,7 +112,7 @@ const MODES: &str = "# comment\n< PARAM TYPE=FILE NAME=CPU_ONLINE >\nCORE_0 /sys
     < POWER_MODEL ID=0 NAME=MAXN >\nCPU_ONLINE CORE_0 1\n< POWER_MODEL ID=1 NAME=MODE_15W >\n< POWER_MODEL ID=2 NAME=MODE_30W >\n\
     < POWER_MODEL ID=20 NAME=MODE_50W >\n< PM_CONFIG DEFAULT=2 >\n";
 
-/// A Jetson AGX Orin at 30 W: eight of twelve CPUs, two monitors.
+/// A Jetson AGX Orin at 30 W: eight of twelve CPUs online, two power monitors.
 pub(super) fn orin_agx() -> Recorded {
     let tree = Recorded::new();
     tree.linux("Ubuntu 22.04.5 LTS", "5.15.148-tegra", &arm(8, "0xd42"), ["0-7", "0-11"], [64_349_876, 58_000_000]);
@@ -152,7 +153,7 @@ pub(super) fn orin_agx() -> Recorded {
     tree
 }
 
-/// A Jetson Orin NX, whose first rail is all that comes in.
+/// A Jetson Orin NX, whose first rail measures the whole input.
 pub(super) fn orin_nx() -> Recorded {
     let tree = Recorded::new();
     tree.linux("Ubuntu 22.04.5 LTS", "5.15.148-tegra", &arm(8, "0xd42"), ["0-7", "0-7"], [16_000_000, 12_000_000]);
@@ -168,7 +169,8 @@ pub(super) fn orin_nx() -> Recorded {
     tree
 }
 
-/// A Jetson AGX Thor whose GPU sleeps: its rail shows the monitor's offset, its zone nothing. The input has a monitor of another kind.
+/// A Jetson AGX Thor with a sleeping GPU: its rail shows the monitor's offset, its zone cannot be
+/// read. Another chip monitors the input.
 pub(super) fn thor() -> Recorded {
     let tree = Recorded::new();
     tree.linux("Ubuntu 24.04.3 LTS", "6.8.12-tegra", &arm(14, "0xd83"), ["0-13", "0-13"], [128_840_000, 120_000_000]);
@@ -186,7 +188,7 @@ pub(super) fn thor() -> Recorded {
     tree
 }
 
-/// A laptop: no rails, no board's name but the firmware's, a bound on CPU time.
+/// A laptop: no rails, a name in the firmware, a CPU limit.
 pub(super) fn laptop() -> Recorded {
     let tree = Recorded::new();
     let block = |cpu| {
@@ -212,7 +214,7 @@ pub(super) fn laptop() -> Recorded {
     tree
 }
 
-/// A virtual machine without any sensor.
+/// A virtual machine without sensors.
 pub(super) fn vm() -> Recorded {
     let tree = Recorded::new();
     let block = |cpu| format!("processor\t: {cpu}\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC\n\n");

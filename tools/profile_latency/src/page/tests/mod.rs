@@ -1,17 +1,18 @@
-//! The page as text: what hostile and missing words make of it. How it looks is [`browser`]'s.
+//! The page as text, for hostile and incomplete reports. [`browser`] tests how it looks.
 
 mod browser;
 mod probe;
 mod sample;
 
-use super::{escape, page};
+use super::html::escape;
+use super::page;
 use sample::{HOSTILE, full, hostile};
 use serde_json::{Value, json};
 
-/// The charts that the page promises.
+/// The charts of a page.
 const CHARTS: [&str; 4] = ["chart-latency", "chart-cdf", "chart-waterfall", "chart-memory"];
 
-/// Broken by a character that ends a text or a quoted value, or that turns the letters around it.
+/// Breaks if a character can end a text or a quoted attribute, or change the writing direction.
 #[test]
 fn no_character_can_end_its_place() {
     assert_eq!(escape("<script>\"&'"), "&lt;script&gt;&quot;&amp;&#39;");
@@ -19,22 +20,23 @@ fn no_character_can_end_its_place() {
     assert_eq!(escape("größer\n\t4 µs"), "größer\n\t4 µs");
 }
 
-/// Broken by one place that writes a word of the report as it came: every string and every key here tries to leave its own.
+/// Breaks if text of the report is written unescaped anywhere: every string and key of this report
+/// tries to leave its place.
 #[test]
 fn a_hostile_report_stays_text() {
     let page = page(&hostile());
-    assert!(page.contains("&lt;script&gt;hit()"), "the words are shown");
+    assert!(page.contains("&lt;script&gt;hit()"), "the text is shown");
     for forbidden in ["<script", "<img", "</style></", "<!--", "\u{202e}"] {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
-    // Each quote of the words is escaped, so that every quote of the page is its own and their number is even.
+    // Quotes of the report are escaped, so every tag has an even number of quotes.
     let tags: Vec<&str> = page.split('<').skip(1).filter_map(|rest| rest.split('>').next()).collect();
-    assert!(tags.iter().all(|tag| tag.matches('"').count() % 2 == 0), "a quote of a word is in a tag");
-    assert!(!tags.iter().any(|tag| tag.contains("hit")), "a word of the report is in a tag");
+    assert!(tags.iter().all(|tag| tag.matches('"').count() % 2 == 0), "a quote of the report is in a tag");
+    assert!(!tags.iter().any(|tag| tag.contains("hit")), "text of the report is in a tag");
     assert!(HOSTILE.contains("</title>"));
 }
 
-/// Broken by a page that loads something: a font, a script, a picture, from anywhere.
+/// Breaks if the page loads anything: a font, a script, an image.
 #[test]
 fn the_page_needs_nothing_from_outside() {
     let page = page(&full(300));
@@ -45,7 +47,7 @@ fn the_page_needs_nothing_from_outside() {
     assert!(CHARTS.iter().all(|chart| page.matches(&format!("id=\"{chart}\"")).count() == 1));
 }
 
-/// Every value of the tree, by path.
+/// The paths of all values of a report.
 fn paths(value: &Value, at: &str, out: &mut Vec<String>) {
     match value {
         Value::Object(fields) => fields.iter().for_each(|(key, value)| paths(value, &format!("{at}/{key}"), out)),
@@ -57,7 +59,7 @@ fn paths(value: &Value, at: &str, out: &mut Vec<String>) {
     }
 }
 
-/// Broken by a panic, or by a number that is no number, where any one field is null, of another type or absurd.
+/// Breaks if a field that is null, of another type or absurd causes a panic, NaN or infinity.
 #[test]
 fn any_field_may_be_missing_or_absurd() {
     let report = full(12);
@@ -76,7 +78,7 @@ fn any_field_may_be_missing_or_absurd() {
     }
 }
 
-/// Broken by a panic, or by silence about what is missing, where the report is empty.
+/// Breaks if an empty report causes a panic, or missing values are not shown as such.
 #[test]
 fn an_empty_report_says_what_was_not_measured() {
     for report in [json!({}), json!(null), json!([1, 2]), json!({"chunks": [{}], "memory_bytes": {}, "latency_ms": {}})] {
@@ -87,14 +89,15 @@ fn an_empty_report_says_what_was_not_measured() {
     assert!(page(&json!({"energy": {"not_measured": "no power sensor"}})).contains("not measured: no power sensor"));
 }
 
-/// Broken by a pass that is left out, is not in its place, or is told with another's figures; and by an empty table where passes are not known.
+/// Breaks if a pass is missing, out of order or has another's figures; or if there is an empty
+/// table without passes.
 #[test]
 fn every_pass_has_a_row() {
     let mut report = full(300);
     let passes = report["latency_ms"]["passes"].as_array().unwrap().clone();
     assert_eq!(passes.len(), 14);
     let whole = page(&report);
-    let mut rest = whole.split_once("Latency by pass").unwrap().1.split_once("</table>").unwrap().0;
+    let mut rest = whole.split_once("Latency by transformer pass").unwrap().1.split_once("</table>").unwrap().0;
     for pass in &passes {
         let name = format!("<th scope=\"row\">{}</th><td class=\"n\">300</td>", pass["pass"].as_str().unwrap());
         let (_, row) = rest.split_once(&name).unwrap_or_else(|| panic!("{name} is not behind the pass before"));
@@ -105,14 +108,14 @@ fn every_pass_has_a_row() {
     }
     assert!(!rest.contains("<tr"), "{rest}");
     report["latency_ms"]["passes"] = json!(null);
-    assert!(!page(&report).contains("Latency by pass"));
+    assert!(!page(&report).contains("Latency by transformer pass"));
 }
 
-/// Broken by a warning that is not on top of all figures.
+/// Breaks if a warning is below the figures.
 #[test]
 fn warnings_come_first() {
     let page = page(&full(300));
-    let at = |words: &str| page.find(words).unwrap_or_else(|| panic!("{words:?} is not on the page"));
+    let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text:?} is not on the page"));
     assert!(at("throttle counter rose by 3") < at("class=\"tiles\""));
     assert!(at("No GPU") < at("class=\"tiles\""));
     assert!(at("class=\"tiles\"") < at("chart-latency"));

@@ -1,4 +1,5 @@
-// Before the page's policy is read: measures the page when it stands, and writes what it found into an attribute.
+// Runs before the page's content security policy applies: measures the loaded page and writes the
+// result into a textarea.
 let errors = [];
 let hits = 0;
 function hit() { hits += 1; }
@@ -22,7 +23,7 @@ addEventListener("load", () => {
       }
     }));
     const shapes = [...svg.querySelectorAll("rect, path, circle")].filter((shape) => shape.getBBox().width > 0);
-    // What a shape is filled with, or drawn with where it is not filled: "none" for a shape that nobody sees.
+    // The fill of a shape, or its stroke if it has no fill; "none" for an invisible shape.
     const paint = ({ fill, stroke }) => (fill === "none" ? stroke : fill);
     const paints = [...new Set(shapes.map((shape) => paint(getComputedStyle(shape))))];
     return {

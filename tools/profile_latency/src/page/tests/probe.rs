@@ -1,4 +1,4 @@
-//! A real browser, run once over a page: what its document became, what it measured there, a picture, and what it complained of.
+//! Renders a page in a headless browser: document, measurements, screenshot and log.
 
 use serde_json::Value;
 use std::fs::{self, File};
@@ -8,34 +8,34 @@ use std::time::{Duration, Instant};
 
 const BROWSERS: [&str; 3] = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
-/// A browser that hangs is ended after this.
+/// A browser that hangs is killed after this time.
 const WATCHDOG: Duration = Duration::from_secs(180);
 
 pub(super) const WIDTH: u32 = 1200;
 pub(super) const HEIGHT: u32 = 8000;
 
-/// What the browser made of a page.
-pub(super) struct Seen {
-    /// The document after it was read.
+/// The result of rendering a page.
+pub(super) struct Rendered {
+    /// The parsed document, serialised.
     pub(super) document: String,
-    /// What `probe.js` measured.
+    /// Measurements of `probe.js`.
     pub(super) found: Value,
     pub(super) picture: image::RgbImage,
-    /// Lines of its console and of its network that tell of an error.
+    /// Console and network errors.
     pub(super) complaints: Vec<String>,
 }
 
-/// How the reader likes pages.
+/// The preferred colour scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
     Light,
     Dark,
 }
 
-/// Opens `page` in a browser.
+/// Renders `page` in a browser.
 ///
-/// The page is as it would be written, but for one script ahead of its policy: the policy lets none run behind it.
-pub(super) fn look(page: &str, scheme: Scheme) -> Seen {
+/// One script is added ahead of the page's policy, which would forbid it.
+pub(super) fn render(page: &str, scheme: Scheme) -> Rendered {
     let Some(browser) = BROWSERS.iter().find(|path| Path::new(path).exists()) else {
         panic!("no browser: this test looks at the page in Chromium; on Debian, `apt-get install chromium` (looked for {BROWSERS:?})");
     };
@@ -44,7 +44,7 @@ pub(super) fn look(page: &str, scheme: Scheme) -> Seen {
     let probed = page.replacen("<head>", &format!("<head><script>{}</script>", include_str!("probe.js")), 1);
     assert_ne!(probed, page, "the page has no head");
     fs::write(at("page.html"), probed).unwrap();
-    // Blink's words for the schemes: 0 is dark, 1 is light.
+    // Blink's values: 0 is dark, 1 is light.
     let liked = if scheme == Scheme::Dark { 0 } else { 1 };
     let mut child = Command::new(browser)
         .args([
@@ -82,7 +82,7 @@ pub(super) fn look(page: &str, scheme: Scheme) -> Seen {
     assert!(status.success(), "{browser}: {status}\n{log}");
     let document = fs::read_to_string(at("document.html")).unwrap();
     let picture = image::open(at("page.png")).unwrap_or_else(|e| panic!("no picture: {e}\n{log}")).to_rgb8();
-    // A folder to look into, for whoever changes the page.
+    // For manual inspection: keeps page and screenshot in this folder.
     if let Some(kept) = std::env::var_os("DRIVEWAM_PAGE_PICTURES") {
         fs::create_dir_all(&kept).unwrap();
         let name = std::thread::current().name().unwrap_or("page").replace("::", "-");
@@ -92,9 +92,9 @@ pub(super) fn look(page: &str, scheme: Scheme) -> Seen {
     let complaint = |line: &&str| ["CONSOLE", "Uncaught", "ERR_", "Refused to"].iter().any(|sign| line.contains(sign));
     let found =
         document.split_once("id=\"probe\"").and_then(|(_, rest)| rest.split_once('>')).and_then(|(_, rest)| rest.split_once("</textarea>"));
-    let (found, _) = found.unwrap_or_else(|| panic!("the probe said nothing:\n{log}"));
+    let (found, _) = found.unwrap_or_else(|| panic!("the probe wrote no result:\n{log}"));
     let found = found.replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", "\u{a0}").replace("&amp;", "&");
-    Seen {
+    Rendered {
         found: serde_json::from_str(&found).unwrap(),
         document,
         picture,

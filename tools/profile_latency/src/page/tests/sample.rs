@@ -1,48 +1,48 @@
-//! Reports to draw: a full one, as of a ride on two cores, and one that attacks.
+//! Sample reports: a full one, as of a ride on two CPU cores, and a hostile one.
 
 use serde_json::{Map, Value, json};
 
-/// Tries to leave a text, a quoted value, a title and a style.
+/// Tries to end a text, a quoted attribute, a title and a style.
 pub(super) const HOSTILE: &str = "</title></text></svg></style><script>hit()</script>\"'><img src=x onerror=hit()>\" onload=\"hit()\" <!-- ]]> javascript:hit() \u{202e}";
 
-/// The same numbers in every run.
-struct Dice(u64);
+/// A deterministic random generator.
+struct Rng(u64);
 
-impl Dice {
-    /// From 0 to 1.
-    fn roll(&mut self) -> f64 {
+impl Rng {
+    /// Uniform from 0 to 1.
+    fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Around one, with a tail upwards.
+    /// Around 1, with a tail upwards.
     fn noise(&mut self) -> f64 {
-        0.97 + 0.06 * self.roll() - 0.06 * self.roll().ln()
+        0.97 + 0.06 * self.uniform() - 0.06 * self.uniform().ln()
     }
 }
 
-/// Stages of one chunk as spans, and their end.
-fn spans(dice: &mut Dice, slow: f64) -> (Vec<Value>, f64) {
+/// The stages of one chunk and its end in ms.
+fn spans(rng: &mut Rng, slow: f64) -> (Vec<Value>, f64) {
     let mut at = 0.05;
     let mut out = Vec::new();
-    let mut run = |stage: &str, ms: f64, dice: &mut Dice| {
-        let ms = ms * dice.noise() * if stage == "video" { slow } else { 1.0 };
+    let mut run = |stage: &str, ms: f64, rng: &mut Rng| {
+        let ms = ms * rng.noise() * if stage == "video" { slow } else { 1.0 };
         out.push(json!({"stage": stage, "start_ms": at, "ms": ms}));
         at += ms + 0.01;
     };
     for (stage, ms) in [("ingest", 0.6), ("encode", 6.2), ("observe", 4.4), ("select", 0.25), ("context", 0.7)] {
-        run(stage, ms, dice);
+        run(stage, ms, rng);
     }
     for _ in 0..8 {
-        run("video", 3.6, dice);
-        run("solver", 0.05, dice);
+        run("video", 3.6, rng);
+        run("solver", 0.05, rng);
     }
     for _ in 0..5 {
-        run("action", 1.6, dice);
-        run("solver", 0.02, dice);
+        run("action", 1.6, rng);
+        run("solver", 0.02, rng);
     }
-    run("decode", 0.08, dice);
-    run("guard", 0.12, dice);
+    run("decode", 0.08, rng);
+    run("guard", 0.12, rng);
     (out, at)
 }
 
@@ -53,7 +53,7 @@ fn distribution(mut ms: Vec<f64>) -> Value {
         "p99_9": at(0.999), "max": at(1.0)})
 }
 
-/// The arena of the shipped small policy, as `drivewam plan` lays it.
+/// The arena of the shipped tiny policy.
 fn regions() -> (Vec<Value>, u64) {
     let mut regions = Vec::new();
     let mut end = 0u64;
@@ -92,9 +92,10 @@ fn regions() -> (Vec<Value>, u64) {
     (regions, end)
 }
 
-/// All that a report can hold, of `count` chunks, with two spikes, one late chunk and one that was held.
+/// All that a report can hold, of `count` chunks, with two spikes, one late chunk and one that was
+/// held.
 pub(super) fn full(count: usize) -> Value {
-    let mut dice = Dice(7);
+    let mut rng = Rng(7);
     let mut chunks = Vec::new();
     let mut by_stage: Map<String, Value> = Map::new();
     // By their place in a chunk.
@@ -108,7 +109,7 @@ pub(super) fn full(count: usize) -> Value {
         } else {
             1.0
         };
-        let (stages, end) = spans(&mut dice, slow);
+        let (stages, end) = spans(&mut rng, slow);
         for stage in &stages {
             let list = by_stage.entry(stage["stage"].as_str().unwrap()).or_insert_with(|| json!([]));
             list.as_array_mut().unwrap().push(stage["ms"].clone());
@@ -144,7 +145,7 @@ pub(super) fn full(count: usize) -> Value {
     let (regions, arena) = regions();
     let about = |low: f64, high: f64| json!({"low": low, "high": high});
     json!({
-        "schema": 1, "tool": "profile_latency", "version": "0.1.0", "command": ["profile_latency", "configs/tiny.yaml", "--out", "out/a ride"],
+        "schema": 2, "tool": "profile_latency", "version": "0.1.0", "command": ["profile_latency", "configs/tiny.yaml", "--out", "out/a ride"],
         "began": "2026-01-01T00:00:00Z", "interrupted": false,
         "machine": {"lines": ["host: board-7, Debian 12, Linux 6.1", "cpu: AMD EPYC, 2 cores, governor performance", "clock: CLOCK_MONOTONIC"],
             "changed": ["throttle counter rose by 3"]},
@@ -161,15 +162,15 @@ pub(super) fn full(count: usize) -> Value {
             "resident": 84_000_000, "peak_resident": 91_000_000},
         "energy": {"source": "INA3221", "joules_per_chunk": {"p50": 1.2, "max": 1.9}, "tegrastats": "VDD_GPU_SOC 3207mW/3105mW",
             "rails": [{"name": "VDD_GPU_SOC", "is_in_total": true, "level": {"last_mw": 3207.0, "mean_mw": 3105.0, "max_mw": 4010.0, "samples": 90}}]},
-        "guidance": {"voices": {"vlm": 190, "command": 10}, "refusals": 0, "age_ms": {"count": 190, "p50": 812.0, "max": 2304.0}},
+        "guidance": {"sources": {"vlm": 190, "command": 10}, "rejects": 0, "age_ms": {"count": 190, "p50": 812.0, "max": 2304.0}},
         "aa": {"runs": 5, "ratio": {"p50": about(0.98, 1.03), "p99": about(0.91, 1.12)}},
-        "versus": {"configuration": {"path": "configs/tiny-spoken.yaml", "sha256": "0b"}, "rounds": 5,
+        "versus": {"configuration": {"path": "configs/tiny-vlm.yaml", "sha256": "0b"}, "rounds": 5,
             "ratio": {"p50": {"mean": 1.06, "low": 1.04, "high": 1.08}, "p99": {"mean": 1.05, "low": 0.96, "high": 1.2}}},
         "chunks": chunks,
     })
 }
 
-/// A full report in which every string and every key that the tool does not know is [`HOSTILE`].
+/// A full report in which every string and every unknown key is [`HOSTILE`].
 pub(super) fn hostile() -> Value {
     let mut report = full(40);
     let renamed = |mut map: Map<String, Value>| {
@@ -183,7 +184,7 @@ pub(super) fn hostile() -> Value {
         "/engine/graphs",
         "/memory_bytes/by_owner",
         "/energy/joules_per_chunk",
-        "/guidance/voices",
+        "/guidance/sources",
         "/guidance/age_ms",
         "/versus/ratio",
     ] {
@@ -196,7 +197,7 @@ pub(super) fn hostile() -> Value {
 
 fn poison(value: &mut Value) {
     match value {
-        Value::String(words) => *words = HOSTILE.to_owned(),
+        Value::String(text) => *text = HOSTILE.to_owned(),
         Value::Array(values) => values.iter_mut().for_each(poison),
         Value::Object(fields) => fields.values_mut().for_each(poison),
         _ => {}

@@ -1,0 +1,61 @@
+//! The vehicle's front camera, from which the model's picture is resampled.
+
+use crate::picture::{Pictures, PixelFormat};
+use drivewam_core::dims::{Intrinsics, Model};
+use drivewam_core::{Error, ErrorKind, Result};
+
+/// The vehicle's front camera: pinhole, no distortion.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SourceCamera {
+    /// Width of its pictures, pixels.
+    pub width: usize,
+    /// Height of its pictures, pixels.
+    pub height: usize,
+    /// In pixels of a picture of this size.
+    pub intrinsics: Intrinsics,
+    /// Pixel format of its pictures.
+    pub format: PixelFormat,
+}
+
+impl SourceCamera {
+    /// The camera that the model was trained for.
+    pub fn of_model(model: &Model) -> Self {
+        Self { width: model.image.width, height: model.image.height, intrinsics: model.camera, format: PixelFormat::Rgb8 }
+    }
+
+    /// Size and pixel format of its pictures.
+    pub fn pictures(&self) -> Pictures {
+        Pictures { width: self.width, height: self.height, format: self.format }
+    }
+
+    /// Horizontal and vertical field of view, radians.
+    pub fn fov_rad(&self) -> [f64; 2] {
+        let Intrinsics { fx_px, fy_px, cx_px, cy_px } = self.intrinsics;
+        let angle = |size: usize, f: f64, c: f64| libm::atan(c / f) + libm::atan((size as f64 - c) / f);
+        [angle(self.width, fx_px, cx_px), angle(self.height, fy_px, cy_px)]
+    }
+
+    /// Checks the picture's size against `most_pixels` (`ingest.max_image_pixels`), and the
+    /// intrinsics.
+    ///
+    /// # Errors
+    /// `Input` for a picture without pixels or with too many of them, and for intrinsics that are
+    /// not finite or have no positive focal length.
+    pub fn check(&self, most_pixels: u64) -> Result<()> {
+        let pixels = (self.width as u64).checked_mul(self.height as u64);
+        if self.width == 0 || self.height == 0 || pixels.is_none_or(|p| p > most_pixels) {
+            return Err(Error::new(ErrorKind::Input, "the camera's picture is too large or empty")
+                .at("camera")
+                .got(format!("{} x {} pixels", self.width, self.height))
+                .wanted(format!("1 to {most_pixels} pixels (ingest.max_image_pixels)")));
+        }
+        let Intrinsics { fx_px, fy_px, cx_px, cy_px } = self.intrinsics;
+        if ![fx_px, fy_px].iter().all(|f| f.is_finite() && *f > 0.0) || !cx_px.is_finite() || !cy_px.is_finite() {
+            return Err(Error::new(ErrorKind::Input, "not a pinhole camera")
+                .at("camera")
+                .got(format!("{:?}", self.intrinsics))
+                .wanted("finite pixels, positive focal lengths"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! Which configuration a subcommand uses: CONFIG or the default one, with `--set` on top.
+
+use anyhow::{Result, bail};
+use clap::Args as ClapArgs;
+use drivewam::{config_sha256, load_config};
+use drivewam_core::config::{Config, Layer};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// The default configuration, relative to the workspace.
+const DEFAULT: &str = "configs/tiny.yaml";
+
+/// Options that select a configuration.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file. Default: configs/tiny.yaml, the shipped small policy.
+    #[arg(value_name = "CONFIG")]
+    config: Option<PathBuf>,
+    /// Override one key, for example --set flow.seed=7. Repeatable. The value is YAML.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// A configuration, and how reports identify it.
+#[derive(Debug, Clone)]
+pub(crate) struct LoadedConfig {
+    pub(crate) config: Config,
+    pub(crate) path: PathBuf,
+    /// SHA-256 of the whole configuration as YAML. Of the engine folder only the last component
+    /// counts, so that the hash does not depend on where a machine keeps it.
+    pub(crate) sha256: String,
+}
+
+impl ConfigArgs {
+    /// Loads the configuration.
+    ///
+    /// # Errors
+    /// No CONFIG was given and the default one is not found; the configuration is invalid.
+    pub(crate) fn load(&self) -> Result<LoadedConfig> {
+        self.load_with(&[])
+    }
+
+    /// Loads the configuration with `layers` of YAML on top of it and of `--set`.
+    ///
+    /// # Errors
+    /// As [`ConfigArgs::load`].
+    pub(crate) fn load_with(&self, layers: &[&str]) -> Result<LoadedConfig> {
+        let path = match &self.config {
+            Some(path) => path.clone(),
+            None => default_path()?,
+        };
+        let on_top = layers.iter().filter(|text| !text.is_empty()).map(|text| Layer { name: (*text).to_owned(), text: (*text).to_owned() });
+        let mut layers: Vec<Layer> = self.set.iter().map(|text| Layer::setting(text)).collect::<drivewam_core::Result<_>>()?;
+        layers.extend(on_top);
+        let mut config = load_config(&path, &layers)?;
+        // Without "..", so that messages name it plainly.
+        if let Ok(plain) = Path::new(&config.engine.folder).canonicalize() {
+            config.engine.folder = plain.display().to_string();
+        }
+        let sha256 = config_sha256(&config)?;
+        Ok(LoadedConfig { config, path, sha256 })
+    }
+}
+
+/// How many folders above the program are looked through: `target/TRIPLE/release` of a workspace.
+const FOLDERS_ABOVE: usize = 4;
+
+/// The default configuration: in a folder above the program, else in the current folder.
+fn default_path() -> Result<PathBuf> {
+    let program = std::env::current_exe().unwrap_or_default();
+    let above = program.ancestors().skip(1).take(FOLDERS_ABOVE).map(|folder| folder.join(DEFAULT));
+    let here = PathBuf::from(DEFAULT);
+    match above.chain([here.clone()]).find(|path| path.is_file()) {
+        Some(path) => Ok(path.canonicalize().unwrap_or(path)),
+        None => bail!("no CONFIG was given, and the default one exists neither above {program:?} nor at {here:?}: give CONFIG"),
+    }
+}
+
+/// SHA-256 in hexadecimal.
+pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

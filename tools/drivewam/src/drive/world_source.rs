@@ -1,0 +1,150 @@
+//! A simulated world as a source. The expert drives, or, in the closed loop, the published
+//! trajectory.
+
+use super::source::{CameraImage, Input, Source};
+use anyhow::Result;
+use drivewam::SourceCamera;
+use drivewam::outcome::Outcome;
+use drivewam_core::dims::{Command, Intrinsics, Model};
+use drivewam_recording::CameraMount;
+use drivewam_simulation::frame_every;
+use drivewam_world::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Control, Follower, Options, TICK_NS, TICK_S, Violations, World};
+use std::collections::VecDeque;
+
+/// The first stamp; `drivewam world` writes the same.
+const FIRST_STAMP_NS: i64 = 1_000_000_000;
+/// Minimum width of images for human readers, pixels.
+const LARGE_WIDTH: usize = 896;
+
+/// A simulated world.
+pub(super) struct WorldSource {
+    world: World,
+    ticks: u64,
+    tick: u64,
+    frame_every: u64,
+    queue: VecDeque<(i64, Input)>,
+    is_started: bool,
+    command: Option<Command>,
+    canvas: Canvas,
+    large: Canvas,
+    closed_loop: bool,
+    plan: Option<(i64, Follower)>,
+}
+
+impl WorldSource {
+    /// The world of `seed` for `seconds`, rendered with the model's camera.
+    ///
+    /// # Errors
+    /// The model's frame rate does not divide the world's ten ticks per second.
+    pub(super) fn new(model: &Model, seed: u64, options: Options, seconds: f64, closed_loop: bool) -> Result<Self> {
+        let frame_every = frame_every(model)?;
+        let Intrinsics { fx_px, fy_px, cx_px, cy_px } = model.camera;
+        let (width, height, times) = (model.image.width, model.image.height, LARGE_WIDTH.div_ceil(model.image.width));
+        let scale = times as f64;
+        let large = Intrinsics { fx_px: fx_px * scale, fy_px: fy_px * scale, cx_px: cx_px * scale, cy_px: cy_px * scale };
+        Ok(Self {
+            world: World::new(seed, options),
+            ticks: (seconds / TICK_S).round() as u64,
+            tick: 0,
+            frame_every,
+            queue: VecDeque::with_capacity(4),
+            is_started: false,
+            command: None,
+            canvas: Canvas::new(width, height, model.camera),
+            large: Canvas::new(width * times, height * times, large),
+            closed_loop,
+            plan: None,
+        })
+    }
+
+    fn stamp_ns(&self) -> i64 {
+        FIRST_STAMP_NS + self.tick as i64 * TICK_NS
+    }
+
+    /// Queues the inputs of this tick. The last tick has no frame: it completes the path driven
+    /// after the last plan, and starts no plan.
+    fn queue_inputs(&mut self) {
+        let (stamp_ns, ego) = (self.stamp_ns(), self.world.ego());
+        let command = self.world.command();
+        if self.command != Some(command) {
+            self.command = Some(command);
+            self.queue.push_back((stamp_ns, Input::Command(command)));
+        }
+        self.queue.push_back((stamp_ns, Input::Ego(ego.state())));
+        self.queue.push_back((stamp_ns, Input::Pose(ego.pose)));
+        if self.tick.is_multiple_of(self.frame_every) && self.tick < self.ticks {
+            self.queue.push_back((stamp_ns, Input::Frame));
+        }
+    }
+
+    fn control(&self) -> Control {
+        match &self.plan {
+            Some((t0_ns, plan)) if self.closed_loop => plan.control((self.stamp_ns() - t0_ns) as f64 * 1e-9, &self.world.ego()),
+            _ => self.world.expert(),
+        }
+    }
+}
+
+impl Source for WorldSource {
+    fn name(&self) -> String {
+        format!("world {}", self.world.seed())
+    }
+
+    fn mount(&self) -> CameraMount {
+        CameraMount::on_centre_line(CAMERA_AHEAD_M, CAMERA_HEIGHT_M, 0.0)
+    }
+
+    fn span_ns(&self) -> (i64, i64) {
+        (FIRST_STAMP_NS, FIRST_STAMP_NS + self.ticks as i64 * TICK_NS)
+    }
+
+    fn next(&mut self) -> Result<Option<(i64, Input)>> {
+        if self.queue.is_empty() {
+            if self.is_started {
+                if self.tick == self.ticks {
+                    return Ok(None);
+                }
+                let control = self.control();
+                self.world.step(control);
+                self.tick += 1;
+            }
+            self.is_started = true;
+            self.queue_inputs();
+        }
+        Ok(self.queue.pop_front())
+    }
+
+    fn load(&mut self) -> Result<()> {
+        self.world.render(&mut self.canvas);
+        Ok(())
+    }
+
+    fn frame(&self) -> &[u8] {
+        &self.canvas.rgb
+    }
+
+    fn large_image(&mut self) -> CameraImage {
+        self.world.render(&mut self.large);
+        let camera = SourceCamera {
+            width: self.large.width,
+            height: self.large.height,
+            intrinsics: self.large.intrinsics,
+            format: drivewam::PixelFormat::Rgb8,
+        };
+        CameraImage { rgb: self.large.rgb.clone(), camera }
+    }
+
+    fn is_truth(&self) -> bool {
+        !self.closed_loop
+    }
+
+    fn steer(&mut self, outcome: &Outcome) {
+        if let Some(origin) = outcome.pose.filter(|_| self.closed_loop) {
+            self.plan = Some((outcome.t0_ns, Follower::new(origin, outcome.published.clone())));
+        }
+    }
+
+    fn violations(&self) -> Option<Violations> {
+        self.closed_loop.then(|| self.world.violations())
+    }
+}

@@ -1,0 +1,87 @@
+//! What the parts of the study share: configuration, engines, and the rides made of them.
+
+use super::args::{Args, Part, Sizes};
+use super::steered_device::{Choice, SteeredDevice};
+use crate::config_args::LoadedConfig;
+use anyhow::Result;
+use drivewam::{Plan, Ride, RideOptions, SourceCamera};
+use drivewam_core::config::Config;
+use drivewam_engine::{EngineBundle, Trust, load};
+use std::path::PathBuf;
+
+/// The setup of a part.
+pub(super) struct Study<'a> {
+    args: &'a Args,
+    folder: EngineBundle,
+    /// The engines of `--compare`, by name.
+    pub(super) compared: Vec<(String, EngineBundle)>,
+    pub(super) worlds: usize,
+    /// Chunks per drive.
+    pub(super) chunks: usize,
+}
+
+impl<'a> Study<'a> {
+    /// Opens and verifies all engine folders.
+    ///
+    /// # Errors
+    /// A folder is not valid.
+    pub(super) fn open(args: &'a Args, loaded: &LoadedConfig, sizes: Sizes) -> Result<Self> {
+        let trust = Trust::of(&loaded.config.vehicle)?;
+        let folder = EngineBundle::open(loaded.config.engine.folder.as_ref(), &trust)?;
+        let open = |(name, path): &(String, PathBuf)| Ok((name.clone(), EngineBundle::open(path, &trust)?));
+        let compared = args.compare.iter().map(open).collect::<Result<_>>()?;
+        let Sizes { worlds, chunks } = sizes;
+        Ok(Self { args, folder, compared, worlds, chunks })
+    }
+
+    /// The engine folder of the configuration.
+    pub(super) fn folder(&self) -> &EngineBundle {
+        &self.folder
+    }
+
+    /// The configuration with `layer` on top. The rides of a process share the threads of an
+    /// engine, so there are as many of them as rides.
+    ///
+    /// # Errors
+    /// The layer is not valid.
+    pub(super) fn config(&self, layer: &str) -> Result<Config> {
+        let LoadedConfig { mut config, .. } = self.args.config.load_with(&[layer])?;
+        (config.engine.threads, config.target.threads) = (self.args.threads.clamp(1, 64), 1);
+        Ok(config)
+    }
+
+    fn plan(&self, config: Config, folder: &EngineBundle, closed_loop: bool) -> Result<Plan> {
+        let camera = SourceCamera::of_model(&config.model);
+        Ok(Plan::new(config, folder.manifest(), camera, RideOptions { closed_loop, ..RideOptions::default() })?)
+    }
+
+    /// A ride of the configured engines.
+    ///
+    /// # Errors
+    /// The plan does not fit; an engine cannot be loaded.
+    pub(super) fn ride(&self, config: Config) -> Result<Ride> {
+        let closed_loop = self.args.part == Part::Routes;
+        Ok(self.plan(config, &self.folder, closed_loop)?.warm(self.folder.clone())?)
+    }
+
+    /// A ride in whose memory `choice` decides which tokens are overwritten.
+    ///
+    /// # Errors
+    /// As [`Study::ride`].
+    pub(super) fn steered_ride(&self, config: Config, choice: Choice) -> Result<Ride> {
+        let (engine, threads) = (config.engine.clone(), config.target.threads);
+        let plan = self.plan(config, &self.folder, false)?;
+        let device = |arena| Ok(Box::new(SteeredDevice::new(arena, threads, choice)?) as Box<_>);
+        Ok(plan.warm_with(self.folder.clone(), device, |bundle, graph| load(&engine, bundle, graph))?)
+    }
+
+    /// A ride of the engines in `folder`.
+    ///
+    /// # Errors
+    /// As [`Study::ride`].
+    pub(super) fn ride_of(&self, folder: &EngineBundle) -> Result<Ride> {
+        let mut config = self.config("")?;
+        config.engine.folder = folder.path().display().to_string();
+        Ok(self.plan(config, folder, false)?.warm(folder.clone())?)
+    }
+}
