@@ -1,4 +1,4 @@
-//! `build:` what `build_engines` asks of the vendor's builder for a target. A ride does not look at it.
+//! `build:` options of `build_engines` for a target. A ride does not use them.
 
 use super::sections::within;
 use crate::error::{Error, ErrorKind, Result};
@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BuildConfig {
-    /// GPUs to build for, `"8.6"`; TensorRT-RTX alone. Default: the GPU of the machine that builds.
+    /// Compute capabilities of the GPUs to build for, for example `"8.6"`; TensorRT-RTX only.
+    /// Default: the building machine's GPU.
     pub compute_capabilities: Vec<Capability>,
-    /// What is asked of the builder, as the manifest will say it.
+    /// Options of the builder, which the manifest records.
     pub flags: Flags,
-    /// Most memory of the host that one component's build may take, bytes; default 0: nine tenths of what is free when it starts.
+    /// Most host memory of the build of one graph, bytes. Default 0: nine tenths of the free memory
+    /// at its start.
     pub memory_bytes: u64,
-    /// Longest build of one component, seconds. Default four hours.
+    /// Longest build of one graph, seconds. Default four hours.
     pub time_limit_s: u64,
 }
 

@@ -1,23 +1,24 @@
-//! `engine:` who runs the graphs, and where.
+//! `engine:` the library that runs the graphs.
 
 use super::sections::within;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// `engine:` who runs the graphs.
+/// `engine:` the library that runs the graphs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineConfig {
-    /// The engine library. Never swapped for another in silence.
+    /// The engine library. It is never replaced by another one.
     pub kind: EngineKind,
-    /// Folder with `manifest.yaml`, relative to the file that names it.
+    /// Directory of the engine bundle, relative to the file that sets it.
     pub folder: String,
-    /// Threads inside the engine library, 1 to 64.
+    /// Threads of the engine library, 1 to 64.
     pub threads: usize,
-    /// Path of the ONNX Runtime library; else the environment's `ORT_DYLIB_PATH`. Used by `kind: ort` alone.
+    /// Path of the ONNX Runtime library, for `kind: ort` only. Default: the environment's
+    /// `ORT_DYLIB_PATH`.
     #[serde(default)]
     pub onnxruntime: Option<String>,
-    /// Used by the kinds `tensorrt` and `tensorrt_rtx` alone.
+    /// For the kinds `tensorrt` and `tensorrt_rtx` only.
     #[serde(default)]
     pub tensorrt: TensorRtConfig,
 }
@@ -34,33 +35,39 @@ pub enum EngineKind {
     Tensorrt,
     /// TensorRT-RTX on a GPU, opened at run time.
     TensorrtRtx,
-    /// Closed-form arithmetic with the graphs' borders: for tests of everything around an engine.
+    /// Closed-form arithmetic with the inputs and outputs of the graphs, for tests of everything
+    /// around an engine.
     ClosedForm,
 }
 
 impl EngineKind {
-    /// Whether the ride needs a GPU: its memory, kernels and engines are there.
+    /// Whether memory, kernels and engines of the ride are on a GPU.
     pub fn on_gpu(self) -> bool {
         matches!(self, Self::Tensorrt | Self::TensorrtRtx)
     }
 }
 
-/// `engine.tensorrt:` a GPU, and the library that runs engines on it.
+/// `engine.tensorrt:` the GPU and its library.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TensorRtConfig {
-    /// Path of the library; else the environment's `DRIVEWAM_TENSORRT`, else the usual names.
+    /// Path of the library. Default: the environment's `DRIVEWAM_TENSORRT`, or else the usual
+    /// names.
     pub library: Option<String>,
-    /// Which GPU, from 0.
+    /// Index of the GPU, from 0. Default 0.
     pub gpu: u32,
-    /// Folder of CUDA kernels, relative to the file that names it; else `kernels` beside `engine.folder`.
+    /// Directory of the CUDA kernels, relative to the file that sets it. Default: `kernels` beside
+    /// `engine.folder`.
     pub kernels: Option<String>,
-    /// Every pass is one CUDA graph, captured in Warm. Default true; a pass that cannot be captured is then refused.
+    /// Whether every pass is a CUDA graph, captured in Warm. A pass that cannot be captured is then
+    /// refused. Default true.
     pub cuda_graphs: bool,
-    /// Weights on the GPU, bytes of each engine; the others stream in. Only engines built with weight streaming, and passes without graphs; else all weights
-    /// are there.
+    /// Bytes of each engine's weights that stay on the GPU; the others are streamed from host
+    /// memory. Requires engines that were built with weight streaming, and `cuda_graphs: false`.
+    /// Default: all weights are on the GPU.
     pub weight_budget_bytes: Option<u64>,
-    /// Device memory for a pass, where the manifest does not know it (its builder had no GPU); a pass that needs more is refused in Warm and says so.
+    /// Scratch memory of a pass, bytes, for engines that were built without a GPU, whose manifest
+    /// does not have it. Warm refuses a pass that needs more and reports how much.
     pub scratch_bytes: Option<u64>,
 }
 
@@ -75,12 +82,12 @@ impl EngineConfig {
         within("engine.threads", self.threads, 1, 64)?;
         within("engine.tensorrt.gpu", self.tensorrt.gpu as usize, 0, 63)?;
         if self.tensorrt.cuda_graphs && self.tensorrt.weight_budget_bytes.is_some() {
-            return Err(Error::new(ErrorKind::Config, "a pass whose weights stream in cannot be a graph")
+            return Err(Error::new(ErrorKind::Config, "a pass whose weights are streamed cannot be a CUDA graph")
                 .at("engine.tensorrt.cuda_graphs")
                 .got(true)
                 .wanted("false with a weight budget, or no `engine.tensorrt.weight_budget_bytes`"));
         }
-        // Numbers that an address can count to.
+        // Sizes that fit an address.
         for (key, bytes) in [("weight_budget_bytes", self.tensorrt.weight_budget_bytes), ("scratch_bytes", self.tensorrt.scratch_bytes)] {
             if let Some(bytes) = bytes.filter(|&b| i64::try_from(b).is_err()) {
                 return Err(Error::new(ErrorKind::Config, "out of range").at(format!("engine.tensorrt.{key}")).got(bytes));

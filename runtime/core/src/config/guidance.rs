@@ -1,34 +1,37 @@
-//! `guidance:` a frozen language model beside the ride.
+//! `guidance:` a language model beside the ride.
 
 use super::sections::within;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// `guidance:` what a chunk is told of the scene, and by whom.
+/// `guidance:` the text that conditions a chunk, and its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuidanceConfig {
-    /// Default `off`.
+    /// Source of the text. Default `off`.
     pub mode: GuidanceMode,
-    /// What is said under `fixed`; under `vlm`, once the last good guidance is older than `max_age_ms`. Without it the route command speaks.
+    /// The text under `fixed`, and under `vlm` once the last good answer is older than
+    /// `max_age_ms`. Without it the route command is used.
     pub text: Option<String>,
-    /// How long a chunk waits for the guidance that its own newest frame asked for. Default 0, as in a vehicle; `inf` is the paper's order, for evaluation.
+    /// How long a chunk waits for the answer about its own newest frame, ms. Default 0, as in a
+    /// vehicle; `inf` is the paper's order, for evaluation.
     pub wait_ms: Wait,
-    /// Guidance about a frame older than this is not used any more, ms. Default 12000, three chunks.
+    /// An answer about a frame older than this is not used, ms. Default 12000, three chunks.
     pub max_age_ms: u32,
-    /// Most tokens of an answer. Default 96.
+    /// Most tokens of an answer. Default 96, 1 to 4096.
     pub max_new_tokens: usize,
-    /// Most time that an answer may take, ms. Default 4000, a chunk.
+    /// Longest time for an answer, ms. Default 4000, a chunk; 1 to 600000.
     pub timeout_ms: u32,
-    /// The prompt, with the places `{camera}`, `{plot}` and `{command}` and the special tokens of the model's chat; default in our own words, for Qwen.
+    /// The prompt, with the placeholders `{camera}`, `{plot}` and `{command}` and the special
+    /// tokens of the model's chat format. Default: a prompt for Qwen.
     pub prompt_template: Option<String>,
 }
 
-/// Who speaks.
+/// Source of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GuidanceMode {
-    /// The route command, by its own embedding.
+    /// The embedding of the route command.
     Off,
     /// `guidance.text`.
     Fixed,
@@ -36,20 +39,20 @@ pub enum GuidanceMode {
     Vlm,
 }
 
-/// A time to wait, ms.
+/// A waiting time, ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Wait {
-    /// So long.
+    /// At most this long.
     Ms(u32),
-    /// Until it is there.
+    /// Without limit.
     Word(Forever),
 }
 
-/// The word for no end.
+/// The word for no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Forever {
-    /// No end.
+    /// No limit.
     #[serde(rename = "inf")]
     Inf,
 }
@@ -74,7 +77,7 @@ impl GuidanceConfig {
         within("guidance.timeout_ms", self.timeout_ms as usize, 1, 600_000)?;
         within("guidance.max_age_ms", self.max_age_ms as usize, 1, 3_600_000)?;
         if self.mode == GuidanceMode::Fixed && self.text.as_ref().is_none_or(|text| text.trim().is_empty()) {
-            return Err(Error::new(ErrorKind::Config, "a fixed guidance without words").at("guidance.text").wanted("what is to be said"));
+            return Err(Error::new(ErrorKind::Config, "a fixed guidance without a text").at("guidance.text").wanted("a text"));
         }
         Ok(())
     }

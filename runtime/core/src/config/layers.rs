@@ -1,24 +1,26 @@
-//! Layers of YAML to one tree: a later layer overrides an earlier one, key by key, and every value remembers which layer said it.
+//! Merges layers of YAML into one tree. A later layer overrides an earlier one key by key, and the
+//! layer of every value is recorded.
 
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// One YAML text and the name by which messages call it (its file name).
+/// One YAML text and its name in messages, usually a file name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// For messages.
+    /// Name in messages.
     pub name: String,
     /// YAML.
     pub text: String,
 }
 
 impl Layer {
-    /// `a.b=value`, the value YAML, as a layer `{a: {b: value}}`: what `--set` of every program means.
+    /// The layer `{a: {b: value}}` for the text `a.b=value`, where the value is YAML: the option
+    /// `--set` of every program.
     ///
     /// # Errors
-    /// `Config` for anything else.
+    /// `Config` for a text of another form.
     pub fn setting(text: &str) -> Result<Self> {
         let bad = |what: &str| Error::new(ErrorKind::Config, what).at(format!("--set {text:?}"));
         let (key, value) = text.split_once('=').ok_or_else(|| bad("not a setting").wanted("KEY=VALUE, for example flow.seed=7"))?;
@@ -33,8 +35,8 @@ impl Layer {
     }
 }
 
-/// Renamed keys: section, old key, new key. The old spelling is accepted until the next release, with
-/// a warning ([`DeprecatedKey`]).
+/// Renamed keys: section, old key, new key. The old spelling is accepted until the next release,
+/// with a warning ([`DeprecatedKey`]).
 const RENAMED: [(&str, &str, &str); 6] = [
     ("guidance", "most_tokens", "max_new_tokens"),
     ("guidance", "most_ms", "timeout_ms"),
@@ -72,7 +74,7 @@ pub(super) struct Merged {
 }
 
 impl Merged {
-    /// The layer that last wrote `key`, or the nearest key above it that some layer wrote.
+    /// The layer that last set `key`, or else the nearest key above it.
     pub(super) fn origin(&self, key: &str) -> &str {
         let mut key = key;
         loop {
@@ -87,12 +89,13 @@ impl Merged {
     }
 }
 
-/// Merges `layers` in order. Maps merge key by key; everything else is replaced whole. The key `extends` is the loader's and is dropped.
+/// Merges `layers` in order. Maps merge key by key; other values are replaced. The key `extends` is
+/// the loader's and is dropped.
 pub(super) fn merge(layers: &[Layer]) -> Result<Merged> {
     let mut merged = Merged { tree: Value::Object(Map::new()), deprecated: Vec::new(), origin: BTreeMap::new() };
     for layer in layers {
         let fail = |what: &str| Error::new(ErrorKind::Config, what).at(format!("{:?}", layer.name));
-        // YAML 1.2: only true and false are booleans, and `off` is a word.
+        // YAML 1.2: only true and false are booleans, so `off` is a string.
         let options = serde_saphyr::options! { strict_booleans: true };
         let tree: Value =
             serde_saphyr::from_str_with_options(&layer.text, options).map_err(|e| fail("not a YAML that can be read").caused_by(e))?;
@@ -126,7 +129,7 @@ fn rename(tree: &mut Map<String, Value>, layer: &str) -> Result<Vec<DeprecatedKe
     Ok(deprecated)
 }
 
-/// Keys whose map is one choice among several: a later layer replaces it whole.
+/// Keys whose map is one choice among several, so a later layer replaces the whole map.
 const CHOICES: [&str; 2] = ["flow.video.end", "flow.action.start"];
 
 fn overlay(base: &mut Value, over: Value, path: &str, layer: &str, origin: &mut BTreeMap<String, String>) {

@@ -1,7 +1,9 @@
-//! The configuration of a ride: typed sections, merged from layers, every key with unit, default and range.
+//! The configuration of a ride: typed sections, merged from layers, every key with unit, default
+//! and range.
 //!
-//! `configs/model`, `configs/target` and `configs/vehicle` are layers; a later one overrides an earlier one key by key. Unknown keys are
-//! refused by the types. Reading files is the pipeline's work: this module sees text.
+//! `configs/model`, `configs/target` and `configs/vehicle` are layers; a later one overrides an
+//! earlier one key by key. Unknown keys are refused by the types. The pipeline reads the files;
+//! this module gets their text.
 
 mod build;
 mod engine;
@@ -24,7 +26,7 @@ use crate::dims::Model;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// Everything that a ride is configured by. What [`Config::from_layers`] returns has been checked.
+/// The configuration of a ride. What [`Config::from_layers`] returns has been checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -39,20 +41,20 @@ pub struct Config {
     /// The camera's fit to the model.
     #[serde(default)]
     pub camera: CameraConfig,
-    /// What comes in.
+    /// Accepted inputs.
     #[serde(default)]
     pub ingest: IngestConfig,
     /// The sampler.
     pub flow: FlowConfig,
     /// The KV memory.
     pub memory: MemoryConfig,
-    /// What a chunk is told of the scene.
+    /// Guidance by a language model.
     #[serde(default)]
     pub guidance: GuidanceConfig,
     /// The guard.
     #[serde(default)]
     pub guard: GuardConfig,
-    /// How engines are built for the target; a ride does not look at it.
+    /// How engines are built for the target; a ride does not use it.
     #[serde(default)]
     pub build: BuildConfig,
     #[serde(skip)]
@@ -63,8 +65,8 @@ impl Config {
     /// Merges and checks `layers`, the first being the base.
     ///
     /// # Errors
-    /// `Config`: not YAML, an unknown or missing key, a wrong type or unit, a value out of range; the message names the key and the layer that
-    /// said it.
+    /// `Config`, with the key and the layer that sets it: not YAML, an unknown or missing key, a
+    /// wrong type or unit, a value out of range.
     pub fn from_layers(layers: &[Layer]) -> Result<Self> {
         let merged = layers::merge(layers)?;
         let mut config: Self = serde_path_to_error::deserialize(&merged.tree).map_err(|e| {
@@ -96,7 +98,8 @@ impl Config {
         serde_saphyr::to_string(self).map_err(|e| Error::new(ErrorKind::Config, "cannot be written").caused_by(e))
     }
 
-    /// Memory slots of the video pool, the action pool and the in-flight tail under the memory's policy.
+    /// Memory slots of the video pool, the action pool and the in-flight tail under the memory's
+    /// policy.
     pub fn slots(&self) -> (usize, usize, usize) {
         let (nv, na) = (self.model.video_tokens(), self.model.action_tokens());
         match self.memory.policy {

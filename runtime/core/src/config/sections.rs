@@ -1,4 +1,4 @@
-//! The sections of the configuration below `model:`, with their defaults and ranges.
+//! The sections of the configuration beside `model:`, with their defaults and ranges.
 
 use crate::dims::Model;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetConfig {
-    /// For people.
+    /// Human-readable name.
     pub name: String,
-    /// Capacity of the one allocation, bytes; the plan must fit.
+    /// Capacity of the arena, bytes; the plan must fit.
     pub arena_bytes: usize,
-    /// Threads of the memory's selection, 1 to 64.
+    /// Threads of the memory's token selection, 1 to 64.
     pub threads: usize,
-    /// CPUs, where the system is not to choose.
+    /// CPUs to run on. Default: the system chooses.
     #[serde(default, skip_serializing_if = "CoresConfig::is_any")]
     pub cores: CoresConfig,
 }
 
-/// `target.cores:` CPUs, by the system's numbers; empty: any that the process may use.
+/// `target.cores:` CPUs, by the system's numbers. Empty: all that the process may use.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CoresConfig {
-    /// Of the thread that warms the ride, which is to drive it too, and of the threads that it needs.
+    /// For the thread that warms and drives the ride, and for the threads that it starts.
     pub ride: Vec<usize>,
-    /// Of the language model's thread, and of those that it needs.
+    /// For the language model's thread, and for the threads that it starts.
     pub guidance: Vec<usize>,
 }
 
@@ -37,11 +37,11 @@ impl CoresConfig {
     }
 }
 
-/// `vehicle:` limits that a trajectory must keep.
+/// `vehicle:` the limits of a trajectory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VehicleConfig {
-    /// For people.
+    /// Human-readable name.
     pub name: String,
     /// m/s.
     pub max_speed_mps: f64,
@@ -53,43 +53,45 @@ pub struct VehicleConfig {
     pub max_curvature_1pm: f64,
     /// m/s², either side.
     pub max_lateral_acceleration_mps2: f64,
-    /// Public ed25519 keys, 64 hexadecimal digits each. Where there are any, a folder of engines whose manifest none of them signed is refused.
+    /// Public ed25519 keys, 64 hexadecimal digits each. If there are any, an engine bundle is
+    /// refused unless one of them signed its manifest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_keys: Vec<String>,
-    /// Keys that are no longer trusted, wherever else they are named.
+    /// Keys that are not trusted any more, even if `trusted_keys` lists them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revoked_keys: Vec<String>,
 }
 
-/// `camera:` how the vehicle's picture becomes the model's.
+/// `camera:` how the vehicle's image is mapped to the model's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CameraConfig {
-    /// Default `resize`, as the paper.
+    /// Default `resize`, as in the paper.
     pub fit: CameraFit,
-    /// A field of view that differs by a larger share than this is a published degradation. Default 0.05, 0 to 1.
+    /// Largest relative difference of the fields of view; a larger one is reported as a
+    /// degradation. Default 0.05, 0 to 1.
     pub fov_tolerance: f64,
 }
 
-/// How a picture is fitted.
+/// How an image is mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CameraFit {
-    /// Stretched to the model's size; no crop.
+    /// Stretched to the model's size, without cropping.
     Resize,
-    /// Each model pixel looks where the model's own camera would; outside of the picture is black.
+    /// Each pixel is sampled where the model's camera would see it; black outside of the image.
     Reproject,
 }
 
-/// `ingest:` what is accepted.
+/// `ingest:` accepted inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IngestConfig {
-    /// A frame further off the grid is missing. Default 50, 0 to 500.
+    /// A frame that is further from the frame grid counts as missing. Default 50, 0 to 500.
     pub frame_tolerance_ms: u32,
-    /// A longer hole between poses is refused. Default 150, 1 to 10000.
+    /// A longer gap between poses is refused. Default 150, 1 to 10000.
     pub max_pose_gap_ms: u32,
-    /// A larger picture is refused before it is decoded. Default 2^25.
+    /// An image with more pixels is refused before it is decoded. Default 2^25.
     pub max_image_pixels: u64,
 }
 
@@ -99,47 +101,47 @@ pub struct IngestConfig {
 pub struct FlowConfig {
     /// Seed of the noise.
     pub seed: u64,
-    /// How a step is taken.
+    /// The integrator.
     pub solver: SolverKind,
     /// The video stream.
     pub video: VideoFlow,
     /// The action stream.
     pub action: ActionFlow,
-    /// What of the partly denoised video the actions see.
+    /// What the actions see of the partly denoised video.
     #[serde(default)]
     pub video_commit: VideoCommit,
-    /// Whether passes share a forward. Default `packed`.
+    /// Whether passes are packed into one forward. Default `packed`.
     #[serde(default)]
     pub passes: PassPacking,
 }
 
-/// Who integrates the velocity.
+/// The integrator of the velocity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SolverKind {
-    /// First order, the paper's.
+    /// First order, as in the paper.
     Euler,
-    /// Second order, multistep.
+    /// UniPC, second order, multistep.
     Unipc,
 }
 
-/// `flow.video:`
+/// `flow.video:` denoising of the video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VideoFlow {
-    /// 1 to 1000; the paper's 3.
+    /// Number of steps, 1 to 1000; 3 in the paper.
     pub steps: usize,
     /// s of sigma = s·u / (1 + (s − 1)·u).
     pub shift: f64,
-    /// Where the video stops, in one of three readings of the paper.
+    /// Where the denoising stops, in one of three readings of the paper.
     pub end: VideoEnd,
 }
 
-/// `flow.action:`
+/// `flow.action:` denoising of the actions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActionFlow {
-    /// 1 to 1000; the paper's 10.
+    /// Number of steps, 1 to 1000; 10 in the paper.
     pub steps: usize,
     /// s of sigma = s·u / (1 + (s − 1)·u).
     pub shift: f64,
@@ -152,36 +154,37 @@ pub struct ActionFlow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionStart {
-    /// One sample of noise, as the paper.
+    /// One sample of noise, as in the paper.
     #[default]
     Noise,
-    /// The mean of the noise: removes the sampling noise of a single sample.
+    /// The mean of the noise, which removes the randomness of a single sample.
     Zero,
-    /// The mean of n samples, each denoised on its own.
+    /// The mean of n samples that are denoised separately.
     Mean(usize),
 }
 
-/// What of the partly denoised video is committed for the actions.
+/// What is committed of the partly denoised video for the actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VideoCommit {
-    /// The latent at the end noise, told so by its flow time: as training noises the history.
+    /// The latent with its noise, at its own flow time, as the history in training.
     #[default]
     EndTime,
-    /// The same latent, told flow time 0.
+    /// The same latent, at flow time 0.
     ZeroTime,
     /// The keys and values of the last noisy step, before its update.
     LastStep,
 }
 
-/// Whether passes share a forward.
+/// Whether passes are packed into one forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PassPacking {
-    /// The commit of the predicted video rides with the first action step; both observed commits share a pass.
+    /// The commit of the predicted video shares a pass with the first action step, and both
+    /// observed commits share one.
     #[default]
     Packed,
-    /// One forward for each: the published loop's structure, kept to prove that packing changes nothing.
+    /// One forward each, as the published loop. It proves that packing changes nothing.
     Unpacked,
 }
 
@@ -189,16 +192,16 @@ pub enum PassPacking {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryConfig {
-    /// Who decides what is forgotten.
+    /// Which tokens are evicted.
     pub policy: MemoryPolicy,
-    /// Slots of the video pool under `fifo` and `selective`; the paper's 448.
+    /// Slots of the video pool under `fifo` and `selective`; 448 in the paper.
     pub video_slots: usize,
-    /// Slots of the action pool under `fifo` and `selective`; the paper's 160.
+    /// Slots of the action pool under `fifo` and `selective`; 160 in the paper.
     pub action_slots: usize,
-    /// Chunks that `full` has room for; one more is an error.
+    /// Chunks that fit under `full`; one more is an error.
     #[serde(default = "default_max_chunks")]
     pub max_chunks: usize,
-    /// How `selective` scores.
+    /// Scoring under `selective`.
     #[serde(default)]
     pub scoring: Scoring,
 }
@@ -207,39 +210,43 @@ fn default_max_chunks() -> usize {
     76
 }
 
-/// Who decides what is forgotten.
+/// Which tokens are evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemoryPolicy {
-    /// Nobody: slots for `max_chunks`, and then an error.
+    /// None: there are slots for `max_chunks` chunks, then an error.
     Full,
-    /// The oldest tokens go.
+    /// The oldest tokens.
     Fifo,
-    /// The least relevant and most redundant tokens go.
+    /// The least relevant and most redundant tokens.
     Selective,
 }
 
-/// `guard:` what a trajectory must be before it is published.
+/// `guard:` the checks before a trajectory is published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuardConfig {
-    /// From the newest frame's capture to the published trajectory; judged only in real time. Default 1000.
+    /// Longest time from the newest frame's capture to the published trajectory, ms; checked only
+    /// in real time. Default 1000.
     pub deadline_ms: u32,
-    /// Farthest, m, that the car may be from where the previous plan ended; judged where it follows the plans. Default 3.
+    /// Largest distance, m, of the vehicle from the end of the previous plan; checked only if it
+    /// follows the plans. Default 3.
     pub max_continuity_error_m: f64,
-    /// Chunks that a previous plan may be held before minimal risk is asked for. Default 1.
+    /// Chunks for which a previous plan may be held before the minimal-risk manoeuvre is requested.
+    /// Default 1.
     pub max_hold_chunks: u32,
-    /// What goes out when a plan has ended, or is refused, and no other came. Default `hold_curvature`.
+    /// What is published when a plan has ended or is refused and there is no other. Default
+    /// `hold_curvature`.
     pub gap_policy: GapPolicy,
 }
 
-/// What goes out when a plan has ended, or is refused, and no other came.
+/// What is published when a plan has ended or is refused and there is no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapPolicy {
-    /// Go on with the last curvature and speed.
+    /// Continue with the last curvature and speed.
     HoldCurvature,
-    /// Ask for the minimal-risk manoeuvre at once.
+    /// Request the minimal-risk manoeuvre at once.
     MinimalRisk,
 }
 

@@ -1,4 +1,5 @@
-//! The shipped configuration is whole; a wrong key is refused with its name, its layer, what was got and what was wanted.
+//! The shipped configuration is complete; a wrong key is refused with its name, its layer, what was
+//! got and what was wanted.
 
 use super::{Config, Layer, MemoryPolicy};
 use crate::error::ErrorKind;
@@ -43,7 +44,7 @@ fn a_wrong_key_is_refused_with_its_name_and_its_layer() {
         words: &'static [&'static str],
     }
     let cases = [
-        Case { text: "engine: {tensorrt: {weight_budget_bytes: 1000}}", words: &["engine.tensorrt.cuda_graphs", "weights stream in"] },
+        Case { text: "engine: {tensorrt: {weight_budget_bytes: 1000}}", words: &["engine.tensorrt.cuda_graphs", "weights are streamed"] },
         Case { text: "memory: {video_slot: 3}", words: &["mine.yaml", "memory", "video_slot"] },
         Case { text: "memory: {video_slots: 3}", words: &["mine.yaml", "memory.video_slots", "got 3", "28"] },
         Case { text: "memory: {policy: lru}", words: &["mine.yaml", "memory.policy", "lru", "selective"] },
@@ -75,8 +76,8 @@ fn a_wrong_key_is_refused_with_its_name_and_its_layer() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// Breaks if a configuration of the last release is refused, means something else, or passes without
-/// a warning.
+/// Breaks if a configuration of the last release is refused, means something else, or passes
+/// without a warning.
 #[test]
 fn a_renamed_key_is_taken_under_its_old_name_with_a_warning() {
     let old = "guidance: {most_tokens: 12, most_ms: 900, template: x}\ningest: {pose_hole_ms: 70}\nguard: {max_held: 3, continuity_m: 2.5}";

@@ -1,40 +1,41 @@
-//! A board by its data sheet, and the least time that work could take on it.
+//! Boards by their data sheets, and lower bounds of times on them.
 
 use super::{Number, PassCost};
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// `configs/target/boards.yaml`: boards by the name that `--target` takes.
+/// `configs/target/boards.yaml`: boards, by their names for `--target`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Boards {
     boards: BTreeMap<String, Board>,
 }
 
-/// One board. Rates are peaks of the data sheet at its clock: most things run slower, and a card that boosts above that clock can beat them.
+/// One board. Rates are the data sheet's peaks at its clock. Most kernels are slower; a card that
+/// boosts above that clock can be faster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Board {
     /// The product's name.
     pub product: String,
-    /// Memory that the GPU computes in.
+    /// The GPU's memory.
     pub memory_bytes: u64,
-    /// Whether the CPU lives in the same memory.
+    /// Whether the CPU shares that memory.
     pub shared: bool,
-    /// What of it the plan leaves to others.
+    /// Part of the memory that the plan leaves free.
     pub reserve_bytes: u64,
-    /// Of that memory.
+    /// Bandwidth of the memory.
     pub bandwidth_bytes_per_s: f64,
-    /// Operations per second, dense, products accumulated in f32 (of int8: in i32).
+    /// Dense operations per second, with products accumulated in f32 (int8: in i32).
     pub peak_flops: Peaks,
 }
 
-/// Peaks by type of number; absent where the board has no such unit.
+/// Peaks by number format; absent where the board has no such unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peaks {
-    /// Without tensor cores: the engines of this project keep f32 products exact unless `build.flags.tf32` says otherwise.
+    /// Without tensor cores: engines compute f32 products exactly unless `build.flags.tf32` is set.
     pub f32: f64,
     /// Tensor cores.
     pub f16: f64,
@@ -48,16 +49,16 @@ pub struct Peaks {
     pub int8: Option<f64>,
 }
 
-/// What a floor is made of.
+/// What bounds a time from below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RooflineBound {
-    /// Bytes over bandwidth is the longer.
+    /// Memory: bytes over bandwidth is longer.
     Memory,
-    /// Operations over peak is the longer.
+    /// Compute: operations over peak is longer.
     Compute,
 }
 
-/// The least time for some work: the longer of two.
+/// A lower bound of a time: the longer of two.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Floor {
     /// Bytes over bandwidth, seconds.
@@ -72,7 +73,7 @@ impl Floor {
         self.memory_s.max(self.compute_s)
     }
 
-    /// Which is the longer.
+    /// Which of the two is longer.
     pub fn bound(self) -> RooflineBound {
         if self.memory_s >= self.compute_s { RooflineBound::Memory } else { RooflineBound::Compute }
     }
@@ -91,7 +92,7 @@ impl Boards {
         Ok(boards)
     }
 
-    /// Names, in order.
+    /// The names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.boards.keys().map(String::as_str)
     }
@@ -127,7 +128,7 @@ impl Board {
         Number::ALL.iter().try_for_each(|&number| self.peak(number).map_or(Ok(()), |peak| rate(&format!("peak_flops.{number}"), peak)))
     }
 
-    /// What of the memory the plan may fill.
+    /// Bytes of memory that the plan may use.
     pub fn room_bytes(&self) -> u64 {
         self.memory_bytes - self.reserve_bytes
     }
@@ -144,7 +145,7 @@ impl Board {
         }
     }
 
-    /// The least time for `work` with products in `number`.
+    /// The lower bound of the time for `work` with products in `number`.
     ///
     /// # Errors
     /// `Config` when the board has no such unit.

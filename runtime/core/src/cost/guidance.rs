@@ -1,4 +1,5 @@
-//! The paper's guidance models by their public configurations: parameters, and what a question and its answer cost.
+//! The paper's guidance models by their public configurations: parameters, and the cost of a prompt
+//! and its answer.
 
 use super::pass::{attention, product};
 use super::{Number, PassCost};
@@ -10,33 +11,34 @@ pub struct QwenVl {
     pub layers: u64,
     /// Width of a row.
     pub width: u64,
-    /// Inner width of the feed-forward, which has three matrices.
+    /// Inner width of the feed-forward layers, which have three matrices.
     pub ffn: u64,
-    /// Heads of queries.
+    /// Query heads.
     pub heads: u64,
-    /// Heads of keys and values.
+    /// Key and value heads.
     pub kv_heads: u64,
     /// Width of a head.
     pub head_dim: u64,
-    /// Entries of the vocabulary; embedding and output are two matrices.
+    /// Size of the vocabulary; embedding and output are separate matrices.
     pub vocabulary: u64,
     /// Layers of the vision tower.
     pub vision_layers: u64,
-    /// Its width.
+    /// Width of the vision tower.
     pub vision_width: u64,
-    /// Its inner width.
+    /// Inner width of the vision tower.
     pub vision_ffn: u64,
-    /// Numbers of a patch.
+    /// Values of a patch.
     pub patch: u64,
-    /// Places that have an embedding.
+    /// Positions with an embedding.
     pub places: u64,
     /// Patches that become one row of the language model.
     pub merge: u64,
-    /// Levels at which image features are added once more.
+    /// Decoder levels at which image features are added (deepstack).
     pub deepstack: u64,
 }
 
-/// Qwen3-VL-8B, by its public `config.json`: 8.767 G parameters, as the class counts (`export/tests/test_cost.py`).
+/// Qwen3-VL-8B, by its public `config.json`: 8.767 G parameters, as the class counts
+/// (`export/tests/test_cost.py`).
 pub const QWEN3_VL_8B: QwenVl = QwenVl {
     layers: 36,
     width: 4096,
@@ -60,13 +62,13 @@ impl QwenVl {
         2 * self.width * queries + 2 * self.width * keys + 3 * self.width * self.ffn
     }
 
-    /// Numbers of the language model with both tables of the vocabulary.
+    /// Parameters of the language model, both vocabulary matrices included.
     pub fn decoder_parameters(&self) -> u64 {
         let layer = self.layer_products() + 2 * self.head_dim + 2 * self.width;
         self.layers * layer + self.width + 2 * self.vocabulary * self.width
     }
 
-    /// Numbers of the vision tower.
+    /// Parameters of the vision tower.
     pub fn vision_parameters(&self) -> u64 {
         let (w, ffn, wide) = (self.vision_width, self.vision_ffn, self.merge * self.vision_width);
         let layer = 4 * w + (3 * w * w + 3 * w) + (w * w + w) + (w * ffn + ffn) + (ffn * w + w);
@@ -74,7 +76,7 @@ impl QwenVl {
         self.patch * w + w + self.places * w + self.vision_layers * layer + (merger + 2 * w) + self.deepstack * (merger + 2 * wide)
     }
 
-    /// One picture of `patches` patches.
+    /// The cost of one image of `patches` patches.
     pub fn vision(&self, patches: u64, number: Number) -> PassCost {
         let (w, wide) = (self.vision_width, self.merge * self.vision_width);
         let layer = product(patches, w, 4 * w + 2 * self.vision_ffn) + attention(patches, patches, w);
@@ -86,8 +88,9 @@ impl QwenVl {
         }
     }
 
-    /// A pass of `rows` rows that attend to `keys` in all: a prompt (`keys` = `rows`), or one token of an answer. Only the last row meets the vocabulary;
-    /// the table of embeddings is looked up, not read.
+    /// The cost of a pass of `rows` rows that attend to `keys` keys: a prompt (`keys` = `rows`), or
+    /// one token of an answer. Only the last row is multiplied with the output matrix; embeddings
+    /// are looked up.
     pub fn pass(&self, rows: u64, keys: u64, number: Number) -> PassCost {
         let layer = product(rows, 1, self.layer_products()) + attention(rows, keys, self.heads * self.head_dim);
         let table = self.vocabulary * self.width;
@@ -106,19 +109,20 @@ pub struct Umt5Encoder {
     pub layers: u64,
     /// Dt, width of a row.
     pub width: u64,
-    /// Inner width of the feed-forward, which has three matrices.
+    /// Inner width of the feed-forward layers, which have three matrices.
     pub ffn: u64,
-    /// Heads times their width.
+    /// Number of heads times their width.
     pub inner: u64,
     /// Heads.
     pub heads: u64,
-    /// Buckets of relative positions; each layer has its own.
+    /// Relative position buckets; each layer has its own.
     pub buckets: u64,
-    /// Entries of the vocabulary.
+    /// Size of the vocabulary.
     pub vocabulary: u64,
 }
 
-/// The encoder of umT5-XXL, by its public `config.json`: 5.681 G parameters, as the class counts (`export/tests/test_cost.py`).
+/// The encoder of umT5-XXL, by its public `config.json`: 5.681 G parameters, as the class counts
+/// (`export/tests/test_cost.py`).
 pub const UMT5_XXL: Umt5Encoder =
     Umt5Encoder { layers: 24, width: 4096, ffn: 10240, inner: 4096, heads: 64, buckets: 32, vocabulary: 256_384 };
 
@@ -127,13 +131,13 @@ impl Umt5Encoder {
         4 * self.width * self.inner + 3 * self.width * self.ffn
     }
 
-    /// Numbers of its weights.
+    /// Number of parameters.
     pub fn parameters(&self) -> u64 {
         let layer = self.layer_products() + self.buckets * self.heads + 2 * self.width;
         self.layers * layer + self.width + self.vocabulary * self.width
     }
 
-    /// A text of `rows` rows. The table of embeddings is looked up, not read.
+    /// The cost of a text of `rows` rows. Embeddings are looked up.
     pub fn work(&self, rows: u64, number: Number) -> PassCost {
         PassCost {
             flops: self.layers as f64 * (product(rows, 1, self.layer_products()) + attention(rows, rows, self.inner)),

@@ -1,13 +1,16 @@
-//! What a model costs, by arithmetic: parameters, bytes, floating-point operations, and the least time that a board could need for them.
+//! The cost of a model, by arithmetic: parameters, bytes, floating-point operations, and a lower
+//! bound of the time on a board.
 //!
-//! Everything follows from [`crate::dims::Model`], a configuration and a [`Board`]; no device is asked. The counts are those of the graphs as they are
-//! exported, product by product, and `export/tests/test_cost.py` holds them against PyTorch's own count of the same graphs. A floor is a bound from below:
-//! weights and cached rows are read once, products run at the peak of the data sheet, and all else (activations, norms, softmax, launches, copies) is free.
+//! Everything follows from [`crate::dims::Model`], a configuration and a [`Board`]. The counts are
+//! those of the exported graphs, product by product; `export/tests/test_cost.py` compares them with
+//! PyTorch's count of the same graphs. A floor is a lower bound: weights and cached rows are read
+//! once, products run at the peak of the data sheet, and everything else (activations, norms,
+//! softmax, launches, copies) takes no time.
 //!
-//! | letter | here |
+//! | operation | count |
 //! |---|---|
-//! | a product of `[n, i]` and `[i, o]` | 2·n·i·o operations |
-//! | attention of n queries over m keys of width d | 4·n·m·d: scores, and the sum of values |
+//! | a product of `[n, i]` and `[i, o]` | 2·n·i·o |
+//! | attention of n queries over m keys of width d | 4·n·m·d: scores, weighted sum |
 
 mod board;
 mod codec;

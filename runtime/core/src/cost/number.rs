@@ -1,4 +1,5 @@
-//! In what weights are stored and products are made: what a manifest can say, and two kinds that engines may have one day.
+//! Number formats of weights and products: those of manifests, and two that engines may have one
+//! day.
 
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
@@ -6,7 +7,7 @@ use crate::manifest::Precision;
 use std::fmt;
 use std::str::FromStr;
 
-/// A type of number for weights and products.
+/// A number format of weights and products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
     /// Single.
@@ -15,17 +16,17 @@ pub enum Number {
     F16,
     /// bfloat16.
     Bf16,
-    /// Eight bits, floating. No engine of this project has it.
+    /// Eight-bit float. No engine of this project uses it.
     Fp8,
-    /// Eight bits, whole. No engine of this project has it.
+    /// Eight-bit integer. No engine of this project uses it.
     Int8,
 }
 
 impl Number {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Fp8, Self::Int8];
 
-    /// Bytes of one.
+    /// Bytes of one number.
     pub fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
@@ -34,7 +35,7 @@ impl Number {
         }
     }
 
-    /// What a manifest calls the nearest: eight-bit weights leave keys, values and attention in half precision.
+    /// The precision of keys, values and attention; half precision for eight-bit weights.
     pub fn precision(self) -> Precision {
         match self {
             Self::F32 => Precision::F32,
@@ -43,12 +44,12 @@ impl Number {
         }
     }
 
-    /// The type of cached keys and values.
+    /// The element type of cached keys and values.
     pub fn cached(self) -> DType {
         self.precision().dtype()
     }
 
-    /// The word for it.
+    /// The name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::F32 => "f32",

@@ -1,17 +1,20 @@
-//! The passes of a chunk and what each costs: operations of its products, bytes that it must read or write.
+//! The passes of a chunk and their costs: operations of products, and bytes that must be read or
+//! written.
 
 use super::{Number, parameters};
 use crate::config::{ActionStart, Config, PassPacking, VideoCommit};
 use crate::dims::Model;
 
-/// What a pass costs.
+/// The cost of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct PassCost {
-    /// Floating-point operations of all products. A float, so that no configuration is too large to be counted; exact below 2^53.
+    /// Floating-point operations of all products. A float, so that no configuration overflows it;
+    /// exact below 2^53.
     pub flops: f64,
     /// Weights, each read once.
     pub weight_bytes: u64,
-    /// Cached rows: keys and values that are read, keys, values and queries that are written. Each once.
+    /// Cached rows, each once: keys and values that are read; keys, values and queries that are
+    /// written.
     pub cache_bytes: u64,
 }
 
@@ -22,18 +25,18 @@ impl PassCost {
     }
 }
 
-/// A kind of pass of `dit`, and how often a chunk has it.
+/// A kind of pass of `dit`, and how often it occurs in a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pass {
-    /// What it is for.
+    /// Its purpose.
     pub name: &'static str,
-    /// Times in a chunk.
+    /// How often it occurs in a chunk.
     pub count: u64,
     /// N, tokens.
     pub tokens: u64,
 }
 
-/// The `dit` passes of a chunk, in order, as the ride's sampler runs them.
+/// The `dit` passes of a chunk, in the order of the ride's sampler.
 pub fn chunk(config: &Config) -> Vec<Pass> {
     let (model, flow) = (&config.model, &config.flow);
     let (nv, na) = (model.video_tokens() as u64, model.action_tokens() as u64);
@@ -62,16 +65,18 @@ pub fn chunk(config: &Config) -> Vec<Pass> {
     passes
 }
 
-/// Operations of the product of `rows` rows with a matrix.
+/// Operations of the product of `rows` rows with a `[from, to]` matrix.
 pub(super) fn product(rows: u64, from: u64, to: u64) -> f64 {
     2.0 * rows as f64 * from as f64 * to as f64
 }
 
 impl Pass {
-    /// One such pass over `slots` memory slots, filled or not: an engine reads all that it is bound to.
+    /// The cost of one such pass over `slots` memory slots. Empty slots count, because an engine
+    /// reads all that are bound.
     ///
-    /// Per row: both embedders and both heads, whose results are blended; in each layer eight products of width d·d, the feed-forward, and attention over
-    /// memory and pass, text, and ego. Per stream one row of the flow time.
+    /// Per row: both embedders and both heads, whose results are blended; in each layer eight
+    /// products of size d·d, the feed-forward, and attention over memory and pass, text, and ego.
+    /// Per stream: one row of flow time.
     pub fn work(&self, model: &Model, slots: u64, number: Number) -> PassCost {
         let (n, d, layers) = (self.tokens, model.dim as u64, model.layers as u64);
         let (video, action, hidden) = (model.video_channels() as u64, model.action.channels as u64, model.action_hidden_dim as u64);
@@ -88,7 +93,7 @@ impl Pass {
     }
 }
 
-/// Operations of attention of `queries` over `keys` of width `d`, all heads together.
+/// Operations of attention of `queries` over `keys`, all heads of total width `d` together.
 pub(super) fn attention(queries: u64, keys: u64, d: u64) -> f64 {
     4.0 * queries as f64 * keys as f64 * d as f64
 }

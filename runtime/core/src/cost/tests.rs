@@ -1,4 +1,4 @@
-//! The counts against the shipped files and against PyTorch's; the boards against their own rules.
+//! The counts equal the shipped files' and PyTorch's; the boards keep their rules.
 
 use super::*;
 use crate::config::{Config, Layer};
@@ -21,8 +21,9 @@ fn config(name: &str, more: &str) -> Config {
 
 const SHIPPED: &str = include_str!("../../../../configs/target/boards.yaml");
 
-/// Breaks when a layer is forgotten, counted twice or of another width. The same numbers stand in `export/tests/test_cost.py`, which counts PyTorch's
-/// modules; `plan --target` is held against the shipped files in `tools/drivewam/tests`.
+/// Breaks when a layer is forgotten, counted twice or of another width. `export/tests/test_cost.py`
+/// has the same numbers and counts PyTorch's modules; `tools/drivewam/tests` compares `plan
+/// --target` with the shipped files.
 #[test]
 fn parameters_are_those_of_the_reference_model() {
     let (tiny, paper) = (config("tiny", "{}").model, config("5b", "{}").model);
@@ -35,8 +36,8 @@ fn parameters_are_those_of_the_reference_model() {
     assert_eq!(UMT5_XXL.parameters(), 5_680_910_336);
 }
 
-/// Breaks when a product of a graph is forgotten or counted twice: the numbers are PyTorch's own count (`FlopCounterMode`) of the same graphs,
-/// `export/tests/test_cost.py`.
+/// Breaks when a product of a graph is forgotten or counted twice: the numbers are PyTorch's own
+/// count (`FlopCounterMode`) of the same graphs, `export/tests/test_cost.py`.
 #[test]
 fn operations_are_those_that_pytorch_counts() {
     for (name, slots, counted, text, ego) in [
@@ -53,8 +54,8 @@ fn operations_are_those_that_pytorch_counts() {
     }
 }
 
-/// Breaks when a picture, a prompt or the text encoder is counted otherwise than PyTorch counts a small model of the class, and umT5-XXL itself
-/// (`export/tests/test_cost.py`).
+/// Breaks when a picture, a prompt or the text encoder is counted otherwise than PyTorch counts a
+/// small model of the class, and umT5-XXL itself (`export/tests/test_cost.py`).
 #[test]
 fn guidance_operations_are_those_that_pytorch_counts() {
     let small = QwenVl {
@@ -79,7 +80,8 @@ fn guidance_operations_are_those_that_pytorch_counts() {
     assert_eq!(UMT5_XXL.work(128, Number::F16).flops, 1_191_853_424_640.0);
 }
 
-/// Breaks when the sampler's passes and these fall apart; `tests/tests/passes.rs` counts those of the ride.
+/// Breaks when these passes differ from the sampler's; `tests/tests/passes.rs` counts those of the
+/// ride.
 #[test]
 fn a_chunk_has_the_passes_of_the_sampler() {
     let count = |more: &str| chunk(&config("5b", more)).iter().map(|pass| pass.count).sum::<u64>();
@@ -91,7 +93,7 @@ fn a_chunk_has_the_passes_of_the_sampler() {
     assert_eq!(count("flow: {action: {start: {mean: 3}}}"), 34);
 }
 
-/// Breaks when bytes of a pass are not weights once and cached rows once, in the type that each has.
+/// Breaks when the bytes of a pass are not weights once and cached rows once, each in its type.
 #[test]
 fn a_pass_reads_its_weights_and_its_cached_rows_once() {
     let model = config("5b", "{}").model;
@@ -102,7 +104,7 @@ fn a_pass_reads_its_weights_and_its_cached_rows_once() {
     assert_eq!(work(Number::Fp8).bytes(), work(Number::Fp8).weight_bytes + work(Number::Fp8).cache_bytes);
 }
 
-/// Breaks when a size that a configuration may have overflows the count.
+/// Breaks when a size that a configuration allows overflows the count.
 #[test]
 fn the_largest_configuration_is_counted_and_does_not_overflow() {
     let mut model = config("5b", "{}").model;
@@ -112,7 +114,7 @@ fn the_largest_configuration_is_counted_and_does_not_overflow() {
     assert!(work.flops > 1e20 && work.bytes() > 1 << 45);
 }
 
-/// Breaks when a shipped board does not parse, names twice what it is not, or has rates that no such board has.
+/// Breaks when a shipped board does not parse, or has rates that no such board has.
 #[test]
 fn the_shipped_boards_are_whole() {
     let boards = Boards::parse(SHIPPED).unwrap();
@@ -125,7 +127,8 @@ fn the_shipped_boards_are_whole() {
     }
 }
 
-/// Breaks when a wrong board passes, or is refused without its key, what was got and what was wanted.
+/// Breaks when a wrong board passes, or is refused without its key, what was got and what was
+/// wanted.
 #[test]
 fn a_wrong_board_is_refused_with_its_key() {
     let good = "boards: {a: {product: A, memory_bytes: 1000, shared: true, reserve_bytes: 1, bandwidth_bytes_per_s: 1e9, peak_flops: {f32: 1e12, f16: 2e12, bf16: 2e12}}}";
@@ -151,7 +154,8 @@ fn a_wrong_board_is_refused_with_its_key() {
     }
 }
 
-/// Breaks when the bytes of a token or the operations of a step are not those of the definition: the paper's 1.05 for FIFO is met by one reading.
+/// Breaks when the bytes of a token or the operations of a step are not those of the definition:
+/// the paper's 1.05 for FIFO is met by one reading.
 #[test]
 fn table_5_by_its_definition() {
     let model = config("5b", "{}").model;

@@ -1,5 +1,5 @@
-//! What a folder says of engines that a vendor's builder made: by which library, for which machines, in which shapes. And whether this machine is one of
-//! them.
+//! How the engines of a bundle were built: the library, the machines, the shapes. And whether a
+//! machine can load them.
 
 use super::words::check_hash;
 use crate::error::{Error, ErrorKind, Result};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// A family of engines. They do not load one another's.
+/// A family of libraries. A family cannot load the engines of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
@@ -26,7 +26,7 @@ impl fmt::Display for Family {
     }
 }
 
-/// Numbers with dots between them, written as text: `10.3.0`, `8.7`.
+/// Numbers joined by dots, written as text: `10.3.0`, `8.7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Dotted<const N: usize>(pub [u32; N]);
 
@@ -50,7 +50,7 @@ impl<const N: usize> FromStr for Dotted<N> {
         let mut numbers = [0; N];
         let mut parts = text.split('.');
         for number in &mut numbers {
-            // No sign, no empty part, no leading space: what `Display` writes, and nothing else.
+            // Only what `Display` writes: no sign, no empty part, no space.
             let part = parts.next().filter(|p| p.bytes().all(|b| b.is_ascii_digit()));
             *number = part.and_then(|p| p.parse().ok()).ok_or_else(|| not_dotted(text, N))?;
         }
@@ -74,43 +74,46 @@ impl<'de, const N: usize> Deserialize<'de> for Dotted<N> {
     }
 }
 
-/// How the engines of a folder were built.
+/// How the engines of a bundle were built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Built {
-    /// Whose builder.
+    /// The library's family.
     pub family: Family,
     /// Its version.
     pub library: Version,
-    /// CUDA version of the driver on the machine that built; absent where it had none (TensorRT-RTX builds without).
+    /// CUDA version of the driver on the building machine; absent without a driver, which
+    /// TensorRT-RTX does not need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Dotted<2>>,
-    /// The model of GPU of the machine that built; absent as `driver`.
+    /// The GPU model of the building machine; absent without a driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
-    /// SHA-256 of the manifest that the engines were built from.
+    /// SHA-256 of the manifest of the ONNX graphs.
     pub source_sha256: String,
-    /// What was asked of the builder.
+    /// The builder's options.
     pub flags: Flags,
-    /// Where the engines may be loaded.
+    /// The machines that may load the engines.
     pub compatible: Compatible,
 }
 
-/// What is asked of the builder: `build.flags` of a configuration, and what the manifest says of it.
+/// Options of the builder: `build.flags` of a configuration, recorded in the manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Flags {
-    /// How long the builder looks for faster kernels, 0 to 5. Default 3.
+    /// How long the builder searches for faster kernels, 0 to 5. Default 3.
     pub optimization_level: u32,
-    /// f32 products may be rounded to 10 bits of mantissa. Default false.
+    /// Whether f32 products may be rounded to 10 bits of mantissa. Default false.
     pub tf32: bool,
-    /// The engines load in later versions of the same major; TensorRT alone. Default false.
+    /// Whether later versions of the same major version can load the engines; TensorRT only.
+    /// Default false.
     pub version_compatible: bool,
-    /// The engines load on any GPU of Ampere or later; TensorRT alone. Default false.
+    /// Whether all GPUs from Ampere on can load the engines; TensorRT only. Default false.
     pub hardware_compatible: bool,
-    /// Weights may stay in host memory, see `engine.tensorrt.weight_budget_bytes`. Default false.
+    /// Whether weights may stay in host memory (`engine.tensorrt.weight_budget_bytes`). Default
+    /// false.
     pub weight_streaming: bool,
-    /// Most device memory that a tactic may take, bytes; default 0: what the GPU has.
+    /// Most device memory of a tactic, bytes. Default 0: all of the GPU's.
     pub workspace_bytes: u64,
 }
 
@@ -127,11 +130,11 @@ impl Default for Flags {
     }
 }
 
-/// Where engines may be loaded.
+/// The machines that may load engines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Compatible {
-    /// GPUs, by compute capability.
+    /// Compute capabilities of the GPUs.
     pub compute_capabilities: Vec<Capability>,
     /// The oldest library, included.
     pub library_from: Version,
@@ -139,29 +142,30 @@ pub struct Compatible {
     pub library_to: Version,
 }
 
-/// What an engine's entry says beyond a graph's.
+/// The part of a graph's entry that describes its engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineEntry {
-    /// SHA-256 of the ONNX file that it was built from.
+    /// SHA-256 of the ONNX file.
     pub onnx_sha256: String,
-    /// Bytes of that graph's weights, each once.
+    /// Bytes of the graph's weights, each once.
     pub weight_bytes: u64,
-    /// Lengths of N and S that it runs; empty for a graph without such axes.
+    /// Ranges of N and S; empty for a graph without dynamic axes.
     pub profiles: Vec<Profile>,
-    /// Device memory for a pass; absent where nobody could ask the library.
+    /// Scratch memory of a pass, bytes; absent if the engine was built without a GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch_bytes: Option<u64>,
-    /// Which attention blocks became one kernel.
+    /// Which attention blocks were fused into one kernel.
     pub fusion: Fusion,
-    /// The library's own report of layers and tactics.
+    /// The file with the library's report of layers and tactics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<String>,
-    /// What the build took, seconds.
+    /// Duration of the build, seconds.
     pub build_seconds: f64,
 }
 
-/// An optimization profile: the lengths of N and S for which kernels were chosen. Each is least, most often, most.
+/// An optimization profile: the lengths of N and S that kernels were chosen for, each as minimum,
+/// most frequent, maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
@@ -172,7 +176,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Whether a pass of `n` tokens over `s` slots runs in it.
+    /// Whether a pass of `n` tokens over `s` slots fits the profile.
     pub fn holds(&self, n: usize, s: usize) -> bool {
         (self.n[0]..=self.n[2]).contains(&n) && (self.s[0]..=self.s[2]).contains(&s)
     }
@@ -185,17 +189,18 @@ impl fmt::Display for Profile {
     }
 }
 
-/// Which attention blocks became one kernel.
+/// Which attention blocks were fused into one kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fusion {
     /// The graph has no attention.
     None,
-    /// No driver let the inspector read the engine.
+    /// Unknown: without a driver the inspector cannot read the engine.
     Unknown,
-    /// So many kernels of fused attention.
+    /// The number of fused attention kernels.
     Fused(usize),
-    /// No driver let the inspector read the engine; so many kernels of fused attention are named in its bytes.
+    /// Without a driver the inspector cannot read the engine. Its bytes contain the names of this
+    /// many fused attention kernels.
     Named(usize),
 }
 
@@ -210,14 +215,14 @@ impl fmt::Display for Fusion {
     }
 }
 
-/// The machine that is to load engines.
+/// A machine that shall load engines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// Of the opened library.
+    /// Family of the opened library.
     pub family: Family,
     /// Its version.
     pub library: Version,
-    /// Of the GPU.
+    /// Compute capability of the GPU.
     pub capability: Capability,
     /// The GPU's model.
     pub gpu: String,
@@ -227,7 +232,7 @@ impl Built {
     /// Proves that `machine` may load the engines.
     ///
     /// # Errors
-    /// `Manifest`, with the field, what the machine has and what the engines want.
+    /// `Manifest`, with the field, what the machine has and what the engines require.
     pub fn check(&self, machine: &Machine) -> Result<()> {
         let bad = |field: &str, what: &str| Error::new(ErrorKind::Manifest, what).at(format!("built.{field}"));
         let Compatible { compute_capabilities, library_from, library_to } = &self.compatible;
@@ -245,7 +250,8 @@ impl Built {
                 .got(format!("compute capability {}", machine.capability))
                 .wanted(format!("one of {}: build the engines for this machine", known.join(", "))));
         }
-        // TensorRT times its kernels on one model of GPU, and warns of errors and deadlocks on others of the same compute capability.
+        // TensorRT measures its kernels on one GPU model. It warns of errors and deadlocks on other
+        // models of the same compute capability.
         if self.family == Family::Tensorrt && !self.flags.hardware_compatible && self.gpu.as_ref() != Some(&machine.gpu) {
             return Err(bad("gpu", "built on another model of GPU")
                 .got(&machine.gpu)
@@ -254,7 +260,7 @@ impl Built {
         Ok(())
     }
 
-    /// Proves that what the section says can be meant.
+    /// Proves that the section is consistent.
     pub(super) fn check_words(&self) -> Result<()> {
         let bad = |field: &str, what: &str| Error::new(ErrorKind::Manifest, what).at(format!("built.{field}"));
         let Compatible { compute_capabilities, library_from, library_to } = &self.compatible;
@@ -279,7 +285,7 @@ impl Built {
 }
 
 impl EngineEntry {
-    /// Proves that what the entry says can be meant.
+    /// Proves that the entry is consistent.
     pub(super) fn check_words(&self, dynamic: bool) -> Result<()> {
         check_hash(&self.onnx_sha256).map_err(|e| e.at("onnx_sha256"))?;
         let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at("profiles");
@@ -291,7 +297,7 @@ impl EngineEntry {
             }));
         }
         match self.profiles.iter().find(|p| [p.n, p.s].iter().any(|&[min, opt, max]| min == 0 || min > opt || opt > max)) {
-            Some(odd) => Err(bad("not least, most often, most").got(format!("{odd:?}"))),
+            Some(odd) => Err(bad("not minimum, most frequent, maximum").got(format!("{odd:?}"))),
             None => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! The parts of a manifest that every folder has.
+//! The sections that every manifest has.
 
 use super::built::EngineEntry;
 use crate::dims::{Command, INCREMENT_CHANNELS};
@@ -8,7 +8,8 @@ use crate::tensor::TensorSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Which end of the flow is noise. One value exists; a folder of the other convention must not load.
+/// Which end of the flow is noise. Only one value exists, so that a bundle of the other convention
+/// is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FlowDirection {
     /// Flow time 1 is noise, 0 is data.
@@ -16,7 +17,7 @@ pub enum FlowDirection {
     Tau1IsNoise,
 }
 
-/// Numbers that map physical quantities to the model's.
+/// Normalisation of physical quantities.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisations {
@@ -24,20 +25,21 @@ pub struct Normalisations {
     pub action: ActionNormalisation,
 }
 
-/// Quantiles of the action increments (dx m, dy m, dyaw rad, each over one step): a_n = 2·(a − q01) / (q99 − q01 + ε) − 1.
+/// Quantiles of the action increments (dx m, dy m, dyaw rad, each over one step). The normalised
+/// value is 2·(a − q01) / (q99 − q01 + ε) − 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActionNormalisation {
-    /// 1 % quantile of each channel.
+    /// The 1 % quantile of each channel.
     pub q01: [f64; INCREMENT_CHANNELS],
-    /// 99 % quantile of each channel.
+    /// The 99 % quantile of each channel.
     pub q99: [f64; INCREMENT_CHANNELS],
     /// ε.
     pub epsilon: f64,
 }
 
 impl ActionNormalisation {
-    /// Proves that the map can be inverted.
+    /// Proves that the normalisation can be inverted.
     ///
     /// # Errors
     /// `Manifest` when a quantile is not finite, the two are out of order, or ε is not positive.
@@ -70,7 +72,7 @@ pub struct TrainedShift {
     pub shift: f64,
 }
 
-/// Where the text embeddings of the route commands lie.
+/// The text embeddings of the route commands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CommandTexts {
@@ -80,7 +82,7 @@ pub struct CommandTexts {
     pub rows: BTreeMap<Command, usize>,
 }
 
-/// Where the values lie that the reference puts out for an input that a rule makes.
+/// The reference outputs for inputs that a rule makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SelfTest {
@@ -88,7 +90,7 @@ pub struct SelfTest {
     pub file: String,
 }
 
-/// Of the weights, of the inner arithmetic, and of what is cached.
+/// The precision of weights, of arithmetic, and of cached keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -101,7 +103,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The type of cached keys and values, and of the context's.
+    /// The element type of cached keys and values, those of the context included.
     pub fn dtype(self) -> DType {
         match self {
             Self::F32 => DType::F32,
@@ -112,8 +114,8 @@ impl Precision {
 }
 
 impl Precision {
-    /// How far an output may be from the f32 reference's, relative to its root mean square: a few times what the arithmetic costs. `tf32`: products of f32
-    /// are rounded to ten bits of mantissa.
+    /// Largest accepted error of an output, relative to the reference's root mean square: a few
+    /// times the rounding error. With `tf32`, products of f32 are rounded to ten bits of mantissa.
     pub fn tolerance(self, tf32: bool) -> f64 {
         match self {
             Self::F32 if tf32 => 2e-2,
@@ -130,29 +132,30 @@ impl std::fmt::Display for Precision {
     }
 }
 
-/// One graph of the folder.
+/// One graph of the bundle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GraphEntry {
-    /// The graph's own file.
+    /// The graph's own file: an ONNX model, or an engine.
     pub file: String,
-    /// Weight files that it points into.
+    /// Weight files that the ONNX model points into.
     pub weights: Vec<String>,
     /// ONNX operator set.
     pub opset: u32,
-    /// Precision of the weights, of the inner arithmetic, and of what is cached.
+    /// Precision of weights, of arithmetic, and of cached keys and values.
     pub precision: Precision,
-    /// How far an output may be from the reference's in the self-test, relative to its root mean square and to its norm.
+    /// Largest accepted error of an output in the self-test, relative to the reference's root mean
+    /// square, and of its norm, relative to the reference's norm.
     pub tolerance: f64,
-    /// How attention over the memory is written, where the graph has it.
+    /// How the graph implements attention over the memory, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<String>,
-    /// What a builder made of the graph; `file` is then the engine.
+    /// The engine that a builder made of the graph; `file` is then the engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineEntry>,
-    /// Inputs; the order carries no meaning.
+    /// Inputs, in any order.
     pub inputs: Vec<TensorSpec>,
-    /// Outputs; the order carries no meaning.
+    /// Outputs, in any order.
     pub outputs: Vec<TensorSpec>,
 }
 
@@ -168,19 +171,19 @@ impl GraphEntry {
     }
 }
 
-/// One file of the folder.
+/// One file of the bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
     /// SHA-256, 64 lower-case hexadecimal digits.
     pub sha256: String,
-    /// Length.
+    /// Length, bytes.
     pub bytes: u64,
     /// What it is.
     pub role: FileRole,
 }
 
-/// What a file of the folder is.
+/// What a file of the bundle is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileRole {
@@ -188,15 +191,15 @@ pub enum FileRole {
     Graph,
     /// Weights of graphs.
     Weights,
-    /// An engine: it runs on the machines that `built.compatible` names.
+    /// An engine, for the machines that `built.compatible` lists.
     Engine,
     /// Text embeddings of the route commands.
     Commands,
-    /// Values that outputs must have.
+    /// Reference outputs.
     SelfTest,
     /// A `tokenizer.json`.
     Tokenizer,
-    /// For people.
+    /// A human-readable report.
     Report,
 }
 

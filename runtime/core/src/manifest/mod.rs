@@ -1,8 +1,9 @@
-//! `manifest.yaml`: what a folder of engines vouches for, and whether it agrees with itself, with [`crate::bindings`] and with a
-//! configuration.
+//! `manifest.yaml` of an engine bundle: its graphs and files, and whether they agree with each
+//! other, with [`crate::bindings`] and with a configuration.
 //!
-//! Parsing and every comparison of words live here; reading files and hashing them is the engine floor's work. A manifest that passed
-//! [`Manifest::parse`] is safe to act on: file names stay inside the folder, hashes are hashes, every graph has the tensors of the contract.
+//! This module parses and compares text; the engine crate reads and hashes files. A manifest that
+//! passed [`Manifest::parse`] is safe to use: file names stay inside the directory, hashes are well
+//! formed, and every graph has the tensors of the contract.
 
 mod built;
 mod entries;
@@ -25,13 +26,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use words::{check_file_name, check_hash};
 
-/// The layout of the manifest that this program reads.
+/// The schema version that this program reads.
 pub const SCHEMA: u32 = 2;
 
-/// The file's name inside an engine folder.
+/// The file's name inside an engine bundle.
 pub const FILE_NAME: &str = "manifest.yaml";
 
-/// A parsed and self-consistent manifest.
+/// A parsed and consistent manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -39,32 +40,32 @@ pub struct Manifest {
     pub schema: u32,
     /// The model's name.
     pub name: String,
-    /// What the engines were made for, for example `portable-f32`.
+    /// The target that the engines were made for, for example `portable-f32`.
     pub target: String,
     /// Which end of the flow is noise.
     pub flow_direction: FlowDirection,
-    /// The model that the weights belong to.
+    /// The model of the weights.
     pub model: Model,
-    /// Numbers that map physical quantities to the model's.
+    /// Normalisation of physical quantities.
     pub normalisation: Normalisations,
     /// The shifts that the weights were trained with.
     pub schedule: TrainedSchedule,
     /// Text embeddings of the route commands.
     pub commands: CommandTexts,
-    /// The language model and its text encoder; absent where the folder has none.
+    /// The language model and its text encoder, if the bundle has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance: Option<GuidanceSpec>,
-    /// What the graphs must put out; absent where nothing was stored, and then only the closed-form engine loads.
+    /// The reference outputs of the graphs. Without them only the closed-form engine loads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_test: Option<SelfTest>,
-    /// How the engines were built; absent in a folder of ONNX graphs.
+    /// How the engines were built; absent in a bundle of ONNX graphs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub built: Option<Built>,
     /// The graphs.
     pub graphs: BTreeMap<Graph, GraphEntry>,
-    /// Every file that the folder vouches for.
+    /// Every file of the bundle, by name.
     pub files: BTreeMap<String, FileEntry>,
-    /// How the weights came to be; free-form, shown by `inspect`, never acted on.
+    /// How the weights were trained: free-form, shown by `inspect`, not used otherwise.
     #[serde(default)]
     pub training: serde_json::Value,
 }
@@ -73,10 +74,11 @@ impl Manifest {
     /// Parses and checks the text of a `manifest.yaml`.
     ///
     /// # Errors
-    /// `Manifest`: not YAML, an unknown or missing key, another schema, a file name that leaves the folder, a file that nothing vouches for,
-    /// a malformed hash, a tensor whose name, type or shape differs from [`Graph::signature`].
+    /// `Manifest`: not YAML, an unknown or missing key, another schema, a file name that leaves the
+    /// directory, a file that is not listed, a malformed hash, a tensor whose name, type or shape
+    /// differs from [`Graph::signature`].
     pub fn parse(text: &str) -> Result<Self> {
-        // YAML 1.2: only true and false are booleans. The axis letter N is none.
+        // YAML 1.2: only true and false are booleans, so the axis N is a string.
         let options = serde_saphyr::options! { strict_booleans: true };
         let manifest: Self = serde_saphyr::from_str_with_options(text, options)
             .map_err(|e| Error::new(ErrorKind::Manifest, "cannot be read").caused_by(e))?;
@@ -84,8 +86,9 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// A manifest of `model` with every graph of the contract, which vouches for no file: the start of one that does, and all that a plan needs.
-    /// `caches` are the shapes of the codec's causal cache; its decoder has none.
+    /// A manifest of `model` with every graph of the policy and no files: enough for a plan, and a
+    /// start for a complete one. `caches` are the shapes of the codec's causal caches; its decoder
+    /// has none.
     pub fn by_contract(model: &Model, caches: &[Vec<usize>]) -> Self {
         let entry = |graph: Graph| {
             let signature = graph.signature(model, None, if graph == Graph::VaeDecode { &[] } else { caches }, DType::F32);
@@ -123,7 +126,7 @@ impl Manifest {
             [("name", Some(&self.name)), ("target", Some(&self.target)), ("built.gpu", self.built.as_ref().and_then(|b| b.gpu.as_ref()))]
         {
             if word.is_some_and(|word| word.len() > 200 || word.chars().any(char::is_control)) {
-                return Err(bad("not words that can be shown").at(key).got(format!("{:?}", word.map_or("", String::as_str))));
+                return Err(bad("not printable text").at(key).got(format!("{:?}", word.map_or("", String::as_str))));
             }
         }
         self.model.check()?;
@@ -165,7 +168,7 @@ impl Manifest {
     fn check_graph(&self, graph: Graph, entry: &GraphEntry) -> Result<()> {
         let at = |key: &str| format!("graphs.{graph}.{key}");
         if !Graph::POLICY.contains(&graph) && self.guidance.is_none() {
-            return Err(Error::new(ErrorKind::Manifest, "a graph of a language model that nobody describes")
+            return Err(Error::new(ErrorKind::Manifest, "a graph of a language model, and the manifest does not describe the model")
                 .at(at(""))
                 .wanted("the section `guidance`"));
         }
@@ -187,7 +190,7 @@ impl Manifest {
                 engine.check_words(entry.is_dynamic()).map_err(|e| e.at(at("engine")))?;
                 engine.layers.as_ref().map_or(Ok(()), |file| self.listed(file, &at("engine.layers"), FileRole::Report))?;
             }
-            (Some(_), None) => return Err(bad("engine", "an engine, and `built` does not say by what")),
+            (Some(_), None) => return Err(bad("engine", "an engine, and the section `built` is missing")),
             (None, Some(_)) => return Err(bad("engine", "missing: the folder is one of built engines")),
         }
         for weights in &entry.weights {
@@ -207,10 +210,11 @@ impl Manifest {
         }
     }
 
-    /// The tensors that `graph` must have, by the contract: what is cached in the entry's precision, the codec's caches as the entry names them.
+    /// The tensors that `graph` must have by the contract, with keys and values in the entry's
+    /// precision and the codec's caches as the entry lists them.
     ///
     /// # Errors
-    /// `Manifest` when the folder has no such graph.
+    /// `Manifest` when the bundle has no such graph.
     pub fn signature(&self, graph: Graph) -> Result<Signature> {
         Ok(graph.signature(&self.model, self.guidance.as_ref(), &self.caches(graph), self.graph(graph)?.precision.dtype()))
     }
@@ -218,22 +222,23 @@ impl Manifest {
     /// The entry of `graph`.
     ///
     /// # Errors
-    /// `Manifest` when the folder has no such graph.
+    /// `Manifest` when the bundle has no such graph.
     pub fn graph(&self, graph: Graph) -> Result<&GraphEntry> {
         self.graphs.get(&graph).ok_or_else(|| Error::new(ErrorKind::Manifest, "the folder has no such graph").at(format!("graphs.{graph}")))
     }
 
-    /// What is known of the language model and its text encoder.
+    /// The language model and its text encoder.
     ///
     /// # Errors
-    /// `Manifest` when the folder has none.
+    /// `Manifest` when the bundle has none.
     pub fn guidance(&self) -> Result<&GuidanceSpec> {
         let none =
             || Error::new(ErrorKind::Manifest, "the folder has no language model").at("guidance").wanted("one that guidance.join made");
         self.guidance.as_ref().ok_or_else(none)
     }
 
-    /// Shapes of the causal cache of a codec graph, in order; empty for other graphs and for a codec without one.
+    /// Shapes of the causal caches of a codec graph, in order; empty for other graphs, and for a
+    /// codec without caches.
     pub fn caches(&self, graph: Graph) -> Vec<Vec<usize>> {
         let Some(entry) = self.graphs.get(&graph) else { return Vec::new() };
         let mut numbered: BTreeMap<usize, &TensorSpec> = BTreeMap::new();
@@ -249,10 +254,10 @@ impl Manifest {
         caches
     }
 
-    /// Proves that a configuration speaks of the same model.
+    /// Proves that a configuration has the same model.
     ///
     /// # Errors
-    /// `Manifest`, naming the first key that differs, with both values.
+    /// `Manifest`, with the first key that differs and both values.
     pub fn check_model(&self, model: &Model) -> Result<()> {
         if &self.model == model {
             return Ok(());

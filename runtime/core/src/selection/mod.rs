@@ -1,9 +1,11 @@
-//! Which tokens of a full pool are forgotten when a new chunk arrives: the oracle that every faster backend is held to.
+//! Selects the tokens of a full pool that a new chunk evicts. The reference for all devices.
 //!
-//! Per layer and pool m (video, action), with old keys `H_k` (ours: the valid slots), queries `Q_k` and budget B (ours: the slots
-//! of the pool), the paper keeps `H_{k+1} = Top_{B - |new|}(H_k) ∪ new` by the score `s_j = λ ρ_j - (1 - λ) η_j`.
-//! Enters: keys, queries, a slot table. Leaves: scores and the slots that the new tokens are written over. The new chunk is always
-//! kept whole. A *set* is one run of the selection: the whole layer under `heads: shared`, one head under `heads: per_head`.
+//! For each layer and pool (video, action), with old keys `H_k` (the valid slots), queries `Q_k`
+//! and budget B (the slots of the pool), the paper keeps `H_{k+1} = Top_{B - |new|}(H_k) ∪ new` by
+//! the score `s_j = λ ρ_j - (1 - λ) η_j`. The inputs are keys, queries and a slot table; the
+//! results are scores and the slots that the new tokens overwrite. The new chunk is always kept
+//! whole. A *set* is one run of the selection: a whole layer under `heads: shared`, one head under
+//! `heads: per_head`.
 
 pub mod policy;
 pub mod score;
@@ -16,31 +18,33 @@ pub use slots::{Provenance, Slot, SlotTable};
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// `memory.scoring:` how `selective` scores. The default is the paper's literal reading.
+/// `memory.scoring:` scoring under `selective`. The default is the paper's literal reading.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scoring {
     /// λ, the weight of relevance against redundancy. Default 0.07, 0 to 1.
     pub lambda: f32,
-    /// Whether the heads of a layer forget together. Default `shared`.
+    /// Whether the heads of a layer share one selection. Default `shared`.
     pub heads: HeadSets,
-    /// What is done to each term before they are combined. Default `literal`.
+    /// Normalisation of each term before they are combined. Default `literal`.
     pub normalise: Normalise,
-    /// Which keys and queries the caller passes. Default `post_rope`.
+    /// Which keys and queries are scored. Default `post_rope`.
     pub keys: Keys,
-    /// Kernel of the maximum over neighbouring tokens of one chunk, taken of ρ; odd, or 0 for none. Default 0; FlowCache's 7.
+    /// Kernel size of the max pooling of ρ over neighbouring tokens of one chunk; odd, or 0 for
+    /// none. Default 0; FlowCache uses 7.
     pub max_pool: u32,
-    /// Which tokens the softmax of ρ and the mean of η run over. Default `pool`.
+    /// The tokens that the softmax of ρ and the mean of η run over. Default `pool`.
     pub scored: Scored,
-    /// Tokens more than this many chunks older than the new one go before all others, or 0 for no such limit. Default 0: the paper has none, and
-    /// drives for 75 chunks. Redundancy keeps odd keys for ever, which an hour later lie farther away than any key of training.
+    /// Tokens more than this many chunks older than the new one are evicted first; 0 for no limit.
+    /// Default 0: the paper has no limit, and drives for 75 chunks. The redundancy term keeps
+    /// unusual keys for ever; after an hour their positions are farther away than any in training.
     pub max_age_chunks: u32,
 }
 
-/// The score of a token that is too old: below every other, and finite.
+/// The score of a token beyond the age limit: below all others, and finite.
 pub const TOO_OLD: f32 = f32::MIN;
 
-/// Whether the heads of a layer forget together.
+/// Whether the heads of a layer share one selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadSets {
@@ -51,36 +55,37 @@ pub enum HeadSets {
     PerHead,
 }
 
-/// What is done to each term before they are combined.
+/// Normalisation of each term before they are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalise {
-    /// Nothing.
+    /// None.
     #[default]
     Literal,
-    /// A softmax over tokens of ρ and one of η, as FlowCache does.
+    /// A softmax over tokens, of ρ and of η, as in FlowCache.
     Softmax,
 }
 
-/// Which keys and queries are scored. The arithmetic is the same: the caller passes the ones that are named.
+/// Which keys and queries are scored. The caller passes them; the arithmetic is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keys {
-    /// As the cache holds them, rotated.
+    /// After the rotation, as in the cache.
     #[default]
     PostRope,
     /// Before the rotation.
     PreRope,
 }
 
-/// Which tokens the softmax of ρ and the mean of η run over. Only old tokens compete, either way.
+/// The tokens that the softmax of ρ and the mean of η run over. Only old tokens can be evicted,
+/// either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scored {
     /// The valid slots of the old pool.
     #[default]
     Pool,
-    /// Those and the new chunk.
+    /// Those, and the tokens of the new chunk.
     PoolAndNew,
 }
 
@@ -99,10 +104,10 @@ impl Default for Scoring {
 }
 
 impl Scoring {
-    /// Proves that the numbers are in range.
+    /// Proves that the values are in range.
     ///
     /// # Errors
-    /// `Config`, naming the key.
+    /// `Config`, with the key.
     pub fn check(&self) -> Result<()> {
         if !(0.0..=1.0).contains(&self.lambda) {
             return Err(Error::new(ErrorKind::Config, "out of range").at("lambda").got(self.lambda).wanted("0 to 1"));
@@ -113,12 +118,12 @@ impl Scoring {
         Ok(())
     }
 
-    /// Whether a token of chunk `old` is too old for a pool that takes in chunk `new`.
+    /// Whether a token of chunk `old` is beyond the age limit when chunk `new` arrives.
     pub fn is_too_old(&self, old: u32, new: u32) -> bool {
         self.max_age_chunks != 0 && new.saturating_sub(old) > self.max_age_chunks
     }
 
-    /// Hs, the sets of a layer with `heads` heads: 1 or H.
+    /// Hs, the number of sets of a layer with `heads` heads: 1 or H.
     pub fn sets(&self, heads: usize) -> usize {
         match self.heads {
             HeadSets::Shared => 1,

@@ -1,26 +1,28 @@
-//! Who decides what is forgotten, and where the new tokens go.
+//! Eviction policies, and the slots that new tokens are written to.
 
 use super::slots::{Slot, free};
 use crate::error::{Error, ErrorKind, Result};
 use std::cmp::Ordering;
 
-/// Who decides what is forgotten.
+/// Which tokens are evicted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Policy<'a> {
-    /// Nobody; no free slot is an error.
+    /// None: having no free slot is an error.
     Full,
-    /// Age: the oldest chunk goes first; within a chunk, the lowest token index.
+    /// The oldest chunk first; within a chunk, the lowest token index first.
     Fifo,
-    /// The scores of [`super::score`], one per slot: the lowest goes first.
+    /// The lowest score of [`super::score`] first; one score per slot.
     Selective(&'a [f32]),
-    /// Chance, drawn from the seed, the chunk and the token index, so that slot order does not matter; a device asks [`Policy::of_set`].
+    /// Random, from the seed, the chunk and the token index, so that slot order does not matter.
+    /// Devices derive the seed with [`Policy::of_set`].
     Random(u64),
-    /// Somebody else: true marks each slot whose token stays. For goldens and studies.
+    /// The caller decides: true marks each slot whose token stays. For goldens and studies.
     Forced(&'a [bool]),
 }
 
 impl Policy<'_> {
-    /// The policy of one layer and head set: chance draws anew for each, all others are the same for all.
+    /// The policy for one layer and set: `Random` gets another seed for each, the others are the
+    /// same for all.
     #[must_use]
     pub fn of_set(self, layer: usize, set: usize) -> Self {
         match self {
@@ -30,15 +32,16 @@ impl Policy<'_> {
     }
 }
 
-/// Whether [`destinations`] will forget anything; where it will not, there is nothing to score.
+/// Whether [`destinations`] will evict tokens. If not, scores are not needed.
 pub fn must_forget(slots: &[Slot], new: usize) -> bool {
     free(slots) < new
 }
 
-/// Whether a pool of `slots`, `free` of them, must forget something for `new` tokens to fit.
+/// Whether a pool of `slots` slots, `free` of them free, must evict tokens to fit `new` ones.
 ///
 /// # Errors
-/// `Capacity` when they outnumber the pool, or when it must and `policy` forgets nothing.
+/// `Capacity` when the new tokens outnumber the pool, or tokens must be evicted under
+/// [`Policy::Full`].
 pub fn makes_room(policy: Policy<'_>, slots: usize, free: usize, new: usize) -> Result<bool> {
     if new > slots {
         return Err(Error::new(ErrorKind::Capacity, "the new chunk is larger than its pool")
@@ -55,7 +58,8 @@ pub fn makes_room(policy: Policy<'_>, slots: usize, free: usize, new: usize) -> 
     Ok(free < new)
 }
 
-/// Proves that a forced set has a mark for each of `slots`, and marks `kept` of them, all valid.
+/// Proves that a forced set has a mark for each of `slots`, and marks exactly `kept` slots, all
+/// valid.
 ///
 /// # Errors
 /// `Usage`.
@@ -71,15 +75,17 @@ pub fn check_forced(stays: &[bool], slots: usize, kept: usize, is_valid: impl Fn
     Ok(())
 }
 
-/// Writes into `out`, ascending, the slots of the pool that `out.len()` new tokens are written over.
+/// Writes the slots of the pool for `out.len()` new tokens into `out`, ascending.
 ///
-/// While free slots suffice these are the lowest free slots. Otherwise B - |new| old tokens stay (B = `slots.len()`) and `out` is
-/// every other slot. `Top` of the paper does not say what a tie does; here the older chunk stays, then the lower token index.
-/// `order` is scratch of at least B. Does not allocate on the good path; on an error `out` means nothing.
+/// While free slots suffice, these are the lowest free slots. Otherwise B - |new| old tokens stay
+/// (B = `slots.len()`), and `out` is all other slots. The paper does not define ties; here the
+/// older chunk stays, then the lower token index. `order` is scratch of at least B elements. Does
+/// not allocate on the good path. After an error, `out` is unspecified.
 ///
 /// # Errors
-/// `Capacity` when the new tokens outnumber the pool, or under [`Policy::Full`] when no free slot is left. `Usage` for a wrong
-/// length or a forced set of the wrong size. `Output` for a score of a valid slot that is not finite.
+/// `Capacity` when the new tokens outnumber the pool, or under [`Policy::Full`] without enough free
+/// slots. `Usage` for a wrong length, or a forced set of the wrong size. `Output` when the score of
+/// a valid slot is not finite.
 pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: &mut [u32]) -> Result<()> {
     let new = out.len();
     if !makes_room(policy, slots.len(), free(slots), new)? {
@@ -99,7 +105,7 @@ pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: 
     let at = |i: u32| &slots[i as usize];
     let age = |a: u32, b: u32| (at(a).chunk, at(a).token, a).cmp(&(at(b).chunk, at(b).token, b));
     match policy {
-        // Refused above.
+        // Refused by `makes_room` above.
         Policy::Full => {}
         Policy::Fifo => drop(order.select_nth_unstable_by(kept, |a, b| age(*b, *a))),
         Policy::Selective(scores) => {
@@ -118,14 +124,14 @@ pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: 
             order.select_nth_unstable_by_key(kept, |i| (!stays[*i as usize], *i));
         }
     }
-    // The first `kept` of the order stay, in whatever order.
+    // The first `kept` stay; their order does not matter.
     let free = (0u32..).zip(slots).filter(|(_, slot)| !slot.valid).map(|(i, _)| i);
     fill(out, free.chain(order[kept..].iter().copied()));
     out.sort_unstable();
     Ok(())
 }
 
-/// Larger first; both zeros are equal. The values are finite.
+/// Descending order; both zeros are equal. The values are finite.
 fn best_first(a: f32, b: f32) -> Ordering {
     b.partial_cmp(&a).unwrap_or(Ordering::Equal)
 }
@@ -143,7 +149,7 @@ fn length(what: &str, got: usize, wanted: usize) -> Result<()> {
     Err(Error::new(ErrorKind::Usage, what).got(got).wanted(wanted))
 }
 
-/// SplitMix64's finaliser.
+/// The finaliser of SplitMix64.
 fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,13 +1,14 @@
-//! Scores of the old tokens of one head set: relevance, redundancy, and their combination.
+//! Scores of the old tokens of one set: relevance, redundancy, and their combination.
 //!
-//! Sums run in f64 and the score is rounded to f32 once, so that this is the yardstick for backends that sum in f32.
+//! Sums are f64 and the score is rounded to f32 once, so this is the reference for devices that sum
+//! in f32.
 
 use super::slots::{Provenance, Slot};
 use super::{Normalise, Scored, Scoring, TOO_OLD};
 use crate::error::{Error, ErrorKind, Result};
 use std::ops::Range;
 
-/// Some consecutive rows of a `[H, rows, D]` array.
+/// A view of consecutive rows of a `[H, rows, D]` array.
 #[derive(Debug, Clone, Copy)]
 pub struct HeadRows<'a> {
     data: &'a [f32],
@@ -19,10 +20,10 @@ pub struct HeadRows<'a> {
 }
 
 impl<'a> HeadRows<'a> {
-    /// All rows of `data`, whose shape is `[heads, rows, width]`.
+    /// The view of all rows of `data`, whose shape is `[heads, rows, width]`.
     ///
     /// # Errors
-    /// `Usage` when the shape has no width, or is not that of `data`.
+    /// `Usage` when the width is 0, or `data` has another length.
     pub fn new(data: &'a [f32], [heads, rows, width]: [usize; 3]) -> Result<Self> {
         if heads == 0 || width == 0 || heads.checked_mul(rows).and_then(|n| n.checked_mul(width)) != Some(data.len()) {
             return Err(Error::new(ErrorKind::Usage, "rows of the wrong shape")
@@ -32,10 +33,10 @@ impl<'a> HeadRows<'a> {
         Ok(Self { data, heads, stride: rows, width, first: 0, len: rows })
     }
 
-    /// The rows `range` of these: a pool of the memory, a modality of a pass.
+    /// The rows `range` of this view: a pool of the memory, or a modality of a pass.
     ///
     /// # Errors
-    /// `Usage` outside of these.
+    /// `Usage` for rows outside of the view.
     pub fn slice(self, range: Range<usize>) -> Result<Self> {
         if range.start > range.end || range.end > self.len {
             return Err(Error::new(ErrorKind::Usage, "rows out of range")
@@ -51,16 +52,16 @@ impl<'a> HeadRows<'a> {
     }
 }
 
-/// What a set's scores are made of. All three have the same heads and head width.
+/// The inputs of a score. All three views have the same heads and head width.
 #[derive(Debug, Clone, Copy)]
 pub struct ScoreInputs<'a> {
-    /// K of the pool, a row per slot.
+    /// Keys of the pool, a row per slot.
     pub keys: HeadRows<'a>,
-    /// Q of the observed commit, of the pool's modality.
+    /// Queries of the observed commit, of the pool's modality.
     pub queries: HeadRows<'a>,
-    /// K of the new chunk; read under `scored: pool_and_new` alone.
+    /// Keys of the new chunk; read only under `scored: pool_and_new`.
     pub new: HeadRows<'a>,
-    /// The chunk of the new tokens.
+    /// The number of the new chunk.
     pub chunk: u32,
 }
 
@@ -73,12 +74,12 @@ impl ScoreInputs<'_> {
     }
 }
 
-/// Numbers of scratch that [`score`] needs for `inputs`.
+/// Length of the scratch of [`score`] for `inputs`.
 pub fn scratch_len(scoring: &Scoring, inputs: &ScoreInputs<'_>) -> usize {
     3 * inputs.scored(scoring) + scoring.heads_of(0, inputs.keys.heads).len() * inputs.keys.width
 }
 
-/// The tokens that a set's sums run over: the pool's slots, then the new chunk's tokens if they are scored.
+/// The tokens that sums run over: the pool's slots, then the new chunk's tokens if they are scored.
 struct Tokens<'a> {
     inputs: &'a ScoreInputs<'a>,
     slots: &'a [Slot],
@@ -87,7 +88,7 @@ struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    /// Those that hold a token.
+    /// The indices that hold a token.
     fn present(&self) -> impl Iterator<Item = usize> + use<'a> {
         let slots = self.slots;
         (0..self.len).filter(move |i| slots.get(*i).is_none_or(|slot| slot.valid))
@@ -100,7 +101,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Chunk (none: the new one) and token index.
+    /// Chunk (`None`: the new one) and token index.
     fn place(&self, i: usize) -> (Option<u32>, usize) {
         match self.slots.get(i) {
             Some(slot) => (Some(slot.chunk), slot.token as usize),
@@ -109,15 +110,16 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// Writes `s_j = λ ρ_j - (1 - λ) η_j` of every valid slot of set `set` into `out`; a slot that holds nothing gets -∞,
-/// one that is too old [`TOO_OLD`].
+/// Writes `s_j = λ ρ_j - (1 - λ) η_j` of every valid slot of set `set` into `out`. A free slot gets
+/// -∞, a token beyond the age limit [`TOO_OLD`].
 ///
-/// Under `normalise: softmax` each term first goes through a softmax over the scored tokens. `out` and `slots` have a place per
-/// slot of the pool. `scratch` holds at least [`scratch_len`] numbers, whose values do not matter. Does not allocate.
+/// Under `normalise: softmax`, a softmax over the scored tokens is applied to each term first.
+/// `out` and `slots` have an element per slot of the pool. `scratch` has at least [`scratch_len`]
+/// elements of any value. Does not allocate.
 ///
 /// # Errors
-/// `Usage` when shapes disagree, when there is no query, or when a predicted token is in the pool. `Output` for a key of a scored
-/// token, or a query, that is not finite.
+/// `Usage` when shapes disagree, there is no query, or a predicted token is in the pool. `Output`
+/// when a query or the key of a scored token is not finite.
 pub fn score(scoring: &Scoring, set: usize, inputs: &ScoreInputs<'_>, slots: &[Slot], scratch: &mut [f64], out: &mut [f32]) -> Result<()> {
     check(scoring, set, inputs, slots, scratch.len(), out.len())?;
     let heads = scoring.heads_of(set, inputs.keys.heads);
@@ -201,9 +203,11 @@ fn relevance(tokens: &Tokens<'_>, rho: &mut [f64], work: &mut [f64]) {
     }
 }
 
-/// `η_j = mean_{l ≠ j} cos(k_j, k_l)`, as `(k̂_j·Σk̂ - |k̂_j|²) / (n - 1)` with k̂ the unit key; `sum` holds Σk̂.
+/// `η_j = mean_{l ≠ j} cos(k_j, k_l)`, computed as `(k̂_j·Σk̂ - |k̂_j|²) / (n - 1)` with the unit
+/// key k̂. `sum` holds Σk̂.
 ///
-/// A key without direction (zero, or shorter than the smallest normal f32) has η 0, and it adds nothing to others' sums but counts in n. With n ≤ 1 there is no other: 0.
+/// A key without direction (zero, or shorter than the smallest normal f32) has η 0; it counts in n
+/// and adds nothing to the sum. For n ≤ 1, η is 0.
 fn redundancy(tokens: &Tokens<'_>, eta: &mut [f64], sum: &mut [f64]) -> Result<()> {
     let width = tokens.inputs.keys.width;
     sum.fill(0.0);
@@ -244,12 +248,12 @@ fn redundancy(tokens: &Tokens<'_>, eta: &mut [f64], sum: &mut [f64]) -> Result<(
     Ok(())
 }
 
-/// Whether a key of this length has a direction: 1/|k| is a number of f32.
+/// Whether a key of this length has a direction, so that 1/|k| is a finite f32.
 pub fn has_direction(length: f64) -> bool {
     length >= f64::from(f32::MIN_POSITIVE)
 }
 
-/// `to_j = max from_i` over the tokens of j's chunk whose index lies within `reach` of j's. A forgotten neighbour does not count.
+/// `to_j = max from_i` over the present tokens of j's chunk whose index is within `reach` of j's.
 fn max_pool(tokens: &Tokens<'_>, reach: usize, from: &[f64], to: &mut [f64]) {
     for j in tokens.present() {
         let (chunk, index) = tokens.place(j);
@@ -261,7 +265,7 @@ fn max_pool(tokens: &Tokens<'_>, reach: usize, from: &[f64], to: &mut [f64]) {
     }
 }
 
-/// In place, over the tokens that are there.
+/// Softmax in place, over the present tokens.
 fn softmax(tokens: &Tokens<'_>, x: &mut [f64]) {
     let largest = tokens.present().map(|i| x[i]).fold(f64::NEG_INFINITY, f64::max);
     let mut total = 0.0;

@@ -1,38 +1,38 @@
-//! The slot table: what each slot of the memory holds, for each head set of one layer.
+//! The slot table: the token in each slot of the memory, for each set of one layer.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::ops::Range;
 
-/// Where a token's key and value come from.
+/// The origin of a token's key and value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provenance {
-    /// From a partly denoised latent: lives until the observed commit and is never scored.
+    /// A partly denoised latent. The token stays until the observed commit and is never scored.
     Predicted,
-    /// From what the vehicle saw and did.
+    /// Observed frames and motion.
     Observed,
 }
 
 /// One slot.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Slot {
-    /// Whether the slot holds a token; the other fields mean nothing otherwise.
+    /// Whether the slot holds a token. Otherwise the other fields have no meaning.
     pub valid: bool,
     /// The token's chunk.
     pub chunk: u32,
-    /// The token's index in its chunk and modality, raster order.
+    /// The token's index in its chunk and modality, in raster order.
     pub token: u32,
-    /// Where it comes from.
+    /// The origin.
     pub provenance: Provenance,
-    /// Its score at the last selection; 0 until then.
+    /// The score at the last selection; 0 before the first.
     pub score: f32,
 }
 
 impl Slot {
-    /// A slot that holds nothing.
+    /// A free slot.
     pub const FREE: Self = Self { valid: false, chunk: 0, token: 0, provenance: Provenance::Observed, score: 0.0 };
 }
 
-/// `[Hs, S]` slots of one layer. Allocates when made and never again.
+/// The slots `[Hs, S]` of one layer. Allocates only when it is made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SlotTable {
     sets: usize,
@@ -60,7 +60,7 @@ impl SlotTable {
         Ok(&self.rows[range])
     }
 
-    /// The same, to change.
+    /// The slots `pool` of set `set`, mutable.
     ///
     /// # Errors
     /// `Usage` outside the table.
@@ -79,12 +79,12 @@ impl SlotTable {
     }
 }
 
-/// Slots that hold nothing.
+/// The number of free slots.
 pub fn free(slots: &[Slot]) -> usize {
     slots.iter().filter(|s| !s.valid).count()
 }
 
-/// Writes the scores of a selection into the valid slots.
+/// Stores the scores of a selection in the valid slots.
 ///
 /// # Errors
 /// `Usage` when the lengths differ.
@@ -98,10 +98,10 @@ pub fn record(slots: &mut [Slot], scores: &[f32]) -> Result<()> {
     Ok(())
 }
 
-/// Puts the tokens of `chunk` into `destinations`: token i into the i-th. What those slots held is forgotten.
+/// Stores the tokens of `chunk` in `destinations`, token i in the i-th. Their old tokens are lost.
 ///
 /// # Errors
-/// `Usage`, with nothing changed, when a destination lies outside the pool.
+/// `Usage`, without a change, when a destination is outside of the pool.
 pub fn commit(slots: &mut [Slot], destinations: &[u32], chunk: u32, provenance: Provenance) -> Result<()> {
     if let Some(outside) = destinations.iter().find(|d| **d as usize >= slots.len()) {
         return Err(Error::new(ErrorKind::Usage, "destination outside the pool").got(outside).wanted(format!("below {}", slots.len())));

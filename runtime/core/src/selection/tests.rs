@@ -1,4 +1,4 @@
-//! The oracle against the PyTorch transcription, and what must hold for every pool.
+//! The reference equals the PyTorch transcription, and properties that hold for every pool.
 
 use super::policy::{destinations, must_forget};
 use super::*;
@@ -190,7 +190,8 @@ fn the_configuration_has_defaults_and_refuses_what_it_does_not_know() {
     }
 }
 
-/// Breaks if a limit of age bites a chunk early or late, or if a token that it names outlives one that it does not.
+/// Breaks if the age limit acts a chunk early or late, or if a token beyond it outlives one that is
+/// not.
 #[test]
 fn a_token_beyond_the_age_limit_goes_before_all_others() {
     let keys = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0];
@@ -216,7 +217,8 @@ fn pools() -> impl Strategy<Value = (Vec<(Slot, f32)>, usize)> {
 }
 
 proptest! {
-    /// Breaks if a policy writes outside the pool, twice into a slot, over more than it must, or cares about slot order.
+    /// Breaks if a policy writes outside the pool, twice into a slot, over more than it must, or
+    /// cares about slot order.
     #[test]
     fn destinations_are_a_budgeted_subset_that_does_not_depend_on_slot_order((pool, new) in pools(), seed: u64) {
         let mut reversed = pool.clone();
@@ -234,7 +236,8 @@ proptest! {
             let kept = survivors(&slots, &out);
             prop_assert_eq!(kept.len(), valid.min(slots.len() - new));
             prop_assert_eq!(&kept, &survivors(&slots_r, &choose(mirrored, &slots_r, new).unwrap()));
-            // With only the survivors left, the same chunk has room: choosing again forgets nothing more.
+            // With only the survivors left, the same chunk has room: choosing again forgets nothing
+            // more.
             let left: Vec<Slot> = slots.iter().map(|s| Slot { valid: s.valid && kept.contains(&(s.chunk, s.token)), ..*s }).collect();
             prop_assert_eq!(&kept, &survivors(&left, &choose(policy, &left, new).unwrap()));
         }
