@@ -85,8 +85,8 @@ impl Graph {
     ///
     /// `caches` are the shapes of the codec's causal caches. The contract does not fix their number
     /// and sizes, so they come from the manifest; graphs outside the codec ignore them. `cached` is
-    /// the element type of keys, values and queries, those of memory and context included; all other
-    /// tensors are f32. `guidance` describes the language model; without it, the graphs of
+    /// the element type of keys, values and queries, those of memory and context included; all
+    /// other tensors are f32. `guidance` describes the language model; without it, the graphs of
     /// [`Graph::GUIDANCE`] have no tensors.
     pub fn signature(self, model: &Model, guidance: Option<&GuidanceSpec>, caches: &[Vec<usize>], cached: DType) -> Signature {
         let text = TensorSpec::f32(R::Text, &[Fixed(model.text_rows()), Fixed(model.text.dim)]);

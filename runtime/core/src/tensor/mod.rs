@@ -42,8 +42,8 @@ impl fmt::Display for Axis {
     }
 }
 
-/// A tensor at the boundary of a graph, as the manifest lists it. The role follows from the name and
-/// is not written.
+/// A tensor at the boundary of a graph, as the manifest lists it. The role follows from the name
+/// and is not written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct TensorSpec {
@@ -130,8 +130,8 @@ pub struct Signature {
 mod tests {
     use super::*;
 
-    /// Breaks if a role is written under a name that is read back as another role, or if a name that
-    /// looks almost like one of the contract gets a role.
+    /// Breaks if a role is written under a name that is read back as another role, or if a name
+    /// that looks almost like one of the contract gets a role.
     #[test]
     fn every_role_is_read_back_from_its_own_name_and_other_names_have_none() {
         for role in TensorRole::all(3) {
