@@ -3,7 +3,7 @@
 
 use drivewam::guidance::prompt_tokens::decoder_shapes;
 use drivewam::guidance::vlm::DecoderShapes;
-use drivewam_core::bindings::{Axis, Graph, Letter, TensorSpec};
+use drivewam_core::bindings::Graph;
 use drivewam_core::config::Config;
 use drivewam_core::manifest::{
     Built, Compatible, Dotted, EngineEntry, FILE_NAME, Family, FileEntry, FileRole, Flags, Fusion, GraphEntry, Manifest, Profile, Version,

@@ -8,6 +8,7 @@ use drivewam_core::config::{EngineConfig, EngineKind, TensorRtConfig};
 use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
+use drivewam_core::tensor::TensorSpec;
 use drivewam_device::{DeviceMemory, HostDevice};
 use drivewam_engine::{BoundTensor, EngineBundle, Io, Trust, load};
 

@@ -13,6 +13,7 @@ use drivewam_core::selection::{Policy, Scoring};
 use drivewam_core::{Error, ErrorKind};
 use drivewam_device::cuda::{CudaDevice, GraphNodeCounts, Nvidia, StreamPriority, capture};
 use drivewam_device::{Commit, Device, DeviceMemory, Gpu, KvCounts, KvMemory, PassKv, Pool};
+use drivewam_tests::cases::{self, Case};
 use drivewam_tests::conformance::rig::Rig;
 use drivewam_tests::conformance::{Make, suite};
 use drivewam_tests::fakes;

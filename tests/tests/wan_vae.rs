@@ -10,7 +10,7 @@
 
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Engine as Settings, EngineKind, TensorRtConfig};
+use drivewam_core::config::{EngineConfig as Settings, EngineKind, TensorRtConfig};
 use drivewam_device::{DeviceMemory, HostDevice};
 use drivewam_engine::{BoundTensor, EngineBundle, Io, Trust, load};
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 //! A new thread inherits the CPUs of the thread that spawns it. So a thread moves before it opens
 //! an engine, and the engine's own threads follow.
 
-use drivewam_core::config::Cores;
+use drivewam_core::config::CoresConfig;
 use drivewam_core::{Error, ErrorKind, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::marker::PhantomData;
@@ -31,7 +31,7 @@ impl Affinity {
     /// # Errors
     /// `Config` for a CPU that the machine lacks or that this process may not use; `Device` when
     /// the system call fails.
-    pub fn new(settings: &Cores) -> Result<Self> {
+    pub fn new(settings: &CoresConfig) -> Result<Self> {
         if settings.ride.is_empty() && settings.guidance.is_empty() {
             return Ok(Self { ride: None, guidance: None });
         }

@@ -9,9 +9,10 @@
 use crate::graph_regions::GraphRegions;
 use crate::vlm_prompt::EncodedPrompt;
 use drivewam_core::arena::{Planner, Region};
-use drivewam_core::bindings::{DEEPSTACK, Graph, IDS, IMAGE, IS_IMAGE, LOGITS, MASKED, MEM_BIAS, PATCHES, ROPE, layered};
+use drivewam_core::bindings::{DEEPSTACK, Graph, IDS, IMAGE, IS_IMAGE, LOGITS, MASKED, MEM_BIAS, PATCHES, ROPE};
 use drivewam_core::guidance::VlmSpec as Facts;
 use drivewam_core::manifest::Manifest;
+use drivewam_core::tensor::layered;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::profiler::ProfilerRange;
 use drivewam_device::{Device, StridedCopy};

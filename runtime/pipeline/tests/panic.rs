@@ -8,7 +8,7 @@ use drivewam::{EgoState, Error, ErrorKind, Plan, Pose2, Progress, Result, Ride, 
 use drivewam_core::bindings::Graph;
 use drivewam_device::{Device, HostDevice};
 use drivewam_engine::closed_form::{self, ClosedForm, Options};
-use drivewam_engine::{Binding, Engine, Io};
+use drivewam_engine::{Binding, Engine, EngineBundle, Io};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,18 +48,18 @@ impl Engine for Panics {
 fn ride(panics_at: u64) -> (Ride, Arc<AtomicU64>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/tiny.yaml");
     let config = load_config(&path, &[]).unwrap();
-    let folder = closed_form::folder(&config.model).unwrap();
+    let folder = closed_form::bundle(&config.model).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let plan = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap();
     let runs = Arc::new(AtomicU64::new(0));
-    let open = |graph| -> Result<Box<dyn Engine>> {
-        let engine = ClosedForm::open(&folder, graph, Options::default())?;
+    let open = |bundle: &EngineBundle, graph| -> Result<Box<dyn Engine>> {
+        let engine = ClosedForm::open(bundle, graph, Options::default())?;
         if graph != Graph::Dit {
             return Ok(Box::new(engine));
         }
         Ok(Box::new(Panics { engine, panics_at, runs: Arc::clone(&runs) }))
     };
-    let ride = plan.warm_with(&folder, |arena| Ok(Box::new(HostDevice::new(arena, 1)?)), open).unwrap();
+    let ride = plan.warm_with(folder, |arena| Ok(Box::new(HostDevice::new(arena, 1)?)), open).unwrap();
     (ride, runs)
 }
 

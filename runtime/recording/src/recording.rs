@@ -3,7 +3,7 @@
 use crate::camera::{CameraMount, RecordedCamera};
 use crate::frames::FrameStore;
 use crate::track::PoseTrack;
-use drivewam_core::config::Ingest;
+use drivewam_core::config::IngestConfig;
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
@@ -23,8 +23,8 @@ pub struct Limits {
 
 impl Limits {
     /// The limits of the configuration's section `ingest`.
-    pub fn of(ingest: &Ingest) -> Self {
-        Self { max_image_pixels: ingest.max_image_pixels, max_pose_gap_ns: i64::from(ingest.pose_hole_ms) * 1_000_000 }
+    pub fn of(ingest: &IngestConfig) -> Self {
+        Self { max_image_pixels: ingest.max_image_pixels, max_pose_gap_ns: i64::from(ingest.max_pose_gap_ms) * 1_000_000 }
     }
 }
 

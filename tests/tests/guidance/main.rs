@@ -46,7 +46,7 @@ fn warm_with(guidance: &str, more: &str, corrupt: impl Fn(Graph, Box<dyn Engine>
     Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm_with(
         folder,
         |arena| Ok(Box::new(HostDevice::new(arena, threads)?)),
-        |graph| Ok(corrupt(graph, load(&engine, &folder, graph)?)),
+        |bundle, graph| Ok(corrupt(graph, load(&engine, bundle, graph)?)),
     )
 }
 

@@ -4,8 +4,9 @@ use crate::messages::BuiltEngine;
 use anyhow::{Context, Result, bail};
 use drivewam::guidance::prompt_tokens::decoder_shapes;
 use drivewam::guidance::vlm::DecoderShapes;
-use drivewam_core::bindings::{Axis, Graph};
-use drivewam_core::config::{Build, Config};
+use drivewam_core::bindings::Graph;
+use drivewam_core::tensor::Axis;
+use drivewam_core::config::{BuildConfig, Config};
 use drivewam_core::manifest::{Family, FileEntry, Fusion, GraphEntry, Manifest, Precision, Profile};
 use drivewam_engine::bundle::{check_file, check_onnx, weight_bytes};
 use std::fmt::Write;
@@ -187,7 +188,7 @@ impl Job {
     ///
     /// # Errors
     /// An estimate above the memory limit.
-    pub(crate) fn limits(&self, build: &Build) -> Result<Limits> {
+    pub(crate) fn limits(&self, build: &BuildConfig) -> Result<Limits> {
         let memory_bytes = if build.memory_bytes > 0 { build.memory_bytes } else { free_bytes().map_or(u64::MAX, |free| free / 10 * 9) };
         if self.estimate() > memory_bytes {
             bail!(

@@ -71,7 +71,7 @@ fn status_name(status: &FileStatus) -> &'static str {
     match status {
         FileStatus::Whole => "ok",
         FileStatus::Fault(_) => "FAULT",
-        FileStatus::Unvouched => "unlisted",
+        FileStatus::Unlisted => "unlisted",
     }
 }
 

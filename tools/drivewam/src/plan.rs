@@ -55,6 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if !args.json {
         print_line!("configuration {:?} {}", loaded.path, loaded.sha256);
         print_line!("{arena}");
+        print_line!("{}", warm_line(plan.warm_peak()));
         if args.no_engines {
             print_line!("not included: the causal cache of the codec; its size is known only from an engine folder");
         }
@@ -77,13 +78,25 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut object = json!({"configuration_sha256": loaded.sha256, "bytes": arena.bytes(), "capacity_bytes": arena.capacity_bytes(),
         "slots": {"video": video, "action": action, "tail": tail}, "by_owner": owners, "regions": regions});
     let peak = plan.warm_peak();
-    whole["warm_peak"] =
+    object["warm_peak"] =
         json!({"file_bytes": peak.file_bytes, "library_bytes": peak.library_bytes, "graph": peak.graph.map(|graph| graph.as_str())});
     if let Some(report) = &report {
         object["target"] = report.json();
     }
     print_line!("{object}");
     check_fit(report.as_ref())
+}
+
+/// The host memory that file contents take while Warm loads the engines.
+fn warm_line(peak: WarmPeak) -> String {
+    let WarmPeak { graph, file_bytes, library_bytes } = peak;
+    match graph {
+        Some(graph) => format!(
+            "Warm takes at most {} bytes of host memory, while it loads {graph}: {file_bytes} of files, {library_bytes} of the library",
+            peak.bytes()
+        ),
+        None => "Warm loads no file".to_owned(),
+    }
 }
 
 /// Success, or an error when the plan does not fit the board.

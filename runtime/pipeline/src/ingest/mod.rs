@@ -96,7 +96,7 @@ impl Ingest {
     }
 
     /// The pose at `at_ns`, interpolated between its two neighbours; `None` where their distance
-    /// exceeds `ingest.pose_hole_ms`.
+    /// exceeds `ingest.max_pose_gap_ms`.
     fn between(&self, at_ns: i64) -> Option<Pose2> {
         match self.poses.around(at_ns) {
             (Some((ns, pose)), _) if ns == at_ns => Some(pose),

@@ -61,7 +61,7 @@ fn thin(config: &Config, policy: MemoryPolicy, chunks: usize) -> Config {
 
 /// Drives `chunks` chunks of a world, and counts the memory. Returns `None` after Ctrl-C.
 fn drive(config: &Config, chunks: usize, parallel: &Parallel<'_>) -> Result<Option<RideMemory>> {
-    let folder = closed_form::folder(&config.model)?;
+    let folder = closed_form::bundle(&config.model)?;
     let camera = SourceCamera::of_model(&config.model);
     let plan = Plan::new(config.clone(), folder.manifest(), camera, RideOptions::default())?;
     let pool = |name: &str| matches!(TensorRole::of_name(name), Some(TensorRole::MemK(_) | TensorRole::MemV(_)));
@@ -179,7 +179,7 @@ pub(super) fn run(config: &Config, chunks: usize, parallel: &Parallel<'_>) -> Re
         results.push(json!({"memory": name, "pool_tokens": pool, "in_flight_tokens": nv, "pool_bytes": pool * token,
             "ride": {"pool_tokens": ride.pool, "in_flight_tokens": ride.tail, "slots": ride.slots, "region_bytes": ride.region_bytes,
                 "passes_per_chunk": ride.passes, "layers": ride.model.layers, "dim": ride.model.dim, "dtype": "f32"},
-            "gflops": {"video_step": gflops(Step::Video), "action_step": gflops(Step::Action), "video_over_chunk": gflops(Step::VideoOverChunk),
+            "gflops": {"video_step": gflops(Table5Step::Video), "action_step": gflops(Table5Step::Action), "video_over_chunk": gflops(Table5Step::VideoOverChunk),
                 "selection_per_chunk": selection},
             "paper": {"memory_gb": paper_gb, "gflops": paper_gflops}}));
     }
