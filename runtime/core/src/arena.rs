@@ -1,16 +1,21 @@
-//! The arena's plan: which regions one device allocation holds, where each begins, who owns it. Arithmetic only.
+//! The plan of the arena: which regions the one device allocation holds, where each begins, and
+//! which stage owns it. Arithmetic only.
 //!
-//! A [`Planner`] hands out [`Region`] tokens and finishes into an [`ArenaPlan`], which prints itself as a table and says whether it fits. The
-//! device floor makes the one allocation; nobody else turns a region into memory. A full arena is an error, never a second allocation.
+//! A [`Planner`] collects [`Region`]s and finishes into an [`ArenaPlan`], whose `Display` is a
+//! table. [`Planner::finish`] checks that the plan fits the target. The device crate makes the one
+//! allocation and alone turns regions into memory. A full arena is an error; there is never a
+//! second allocation.
 
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// Every region begins at a multiple of this: engines ask for 256 bytes where a tensor lies, and for a GPU's texture alignment, 512 on some, where they compute.
+/// Every region begins at a multiple of this many bytes. Engines require 256 bytes for tensors. For
+/// scratch memory they require the texture alignment of the GPU, which is 512 bytes on some GPUs.
 pub const ALIGNMENT: usize = 512;
 
-/// A typed place in the arena. Plain data: it reaches memory only through the arena it was planned for.
+/// A range of elements of one type in the arena. Plain data: only an arena with the plan that it
+/// belongs to turns it into memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Region {
     offset: usize,
@@ -19,17 +24,17 @@ pub struct Region {
 }
 
 impl Region {
-    /// Bytes from the start of the arena.
+    /// Distance from the start of the arena, bytes.
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// Elements.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether the region holds no element.
+    /// Whether the region has no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -39,7 +44,7 @@ impl Region {
         self.dtype
     }
 
-    /// Bytes.
+    /// Size in bytes.
     pub fn bytes(&self) -> usize {
         self.len * self.dtype.bytes()
     }
@@ -47,11 +52,11 @@ impl Region {
     /// The elements `start .. start + len` of this region.
     ///
     /// # Errors
-    /// `Usage` when they are not all inside.
+    /// `Usage` when they are not all inside the region.
     pub fn part(&self, start: usize, len: usize) -> Result<Self> {
         match start.checked_add(len) {
             Some(end) if end <= self.len => Ok(Self { offset: self.offset + start * self.dtype.bytes(), len, dtype: self.dtype }),
-            _ => Err(Error::new(ErrorKind::Usage, "a part reaches outside its region")
+            _ => Err(Error::new(ErrorKind::Usage, "the part is not inside its region")
                 .got(format!("{start} + {len}"))
                 .wanted(format!("within {} elements", self.len))),
         }
@@ -66,17 +71,17 @@ impl Region {
 /// One row of the plan's table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArenaRow {
-    /// What the region is, for example `mem_k`.
+    /// Name of the region, for example `mem_k`.
     pub name: String,
-    /// Which stage owns it, for example `memory`.
+    /// The stage that owns the region, for example `memory`.
     pub owner: &'static str,
-    /// Its shape.
+    /// Shape of the tensor in the region.
     pub shape: Vec<usize>,
-    /// Where it lies.
+    /// Place of the region in the arena.
     pub region: Region,
 }
 
-/// Collects regions; see [`Planner::finish`].
+/// Collects regions into a plan. [`Planner::finish`] returns the plan.
 #[derive(Debug, Default)]
 pub struct Planner {
     rows: Vec<ArenaRow>,
@@ -89,14 +94,14 @@ impl Planner {
         Self::default()
     }
 
-    /// Adds a region for a tensor of `shape`.
+    /// Adds a region for a tensor of `shape`. An error leaves the plan unchanged.
     ///
     /// # Errors
-    /// `Capacity` when the bytes do not fit an address.
+    /// `Capacity` when the size exceeds the address space.
     pub fn add(&mut self, owner: &'static str, name: impl Into<String>, dtype: DType, shape: &[usize]) -> Result<Region> {
         let name = name.into();
         let too_large = || {
-            Error::new(ErrorKind::Capacity, "a region is larger than an address space")
+            Error::new(ErrorKind::Capacity, "a region is larger than the address space")
                 .at(format!("arena: {owner}: {name}"))
                 .got(format!("{shape:?} {dtype}"))
         };
@@ -116,7 +121,8 @@ impl Planner {
     /// The finished plan, which must fit in `capacity_bytes`.
     ///
     /// # Errors
-    /// `Capacity`, with need, capacity, the largest owner, and the configuration keys that decide.
+    /// `Capacity` when it does not fit. The message names the need, the capacity, the largest owner
+    /// and the configuration keys to change.
     pub fn finish(self, capacity_bytes: usize) -> Result<ArenaPlan> {
         let plan = ArenaPlan { rows: self.rows, bytes: self.end, capacity_bytes };
         if plan.bytes <= capacity_bytes {
@@ -133,7 +139,7 @@ impl Planner {
     }
 }
 
-/// A plan that fits.
+/// A plan that fits its capacity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArenaPlan {
     rows: Vec<ArenaRow>,
@@ -142,12 +148,12 @@ pub struct ArenaPlan {
 }
 
 impl ArenaPlan {
-    /// Bytes of the one allocation.
+    /// Size of the one allocation, bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes that the target allows.
+    /// The largest size that the target allows, bytes.
     pub fn capacity_bytes(&self) -> usize {
         self.capacity_bytes
     }
@@ -157,10 +163,11 @@ impl ArenaPlan {
         &self.rows
     }
 
-    /// Proves that `region` lies within one region of this plan, has its type, and begins at one of its elements.
+    /// Checks that `region` lies inside one region of this plan, has the same type, and begins at
+    /// one of its elements. An empty region is always accepted.
     ///
     /// # Errors
-    /// `Usage`.
+    /// `Usage` when it does not.
     pub fn holds(&self, region: Region) -> Result<()> {
         let after = self.rows.partition_point(|row| row.region.offset <= region.offset);
         let inside = after.checked_sub(1).and_then(|i| self.rows.get(i)).is_some_and(|row| {
@@ -170,13 +177,13 @@ impl ArenaPlan {
         if inside || region.is_empty() {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Usage, "a region of another plan")
+        Err(Error::new(ErrorKind::Usage, "the region is not in this arena's plan")
             .at("arena")
             .got(format!("{region:?}"))
-            .wanted("a part of one region of this arena's plan, of its type"))
+            .wanted("a part of one region of the plan, with its type"))
     }
 
-    /// Bytes of each owner, in order of first appearance.
+    /// Total bytes of each owner, padding to [`ALIGNMENT`] included, in order of first appearance.
     pub fn owners(&self) -> Vec<(&'static str, usize)> {
         let mut owners: Vec<(&'static str, usize)> = Vec::new();
         for row in &self.rows {
@@ -190,18 +197,18 @@ impl ArenaPlan {
     }
 }
 
-/// Proves that no write touches a read or another write.
+/// Checks that no region in `writes` overlaps a region in `reads` or another one in `writes`.
 ///
 /// # Errors
-/// `Usage`.
+/// `Usage` when regions overlap.
 pub fn apart(reads: &[Region], writes: &[Region]) -> Result<()> {
     for (i, write) in writes.iter().enumerate() {
         let others = writes.iter().take(i).chain(reads);
         if let Some(other) = others.into_iter().find(|other| other.overlaps(write)) {
-            return Err(Error::new(ErrorKind::Usage, "a region that is written overlaps another that is borrowed with it")
+            return Err(Error::new(ErrorKind::Usage, "a written region overlaps another region of the same loan")
                 .at("arena")
                 .got(format!("{write:?} and {other:?}"))
-                .wanted("regions apart"));
+                .wanted("regions that do not overlap"));
         }
     }
     Ok(())

@@ -1,39 +1,40 @@
-//! One opaque error for the words and the arithmetic: what failed, where, what was got, what was wanted.
+//! The error type of this crate and of the crates above it: what failed, where, what was got and
+//! what was wanted.
 //!
-//! An [`Error`] is made where the fault is seen and carries everything that a reader of the message needs. Callers branch on
-//! [`Error::kind`]; people read its `Display`. It holds no open resources and costs one allocation, so it is never made on the
-//! good path.
+//! The code that detects a fault creates the [`Error`] with everything that a reader of the message
+//! needs. Callers branch on [`Error::kind`]; its `Display` is for people. An error holds no open
+//! resources. Creating one allocates, so none is created unless something failed.
 
 use std::fmt;
 
-/// What kind of thing went wrong. Callers branch on this, never on the text.
+/// The kind of a failure. Callers branch on this, never on the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A configuration key is unknown, missing, of the wrong unit or out of range.
+    /// A configuration key is unknown, missing, in the wrong unit or out of range.
     Config,
     /// A manifest contradicts itself, its files, the configuration or [`crate::bindings`].
     Manifest,
     /// A plan does not fit: an arena or a memory budget is too small.
     Capacity,
-    /// What came in from the vehicle (frame, stamp, pose, ego state, command) cannot be used.
+    /// Input from the vehicle (frame, stamp, pose, ego state, command) cannot be used.
     Input,
-    /// What came out of an engine (or was computed from it) cannot be used.
+    /// Output of an engine, or a value computed from it, cannot be used.
     Output,
     /// A file or folder could not be read or written.
     Io,
-    /// An engine library is missing, of the wrong version, or reported a fault.
+    /// An engine library is missing, has the wrong version, or reported a fault.
     Engine,
     /// A device is missing, lost, or reported a fault.
     Device,
-    /// A call broke a stated contract of this crate: a shape, a length, an order of calls.
+    /// A call broke the contract of a function: a shape, a length, an order of calls.
     Usage,
-    /// A fault of this software: a computation panicked.
+    /// A defect of this software: a computation panicked.
     Internal,
 }
 
 impl ErrorKind {
-    /// The word that messages, JSON and exit paths use for this kind.
+    /// The word for this kind in messages and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Config => "config",
@@ -68,12 +69,13 @@ struct Inner {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error of `kind`; `what` is a short sentence without a full stop.
+    /// An error of `kind`. `what` is a short sentence without a full stop.
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Self(Box::new(Inner { kind, what: what.into(), place: None, got: None, wanted: None, source: None }))
     }
 
-    /// Adds where it happened: a file, a YAML key, a tensor, a stage. An outer place is put before an inner one.
+    /// Adds where it happened: a file, a YAML key, a tensor, a stage. When called again, the outer
+    /// place is put before the inner one.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
         self.0.place = Some(match self.0.place.take() {
@@ -90,14 +92,14 @@ impl Error {
         self
     }
 
-    /// Adds what would have been right.
+    /// Adds what is accepted.
     #[must_use]
     pub fn wanted(mut self, wanted: impl fmt::Display) -> Self {
         self.0.wanted = Some(wanted.to_string());
         self
     }
 
-    /// Adds the error that caused this one.
+    /// Adds the error that caused this one; the message ends with its text.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
@@ -109,7 +111,7 @@ impl Error {
         self.0.kind
     }
 
-    /// Where it happened, outermost first.
+    /// Where it happened, the outermost place first.
     pub fn place(&self) -> Option<&str> {
         self.0.place.as_deref()
     }
@@ -136,7 +138,8 @@ impl fmt::Display for Error {
     }
 }
 
-// Without a `source`: the message tells the cause, and whoever prints a chain would tell it twice.
+// `source` stays `None`: the message contains the cause already, and code that prints a chain of
+// errors would print it twice.
 impl std::error::Error for Error {}
 
 #[cfg(test)]
@@ -150,7 +153,7 @@ mod tests {
         assert_eq!(e.kind(), ErrorKind::Manifest);
     }
 
-    /// Breaks if a cause is told twice by whoever prints a chain of errors.
+    /// Breaks if code that prints a chain of errors prints the cause twice.
     #[test]
     fn a_cause_is_told_once() {
         let e = Error::new(ErrorKind::Io, "cannot be read").caused_by(std::io::Error::other("the disk burns"));

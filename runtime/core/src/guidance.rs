@@ -1,22 +1,26 @@
-//! What a runtime has to know of the frozen language model that looks at a chunk, and of the encoder of its text: the `guidance` section of a manifest.
+//! The sizes and constants of the guidance models: the `guidance` section of a manifest.
 //!
-//! The model is a `Qwen3VLForConditionalGeneration`, the encoder a `UMT5EncoderModel`, each of any size. Positions are computed here, outside of the
-//! graphs: a row of text stands at (p, p, p), a row of an image at (p, p + row, p + column), and what follows an image goes on behind its longer
-//! side (Qwen2-VL's multimodal rotary positions).
+//! Two frozen models make the guidance: a language model (VLM), which looks at the images of a
+//! chunk and writes text, and the encoder of that text. The VLM is a
+//! `Qwen3VLForConditionalGeneration`, the encoder a `UMT5EncoderModel`, each of any size.
+//!
+//! Rotary positions (time, height, width) are computed here, outside of the graphs, as in Qwen2-VL.
+//! A text row has position (p, p, p). An image row has (p, p + row, p + column). The first row
+//! after an image has p plus the longer side of the image's grid.
 
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// Lengths beyond this are nobody's model.
+/// The largest length that is accepted. No known model exceeds it.
 const MOST: usize = 1 << 20;
 
 /// The `guidance` section of a manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuidanceSpec {
-    /// Who speaks.
+    /// The language model.
     pub vlm: VlmSpec,
-    /// Who encodes what was said.
+    /// The encoder of the generated text.
     pub text: TextEncoderSpec,
 }
 
@@ -24,64 +28,65 @@ pub struct GuidanceSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VlmSpec {
-    /// Layers of the decoder.
+    /// Number of decoder layers.
     pub layers: usize,
-    /// Hkv, heads of keys and values.
+    /// Hkv, the number of key and value heads.
     pub kv_heads: usize,
-    /// Dh, width of a head.
+    /// Dh, the width of a head.
     pub head_dim: usize,
-    /// D, width of a row.
+    /// D, the width of an embedding row.
     pub width: usize,
-    /// V, entries of the vocabulary.
+    /// V, the number of vocabulary entries.
     pub vocabulary: usize,
-    /// Levels at which image features are added once more.
+    /// Number of deepstack levels: levels of the decoder at which image features are added again.
     pub deepstack: usize,
-    /// The pictures that it looks at.
+    /// The images that the model reads.
     pub image: VlmImage,
-    /// Stands for a row of an image.
+    /// The token in place of each row of an image.
     pub image_token: u32,
-    /// Stands before an image.
+    /// The token before an image.
     pub vision_start_token: u32,
-    /// Stands behind one.
+    /// The token after an image.
     pub vision_end_token: u32,
-    /// Any of these ends an answer.
+    /// The tokens that end an answer.
     pub end_tokens: Vec<u32>,
-    /// Its rotary positions.
+    /// The rotary position embedding.
     pub rope: MRope,
-    /// Its `tokenizer.json`, a file of the folder.
+    /// Name of the model's `tokenizer.json` in the folder of the manifest.
     pub tokenizer: String,
 }
 
-/// A picture as the vision graph takes it.
+/// An image as the vision graph reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VlmImage {
-    /// Pixels.
+    /// Height, pixels.
     pub height: usize,
-    /// Pixels.
+    /// Width, pixels.
     pub width: usize,
     /// Side of a patch, pixels.
     pub patch: usize,
-    /// Frames of a patch: a picture is repeated so often.
+    /// Number of frames in a patch. A still image is repeated this often.
     pub temporal_patch: usize,
-    /// Side of a block of patches that becomes one row.
+    /// Side of a block of patches that becomes one embedding row, patches.
     pub merge: usize,
-    /// Of red, green, blue, of values within [0, 1].
+    /// Mean of red, green and blue, of values in [0, 1].
     pub mean: [f32; 3],
-    /// The same.
+    /// Standard deviation of red, green and blue, of values in [0, 1].
     pub std: [f32; 3],
 }
 
-/// Rotary positions of three axes, interleaved: pair j turns with height where j mod 3 = 1, with width where j mod 3 = 2, both below three times
-/// their section, and with time else.
+/// Multimodal rotary positions of three axes, interleaved. Pair j of a head turns with the height
+/// if j mod 3 = 1 and j < 3·`sections[1]`, with the width if j mod 3 = 2 and j < 3·`sections[2]`,
+/// and with the time otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MRope {
-    /// Pairs of time, height, width.
+    /// Number of pairs for time, height and width.
     pub sections: [usize; 3],
-    /// Turn of each pair for one step, radians; the checkpoint's own f32 numbers.
+    /// Rotation of each pair for one position step, radians: the f32 values of the checkpoint.
     pub inverse_frequencies: Vec<f32>,
-    /// Multiplies cosine and sine.
+    /// Factor of all cosines and sines.
     pub scale: f32,
 }
 
@@ -89,18 +94,18 @@ pub struct MRope {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextEncoderSpec {
-    /// Entries of the vocabulary.
+    /// Number of vocabulary entries.
     pub vocabulary: usize,
-    /// Fills the rows behind a text.
+    /// The token that fills the rows after a text.
     pub pad_token: u32,
-    /// Ends a text.
+    /// The token that ends a text.
     pub end_token: u32,
-    /// Its `tokenizer.json`, a file of the folder.
+    /// Name of the encoder's `tokenizer.json` in the folder of the manifest.
     pub tokenizer: String,
 }
 
 impl VlmSpec {
-    /// Tokens that its tokenizer must have as special ones.
+    /// The tokens that the tokenizer must have as special tokens.
     pub fn special(&self) -> Vec<u32> {
         let around = [self.image_token, self.vision_start_token, self.vision_end_token];
         around.into_iter().chain(self.end_tokens.iter().copied()).collect()
@@ -108,51 +113,53 @@ impl VlmSpec {
 }
 
 impl VlmImage {
-    /// Rows and columns of an image's embedding.
+    /// Number of rows and columns of an image's embedding.
     pub fn grid(&self) -> [usize; 2] {
         [self.height, self.width].map(|side| side / (self.patch * self.merge))
     }
 
-    /// Rows of an image's embedding, P/merge².
+    /// Number of embedding rows of an image, P/merge².
     pub fn rows(&self) -> usize {
         let [rows, columns] = self.grid();
         rows * columns
     }
 
-    /// P, patches.
+    /// P, the number of patches of an image.
     pub fn patches(&self) -> usize {
         self.rows() * self.merge * self.merge
     }
 
-    /// Numbers of a patch.
+    /// Numbers of a patch: three channels, `temporal_patch` frames, `patch`² pixels.
     pub fn patch_len(&self) -> usize {
         3 * self.temporal_patch * self.patch * self.patch
     }
 
-    /// Proves that it can be meant.
+    /// Checks that the values are consistent.
     ///
     /// # Errors
-    /// `Manifest`: lengths out of range, a picture that is not whole blocks of patches, a deviation that nothing can be divided by.
+    /// `Manifest` when a length is out of range, the sides are no multiples of `patch` · `merge`, a
+    /// mean is not finite, or a standard deviation is not positive.
     pub fn check(&self) -> Result<()> {
         let bad = |what: &str, got: String| Err(Error::new(ErrorKind::Manifest, what).at("guidance.vlm.image").got(got));
         let lengths = [self.height, self.width, self.patch, self.temporal_patch, self.merge];
         if lengths.iter().any(|len| !(1..=8192).contains(len)) {
-            return bad("a length out of range", format!("{lengths:?}"));
+            return bad("a length is out of range", format!("{lengths:?}"));
         }
         let step = self.patch * self.merge;
         if !self.height.is_multiple_of(step) || !self.width.is_multiple_of(step) {
-            return bad("not whole blocks of patches", format!("{} x {} in blocks of {step}", self.height, self.width));
+            return bad("not a multiple of the block size", format!("{} x {} in blocks of {step}", self.height, self.width));
         }
         if !self.mean.iter().all(|x| x.is_finite()) || !self.std.iter().all(|x| x.is_finite() && *x > 0.0) {
-            return bad("not a mean and a deviation", format!("{:?}, {:?}", self.mean, self.std));
+            return bad("the means must be finite and the standard deviations positive", format!("{:?}, {:?}", self.mean, self.std));
         }
         Ok(())
     }
 }
 
 impl MRope {
-    /// The row at position `place` (time, height, width): cosine and sine of each pair. Angles are products in f32, as in the model that was trained with
-    /// them; cosine and sine are taken in f64. What `out` has beyond the pairs stays as it is.
+    /// Writes the row of `place` (time, height, width) to `out`: cosine and sine of each pair. The
+    /// angles are f32 products, as in the training of the model; cosine and sine are computed in
+    /// f64. Elements of `out` beyond the pairs keep their values.
     pub fn row(&self, place: [usize; 3], out: &mut [f32]) {
         for (pair, (turn, to)) in self.inverse_frequencies.iter().zip(out.as_chunks_mut::<2>().0).enumerate() {
             let axis = pair % 3;
@@ -165,7 +172,7 @@ impl MRope {
 }
 
 impl GuidanceSpec {
-    /// Proves that what the section says can be meant.
+    /// Checks that the values of the section are consistent.
     ///
     /// # Errors
     /// `Manifest`, with the key.
@@ -179,11 +186,11 @@ impl GuidanceSpec {
             }
         }
         if deepstack > layers {
-            return Err(bad("vlm.deepstack", "more levels than layers").got(deepstack).wanted(format!("at most {layers}")));
+            return Err(bad("vlm.deepstack", "more deepstack levels than layers").got(deepstack).wanted(format!("at most {layers}")));
         }
         self.vlm.image.check()?;
         if rope.inverse_frequencies.len() * 2 != *head_dim || rope.sections.iter().sum::<usize>() * 2 != *head_dim {
-            return Err(bad("vlm.rope", "not the pairs of a head")
+            return Err(bad("vlm.rope", "the pairs do not match the head")
                 .got(format!("{} frequencies, sections {:?}", rope.inverse_frequencies.len(), rope.sections))
                 .wanted(head_dim / 2));
         }
@@ -191,16 +198,16 @@ impl GuidanceSpec {
             return Err(bad("vlm.rope", "not finite"));
         }
         if self.vlm.end_tokens.is_empty() {
-            return Err(bad("vlm.end_tokens", "empty: an answer would never end"));
+            return Err(bad("vlm.end_tokens", "empty: no token would end an answer"));
         }
         for token in self.vlm.special() {
             if token as usize >= *vocabulary {
-                return Err(bad("vlm", "a token beyond the vocabulary").got(token).wanted(format!("below {vocabulary}")));
+                return Err(bad("vlm", "a token is not in the vocabulary").got(token).wanted(format!("below {vocabulary}")));
             }
         }
         let TextEncoderSpec { vocabulary, pad_token, end_token, .. } = &self.text;
         if !(1..=MOST).contains(vocabulary) || [pad_token, end_token].iter().any(|token| **token as usize >= *vocabulary) {
-            return Err(bad("text", "a token beyond the vocabulary")
+            return Err(bad("text", "a token is not in the vocabulary")
                 .got(format!("{pad_token}, {end_token}"))
                 .wanted(format!("below {vocabulary}")));
         }
@@ -212,7 +219,8 @@ impl GuidanceSpec {
 mod tests {
     use super::*;
 
-    /// Breaks if an axis turns another axis's pairs: the numbers are those of `export/tests/test_guidance.py`'s model, whose sections are uneven.
+    /// Breaks if an axis turns the pairs of another axis. The numbers are those of the model in
+    /// `export/tests/test_guidance.py`, whose sections are uneven.
     #[test]
     fn pairs_turn_with_the_axis_that_the_sections_give_them() {
         let rope = MRope { sections: [5, 2, 1], inverse_frequencies: vec![1.0; 8], scale: 1.0 };

@@ -1,7 +1,8 @@
-//! The words and the arithmetic of DriveWAM Edge.
+//! The arithmetic and the data types of DriveWAM Edge.
 //!
-//! Enters: numbers, names and text that somebody else has read. Leaves: sizes, plans, schedules, noise, scores, trajectories and
-//! errors that say what is wrong. Never: files, threads, `unsafe`, or a device.
+//! This crate takes numbers, names and text that its callers have read. It computes sizes, memory
+//! plans, schedules, noise, scores and trajectories, and reports errors that say what is wrong. It
+//! opens no files, starts no threads, uses no device and has no `unsafe` code.
 
 #![forbid(unsafe_code)]
 

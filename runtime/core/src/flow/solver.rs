@@ -1,22 +1,32 @@
-//! How a step is taken: a solver turns velocities into the next sample, in place.
+//! Solvers: a solver computes the next sample from velocities, in place.
 //!
-//! [`plan`] computes the constants of every step once, in f64 (Warm); [`apply`] is the same few multiplications for every row (Run), and the
-//! oracle of a device's own kernel. A step knows nothing of the steps around it beyond what lies in the history.
+//! [`plan`] computes the constants of every step once, in f64 (Warm). [`apply`] does one step: a
+//! few multiplications for each element (Run). It is the reference for the kernels of a device. All
+//! that a step knows of earlier steps is in the history buffers.
 //!
-//! UniPC is the second-order multistep predictor and corrector of Zhao et al. 2023 with B(h) = e^h − 1 on the prediction of the data, as
-//! diffusers' `UniPCMultistepScheduler` has it (`flow_prediction`, `use_flow_sigmas`, order 2, `bh2`). With α = 1 − σ, λ = ln(α/σ),
-//! h = λ' − λ and E = e^(−h) − 1, a predictor step from σ to σ' is x' = (σ'/σ)·x − α'·E·(m0 + (m1 − m0)/(2r)), r the earlier step's −h over
-//! this one's; every step is thus a linear combination of the sample and the last predictions of the data.
+//! UniPC is the second-order multistep predictor and corrector of Zhao et al. 2023, with
+//! B(h) = e^h − 1, on predictions of the data. The implementation follows diffusers'
+//! `UniPCMultistepScheduler` (`flow_prediction`, `use_flow_sigmas`, order 2, `bh2`). With
+//! α = 1 − σ, λ = ln(α/σ), h = λ' − λ and E = e^(−h) − 1, a predictor step from σ to σ' is
+//!
+//! ```text
+//! x' = (σ'/σ)·x − α'·E·(m0 + (m1 − m0)/(2r)), r = −h_before/h,
+//! ```
+//!
+//! where h_before is the h of the earlier step. Each step is thus a linear combination of the
+//! sample and the last predictions of the data.
 
 use super::schedule::Step;
 use crate::config::SolverKind;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The level that stands for pure noise in UniPC's logarithms, as in diffusers: at exactly 1 the data's share is 0 and λ has no value. The
-/// engine is still told the schedule's own flow time.
+/// The noise level that replaces pure noise in UniPC's logarithms, as in diffusers. At exactly 1,
+/// the share of the data is 0 and λ is undefined. The engine still gets the schedule's own flow
+/// time.
 const NOISIEST: f64 = 1.0 - 1e-6;
 
-/// The constants of one step, in the precision of the samples. A coefficient of zero takes no part, whatever its buffer holds.
+/// The constants of one step, in the precision of the samples. A term with a coefficient of zero is
+/// left out, whatever its buffer holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SolverStep {
     /// x ← x + span·v (paper section 4.2).
@@ -24,20 +34,21 @@ pub enum SolverStep {
         /// τ' − τ.
         span: f32,
     },
-    /// m0 = x − sigma·v; x_c = the corrector over (last, m1, m2, m0), or x without one; x' = the predictor over (x_c, m0, m1). Then
-    /// last ← x_c, m2 ← m1, m1 ← m0, x ← x'. The history is (last, m1, m2).
+    /// m0 = x − sigma·v. x_c is the corrector over (last, m1, m2, m0), or x without a corrector. x'
+    /// is the predictor over (x_c, m0, m1). Then last ← x_c, m2 ← m1, m1 ← m0, x ← x'. The history
+    /// buffers are (last, m1, m2).
     Unipc {
-        /// σ at which the velocity was asked for.
+        /// The noise level σ at which the velocity was evaluated.
         sigma: f32,
-        /// Of last, m1, m2, m0; `None` in the first step.
+        /// Coefficients of last, m1, m2, m0; `None` in the first step.
         corrector: Option<[f32; 4]>,
-        /// Of x_c, m0, m1.
+        /// Coefficients of x_c, m0, m1.
         predictor: [f32; 3],
     },
 }
 
 impl SolverStep {
-    /// Buffers of the sample's length that the step reads and writes beside the sample.
+    /// Number of history buffers, each as long as the sample, that the step reads and writes.
     pub fn history_len(&self) -> usize {
         match self {
             Self::Euler { .. } => 0,
@@ -46,7 +57,8 @@ impl SolverStep {
     }
 }
 
-/// Buffers of the sample's length that `kind` keeps between steps. What they hold before the first step of a plan is never read.
+/// Number of history buffers, each as long as the sample, that `kind` keeps between steps. Their
+/// contents before the first step of a plan are never read.
 pub fn history_len(kind: SolverKind) -> usize {
     match kind {
         SolverKind::Euler => 0,
@@ -54,20 +66,22 @@ pub fn history_len(kind: SolverKind) -> usize {
     }
 }
 
-/// The constants of `steps` under `kind`. UniPC's last step is of first order, wherever it ends.
+/// The constants of `steps` for the solver `kind`. UniPC's last step is of first order, at whatever
+/// level it ends.
 ///
 /// # Errors
-/// `Config` when levels do not fall strictly, or a UniPC step begins so near to pure noise (within 1e-6) that it has no length.
+/// `Config` when the levels do not fall strictly, a step does not begin where the last one ended,
+/// or a UniPC step ends so near to pure noise (within 1e-6) that its length is not positive.
 pub fn plan(kind: SolverKind, steps: &[Step]) -> Result<Vec<SolverStep>> {
     if let Some((i, step)) = steps.iter().enumerate().find(|(i, s)| {
         let follows = i.checked_sub(1).and_then(|before| steps.get(before)).is_none_or(|before| before.tau_next == s.tau);
         let start = if kind == SolverKind::Unipc { s.tau.min(NOISIEST) } else { s.tau };
         !(follows && s.tau_next >= 0.0 && s.tau_next < start && s.tau <= 1.0)
     }) {
-        return Err(Error::new(ErrorKind::Config, "not a step of a schedule")
+        return Err(Error::new(ErrorKind::Config, "not a valid step of a schedule")
             .at(format!("step {i}"))
             .got(format!("{} to {}", step.tau, step.tau_next))
-            .wanted("levels that fall from at most 1 to at least 0, each step from where the last one ended"));
+            .wanted("levels that fall from at most 1 to at least 0; each step begins where the last one ended"));
     }
     Ok(match kind {
         SolverKind::Euler => steps.iter().map(|s| SolverStep::Euler { span: (s.tau_next - s.tau) as f32 }).collect(),
@@ -75,13 +89,13 @@ pub fn plan(kind: SolverKind, steps: &[Step]) -> Result<Vec<SolverStep>> {
     })
 }
 
-/// What the step from one level to the next has in common for predictor and corrector.
+/// The terms that the predictor and the corrector of one step share.
 struct Span {
-    /// σ'/σ.
+    /// σ'/σ, the weight of the sample.
     keep: f64,
     /// −α'·E, the weight of the data.
     gain: f64,
-    /// h.
+    /// h = λ' − λ.
     h: f64,
 }
 
@@ -92,14 +106,17 @@ impl Span {
         Self { keep: to / from, gain: -(1.0 - to) * libm::expm1(-h), h }
     }
 
-    /// The predictor over (x, m0, m1); `before` is the step before, if its data take part.
+    /// The predictor's coefficients of (x, m0, m1). `before` is the step before, in a step of
+    /// second order.
     fn predictor(&self, before: Option<&Self>) -> [f64; 3] {
-        // r = −h_before / h; the published simplification takes 1/2 for the weight of the second-order term.
+        // slope = 1/(2r), r = −h_before / h: as published, the weight of the second-order term is
+        // simplified to 1/2.
         let slope = before.map_or(0.0, |b| -0.5 * self.h / b.h);
         [self.keep, self.gain * (1.0 - slope), self.gain * slope]
     }
 
-    /// The corrector over (last, m1, m2, m0): the same step again, now that the data at its end are known.
+    /// The corrector's coefficients of (last, m1, m2, m0). It repeats the step, now with the data
+    /// predicted at its end.
     fn corrector(&self, before: Option<&Self>) -> [f64; 4] {
         let Some(before) = before else {
             return [self.keep, 0.5 * self.gain, 0.0, 0.5 * self.gain];
@@ -107,7 +124,7 @@ impl Span {
         let (r, hh) = (-before.h / self.h, -self.h);
         let e = libm::expm1(hh);
         let phi = e / hh - 1.0;
-        // The two conditions of order: ρ0 + ρ1 = b0 and r·ρ0 + ρ1 = b1.
+        // The two order conditions: ρ0 + ρ1 = b0 and r·ρ0 + ρ1 = b1.
         let (b0, b1) = (phi / e, 2.0 * (phi / hh - 0.5) / e);
         let rho = (b1 - b0) / (r - 1.0);
         let (older, newest) = (rho / r, b0 - rho);
@@ -121,8 +138,8 @@ fn unipc(steps: &[Step]) -> Vec<SolverStep> {
     (spans.iter().zip(steps).enumerate())
         .map(|(i, (this, step))| {
             let one = i.checked_sub(1);
-            // A step is of second order when there is a step before it and it is not the last: the corrector repeats the order of the step
-            // that it corrects, which is never the last.
+            // A step is of second order if there is a step before it and it is not the last. The
+            // corrector has the order of the step that it corrects, which is never the last.
             let corrector = span(one).map(|last| last.corrector(span(i.checked_sub(2))));
             let predictor = this.predictor(if i + 1 < steps.len() { span(one) } else { None });
             SolverStep::Unipc {
@@ -134,10 +151,11 @@ fn unipc(steps: &[Step]) -> Vec<SolverStep> {
         .collect()
 }
 
-/// Proves that a sample, its velocity (`lens`) and the buffers of its history fit each other and the step.
+/// Checks that the lengths of a sample, its velocity (`lens`) and the history buffers match each
+/// other and the step.
 ///
 /// # Errors
-/// `Usage`.
+/// `Usage` when they do not.
 pub fn check(
     step: &SolverStep,
     lens: [usize; 2],
@@ -150,16 +168,19 @@ pub fn check(
     if rows && velocity == x && buffers == step.history_len() && { history }.all(|len| len == x) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Usage, "sample, velocity and history do not fit")
+    Err(Error::new(ErrorKind::Usage, "the lengths of sample, velocity and history do not match")
         .got(format!("{x} and {velocity} numbers, {buffers} buffers, rows of {width}"))
         .wanted(format!("equal lengths of whole rows, channels inside a row, {} buffers", step.history_len())))
 }
 
-/// One step of `x`, in place. `channels` are stepped in each row of `width` numbers, the others stay as they are, in `x` and in `history`.
+/// Does one step of `x`, in place. In each row of `width` numbers, only `channels` are stepped. The
+/// others keep their values, in `x` and in `history`.
 ///
 /// # Errors
-/// `Output`, with the place, when a velocity is not finite; `x` and `history` are then unspecified and must be dropped. `Usage` when lengths
-/// differ, are no multiple of the width, or the history has another length than [`SolverStep::history_len`].
+/// `Output`, with row and channel, when a velocity is not finite; `x` and `history` are then
+/// unspecified and must be dropped. `Usage` when lengths differ or are not multiples of the width,
+/// a channel is outside of a row, or the number of history buffers is not
+/// [`SolverStep::history_len`].
 pub fn apply(
     step: &SolverStep,
     x: &mut [f32],
@@ -187,7 +208,7 @@ pub fn apply(
                     x[at] = predictor[0] * corrected + predictor[1] * m0 + unless_zero(predictor[2], m1[at]);
                     (last[at], m2[at], m1[at]) = (corrected, m1[at], m0);
                 }
-                // The history's length was proved above.
+                // `check` has verified the number of buffers.
                 (SolverStep::Unipc { .. }, _) => {}
             }
         }
@@ -195,6 +216,7 @@ pub fn apply(
     Ok(())
 }
 
+/// `coefficient` · `value`, or 0 for a coefficient of 0 even if `value` is not finite.
 fn unless_zero(coefficient: f32, value: f32) -> f32 {
     if coefficient == 0.0 { 0.0 } else { coefficient * value }
 }
@@ -206,7 +228,8 @@ mod tests {
 
     const KINDS: [SolverKind; 2] = [SolverKind::Euler, SolverKind::Unipc];
 
-    /// Steps `x` along a plan; what the history holds at first is poison that must not be read.
+    /// Steps `x` through a plan. The history begins as NaN, which shows any read before the first
+    /// write.
     fn run(kind: SolverKind, path: &[Step], x: &mut [f32], velocity: impl Fn(f64, &[f32]) -> Vec<f32>, width: usize, channels: &[usize]) {
         let mut buffers = vec![vec![f32::NAN; x.len()]; history_len(kind)];
         for (step, constants) in path.iter().zip(plan(kind, path).unwrap()) {
@@ -236,7 +259,7 @@ mod tests {
                 run(kind, &path, &mut x, |_, _| velocity.clone(), 3, &[0, 1, 2]);
                 for i in 0..3 {
                     let wanted = (1.0 - end) * data[i] + end * noise[i];
-                    // UniPC starts a millionth below pure noise, as diffusers does.
+                    // UniPC starts 1e-6 below pure noise, as diffusers does.
                     assert!((x[i] - wanted).abs() < 5e-6, "{kind:?}, {} steps: {} for {wanted}", path.len(), x[i]);
                 }
             }
