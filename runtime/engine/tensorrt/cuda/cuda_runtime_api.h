@@ -1,4 +1,5 @@
-// All that TensorRT's headers want of the CUDA runtime: two handles, which are the driver's.
+// All that the headers of TensorRT need of the CUDA runtime: two handle types, which are those of
+// the driver.
 #pragma once
 
 typedef struct CUevent_st* cudaEvent_t;

@@ -1,6 +1,8 @@
-// The vendor's interfaces with every method that nobody should call: it ends the process. fake.cpp adds those that the shim calls.
+// The vendor's interfaces. Every method that nobody should call ends the process; fake.cpp
+// overrides the methods that the shim calls.
 //
-// One text for all versions. A method that the headers at hand do not have is one more that nobody calls; a type that they do not have is declared here.
+// One source for all versions. A method that the present headers lack is then just one more method
+// that nobody calls; a type that they lack is declared here.
 #pragma once
 #include <NvInferRuntime.h>
 

@@ -1,4 +1,7 @@
-"""copy.py MANIFEST OUT: copies the headers that the crate named in MANIFEST ships to OUT/tensorrt and OUT/tensorrt_rtx, the newest of each."""
+"""copy.py MANIFEST OUT: copies headers to OUT/tensorrt and OUT/tensorrt_rtx.
+
+MANIFEST names the crate that ships them. The newest headers of each family are copied.
+"""
 
 import json
 import shutil
