@@ -1,4 +1,4 @@
-//! Compiles the TensorRT shim, where its feature asks for it: once for each set of the vendor's headers.
+//! Compiles the TensorRT shim if its feature is on, once for each set of the vendor's headers.
 
 fn main() {
     #[cfg(feature = "tensorrt")]
@@ -11,7 +11,7 @@ mod tensorrt {
     use std::fmt::Write;
     use std::path::{Path, PathBuf};
 
-    /// Folders with `NvInfer.h`, separated by colons.
+    /// The environment variable with the folders that contain `NvInfer.h`, separated by colons.
     const VARIABLE: &str = "DRIVEWAM_TENSORRT_INCLUDE";
     /// Where an installed SDK has its headers.
     const USUAL: [&str; 7] = [
@@ -23,7 +23,7 @@ mod tensorrt {
         "/usr/src/tensorrt/include",
         "/usr/local/TensorRT/include",
     ];
-    /// Where `make setup` puts the pinned headers of the build without an SDK.
+    /// Where `make setup` puts the pinned headers for a build without an SDK.
     const PINNED: &str = "../../target/tensorrt/headers";
 
     pub(super) fn build() {
@@ -45,12 +45,17 @@ mod tensorrt {
                 .std("c++17")
                 .opt_level(2)
                 .flag("-fno-exceptions")
-                // Several versions of the vendor's classes stand in one program: each set has its own names.
+                // Hardening: a buffer overflow ends the process. Some compilers predefine the macro.
+                .flag("-fstack-protector-strong")
+                .flag("-U_FORTIFY_SOURCE")
+                .define("_FORTIFY_SOURCE", "2")
+                // One program contains several versions of the vendor's classes: each set has its
+                // own namespaces.
                 .define("SHIM", table.as_str())
                 .define("nvinfer1", format!("nvinfer1_{i}").as_str())
                 .define("nvonnxparser", format!("nvonnxparser_{i}").as_str())
                 .flag(format!("-isystem{}", folder.display()))
-                // Two types of the CUDA runtime are all that the headers want of it.
+                // The headers need only two types of the CUDA runtime, which this folder declares.
                 .include("tensorrt/cuda")
                 .warnings(true)
                 .flag("-Wno-deprecated-declarations")
@@ -71,7 +76,8 @@ mod tensorrt {
         }
     }
 
-    /// What the environment names; else what is installed; else the pinned ones.
+    /// The folders that the environment names, else those of an installed SDK, else the pinned
+    /// ones.
     fn headers() -> Vec<PathBuf> {
         let is_set = |folder: &PathBuf| folder.join("NvInfer.h").is_file();
         if let Some(named) = env::var_os(VARIABLE) {
