@@ -71,7 +71,7 @@ impl Region {
 /// One row of the plan's table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArenaRow {
-    /// Name of the region, for example `mem_k`.
+    /// Name of the region, for example `mem_k.0`.
     pub name: String,
     /// The stage that owns the region, for example `memory`.
     pub owner: &'static str,
@@ -153,7 +153,7 @@ impl ArenaPlan {
         self.bytes
     }
 
-    /// The largest size that the target allows, bytes.
+    /// The largest size that the target allows (`target.arena_bytes`), bytes.
     pub fn capacity_bytes(&self) -> usize {
         self.capacity_bytes
     }

@@ -15,7 +15,7 @@ pub enum ErrorKind {
     Config,
     /// A manifest contradicts itself, its files, the configuration or [`crate::bindings`].
     Manifest,
-    /// A plan does not fit: an arena or a memory budget is too small.
+    /// A plan does not fit an arena or a memory budget, or memory cannot be allocated.
     Capacity,
     /// Input from the vehicle (frame, stamp, pose, ego state, command) cannot be used.
     Input,

@@ -1,7 +1,8 @@
-//! Holds what an engine is given against the contract, once, so that every engine refuses the same things in the same words.
+//! Checks of tensors that all engines share, so that they refuse the same faults with the same
+//! messages.
 //!
-//! At load: what a graph's file says of its tensors against the manifest's table ([`agrees`]). At bind: names, shapes, types and regions against
-//! the same table ([`check`]).
+//! At load, [`agrees`] compares the tensors of a graph's file with the manifest. At bind, [`check`]
+//! compares names, shapes, types and regions with the manifest.
 
 use crate::engine::{Binding, BoundTensor, Io};
 use drivewam_core::arena::Region;
@@ -12,17 +13,17 @@ use drivewam_core::tensor::{Axis, DynamicDim, TensorSpec};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::{Device, HostArena};
 
-/// What a graph's file says of one tensor.
+/// A tensor as a graph's file declares it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reported {
     pub name: String,
-    /// `Err` holds the file's word for a type that the contract does not know.
+    /// `Err` names a type that the contract does not have.
     pub dtype: std::result::Result<DType, String>,
-    /// `None` for an axis without a fixed length; the whole is `None` where the file gives no shape.
+    /// `None` for an axis without a fixed length, and for a file that gives no shape.
     pub shape: Option<Vec<Option<usize>>>,
 }
 
-/// Proves that the tensors of a graph's file are those of the manifest's table.
+/// Proves that the tensors of a graph's file are those of the manifest.
 pub(crate) fn agrees(graph: Graph, side: &str, reported: &[Reported], specs: &[TensorSpec]) -> Result<()> {
     let bad = |what: &str, name: &str| Error::new(ErrorKind::Manifest, what).at(format!("graph {graph}: {side} {name:?}"));
     for spec in specs {
@@ -52,8 +53,9 @@ pub(crate) fn agrees(graph: Graph, side: &str, reported: &[Reported], specs: &[T
     }
 }
 
-/// Proves that `io` binds every input of the graph and only tensors that it has, each with its type and shape, one N and one S throughout, to regions
-/// that are long enough; and that nothing is written over what is read or written elsewhere.
+/// Proves that `io` binds every input of the graph and no tensor that the graph does not have; that
+/// types and shapes are right, with one N and one S throughout; that regions are long enough; and
+/// that an output overlaps no other tensor.
 pub(crate) fn check(graph: Graph, entry: &GraphEntry, io: &Io) -> Result<()> {
     let mut dims = [None; 2];
     check_side(graph, "input", &entry.inputs, &io.inputs, &mut dims)?;
@@ -118,7 +120,7 @@ fn check_side(graph: Graph, side: &str, specs: &[TensorSpec], bound: &[BoundTens
     Ok(())
 }
 
-/// N and S of a checked `io`; 0 where the graph has no such axis.
+/// N and S of a checked `io`; 0 for a dimension that the graph does not have.
 pub(crate) fn dynamic_dims(entry: &GraphEntry, io: &Io) -> (usize, usize) {
     let mut found = (0, 0);
     for (spec, bound) in entry.inputs.iter().filter_map(|spec| Some((spec, io.inputs.iter().find(|bound| bound.name == spec.name)?))) {
@@ -133,12 +135,12 @@ pub(crate) fn dynamic_dims(entry: &GraphEntry, io: &Io) -> (usize, usize) {
     found
 }
 
-/// The error for a binding that another engine made.
+/// The error for a binding of another engine.
 pub(crate) fn foreign(graph: Graph, binding: Binding) -> Error {
     Error::new(ErrorKind::Usage, "a binding that this engine did not make").at(format!("graph {graph}")).got(format!("{binding:?}"))
 }
 
-/// The arena of a device whose memory the host can address. Allocates only on the way to an error.
+/// The arena of a device whose memory the host can address. Allocates only for an error.
 pub(crate) fn host(device: &mut dyn Device, graph: Graph) -> Result<&mut HostArena> {
     if device.host_arena().is_none() {
         return Err(Error::new(ErrorKind::Device, "this engine computes on the host and cannot reach the device's memory")

@@ -1,4 +1,5 @@
-//! Loads a graph with the engine library that the configuration names. No other one is tried instead.
+//! Loads a graph with the engine library that the configuration names. No other one is tried
+//! instead.
 
 use crate::bundle::EngineBundle;
 use crate::closed_form::{ClosedForm, Options};
@@ -13,8 +14,8 @@ use drivewam_core::manifest::Family;
 
 /// Loads `graph` of `bundle` with the engine library `config.kind`. Warm.
 ///
-/// Every shape that is bound runs the bundle's self-test, and is refused when an output differs from
-/// the reference. The closed-form engine, which has no weights, does not.
+/// Every shape that is bound runs the bundle's self-test, and is refused when an output differs
+/// from the reference. The closed-form engine, which has no weights, does not.
 ///
 /// # Errors
 /// As the engine's own `open`; `Manifest` for a bundle without a self-test; `Engine` for a library

@@ -1,4 +1,5 @@
-//! What tests of several modules need: the shipped model and engines, spoilt ones, and tensors of a graph in an arena.
+//! Helpers of several modules' tests: the shipped model and engines, spoilt ones, and the tensors
+//! of a graph in an arena.
 
 use crate::bundle::{EngineBundle, Trust};
 use crate::bytes::Bytes;
@@ -23,7 +24,7 @@ pub(crate) fn tiny() -> Model {
     file.model
 }
 
-/// The shipped engines, or those of the folder that `DRIVEWAM_TEST_ENGINES` names.
+/// The shipped engines, or those of the bundle that `DRIVEWAM_TEST_ENGINES` names.
 pub(crate) fn shipped() -> EngineBundle {
     let path =
         std::env::var("DRIVEWAM_TEST_ENGINES").unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../engines/tiny").to_owned());
@@ -32,7 +33,7 @@ pub(crate) fn shipped() -> EngineBundle {
 
 type Contents = BTreeMap<String, Vec<u8>>;
 
-/// The shipped engines after `spoil`, with hashes that fit what is there.
+/// The shipped engines after `spoil`, with hashes of the new contents.
 pub(crate) fn spoilt(spoil: impl FnOnce(&mut Manifest, &mut Contents)) -> EngineBundle {
     let folder = shipped();
     let mut manifest = folder.manifest().clone();
@@ -45,7 +46,7 @@ pub(crate) fn spoilt(spoil: impl FnOnce(&mut Manifest, &mut Contents)) -> Engine
         .unwrap()
 }
 
-/// Replaces `from` by `to`, of the same length, everywhere; at least once.
+/// Replaces every `from` by `to`, which has the same length. There must be one.
 fn replace(content: &mut [u8], from: &[u8], to: &[u8]) {
     assert_eq!(from.len(), to.len());
     let places: Vec<usize> = content.windows(from.len()).enumerate().filter(|(_, w)| *w == from).map(|(at, _)| at).collect();
@@ -55,7 +56,8 @@ fn replace(content: &mut [u8], from: &[u8], to: &[u8]) {
     }
 }
 
-/// In the table entry of the tensor `name` (a protobuf `ValueInfoProto`), replaces the first `from` by `to`.
+/// In the table entry of the tensor `name` (a protobuf `ValueInfoProto`), replaces the first `from`
+/// by `to`.
 fn replace_in_table(content: &mut [u8], name: &str, from: &[u8], to: &[u8]) {
     let head = [b"\x0a", &[name.len() as u8][..], name.as_bytes(), b"\x12"].concat();
     let at = content.windows(head.len()).position(|w| w == head).unwrap();
@@ -63,7 +65,7 @@ fn replace_in_table(content: &mut [u8], name: &str, from: &[u8], to: &[u8]) {
     content[field..field + to.len()].copy_from_slice(to);
 }
 
-/// Every engine that reads ONNX refuses these, with words that say what is wrong.
+/// Every engine that reads ONNX must refuse these graphs, with a message that says what is wrong.
 pub(crate) fn refuses_bad_graphs(open_and_bind: impl Fn(&EngineBundle, Graph, &mut Bench) -> Result<()>) {
     struct Case {
         name: &'static str,
@@ -164,7 +166,7 @@ pub(crate) fn refuses_bad_graphs(open_and_bind: impl Fn(&EngineBundle, Graph, &m
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// Tensors of one graph, each in a region of its own.
+/// The tensors of a graph, each in its own region.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub device: HostDevice,
@@ -172,8 +174,8 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Regions for every tensor of `entry` at N = `n`, S = `s`; inputs hold numbers from a fixed sequence in [-1, 1], one row in four is an action row,
-    /// and every fifth slot is empty.
+    /// Regions for every tensor of `entry` at N = `n`, S = `s`. Inputs hold numbers of a fixed
+    /// sequence in [-1, 1]; one row in four is an action row, and every fifth slot is empty.
     pub fn new(entry: &GraphEntry, n: usize, s: usize) -> Self {
         let mut planner = Planner::new();
         let mut plan = |specs: &[TensorSpec]| -> Vec<BoundTensor> {

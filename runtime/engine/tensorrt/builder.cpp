@@ -43,16 +43,16 @@ struct Work {
         auto make_builder = reinterpret_cast<void* (*)(void*, int32_t) noexcept>(builder_create);
         auto make_parser = reinterpret_cast<void* (*)(void*, void*, int) noexcept>(parser_create);
         builder.reset(static_cast<IBuilder*>(make_builder(&logger, NV_TENSORRT_VERSION)));
-        if (!builder) return fail("the library created no builder");
+        if (!builder) return fail("the library makes no builder");
         builder->setErrorRecorder(&recorder);
 #if SHIM_RTX || NV_TENSORRT_MAJOR > 10
         network.reset(builder->createNetworkV2(0));  // strongly typed without a flag
 #else
         network.reset(builder->createNetworkV2(1U << static_cast<uint32_t>(NetworkDefinitionCreationFlag::kSTRONGLY_TYPED)));
 #endif
-        if (!network) return fail("the library created no network");
+        if (!network) return fail("the library makes no network");
         parser.reset(static_cast<nvonnxparser::IParser*>(make_parser(network.get(), &logger, NV_ONNX_PARSER_VERSION)));
-        if (!parser) return fail("the library created no ONNX parser");
+        if (!parser) return fail("the library makes no ONNX parser");
         if (parser->parse(what.onnx, what.onnx_bytes, what.onnx_path)) return true;
         for (int i = 0; i < parser->getNbErrors(); ++i) {
             nvonnxparser::IParserError const* error = parser->getError(i);
@@ -67,7 +67,7 @@ struct Work {
 bool add_profiles(IBuilder& builder, IBuilderConfig& config, drivewam_build const& what, Work& work) {
     for (int32_t i = 0; i < what.profiles; ++i) {
         IOptimizationProfile* profile = builder.createOptimizationProfile();
-        if (!profile) return work.fail("the library created no optimization profile");
+        if (!profile) return work.fail("the library makes no optimization profile");
         for (size_t j = 0; j < what.range_count; ++j) {
             drivewam_range const& range = what.ranges[j];
             if (range.profile != i) continue;
@@ -114,7 +114,7 @@ int32_t build(void* builder_create, void* parser_create, void* logger, drivewam_
     Work work(logger);
     if (!work.parse(builder_create, parser_create, *what)) return 0;
     std::unique_ptr<IBuilderConfig> config(work.builder->createBuilderConfig());
-    if (!config) return work.fail("the library created no configuration");
+    if (!config) return work.fail("the library makes no configuration");
     config->setProgressMonitor(&progress);
     config->setProfilingVerbosity(ProfilingVerbosity::kDETAILED);
     config->setBuilderOptimizationLevel(what->optimization_level);

@@ -1,4 +1,5 @@
-//! An ONNX Runtime library that is absent, is none, is too old, or lies: an error in words, never a panic, never another engine.
+//! An ONNX Runtime library that is absent, not one, too old, or lies about its version: an error
+//! message, never a panic, never another engine.
 
 #![cfg(all(feature = "ort", target_os = "linux"))]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -10,7 +11,7 @@ use drivewam_engine::{EngineBundle, Trust, load};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A shared library that says it is ONNX Runtime of `version`, and has nothing to offer.
+/// A shared library that claims to be ONNX Runtime `version` and has no functions.
 fn made(dir: &Path, version: &str) -> PathBuf {
     let (source, library) = (dir.join(format!("{version}.c")), dir.join(format!("lib{version}.so")));
     let code = format!(

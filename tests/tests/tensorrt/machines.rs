@@ -74,8 +74,8 @@ pub(crate) const CASES: [Case; 29] = [
         machine: &[("FAKE_TENSORRT_NOT_FOR_THIS_GPU", "1")],
         body: || refused(&["by its first bytes", "not for this compute capability"]),
     },
-    Case { name: "no runtime", machine: &[("FAKE_TENSORRT_NO_RUNTIME", "1")], body: || refused(&["gives no runtime"]) },
-    Case { name: "no context", machine: &[("FAKE_TENSORRT_NO_CONTEXT", "1")], body: || refused(&["gives no execution context"]) },
+    Case { name: "no runtime", machine: &[("FAKE_TENSORRT_NO_RUNTIME", "1")], body: || refused(&["makes no runtime"]) },
+    Case { name: "no context", machine: &[("FAKE_TENSORRT_NO_CONTEXT", "1")], body: || refused(&["makes no execution context"]) },
     Case {
         name: "the first pass fails",
         machine: &[("FAKE_TENSORRT_FAIL_ENQUEUE", "1")],
@@ -94,7 +94,7 @@ pub(crate) const CASES: [Case; 29] = [
     Case {
         name: "a pass that cannot be a graph",
         machine: &[("FAKE_TENSORRT_NOT_CAPTURABLE", "1")],
-        body: || refused(&["cannot be a graph", "engine.tensorrt.cuda_graphs"]),
+        body: || refused(&["cannot be captured", "engine.tensorrt.cuda_graphs"]),
     },
     Case {
         name: "a graph that allocates",
@@ -104,7 +104,7 @@ pub(crate) const CASES: [Case; 29] = [
     Case {
         name: "shapes that need more than the engine said",
         machine: &[("FAKE_TENSORRT_WRONG_SCRATCH", "1")],
-        body: || refused(&["more work space than the plan has", "engine.tensorrt.scratch_bytes", "4096", "4352"]),
+        body: || refused(&["more scratch memory than the plan has", "engine.tensorrt.scratch_bytes", "4096", "4352"]),
     },
     Case {
         name: "outputs that are NaN",
@@ -236,7 +236,7 @@ fn another_device() {
     let mut short = Io { outputs: io.outputs[1..].to_vec(), ..io.clone() };
     says(&engine.bind(&mut first, &short).unwrap_err(), &["an output is not bound", "ego_k.0"]);
     short = Io { scratch: None, ..io };
-    says(&engine.bind(&mut first, &short).unwrap_err(), &["more work space", "got 0 bytes"]);
+    says(&engine.bind(&mut first, &short).unwrap_err(), &["more scratch memory", "got 0 bytes"]);
 }
 
 /// Passes of `dit` whose velocity is changed by `corrupt`, which gets N. Breaks if the self-test

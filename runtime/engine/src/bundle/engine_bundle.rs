@@ -20,10 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 ///
 /// Opening reads and checks the manifest, its signature, and the two small files that every ride
 /// needs: command texts and self-test. All other files must be there, plain, and as long as the
-/// manifest says; their contents are read when a graph is loaded. A content is hashed in full before
-/// a byte of it is used, and the buffer that was hashed is the one that the engine gets, so a file
-/// that changes on disk in between is refused or has no effect. Files that the manifest does not
-/// list are never opened.
+/// manifest says; their contents are read when a graph is loaded. A content is hashed in full
+/// before a byte of it is used, and the buffer that was hashed is the one that the engine gets, so
+/// a file that changes on disk in between is refused or has no effect. Files that the manifest does
+/// not list are never opened.
 ///
 /// The content of a file is freed as soon as the graph that it belongs to is loaded. A file that
 /// several graphs use is read once and kept until the last of them is loaded, if
@@ -78,7 +78,8 @@ impl Clone for EngineBundle {
 }
 
 impl EngineBundle {
-    /// Opens the bundle in directory `path`. Where `trust` has keys, one of them must have signed it.
+    /// Opens the bundle in directory `path`. Where `trust` has keys, one of them must have signed
+    /// it.
     ///
     /// # Errors
     /// `Manifest`, with the file, what was got and what was wanted: [`Manifest::parse`] refuses the
@@ -107,8 +108,8 @@ impl EngineBundle {
         Ok(bundle)
     }
 
-    /// A bundle without a directory. `files` must be what the manifest lists; all hashes are checked
-    /// here.
+    /// A bundle without a directory. `files` must be what the manifest lists; all hashes are
+    /// checked here.
     ///
     /// # Errors
     /// As [`EngineBundle::open`] and its loads.
@@ -195,9 +196,9 @@ impl EngineBundle {
     pub(crate) fn self_test(&self) -> Result<(&str, &[u8])> {
         match (&self.manifest.self_test, &self.self_test) {
             (Some(test), Some(content)) => Ok((&test.file, content.as_slice())),
-            _ => Err(Error::new(ErrorKind::Manifest, "the folder does not say what its graphs must put out")
+            _ => Err(Error::new(ErrorKind::Manifest, "the bundle has no self-test")
                 .at("self_test")
-                .wanted("a folder that the exporter wrote")),
+                .wanted("a bundle that the exporter wrote")),
         }
     }
 

@@ -12,8 +12,8 @@ use std::path::Path;
 
 /// Longest manifest that is read. Ours have about 10 kB.
 const MANIFEST_LIMIT: u64 = 4 << 20;
-/// Longest signature file that is read, so that the error can say how long it is. A signature has 64
-/// bytes.
+/// Longest signature file that is read, so that the error can say how long it is. A signature has
+/// 64 bytes.
 const SIGNATURE_LIMIT: u64 = 4096;
 
 /// Bytes that are read and hashed at a time: they stay in the cache, and the cost of the calls does
@@ -36,8 +36,8 @@ pub(super) struct CheckedManifest {
     pub signed: Signed,
 }
 
-/// The manifest of the directory `path`, signed as `trust` requires. The signature is checked before
-/// the text is parsed.
+/// The manifest of the directory `path`, signed as `trust` requires. The signature is checked
+/// before the text is parsed.
 pub(super) fn manifest(path: &Path, trust: &Trust) -> Result<CheckedManifest> {
     let at = |e: Error| e.at(FILE_NAME);
     private(path)?;
@@ -68,8 +68,8 @@ pub(super) fn look(path: &Path, entry: &FileEntry) -> Result<()> {
     sized(path, entry).map(drop)
 }
 
-/// The content of the file `path`, which must be what `entry` says. `progress` gets the bytes read so
-/// far.
+/// The content of the file `path`, which must be what `entry` says. `progress` gets the bytes read
+/// so far.
 pub(super) fn whole(path: &Path, entry: &FileEntry, progress: &mut dyn FnMut(u64)) -> Result<Bytes> {
     let mut file = sized(path, entry)?;
     let len =
@@ -142,8 +142,8 @@ fn open(path: &Path) -> Result<Option<(File, u64)>> {
     Ok(Some((file, opened.len())))
 }
 
-/// Proves that only owner and group can put files into the directory. A missing directory passes: the
-/// missing manifest is reported later.
+/// Proves that only owner and group can put files into the directory. A missing directory passes:
+/// the missing manifest is reported later.
 fn private(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(folder) if folder.is_dir() && others_write(&folder) && !is_sticky(&folder) => {

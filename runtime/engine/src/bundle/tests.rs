@@ -23,7 +23,7 @@ fn on_disk() -> tempfile::TempDir {
     dir
 }
 
-/// The file that the cases spoil.
+/// The file that the cases spoil: `open` reads it.
 const VICTIM: &str = "commands.safetensors";
 
 fn spoil(dir: &Path, f: impl FnOnce(&mut Vec<u8>)) {

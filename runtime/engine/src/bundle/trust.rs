@@ -1,5 +1,5 @@
-//! Signatures of manifests: a detached ed25519 signature over the manifest's bytes, 64 bytes in a file
-//! beside it, as `openssl pkeyutl -sign -rawin` and `build_engines --sign` write it.
+//! Signatures of manifests: a detached ed25519 signature over the manifest's bytes, 64 bytes in a
+//! file beside it, as `openssl pkeyutl -sign -rawin` and `build_engines --sign` write it.
 
 use super::read::hex;
 use drivewam_core::config;
@@ -9,7 +9,8 @@ use ed25519_dalek::{Signature, VerifyingKey};
 /// The signature's file name inside an engine folder.
 pub const FILE_NAME: &str = "manifest.yaml.sig";
 
-/// Public keys whose signature of a manifest is accepted. Without keys, a manifest needs no signature.
+/// Public keys whose signature of a manifest is accepted. Without keys, a manifest needs no
+/// signature.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
     keys: Vec<VerifyingKey>,

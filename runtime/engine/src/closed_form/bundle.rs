@@ -1,4 +1,5 @@
-//! A folder for the closed-form engine: a manifest with all graphs and four-row command texts, in memory.
+//! A bundle in memory for the closed-form engine: a manifest with all graphs, and command texts of
+//! four rows.
 
 use crate::bundle::{EngineBundle, attest};
 use crate::bytes::Bytes;
@@ -11,11 +12,12 @@ use std::collections::BTreeMap;
 
 const GRAPH_FILE: &str = "closed_form.txt";
 const TEXTS_FILE: &str = "commands.safetensors";
-/// Rows of each command's text, where the model has room for them.
+/// Rows of each command's text, or fewer where the model reads fewer.
 const TEXT_ROWS: usize = 4;
 
-/// A folder of `model` with every graph. The codec has one cache, `[3, Hz, Wz]`, and its decoder has none. The number at row r, channel c of the text
-/// of the i-th command is ((7·i + 3·r + c) mod 11 − 5) / 5.
+/// A bundle of `model` with every graph of the policy. The codec has one cache, `[3, Hz, Wz]`; its
+/// decoder has none. The text of the i-th command is ((7·i + 3·r + c) mod 11 − 5) / 5 at row r,
+/// channel c.
 ///
 /// # Errors
 /// `Config` for a model that contradicts itself.

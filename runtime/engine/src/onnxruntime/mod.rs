@@ -1,9 +1,11 @@
-//! ONNX Runtime, opened at run time: nothing of it is needed to build, and nothing is tried in its place when it is missing.
+//! ONNX Runtime, opened at run time. Building needs nothing of it, and no other engine replaces it
+//! when it is missing.
 //!
-//! A session is made from the folder's checked bytes, weights included, and everything it does must be assigned to the CPU provider. Each bound shape
-//! has one `IoBinding` whose inputs and outputs are fixed addresses in the arena: the KV memory is read where it lies, outputs land where they belong,
-//! and no tensor is copied by us. (The library copies the weights: once a session is made, dropping the [`Folder`] frees ours.) Running takes the
-//! arena by exclusive reference and proves by a lease that it is the arena that was bound, so that nobody else touches it meanwhile.
+//! A session is made from the bundle's checked bytes, weights included, and every node must be
+//! assigned to the CPU provider. The library copies the weights while it makes the session; our
+//! bytes are freed as soon as the graph is loaded. Each bound shape has one `IoBinding` whose
+//! inputs and outputs are addresses in the arena, so no tensor is copied. A run borrows the arena
+//! exclusively, and a lease proves that it is the arena that was bound.
 
 #![expect(unsafe_code, reason = "ONNX Runtime takes addresses: of weights while it loads, of the arena while it runs")]
 
@@ -50,18 +52,19 @@ struct Bindings {
     binding: IoBinding,
     #[expect(dead_code, reason = "what `binding` points to; holds addresses of the arena")]
     tensors: Vec<TensorRefMut<'static, f32>>,
-    /// Of everything that `binding` reads or writes.
+    /// Covers all regions that `binding` reads or writes.
     lease: Lease,
 }
 
 impl OnnxRuntime {
-    /// Loads `graph`, to run on `threads` threads, with the library at `path`, else at the environment's `ORT_DYLIB_PATH`. Warm. A process opens one
-    /// library, once.
+    /// Loads `graph` to run on `threads` threads, with the library at `path`, or else at the
+    /// environment's `ORT_DYLIB_PATH`. A process can open one library. Warm.
     ///
     /// # Errors
-    /// `Engine`, with the path, what was got and what was wanted: no path is given; nothing is there; it is no ONNX Runtime, or too old; another was
-    /// opened before; the library refuses the graph; a node is not on the CPU provider. `Manifest` when the folder has no such graph, or its file does
-    /// not have the manifest's tensors.
+    /// `Engine`, with the path, what was got and what was wanted: there is no path, or no file at
+    /// it; the file is not ONNX Runtime, or too old; another library was opened before; the library
+    /// refuses the graph; a node is not on the CPU provider. `Manifest` when the bundle has no such
+    /// graph, a file is not what the manifest says, or the graph's tensors are not the manifest's.
     pub fn open(bundle: &EngineBundle, graph: Graph, threads: usize, path: Option<&str>) -> Result<Self> {
         let at = |e: Error| e.at(format!("graph {graph}")).at("ONNX Runtime");
         let files = bundle.graph_files(graph)?;
@@ -76,8 +79,9 @@ impl OnnxRuntime {
         let refused = |e: ort::Error| at(Error::new(ErrorKind::Engine, "the library refuses the graph").caused_by(e.to_string()));
         let mut builder = libraries::call(|| options(&library, threads)).map_err(at)?.map_err(refused)?;
         for (name, bytes) in &files.weights {
-            // SAFETY: the library copies the content while it makes the session ("the buffer can be freed after session creation", its documentation),
-            // and `builder`, which keeps this reference, is dropped in this function, before `files`, which keeps the bytes.
+            // SAFETY: the library copies the content while it makes the session (its documentation:
+            // "the buffer can be freed after session creation"). `builder`, which keeps this
+            // reference, is dropped in this function, before `files`, which keeps the bytes.
             let forever: &'static [u8] = unsafe { &*std::ptr::from_ref(bytes.as_slice()) };
             builder = libraries::call(|| {
                 builder.with_external_initializer_file_in_memory(name, Cow::Borrowed(forever)).map_err(ort::Error::<()>::from)
@@ -109,15 +113,16 @@ impl OnnxRuntime {
             let what = what.to_owned();
             move |e: ort::Error| Error::new(ErrorKind::Engine, what).at(place).caused_by(e.to_string())
         };
-        let mut binding = self.session.create_binding().map_err(failed("no binding is to be had", "*"))?;
+        let mut binding = self.session.create_binding().map_err(failed("no binding can be made", "*"))?;
         let mut tensors = Vec::new();
         for (i, (tensor, region)) in io.inputs.iter().chain(&io.outputs).zip(reads.iter().chain(&writes)).enumerate() {
             let refused = || failed("cannot be bound", &tensor.name);
             let address = arena.address(*region)?;
             let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default).map_err(refused())?;
             let shape = Shape::new(tensor.shape.iter().map(|&len| len as i64));
-            // SAFETY: `address` begins as many f32 as `shape` has (`io_check::check`, `io_check::exact`), in host memory. They are used in `run` alone,
-            // where the lease proves that the arena is this one and alive, and holds it exclusively.
+            // SAFETY: at `address` there are as many f32 as `shape` has (`io_check::check`,
+            // `io_check::exact`), in host memory. Only `run` uses them, where the lease proves that
+            // the arena is this one, alive, and borrowed exclusively.
             let value = unsafe { TensorRefMut::<f32>::from_raw(memory, address.cast(), shape) }.map_err(refused())?;
             if i < io.inputs.len() {
                 binding.bind_input(tensor.name.as_str(), &value).map_err(refused())?;
@@ -149,7 +154,8 @@ impl Engine for OnnxRuntime {
         io_check::check(self.graph, &self.entry, io)?;
         let bound = libraries::call(|| self.tie(io, device)).flatten().map_err(|e| self.at(e))?;
         self.bindings.push(bound);
-        // A run proves the shapes of the outputs, and makes the library plan and allocate now.
+        // This run proves the shapes of the outputs, and makes the library plan and allocate in
+        // Warm.
         let binding = Binding(self.bindings.len() - 1);
         self.run(binding, device).inspect_err(|_| {
             self.bindings.pop();
@@ -160,12 +166,13 @@ impl Engine for OnnxRuntime {
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
         let bound = self.bindings.get(binding.0).ok_or_else(|| io_check::foreign(self.graph, binding))?;
         let arena = io_check::host(device, self.graph)?;
-        // Not read or written through here, but held until the library is done.
-        let _lent = arena.loan(&bound.lease).map_err(|e| self.at(e))?;
+        // Held until the library is done with the arena.
+        let _loan = arena.loan(&bound.lease).map_err(|e| self.at(e))?;
         let outcome = library::enter(|| {
             let session = self.session.ptr().cast_mut();
-            // SAFETY: session and binding live in `self`, which is borrowed exclusively (the library forbids two runs of one binding at a time); every
-            // address of the binding is covered by `_lent`.
+            // SAFETY: session and binding live in `self`, which is borrowed exclusively: the
+            // library forbids two runs of one binding at a time. `_loan` covers every address of
+            // the binding.
             let status = unsafe { (ort::api().RunWithBinding)(session, std::ptr::null(), bound.binding.ptr()) };
             // SAFETY: the status was given out just now, and is owned by nobody else.
             unsafe { ort::Error::result_from_status(status) }
@@ -194,16 +201,17 @@ fn options(library: &OrtLibrary, threads: usize) -> ort::Result<SessionBuilder> 
 
 fn bind_output(binding: &mut IoBinding, name: &str, value: &TensorRefMut<'static, f32>) -> ort::Result<()> {
     let name = CString::new(name).map_err(ort::Error::wrap)?;
-    // SAFETY: all three pointers are good for the call; the library shares the value, whose memory outlives every run (see `tie`).
+    // SAFETY: all three pointers are valid during the call; the library keeps the value, whose
+    // memory outlives every run (see `tie`).
     let status = unsafe { (ort::api().BindOutput)(binding.ptr_mut(), name.as_ptr(), value.ptr()) };
     // SAFETY: the status was given out just now, and is owned by nobody else.
     unsafe { ort::Error::result_from_status(status) }
 }
 
-/// The provider of each subgraph of a session, as the library recorded it.
+/// The provider of each subgraph of a session, as the library records it.
 fn providers(session: &Session) -> ort::Result<Vec<String>> {
     let (mut subgraphs, mut count) = (std::ptr::null(), 0);
-    // SAFETY: both results are written before the call returns without a fault; the list belongs to the session.
+    // SAFETY: a successful call has written both results; the list belongs to the session.
     let status = unsafe { (ort::api().Session_GetEpGraphAssignmentInfo)(session.ptr(), &raw mut subgraphs, &raw mut count) };
     // SAFETY: the status was given out just now, and is owned by nobody else.
     unsafe { ort::Error::result_from_status(status) }?;
@@ -220,7 +228,7 @@ fn providers(session: &Session) -> ort::Result<Vec<String>> {
         let status = unsafe { (ort::api().EpAssignedSubgraph_GetEpName)(subgraph, &raw mut name) };
         // SAFETY: the status was given out just now, and is owned by nobody else.
         unsafe { ort::Error::result_from_status(status) }?;
-        // SAFETY: without a fault the name is a string that the session keeps.
+        // SAFETY: after a successful call the name is a string that the session keeps.
         names.push(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned());
     }
     Ok(names)

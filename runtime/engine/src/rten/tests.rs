@@ -1,4 +1,4 @@
-//! rten on lent views of the arena: what it computes, and what it refuses.
+//! rten on views of the arena: what it computes, and what it refuses.
 
 use super::*;
 use crate::tests::{Bench, shipped};
@@ -30,7 +30,8 @@ fn the_version_in_reports_is_the_pinned_one() {
     assert!(pins.contains(&format!("\nrten = \"{VERSION}\"\n")));
 }
 
-/// Breaks when weights are read from memory that was freed, or when a folder must outlive its engines.
+/// Breaks when weights are read from memory that was freed, or when a folder must outlive its
+/// engines.
 #[test]
 fn an_engine_outlives_the_folder_it_was_loaded_from_and_gives_the_same_bits_again() {
     let folder = shipped();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// One output of the reference.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct ReferenceOutput {
     /// Evenly spaced elements of the output.
     pub samples: Vec<f32>,
     /// Its Euclidean norm.
@@ -19,7 +19,7 @@ pub(crate) struct Answer {
 /// # Errors
 /// `Manifest` when `content` is not a safetensors file, has no output of the graph, or has one that
 /// is not finite f32 with a norm.
-pub(crate) fn read(content: &[u8], graph: Graph) -> Result<BTreeMap<String, Answer>> {
+pub(crate) fn read(content: &[u8], graph: Graph) -> Result<BTreeMap<String, ReferenceOutput>> {
     let bad = |what: &str| Error::new(ErrorKind::Manifest, what);
     let file = SafeTensors::deserialize(content).map_err(|e| bad("not a safetensors file").caused_by(e))?;
     let prefix = format!("{graph}/");
@@ -37,7 +37,7 @@ pub(crate) fn read(content: &[u8], graph: Graph) -> Result<BTreeMap<String, Answ
         if norm < 0.0 {
             return Err(bad("a norm below zero").at(format!("{name:?}")).got(norm));
         }
-        answers.insert(name[prefix.len()..].to_owned(), Answer { samples: numbers(name)?, norm });
+        answers.insert(name[prefix.len()..].to_owned(), ReferenceOutput { samples: numbers(name)?, norm });
     }
     if answers.is_empty() { Err(bad("has no answers of the graph").at(graph)) } else { Ok(answers) }
 }

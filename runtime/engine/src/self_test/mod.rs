@@ -1,8 +1,8 @@
 //! Compares the outputs of an engine with the reference's before it drives.
 //!
 //! Every shape that is bound runs once on inputs that a rule makes ([`rule`]). For each output the
-//! exporter stored 64 samples and the norm of the f32 model in PyTorch ([`answers`]). An engine that
-//! is fast and wrong is thus refused in Warm, whatever library runs it.
+//! exporter stored 64 samples and the norm of the f32 model in PyTorch ([`answers`]). An engine
+//! that is fast and wrong is thus refused in Warm, whatever library runs it.
 //!
 //! The number of rows of a prompt is not known at export. A pass of the language model therefore
 //! begins with the rows that the reference was given: they see no later ones, so their keys and
@@ -13,7 +13,7 @@ mod rule;
 
 use crate::engine::{Binding, BoundTensor, Engine, Io};
 use crate::io_check;
-use answers::Answer;
+use answers::ReferenceOutput;
 use drivewam_core::bindings::Graph;
 use drivewam_core::manifest::{GraphEntry, Manifest};
 use drivewam_core::tensor::TensorRole;
@@ -43,7 +43,7 @@ struct SelfTest {
     n_action: usize,
     vocabulary: usize,
     /// By `shape/output`.
-    answers: BTreeMap<String, Answer>,
+    answers: BTreeMap<String, ReferenceOutput>,
 }
 
 impl Tested {
@@ -117,8 +117,8 @@ impl SelfTest {
         compared
     }
 
-    /// Where element `at` of the reference's keys or values `[H, ROWS, D]` lies in those of a pass of
-    /// `n` rows; `None` for a row that the pass does not have.
+    /// Where element `at` of the reference's keys or values `[H, ROWS, D]` lies in those of a pass
+    /// of `n` rows; `None` for a row that the pass does not have.
     fn place(bound: &BoundTensor, n: usize, at: usize) -> Option<usize> {
         let width = bound.shape.last()?;
         let (head, row, column) = (at / (ROWS * width), at / width % ROWS, at % width);
@@ -128,8 +128,8 @@ impl SelfTest {
     fn compare(&self, shape: &str, bound: &BoundTensor, n: usize, device: &mut dyn Device) -> Result<()> {
         let key = format!("{shape}/{}", bound.name);
         let at = |e: Error| e.at(format!("{key:?}"));
-        let missing = || Error::new(ErrorKind::Manifest, "the self-test does not say what this output must be");
-        let Answer { samples, norm } = self.answers.get(&key).ok_or_else(|| at(missing()))?;
+        let missing = || Error::new(ErrorKind::Manifest, "the self-test has no reference for this output");
+        let ReferenceOutput { samples, norm } = self.answers.get(&key).ok_or_else(|| at(missing()))?;
         let mut got = vec![0.0f32; bound.shape.iter().product()];
         let other_rows = shape == "rows" && n != ROWS;
         if other_rows && TensorRole::of_name(&bound.name) == Some(TensorRole::Logits) {
@@ -162,7 +162,7 @@ impl SelfTest {
         let tolerance = self.entry.tolerance;
         let wrong = |what: &str| at(Error::new(ErrorKind::Engine, what));
         if worst.0 > tolerance {
-            return Err(wrong("the engine does not put out what the reference does")
+            return Err(wrong("the engine's output differs from the reference's")
                 .got(format!("{} where it is {}, off by {:.1e} of the output's root mean square", worst.1, worst.2, worst.0))
                 .wanted(format!("at most {tolerance:.0e}")));
         }

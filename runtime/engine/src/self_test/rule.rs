@@ -26,8 +26,9 @@ fn uniform(seed: u32, i: usize) -> f32 {
     ((x ^ x >> 16) >> 8) as f32 / 8_388_608.0 - 1.0
 }
 
-/// Which of the eight tokens lies in slot `slot` of `slots`. They are spread over the memory, because
-/// attention does not depend on the slot and the later tiles of a kernel must be tested too.
+/// Which of the eight tokens lies in slot `slot` of `slots`. They are spread over the memory,
+/// because attention does not depend on the slot and the later tiles of a kernel must be tested
+/// too.
 fn token_of(slot: usize, slots: usize) -> Option<usize> {
     let token = (slot * SLOTS).div_ceil(slots.max(1));
     (token < SLOTS && token * slots / SLOTS == slot).then_some(token)

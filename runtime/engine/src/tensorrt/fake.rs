@@ -1,4 +1,5 @@
-//! For tests: says what the engines of a TensorRT without a GPU (`../../tensorrt/fake`) compute.
+//! For tests: defines what the engines of the fake TensorRT (`../../tensorrt/fake`), which needs no
+//! GPU, compute.
 
 use drivewam_core::{Error, ErrorKind, Result};
 use half::{bf16, f16};
@@ -9,20 +10,20 @@ use std::path::Path;
 /// A tensor of a pass.
 #[derive(Debug)]
 pub struct PassTensor {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its shape.
+    /// The shape.
     pub shape: Vec<usize>,
-    /// Whether the pass reads it; else it writes it.
+    /// Whether the pass reads the tensor. Otherwise it writes it.
     pub is_input: bool,
-    /// Its elements; what is written is rounded to the tensor's type.
+    /// The elements. Written ones are rounded to the tensor's type.
     pub data: Vec<f32>,
 }
 
-/// Computes a pass of the engine with this name; `false` for one that fails.
+/// Computes a pass of the engine with this name. Returns `false` for a pass that fails.
 pub type Executor = Box<dyn FnMut(&str, &mut [PassTensor]) -> bool + Send>;
 
-/// The fake, opened beside the runtime that uses it.
+/// The fake library, opened a second time beside the runtime that uses it.
 #[derive(Debug)]
 pub struct FakeTensorRt(Shared);
 
@@ -39,50 +40,52 @@ struct FakeTensor {
 type Run = unsafe extern "C" fn(user: *mut c_void, engine: *const c_char, tensors: *const FakeTensor, count: c_int) -> c_int;
 
 impl FakeTensorRt {
-    /// Opens the fake at `path`: the same library that the runtime opens there.
+    /// Opens the fake at `path`, where the runtime opens it too.
     ///
     /// # Errors
     /// `Engine` when it cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
-        let failed = |e| Error::new(ErrorKind::Engine, "no double of TensorRT").at(path.display()).caused_by(e);
-        // SAFETY: a library of ours, whose initialisers are those of the C++ runtime.
+        let failed = |e| Error::new(ErrorKind::Engine, "no fake of TensorRT").at(path.display()).caused_by(e);
+        // SAFETY: our own library; its initialisers are those of the C++ runtime.
         unsafe { Shared::new(path) }.map(Self).map_err(failed)
     }
 
-    /// Has `executor` compute all passes from now on. It lives until the process ends.
+    /// Lets `executor` compute all passes from now on. It lives until the process ends.
     ///
     /// # Errors
     /// `Engine` when the library is not the fake.
     pub fn execute(&self, executor: Executor) -> Result<()> {
         type Set = unsafe extern "C" fn(*mut c_void, Run);
         let failed = |e| Error::new(ErrorKind::Engine, "not the fake of TensorRT").caused_by(e);
-        // SAFETY: the type is that of `fake.h`.
+        // SAFETY: `fake.h` declares this type.
         let set = unsafe { self.0.get::<Set>("fake_tensorrt_set_executor") }.map_err(failed)?;
         let forever: *mut Executor = Box::leak(Box::new(executor));
-        // SAFETY: `run` takes what was leaked here, and nobody else has it; the fake calls from one thread at a time.
+        // SAFETY: `run` gets the leaked executor, which nothing else uses; the fake calls from one
+        // thread at a time.
         unsafe { set(forever.cast(), run) };
         Ok(())
     }
 
-    /// A number that the fake counts: objects given out and not freed (`fake_tensorrt_alive`), shapes compiled (`fake_tensorrt_compiled`).
+    /// A counter of the fake: objects that are not freed (`fake_tensorrt_alive`), compiled shapes
+    /// (`fake_tensorrt_compiled`).
     ///
     /// # Errors
     /// `Engine` when the library is not the fake.
     pub fn count(&self, what: &str) -> Result<i32> {
         let failed = |e| Error::new(ErrorKind::Engine, "not the fake of TensorRT").at(what).caused_by(e);
-        // SAFETY: both functions have this type in `fake.h`.
+        // SAFETY: `fake.h` declares both functions with this type.
         let get = unsafe { self.0.get::<unsafe extern "C" fn() -> c_int>(what) }.map_err(failed)?;
-        // SAFETY: takes nothing, and gives a number.
+        // SAFETY: takes nothing, returns a number.
         Ok(unsafe { get() })
     }
 }
 
 unsafe extern "C" fn run(user: *mut c_void, engine: *const c_char, tensors: *const FakeTensor, count: c_int) -> c_int {
-    // SAFETY: what `execute` leaked.
+    // SAFETY: the executor that `execute` leaked.
     let executor = unsafe { &mut *user.cast::<Executor>() };
-    // SAFETY: the fake gives a name that lives during the call.
+    // SAFETY: the name lives during the call.
     let engine = unsafe { CStr::from_ptr(engine) }.to_string_lossy();
-    // SAFETY: the fake gives `count` tensors that live during the call.
+    // SAFETY: there are `count` tensors, which live during the call.
     let tensors = unsafe { std::slice::from_raw_parts(tensors, usize::try_from(count).unwrap_or(0)) };
     let mut seen = Vec::new();
     for tensor in tensors {
@@ -102,12 +105,13 @@ unsafe extern "C" fn run(user: *mut c_void, engine: *const c_char, tensors: *con
     c_int::from(done && written)
 }
 
-/// Copies between a tensor's memory and `data`; `false` for a type that is no float.
+/// Copies between a tensor's memory and `data`. Returns `false` for a type that is not a float.
 fn copy(tensor: &FakeTensor, data: &mut [f32], writes: bool) -> bool {
     /// The memory as `data.len()` elements.
     fn elements<'a, T>(tensor: &FakeTensor, len: usize) -> &'a mut [T] {
-        // SAFETY: the address is of the arena of a driver library that works in the host's memory, where `bind` proved room for the shape in this type; tensors
-        // that are written lie apart from all others (`io_check::check`), and nobody else touches the arena while the stream works.
+        // SAFETY: the driver library's arena is host memory. `bind` proved that the region holds
+        // the shape in this type and that written tensors overlap no others (`io_check::check`),
+        // and nothing else uses the arena while the stream works.
         unsafe { std::slice::from_raw_parts_mut(tensor.address.cast::<T>(), len) }
     }
     fn halves<T: Copy>(memory: &mut [T], data: &mut [f32], writes: bool, from: fn(f32) -> T, to: fn(T) -> f32) {

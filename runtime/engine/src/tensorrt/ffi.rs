@@ -2,9 +2,9 @@
 
 use std::ffi::{c_char, c_void};
 
-/// Most axes of a tensor.
+/// The largest rank of a tensor.
 pub(super) const MAX_RANK: usize = 8;
-/// The severity of what the library told its error recorder.
+/// The severity of messages to the library's error recorder.
 pub(super) const RECORDED: i32 = 5;
 
 pub(super) type Handle = *mut c_void;
@@ -114,27 +114,28 @@ pub(super) struct Api {
     pub build: BuildCall,
 }
 
-/// A table in this program.
+/// A function table of one compilation of the shim.
 struct Table(*const Api);
 
-// SAFETY: the tables are constants of the shim: numbers and functions.
+// SAFETY: the tables are constants: numbers and functions.
 unsafe impl Sync for Table {}
 
 include!(concat!(env!("OUT_DIR"), "/shims.rs"));
 
-/// Every table that this program was built with.
+/// All function tables, one for each set of headers.
 pub(super) fn tables() -> impl Iterator<Item = &'static Api> {
-    // SAFETY: each is the address of a constant of this type, compiled from `shim.h`.
+    // SAFETY: each is the address of a constant of this type, declared in `shim.h`.
     TABLES.iter().map(|table| unsafe { &*table.0 })
 }
 
-/// Appends what a call gives to a `Vec<u8>`.
+/// A sink that appends to `into`, which must outlive the call.
 pub(super) fn gather(into: &mut Vec<u8>) -> Sink {
     unsafe extern "C" fn give(user: *mut c_void, data: *const c_void, bytes: usize) {
-        // SAFETY: `user` is the vector that `gather` borrowed, and the shim calls during its own call alone.
+        // SAFETY: `user` is the vector that `gather` borrowed; the shim calls only during its own
+        // call.
         let into = unsafe { &mut *user.cast::<Vec<u8>>() };
         if bytes > 0 {
-            // SAFETY: the shim gives `bytes` bytes that live during the call.
+            // SAFETY: there are `bytes` bytes, which live during the call.
             into.extend_from_slice(unsafe { std::slice::from_raw_parts(data.cast(), bytes) });
         }
     }

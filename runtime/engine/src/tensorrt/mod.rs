@@ -1,11 +1,16 @@
-//! TensorRT and TensorRT-RTX, opened at run time: engines that `build_engines` made on the target, on the GPU's one stream, in the arena.
+//! TensorRT and TensorRT-RTX, opened at run time. They run engines that `build_engines` built on
+//! the target, on one stream of the GPU, in the arena.
 //!
-//! A C++ shim with a C border (`../../tensorrt`) is compiled once for each set of the vendor's headers at hand; nothing of the vendor's is linked. The
-//! driver is looked for first, then the library, then its version, then the manifest's list of machines; only then is a runtime made, because a runtime
-//! without a driver dies. What was hashed is what is deserialised. Each bound shape has an execution context of its own, whose scratch memory is a region
-//! of the arena, and whose pass is one CUDA graph: `run` replays it, or enqueues, and does nothing else.
+//! A C++ shim with a C interface (`../../tensorrt`) is compiled once for each set of the vendor's
+//! headers; nothing of the vendor's is linked. Opening checks the driver first, then the library,
+//! its version, and the manifest's list of machines. Only then is a runtime made, because a runtime
+//! without a driver aborts the process. The engine is deserialised from the buffer that was hashed;
+//! the library copies what it needs, so the buffer is freed right after. Each bound shape has its
+//! own execution context, whose scratch memory is a region of the arena and whose pass is one CUDA
+//! graph: `run` only replays the graph, or enqueues the pass.
 //!
-//! What stands on what, and so is dropped in this order: context (which waits for its passes), engine, runtime, the GPU's context.
+//! The order of dropping: execution context (which waits for its passes), engine, runtime, the
+//! GPU's context.
 
 #![expect(unsafe_code, reason = "calls the vendor's C++ classes through a shim of ours")]
 
@@ -35,7 +40,7 @@ use drivewam_device::{Device, Gpu};
 use handles::{CudaEngine, ExecutionContext};
 use std::sync::Arc;
 
-/// What the library wants addresses of tensors to be multiples of.
+/// The alignment that the library requires of tensor addresses, bytes.
 const ALIGNMENT: u64 = 256;
 
 /// An engine of one graph.
@@ -44,10 +49,10 @@ pub struct TensorRt {
     graph: Graph,
     entry: GraphEntry,
     options: config::TensorRtConfig,
-    // Contexts go before the engine that they are of; each keeps it besides.
+    // Dropped before the engine, which each context keeps too.
     shapes: Vec<Shape>,
     plan: Arc<CudaEngine>,
-    /// Kernels that an earlier shape had compiled.
+    /// Kernels that were compiled for earlier shapes.
     cache: Vec<u8>,
 }
 
@@ -55,12 +60,12 @@ pub struct TensorRt {
 #[derive(Debug)]
 struct Shape {
     context: ExecutionContext,
-    /// Of the device whose memory the context points into.
+    /// The device whose memory the context uses.
     device: u64,
     pass: Option<CapturedGraph>,
 }
 
-/// A GPU and what stands on it.
+/// The machine, as manifests describe one.
 fn machine(primary: &PrimaryContext, library: &Library) -> Machine {
     Machine { family: library.family(), library: library.version(), capability: Dotted(primary.capability()), gpu: primary.model() }
 }
@@ -69,9 +74,10 @@ impl TensorRt {
     /// Deserialises the engine of `graph`. Warm.
     ///
     /// # Errors
-    /// `Device` when there is no driver, or no such GPU; `Engine` when the library is missing, of another family or version than this program was built for,
-    /// or refuses the engine; `Manifest` when the folder holds no engine of `family` for this library and GPU, or the engine's tensors or profiles are
-    /// not the manifest's.
+    /// `Device` when there is no driver, or no such GPU; `Engine` when the library is missing, of
+    /// another family or version than this program was built for, or refuses the engine; `Manifest`
+    /// when the bundle has no engine of `family` for this library and GPU, a file is not what the
+    /// manifest says, or the engine's tensors or profiles are not the manifest's.
     pub fn open(bundle: &EngineBundle, graph: Graph, family: Family, options: &config::TensorRtConfig) -> Result<Self> {
         let at = |e: Error| e.at(format!("graph {graph}")).at(family);
         let entry = bundle.manifest().graph(graph)?;
@@ -87,7 +93,7 @@ impl TensorRt {
         if host_code && !matches!(bundle.signed(), Signed::By(_)) {
             return Err(at(Error::new(
                 ErrorKind::Manifest,
-                "version-compatible engines bring code for the host, and nobody whom the vehicle trusts signed these",
+                "version-compatible engines contain code for the host, and no trusted key signed these",
             )
             .at("built.flags.version_compatible")
             .wanted("a signature by a key of `vehicle.trusted_keys`")));
@@ -134,14 +140,14 @@ impl TensorRt {
             }
             let address = device.address(tensor.region)?;
             if !address.is_multiple_of(ALIGNMENT) {
-                return Err(Error::new(ErrorKind::Usage, "a tensor at an address that the library does not take")
+                return Err(Error::new(ErrorKind::Usage, "a tensor at an address that the library does not accept")
                     .at(format!("{:?}", tensor.name))
                     .got(format!("byte {} of the arena", tensor.region.offset()))
                     .wanted(format!("a multiple of {ALIGNMENT}")));
             }
             context.set_address(&tensor.name, is_input, address)?;
         }
-        // 0 also says that the library does not know: then it is what the engine said for all shapes.
+        // 0 can mean that the library does not know. Then the engine's value for all shapes counts.
         let wanted = match context.scratch_bytes() {
             0 => self.plan.scratch_bytes(),
             bytes => bytes,
@@ -149,7 +155,7 @@ impl TensorRt {
         let scratch = io.scratch;
         let has = scratch.map_or(0, |region| region.bytes()) as u64;
         if wanted > has {
-            return Err(Error::new(ErrorKind::Capacity, "a pass wants more work space than the plan has")
+            return Err(Error::new(ErrorKind::Capacity, "a pass needs more scratch memory than the plan has")
                 .at("engine.tensorrt.scratch_bytes")
                 .got(format!("{has} bytes"))
                 .wanted(format!("at least {wanted}")));
@@ -158,7 +164,7 @@ impl TensorRt {
             let address = device.address(scratch)?;
             let alignment = u64::from(self.plan.primary().texture_alignment().max(1));
             if !address.is_multiple_of(alignment) {
-                return Err(Error::new(ErrorKind::Device, "work space at an address that this GPU does not take")
+                return Err(Error::new(ErrorKind::Device, "scratch memory at an address that this GPU does not accept")
                     .got(format!("{address:#x}"))
                     .wanted(format!("a multiple of {alignment}")));
             }
@@ -167,17 +173,19 @@ impl TensorRt {
         Ok(context)
     }
 
-    /// Runs a new context until nothing is left to happen for the first time, and makes its pass a graph.
+    /// Runs a new context until nothing is compiled any more, and captures its pass as a CUDA
+    /// graph.
     fn warm(&self, context: &mut ExecutionContext, device: &mut dyn Device) -> Result<Option<CapturedGraph>> {
         let stream = gpu(device, self.graph)?.stream()?;
-        // SAFETY: `bind_context` set every address to a region of this device that is as long as the tensor, and this function waits.
+        // SAFETY: `bind_context` set every address to a region of this device that is as long as the tensor,
+        // and this function waits for the pass.
         unsafe { context.enqueue(stream) }?;
         device.synchronize()?;
         let compiled = context.cache()?.len();
         // SAFETY: as above.
         unsafe { context.enqueue(stream) }?;
         device.synchronize()?;
-        // A cache grows by what is compiled.
+        // The cache grows with every compiled kernel.
         let again = context.cache()?.len();
         if again != compiled {
             return Err(Error::new(ErrorKind::Engine, "the engine would still compile kernels while it runs")
@@ -187,7 +195,7 @@ impl TensorRt {
             return Ok(None);
         }
         if !context.is_capturable(stream) {
-            return Err(Error::new(ErrorKind::Engine, "the engine's pass cannot be a graph")
+            return Err(Error::new(ErrorKind::Engine, "the engine's pass cannot be captured")
                 .at("engine.tensorrt.cuda_graphs")
                 .wanted("an engine built without weight streaming, or false: every pass is then enqueued"));
         }
@@ -207,7 +215,7 @@ impl TensorRt {
     }
 }
 
-/// Proves that the engine's border and profiles are the manifest's.
+/// Proves that the engine's tensors and profiles are the manifest's.
 fn agrees(graph: Graph, entry: &GraphEntry, engine: &EngineEntry, plan: &CudaEngine) -> Result<()> {
     let tensors = plan.tensors()?;
     let side = |inputs: bool| tensors.iter().filter(|t| t.is_input == inputs).map(|t| t.reported.clone()).collect::<Vec<_>>();
@@ -215,7 +223,7 @@ fn agrees(graph: Graph, entry: &GraphEntry, engine: &EngineEntry, plan: &CudaEng
     io_check::agrees(graph, "output", &side(false), &entry.outputs)?;
     let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at(format!("{:?}", entry.file));
     if let Some(tensor) = tensors.iter().find(|t| !t.on_device) {
-        return Err(bad("a tensor that the engine wants on the host").at(format!("{:?}", tensor.reported.name)));
+        return Err(bad("a tensor that the engine expects on the host").at(format!("{:?}", tensor.reported.name)));
     }
     let profiles = usize::try_from(plan.profiles()).unwrap_or(0);
     if profiles != engine.profiles.len().max(1) {
@@ -238,7 +246,7 @@ fn agrees(graph: Graph, entry: &GraphEntry, engine: &EngineEntry, plan: &CudaEng
     Ok(())
 }
 
-/// The device as a GPU. Allocates only on the way to an error.
+/// The device as a GPU. Allocates only for an error.
 fn gpu(device: &mut dyn Device, graph: Graph) -> Result<&mut dyn Gpu> {
     if device.gpu().is_none() {
         return Err(Error::new(ErrorKind::Device, "this engine computes on a GPU and cannot reach the device's memory")
@@ -293,8 +301,9 @@ impl Engine for TensorRt {
             Some(pass) => device.replay(pass),
             None => {
                 let stream = device.stream()?;
-                // SAFETY: `bind_context` set every address to a region of this very device (its number was just compared), as long as the tensor; the device is
-                // alive, and orders all that touches its arena on this stream.
+                // SAFETY: `bind_context` set every address to a region of this very device (its id was just
+                // compared), as long as the tensor; the device is alive, and orders all work on its
+                // arena on this stream.
                 unsafe { shape.context.enqueue(stream) }
             }
         });

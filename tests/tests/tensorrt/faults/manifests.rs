@@ -199,7 +199,7 @@ pub(super) fn of_words() -> Vec<Fault> {
             words: &["graphs.dit.tolerance"],
             ..NOTHING
         },
-        Fault { name: "no self-test at all", make: |m| m.manifest.self_test = None, words: &["self_test", "must put out"], ..NOTHING },
+        Fault { name: "no self-test at all", make: |m| m.manifest.self_test = None, words: &["self_test", "no self-test"], ..NOTHING },
         Fault {
             name: "a self-test of other graphs",
             make: |m| {
@@ -222,7 +222,7 @@ pub(super) fn of_words() -> Vec<Fault> {
         Fault {
             name: "a target that cannot be shown",
             make: |m| m.manifest.target = "a test\u{1b}[2J".into(),
-            words: &["target", "not words that can be shown", "\\u{1b}"],
+            words: &["target", "not printable text", "\\u{1b}"],
             ..NOTHING
         },
         Fault {
