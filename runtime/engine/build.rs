@@ -45,7 +45,7 @@ mod tensorrt {
                 .std("c++17")
                 .opt_level(2)
                 .flag("-fno-exceptions")
-                // Hardening: a buffer overflow ends the process. Some compilers predefine the macro.
+                // Hardening: a buffer overflow ends the process. Some compilers define the macro.
                 .flag("-fstack-protector-strong")
                 .flag("-U_FORTIFY_SOURCE")
                 .define("_FORTIFY_SOURCE", "2")
