@@ -1,5 +1,4 @@
-//! Compiles the TensorRT shim under the feature `tensorrt`, once for each set of the vendor's
-//! headers.
+//! Compiles the TensorRT shim if its feature is on, once for each set of the vendor's headers.
 
 fn main() {
     #[cfg(feature = "tensorrt")]
@@ -12,9 +11,9 @@ mod tensorrt {
     use std::fmt::Write;
     use std::path::{Path, PathBuf};
 
-    /// Directories with `NvInfer.h`, separated by colons.
+    /// The environment variable with the folders that contain `NvInfer.h`, separated by colons.
     const VARIABLE: &str = "DRIVEWAM_TENSORRT_INCLUDE";
-    /// Where installed SDKs have their headers.
+    /// Where an installed SDK has its headers.
     const USUAL: [&str; 7] = [
         "/usr/include/x86_64-linux-gnu",
         "/usr/include/aarch64-linux-gnu",
@@ -24,7 +23,7 @@ mod tensorrt {
         "/usr/src/tensorrt/include",
         "/usr/local/TensorRT/include",
     ];
-    /// Where `make setup` puts the pinned headers, for builds without an SDK.
+    /// Where `make setup` puts the pinned headers for a build without an SDK.
     const PINNED: &str = "../../target/tensorrt/headers";
 
     pub(super) fn build() {
@@ -46,13 +45,17 @@ mod tensorrt {
                 .std("c++17")
                 .opt_level(2)
                 .flag("-fno-exceptions")
-                // One program contains several versions of the vendor's classes, so each set gets
-                // its own names.
+                // Hardening: a buffer overflow ends the process. Some compilers define the macro.
+                .flag("-fstack-protector-strong")
+                .flag("-U_FORTIFY_SOURCE")
+                .define("_FORTIFY_SOURCE", "2")
+                // One program contains several versions of the vendor's classes: each set has its
+                // own namespaces.
                 .define("SHIM", table.as_str())
                 .define("nvinfer1", format!("nvinfer1_{i}").as_str())
                 .define("nvonnxparser", format!("nvonnxparser_{i}").as_str())
                 .flag(format!("-isystem{}", folder.display()))
-                // The headers use only two types of the CUDA runtime.
+                // The headers need only two types of the CUDA runtime, which this folder declares.
                 .include("tensorrt/cuda")
                 .warnings(true)
                 .flag("-Wno-deprecated-declarations")
@@ -73,7 +76,8 @@ mod tensorrt {
         }
     }
 
-    /// The headers that the environment names, or else the installed ones, or else the pinned ones.
+    /// The folders that the environment names, else those of an installed SDK, else the pinned
+    /// ones.
     fn headers() -> Vec<PathBuf> {
         let is_set = |folder: &PathBuf| folder.join("NvInfer.h").is_file();
         if let Some(named) = env::var_os(VARIABLE) {

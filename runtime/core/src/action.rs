@@ -1,29 +1,32 @@
-//! Actions: increments of the ego pose, and the token rows that represent them.
+//! Actions: increments of the ego pose, and the token rows of the transformer that carry them.
 //!
 //! Increment t of a chunk is pose t minus pose t − 1, both in the frame of the chunk's first pose.
-//! Steps do not rotate one another, so positions are plain sums. Increments are normalised by
-//! quantiles of the training drives (`manifest.yaml`). Three numbers per step and `steps_per_token`
-//! steps per token fill the used channels of a row in order; the other channels are zero.
-//! `export/drivewam_export/train/data.py` is the same arithmetic. All functions write into given
-//! slices and do not allocate after [`ActionRows::new`].
+//! That frame does not rotate from step to step, so positions are plain sums of increments.
+//!
+//! An increment is three numbers, normalised with quantiles of the training drives
+//! (`manifest.yaml`). A token row holds `steps_per_token` increments: they fill the used channels
+//! of the row in order, and all other numbers of the row are zero.
+//! `export/drivewam_export/train/data.py` does the same arithmetic.
+//!
+//! All functions write into slices of the caller; nothing allocates after [`ActionRows::new`].
 
 use crate::dims::{INCREMENT_CHANNELS, Model};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::ActionNormalisation;
 use crate::pose::{Pose2, wrap};
 
-/// The largest normalised value in training. Observed actions are clipped to ± this, predicted ones
-/// are not.
+/// The largest magnitude of a normalised value in training. Observed actions are clipped to ± this
+/// value; predicted actions are not.
 pub const OBSERVED_CLIP: f32 = 4.0;
 
 /// The motion of one step, in the frame of the chunk's first pose.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Increment {
-    /// Forward in the frame of the chunk's first pose, metres.
+    /// Change of position along the heading of the chunk's first pose, metres, forward positive.
     pub dx_m: f64,
-    /// Left in the frame of the chunk's first pose, metres.
+    /// Change of position across that heading, metres, left positive.
     pub dy_m: f64,
-    /// Counter-clockwise, radians.
+    /// Change of yaw, radians, counter-clockwise positive.
     pub dyaw_rad: f64,
 }
 
@@ -37,12 +40,13 @@ impl Increment {
     }
 }
 
-/// The increments of `poses`, which follow `start` one step apart, all in one frame. Yaw
-/// differences are wrapped to (−π, π], so the source may wrap its yaw.
+/// Writes the increments from `start` through `poses` to `out`. The poses follow `start` one step
+/// apart, all in one continuous frame. Every turn is taken the shorter way round, so the yaws may
+/// be wrapped.
 ///
 /// # Errors
-/// `Usage` when `out` has another length than `poses`; `Input`, with its index, for a pose that is
-/// not finite.
+/// `Usage` when `out` and `poses` differ in length; `Input`, with the index of the pose, when it or
+/// `start` is not finite.
 pub fn increments(start: &Pose2, poses: &[Pose2], out: &mut [Increment]) -> Result<()> {
     if out.len() != poses.len() {
         return Err(Error::new(ErrorKind::Usage, "increments and poses differ in number").got(out.len()).wanted(poses.len()));
@@ -73,8 +77,8 @@ pub struct ActionRows {
 }
 
 impl ActionRows {
-    /// The conversion for `model`, which must have passed [`Model::check`], with the quantiles that
-    /// its weights were trained with.
+    /// The converter for `model`, which must have passed [`Model::check`]. `normalisation` holds
+    /// the quantiles that the weights were trained with.
     pub fn new(model: &Model, normalisation: ActionNormalisation) -> Self {
         Self {
             normalisation,
@@ -85,27 +89,27 @@ impl ActionRows {
         }
     }
 
-    /// Increments of a chunk.
+    /// Number of increments in a chunk.
     pub fn increments_len(&self) -> usize {
         self.tokens * self.steps_per_token
     }
 
-    /// Numbers of a chunk's rows, Na·W.
+    /// Number of values in the rows of a chunk, Na·W.
     pub fn rows_len(&self) -> usize {
         self.tokens * self.width
     }
 
-    /// The used channels of a row: those that a solver steps.
+    /// The channels of a row that carry increments. A solver steps only these.
     pub fn used_channels(&self) -> &[usize] {
         &self.used
     }
 
-    /// Writes the rows of observed increments, clipped to ± [`OBSERVED_CLIP`] as in training;
-    /// unused channels become zero.
+    /// Writes the rows of observed increments, clipped to ± [`OBSERVED_CLIP`] as in training.
+    /// Unused channels become zero.
     ///
     /// # Errors
-    /// `Usage` when a length is not the chunk's; `Input`, with its index, for an increment that is
-    /// not finite.
+    /// `Usage` when a length does not match the chunk; `Input`, with the index, for an increment
+    /// that is not finite.
     pub fn observe(&self, increments: &[Increment], rows: &mut [f32]) -> Result<()> {
         self.check(increments.len(), rows.len())?;
         if let Some((i, bad)) = increments.iter().enumerate().find(|(_, a)| !a.to_array().iter().all(|v| v.is_finite())) {
@@ -115,22 +119,22 @@ impl ActionRows {
         Ok(())
     }
 
-    /// Writes the rows of a vehicle that stands, for a rollout's first chunk: the normalised value
-    /// of zero increments, which is not zero.
+    /// Writes the rows of the first chunk, before which there was no motion. They hold the
+    /// normalised increment of a standing vehicle, which differs from a normalised zero.
     ///
     /// # Errors
-    /// `Usage` when the length is not the chunk's.
+    /// `Usage` when the length does not match the chunk.
     pub fn physical_zero(&self, rows: &mut [f32]) -> Result<()> {
         self.check(self.increments_len(), rows.len())?;
         self.fill(rows, |_| Increment::default());
         Ok(())
     }
 
-    /// Writes the increments that `rows` represent. Ignores unused channels.
+    /// Converts `rows` to increments in physical units. Unused channels are not read.
     ///
     /// # Errors
-    /// `Usage` when a length is not the chunk's; `Output`, with its place, for a number that is not
-    /// finite.
+    /// `Usage` when a length does not match the chunk; `Output`, with the token and channel, for a
+    /// value that is not finite.
     pub fn decode(&self, rows: &[f32], increments: &mut [Increment]) -> Result<()> {
         self.check(increments.len(), rows.len())?;
         let steps = rows.chunks_exact(self.width).zip(increments.chunks_exact_mut(self.steps_per_token)).enumerate();
@@ -163,7 +167,7 @@ impl ActionRows {
         }
     }
 
-    /// q99 − q01 + ε of increment channel `k`.
+    /// q99 − q01 + ε of increment channel `k`: the physical range of the normalised values −1 to 1.
     fn span(&self, k: usize) -> f64 {
         self.normalisation.q99[k] - self.normalisation.q01[k] + self.normalisation.epsilon
     }
@@ -180,7 +184,7 @@ impl ActionRows {
         if (increments, rows) == (self.increments_len(), self.rows_len()) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Usage, "not the action of one chunk")
+        Err(Error::new(ErrorKind::Usage, "the lengths do not match one chunk")
             .got(format!("{increments} increments, {rows} numbers"))
             .wanted(format!("{} increments, {} numbers", self.increments_len(), self.rows_len())))
     }
@@ -202,8 +206,7 @@ mod tests {
     fn increments_stand_in_the_frame_of_the_first_pose_and_do_not_turn_with_the_vehicle() {
         let start = Pose2::new(10.0, 5.0, FRAC_PI_2);
         let mut out = [Increment::default(); 2];
-        // North, then east while heading east: first forward, then right, both as seen from the
-        // start.
+        // North, then east while heading east: seen from the start, first forward, then right.
         increments(&start, &[Pose2::new(10.0, 7.0, 0.0), Pose2::new(13.0, 7.0, 0.0)], &mut out).unwrap();
         let wanted = [[2.0, 0.0, -FRAC_PI_2], [0.0, -3.0, 0.0]];
         for (got, wanted) in out.iter().zip(wanted) {
@@ -221,13 +224,13 @@ mod tests {
         assert_eq!(increments(&Pose2::default(), &[], &mut out).unwrap_err().kind(), ErrorKind::Usage);
     }
 
-    /// `train/data.py`: Normalisation.apply and pack on the tiny model, computed by hand for one
-    /// step.
+    /// Expected values: `Normalisation.apply` and `pack` of `train/data.py` on the tiny model,
+    /// computed by hand for one step.
     #[test]
     fn a_row_holds_its_steps_in_order_and_zeros_elsewhere() {
         let (rows, model) = (rows(), tiny());
         let mut actions = vec![Increment::default(); rows.increments_len()];
-        // Token 1, step 2 of its five.
+        // Step 2 of the five steps of token 1.
         actions[7] = Increment { dx_m: 0.75, dy_m: 0.3, dyaw_rad: -0.05 };
         let mut out = vec![f32::NAN; rows.rows_len()];
         rows.observe(&actions, &mut out).unwrap();

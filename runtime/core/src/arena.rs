@@ -1,20 +1,21 @@
-//! The plan of the arena, a device's one allocation: its regions, their offsets and owners.
-//! Arithmetic only.
+//! The plan of the arena: which regions the one device allocation holds, where each begins, and
+//! which stage owns it. Arithmetic only.
 //!
-//! A [`Planner`] returns [`Region`]s and finishes into an [`ArenaPlan`], which prints itself as a
-//! table. The device makes the allocation, and only the device maps a region to memory. A plan that
-//! does not fit is an error; there is never a second allocation.
+//! A [`Planner`] collects [`Region`]s and finishes into an [`ArenaPlan`], whose `Display` is a
+//! table. [`Planner::finish`] checks that the plan fits the target. The device crate makes the one
+//! allocation and alone turns regions into memory. A full arena is an error; there is never a
+//! second allocation.
 
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// The alignment of every region, bytes. TensorRT requires 256 for tensors, and the GPU's texture
-/// alignment, up to 512, for scratch memory.
+/// Every region begins at a multiple of this many bytes. Engines require 256 bytes for tensors. For
+/// scratch memory they require the texture alignment of the GPU, which is 512 bytes on some GPUs.
 pub const ALIGNMENT: usize = 512;
 
-/// A typed range of the arena. Plain data: only the arena that it was planned for maps it to
-/// memory.
+/// A range of elements of one type in the arena. Plain data: only an arena with the plan that it
+/// belongs to turns it into memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Region {
     offset: usize,
@@ -23,7 +24,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// Offset from the start of the arena, bytes.
+    /// Distance from the start of the arena, bytes.
     pub fn offset(&self) -> usize {
         self.offset
     }
@@ -33,7 +34,7 @@ impl Region {
         self.len
     }
 
-    /// Whether the region holds no element.
+    /// Whether the region has no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -43,19 +44,19 @@ impl Region {
         self.dtype
     }
 
-    /// Bytes.
+    /// Size in bytes.
     pub fn bytes(&self) -> usize {
         self.len * self.dtype.bytes()
     }
 
-    /// The sub-region of elements `start .. start + len`.
+    /// The elements `start .. start + len` of this region.
     ///
     /// # Errors
-    /// `Usage` when it reaches outside.
+    /// `Usage` when they are not all inside the region.
     pub fn part(&self, start: usize, len: usize) -> Result<Self> {
         match start.checked_add(len) {
             Some(end) if end <= self.len => Ok(Self { offset: self.offset + start * self.dtype.bytes(), len, dtype: self.dtype }),
-            _ => Err(Error::new(ErrorKind::Usage, "a part reaches outside its region")
+            _ => Err(Error::new(ErrorKind::Usage, "the part is not inside its region")
                 .got(format!("{start} + {len}"))
                 .wanted(format!("within {} elements", self.len))),
         }
@@ -67,20 +68,20 @@ impl Region {
     }
 }
 
-/// One region of the plan, with its name and owner.
+/// One row of the plan's table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArenaRow {
-    /// Name, for example `mem_k.0`.
+    /// Name of the region, for example `mem_k.0`.
     pub name: String,
-    /// The stage that owns it, for example `memory`.
+    /// The stage that owns the region, for example `memory`.
     pub owner: &'static str,
-    /// Its shape.
+    /// Shape of the tensor in the region.
     pub shape: Vec<usize>,
-    /// The region.
+    /// Place of the region in the arena.
     pub region: Region,
 }
 
-/// Collects regions; see [`Planner::finish`].
+/// Collects regions into a plan. [`Planner::finish`] returns the plan.
 #[derive(Debug, Default)]
 pub struct Planner {
     rows: Vec<ArenaRow>,
@@ -93,14 +94,14 @@ impl Planner {
         Self::default()
     }
 
-    /// Adds a region for a tensor of `shape`.
+    /// Adds a region for a tensor of `shape`. An error leaves the plan unchanged.
     ///
     /// # Errors
-    /// `Capacity` when the arena exceeds the address space.
+    /// `Capacity` when the size exceeds the address space.
     pub fn add(&mut self, owner: &'static str, name: impl Into<String>, dtype: DType, shape: &[usize]) -> Result<Region> {
         let name = name.into();
         let too_large = || {
-            Error::new(ErrorKind::Capacity, "a region is larger than an address space")
+            Error::new(ErrorKind::Capacity, "a region is larger than the address space")
                 .at(format!("arena: {owner}: {name}"))
                 .got(format!("{shape:?} {dtype}"))
         };
@@ -120,8 +121,8 @@ impl Planner {
     /// The finished plan, which must fit in `capacity_bytes`.
     ///
     /// # Errors
-    /// `Capacity`, with the bytes needed, the capacity, the largest owner, and the configuration
-    /// keys to change.
+    /// `Capacity` when it does not fit. The message names the need, the capacity, the largest owner
+    /// and the configuration keys to change.
     pub fn finish(self, capacity_bytes: usize) -> Result<ArenaPlan> {
         let plan = ArenaPlan { rows: self.rows, bytes: self.end, capacity_bytes };
         if plan.bytes <= capacity_bytes {
@@ -138,7 +139,7 @@ impl Planner {
     }
 }
 
-/// A plan that fits.
+/// A plan that fits its capacity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArenaPlan {
     rows: Vec<ArenaRow>,
@@ -147,26 +148,26 @@ pub struct ArenaPlan {
 }
 
 impl ArenaPlan {
-    /// Bytes of the allocation.
+    /// Size of the one allocation, bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes that the target allows (`target.arena_bytes`).
+    /// The largest size that the target allows (`target.arena_bytes`), bytes.
     pub fn capacity_bytes(&self) -> usize {
         self.capacity_bytes
     }
 
-    /// The regions, ordered by offset.
+    /// The regions, in order of offset.
     pub fn rows(&self) -> &[ArenaRow] {
         &self.rows
     }
 
-    /// Proves that `region` lies inside one region of this plan, has its type, and begins at one of
-    /// its elements.
+    /// Checks that `region` lies inside one region of this plan, has the same type, and begins at
+    /// one of its elements. An empty region is always accepted.
     ///
     /// # Errors
-    /// `Usage`.
+    /// `Usage` when it does not.
     pub fn holds(&self, region: Region) -> Result<()> {
         let after = self.rows.partition_point(|row| row.region.offset <= region.offset);
         let inside = after.checked_sub(1).and_then(|i| self.rows.get(i)).is_some_and(|row| {
@@ -176,13 +177,13 @@ impl ArenaPlan {
         if inside || region.is_empty() {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Usage, "a region of another plan")
+        Err(Error::new(ErrorKind::Usage, "the region is not in this arena's plan")
             .at("arena")
             .got(format!("{region:?}"))
-            .wanted("a part of one region of this arena's plan, of its type"))
+            .wanted("a part of one region of the plan, with its type"))
     }
 
-    /// Bytes of each owner, in order of first appearance.
+    /// Total bytes of each owner, padding to [`ALIGNMENT`] included, in order of first appearance.
     pub fn owners(&self) -> Vec<(&'static str, usize)> {
         let mut owners: Vec<(&'static str, usize)> = Vec::new();
         for row in &self.rows {
@@ -196,18 +197,18 @@ impl ArenaPlan {
     }
 }
 
-/// Proves that no written region overlaps a read one or another written one.
+/// Checks that no region in `writes` overlaps a region in `reads` or another one in `writes`.
 ///
 /// # Errors
-/// `Usage`.
+/// `Usage` when regions overlap.
 pub fn apart(reads: &[Region], writes: &[Region]) -> Result<()> {
     for (i, write) in writes.iter().enumerate() {
         let others = writes.iter().take(i).chain(reads);
         if let Some(other) = others.into_iter().find(|other| other.overlaps(write)) {
-            return Err(Error::new(ErrorKind::Usage, "a region that is written overlaps another that is borrowed with it")
+            return Err(Error::new(ErrorKind::Usage, "a written region overlaps another region of the same loan")
                 .at("arena")
                 .got(format!("{write:?} and {other:?}"))
-                .wanted("regions apart"));
+                .wanted("regions that do not overlap"));
         }
     }
     Ok(())

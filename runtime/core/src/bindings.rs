@@ -26,23 +26,23 @@ const S: Axis = Axis::Dynamic(DynamicDim::S);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Graph {
-    /// The first frame of a rollout to its latent.
+    /// Encodes the first frame of a rollout to its latent.
     VaeEncodeFirst,
-    /// The frames of a chunk to its latent.
+    /// Encodes the frames of a chunk to their latent.
     VaeEncode,
-    /// A latent to the frames of its chunk. Only needed to look at the imagined video.
+    /// Decodes a latent to the frames of its chunk. Only used to view the predicted video.
     VaeDecode,
-    /// GuidanceSpec text to cross-attention keys and values.
+    /// Projects the guidance text to cross-attention keys and values.
     ContextText,
-    /// Ego state to cross-attention keys and values.
+    /// Projects the ego state to cross-attention keys and values.
     ContextEgo,
-    /// One pass of the denoising transformer.
+    /// Runs one pass of the denoising transformer.
     Dit,
-    /// An image to the embedding rows that the language model reads.
+    /// Encodes an image to the embedding rows that the language model reads.
     VlmVision,
-    /// The language model: N rows of a prompt, or one row of an answer.
+    /// Runs the language model over N rows of a prompt or one row of an answer.
     VlmDecoder,
-    /// The guidance text to the embedding rows that `context_text` reads.
+    /// Encodes the guidance text to the embedding rows that `context_text` reads.
     TextEncode,
 }
 
@@ -85,7 +85,7 @@ impl Graph {
     ///
     /// `caches` are the shapes of the codec's causal caches. The contract does not fix their number
     /// and sizes, so they come from the manifest; graphs outside the codec ignore them. `cached` is
-    /// the element type of keys, values and queries, those of memory and context included; all
+    /// the element type of keys, values and queries, including those of memory and context; all
     /// other tensors are f32. `guidance` describes the language model; without it, the graphs of
     /// [`Graph::GUIDANCE`] have no tensors.
     pub fn signature(self, model: &Model, guidance: Option<&GuidanceSpec>, caches: &[Vec<usize>], cached: DType) -> Signature {
@@ -134,7 +134,7 @@ fn of_caches(role: fn(usize) -> R, caches: &[Vec<usize>]) -> impl Iterator<Item 
     caches.iter().enumerate().map(move |(i, shape)| TensorSpec::f32(role(i), &axes(shape)))
 }
 
-/// A tensor of each role for every layer; the layers one after the other.
+/// The tensors of all `roles` for every layer, layer by layer.
 fn per_layer<const COUNT: usize>(
     layers: usize,
     roles: [fn(usize) -> R; COUNT],
@@ -194,7 +194,7 @@ fn vlm_decoder(guidance: &GuidanceSpec, cached: DType) -> Signature {
     Signature { inputs, outputs: once(logits).chain(cache([R::K, R::V], N)).collect() }
 }
 
-/// The tensors of `text_encode`, which always runs on the largest number of rows.
+/// The tensors of `text_encode`, which always runs on `text.max_rows` rows.
 fn text_encode(model: &Model) -> Signature {
     let rows = Fixed(model.text.max_rows);
     Signature {

@@ -1,56 +1,55 @@
-//! The dimensions of a model, and the letters for shapes that all other files use.
+//! The sizes of one model, and the shape letters that all other files use.
 //!
 //! L layers · H heads · D head width · S memory slots · N tokens of a pass · Nv, Na video and
 //! action tokens of a chunk · T text rows · E ego rows · `[Cz, Hz, Wz]` a latent · A action
-//! channels · W token width. Values come from the `model:` section of `configs/model/*.yaml`, which
-//! the manifest repeats. Nothing here hard-codes the paper's values.
+//! channels · W token width. The values come from the `model:` section of `configs/model/*.yaml`,
+//! which the manifest repeats word for word. No size of the paper's model is hard-coded here.
 
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// The `model:` section: everything about a model that its weights depend on. [`Model::check`]
-/// validates it.
+/// The `model:` section: everything about a model that its weights depend on. [`Model::check`] must
+/// accept it before use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// Human-readable name; also the name in the manifest.
+    /// The name of the model, for people. The manifest has the same name.
     pub name: String,
-    /// Hidden width, H·D.
+    /// The hidden width of the transformer, `heads` times `head_dim`.
     pub dim: usize,
-    /// L.
+    /// L, the number of transformer layers.
     pub layers: usize,
-    /// H.
+    /// H, the number of attention heads of a layer.
     pub heads: usize,
-    /// D.
+    /// D, the width of an attention head.
     pub head_dim: usize,
-    /// Inner width of the feed-forward layers.
+    /// The inner width of the feed-forward network of a layer.
     pub ffn_dim: usize,
-    /// Width of the sinusoidal flow-time embedding.
+    /// The width of the sinusoidal embedding of the flow time.
     pub freq_dim: usize,
-    /// Epsilon of every norm.
+    /// The epsilon of all normalisation layers.
     pub eps: f64,
-    /// Hidden width of the action encoder and decoder.
+    /// The hidden width of the action encoder and of the action decoder.
     pub action_hidden_dim: usize,
-    /// Hidden width of the ego MLP.
+    /// The hidden width of the MLP that encodes the ego state.
     pub ego_hidden_dim: usize,
-    /// How self-attention logits are scaled by the number of visible keys.
+    /// How self-attention logits are scaled by n, the number of keys that a row sees.
     pub self_scale: SelfScale,
-    /// Rotary embedding.
+    /// The rotary position embedding.
     pub rope: Rope,
-    /// The encoder's image.
+    /// The images that the VAE encoder reads.
     pub image: Image,
-    /// The pinhole camera that the model was trained with, for an image of the size of
-    /// [`Model::image`].
+    /// The pinhole camera of the training data, for an image of [`Model::image`]'s size.
     pub camera: Intrinsics,
     /// The latent of one chunk.
     pub latent: Latent,
-    /// Patch of the latent that one video token covers: time, height, width.
+    /// The block of latent elements that becomes one video token: time (always 1), height, width.
     pub patch: [usize; 3],
     /// The action stream.
     pub action: Action,
     /// The ego state.
     pub ego: Ego,
-    /// The text rows.
+    /// The rows of the guidance text.
     pub text: Text,
 }
 
@@ -58,9 +57,9 @@ pub struct Model {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SelfScale {
-    /// Not scaled; the graph has no `self_scale` input.
+    /// No scaling; the graph has no `self_scale` input.
     None,
-    /// By ln(n + 8) / ln(200).
+    /// Multiplied by ln(n + 8) / ln(200).
     Log,
 }
 
@@ -68,67 +67,68 @@ pub enum SelfScale {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rope {
-    /// Base of the frequencies.
+    /// The base of the rotary frequencies.
     pub theta: f64,
-    /// Channels of a head for time, height and width; each even, with the sum D.
+    /// The channels of a head for time, height and width: even numbers with the sum `head_dim`.
     pub split: [usize; 3],
 }
 
-/// The encoder's image.
+/// The images that the VAE encoder reads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// Pixels.
+    /// The height of an image, pixels.
     pub height: usize,
-    /// Pixels.
+    /// The width of an image, pixels.
     pub width: usize,
-    /// Frames per second of the encoder's input.
+    /// The number of frames per second that the VAE encoder reads.
     pub frame_hz: u32,
-    /// Frames of a chunk, which become one latent.
+    /// The number of frames of a chunk. The VAE encodes them to one latent.
     pub frames_per_latent: usize,
 }
 
-/// A pinhole camera without distortion: x right, y down, z forward. The centre of the first pixel
-/// is at (0.5, 0.5).
+/// A pinhole camera without distortion. Axes: x right, y down, z forward. The centre of the first
+/// pixel is (0.5, 0.5).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Intrinsics {
-    /// Focal length in pixels, horizontal.
+    /// The horizontal focal length of the model's camera, pixels.
     pub fx_px: f64,
-    /// Focal length in pixels, vertical.
+    /// The vertical focal length of the model's camera, pixels.
     pub fy_px: f64,
-    /// Principal point, pixels from the left edge.
+    /// The principal point of the model's camera, pixels from the left edge of the image.
     pub cx_px: f64,
-    /// Principal point, pixels from the upper edge.
+    /// The principal point of the model's camera, pixels from the upper edge of the image.
     pub cy_px: f64,
 }
 
-/// `[Cz, Hz, Wz]`.
+/// The latent of one chunk, `[Cz, Hz, Wz]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Latent {
-    /// Cz.
+    /// Cz, the number of channels of a latent.
     pub channels: usize,
-    /// Hz.
+    /// Hz, the height of a latent, in latent elements.
     pub height: usize,
-    /// Wz.
+    /// Wz, the width of a latent, in latent elements.
     pub width: usize,
 }
 
-/// The action stream: `tokens * steps_per_token` increments of 1 / `rate_hz` s, each three numbers
-/// (dx m, dy m, dyaw rad).
+/// The action stream of a chunk: `tokens` times `steps_per_token` increments, each of three numbers
+/// (dx in m, dy in m, dyaw in rad) over 1 / `rate_hz` s.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Action {
-    /// Na.
+    /// Na, the number of action tokens of a chunk.
     pub tokens: usize,
-    /// Consecutive increments in one token.
+    /// The number of consecutive pose increments in one action token.
     pub steps_per_token: usize,
-    /// Increments per second.
+    /// The number of pose increments per second.
     pub rate_hz: u32,
-    /// A.
+    /// A, the number of channels of an action token.
     pub channels: usize,
-    /// The channels that carry the increments, step-major. The others are zero.
+    /// The channels of an action token that carry increments, in rising order: dx, dy, dyaw of the
+    /// first step, then of the next. The other channels are zero.
     pub used_channels: Vec<usize>,
 }
 
@@ -136,15 +136,16 @@ pub struct Action {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ego {
-    /// The features, in the order of the `ego` input.
+    /// The features of the ego state, in the order of the graph's `ego` input: `speed_mps`,
+    /// `acceleration_mps2`, `curvature_1pm`.
     pub features: Vec<EgoFeature>,
-    /// The divisor of each feature inside the graph.
+    /// The divisor of each feature in the graph, in the unit of the feature.
     pub scale: Vec<f64>,
-    /// E.
+    /// E, the number of rows to which the ego state is encoded.
     pub tokens: usize,
 }
 
-/// One ego feature, in physical units.
+/// A feature of the ego state, in physical units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EgoFeature {
@@ -158,17 +159,20 @@ pub enum EgoFeature {
     Curvature1pm,
 }
 
-/// The text that the cross-attention reads.
+/// The guidance text, as cross-attention reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
-    /// Dt.
+    /// Dt, the width of a text row.
     pub dim: usize,
-    /// Most rows of a text. T = `max_rows` + 1; the last row stands for all padding.
+    /// The largest number of rows of a text. The graphs read one more, T = `max_rows` + 1: the last
+    /// row stands for all padding.
     pub max_rows: usize,
-    /// Rows that the text encoder pads to. The padding row weighs as much as all rows that remain.
+    /// The number of rows to which the text encoder pads a text. The padding row has the weight of
+    /// all rows from the end of the text to this number.
     pub padded_rows: usize,
-    /// Route commands with an embedding, in the manifest's order.
+    /// The route commands that have an embedding, in the order of the manifest: `left`, `straight`,
+    /// `right`, `unknown`.
     pub commands: Vec<Command>,
 }
 
@@ -178,16 +182,16 @@ pub struct Text {
 pub enum Command {
     /// Turn left at the next junction.
     Left,
-    /// Go on along the road.
+    /// Follow the road.
     Straight,
     /// Turn right at the next junction.
     Right,
-    /// The route is unknown.
+    /// The route is not known.
     Unknown,
 }
 
 impl Command {
-    /// The word for it in files and messages.
+    /// The word for this command in files and messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Left => "left",
@@ -197,10 +201,10 @@ impl Command {
         }
     }
 
-    /// Parses the word for a command.
+    /// The command for a word of a file.
     ///
     /// # Errors
-    /// `Input`, with the word, for any other word.
+    /// `Input`, with the word, when it is none of the four.
     pub fn parse(word: &str) -> Result<Self> {
         match word {
             "left" => Ok(Self::Left),
@@ -214,7 +218,7 @@ impl Command {
     }
 }
 
-/// Values of one increment: dx, dy, dyaw.
+/// Numbers of an increment: dx, dy, dyaw.
 pub const INCREMENT_CHANNELS: usize = 3;
 
 impl Model {
@@ -233,7 +237,7 @@ impl Model {
         self.video_tokens() + self.action_tokens()
     }
 
-    /// Values of one video token: Cz times the patch's area.
+    /// Numbers of a video token: Cz times the area of the patch.
     pub fn video_channels(&self) -> usize {
         self.latent.channels * self.patch[1] * self.patch[2]
     }
@@ -243,40 +247,40 @@ impl Model {
         self.video_channels().max(self.action.channels)
     }
 
-    /// T, the text rows that a graph reads.
+    /// T, the number of text rows that a graph reads.
     pub fn text_rows(&self) -> usize {
         self.text.max_rows + 1
     }
 
-    /// Elements of a latent, Cz·Hz·Wz.
+    /// Numbers of a latent, Cz·Hz·Wz.
     pub fn latent_len(&self) -> usize {
         self.latent.channels * self.latent.height * self.latent.width
     }
 
-    /// Poses of a chunk's trajectory.
+    /// Number of trajectory poses of a chunk.
     pub fn poses(&self) -> usize {
         self.action.tokens * self.action.steps_per_token
     }
 
-    /// Length of a chunk, ns.
+    /// Length of a chunk in nanoseconds.
     pub fn chunk_ns(&self) -> i64 {
         self.frame_period_ns() * self.image.frames_per_latent as i64
     }
 
-    /// Time between two frames of the encoder's grid, ns.
+    /// Time between two frames of the encoder, in nanoseconds.
     pub fn frame_period_ns(&self) -> i64 {
         1_000_000_000 / i64::from(self.image.frame_hz)
     }
 
-    /// Time between two poses of the trajectory, ns.
+    /// Time between two poses of the trajectory, in nanoseconds.
     pub fn pose_period_ns(&self) -> i64 {
         1_000_000_000 / i64::from(self.action.rate_hz)
     }
 
-    /// Proves that the values are consistent, and small enough to be multiplied without overflow.
+    /// Checks that the sizes agree with each other and are too small to overflow when multiplied.
     ///
     /// # Errors
-    /// `Config`, with the key, for the first contradiction.
+    /// `Config`, with the key, at the first contradiction.
     pub fn check(&self) -> Result<()> {
         let bad = |key: &str, what: &str, got: String, wanted: String| {
             Err(Error::new(ErrorKind::Config, what).at(format!("model.{key}")).got(got).wanted(wanted))
@@ -314,7 +318,7 @@ impl Model {
         if self.heads * self.head_dim != self.dim {
             return bad(
                 "dim",
-                "the heads do not fill the width",
+                "differs from the total width of the heads",
                 self.dim.to_string(),
                 format!("heads * head_dim = {}", self.heads * self.head_dim),
             );
@@ -323,7 +327,7 @@ impl Model {
         if split != self.head_dim || self.rope.split.iter().any(|s| s % 2 != 0) {
             return bad(
                 "rope.split",
-                "not a split of the head into even parts",
+                "does not split the head into even parts",
                 format!("{:?}", self.rope.split),
                 format!("three even numbers with the sum {}", self.head_dim),
             );

@@ -1,8 +1,8 @@
-//! The element types of graph inputs and outputs and of regions of the arena.
+//! The element types of tensors at the boundary of a graph and of regions in the arena.
 
 use serde::{Deserialize, Serialize};
 
-/// An element type of a tensor or region.
+/// The element type of a tensor or a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DType {
@@ -21,7 +21,7 @@ pub enum DType {
 }
 
 impl DType {
-    /// Bytes of one element.
+    /// Size of one element, bytes.
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 | Self::I32 => 4,

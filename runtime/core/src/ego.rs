@@ -5,7 +5,7 @@ use crate::dims::EgoFeature;
 /// Speed, acceleration and curvature of the ego vehicle at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct EgoState {
-    /// Forward speed, m/s; below 0 when reversing.
+    /// Forward speed, m/s, negative in reverse.
     pub speed_mps: f64,
     /// Forward acceleration, m/s².
     pub acceleration_mps2: f64,
@@ -14,7 +14,7 @@ pub struct EgoState {
 }
 
 impl EgoState {
-    /// The value of one feature, in its physical unit.
+    /// The value of `feature`, in its physical unit.
     pub fn feature(&self, feature: EgoFeature) -> f64 {
         match feature {
             EgoFeature::SpeedMps => self.speed_mps,

@@ -1,8 +1,9 @@
-//! The error type of all crates: what failed, where, what was got, what was wanted.
+//! The error type of this crate and of the crates above it: what failed, where, what was got and
+//! what was wanted.
 //!
-//! An [`Error`] is made where the fault is detected and carries everything that a reader of the
-//! message needs. Callers branch on [`Error::kind`]; its `Display` is for people. Making one
-//! allocates, so the good path makes none.
+//! The code that detects a fault creates the [`Error`] with everything that a reader of the message
+//! needs. Callers branch on [`Error::kind`]; its `Display` is for people. An error holds no open
+//! resources. Creating one allocates, so none is created unless something failed.
 
 use std::fmt;
 
@@ -10,30 +11,30 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A configuration key is unknown, missing, of the wrong unit or out of range.
+    /// A configuration key is unknown, missing, in the wrong unit or out of range.
     Config,
     /// A manifest contradicts itself, its files, the configuration or [`crate::bindings`].
     Manifest,
-    /// A plan does not fit the arena or a memory budget, or memory cannot be allocated.
+    /// A plan does not fit an arena or a memory budget, or memory cannot be allocated.
     Capacity,
-    /// An input of the vehicle (frame, stamp, pose, ego state, command) cannot be used.
+    /// Input from the vehicle (frame, stamp, pose, ego state, command) cannot be used.
     Input,
-    /// An output of an engine, or a value computed from it, cannot be used.
+    /// Output of an engine, or a value computed from it, cannot be used.
     Output,
-    /// A file or directory cannot be read or written.
+    /// A file or folder could not be read or written.
     Io,
-    /// An engine library is missing, of the wrong version, or reported a fault.
+    /// An engine library is missing, has the wrong version, or reported a fault.
     Engine,
     /// A device is missing, lost, or reported a fault.
     Device,
-    /// A call violates a stated contract: a shape, a length, an order of calls.
+    /// A call broke the contract of a function: a shape, a length, an order of calls.
     Usage,
-    /// A fault of this software: a computation panicked.
+    /// A defect of this software: a computation panicked.
     Internal,
 }
 
 impl ErrorKind {
-    /// The word for this kind in messages and JSON.
+    /// The word for this kind in messages and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Config => "config",
@@ -64,7 +65,7 @@ struct Inner {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The result type of all crates.
+/// The result type of this crate and of the crates above it.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
@@ -73,8 +74,8 @@ impl Error {
         Self(Box::new(Inner { kind, what: what.into(), place: None, got: None, wanted: None, source: None }))
     }
 
-    /// Adds where it happened: a file, a YAML key, a tensor, a stage. Each call adds an outer
-    /// place.
+    /// Adds where it happened: a file, a YAML key, a tensor, a stage. When called again, the outer
+    /// place is put before the inner one.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
         self.0.place = Some(match self.0.place.take() {
@@ -84,21 +85,21 @@ impl Error {
         self
     }
 
-    /// Adds the value that was found.
+    /// Adds what was found.
     #[must_use]
     pub fn got(mut self, got: impl fmt::Display) -> Self {
         self.0.got = Some(got.to_string());
         self
     }
 
-    /// Adds the value that would have been right.
+    /// Adds what is accepted.
     #[must_use]
     pub fn wanted(mut self, wanted: impl fmt::Display) -> Self {
         self.0.wanted = Some(wanted.to_string());
         self
     }
 
-    /// Adds the error that caused this one.
+    /// Adds the error that caused this one; the message ends with its text.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
@@ -110,7 +111,7 @@ impl Error {
         self.0.kind
     }
 
-    /// Where it happened, outermost first.
+    /// Where it happened, the outermost place first.
     pub fn place(&self) -> Option<&str> {
         self.0.place.as_deref()
     }
@@ -137,7 +138,8 @@ impl fmt::Display for Error {
     }
 }
 
-// No `source`: the message contains the cause, and printing a chain would repeat it.
+// `source` stays `None`: the message contains the cause already, and code that prints a chain of
+// errors would print it twice.
 impl std::error::Error for Error {}
 
 #[cfg(test)]
@@ -151,7 +153,7 @@ mod tests {
         assert_eq!(e.kind(), ErrorKind::Manifest);
     }
 
-    /// Breaks if printing a chain of errors repeats the cause.
+    /// Breaks if code that prints a chain of errors prints the cause twice.
     #[test]
     fn a_cause_is_told_once() {
         let e = Error::new(ErrorKind::Io, "cannot be read").caused_by(std::io::Error::other("the disk burns"));

@@ -1,24 +1,26 @@
-//! The `guidance` section of a manifest: the vision-language model that describes the scene, and
-//! the encoder of its text.
+//! The sizes and constants of the guidance models: the `guidance` section of a manifest.
 //!
-//! The model is a `Qwen3VLForConditionalGeneration`, the encoder a `UMT5EncoderModel`, of any size.
-//! Rotary positions are computed outside of the graphs, as Qwen2-VL's multimodal rotary positions
-//! (M-RoPE): a row of text has (p, p, p), a row of an image (p, p + row, p + column), and the next
-//! position after an image is p plus its longer side.
+//! Two frozen models make the guidance: a language model (VLM), which looks at the images of a
+//! chunk and writes text, and the encoder of that text. The VLM is a
+//! `Qwen3VLForConditionalGeneration`, the encoder a `UMT5EncoderModel`, each of any size.
+//!
+//! Rotary positions (time, height, width) are computed here, outside of the graphs, as in Qwen2-VL.
+//! A text row has position (p, p, p). An image row has (p, p + row, p + column). The first row
+//! after an image has p plus the longer side of the image's grid.
 
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// Largest length that is accepted.
+/// The largest length that is accepted. No known model exceeds it.
 const MOST: usize = 1 << 20;
 
 /// The `guidance` section of a manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuidanceSpec {
-    /// The vision-language model.
+    /// The language model.
     pub vlm: VlmSpec,
-    /// The encoder of its text.
+    /// The encoder of the generated text.
     pub text: TextEncoderSpec,
 }
 
@@ -26,64 +28,65 @@ pub struct GuidanceSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VlmSpec {
-    /// Layers of the decoder.
+    /// Number of decoder layers.
     pub layers: usize,
     /// Hkv, the number of key and value heads.
     pub kv_heads: usize,
     /// Dh, the width of a head.
     pub head_dim: usize,
-    /// D, the width of a row.
+    /// D, the width of an embedding row.
     pub width: usize,
-    /// V, the size of the vocabulary.
+    /// V, the number of vocabulary entries.
     pub vocabulary: usize,
-    /// Number of decoder levels at which image features are added (deepstack).
+    /// Number of deepstack levels: levels of the decoder at which image features are added again.
     pub deepstack: usize,
-    /// Its images.
+    /// The images that the model reads.
     pub image: VlmImage,
-    /// The token of an image's row.
+    /// The token in place of each row of an image.
     pub image_token: u32,
     /// The token before an image.
     pub vision_start_token: u32,
     /// The token after an image.
     pub vision_end_token: u32,
-    /// Each of these tokens ends an answer.
+    /// The tokens that end an answer.
     pub end_tokens: Vec<u32>,
-    /// Its rotary positions.
+    /// The rotary position embedding.
     pub rope: MRope,
-    /// The name of its `tokenizer.json` in the bundle.
+    /// Name of the model's `tokenizer.json` in the folder of the manifest.
     pub tokenizer: String,
 }
 
-/// An image as the vision graph takes it.
+/// An image as the vision graph reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VlmImage {
-    /// Pixels.
+    /// Height, pixels.
     pub height: usize,
-    /// Pixels.
+    /// Width, pixels.
     pub width: usize,
     /// Side of a patch, pixels.
     pub patch: usize,
-    /// Frames of a patch: an image is repeated this often.
+    /// Number of frames in a patch. A still image is repeated this often.
     pub temporal_patch: usize,
-    /// Patches per side of the block that becomes one row.
+    /// Side of a block of patches that becomes one embedding row, patches.
     pub merge: usize,
-    /// Mean of red, green and blue, for values within [0, 1].
+    /// Mean of red, green and blue, of values in [0, 1].
     pub mean: [f32; 3],
-    /// Standard deviation of the same.
+    /// Standard deviation of red, green and blue, of values in [0, 1].
     pub std: [f32; 3],
 }
 
-/// Interleaved rotary positions of three axes: pair j turns with height where j mod 3 = 1 and with
-/// width where j mod 3 = 2, for j below three times the axis's section; with time otherwise.
+/// Multimodal rotary positions of three axes, interleaved. Pair j of a head turns with the height
+/// if j mod 3 = 1 and j < 3·`sections[1]`, with the width if j mod 3 = 2 and j < 3·`sections[2]`,
+/// and with the time otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MRope {
-    /// Number of pairs of time, height and width.
+    /// Number of pairs for time, height and width.
     pub sections: [usize; 3],
-    /// Angle of each pair for one step, radians, as the checkpoint's f32 values.
+    /// Rotation of each pair for one position step, radians: the f32 values of the checkpoint.
     pub inverse_frequencies: Vec<f32>,
-    /// Factor of cosine and sine.
+    /// Factor of all cosines and sines.
     pub scale: f32,
 }
 
@@ -91,18 +94,18 @@ pub struct MRope {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextEncoderSpec {
-    /// Entries of the vocabulary.
+    /// Number of vocabulary entries.
     pub vocabulary: usize,
-    /// The token of padding.
+    /// The token that fills the rows after a text.
     pub pad_token: u32,
     /// The token that ends a text.
     pub end_token: u32,
-    /// The name of its `tokenizer.json` in the bundle.
+    /// Name of the encoder's `tokenizer.json` in the folder of the manifest.
     pub tokenizer: String,
 }
 
 impl VlmSpec {
-    /// Tokens that the tokenizer must define as special.
+    /// The tokens that the tokenizer must have as special tokens.
     pub fn special(&self) -> Vec<u32> {
         let around = [self.image_token, self.vision_start_token, self.vision_end_token];
         around.into_iter().chain(self.end_tokens.iter().copied()).collect()
@@ -110,52 +113,53 @@ impl VlmSpec {
 }
 
 impl VlmImage {
-    /// Rows and columns of an image's embedding.
+    /// Number of rows and columns of an image's embedding.
     pub fn grid(&self) -> [usize; 2] {
         [self.height, self.width].map(|side| side / (self.patch * self.merge))
     }
 
-    /// Rows of an image's embedding, P/merge².
+    /// Number of embedding rows of an image, P/merge².
     pub fn rows(&self) -> usize {
         let [rows, columns] = self.grid();
         rows * columns
     }
 
-    /// P, patches.
+    /// P, the number of patches of an image.
     pub fn patches(&self) -> usize {
         self.rows() * self.merge * self.merge
     }
 
-    /// Values of a patch.
+    /// Numbers of a patch: three channels, `temporal_patch` frames, `patch`² pixels.
     pub fn patch_len(&self) -> usize {
         3 * self.temporal_patch * self.patch * self.patch
     }
 
-    /// Proves that the values are consistent.
+    /// Checks that the values are consistent.
     ///
     /// # Errors
-    /// `Manifest`: a length out of range, an image that is not whole blocks of patches, a standard
-    /// deviation that is not positive.
+    /// `Manifest` when a length is out of range, the sides are no multiples of `patch` · `merge`, a
+    /// mean is not finite, or a standard deviation is not positive.
     pub fn check(&self) -> Result<()> {
         let bad = |what: &str, got: String| Err(Error::new(ErrorKind::Manifest, what).at("guidance.vlm.image").got(got));
         let lengths = [self.height, self.width, self.patch, self.temporal_patch, self.merge];
         if lengths.iter().any(|len| !(1..=8192).contains(len)) {
-            return bad("a length out of range", format!("{lengths:?}"));
+            return bad("a length is out of range", format!("{lengths:?}"));
         }
         let step = self.patch * self.merge;
         if !self.height.is_multiple_of(step) || !self.width.is_multiple_of(step) {
-            return bad("not whole blocks of patches", format!("{} x {} in blocks of {step}", self.height, self.width));
+            return bad("not a multiple of the block size", format!("{} x {} in blocks of {step}", self.height, self.width));
         }
         if !self.mean.iter().all(|x| x.is_finite()) || !self.std.iter().all(|x| x.is_finite() && *x > 0.0) {
-            return bad("not a mean and a deviation", format!("{:?}, {:?}", self.mean, self.std));
+            return bad("the means must be finite and the standard deviations positive", format!("{:?}, {:?}", self.mean, self.std));
         }
         Ok(())
     }
 }
 
 impl MRope {
-    /// Writes cosine and sine of each pair at position `place` (time, height, width) to the start
-    /// of `out`. Angles are products in f32, as in training; cosine and sine are computed in f64.
+    /// Writes the row of `place` (time, height, width) to `out`: cosine and sine of each pair. The
+    /// angles are f32 products, as in the training of the model; cosine and sine are computed in
+    /// f64. Elements of `out` beyond the pairs keep their values.
     pub fn row(&self, place: [usize; 3], out: &mut [f32]) {
         for (pair, (turn, to)) in self.inverse_frequencies.iter().zip(out.as_chunks_mut::<2>().0).enumerate() {
             let axis = pair % 3;
@@ -168,7 +172,7 @@ impl MRope {
 }
 
 impl GuidanceSpec {
-    /// Proves that the section is consistent.
+    /// Checks that the values of the section are consistent.
     ///
     /// # Errors
     /// `Manifest`, with the key.
@@ -182,11 +186,11 @@ impl GuidanceSpec {
             }
         }
         if deepstack > layers {
-            return Err(bad("vlm.deepstack", "more levels than layers").got(deepstack).wanted(format!("at most {layers}")));
+            return Err(bad("vlm.deepstack", "more deepstack levels than layers").got(deepstack).wanted(format!("at most {layers}")));
         }
         self.vlm.image.check()?;
         if rope.inverse_frequencies.len() * 2 != *head_dim || rope.sections.iter().sum::<usize>() * 2 != *head_dim {
-            return Err(bad("vlm.rope", "not the pairs of a head")
+            return Err(bad("vlm.rope", "the pairs do not match the head")
                 .got(format!("{} frequencies, sections {:?}", rope.inverse_frequencies.len(), rope.sections))
                 .wanted(head_dim / 2));
         }
@@ -194,16 +198,16 @@ impl GuidanceSpec {
             return Err(bad("vlm.rope", "not finite"));
         }
         if self.vlm.end_tokens.is_empty() {
-            return Err(bad("vlm.end_tokens", "empty: an answer would never end"));
+            return Err(bad("vlm.end_tokens", "empty: no token would end an answer"));
         }
         for token in self.vlm.special() {
             if token as usize >= *vocabulary {
-                return Err(bad("vlm", "a token beyond the vocabulary").got(token).wanted(format!("below {vocabulary}")));
+                return Err(bad("vlm", "a token is not in the vocabulary").got(token).wanted(format!("below {vocabulary}")));
             }
         }
         let TextEncoderSpec { vocabulary, pad_token, end_token, .. } = &self.text;
         if !(1..=MOST).contains(vocabulary) || [pad_token, end_token].iter().any(|token| **token as usize >= *vocabulary) {
-            return Err(bad("text", "a token beyond the vocabulary")
+            return Err(bad("text", "a token is not in the vocabulary")
                 .got(format!("{pad_token}, {end_token}"))
                 .wanted(format!("below {vocabulary}")));
         }
@@ -215,8 +219,8 @@ impl GuidanceSpec {
 mod tests {
     use super::*;
 
-    /// Breaks if an axis turns another axis's pairs. The sections are uneven, as in the model of
-    /// `export/tests/test_guidance.py`.
+    /// Breaks if an axis turns the pairs of another axis. The numbers are those of the model in
+    /// `export/tests/test_guidance.py`, whose sections are uneven.
     #[test]
     fn pairs_turn_with_the_axis_that_the_sections_give_them() {
         let rope = MRope { sections: [5, 2, 1], inverse_frequencies: vec![1.0; 8], scale: 1.0 };

@@ -1,9 +1,8 @@
-//! Types and arithmetic that all crates of DriveWAM Edge share.
+//! The arithmetic and the data types of DriveWAM Edge.
 //!
-//! Shapes and tensor signatures, the arena's plan, configuration and manifest, schedules and
-//! solvers, noise, rotary tables, memory selection, trajectories, errors. Everything is computed
-//! from values that the caller passes: this crate opens no file, starts no thread, uses no device
-//! and has no `unsafe`.
+//! This crate takes numbers, names and text that its callers have read. It computes sizes, memory
+//! plans, schedules, noise, scores and trajectories, and reports errors that say what is wrong. It
+//! opens no files, starts no threads, uses no device and has no `unsafe` code.
 
 #![forbid(unsafe_code)]
 

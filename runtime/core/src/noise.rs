@@ -1,19 +1,19 @@
-//! Counter-based noise: the same seed, chunk, stream and element give the same bits on every
-//! machine, in any order.
+//! Reproducible noise. The same seed, chunk, stream and element index give the same bits on every
+//! machine, in any order of calls.
 //!
-//! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), keyed by the
-//! seed. The counter holds the chunk, the stream with its sample, and the block of four elements.
-//! Box–Muller turns pairs of words into standard normals; only `libm` computes logarithm and
-//! cosine.
+//! The random words come from Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1,
+//! 2, 3", 2011). Its key is the seed. Its counter holds the chunk, the stream with its sample, and
+//! the index of a block of four elements. The Box–Muller transform converts pairs of words to
+//! standard normals, with functions of `libm` alone.
 
-/// What the noise is for. It is part of the counter, so streams share no numbers.
+/// What the noise is for. It is part of the counter, so different streams never share numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// The latent of a chunk.
     Video,
-    /// The actions of a chunk; the number distinguishes the samples of one chunk.
+    /// The actions of a chunk.
     Action {
-        /// 0 for a single sample.
+        /// The index of the sample, which tells samples of one chunk apart; 0 for a single sample.
         sample: u16,
     },
 }
@@ -27,8 +27,8 @@ impl Stream {
     }
 }
 
-/// Fills `out` with standard normals for `stream` of `chunk` under `seed`. Element i does not
-/// depend on the length of `out`.
+/// Fills `out` with standard normals for `stream` of `chunk` under `seed`. Element i depends on i,
+/// not on the length of `out`.
 pub fn standard_normal(seed: u64, chunk: u64, stream: Stream, out: &mut [f32]) {
     for (block, four) in (0u32..).zip(out.chunks_mut(4)) {
         let words = philox([block, stream.word(), chunk as u32, (chunk >> 32) as u32], [seed as u32, (seed >> 32) as u32]);
@@ -39,7 +39,8 @@ pub fn standard_normal(seed: u64, chunk: u64, stream: Stream, out: &mut [f32]) {
     }
 }
 
-/// Two standard normals from two random words: radius √(−2 ln u), angle 2π·w, u in (0, 1].
+/// Two standard normals from two random words: radius √(−2 ln u) and angle 2π·w, with u in (0, 1]
+/// and w in [0, 1).
 fn box_muller(a: u32, b: u32) -> [f32; 2] {
     const SCALE: f64 = 1.0 / 4_294_967_296.0;
     let radius = libm::sqrt(-2.0 * libm::log((f64::from(a) + 1.0) * SCALE));
@@ -63,7 +64,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 mod tests {
     use super::*;
 
-    /// The known answers that the authors' Random123 library publishes for philox4x32 with ten
+    /// Expected values: the known answers of the authors' Random123 library for philox4x32 with ten
     /// rounds.
     #[test]
     fn philox_gives_the_published_answers() {

@@ -1,27 +1,28 @@
-//! A planar pose: x forward, y left, yaw counter-clockwise. The user defines the frame.
+//! Planar poses: x forward, y left, yaw counter-clockwise. The owner of a pose names its frame of
+//! reference.
 
 use serde::{Deserialize, Serialize};
 use std::f64::consts::{PI, TAU};
 
-/// Position and heading in a plane.
+/// A position and a heading in a plane.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Pose2 {
-    /// Metres.
+    /// Position along the x axis, metres.
     pub x_m: f64,
-    /// Metres.
+    /// Position along the y axis, metres.
     pub y_m: f64,
-    /// Radians; not necessarily within (−π, π].
+    /// Heading, radians, counter-clockwise from the x axis; may be outside of (−π, π].
     pub yaw_rad: f64,
 }
 
 impl Pose2 {
-    /// A pose from its three values.
+    /// A pose from its three numbers.
     pub fn new(x_m: f64, y_m: f64, yaw_rad: f64) -> Self {
         Self { x_m, y_m, yaw_rad }
     }
 
-    /// Transforms `local` from the frame of this pose to the frame that this pose is given in. Yaws
-    /// are added and not wrapped.
+    /// Converts `local` from the frame of this pose to the frame in which this pose is given. The
+    /// yaws are added and not wrapped.
     #[must_use]
     pub fn compose(&self, local: &Self) -> Self {
         let (sin, cos) = libm::sincos(self.yaw_rad);
@@ -32,7 +33,7 @@ impl Pose2 {
         }
     }
 
-    /// This pose in the frame of `origin`; the yaw is in (−π, π].
+    /// Converts this pose to the frame of `origin`. The resulting yaw is in (−π, π].
     #[must_use]
     pub fn relative_to(&self, origin: &Self) -> Self {
         let (sin, cos) = libm::sincos(origin.yaw_rad);
@@ -40,13 +41,13 @@ impl Pose2 {
         Self { x_m: cos * dx + sin * dy, y_m: cos * dy - sin * dx, yaw_rad: wrap(self.yaw_rad - origin.yaw_rad) }
     }
 
-    /// Distance between the positions, metres.
+    /// Distance between the two positions, metres.
     pub fn distance_m(&self, other: &Self) -> f64 {
         libm::hypot(self.x_m - other.x_m, self.y_m - other.y_m)
     }
 
-    /// The pose at `share` (0 to 1) of the way to `other`. Positions are interpolated linearly, yaw
-    /// along the shorter arc.
+    /// The pose at `share` (0 to 1) of the way to `other`: the position on the straight line, the
+    /// yaw along the shorter arc.
     #[must_use]
     pub fn interpolate(&self, other: &Self, share: f64) -> Self {
         Self {
@@ -62,7 +63,7 @@ impl Pose2 {
     }
 }
 
-/// The same angle in (−π, π].
+/// The equivalent angle in (−π, π].
 pub fn wrap(angle_rad: f64) -> f64 {
     let wrapped = libm::fmod(angle_rad, TAU);
     if wrapped > PI {

@@ -1,19 +1,20 @@
-//! Rotary position tables: the cosines and sines that `dit` reads, computed in f64 from absolute
+//! Rotary position tables: the cosines and sines that a graph reads, computed in f64 from absolute
 //! times.
 //!
-//! The D channels of a head are split between time, height and width (`model.rope.split`); pair j
-//! of an axis of width s turns by position · θ^(−2j/s). A video token of chunk c has the position
-//! (c, row, column). Action token i of Na has (c + (i + 1)/(Na + 1), −1, −1), between two frames
-//! (`get_mesh_id` of LingBot-VA). `export/drivewam_export/rope.py` is the same arithmetic.
+//! The D channels of a head are split between time, height and width (`model.rope.split`). Pair j
+//! of an axis with s channels rotates by position · θ^(−2j/s). The position (time, height, width)
+//! of a video token of chunk c is (c, row, column). That of action token i of Na is
+//! (c + (i + 1)/(Na + 1), −1, −1), which lies between two frames (LingBot-VA `get_mesh_id`; spec
+//! section 1). `export/drivewam_export/rope.py` does the same arithmetic.
 
 use crate::dims::Model;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Computes the rotation of any token of any chunk without allocating. A plain value that users
-/// clone.
+/// Computes the rotation of any token of any chunk, without allocating. A plain value: each user
+/// keeps its own clone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeTable {
-    /// θ^(−2j/s) of the pairs of time, height and width.
+    /// θ^(−2j/s) for the pairs of time, height and width.
     frequencies: [Vec<f64>; 3],
     video_tokens: usize,
     columns: usize,
@@ -32,21 +33,22 @@ impl RopeTable {
         }
     }
 
-    /// D, the numbers of one token's row: (D/2)·2.
+    /// D, the numbers of one token's row: D/2 pairs of (cos, sin).
     pub fn row_len(&self) -> usize {
         2 * self.frequencies.iter().map(Vec::len).sum::<usize>()
     }
 
-    /// Pairs of the time, height and width axes.
+    /// Number of pairs for time, height and width.
     pub fn pairs(&self) -> [usize; 3] {
         [0, 1, 2].map(|axis| self.frequencies[axis].len())
     }
 
-    /// The angle of each pair for one step, in units of 2^-64 of a turn: `[2, D/2]`, video then
-    /// action tokens. A step is one chunk, row or column; for the time of action tokens, Na + 1
-    /// steps make a chunk. Devices compute rows from these integers without f64.
+    /// The rotation of each pair per position step, in units of 2^-64 of a full turn, `[2, D/2]`:
+    /// first for video tokens, then for action tokens. A step is one chunk, one row or one column;
+    /// for the time of action tokens it is 1/(Na + 1) of a chunk. Devices use it to compute rows
+    /// without f64.
     pub fn turns(&self) -> Vec<u64> {
-        // Less than one turn, so the product fits.
+        // A frequency is at most 1 rad per step, less than a full turn, so the product fits.
         let fixed = |turns: f64| (turns * 18_446_744_073_709_551_616.0) as u64;
         let axes = |steps: f64| {
             let [time, height, width] = &self.frequencies;
@@ -56,23 +58,23 @@ impl RopeTable {
         [axes(1.0), axes((self.action_tokens + 1) as f64)].concat()
     }
 
-    /// Token columns of the image.
+    /// Number of token columns of the image.
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Na.
+    /// Na, the number of action tokens of a chunk.
     pub fn action_tokens(&self) -> usize {
         self.action_tokens
     }
 
-    /// Writes the row `[D/2, 2]` (cos, sin) of video token `token` (raster order) of `chunk`; `row`
+    /// Writes the row `[D/2, 2]` (cos, sin) of video token `token` (raster order) of `chunk`. `row`
     /// has [`Self::row_len`] numbers.
     pub fn video(&self, chunk: u64, token: usize, row: &mut [f32]) {
         self.write([chunk as f64, (token / self.columns) as f64, (token % self.columns) as f64], row);
     }
 
-    /// Writes the row `[D/2, 2]` (cos, sin) of action token `token` of `chunk`; `row` has
+    /// Writes the row `[D/2, 2]` (cos, sin) of action token `token` of `chunk`. `row` has
     /// [`Self::row_len`] numbers.
     pub fn action(&self, chunk: u64, token: usize, row: &mut [f32]) {
         let time = chunk as f64 + (token + 1) as f64 / (self.action_tokens + 1) as f64;
@@ -82,7 +84,7 @@ impl RopeTable {
     /// Writes the rows `[Nv, D/2, 2]` of all video tokens of `chunk`.
     ///
     /// # Errors
-    /// `Usage` when `out` has another length.
+    /// `Usage` when the length of `out` differs.
     pub fn video_rows(&self, chunk: u64, out: &mut [f32]) -> Result<()> {
         self.check(self.video_tokens, out)?;
         for (token, row) in out.chunks_exact_mut(self.row_len()).enumerate() {
@@ -94,7 +96,7 @@ impl RopeTable {
     /// Writes the rows `[Na, D/2, 2]` of all action tokens of `chunk`.
     ///
     /// # Errors
-    /// `Usage` when `out` has another length.
+    /// `Usage` when the length of `out` differs.
     pub fn action_rows(&self, chunk: u64, out: &mut [f32]) -> Result<()> {
         self.check(self.action_tokens, out)?;
         for (token, row) in out.chunks_exact_mut(self.row_len()).enumerate() {
@@ -108,7 +110,7 @@ impl RopeTable {
         if out.len() == wanted {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Usage, "a rotary table of another length").at("rope").got(out.len()).wanted(wanted))
+        Err(Error::new(ErrorKind::Usage, "the rotary table has the wrong length").at("rope").got(out.len()).wanted(wanted))
     }
 
     fn write(&self, position: [f64; 3], row: &mut [f32]) {
@@ -122,13 +124,13 @@ impl RopeTable {
     }
 }
 
-/// Rotates the neighbouring pairs of `key` `[D]` by the angles of `row` `[D/2, 2]` (cos, sin), as
+/// Rotates the neighbouring pairs of `key` `[D]` by the angles in `row` `[D/2, 2]` (cos, sin), as
 /// the graphs do.
 pub fn rotate(row: &[f32], key: &mut [f32]) {
     turn(row, key, 1.0);
 }
 
-/// The inverse of [`rotate`].
+/// Rotates in the opposite sense: undoes [`rotate`].
 pub fn unrotate(row: &[f32], key: &mut [f32]) {
     turn(row, key, -1.0);
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// lengths stay below `i64::MAX`.
 pub const LAST_STAMP_NS: i64 = i64::MAX / 4;
 
-/// Proves that arithmetic on `stamp_ns` cannot overflow.
+/// Checks that arithmetic on `stamp_ns` cannot overflow.
 ///
 /// # Errors
 /// `Input` when the stamp is below 0 or above [`LAST_STAMP_NS`].

@@ -1,4 +1,5 @@
-//! Helpers of several modules' tests: the shipped models; and what a manifest is refused for.
+//! Shared by the tests of this crate: the shipped models. Also the tests of what a manifest must
+//! not contain.
 
 use crate::bindings::Graph;
 use crate::dims::Model;
@@ -28,7 +29,7 @@ fn both_shipped_models_check_and_have_the_paper_s_token_counts() {
     assert_eq!(tiny.chunk_ns(), 4_000_000_000);
 }
 
-/// A manifest of the tiny model with all its graphs, as the exporter writes it, made from the
+/// A manifest of the tiny model with all its graphs, as the exporter writes it, derived from the
 /// contract.
 fn manifest() -> serde_json::Value {
     let mut tree = serde_json::to_value(Manifest::by_contract(&tiny(), &[vec![1, 24, 8, 14]])).unwrap();
@@ -49,7 +50,7 @@ fn a_manifest_made_from_the_contract_is_accepted() {
     assert!(parsed.caches(Graph::VaeDecode).is_empty());
 }
 
-/// The exporter writes a plain N, which a YAML 1.1 reader takes for "no".
+/// The exporter writes a plain `N`, which a YAML 1.1 reader takes for "no".
 #[test]
 fn the_axis_letter_n_is_no_boolean() {
     let text = manifest().to_string().replace("\"N\"", "N");

@@ -1,8 +1,9 @@
-//! The planned trajectory, step by step, in the ego frame at t0 (x forward, y left).
+//! The trajectory: the poses that the vehicle shall reach, step by step, in the ego frame at t0 (x
+//! forward, y left).
 //!
-//! A [`Trajectory`] turns the increments of a chunk into points with speeds, measures their
-//! distance from a driven path, and can hold the constant-motion baseline of the evaluation. It is
-//! made once and overwritten by every chunk.
+//! A [`Trajectory`] is computed from the increments of a chunk. It holds points with speeds, and
+//! computes their distance from the driven path. It can also hold the constant-motion baseline,
+//! which a policy must beat. It is created once and overwritten by every chunk.
 
 use crate::action::Increment;
 use crate::error::{Error, ErrorKind, Result};
@@ -12,14 +13,14 @@ use crate::pose::Pose2;
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct Point {
-    /// Forward of the ego pose at t0, metres.
+    /// Position ahead of the ego pose at t0, metres.
     pub x_m: f64,
-    /// Left of it, metres.
+    /// Position to the left of the ego pose at t0, metres.
     pub y_m: f64,
-    /// Counter-clockwise from the heading at t0, radians; not wrapped.
+    /// Heading relative to the ego pose at t0, radians, counter-clockwise; not wrapped.
     pub yaw_rad: f64,
-    /// Speed over the step that ends here, along the heading in the middle of the step, m/s;
-    /// negative when reversing.
+    /// Speed over the step that ends here, m/s, measured along the heading at the middle of the
+    /// step; negative in reverse.
     pub v_mps: f64,
 }
 
@@ -30,14 +31,14 @@ impl Point {
     }
 }
 
-/// Points one step apart; point i is due (i + 1) steps after t0.
+/// Points at a constant time step. Point i is due (i + 1) steps after t0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trajectory {
     points: Vec<Point>,
     step_s: f64,
 }
 
-/// Distances from a driven path.
+/// Distances between a trajectory and the driven path.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Displacement {
     /// Average displacement error (ADE), metres.
@@ -47,14 +48,14 @@ pub struct Displacement {
 }
 
 impl Trajectory {
-    /// `poses` points at the origin, `step_ns` nanoseconds apart ([`crate::dims::Model::poses`],
-    /// [`crate::dims::Model::pose_period_ns`]).
+    /// A trajectory of `poses` points, `step_ns` nanoseconds apart, all at the origin. Sizes for a
+    /// model: [`crate::dims::Model::poses`], [`crate::dims::Model::pose_period_ns`].
     ///
     /// # Errors
-    /// `Usage` for no poses, or a step that is not positive.
+    /// `Usage` when `poses` is 0 or `step_ns` is not positive.
     pub fn new(poses: usize, step_ns: i64) -> Result<Self> {
         if poses == 0 || step_ns <= 0 {
-            return Err(Error::new(ErrorKind::Usage, "not a trajectory")
+            return Err(Error::new(ErrorKind::Usage, "the sizes of the trajectory are out of range")
                 .got(format!("{poses} poses, {step_ns} ns apart"))
                 .wanted("both positive"));
         }
@@ -66,7 +67,7 @@ impl Trajectory {
         &self.points
     }
 
-    /// The points, mutable, for trajectories that are not made from increments.
+    /// The points, mutable, for callers that do not compute them from increments.
     pub fn points_mut(&mut self) -> &mut [Point] {
         &mut self.points
     }
@@ -76,7 +77,7 @@ impl Trajectory {
         self.step_s
     }
 
-    /// When point `i` is due, seconds after t0.
+    /// Time at which point `i` is due, seconds after t0.
     pub fn due_s(&self, i: usize) -> f64 {
         (i + 1) as f64 * self.step_s
     }
@@ -84,7 +85,7 @@ impl Trajectory {
     /// Overwrites the points with the running sums of `increments`.
     ///
     /// # Errors
-    /// `Usage` when there are more or fewer of them than points.
+    /// `Usage` when the numbers of increments and points differ.
     pub fn set_increments(&mut self, increments: &[Increment]) -> Result<()> {
         self.check_len("increments", increments.len())?;
         let mut last = Point::default();
@@ -104,7 +105,7 @@ impl Trajectory {
     /// Writes the increments whose running sums are the points.
     ///
     /// # Errors
-    /// `Usage` when `out` is longer or shorter than the points.
+    /// `Usage` when the length of `out` and the number of points differ.
     pub fn increments(&self, out: &mut [Increment]) -> Result<()> {
         self.check_len("increments", out.len())?;
         let mut last = Point::default();
@@ -115,7 +116,8 @@ impl Trajectory {
         Ok(())
     }
 
-    /// Overwrites the points with constant speed and yaw rate: the baseline of the evaluation.
+    /// Overwrites the points with motion at constant speed and yaw rate, the baseline of the
+    /// evaluation.
     pub fn set_constant(&mut self, speed_mps: f64, yaw_rate_radps: f64) {
         let mut last = Point::default();
         for (i, point) in self.points.iter_mut().enumerate() {
@@ -131,11 +133,11 @@ impl Trajectory {
         }
     }
 
-    /// Mean and last distance of the points up to `horizon_s` from `truth`: the driven poses at the
-    /// same times, in the ego frame at t0.
+    /// Mean and last distance between the points up to `horizon_s` and `truth`: the driven poses at
+    /// the same times, in the ego frame at t0.
     ///
     /// # Errors
-    /// `Usage` when the horizon is shorter than a step, or points or truth end before it.
+    /// `Usage` when the horizon is shorter than a step, or longer than the trajectory or `truth`.
     pub fn displacement(&self, truth: &[Pose2], horizon_s: f64) -> Result<Displacement> {
         let steps = libm::round(horizon_s / self.step_s);
         let most = self.points.len().min(truth.len());

@@ -1,5 +1,5 @@
-// Declarations that both halves of the shim share. The macro SHIM is the name of this compilation's
-// table.
+// Shared by runtime.cpp and builder.cpp. The macro SHIM is the name of the function table that this
+// compilation exports.
 #pragma once
 #include <NvInfer.h>
 
@@ -15,7 +15,8 @@
 #endif
 
 namespace shim {
-// All names are this compilation's own, like the vendor's: one program contains several versions.
+// The namespace is unique to this compilation, like the renamed namespace of the vendor: one
+// program contains the shim for several versions.
 namespace SHIM {
 
 class Logger : public nvinfer1::ILogger {
@@ -30,7 +31,7 @@ private:
     drivewam_log log_;
 };
 
-// Passes on and counts the errors that the library reports; keeps no texts.
+// Forwards what the library reports to the log, and counts it. It stores no texts.
 class Recorder : public nvinfer1::IErrorRecorder {
 public:
     explicit Recorder(drivewam_log log) : log_(log) {}
@@ -39,7 +40,7 @@ public:
     ErrorDesc getErrorDesc(int32_t) const noexcept override { return ""; }
     bool hasOverflowed() const noexcept override { return errors_ > 0; }
     void clear() noexcept override { errors_ = 0; }
-    // True: whatever reports an error shall end.
+    // True: the operation that reported the error must end.
     bool reportError(nvinfer1::ErrorCode, ErrorDesc text) noexcept override {
         ++errors_;
         if (text) log_.write(log_.user, DRIVEWAM_RECORDED, text);

@@ -102,8 +102,8 @@ void* context(void* engine, void const* cache, size_t cache_bytes) {
     made->config = engine_of(engine)->createRuntimeConfig();
     made->cache = made->config ? made->config->createRuntimeCache() : nullptr;
     if (!made->cache) return delete made, nullptr;
-    // The cache of another driver or board is useless but not a fault: all kernels are compiled
-    // anew.
+    // A cache from another driver or board cannot be used. That is no fault: all kernels are
+    // compiled again.
     if (cache_bytes > 0 && !made->cache->deserialize(cache, cache_bytes)) made->cache->reset();
     made->config->setExecutionContextAllocationStrategy(ExecutionContextAllocationStrategy::kUSER_MANAGED);
     made->config->setDynamicShapesKernelSpecializationStrategy(DynamicShapesKernelSpecializationStrategy::kEAGER);
@@ -136,7 +136,7 @@ int32_t set_address(void* context, char const* tensor, int32_t is_input, void* a
 char const* missing(void* context) {
     char const* name = nullptr;
     int32_t const count = context_of(context)->inferShapes(1, &name);
-    return count == 0 ? nullptr : count > 0 && name ? name : "(the shapes do not fit one another)";
+    return count == 0 ? nullptr : count > 0 && name ? name : "(the shapes of the inputs contradict each other)";
 }
 
 int64_t scratch_of_shapes(void* context) { return static_cast<int64_t>(context_of(context)->updateDeviceMemorySizeForShapes()); }

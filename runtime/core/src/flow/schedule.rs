@@ -1,8 +1,8 @@
-//! The flow times at which a stream is denoised.
+//! Schedules: the flow times at which a stream is denoised.
 //!
-//! A schedule is a list of [`Step`]s, plain values that a sampler may drop or replace. Levels are
-//! shifted towards noise by σ(u) = s·u / (1 + (s − 1)·u), where u falls from 1 in equal steps, as
-//! in LingBot-VA's `FlowMatchScheduler` and diffusers' `FlowMatchEulerDiscreteScheduler`.
+//! A schedule is a list of [`Step`]s. A step is a plain value that a sampler may drop or replace.
+//! The noise levels are shifted towards noise by σ(u) = s·u / (1 + (s − 1)·u), where u falls from 1
+//! in even steps (LingBot-VA's `FlowMatchScheduler`, diffusers' `FlowMatchEulerDiscreteScheduler`).
 
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -10,34 +10,36 @@ use serde::{Deserialize, Serialize};
 /// One step of a solver, from `tau` down to `tau_next`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
-    /// Flow time of the velocity.
+    /// Flow time at which the velocity is evaluated.
     pub tau: f64,
-    /// Flow time at the end of the step.
+    /// Flow time at which the step ends.
     pub tau_next: f64,
 }
 
-/// Where the video's denoising stops. There are three readings: the paper says "from τ = 1 to τ =
-/// 0.6" (section 4.2), the argument of its code is called `video_denoise_fraction`, and its code
-/// base executes the first steps of a longer schedule.
+/// Where the denoising of the video stops. The paper has three readings: it says "from τ = 1 to
+/// τ = 0.6" (section 4.2), the argument in its code is called `video_denoise_fraction`, and the
+/// code base on which it builds executes the first steps of a longer schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum VideoEnd {
-    /// Stop at this flow time: the literal reading.
+    /// `{tau: x}`: denoising stops at flow time x, from 0 to below 1; the literal reading.
     Tau(f64),
-    /// Denoise this fraction of the path, and stop at one minus it.
+    /// `{denoise_fraction: x}`: the fraction x of the path is denoised, above 0 to 1; denoising
+    /// stops at flow time 1 − x.
     DenoiseFraction(f64),
-    /// Execute the first steps of a schedule of `of` steps.
+    /// `{exec_steps: {of: n}}`: the configured steps are the first of a schedule of n steps, whose
+    /// end is flow time 0.
     ExecSteps {
-        /// Steps of the whole schedule.
+        /// Number of steps of the whole schedule; at least the number of executed steps.
         of: usize,
     },
 }
 
 impl VideoEnd {
-    /// Proves that a schedule of `steps` steps can end here.
+    /// Checks that `steps` steps can end here.
     ///
     /// # Errors
-    /// `Config` when the end is outside [0, 1), or the whole schedule is shorter than `steps`.
+    /// `Config` when the end is out of range, or the whole schedule has fewer than `steps` steps.
     pub fn check(&self, steps: usize) -> Result<()> {
         let bad = |got: String, wanted: &str| Err(Error::new(ErrorKind::Config, "out of range").got(got).wanted(wanted));
         match *self {
@@ -54,23 +56,24 @@ pub fn shifted(u: f64, shift: f64) -> f64 {
     shift * u / (1.0 + (shift - 1.0) * u)
 }
 
-/// u of σ(u) = `sigma`.
+/// The u with σ(u) = `sigma`.
 fn unshifted(sigma: f64, shift: f64) -> f64 {
     sigma / (shift - (shift - 1.0) * sigma)
 }
 
 fn between(steps: usize, shift: f64, last_u: f64) -> Vec<Step> {
-    // Exactly 1 at the start, without rounding: the first velocity is that of pure noise.
+    // The start is exactly 1, whatever the shift rounds to: the first velocity is evaluated at pure
+    // noise.
     let level = |i: usize| if i == 0 { 1.0 } else { shifted(1.0 + (last_u - 1.0) * i as f64 / steps as f64, shift) };
     (0..steps).map(|i| Step { tau: level(i), tau_next: level(i + 1) }).collect()
 }
 
-/// The action's steps, from noise to data.
+/// The steps of the actions, from noise to data.
 pub fn action_steps(steps: usize, shift: f64) -> Vec<Step> {
     between(steps, shift, 0.0)
 }
 
-/// The video's steps, from noise to `end`.
+/// The steps of the video, from noise to `end`.
 pub fn video_steps(steps: usize, shift: f64, end: VideoEnd) -> Vec<Step> {
     let to = |tau: f64| {
         let mut path = between(steps, shift, unshifted(tau, shift));
@@ -113,8 +116,8 @@ mod tests {
         assert_eq!(action_steps(10, 3.0).last().unwrap().tau_next, 0.0);
     }
 
-    /// diffusers 0.42.1, `FlowMatchEulerDiscreteScheduler(shift=5.0)` fed with `linspace(1, 0,
-    /// 6)[:-1]`: its sigmas.
+    /// Expected values: the sigmas of diffusers 0.42.1,
+    /// `FlowMatchEulerDiscreteScheduler(shift=5.0)` with `linspace(1, 0, 6)[:-1]`.
     #[test]
     fn levels_equal_those_of_diffusers() {
         let wanted = [1.0, 0.952_380_95, 0.882_352_94, 0.769_230_77, 0.555_555_56, 0.0];

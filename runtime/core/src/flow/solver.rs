@@ -1,26 +1,32 @@
-//! Integrators: a solver advances a sample in place by a velocity.
+//! Solvers: a solver computes the next sample from velocities, in place.
 //!
-//! [`plan`] computes the constants of every step once, in f64 (Warm). [`apply`] does the same few
-//! multiplications for every row (Run); it is the reference for the kernels of devices. Apart from
-//! the history, a step is independent of the others.
+//! [`plan`] computes the constants of every step once, in f64 (Warm). [`apply`] does one step: a
+//! few multiplications for each element (Run). It is the reference for the kernels of a device. All
+//! that a step knows of earlier steps is in the history buffers.
 //!
-//! UniPC is the second-order multistep predictor-corrector of Zhao et al. 2023 with B(h) = e^h − 1
-//! on the predicted data, as in diffusers' `UniPCMultistepScheduler` (`flow_prediction`,
-//! `use_flow_sigmas`, order 2, `bh2`). With α = 1 − σ, λ = ln(α/σ), h = λ' − λ and E = e^(−h) − 1,
-//! a predictor step from σ to σ' is x' = (σ'/σ)·x − α'·E·(m0 + (m1 − m0)/(2r)), where r is the
-//! previous step's −h over this one's. So every step is a linear combination of the sample and the
-//! last predicted data.
+//! UniPC is the second-order multistep predictor and corrector of Zhao et al. 2023, with
+//! B(h) = e^h − 1, on predictions of the data. The implementation follows diffusers'
+//! `UniPCMultistepScheduler` (`flow_prediction`, `use_flow_sigmas`, order 2, `bh2`). With
+//! α = 1 − σ, λ = ln(α/σ), h = λ' − λ and E = e^(−h) − 1, a predictor step from σ to σ' is
+//!
+//! ```text
+//! x' = (σ'/σ)·x − α'·E·(m0 + (m1 − m0)/(2r)), r = −h_before/h,
+//! ```
+//!
+//! where h_before is the h of the earlier step. Each step is thus a linear combination of the
+//! sample and the last predictions of the data.
 
 use super::schedule::Step;
 use crate::config::SolverKind;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The level of pure noise in UniPC's logarithms, as in diffusers: at exactly 1, α is 0 and λ is
-/// undefined. The engine still gets the schedule's flow time.
+/// The noise level that replaces pure noise in UniPC's logarithms, as in diffusers. At exactly 1,
+/// the share of the data is 0 and λ is undefined. The engine still gets the schedule's own flow
+/// time.
 const NOISIEST: f64 = 1.0 - 1e-6;
 
-/// The constants of one step, in the precision of the samples. The buffer of a zero coefficient is
-/// not used, even if it holds NaN.
+/// The constants of one step, in the precision of the samples. A term with a coefficient of zero is
+/// left out, whatever its buffer holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SolverStep {
     /// x ← x + span·v (paper section 4.2).
@@ -28,11 +34,11 @@ pub enum SolverStep {
         /// τ' − τ.
         span: f32,
     },
-    /// m0 = x − sigma·v; x_c = the corrector over (last, m1, m2, m0), or x without one; x' = the
-    /// predictor over (x_c, m0, m1). Then last ← x_c, m2 ← m1, m1 ← m0, x ← x'. The history is
-    /// (last, m1, m2).
+    /// m0 = x − sigma·v. x_c is the corrector over (last, m1, m2, m0), or x without a corrector. x'
+    /// is the predictor over (x_c, m0, m1). Then last ← x_c, m2 ← m1, m1 ← m0, x ← x'. The history
+    /// buffers are (last, m1, m2).
     Unipc {
-        /// σ of the velocity.
+        /// The noise level σ at which the velocity was evaluated.
         sigma: f32,
         /// Coefficients of last, m1, m2, m0; `None` in the first step.
         corrector: Option<[f32; 4]>,
@@ -42,7 +48,7 @@ pub enum SolverStep {
 }
 
 impl SolverStep {
-    /// Number of history buffers, each of the sample's length, that the step reads and writes.
+    /// Number of history buffers, each as long as the sample, that the step reads and writes.
     pub fn history_len(&self) -> usize {
         match self {
             Self::Euler { .. } => 0,
@@ -51,8 +57,8 @@ impl SolverStep {
     }
 }
 
-/// Number of history buffers, each of the sample's length, that `kind` keeps between steps. Their
-/// contents before the first step are not read.
+/// Number of history buffers, each as long as the sample, that `kind` keeps between steps. Their
+/// contents before the first step of a plan are never read.
 pub fn history_len(kind: SolverKind) -> usize {
     match kind {
         SolverKind::Euler => 0,
@@ -60,21 +66,22 @@ pub fn history_len(kind: SolverKind) -> usize {
     }
 }
 
-/// The constants of `steps` for `kind`. The last step of UniPC is of first order.
+/// The constants of `steps` for the solver `kind`. UniPC's last step is of first order, at whatever
+/// level it ends.
 ///
 /// # Errors
-/// `Config` when levels do not fall strictly, or a UniPC step begins and ends within 1e-6 of pure
-/// noise.
+/// `Config` when the levels do not fall strictly, a step does not begin where the last one ended,
+/// or a UniPC step ends so near to pure noise (within 1e-6) that its length is not positive.
 pub fn plan(kind: SolverKind, steps: &[Step]) -> Result<Vec<SolverStep>> {
     if let Some((i, step)) = steps.iter().enumerate().find(|(i, s)| {
         let follows = i.checked_sub(1).and_then(|before| steps.get(before)).is_none_or(|before| before.tau_next == s.tau);
         let start = if kind == SolverKind::Unipc { s.tau.min(NOISIEST) } else { s.tau };
         !(follows && s.tau_next >= 0.0 && s.tau_next < start && s.tau <= 1.0)
     }) {
-        return Err(Error::new(ErrorKind::Config, "not a step of a schedule")
+        return Err(Error::new(ErrorKind::Config, "not a valid step of a schedule")
             .at(format!("step {i}"))
             .got(format!("{} to {}", step.tau, step.tau_next))
-            .wanted("levels that fall from at most 1 to at least 0, each step from where the last one ended"));
+            .wanted("levels that fall from at most 1 to at least 0; each step begins where the last one ended"));
     }
     Ok(match kind {
         SolverKind::Euler => steps.iter().map(|s| SolverStep::Euler { span: (s.tau_next - s.tau) as f32 }).collect(),
@@ -82,13 +89,13 @@ pub fn plan(kind: SolverKind, steps: &[Step]) -> Result<Vec<SolverStep>> {
     })
 }
 
-/// The terms of a step that predictor and corrector share.
+/// The terms that the predictor and the corrector of one step share.
 struct Span {
-    /// σ'/σ.
+    /// σ'/σ, the weight of the sample.
     keep: f64,
     /// −α'·E, the weight of the data.
     gain: f64,
-    /// h.
+    /// h = λ' − λ.
     h: f64,
 }
 
@@ -99,15 +106,17 @@ impl Span {
         Self { keep: to / from, gain: -(1.0 - to) * libm::expm1(-h), h }
     }
 
-    /// The predictor over (x, m0, m1). `before` is the previous step, for second order.
+    /// The predictor's coefficients of (x, m0, m1). `before` is the step before, in a step of
+    /// second order.
     fn predictor(&self, before: Option<&Self>) -> [f64; 3] {
-        // r = −h_before / h. The published simplification sets the weight of the second-order term
-        // to 1/2.
+        // slope = 1/(2r), r = −h_before / h: as published, the weight of the second-order term is
+        // simplified to 1/2.
         let slope = before.map_or(0.0, |b| -0.5 * self.h / b.h);
         [self.keep, self.gain * (1.0 - slope), self.gain * slope]
     }
 
-    /// The corrector over (last, m1, m2, m0): repeats the step with the data at its end.
+    /// The corrector's coefficients of (last, m1, m2, m0). It repeats the step, now with the data
+    /// predicted at its end.
     fn corrector(&self, before: Option<&Self>) -> [f64; 4] {
         let Some(before) = before else {
             return [self.keep, 0.5 * self.gain, 0.0, 0.5 * self.gain];
@@ -115,7 +124,7 @@ impl Span {
         let (r, hh) = (-before.h / self.h, -self.h);
         let e = libm::expm1(hh);
         let phi = e / hh - 1.0;
-        // The two conditions of order: ρ0 + ρ1 = b0 and r·ρ0 + ρ1 = b1.
+        // The two order conditions: ρ0 + ρ1 = b0 and r·ρ0 + ρ1 = b1.
         let (b0, b1) = (phi / e, 2.0 * (phi / hh - 0.5) / e);
         let rho = (b1 - b0) / (r - 1.0);
         let (older, newest) = (rho / r, b0 - rho);
@@ -129,7 +138,7 @@ fn unipc(steps: &[Step]) -> Vec<SolverStep> {
     (spans.iter().zip(steps).enumerate())
         .map(|(i, (this, step))| {
             let one = i.checked_sub(1);
-            // A step is of second order if there is a previous one and it is not the last. The
+            // A step is of second order if there is a step before it and it is not the last. The
             // corrector has the order of the step that it corrects, which is never the last.
             let corrector = span(one).map(|last| last.corrector(span(i.checked_sub(2))));
             let predictor = this.predictor(if i + 1 < steps.len() { span(one) } else { None });
@@ -142,11 +151,11 @@ fn unipc(steps: &[Step]) -> Vec<SolverStep> {
         .collect()
 }
 
-/// Proves that the lengths of sample and velocity (`lens`) and of the history's buffers fit each
+/// Checks that the lengths of a sample, its velocity (`lens`) and the history buffers match each
 /// other and the step.
 ///
 /// # Errors
-/// `Usage`.
+/// `Usage` when they do not.
 pub fn check(
     step: &SolverStep,
     lens: [usize; 2],
@@ -159,18 +168,19 @@ pub fn check(
     if rows && velocity == x && buffers == step.history_len() && { history }.all(|len| len == x) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Usage, "sample, velocity and history do not fit")
+    Err(Error::new(ErrorKind::Usage, "the lengths of sample, velocity and history do not match")
         .got(format!("{x} and {velocity} numbers, {buffers} buffers, rows of {width}"))
         .wanted(format!("equal lengths of whole rows, channels inside a row, {} buffers", step.history_len())))
 }
 
-/// Applies one step to `x`, in place, for `channels` of each row of `width` numbers. Other channels
-/// of `x` and `history` do not change.
+/// Does one step of `x`, in place. In each row of `width` numbers, only `channels` are stepped. The
+/// others keep their values, in `x` and in `history`.
 ///
 /// # Errors
 /// `Output`, with row and channel, when a velocity is not finite; `x` and `history` are then
-/// unspecified. `Usage` when lengths differ, are no multiple of the width, or the history has
-/// another length than [`SolverStep::history_len`].
+/// unspecified and must be dropped. `Usage` when lengths differ or are not multiples of the width,
+/// a channel is outside of a row, or the number of history buffers is not
+/// [`SolverStep::history_len`].
 pub fn apply(
     step: &SolverStep,
     x: &mut [f32],
@@ -198,7 +208,7 @@ pub fn apply(
                     x[at] = predictor[0] * corrected + predictor[1] * m0 + unless_zero(predictor[2], m1[at]);
                     (last[at], m2[at], m1[at]) = (corrected, m1[at], m0);
                 }
-                // `check` proved the history's length.
+                // `check` has verified the number of buffers.
                 (SolverStep::Unipc { .. }, _) => {}
             }
         }
@@ -206,6 +216,7 @@ pub fn apply(
     Ok(())
 }
 
+/// `coefficient` · `value`, or 0 for a coefficient of 0 even if `value` is not finite.
 fn unless_zero(coefficient: f32, value: f32) -> f32 {
     if coefficient == 0.0 { 0.0 } else { coefficient * value }
 }
@@ -217,7 +228,8 @@ mod tests {
 
     const KINDS: [SolverKind; 2] = [SolverKind::Euler, SolverKind::Unipc];
 
-    /// Steps `x` along a plan. The history begins with NaN, which must not be read.
+    /// Steps `x` through a plan. The history begins as NaN, which shows any read before the first
+    /// write.
     fn run(kind: SolverKind, path: &[Step], x: &mut [f32], velocity: impl Fn(f64, &[f32]) -> Vec<f32>, width: usize, channels: &[usize]) {
         let mut buffers = vec![vec![f32::NAN; x.len()]; history_len(kind)];
         for (step, constants) in path.iter().zip(plan(kind, path).unwrap()) {
@@ -247,7 +259,7 @@ mod tests {
                 run(kind, &path, &mut x, |_, _| velocity.clone(), 3, &[0, 1, 2]);
                 for i in 0..3 {
                     let wanted = (1.0 - end) * data[i] + end * noise[i];
-                    // UniPC starts a millionth below pure noise, as in diffusers.
+                    // UniPC starts 1e-6 below pure noise, as diffusers does.
                     assert!((x[i] - wanted).abs() < 5e-6, "{kind:?}, {} steps: {} for {wanted}", path.len(), x[i]);
                 }
             }

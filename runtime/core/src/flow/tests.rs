@@ -1,5 +1,5 @@
-//! Schedules and solvers equal diffusers' (`export/drivewam_export/fixtures/schedulers.py`) on a
-//! nonlinear velocity.
+//! Compares schedules and solvers with those of diffusers
+//! (`export/drivewam_export/fixtures/schedulers.py`), for a nonlinear velocity.
 
 use super::schedule::{Step, VideoEnd, action_steps, video_steps};
 use super::solver::{apply, history_len, plan};
@@ -17,13 +17,13 @@ struct Fixture {
 struct Case {
     shift: f64,
     steps: usize,
-    /// The end of UniPC's schedule.
+    /// The flow time at which UniPC's schedule ends.
     #[serde(default)]
     end: f64,
     levels: Vec<f64>,
-    /// Samples after each step.
+    /// The sample after each step.
     samples: Vec<Vec<f64>>,
-    /// The last sample with the scheduler's f32 levels.
+    /// The last sample of the unmodified scheduler, whose levels are f32.
     stock: Option<Vec<f64>>,
 }
 
@@ -40,13 +40,13 @@ fn velocity(x: &[f32], tau: f64) -> Vec<f32> {
         .collect()
 }
 
-/// Largest difference, relative to the largest value.
+/// The largest difference, relative to the largest expected value.
 fn difference(got: &[f32], wanted: &[f64]) -> f64 {
     let largest = wanted.iter().fold(0.0f64, |a, w| a.max(w.abs()));
     got.iter().zip(wanted).fold(0.0f64, |a, (g, w)| a.max((f64::from(*g) - w).abs())) / largest
 }
 
-/// Our samples after each step.
+/// The sample after each step of our solver.
 fn run(kind: SolverKind, path: &[Step], start: &[f32]) -> Vec<Vec<f32>> {
     let mut x = start.to_vec();
     let mut buffers = vec![vec![f32::NAN; x.len()]; history_len(kind)];
@@ -61,7 +61,7 @@ fn run(kind: SolverKind, path: &[Step], start: &[f32]) -> Vec<Vec<f32>> {
     samples
 }
 
-/// Levels and samples, all failing cases listed.
+/// Compares levels and samples of all cases, and lists every failure.
 fn compare(kind: SolverKind, cases: &[Case], start: &[f32]) {
     let mut failures = Vec::new();
     for case in cases {
@@ -81,8 +81,8 @@ fn compare(kind: SolverKind, cases: &[Case], start: &[f32]) {
         if worst > 1e-6 {
             failures.push(format!("{kind:?}, shift {}, {} steps, to {}: {worst:e}", case.shift, case.steps, case.end));
         }
-        // f32 represents α of the first level, a millionth, to one percent: the scheduler's
-        // rounding, not ours.
+        // At the first level the share of the data is 1e-6. f32 levels hold it only to one percent,
+        // which is a rounding error of the scheduler, not of our solver.
         if let Some(stock) = &case.stock {
             let far = difference(samples.last().unwrap(), stock);
             if far > 2e-5 {

@@ -11,7 +11,7 @@ use crate::dtype::DType;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The additive attention bias of a key that must not be seen. Finite in half precision.
+/// The additive attention bias that hides a key. It is finite in half precision.
 pub const MASKED: f32 = -30000.0;
 
 /// One axis of a shape.
@@ -24,7 +24,7 @@ pub enum Axis {
     Dynamic(DynamicDim),
 }
 
-/// The name of a dynamic dimension. All axes of a graph with the same name have the same length.
+/// The name of a dynamic dimension. All axes of a graph with the same name have equal lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DynamicDim {
     /// Tokens of a pass.
@@ -42,8 +42,8 @@ impl fmt::Display for Axis {
     }
 }
 
-/// A tensor at the boundary of a graph, as the manifest lists it. The role follows from the name
-/// and is not written.
+/// A tensor at the boundary of a graph, as the manifest lists it. The manifest does not contain the
+/// role, which follows from the name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct TensorSpec {
@@ -84,17 +84,17 @@ impl TensorSpec {
         Self { name: role.to_string(), dtype, shape: shape.to_vec(), role: Some(role) }
     }
 
-    /// The same in f32.
+    /// A tensor of the contract with element type f32.
     pub fn f32(role: TensorRole, shape: &[Axis]) -> Self {
         Self::new(role, DType::F32, shape)
     }
 
-    /// Whether an axis is dynamic.
+    /// Whether any axis is dynamic.
     pub fn is_dynamic(&self) -> bool {
         self.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_)))
     }
 
-    /// The shape with the lengths `n` and `s` of the two dynamic dimensions.
+    /// The shape for given lengths `n` and `s` of the two dynamic dimensions.
     pub fn resolve(&self, n: usize, s: usize) -> Vec<usize> {
         self.shape
             .iter()

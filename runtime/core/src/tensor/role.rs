@@ -1,8 +1,8 @@
-//! The role of a tensor, and the one place where tensor names are written and read.
+//! The role of a tensor. This file alone writes and reads tensor names.
 
 use std::fmt;
 
-/// Patchified latent rows or action rows, `[N, W]`.
+/// Token rows, `[N, W]`: patchified latent rows or action rows.
 pub const TOKENS: &str = "tokens";
 /// 1 for an action row, 0 for a video row, `[N]`.
 pub const IS_ACTION: &str = "is_action";
@@ -14,13 +14,13 @@ pub const ROPE: &str = "rope";
 pub const MEM_BIAS: &str = "mem_bias";
 /// Attention bias of each text row, `[T]`.
 pub const TEXT_BIAS: &str = "text_bias";
-/// Scale of each row's self-attention logits, `[N]`; only where the model scales them.
+/// Scale of each row's self-attention logits, `[N]`. Only exists if the model scales them.
 pub const SELF_SCALE: &str = "self_scale";
 /// Predicted velocity, noise minus data, `[N, W]`.
 pub const VELOCITY: &str = "velocity";
 /// Frames in `[-1, 1]`, RGB, `[F, 3, Hpx, Wpx]`.
 pub const FRAMES: &str = "frames";
-/// Normalised mean latent, `[Cz, Hz, Wz]`.
+/// Mean of the latent distribution, normalised, `[Cz, Hz, Wz]`.
 pub const LATENT: &str = "latent";
 /// Text embedding, `[T, Dt]`.
 pub const TEXT: &str = "text";
@@ -30,9 +30,9 @@ pub const EGO: &str = "ego";
 pub const IDS: &str = "ids";
 /// 1 for a row of an image, 0 for a row of text, `[N]`.
 pub const IS_IMAGE: &str = "is_image";
-/// Embedding rows of an image, `[P/merge², D]`; of a prompt, `[N, D]`.
+/// Embedding rows: `[P/merge², D]` for an image, `[N, D]` for a prompt.
 pub const IMAGE: &str = "image";
-/// The features that are added to the embedding rows at one level of the decoder.
+/// Image features that are added to the embedding rows at one deepstack level.
 pub const DEEPSTACK: &str = "deepstack";
 /// Normalised patches of an image, `[P, 3·tp·ps·ps]`.
 pub const PATCHES: &str = "patches";

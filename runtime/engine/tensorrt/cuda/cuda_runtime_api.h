@@ -1,5 +1,5 @@
-// The part of the CUDA runtime that TensorRT's headers use: two handle types, which are the
-// driver's.
+// All that the headers of TensorRT need of the CUDA runtime: two handle types, which are those of
+// the driver.
 #pragma once
 
 typedef struct CUevent_st* cudaEvent_t;

@@ -1,4 +1,5 @@
-// Shapes, addresses and the work of an engine, in stream order. Only fake.cpp includes this.
+// The execution context of the fake: shapes, addresses, and the work of an engine in the order of a
+// stream. Only fake.cpp includes this.
 #pragma once
 #include <dlfcn.h>
 
@@ -13,7 +14,7 @@
 
 namespace {
 
-// The number in FAKE_TENSORRT_<NAME>.
+// The number in the environment variable FAKE_TENSORRT_<NAME>.
 long setting(char const* name, long otherwise) {
     char const* text = std::getenv((std::string("FAKE_TENSORRT_") + name).c_str());
     return text ? std::strtol(text, nullptr, 10) : otherwise;
@@ -27,7 +28,7 @@ long setting(char const* name, long otherwise) {
 std::atomic<int> alive{0}, compiled{0};
 std::atomic<long> enqueues{0};
 
-// Counts live objects, in all and of one owner.
+// Counts the living objects: all of them in `alive`, and those of one owner in `siblings`.
 class Alive {
 public:
     explicit Alive(std::atomic<int>* siblings = nullptr) : siblings_(siblings) { count(1); }
@@ -42,7 +43,7 @@ private:
     std::atomic<int>* siblings_;
 };
 
-// The sink for messages. A runtime passes it to its engines, and they to their contexts.
+// Where messages go. A runtime passes its `Reports` to its engines, and an engine to its contexts.
 class Reports {
 public:
     explicit Reports(ILogger* logger) : logger_(logger) {}
@@ -66,13 +67,13 @@ private:
     IErrorRecorder* recorder_ = nullptr;
 };
 
-std::mutex guard;  // guards the executor and all caches
+std::mutex guard;  // of `executor` and of the contents of all caches
 struct {
     void* user;
     int (*run)(void*, char const*, fake_tensor const*, int);
 } executor;
 
-// One enqueued pass.
+// The work of one enqueue.
 struct Work {
     std::shared_ptr<Plan const> plan;  // owns the names
     std::shared_ptr<std::atomic<bool>> context;
@@ -108,7 +109,8 @@ void run_later(void* work) {
 }
 void release(void* work) { delete static_cast<Work*>(work); }
 
-// A function of the driver library, or null.
+// The function `name` of the driver library, or null. The library is only searched if the program
+// has opened it.
 template <class Function>
 Function* of_driver(char const* name) {
     void* found = dlsym(RTLD_DEFAULT, name);
@@ -117,7 +119,7 @@ Function* of_driver(char const* name) {
     return reinterpret_cast<Function*>(found);
 }
 
-// The shapes that kernels were compiled for.
+// The shapes for which kernels were compiled.
 typedef std::set<std::string> Shapes;
 
 class Context final : public IExecutionContext, public fake::AnyContext {
@@ -205,7 +207,7 @@ public:
         auto const is_capturing = of_driver<fake_cuda_is_capturing_function>("fake_cuda_is_capturing");
         auto const wrong = [&](std::string const& what) { return reports_.fail(ErrorCode::kINVALID_STATE, "enqueueV3: " + what); };
         if (++enqueues == setting("FAIL_ENQUEUE", 0)) return reports_.fail(ErrorCode::kFAILED_EXECUTION, "enqueue failed: " + plan_->name);
-        if (is_capturing && is_capturing(stream) && (setting("FAIL_CAPTURE", 0) || !can_capture())) return wrong("not in a capture: " + plan_->name);
+        if (is_capturing && is_capturing(stream) && (setting("FAIL_CAPTURE", 0) || !can_capture())) return wrong("cannot be captured: " + plan_->name);
         if (profile_ < 0) return wrong("no optimization profile is set");
         if (inferShapes(0, nullptr) != 0) return wrong("the shapes of inputs are not set, or do not fit one another");
         if (!owns_scratch_ && needed() > 0 && (!scratch_ || scratch_bytes_ < needed())) return wrong("scratch memory is missing or too small");
@@ -220,7 +222,7 @@ public:
         if (cache_) compile();
         auto const push = of_driver<fake_cuda_push_function>("fake_cuda_push");
         if (!push) return work->run() || wrong("the work of " + plan_->name + " failed");
-        if (push(stream, run_later, work.get(), release) != 0) return wrong("the driver takes no work");
+        if (push(stream, run_later, work.get(), release) != 0) return wrong("the driver refused the work");
         return work.release(), true;
     }
 
@@ -240,13 +242,14 @@ private:
     int64_t needed() const { return plan_->scratch + (setting("WRONG_SCRATCH", 0) ? 256 : 0); }
     bool can_capture() const { return can_capture_ && !setting("NOT_CAPTURABLE", 0); }
 
-    // Resets the shapes.
+    // Forgets the shapes of all inputs.
     void set_profile(int32_t profile) {
         profile_ = profile;
         for (Tensor const& tensor : plan_->tensors) of(tensor).dims = tensor.dims;
     }
 
-    // The length that the inputs' axes with one letter share.
+    // The common length of the inputs' dynamic axes with this letter; OPEN if one is not set,
+    // DIFFER if they differ.
     int64_t length(char letter) const {
         int64_t found = OPEN;
         for (Tensor const& tensor : plan_->tensors)
@@ -274,7 +277,7 @@ private:
     Alive alive_;
     bool owns_scratch_, can_capture_;
     std::shared_ptr<Shapes> cache_;
-    std::vector<Bound> bound_;  // one per tensor
+    std::vector<Bound> bound_;  // one for each tensor
     std::shared_ptr<std::atomic<bool>> lives_ = std::make_shared<std::atomic<bool>>(true);
     int32_t profile_ = -1;
     void* scratch_ = nullptr;

@@ -1,23 +1,23 @@
-// A fake TensorRT that needs no GPU, for tests: the functions that ../runtime.cpp calls, behind the
-// vendor's headers. Compiled once for each set of headers.
+// A TensorRT for tests, without a GPU. It implements what ../runtime.cpp calls, and nothing else,
+// behind the vendor's own headers. It is compiled once for each set of headers.
 //
-// A plan is a text (see `read_plan`), and the test defines the work of an engine (see fake.h). The
-// fake is as strict as the comments of the headers: it reports an address that is not aligned to
+// A plan is a text (see `read_plan`). The test provides the work of an engine (see fake.h). The
+// fake is as strict as the comments in the headers: it detects an address that is not aligned to
 // 256 bytes, a shape outside of its profile, too little scratch memory, and freeing in the wrong
-// order. It overwrites scratch memory after every pass, so that data kept there is lost.
-// Environment variables FAKE_TENSORRT_<NAME> choose what fails:
+// order. Work overwrites its scratch memory, so a user who keeps data there is found out, too.
+// Environment variables FAKE_TENSORRT_<NAME> select what fails:
 //
-//   VERSION=100200     the version that the library reports and checks plans against
-//   WARN=1             reading a plan logs a warning
-//   NO_RUNTIME=1       the library makes no runtime
-//   NO_CONTEXT=1       an engine makes no execution context
-//   FAIL_ENQUEUE=n     the n-th enqueue of the process fails
-//   FAIL_CAPTURE=1     every enqueue in a capture fails
-//   NOT_CAPTURABLE=1   contexts report that they cannot be captured
-//   WRONG_SCRATCH=1    shapes need more scratch memory than the engine reports
-//   COMPILES_ALWAYS=1  every enqueue compiles kernels anew (TensorRT-RTX)
-//   NAN=1              outputs are NaN
-//   NOT_FOR_THIS_GPU=1 the header check refuses every plan (TensorRT-RTX)
+//   VERSION=100200      the version of the library; a plan for another version is refused
+//   WARN=1              reading a plan logs a warning
+//   NO_RUNTIME=1        the library creates no runtime
+//   NO_CONTEXT=1        an engine creates no context
+//   FAIL_ENQUEUE=n      the n-th enqueue of the process fails
+//   FAIL_CAPTURE=1      every enqueue in a capture fails
+//   NOT_CAPTURABLE=1    contexts cannot be captured, and say so
+//   WRONG_SCRATCH=1     shapes need more scratch memory than the engine said
+//   COMPILES_ALWAYS=1   every enqueue compiles kernels again (TensorRT-RTX)
+//   NAN=1               outputs are NaN
+//   NOT_FOR_THIS_GPU=1  the first bytes of a plan say that it is not for this GPU (TensorRT-RTX)
 #include "context.h"
 
 #define RTX (NV_TENSORRT_MAJOR < 10)
@@ -49,7 +49,7 @@ private:
     Alive alive_;
 };
 
-// Serialised: "fake cache <n shapes>", then a line for each shape.
+// Serialized as "fake cache <n shapes>" and one line for each shape.
 class Cache final : public IRuntimeCache, public apiv::VRuntimeCache {
 public:
     Cache() { mImpl = this; }
@@ -107,7 +107,7 @@ public:
         mImpl = this;
     }
     ~Engine() noexcept override {
-        if (contexts_ + others_ > 0) die("the engine " + plan_->name + " is freed before what is made from it");
+        if (contexts_ + others_ > 0) die("the engine " + plan_->name + " is freed before its contexts or other objects");
     }
 
     int32_t getNbIOTensors() const noexcept override { return static_cast<int32_t>(plan_->tensors.size()); }
@@ -141,7 +141,7 @@ public:
 
     int64_t getStreamableWeightsSize() const noexcept override { return plan_->weights; }
     bool setWeightStreamingBudgetV2(int64_t bytes) noexcept override {
-        if (bytes < 0 || plan_->weights == 0) return reports_.fail(ErrorCode::kINVALID_ARGUMENT, "the weights of " + plan_->name + " cannot be streamed so");
+        if (bytes < 0 || plan_->weights == 0) return reports_.fail(ErrorCode::kINVALID_ARGUMENT, "the weights of " + plan_->name + " cannot be streamed with this budget");
         if (contexts_ > 0) return reports_.fail(ErrorCode::kINVALID_STATE, "the weights of " + plan_->name + " are in use");
         return budget_ = std::min(bytes, plan_->weights), true;
     }

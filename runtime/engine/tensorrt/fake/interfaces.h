@@ -1,6 +1,8 @@
-// The vendor's interfaces, with every method that must not be called: it ends the process. fake.cpp
-// adds those that the shim calls. One source for all versions. A method that a set of headers lacks
-// is one more that is not called; a type that it lacks is declared here.
+// The vendor's interfaces. Every method that nobody should call ends the process; fake.cpp
+// overrides the methods that the shim calls.
+//
+// One source for all versions. A method that the present headers lack is then just one more method
+// that nobody calls; a type that they lack is declared here.
 #pragma once
 #include <NvInferRuntime.h>
 

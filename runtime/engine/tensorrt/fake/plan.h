@@ -1,4 +1,4 @@
-// The text format of the fake's engines. Only fake.cpp includes this.
+// The plan of an engine of the fake, which is a text. Only fake.cpp includes this.
 #pragma once
 #include <algorithm>
 #include <map>
@@ -54,7 +54,7 @@ void refuse_if(bool wrong, std::string const& what) {
     if (wrong) throw std::runtime_error(what);
 }
 
-// Lengths up to `|` or the end of the line.
+// Reads lengths up to `|` or the end of the line.
 Dims read_dims(std::istringstream& words) {
     Dims dims{};
     for (std::string word; words >> word && word != "|";) {
@@ -106,19 +106,19 @@ void read_line(Plan& plan, std::string const& key, std::istringstream& words) {
     refuse_if(static_cast<bool>(words >> name), "too long: " + key);
 }
 
-// The lines of a plan:
+// Reads a plan line by line. The format, word by word:
 //
 //   fake plan 1
 //   name WORD
 //   version 1.7.1                        of the library that the plan is for
 //   tensor NAME in|out TYPE LENGTH...    -1: dynamic. f32 f16 bf16 f8 i8 u8 i32 i64 bool
-//   host NAME                            the tensor is in host memory
-//   profile                              any number; the profile's ranges follow
-//   range NAME MIN... | OPT... | MAX...  one for each dynamic input
-//   scratch BYTES                        of every profile; default 0
-//   weights BYTES                        that can be streamed; default 0
-//   layers JSON                          rest of the line; default: no inspector report
-//   end                                  the last line
+//   host NAME                            this tensor is in host memory
+//   profile                              one line for each profile; the ranges follow it
+//   range NAME MIN... | OPT... | MAX...  one line for each dynamic input
+//   scratch BYTES                        for every profile; 0 by default
+//   weights BYTES                        that can be streamed; 0 by default
+//   layers JSON                          rest of the line; by default, the inspector has none
+//   end                                  nothing may follow
 Plan read_plan(std::string const& text) {
     Plan plan;
     std::istringstream lines(text);

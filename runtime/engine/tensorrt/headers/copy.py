@@ -1,4 +1,7 @@
-"""copy.py MANIFEST OUT: copies the newest TensorRT and TensorRT-RTX headers of the crate in MANIFEST to OUT."""
+"""copy.py MANIFEST OUT: copies headers to OUT/tensorrt and OUT/tensorrt_rtx.
+
+MANIFEST names the crate that ships them. The newest headers of each family are copied.
+"""
 
 import json
 import shutil

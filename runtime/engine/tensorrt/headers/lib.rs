@@ -1,1 +1,1 @@
-//! Nothing: see Cargo.toml.
+//! Empty. Cargo needs a target; see Cargo.toml.
