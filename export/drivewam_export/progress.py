@@ -15,14 +15,14 @@ class Progress:
     def __init__(self, what: str, kind: str, count: int, total: int = 0):
         self.what, self.kind, self.count, self.total = what, kind, count, total
         self.done, self.bytes, self.began = 0, 0, time.monotonic()
-        self.said = self.began
+        self.printed = self.began
 
     def step(self, size: int = 0) -> None:
         """Counts one more item, which had `size` bytes."""
         self.done, self.bytes, now = self.done + 1, self.bytes + size, time.monotonic()
-        if now - self.said < EVERY_S:
+        if now - self.printed < EVERY_S:
             return
-        self.said = now
+        self.printed = now
         size = f", {self.bytes / 1e9:.1f} of {self.total / 1e9:.1f} GB" if self.total else ""
         print(
             f"{self.what} {self.kind} {self.done} of {self.count}{size}, {now - self.began:.0f} s",

@@ -163,7 +163,7 @@ def test_the_batched_model_equals_the_class(tokenizer):
 
 def drives(root, count):
     """Writes input folders of noise that `count` cars drive straight through, with captions."""
-    g, said = np.random.default_rng(0), list(CAPTIONS)
+    g, captions = np.random.default_rng(0), list(CAPTIONS)
     for number in range(count):
         folder = root / f"{number:06}"
         folder.mkdir(parents=True)
@@ -191,7 +191,7 @@ def drives(root, count):
         lines = []
         for i, s in enumerate(stamps[::10]):
             lines += [
-                json.dumps({"stamp_ns": s, "command": c, "caption": said[i % 4]})
+                json.dumps({"stamp_ns": s, "command": c, "caption": captions[i % 4]})
                 for c in ("left" if i < 3 else "right", "unknown")
             ]
         (folder / "captions.jsonl").write_text("".join(f"{line}\n" for line in lines))
@@ -205,8 +205,8 @@ def test_scenes_hold_an_image_a_plot_a_command_and_the_caption_without_a_route(t
     assert len(scenes) == 14
     front, plots = scenes.pictures(np.array([13, 2]))
     assert (front[0] == scenes.frames[1][6]).all() and plots[0].max() == 1 and plots[1].max() == 0
-    command, said = scenes.captions_for(np.array([0, 6]), False)
-    assert [COMMANDS[i] for i in command] == ["left", "right"] and said == [
+    command, captions = scenes.captions_for(np.array([0, 6]), False)
+    assert [COMMANDS[i] for i in command] == ["left", "right"] and captions == [
         list(CAPTIONS)[0],
         list(CAPTIONS)[2],
     ]
@@ -255,8 +255,8 @@ def test_a_run_leaves_checkpoints_that_are_exported(tmp_path, monkeypatch):
         [(32, 48)],
         rows=64,
     )
-    told = yaml.safe_load((tmp_path / "graphs/guidance.yaml").read_text())
-    assert told["vlm"]["end_tokens"] == [
+    exported = yaml.safe_load((tmp_path / "graphs/guidance.yaml").read_text())
+    assert exported["vlm"]["end_tokens"] == [
         vocabulary.learn(list(CAPTIONS)).token_to_id(vocabulary.END)
     ]
 

@@ -39,25 +39,25 @@ def test_padding_that_is_merged_counts_as_all_of_it(long_texts):
     words = [torch.randn(n, config.text.dim) for n in (3, 17, 23)]
     known = texts.Texts(config, words)
     layout = Layout(config, 3)
-    told = torch.tensor([[4, 6, 1], [5, 4, 5]])
+    text_ids = torch.tensor([[4, 6, 1], [5, 4, 5]])
     ego, tokens = torch.rand(2, 3, 3), torch.randn(2, layout.length, config.token_width)
     times = torch.rand(2, len(layout.groups))
     run = lambda text, bias, ego_kv: model.packed(
         layout, tokens, times, layout.self_bias(), None, text, bias, ego_kv
     )
-    merged = run(*texts.context(model, known, layout, told, ego))
+    merged = run(*texts.context(model, known, layout, text_ids, ego))
     whole = torch.zeros(len(COMMANDS) + len(words), config.text.padded_rows, config.text.dim)
     for i, rows in enumerate([*known.rows.detach(), *words]):
         whole[i, : len(rows)] = rows
-    join = lambda x: x[told].transpose(1, 2).flatten(2, 3)
+    join = lambda x: x[text_ids].transpose(1, 2).flatten(2, 3)
     text = [(join(k), join(v)) for k, v in model.context_text(whole)]
-    ego_kv = texts.context(model, known, layout, told, ego)[2]
+    ego_kv = texts.context(model, known, layout, text_ids, ego)[2]
     written_out = run(text, layout.context_bias(config.text.padded_rows), ego_kv)
     assert (merged - written_out).abs().max() < 1e-5 * written_out.abs().max()
     # Another bias gives another result: the comparison can fail.
     known.bias[:, -1] = 0
     assert (
-        run(*texts.context(model, known, layout, told, ego)) - written_out
+        run(*texts.context(model, known, layout, text_ids, ego)) - written_out
     ).abs().max() > 1e-3 * written_out.abs().max()
 
 
@@ -70,11 +70,11 @@ def test_windows_get_generated_texts_commands_or_nothing(tiny):
     normalisation = policy.Normalisation.of(drives)
     windows = Windows(tiny, drives, latents, normalisation, PER_SECOND, generated=numbers)
     picks = [(1, [8, 16, 24], False)] * 400
-    told = windows.gather(picks, 3, np.random.default_rng(0)).text_ids
-    kinds = {tuple(row) for row in told.tolist()}
+    text_ids = windows.gather(picks, 3, np.random.default_rng(0)).text_ids
+    kinds = {tuple(row) for row in text_ids.tolist()}
     unknown, command = COMMANDS.index("unknown"), int(drives[1].command[0])
     assert kinds == {(2008, 2016, 2024), (2000, 2008, 2016), (command,) * 3, (unknown,) * 3}
-    share = lambda row: np.mean([tuple(r) == row for r in told.tolist()])
+    share = lambda row: np.mean([tuple(r) == row for r in text_ids.tolist()])
     assert (
         abs(share((unknown,) * 3) - texts.NOTHING_SHARE) < 0.05
         and abs(share((command,) * 3) - texts.COMMAND_SHARE) < 0.06
@@ -108,9 +108,11 @@ def test_only_what_reads_texts_is_trained(tiny, tmp_path, monkeypatch):
         made = drive(60, i)
         made.path = tmp_path / f"drive{i}"
         made.path.mkdir()
-        said = ["The road is straight and the way is free. Follow the road."] * len(made.frames)
+        generated = ["The road is straight and the way is free. Follow the road."] * len(
+            made.frames
+        )
         (made.path / "generated.jsonl").write_text(
-            "".join(json.dumps(line) + "\n" for line in said)
+            "".join(json.dumps(line) + "\n" for line in generated)
         )
         data.append(made)
     monkeypatch.setattr(policy, "open_all", lambda _: data)

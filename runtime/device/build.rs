@@ -1,4 +1,4 @@
-//! Compiles the kernels for the emulator, where its feature asks for them.
+//! Compiles the kernels for the emulator if the feature `emulator` is on.
 
 fn main() {
     #[cfg(feature = "emulator")]
@@ -14,7 +14,8 @@ fn emulator() {
         .cpp(true)
         .std("c++17")
         .opt_level(2)
-        // The kernels say which loops to unroll in words that a C++ compiler does not know; a product and a sum stay two roundings.
+        // A C++ compiler does not know the kernels' unroll pragmas. A product and a sum must stay two
+        // roundings.
         .flag("-Wno-unknown-pragmas")
         .flag("-ffp-contract=off")
         .include("emulator")

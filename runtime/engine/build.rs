@@ -1,4 +1,5 @@
-//! Compiles the TensorRT shim, where its feature asks for it: once for each set of the vendor's headers.
+//! Compiles the TensorRT shim under the feature `tensorrt`, once for each set of the vendor's
+//! headers.
 
 fn main() {
     #[cfg(feature = "tensorrt")]
@@ -11,9 +12,9 @@ mod tensorrt {
     use std::fmt::Write;
     use std::path::{Path, PathBuf};
 
-    /// Folders with `NvInfer.h`, separated by colons.
+    /// Directories with `NvInfer.h`, separated by colons.
     const VARIABLE: &str = "DRIVEWAM_TENSORRT_INCLUDE";
-    /// Where an installed SDK has its headers.
+    /// Where installed SDKs have their headers.
     const USUAL: [&str; 7] = [
         "/usr/include/x86_64-linux-gnu",
         "/usr/include/aarch64-linux-gnu",
@@ -23,7 +24,7 @@ mod tensorrt {
         "/usr/src/tensorrt/include",
         "/usr/local/TensorRT/include",
     ];
-    /// Where `make setup` puts the pinned headers of the build without an SDK.
+    /// Where `make setup` puts the pinned headers, for builds without an SDK.
     const PINNED: &str = "../../target/tensorrt/headers";
 
     pub(super) fn build() {
@@ -45,12 +46,13 @@ mod tensorrt {
                 .std("c++17")
                 .opt_level(2)
                 .flag("-fno-exceptions")
-                // Several versions of the vendor's classes stand in one program: each set has its own names.
+                // One program contains several versions of the vendor's classes, so each set gets
+                // its own names.
                 .define("SHIM", table.as_str())
                 .define("nvinfer1", format!("nvinfer1_{i}").as_str())
                 .define("nvonnxparser", format!("nvonnxparser_{i}").as_str())
                 .flag(format!("-isystem{}", folder.display()))
-                // Two types of the CUDA runtime are all that the headers want of it.
+                // The headers use only two types of the CUDA runtime.
                 .include("tensorrt/cuda")
                 .warnings(true)
                 .flag("-Wno-deprecated-declarations")
@@ -71,7 +73,7 @@ mod tensorrt {
         }
     }
 
-    /// What the environment names; else what is installed; else the pinned ones.
+    /// The headers that the environment names, or else the installed ones, or else the pinned ones.
     fn headers() -> Vec<PathBuf> {
         let is_set = |folder: &PathBuf| folder.join("NvInfer.h").is_file();
         if let Some(named) = env::var_os(VARIABLE) {

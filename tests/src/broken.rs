@@ -1,6 +1,8 @@
-//! Emulators compiled from copies of the kernels' sources, with a bug in them or without, plain or under the sanitizer; and lists of bugs that a suite must catch.
+//! Emulators compiled from copies of the kernels' sources, with or without a seeded bug, plain or
+//! with the sanitizer; and checks that a suite catches every bug of a list.
 //!
-//! The copies are compiled as the kernels themselves are, by the machine's C++ compiler, into libraries that the emulator opens.
+//! The machine's C++ compiler compiles the copies, as it compiles the kernels themselves, into
+//! libraries that the emulator opens.
 
 use crate::conformance::Make;
 use std::cell::RefCell;
@@ -8,16 +10,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A bug: in which file, what is written there, and what stands there instead.
+/// A seeded bug: a replacement of text in one source file.
 #[derive(Debug)]
 pub struct Bug {
-    /// What goes wrong.
+    /// A description of the bug.
     pub name: &'static str,
-    /// Of `kernels`.
+    /// The file in `kernels`.
     pub file: &'static str,
-    /// Stands there once.
+    /// The text to replace; it occurs once in the file.
     pub right: &'static str,
-    /// In its place.
+    /// The replacement.
     pub wrong: &'static str,
     /// The test that must fail.
     pub test: fn(Make),
@@ -27,17 +29,17 @@ thread_local! {
     static LIBRARY: RefCell<PathBuf> = RefCell::default();
 }
 
-/// The library that this thread's devices are made of.
+/// The library for the devices of this thread.
 pub fn library() -> PathBuf {
     LIBRARY.with_borrow(Clone::clone)
 }
 
-/// Says which it is.
+/// Sets the library for the devices of this thread.
 pub fn set_library(path: PathBuf) {
     LIBRARY.with_borrow_mut(|library| *library = path);
 }
 
-/// What `test` says when it fails, if it does.
+/// The message of `test` if it fails.
 fn failure(test: fn(Make), make: Make) -> Option<String> {
     let panic = catch_unwind(AssertUnwindSafe(|| test(make))).err()?;
     Some(panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default())
@@ -57,12 +59,12 @@ fn compile(flags: &[&str], files: &[PathBuf], out: &Path) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// Makes libraries, with the part that no bug touches compiled before.
+/// Builds libraries. The objects without kernels are compiled once.
 #[derive(Debug)]
 pub struct Build {
     folder: PathBuf,
     objects: Vec<PathBuf>,
-    /// For the kernels.
+    /// Compiler flags of the kernels.
     flags: Vec<&'static str>,
 }
 
@@ -72,13 +74,13 @@ impl Build {
         Self::of(folder, &["emulator.cpp"], Vec::new(), &[])
     }
 
-    /// With the stack switch of machines that have none of their own.
+    /// Plain emulators with the stack switch of ucontext, for machines without our own.
     pub fn ucontext(folder: &Path) -> Self {
         Self::of(folder, &["emulator.cpp"], vec!["-DEMULATOR_UCONTEXT"], &[])
     }
 
-    /// Emulators with the sanitizer. The kernels are instrumented as for ThreadSanitizer, whose library is not linked; at -O1 no compiler makes one
-    /// access of several.
+    /// Emulators with the sanitizer. The compiler instruments the kernels for ThreadSanitizer,
+    /// whose library is not linked. At -O1 compilers do not merge accesses.
     pub fn sanitizer(folder: &Path) -> Self {
         let version = compiler().arg("--version").output().unwrap().stdout;
         let volatile: &[_] = if String::from_utf8_lossy(&version).contains("clang") {
@@ -102,7 +104,7 @@ impl Build {
         Self { folder: folder.to_owned(), objects, flags: defines.chain(of_kernels.iter().copied()).chain(["-c"]).collect() }
     }
 
-    /// The kernels with `bug`, or as they are, in a library of this name.
+    /// Builds a library of this name from the kernels, with `bug` if given.
     pub fn library(&self, name: &str, bug: Option<&Bug>) -> PathBuf {
         let [kernels, emulator] = ["kernels", "emulator"].map(|folder| self.folder.join(name).join(folder));
         for folder in [&kernels, &emulator] {
@@ -117,7 +119,7 @@ impl Build {
         if let Some(bug) = bug {
             let path = kernels.join(bug.file);
             let source = std::fs::read_to_string(&path).unwrap();
-            assert_eq!(source.matches(bug.right).count(), 1, "{}: the source has changed, this bug must be put elsewhere", bug.name);
+            assert_eq!(source.matches(bug.right).count(), 1, "{}: the source has changed; update the text of this bug", bug.name);
             std::fs::write(path, source.replace(bug.right, bug.wrong)).unwrap();
         }
         let (object, out) = (main.with_extension("o"), self.folder.join(name).join("kernels.so"));
@@ -126,7 +128,8 @@ impl Build {
         out
     }
 
-    /// What fails of sources that nobody touched, in any of the tests that catch `bugs`: `make` asks for [`library`].
+    /// Runs the tests of `bugs` on unchanged sources. Returns the first failure. `make` uses
+    /// [`library`].
     pub fn untouched(&self, bugs: &[Bug], make: Make) -> Option<String> {
         set_library(self.library("untouched", None));
         let mut tests: Vec<fn(Make)> = bugs.iter().map(|bug| bug.test).collect();
@@ -134,15 +137,16 @@ impl Build {
         tests.into_iter().find_map(|test| failure(test, make))
     }
 
-    /// Those bugs that `make`, which asks for [`library`], does not fail of, or with other words than `says`.
+    /// Runs the test of each bug with the bug. Returns the bugs whose test passes, or fails with a
+    /// message without `says`. `make` uses [`library`].
     pub fn missed(&self, bugs: &[Bug], make: Make, says: &str) -> Vec<String> {
         let run = |(i, bug): (usize, &Bug)| -> Option<String> {
             set_library(self.library(&i.to_string(), Some(bug)));
             match failure(bug.test, make) {
                 None => Some(format!("not caught: {}", bug.name)),
-                Some(told) if !told.contains(says) => Some(format!("{}: wanted {says:?}, and it said: {told}", bug.name)),
-                Some(told) => {
-                    println!("caught: {}: {}", bug.name, told.lines().next().unwrap_or_default());
+                Some(message) if !message.contains(says) => Some(format!("{}: wanted {says:?}, got: {message}", bug.name)),
+                Some(message) => {
+                    println!("caught: {}: {}", bug.name, message.lines().next().unwrap_or_default());
                     None
                 }
             }

@@ -6,11 +6,12 @@ use drivewam::guidance::vlm::DecoderShapes;
 use drivewam_core::bindings::{Axis, Graph, Letter, TensorSpec};
 use drivewam_core::config::Config;
 use drivewam_core::manifest::{
-    Built, Compatible, Dotted, EngineEntry, FILE_NAME, Family, FileEntry, Flags, Fusion, GraphEntry, Manifest, Profile, Role, Version,
+    Built, Compatible, Dotted, EngineEntry, FILE_NAME, Family, FileEntry, FileRole, Flags, Fusion, GraphEntry, Manifest, Profile, Version,
 };
+use drivewam_core::tensor::{Axis, DynamicDim, TensorSpec};
 use drivewam_device::cuda::cubins::hex_sha256;
-use drivewam_engine::Folder;
-use drivewam_engine::folder::Trust;
+use drivewam_engine::EngineBundle;
+use drivewam_engine::bundle::Trust;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
@@ -64,7 +65,7 @@ impl FakeBundle {
         Self::with(family, &opened(graphs), Vec::new())
     }
 
-    fn with(family: Family, folder: &Folder, decoder: Vec<Profile>) -> Self {
+    fn with(family: Family, folder: &EngineBundle, decoder: Vec<Profile>) -> Self {
         let mut manifest = folder.manifest().clone();
         let content = |name: &str| folder.content(name).unwrap().as_slice().to_vec();
         let test = manifest.self_test.clone().unwrap().file;
@@ -139,10 +140,10 @@ impl FakeBundle {
         for (name, content) in &self.files {
             std::fs::write(folder.join(name), content).unwrap();
             let role = match name.as_str() {
-                name if name.ends_with(".engine") => Role::Engine,
-                name if *name == self.manifest.commands.file => Role::Commands,
-                name if name.ends_with("tokenizer.json") => Role::Tokenizer,
-                _ => Role::SelfTest,
+                name if name.ends_with(".engine") => FileRole::Engine,
+                name if *name == self.manifest.commands.file => FileRole::Commands,
+                name if name.ends_with("tokenizer.json") => FileRole::Tokenizer,
+                _ => FileRole::SelfTest,
             };
             let entry = FileEntry { sha256: hex_sha256(content), bytes: content.len() as u64, role };
             self.manifest.files.insert(name.clone(), entry);
@@ -152,9 +153,9 @@ impl FakeBundle {
 }
 
 /// Opens a folder below the workspace root.
-fn opened(name: &str) -> Folder {
+fn opened(name: &str) -> EngineBundle {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
-    Folder::open(&path, &Trust::default(), None).unwrap_or_else(|e| panic!("{path:?}: run `make fixtures` ({e})"))
+    EngineBundle::open(&path, &Trust::default()).unwrap_or_else(|e| panic!("{path:?}: run `make fixtures` ({e})"))
 }
 
 /// An engine in the text format of the fake library.
@@ -174,8 +175,8 @@ fn plan(graph: Graph, entry: &GraphEntry, version: Version) -> String {
             let of = |which: usize| -> String {
                 let len = |axis: &Axis| match axis {
                     Axis::Fixed(len) => *len,
-                    Axis::Dynamic(Letter::N) => profile.n[which],
-                    Axis::Dynamic(Letter::S) => profile.s[which],
+                    Axis::Dynamic(DynamicDim::N) => profile.n[which],
+                    Axis::Dynamic(DynamicDim::S) => profile.s[which],
                 };
                 spec.shape.iter().map(|axis| format!(" {}", len(axis))).collect()
             };

@@ -5,7 +5,7 @@
 //! the folder in `LD_LIBRARY_PATH`.
 
 use drivewam_core::manifest::Family;
-use drivewam_device::cuda::cubins::{Entry, FILE_NAME, Manifest, SCHEMA, hex_sha256, sources_sha256};
+use drivewam_device::cuda::cubins::{FILE_NAME, KernelFile, KernelManifest, SCHEMA, hex_sha256, sources_sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -37,7 +37,7 @@ pub fn kernels(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     let code = b"kernels of a test";
     std::fs::write(folder.join("sm_90.cubin"), code).unwrap();
-    let file = Entry {
+    let file = KernelFile {
         file: "sm_90.cubin".into(),
         architecture: "sm_90".into(),
         bytes: code.len() as u64,
@@ -45,7 +45,7 @@ pub fn kernels(folder: &Path) {
         kernels: Vec::new(),
     };
     let manifest =
-        Manifest { schema: SCHEMA, compiler: "a test".into(), cuda: [12, 6], sources_sha256: sources_sha256(), files: vec![file] };
+        KernelManifest { schema: SCHEMA, compiler: "a test".into(), cuda: [12, 6], sources_sha256: sources_sha256(), files: vec![file] };
     std::fs::write(folder.join(FILE_NAME), serde_saphyr::to_string(&manifest).unwrap()).unwrap();
 }
 

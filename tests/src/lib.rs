@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 pub mod broken;
+pub mod cases;
 pub mod config_docs;
 pub mod conformance;
 pub mod drive;

@@ -83,7 +83,7 @@ impl Memory {
         for chunk in 0..4 {
             self.commit(device, chunk)?;
         }
-        device.settle()
+        device.synchronize()
     }
 
     /// Commits the video and action tokens of a chunk under the policy `selective`.
@@ -92,7 +92,7 @@ impl Memory {
     /// Of the device.
     pub fn commit(&self, device: &mut dyn Device, chunk: u32) -> Result<()> {
         let commits = [(Pool::Video, 0..VIDEO[1]), (Pool::Action, VIDEO[1]..VIDEO[1] + ACTION[1])];
-        let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective(&[]), pass: &self.pass, rows });
+        let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective, pass: &self.pass, rows });
         device.kv_commit_observed(chunk, &commits)
     }
 }

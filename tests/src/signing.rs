@@ -1,7 +1,7 @@
 //! Test keys, and signing a manifest with them.
 
 use drivewam_core::manifest::FILE_NAME;
-use drivewam_engine::folder::SIGNATURE_FILE_NAME;
+use drivewam_engine::bundle::SIGNATURE_FILE_NAME;
 use ed25519_dalek::{Signer, SigningKey};
 use std::path::Path;
 

@@ -42,8 +42,8 @@ fn the_same_input_gives_the_same_bits_for_any_number_of_threads() {
         for chunk in 0..12 {
             let offer = one.offer(12, u64::from(chunk));
             for rig in [&mut one, &mut three] {
-                rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &offer, 0..6).unwrap();
-                rig.observe(Pool::Action, Policy::Selective(&[]), chunk, &offer, 6..10).unwrap();
+                rig.observe(Pool::Video, Policy::Selective, chunk, &offer, 0..6).unwrap();
+                rig.observe(Pool::Action, Policy::Selective, chunk, &offer, 6..10).unwrap();
             }
             assert_eq!(one.check(), three.check(), "chunk {chunk}");
         }

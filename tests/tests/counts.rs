@@ -12,7 +12,7 @@ use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_device::Traffic;
 use drivewam_device::cuda::{CudaDevice, Emulator, Kernel};
-use drivewam_engine::{Folder, Trust, load};
+use drivewam_engine::{EngineBundle, Trust, load};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -43,17 +43,17 @@ fn chunk(ride: &mut Ride, from_ms: i64) -> u32 {
 }
 
 /// The plan of the shipped policy, its folder and engine settings.
-fn plan(set: &str) -> (Plan, Folder, drivewam_core::config::Engine) {
+fn plan(set: &str) -> (Plan, EngineBundle, drivewam_core::config::EngineConfig) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     let (camera, engine) = (SourceCamera::of_model(&config.model), config.engine.clone());
     (Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap(), folder, engine)
 }
 
 fn counts(set: &str) -> Counts {
     let (plan, folder, _) = plan(set);
-    let mut ride = plan.warm(&folder).unwrap();
+    let mut ride = plan.warm(folder).unwrap();
     ride.push_command(0, Command::Straight).unwrap();
     for warmup in 0..6 {
         chunk(&mut ride, warmup * 4000);
@@ -101,7 +101,7 @@ fn a_chunk_launches_the_kernels_of_the_baseline() {
     let name = |kernel: Kernel| kernel.name().to_string_lossy().into_owned();
     let emulator = Emulator::new(1).watched(move |kernel, _| *notes.lock().unwrap().entry(name(kernel)).or_default() += 1);
     let device = |arena| Ok(Box::new(CudaDevice::new(Box::new(emulator), arena)?) as Box<_>);
-    let mut ride = plan.warm_with(&folder, device, |graph| load(&engine, &folder, graph)).unwrap();
+    let mut ride = plan.warm_with(folder, device, |bundle, graph| load(&engine, bundle, graph)).unwrap();
     ride.push_command(0, Command::Straight).unwrap();
     for warmup in 0..6 {
         chunk(&mut ride, warmup * 4000);

@@ -3,13 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam_core::arena::{Planner, Region};
-use drivewam_core::bindings::{FLOW_TIME, Graph, IS_ACTION, MASKED, MEM_BIAS, TEXT_BIAS, TensorSpec};
-use drivewam_core::config::{Engine, EngineKind, TensorRt};
+use drivewam_core::bindings::{FLOW_TIME, Graph, IS_ACTION, MASKED, MEM_BIAS, TEXT_BIAS};
+use drivewam_core::config::{EngineConfig, EngineKind, TensorRtConfig};
 use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
-use drivewam_device::{Device, HostDevice};
-use drivewam_engine::{Bound, Folder, Io, Trust, load};
+use drivewam_device::{DeviceMemory, HostDevice};
+use drivewam_engine::{BoundTensor, EngineBundle, Io, Trust, load};
 
 /// Largest difference of the two libraries, relative to the largest absolute value of the tensor.
 const TOLERANCE: f32 = 1e-4;
@@ -19,15 +19,15 @@ fn slots(model: &Model) -> usize {
     4 * model.packed_tokens() + model.video_tokens()
 }
 
-fn shipped() -> Folder {
+fn shipped() -> EngineBundle {
     let path =
         std::env::var("DRIVEWAM_TEST_ENGINES").unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../engines/tiny").to_owned());
-    Folder::open(path.as_ref(), &Trust::default(), None).unwrap()
+    EngineBundle::open(path.as_ref(), &Trust::default()).unwrap()
 }
 
 /// A realistic input: unit noise, rotations, flow times within 0 and 1, a third of the slots empty,
 /// tokens of one modality or the video tokens first.
-fn input(model: &Model, bound: &Bound, n: usize, seed: u64) -> Vec<f32> {
+fn input(model: &Model, bound: &BoundTensor, n: usize, seed: u64) -> Vec<f32> {
     let mut data = vec![0.0; bound.region.len()];
     standard_normal(seed, 0, Stream::Video, &mut data);
     match bound.name.as_str() {
@@ -56,18 +56,23 @@ fn every_shipped_graph_gives_the_same_output_in_rten_and_in_onnx_runtime() {
     }
     let folder = shipped();
     let model = &folder.manifest().model;
-    let config =
-        |kind| Engine { kind, folder: folder.path().display().to_string(), threads: 2, onnxruntime: None, tensorrt: TensorRt::default() };
+    let config = |kind| EngineConfig {
+        kind,
+        folder: folder.path().display().to_string(),
+        threads: 2,
+        onnxruntime: None,
+        tensorrt: TensorRtConfig::default(),
+    };
     let mut failed = Vec::new();
     for (&graph, entry) in &folder.manifest().graphs {
         let mut engines = [EngineKind::Rten, EngineKind::Ort].map(|kind| load(&config(kind), &folder, graph).unwrap());
         let shapes = if graph == Graph::Dit { vec![model.action_tokens(), model.video_tokens(), model.packed_tokens()] } else { vec![0] };
         for n in shapes {
             let mut planner = Planner::new();
-            let mut plan = |specs: &[TensorSpec]| -> Vec<Bound> {
+            let mut plan = |specs: &[TensorSpec]| -> Vec<BoundTensor> {
                 let bound = |spec: &TensorSpec| {
                     let shape = spec.resolve(n, slots(model));
-                    Bound { name: spec.name.clone(), region: planner.add("test", &spec.name, DType::F32, &shape).unwrap(), shape }
+                    BoundTensor { name: spec.name.clone(), region: planner.add("test", &spec.name, DType::F32, &shape).unwrap(), shape }
                 };
                 specs.iter().map(bound).collect()
             };

@@ -38,12 +38,12 @@ fn ride_on(
 ) -> Ride {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
-    let folder = closed_form::folder(&config.model).unwrap();
+    let folder = closed_form::bundle(&config.model).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let plan = Plan::new(config, folder.manifest(), camera, options).unwrap();
-    plan.warm_with(&folder, device, |graph| {
+    plan.warm_with(folder, device, |bundle, graph| {
         let options = Options { fault: fault.filter(|_| graph == faulty), ..Options::default() };
-        Ok(Box::new(ClosedForm::open(&folder, graph, options)?))
+        Ok(Box::new(ClosedForm::open(bundle, graph, options)?))
     })
     .unwrap()
 }
@@ -112,7 +112,7 @@ fn a_fault_of_the_transformer_is_an_error_the_guard_holds_the_plan_and_a_new_rol
 #[test]
 fn a_lost_device_ends_the_ride_in_its_safe_state() {
     let kill = Arc::new(AtomicBool::new(false));
-    let emulator = Emulator::new(1).mortal(Arc::clone(&kill));
+    let emulator = Emulator::new(1).killable(Arc::clone(&kill));
     let device = |arena| Ok(Box::new(CudaDevice::new(Box::new(emulator), arena)?) as Box<dyn Device>);
     let mut ride = ride_on(device, RideOptions::default(), "{}", Graph::Dit, None);
     assert_eq!(second(&mut ride, 0).unwrap(), Some(1));
@@ -143,7 +143,7 @@ fn a_lost_device_ends_the_ride_in_its_safe_state() {
 #[test]
 fn a_picture_that_did_not_arrive_is_forgotten_with_its_rollout() {
     let kill = Arc::new(AtomicBool::new(false));
-    let emulator = Emulator::new(1).mortal(Arc::clone(&kill));
+    let emulator = Emulator::new(1).killable(Arc::clone(&kill));
     let device = |arena| Ok(Box::new(CudaDevice::new(Box::new(emulator), arena)?) as Box<dyn Device>);
     let mut ride = ride_on(device, RideOptions::default(), "{}", Graph::Dit, None);
     second(&mut ride, 0).unwrap();

@@ -18,7 +18,7 @@ use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_device::cuda::{CudaDevice, Emulator};
 use drivewam_device::{Device, HostDevice, Pool};
-use drivewam_engine::{Folder, Trust, load};
+use drivewam_engine::{EngineBundle, Trust, load};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -151,7 +151,7 @@ fn equals_the_reference(device: fn(ArenaPlan) -> Result<Box<dyn Device>>) {
     let text = serde_json::json!({"flow": index["flow"], "memory": index["memory"]}).to_string();
     let config = load_config(&root().join("configs/tiny.yaml"), &[Layer { name: "golden.yaml".to_owned(), text }]).unwrap();
     let (model, engine) = (config.model.clone(), config.engine.clone());
-    let engines = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
+    let engines = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     for (file, hash) in index["weights"].as_object().unwrap() {
         let shipped = &engines.manifest().files[file].sha256;
         assert_eq!(
@@ -163,7 +163,7 @@ fn equals_the_reference(device: fn(ArenaPlan) -> Result<Box<dyn Device>>) {
     let camera = SourceCamera::of_model(&model);
     let mut ride = Plan::new(config, engines.manifest(), camera, RideOptions::default())
         .unwrap()
-        .warm_with(&engines, device, |graph| load(&engine, &engines, graph))
+        .warm_with(engines, device, |bundle, graph| load(&engine, bundle, graph))
         .unwrap();
     let recorder = Recorder::default();
     ride.set_probe(Some(Box::new(recorder.clone())));

@@ -2,8 +2,8 @@
 //! with the expected numbers. Two of the 30 identical layers are run.
 
 use drivewam_core::selection::Scoring;
-use drivewam_device::Device;
-use drivewam_device::cuda::{Counts, CudaDevice, Emulator, Kernel};
+use drivewam_device::DeviceMemory;
+use drivewam_device::cuda::{CudaDevice, Emulator, Kernel, LaunchCounts};
 use drivewam_tests::paper::{ACTION, HEADS, LAYERS, Memory, ROW_BYTES, VIDEO, WIDTH};
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ const TRIED_LAYERS: usize = 2;
 const QUERIES: usize = 40;
 
 /// Expected counts of a commit of both pools, for all layers, by kernel in the order of launches.
-fn arithmetic() -> [(Kernel, Counts); 3] {
+fn arithmetic() -> [(Kernel, LaunchCounts); 3] {
     let both = |of: &dyn Fn(usize, usize, usize) -> usize| {
         (TRIED_LAYERS * [VIDEO, ACTION].iter().map(|[slots, fresh]| of(*slots, *fresh, fresh.div_ceil(QUERIES))).sum::<usize>()) as u64
     };
@@ -23,16 +23,16 @@ fn arithmetic() -> [(Kernel, Counts); 3] {
         // of which three hold the sum of unit keys.
         (
             Kernel::ScoreBf16,
-            Counts {
+            LaunchCounts {
                 bytes_read: both(&|slots, fresh, blocks| (blocks * slots + fresh) * ROW_BYTES),
                 bytes_written: 0,
                 flops: both(&|slots, _, blocks| 2 * (blocks * QUERIES + 8) * slots * HEADS * WIDTH),
             },
         ),
         // Reads every new key and value once.
-        (Kernel::DecideBf16, Counts { bytes_read: new, ..Counts::default() }),
+        (Kernel::DecideBf16, LaunchCounts { bytes_read: new, ..LaunchCounts::default() }),
         // Copies every new key and value from the pass to its slot.
-        (Kernel::ScatterBf16, Counts { bytes_read: new, bytes_written: new, flops: 0 }),
+        (Kernel::ScatterBf16, LaunchCounts { bytes_read: new, bytes_written: new, flops: 0 }),
     ]
 }
 
@@ -41,7 +41,7 @@ fn arithmetic() -> [(Kernel, Counts); 3] {
 #[test]
 fn a_commit_moves_what_the_arithmetic_says() {
     let memory = Memory::new(TRIED_LAYERS, Scoring::default()).unwrap();
-    let seen: Arc<Mutex<Vec<(Kernel, Counts)>>> = Arc::default();
+    let seen: Arc<Mutex<Vec<(Kernel, LaunchCounts)>>> = Arc::default();
     let notes = Arc::clone(&seen);
     let emulator = Emulator::new(1).watched(move |kernel, counts| notes.lock().unwrap().push((kernel, counts)));
     let mut device = CudaDevice::new(Box::new(emulator), memory.plan.clone()).unwrap();
@@ -49,7 +49,7 @@ fn a_commit_moves_what_the_arithmetic_says() {
     seen.lock().unwrap().clear();
     let before = device.traffic().committed;
     memory.commit(&mut device, 4).unwrap();
-    device.settle().unwrap();
+    device.synchronize().unwrap();
     assert_eq!(device.traffic().committed - before, (2 * TRIED_LAYERS * ROW_BYTES * (VIDEO[1] + ACTION[1])) as u64);
     let got = seen.lock().unwrap().clone();
     assert_eq!(got, arithmetic());

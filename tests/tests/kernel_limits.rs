@@ -8,7 +8,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::selection::{Scored, Scoring};
 use drivewam_core::{Error, ErrorKind};
 use drivewam_device::cuda::{CudaDevice, Emulator};
-use drivewam_device::{Device, KvLayout, KvRegions};
+use drivewam_device::{KvLayout, KvMemory, KvRegions};
 use drivewam_tests::conformance::rig;
 
 /// Opens a memory of this layout, with keys and values of type `kv`.

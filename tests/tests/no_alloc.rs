@@ -15,9 +15,9 @@ use drivewam::{Plan, Progress, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
-use drivewam_core::guidance::Image;
+use drivewam_core::guidance::VlmImage;
 use drivewam_core::pose::Pose2;
-use drivewam_engine::{Folder, Trust, library};
+use drivewam_engine::{EngineBundle, Trust, library};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::Mutex;
@@ -73,9 +73,9 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn ride(set: &str) -> Ride {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap()
+    Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder).unwrap()
 }
 
 /// Drives `chunks` chunks from time `from_ms`, with changing commands. Returns the number of
@@ -157,7 +157,7 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
 #[test]
 fn a_picture_for_the_vlm_allocates_nothing() {
     let _alone = ALONE.lock();
-    let image = Image { height: 64, width: 128, patch: 16, temporal_patch: 2, merge: 2, mean: [0.5; 3], std: [0.5; 3] };
+    let image = VlmImage { height: 64, width: 128, patch: 16, temporal_patch: 2, merge: 2, mean: [0.5; 3], std: [0.5; 3] };
     for from in [(270, 480), (480, 270), (64, 128)] {
         let mut made = ImageProcessor::new(from, image).unwrap();
         let (picture, mut patches) = (vec![9u8; from.0 * from.1 * 3], vec![0.0; image.patches() * image.patch_len()]);
@@ -201,9 +201,9 @@ fn a_ride_on_a_gpu_allocates_nothing_either() {
     config.engine.folder = folder.display().to_string();
     config.engine.tensorrt.library = Some(library.display().to_string());
     config.engine.tensorrt.kernels = Some(home.join("kernels").display().to_string());
-    let engines = Folder::open(&folder, &Trust::default(), None).unwrap();
+    let engines = EngineBundle::open(&folder, &Trust::default()).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let mut ride = Plan::new(config, engines.manifest(), camera, RideOptions::default()).unwrap().warm(&engines).unwrap();
+    let mut ride = Plan::new(config, engines.manifest(), camera, RideOptions::default()).unwrap().warm(engines).unwrap();
     let mut picture = vec![0u8; 64 * 112 * 3];
     drive(&mut ride, &mut picture, 0, 6);
     let (ours, theirs) = (OURS.load(Ordering::Relaxed), LIBRARY.load(Ordering::Relaxed));

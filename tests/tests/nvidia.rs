@@ -11,16 +11,14 @@ use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Scoring};
 use drivewam_core::{Error, ErrorKind};
-use drivewam_device::cuda::{CudaDevice, Nodes, Nvidia, Priority};
-use drivewam_device::{Commit, Device, KvCounts, PassKv, Pool};
+use drivewam_device::cuda::{CudaDevice, GraphNodeCounts, Nvidia, StreamPriority, capture};
+use drivewam_device::{Commit, Device, DeviceMemory, Gpu, KvCounts, KvMemory, PassKv, Pool};
 use drivewam_tests::conformance::rig::Rig;
 use drivewam_tests::conformance::{Make, suite};
 use drivewam_tests::fakes;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Environment variable that selects the case of a child process.
-const CASE: &str = "DRIVEWAM_TEST_CASE";
 /// Environment variable with the kernels folder.
 const KERNELS: &str = "DRIVEWAM_TEST_KERNELS";
 
@@ -29,17 +27,10 @@ fn kernels() -> PathBuf {
 }
 
 fn open() -> drivewam_core::Result<Box<Nvidia>> {
-    Nvidia::open(0, &kernels(), Priority::High).map(Box::new)
+    Nvidia::open(0, &kernels(), StreamPriority::High).map(Box::new)
 }
 
 const DEVICE: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(open()?, plan)?)), kv: DType::Bf16 };
-
-/// A case: name, environment of the fake driver, and test function.
-struct Case {
-    name: &'static str,
-    machine: &'static [(&'static str, &'static str)],
-    body: fn(),
-}
 
 const CASES: [Case; 11] = [
     Case { name: "the conformance suite", machine: &[], body: conformance },
@@ -64,33 +55,18 @@ const CASES: [Case; 11] = [
 ];
 
 fn main() {
-    if let Ok(case) = std::env::var(CASE) {
-        return (CASES.iter().find(|c| c.name == case).unwrap().body)();
+    if cases::run_in_child(CASES.iter()) {
+        return;
     }
     // A missing library or folder is an error message, on any machine.
-    if let Err(error) = Nvidia::open(0, Path::new("no/such/folder"), Priority::High) {
+    if let Err(error) = Nvidia::open(0, Path::new("no/such/folder"), StreamPriority::High) {
         println!("on this machine: {error}");
     }
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().join("kernels");
     fakes::kernels(&folder);
     fakes::driver(temp.path());
-    let mut failed = Vec::new();
-    for case in &CASES {
-        let done = Command::new(std::env::current_exe().unwrap())
-            .env("LD_LIBRARY_PATH", temp.path())
-            .env(CASE, case.name)
-            .env(KERNELS, &folder)
-            .envs(case.machine.iter().copied())
-            .output()
-            .unwrap();
-        println!("{}: {}", case.name, if done.status.success() { "ok" } else { "FAILED" });
-        if !done.status.success() {
-            println!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-            failed.push(case.name);
-        }
-    }
-    assert!(failed.is_empty(), "{failed:?}");
+    cases::run_all(&CASES.each_ref(), temp.path(), &[(KERNELS, folder.as_path())]);
 }
 
 fn says(error: &Error, words: &[&str]) {
@@ -120,7 +96,7 @@ fn changed() {
     let copy = tempfile::tempdir().unwrap();
     fakes::kernels(copy.path());
     std::fs::write(copy.path().join("sm_90.cubin"), b"kernels of another").unwrap();
-    says(&Nvidia::open(0, copy.path(), Priority::High).unwrap_err(), &["vouches", "sm_90.cubin"]);
+    says(&Nvidia::open(0, copy.path(), StreamPriority::High).unwrap_err(), &["attests", "sm_90.cubin"]);
 }
 
 fn out_of_memory() {
@@ -147,12 +123,12 @@ fn lost() {
     assert_eq!(error.kind(), ErrorKind::Device);
     says(&error, &["CUDA_ERROR_ILLEGAL_ADDRESS"]);
     says(&device.fill(region, 1.0).unwrap_err(), &["lost", "a new process"]);
-    says(&device.settle().unwrap_err(), &["lost"]);
+    says(&device.synchronize().unwrap_err(), &["lost"]);
 }
 
 fn not_released() {
     drop(open().unwrap());
-    says(&open().unwrap_err(), &["an earlier device could not be given back"]);
+    says(&open().unwrap_err(), &["cannot release an earlier device"]);
     // Reported once.
     let _again = open().unwrap();
 }
@@ -163,7 +139,7 @@ fn not_released() {
 fn sequence(device: &mut dyn Device, chunk: u32, pass: &PassKv) -> drivewam_core::Result<()> {
     device.kv_drop_predicted()?;
     let commits = [(Pool::Video, 0..6), (Pool::Action, 6..10)];
-    device.kv_commit_observed(chunk, &commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective(&[]), pass, rows }))?;
+    device.kv_commit_observed(chunk, &commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective, pass, rows }))?;
     device.kv_commit_predicted(chunk + 1, pass, 0..8)?;
     let [x, velocity] = rows(pass);
     for _ in 0..3 {
@@ -192,7 +168,7 @@ fn full() -> (CudaDevice, Rig, PassKv) {
         sequence(&mut device, chunk, &here).unwrap();
         pass = Some(here);
     }
-    device.settle().unwrap();
+    device.synchronize().unwrap();
     (device, rig, pass.unwrap())
 }
 
@@ -200,15 +176,17 @@ fn full() -> (CudaDevice, Rig, PassKv) {
 /// operations that cannot be replayed are captured.
 fn graph() {
     let (mut device, mut rig, pass) = full();
-    let graph = device.capture(100, |device| sequence(device, 100, &pass)).unwrap();
+    device.set_chunk(100).unwrap();
+    let graph = capture(&mut device, |device| sequence(device, 100, &pass)).unwrap();
     // Drop; score, decide, scatter; decide, drop, scatter; three steps.
-    assert_eq!(device.nodes(graph).unwrap(), Nodes { kernels: 10, memory: 0, others: 0 });
+    assert_eq!(device.node_counts(graph).unwrap(), GraphNodeCounts { kernels: 10, memory: 0, others: 0 });
     for chunk in 5..9 {
         let offer = rig.offer(12, u64::from(chunk));
         let here = rig.put(&offer);
         rig.put_on(&mut device, &offer);
         sequence(&mut *rig.device, chunk, &here).unwrap();
-        device.replay(graph, chunk).unwrap();
+        device.set_chunk(chunk).unwrap();
+        device.replay(graph).unwrap();
         for layer in 0..rig.layout.layers {
             assert_eq!(device.kv_table(layer).unwrap(), rig.device.kv_table(layer).unwrap(), "chunk {chunk}, layer {layer}");
         }
@@ -220,13 +198,13 @@ fn graph() {
         }
     }
     let region = rig.regions.bias;
-    says(&device.capture(0, |device| device.upload(region, &[0.0])).unwrap_err(), &["within a graph"]);
+    says(&capture(&mut device, |device| device.upload(region, &[0.0])).unwrap_err(), &["a graph cannot hold a copy"]);
     device.kv_clear().unwrap();
-    says(&device.replay(graph, 9).unwrap_err(), &["another memory", "video: 0", "video: 20"]);
-    says(&device.capture(0, |device| sequence(device, 0, &pass)).unwrap_err(), &["fill free slots"]);
+    says(&device.replay(graph).unwrap_err(), &["captured for another memory", "video: 0", "video: 20"]);
+    says(&capture(&mut device, |device| sequence(device, 0, &pass)).unwrap_err(), &["fill free slots"]);
     assert_eq!(device.kv_counts(), KvCounts::default(), "a refused capture must change nothing");
     sequence(&mut device, 0, &pass).unwrap();
-    device.settle().unwrap();
+    device.synchronize().unwrap();
 }
 
 /// Breaks if the program of `tests/gpu/run.sh` does not run.
@@ -247,6 +225,7 @@ fn program() {
 
 fn memory_nodes() {
     let (mut device, _, pass) = full();
-    let graph = device.capture(0, |device| sequence(device, 0, &pass)).unwrap();
-    assert_eq!(device.nodes(graph).unwrap(), Nodes { kernels: 0, memory: 10, others: 0 });
+    device.set_chunk(0).unwrap();
+    let graph = capture(&mut device, |device| sequence(device, 0, &pass)).unwrap();
+    assert_eq!(device.node_counts(graph).unwrap(), GraphNodeCounts { kernels: 0, memory: 10, others: 0 });
 }

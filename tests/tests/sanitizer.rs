@@ -19,22 +19,22 @@ const RACES: [Bug; 12] = [
     Bug {
         name: "lanes of one warp read a sum that others of it have just written",
         file: "score_tensor.cuh",
-        right: "__syncthreads();  // the sum is there",
+        right: "__syncthreads();  // the sum is complete",
         wrong: "",
         test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
     },
     Bug {
         name: "the next head's queries set out before all have read those that lie there",
         file: "score_tensor.cuh",
-        right: "                __syncthreads();  // the head's queries are there, and those of the head before are done with\n                if (h + 1 < b.heads) stage(h + 1, queries + (h + 1) % 2 * QUERIES * QUERY_STRIDE);",
+        right: "                __syncthreads();  // queries complete, previous ones no longer in use\n                if (h + 1 < b.heads) stage(h + 1, queries + (h + 1) % 2 * QUERIES * QUERY_STRIDE);",
         wrong: "                if (h + 1 < b.heads) stage(h + 1, queries + (h + 1) % 2 * QUERIES * QUERY_STRIDE);\n                __syncthreads();",
         test: queries_of_three_heads_share_two_buffers,
     },
     Bug {
         name: "a wait for one group of copies too few",
         file: "score_tensor.cuh",
-        right: "wait_copies(ahead);",
-        wrong: "wait_copies(ahead + 1);",
+        right: "wait_copies(prefetch);",
+        wrong: "wait_copies(prefetch + 1);",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
@@ -47,7 +47,7 @@ const RACES: [Bug; 12] = [
     Bug {
         name: "the ring sets out where another thread still reads whether a fault was found",
         file: "score.cu",
-        right: "    __syncthreads();  // everybody has read the word",
+        right: "    __syncthreads();  // all threads have read the word",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
@@ -68,29 +68,29 @@ const RACES: [Bug; 12] = [
     Bug {
         name: "sums with care are written over plain sums that others still read",
         file: "check.cuh",
-        right: "__syncthreads();  // nobody reads the plain sums any more",
+        right: "__syncthreads();  // all threads have read the plain sums",
         wrong: "",
         test: selection::keys_of_any_length_score_as_the_oracle_does,
     },
     Bug {
         name: "numbers are added up before all are there",
-        file: "choose.cuh",
+        file: "select.cuh",
         right: "    __syncthreads();\n    if (threadIdx.x < 32) {",
         wrong: "    if (threadIdx.x < 32) {",
         test: selection::every_option_scores_and_keeps_as_the_oracle_does,
     },
     Bug {
         name: "two tokens are written over one slot",
-        file: "choose.cuh",
-        right: "before += w < warp ? of_warp[w] : 0u;",
+        file: "select.cuh",
+        right: "before += w < warp ? warp_counts[w] : 0u;",
         wrong: "before += 0u;",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
     Bug {
         name: "the lengths of all jobs' keys go where those of the first belong",
         file: "scatter.cu",
-        right: "p.inverse[(u64)job * p.slots + slot] =",
-        wrong: "p.inverse[slot] =",
+        right: "p.inv_norm[(u64)job * p.slots + slot] =",
+        wrong: "p.inv_norm[slot] =",
         test: memory::free_slots_are_filled_in_order_before_anything_is_forgotten,
     },
     Bug {
@@ -106,7 +106,7 @@ const OUTSIDE: [Bug; 5] = [
     Bug {
         name: "queries that do not exist are copied, and masked",
         file: "score_tensor.cuh",
-        right: "if (query + q < part.fresh) {",
+        right: "if (query + q < pool.new_tokens) {",
         wrong: "if (q < QUERIES) {",
         test: selection::tied_tokens_of_the_older_chunk_stay_then_those_of_lower_index,
     },
@@ -126,9 +126,9 @@ const OUTSIDE: [Bug; 5] = [
     },
     Bug {
         name: "a number beyond the shared memory of the block",
-        file: "choose.cuh",
-        right: "float* number = (float*)(of_warp + warps);",
-        wrong: "float* number = (float*)(of_warp + warps) + 1;",
+        file: "select.cuh",
+        right: "float* word = (float*)(warp_counts + warps);",
+        wrong: "float* word = (float*)(warp_counts + warps) + 1;",
         test: selection::every_option_scores_and_keeps_as_the_oracle_does,
     },
     Bug {
@@ -144,7 +144,7 @@ const UNWRITTEN: [Bug; 4] = [
     Bug {
         name: "queries are multiplied that a thread has waited for, and others have not",
         file: "score_tensor.cuh",
-        right: "__syncthreads();  // the head's queries are there, and those of the head before are done with",
+        right: "__syncthreads();  // queries complete, previous ones no longer in use",
         wrong: "",
         test: selection::a_pool_of_many_tokens_scores_as_the_oracle_does,
     },
@@ -198,7 +198,7 @@ fn queries_of_three_heads_share_two_buffers(make: Make) {
     let mut rig = Rig::open(make, KvLayout { heads: 3, ..layout });
     for chunk in 0..4 {
         let offer = rig.offer(60, u64::from(chunk));
-        rig.observe(Pool::Video, Policy::Selective(&[]), chunk, &offer, 0..60).unwrap();
+        rig.observe(Pool::Video, Policy::Selective, chunk, &offer, 0..60).unwrap();
     }
     rig.check();
 }

@@ -10,9 +10,9 @@
 
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Engine as Settings, EngineKind, TensorRt};
-use drivewam_device::{Device, HostDevice};
-use drivewam_engine::{Bound, Folder, Io, Trust, load};
+use drivewam_core::config::{Engine as Settings, EngineKind, TensorRtConfig};
+use drivewam_device::{DeviceMemory, HostDevice};
+use drivewam_engine::{BoundTensor, EngineBundle, Io, Trust, load};
 use std::path::{Path, PathBuf};
 
 /// Encoded chunks; the first is a single frame.
@@ -26,7 +26,7 @@ fn folder() -> PathBuf {
 
 /// The latents of a synthetic clip, by chunk.
 fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
-    let folder = Folder::open(&folder(), &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(&folder(), &Trust::default()).unwrap();
     let (manifest, mut planner) = (folder.manifest(), Planner::new());
     let graphs = [Graph::VaeEncodeFirst, Graph::VaeEncode];
     // Every tensor of both graphs has a region of its own; caches are copied from outputs to
@@ -35,13 +35,13 @@ fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
         .iter()
         .map(|&graph| {
             let signature = manifest.signature(graph).unwrap();
-            let mut bind = |specs: &[drivewam_core::bindings::TensorSpec]| -> Vec<Bound> {
+            let mut bind = |specs: &[drivewam_core::tensor::TensorSpec]| -> Vec<BoundTensor> {
                 specs
                     .iter()
                     .map(|spec| {
                         let shape = spec.resolve(0, 0);
                         let region = planner.add("codec", format!("{graph}.{}", spec.name), spec.dtype, &shape).unwrap();
-                        Bound { name: spec.name.clone(), region, shape }
+                        BoundTensor { name: spec.name.clone(), region, shape }
                     })
                     .collect()
             };
@@ -49,7 +49,7 @@ fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
         })
         .collect();
     let mut device = HostDevice::new(planner.finish(1 << 30).unwrap(), 1).unwrap();
-    let settings = Settings { kind, folder: String::new(), threads: 2, onnxruntime: None, tensorrt: TensorRt::default() };
+    let settings = Settings { kind, folder: String::new(), threads: 2, onnxruntime: None, tensorrt: TensorRtConfig::default() };
     let mut engines: Vec<_> = graphs.iter().map(|&graph| load(&settings, &folder, graph).unwrap()).collect();
     let bindings: Vec<_> = engines.iter_mut().zip(&ios).map(|(engine, io)| engine.bind(&mut device, io).unwrap()).collect();
     let mut latents = Vec::new();

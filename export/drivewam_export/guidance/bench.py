@@ -110,9 +110,9 @@ class Peer:
         took = []
         for _ in range(count):
             started = time.perf_counter()
-            said = self.answer()
+            generated = self.answer()
             took.append((time.perf_counter() - started) * 1e3)
-        self.last = {"generated": said}
+        self.last = {"generated": generated}
         return took
 
     def close(self):
@@ -225,9 +225,9 @@ def compare(name: str, args) -> dict:
     contenders["transformers"] = Peer(generate)
     for contender in contenders.values():
         contender.run_chunks(1)
-    said = {who: contender.last["generated"] for who, contender in contenders.items()}
-    if len({tuple(tokens) for tokens in said.values()}) != 1:
-        raise SystemExit(f"the contenders' tokens differ: {said}")
+    generated = {who: contender.last["generated"] for who, contender in contenders.items()}
+    if len({tuple(tokens) for tokens in generated.values()}) != 1:
+        raise SystemExit(f"the contenders' tokens differ: {generated}")
     beside = {"one token": ours("ort", 1), "reading": WeightRead(bytes_per_token(vlm_model))}
     took = interleave(contenders | beside, args.rounds, 1, "answers")
     for contender in (contenders | beside).values():

@@ -1,24 +1,27 @@
-//! Actions: increments of the ego pose, and the token rows that the transformer reads and writes.
+//! Actions: increments of the ego pose, and the token rows that represent them.
 //!
-//! Increment t of a chunk is pose t minus pose t − 1, both in the frame of the chunk's first pose: no rotation from step to step, so positions
-//! are plain sums. Normalised by quantiles of the training drives (`manifest.yaml`), three to a step and `steps_per_token` steps to a token, they
-//! fill the used channels of a row in order; all other numbers of a row are zero. `export/drivewam_export/train/data.py` is the same arithmetic.
-//! Everything here writes into given slices; nothing allocates after [`ActionRows::new`].
+//! Increment t of a chunk is pose t minus pose t − 1, both in the frame of the chunk's first pose.
+//! Steps do not rotate one another, so positions are plain sums. Increments are normalised by
+//! quantiles of the training drives (`manifest.yaml`). Three numbers per step and `steps_per_token`
+//! steps per token fill the used channels of a row in order; the other channels are zero.
+//! `export/drivewam_export/train/data.py` is the same arithmetic. All functions write into given
+//! slices and do not allocate after [`ActionRows::new`].
 
 use crate::dims::{INCREMENT_CHANNELS, Model};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::ActionNormalisation;
 use crate::pose::{Pose2, wrap};
 
-/// Largest normalised value that training saw: observed actions are clipped to ± this, predicted ones are not.
+/// The largest normalised value in training. Observed actions are clipped to ± this, predicted ones
+/// are not.
 pub const OBSERVED_CLIP: f32 = 4.0;
 
 /// The motion of one step, in the frame of the chunk's first pose.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Increment {
-    /// Forward of the chunk's first pose, metres.
+    /// Forward in the frame of the chunk's first pose, metres.
     pub dx_m: f64,
-    /// Left of the chunk's first pose, metres.
+    /// Left in the frame of the chunk's first pose, metres.
     pub dy_m: f64,
     /// Counter-clockwise, radians.
     pub dyaw_rad: f64,
@@ -34,11 +37,12 @@ impl Increment {
     }
 }
 
-/// The increments of `poses`, which follow `start` one step apart, all in one continuous frame. A turn is taken the shorter way round, so a
-/// source that wraps its yaw does no harm.
+/// The increments of `poses`, which follow `start` one step apart, all in one frame. Yaw
+/// differences are wrapped to (−π, π], so the source may wrap its yaw.
 ///
 /// # Errors
-/// `Usage` when `out` has another length than `poses`; `Input`, with its index, for a pose that is not finite.
+/// `Usage` when `out` has another length than `poses`; `Input`, with its index, for a pose that is
+/// not finite.
 pub fn increments(start: &Pose2, poses: &[Pose2], out: &mut [Increment]) -> Result<()> {
     if out.len() != poses.len() {
         return Err(Error::new(ErrorKind::Usage, "increments and poses differ in number").got(out.len()).wanted(poses.len()));
@@ -58,7 +62,7 @@ pub fn increments(start: &Pose2, poses: &[Pose2], out: &mut [Increment]) -> Resu
     Ok(())
 }
 
-/// Normalises increments into token rows `[Na, W]` and back.
+/// Converts increments to normalised token rows `[Na, W]` and back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActionRows {
     normalisation: ActionNormalisation,
@@ -69,7 +73,8 @@ pub struct ActionRows {
 }
 
 impl ActionRows {
-    /// The rows of `model`, which must have passed [`Model::check`], with the quantiles that its weights were trained with.
+    /// The conversion for `model`, which must have passed [`Model::check`], with the quantiles that
+    /// its weights were trained with.
     pub fn new(model: &Model, normalisation: ActionNormalisation) -> Self {
         Self {
             normalisation,
@@ -90,15 +95,17 @@ impl ActionRows {
         self.tokens * self.width
     }
 
-    /// The used channels of a row, the ones that a solver steps.
+    /// The used channels of a row: those that a solver steps.
     pub fn used_channels(&self) -> &[usize] {
         &self.used
     }
 
-    /// Writes the rows of observed increments, clipped to ± [`OBSERVED_CLIP`] as in training; unused channels become zero.
+    /// Writes the rows of observed increments, clipped to ± [`OBSERVED_CLIP`] as in training;
+    /// unused channels become zero.
     ///
     /// # Errors
-    /// `Usage` when a length is not the chunk's; `Input`, with its index, for an increment that is not finite.
+    /// `Usage` when a length is not the chunk's; `Input`, with its index, for an increment that is
+    /// not finite.
     pub fn observe(&self, increments: &[Increment], rows: &mut [f32]) -> Result<()> {
         self.check(increments.len(), rows.len())?;
         if let Some((i, bad)) = increments.iter().enumerate().find(|(_, a)| !a.to_array().iter().all(|v| v.is_finite())) {
@@ -108,7 +115,8 @@ impl ActionRows {
         Ok(())
     }
 
-    /// Writes the rows of the first chunk, which has no motion: the normalised increment of a standing vehicle, not a normalised zero.
+    /// Writes the rows of a vehicle that stands, for a rollout's first chunk: the normalised value
+    /// of zero increments, which is not zero.
     ///
     /// # Errors
     /// `Usage` when the length is not the chunk's.
@@ -118,10 +126,11 @@ impl ActionRows {
         Ok(())
     }
 
-    /// Reads the increments that `rows` stand for; unused channels are not looked at.
+    /// Writes the increments that `rows` represent. Ignores unused channels.
     ///
     /// # Errors
-    /// `Usage` when a length is not the chunk's; `Output`, with its place, for a number that is not finite.
+    /// `Usage` when a length is not the chunk's; `Output`, with its place, for a number that is not
+    /// finite.
     pub fn decode(&self, rows: &[f32], increments: &mut [Increment]) -> Result<()> {
         self.check(increments.len(), rows.len())?;
         let steps = rows.chunks_exact(self.width).zip(increments.chunks_exact_mut(self.steps_per_token)).enumerate();
@@ -193,7 +202,8 @@ mod tests {
     fn increments_stand_in_the_frame_of_the_first_pose_and_do_not_turn_with_the_vehicle() {
         let start = Pose2::new(10.0, 5.0, FRAC_PI_2);
         let mut out = [Increment::default(); 2];
-        // North, then east while heading east: first forward, then right, both as seen from the start.
+        // North, then east while heading east: first forward, then right, both as seen from the
+        // start.
         increments(&start, &[Pose2::new(10.0, 7.0, 0.0), Pose2::new(13.0, 7.0, 0.0)], &mut out).unwrap();
         let wanted = [[2.0, 0.0, -FRAC_PI_2], [0.0, -3.0, 0.0]];
         for (got, wanted) in out.iter().zip(wanted) {
@@ -211,7 +221,8 @@ mod tests {
         assert_eq!(increments(&Pose2::default(), &[], &mut out).unwrap_err().kind(), ErrorKind::Usage);
     }
 
-    /// `train/data.py`: Normalisation.apply and pack on the tiny model, computed by hand for one step.
+    /// `train/data.py`: Normalisation.apply and pack on the tiny model, computed by hand for one
+    /// step.
     #[test]
     fn a_row_holds_its_steps_in_order_and_zeros_elsewhere() {
         let (rows, model) = (rows(), tiny());

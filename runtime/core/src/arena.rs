@@ -1,16 +1,20 @@
-//! The arena's plan: which regions one device allocation holds, where each begins, who owns it. Arithmetic only.
+//! The plan of the arena, a device's one allocation: its regions, their offsets and owners.
+//! Arithmetic only.
 //!
-//! A [`Planner`] hands out [`Region`] tokens and finishes into an [`ArenaPlan`], which prints itself as a table and says whether it fits. The
-//! device floor makes the one allocation; nobody else turns a region into memory. A full arena is an error, never a second allocation.
+//! A [`Planner`] returns [`Region`]s and finishes into an [`ArenaPlan`], which prints itself as a
+//! table. The device makes the allocation, and only the device maps a region to memory. A plan that
+//! does not fit is an error; there is never a second allocation.
 
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 
-/// Every region begins at a multiple of this: engines ask for 256 bytes where a tensor lies, and for a GPU's texture alignment, 512 on some, where they compute.
+/// The alignment of every region, bytes. TensorRT requires 256 for tensors, and the GPU's texture
+/// alignment, up to 512, for scratch memory.
 pub const ALIGNMENT: usize = 512;
 
-/// A typed place in the arena. Plain data: it reaches memory only through the arena it was planned for.
+/// A typed range of the arena. Plain data: only the arena that it was planned for maps it to
+/// memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Region {
     offset: usize,
@@ -19,12 +23,12 @@ pub struct Region {
 }
 
 impl Region {
-    /// Bytes from the start of the arena.
+    /// Offset from the start of the arena, bytes.
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// Elements.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -44,10 +48,10 @@ impl Region {
         self.len * self.dtype.bytes()
     }
 
-    /// The elements `start .. start + len` of this region.
+    /// The sub-region of elements `start .. start + len`.
     ///
     /// # Errors
-    /// `Usage` when they are not all inside.
+    /// `Usage` when it reaches outside.
     pub fn part(&self, start: usize, len: usize) -> Result<Self> {
         match start.checked_add(len) {
             Some(end) if end <= self.len => Ok(Self { offset: self.offset + start * self.dtype.bytes(), len, dtype: self.dtype }),
@@ -63,23 +67,23 @@ impl Region {
     }
 }
 
-/// One row of the plan's table.
+/// One region of the plan, with its name and owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// What the region is, for example `mem_k`.
+pub struct ArenaRow {
+    /// Name, for example `mem_k.0`.
     pub name: String,
-    /// Which stage owns it, for example `memory`.
+    /// The stage that owns it, for example `memory`.
     pub owner: &'static str,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Where it lies.
+    /// The region.
     pub region: Region,
 }
 
 /// Collects regions; see [`Planner::finish`].
 #[derive(Debug, Default)]
 pub struct Planner {
-    rows: Vec<Row>,
+    rows: Vec<ArenaRow>,
     end: usize,
 }
 
@@ -92,7 +96,7 @@ impl Planner {
     /// Adds a region for a tensor of `shape`.
     ///
     /// # Errors
-    /// `Capacity` when the bytes do not fit an address.
+    /// `Capacity` when the arena exceeds the address space.
     pub fn add(&mut self, owner: &'static str, name: impl Into<String>, dtype: DType, shape: &[usize]) -> Result<Region> {
         let name = name.into();
         let too_large = || {
@@ -109,14 +113,15 @@ impl Planner {
             .ok_or_else(too_large)?;
         let region = Region { offset: self.end, len, dtype };
         self.end = end;
-        self.rows.push(Row { name, owner, shape: shape.to_vec(), region });
+        self.rows.push(ArenaRow { name, owner, shape: shape.to_vec(), region });
         Ok(region)
     }
 
     /// The finished plan, which must fit in `capacity_bytes`.
     ///
     /// # Errors
-    /// `Capacity`, with need, capacity, the largest owner, and the configuration keys that decide.
+    /// `Capacity`, with the bytes needed, the capacity, the largest owner, and the configuration
+    /// keys to change.
     pub fn finish(self, capacity_bytes: usize) -> Result<ArenaPlan> {
         let plan = ArenaPlan { rows: self.rows, bytes: self.end, capacity_bytes };
         if plan.bytes <= capacity_bytes {
@@ -136,28 +141,29 @@ impl Planner {
 /// A plan that fits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArenaPlan {
-    rows: Vec<Row>,
+    rows: Vec<ArenaRow>,
     bytes: usize,
     capacity_bytes: usize,
 }
 
 impl ArenaPlan {
-    /// Bytes of the one allocation.
+    /// Bytes of the allocation.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes that the target allows.
+    /// Bytes that the target allows (`target.arena_bytes`).
     pub fn capacity_bytes(&self) -> usize {
         self.capacity_bytes
     }
 
-    /// The regions, in order of offset.
-    pub fn rows(&self) -> &[Row] {
+    /// The regions, ordered by offset.
+    pub fn rows(&self) -> &[ArenaRow] {
         &self.rows
     }
 
-    /// Proves that `region` lies within one region of this plan, has its type, and begins at one of its elements.
+    /// Proves that `region` lies inside one region of this plan, has its type, and begins at one of
+    /// its elements.
     ///
     /// # Errors
     /// `Usage`.
@@ -190,7 +196,7 @@ impl ArenaPlan {
     }
 }
 
-/// Proves that no write touches a read or another write.
+/// Proves that no written region overlaps a read one or another written one.
 ///
 /// # Errors
 /// `Usage`.

@@ -1,17 +1,19 @@
-//! The sizes of one model, and the shape letters that every other file uses.
+//! The dimensions of a model, and the letters for shapes that all other files use.
 //!
-//! L layers · H heads · D head width · S memory slots · N tokens of a pass · Nv, Na video and action tokens of a chunk ·
-//! T text rows · E ego rows · `[Cz, Hz, Wz]` a latent · A action channels · W token width. Values come from the `model:` section of
-//! `configs/model/*.yaml`, which the manifest repeats word for word; nothing here hard-codes the paper's.
+//! L layers · H heads · D head width · S memory slots · N tokens of a pass · Nv, Na video and
+//! action tokens of a chunk · T text rows · E ego rows · `[Cz, Hz, Wz]` a latent · A action
+//! channels · W token width. Values come from the `model:` section of `configs/model/*.yaml`, which
+//! the manifest repeats. Nothing here hard-codes the paper's values.
 
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// The `model:` section: everything about a model that its weights depend on. Checked once, by [`Model::check`].
+/// The `model:` section: everything about a model that its weights depend on. [`Model::check`]
+/// validates it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// Name for people; also the name in the manifest.
+    /// Human-readable name; also the name in the manifest.
     pub name: String,
     /// Hidden width, H·D.
     pub dim: usize,
@@ -21,7 +23,7 @@ pub struct Model {
     pub heads: usize,
     /// D.
     pub head_dim: usize,
-    /// Inner width of the feed-forward part.
+    /// Inner width of the feed-forward layers.
     pub ffn_dim: usize,
     /// Width of the sinusoidal flow-time embedding.
     pub freq_dim: usize,
@@ -35,13 +37,14 @@ pub struct Model {
     pub self_scale: SelfScale,
     /// Rotary embedding.
     pub rope: Rope,
-    /// What the encoder sees.
+    /// The encoder's image.
     pub image: Image,
-    /// The pinhole camera the model was trained with, for an image of [`Model::image`]'s size.
+    /// The pinhole camera that the model was trained with, for an image of the size of
+    /// [`Model::image`].
     pub camera: Intrinsics,
     /// The latent of one chunk.
     pub latent: Latent,
-    /// Patch of the latent that becomes one video token: time, height, width.
+    /// Patch of the latent that one video token covers: time, height, width.
     pub patch: [usize; 3],
     /// The action stream.
     pub action: Action,
@@ -51,11 +54,11 @@ pub struct Model {
     pub text: Text,
 }
 
-/// How self-attention logits are scaled by the number n of keys that a row sees.
+/// How self-attention logits are scaled by n, the number of keys that a row sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SelfScale {
-    /// Not at all; the graph has no `self_scale` input.
+    /// Not scaled; the graph has no `self_scale` input.
     None,
     /// By ln(n + 8) / ln(200).
     Log,
@@ -67,11 +70,11 @@ pub enum SelfScale {
 pub struct Rope {
     /// Base of the frequencies.
     pub theta: f64,
-    /// Channels of a head given to time, height, width; each even; their sum is D.
+    /// Channels of a head for time, height and width; each even, with the sum D.
     pub split: [usize; 3],
 }
 
-/// The encoder's picture.
+/// The encoder's image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
@@ -79,13 +82,14 @@ pub struct Image {
     pub height: usize,
     /// Pixels.
     pub width: usize,
-    /// Frames per second that reach the encoder.
+    /// Frames per second of the encoder's input.
     pub frame_hz: u32,
-    /// Frames of one chunk, one latent.
+    /// Frames of a chunk, which become one latent.
     pub frames_per_latent: usize,
 }
 
-/// A pinhole camera without distortion; x right, y down, z forward; the centre of the first pixel is (0.5, 0.5).
+/// A pinhole camera without distortion: x right, y down, z forward. The centre of the first pixel
+/// is at (0.5, 0.5).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Intrinsics {
@@ -111,7 +115,8 @@ pub struct Latent {
     pub width: usize,
 }
 
-/// The action stream: `tokens * steps_per_token` increments of 1 / `rate_hz` s, three numbers each (dx m, dy m, dyaw rad).
+/// The action stream: `tokens * steps_per_token` increments of 1 / `rate_hz` s, each three numbers
+/// (dx m, dy m, dyaw rad).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Action {
@@ -123,7 +128,7 @@ pub struct Action {
     pub rate_hz: u32,
     /// A.
     pub channels: usize,
-    /// The channels that carry the increments, step-major; the others are held at zero.
+    /// The channels that carry the increments, step-major. The others are zero.
     pub used_channels: Vec<usize>,
 }
 
@@ -133,7 +138,7 @@ pub struct Action {
 pub struct Ego {
     /// The features, in the order of the `ego` input.
     pub features: Vec<EgoFeature>,
-    /// What the graph divides each feature by.
+    /// The divisor of each feature inside the graph.
     pub scale: Vec<f64>,
     /// E.
     pub tokens: usize,
@@ -153,17 +158,17 @@ pub enum EgoFeature {
     Curvature1pm,
 }
 
-/// The guidance text as the cross-attention reads it.
+/// The text that the cross-attention reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
     /// Dt.
     pub dim: usize,
-    /// Most rows of a real text; T = `max_rows` + 1, the last row being the merged padding.
+    /// Most rows of a text. T = `max_rows` + 1; the last row stands for all padding.
     pub max_rows: usize,
-    /// Rows that the text encoder pads to; the padding row counts for all that remain.
+    /// Rows that the text encoder pads to. The padding row weighs as much as all rows that remain.
     pub padded_rows: usize,
-    /// Route commands that have an embedding, in the order of the manifest.
+    /// Route commands with an embedding, in the manifest's order.
     pub commands: Vec<Command>,
 }
 
@@ -177,12 +182,12 @@ pub enum Command {
     Straight,
     /// Turn right at the next junction.
     Right,
-    /// No route is known.
+    /// The route is unknown.
     Unknown,
 }
 
 impl Command {
-    /// The word that files and messages use.
+    /// The word for it in files and messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Left => "left",
@@ -192,10 +197,10 @@ impl Command {
         }
     }
 
-    /// The command of a word of a file.
+    /// Parses the word for a command.
     ///
     /// # Errors
-    /// `Input`, with the word, when it is none of the four.
+    /// `Input`, with the word, for any other word.
     pub fn parse(word: &str) -> Result<Self> {
         match word {
             "left" => Ok(Self::Left),
@@ -209,26 +214,26 @@ impl Command {
     }
 }
 
-/// Numbers of one increment: dx, dy, dyaw.
+/// Values of one increment: dx, dy, dyaw.
 pub const INCREMENT_CHANNELS: usize = 3;
 
 impl Model {
-    /// Nv, the video tokens of a chunk.
+    /// Nv, the number of video tokens of a chunk.
     pub fn video_tokens(&self) -> usize {
         (self.latent.height / self.patch[1]) * (self.latent.width / self.patch[2])
     }
 
-    /// Na, the action tokens of a chunk.
+    /// Na, the number of action tokens of a chunk.
     pub fn action_tokens(&self) -> usize {
         self.action.tokens
     }
 
-    /// Nv + Na, the tokens of a packed pass.
+    /// Nv + Na, the number of tokens of a packed pass.
     pub fn packed_tokens(&self) -> usize {
         self.video_tokens() + self.action_tokens()
     }
 
-    /// Numbers of one video token: Cz times the patch's area.
+    /// Values of one video token: Cz times the patch's area.
     pub fn video_channels(&self) -> usize {
         self.latent.channels * self.patch[1] * self.patch[2]
     }
@@ -243,35 +248,35 @@ impl Model {
         self.text.max_rows + 1
     }
 
-    /// Numbers of a latent, Cz·Hz·Wz.
+    /// Elements of a latent, Cz·Hz·Wz.
     pub fn latent_len(&self) -> usize {
         self.latent.channels * self.latent.height * self.latent.width
     }
 
-    /// Trajectory poses of a chunk.
+    /// Poses of a chunk's trajectory.
     pub fn poses(&self) -> usize {
         self.action.tokens * self.action.steps_per_token
     }
 
-    /// Length of a chunk in nanoseconds.
+    /// Length of a chunk, ns.
     pub fn chunk_ns(&self) -> i64 {
         self.frame_period_ns() * self.image.frames_per_latent as i64
     }
 
-    /// Time between two frames of the encoder's grid, in nanoseconds.
+    /// Time between two frames of the encoder's grid, ns.
     pub fn frame_period_ns(&self) -> i64 {
         1_000_000_000 / i64::from(self.image.frame_hz)
     }
 
-    /// Time between two poses of the trajectory, in nanoseconds.
+    /// Time between two poses of the trajectory, ns.
     pub fn pose_period_ns(&self) -> i64 {
         1_000_000_000 / i64::from(self.action.rate_hz)
     }
 
-    /// Proves that the numbers agree with one another and are small enough to multiply without overflow.
+    /// Proves that the values are consistent, and small enough to be multiplied without overflow.
     ///
     /// # Errors
-    /// `Config`, naming the key, at the first contradiction.
+    /// `Config`, with the key, for the first contradiction.
     pub fn check(&self) -> Result<()> {
         let bad = |key: &str, what: &str, got: String, wanted: String| {
             Err(Error::new(ErrorKind::Config, what).at(format!("model.{key}")).got(got).wanted(wanted))

@@ -1,4 +1,4 @@
-//! The element types that cross a graph's border or live in the arena.
+//! The element types of graph inputs and outputs and of regions of the arena.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,12 +1,12 @@
-//! One opaque error for the words and the arithmetic: what failed, where, what was got, what was wanted.
+//! The error type of all crates: what failed, where, what was got, what was wanted.
 //!
-//! An [`Error`] is made where the fault is seen and carries everything that a reader of the message needs. Callers branch on
-//! [`Error::kind`]; people read its `Display`. It holds no open resources and costs one allocation, so it is never made on the
-//! good path.
+//! An [`Error`] is made where the fault is detected and carries everything that a reader of the
+//! message needs. Callers branch on [`Error::kind`]; its `Display` is for people. Making one
+//! allocates, so the good path makes none.
 
 use std::fmt;
 
-/// What kind of thing went wrong. Callers branch on this, never on the text.
+/// The kind of a failure. Callers branch on this, never on the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -14,26 +14,26 @@ pub enum ErrorKind {
     Config,
     /// A manifest contradicts itself, its files, the configuration or [`crate::bindings`].
     Manifest,
-    /// A plan does not fit: an arena or a memory budget is too small.
+    /// A plan does not fit the arena or a memory budget, or memory cannot be allocated.
     Capacity,
-    /// What came in from the vehicle (frame, stamp, pose, ego state, command) cannot be used.
+    /// An input of the vehicle (frame, stamp, pose, ego state, command) cannot be used.
     Input,
-    /// What came out of an engine (or was computed from it) cannot be used.
+    /// An output of an engine, or a value computed from it, cannot be used.
     Output,
-    /// A file or folder could not be read or written.
+    /// A file or directory cannot be read or written.
     Io,
     /// An engine library is missing, of the wrong version, or reported a fault.
     Engine,
     /// A device is missing, lost, or reported a fault.
     Device,
-    /// A call broke a stated contract of this crate: a shape, a length, an order of calls.
+    /// A call violates a stated contract: a shape, a length, an order of calls.
     Usage,
     /// A fault of this software: a computation panicked.
     Internal,
 }
 
 impl ErrorKind {
-    /// The word that messages, JSON and exit paths use for this kind.
+    /// The word for this kind in messages and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Config => "config",
@@ -64,16 +64,17 @@ struct Inner {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The result type of this crate and of the crates above it.
+/// The result type of all crates.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error of `kind`; `what` is a short sentence without a full stop.
+    /// An error of `kind`. `what` is a short sentence without a full stop.
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Self(Box::new(Inner { kind, what: what.into(), place: None, got: None, wanted: None, source: None }))
     }
 
-    /// Adds where it happened: a file, a YAML key, a tensor, a stage. An outer place is put before an inner one.
+    /// Adds where it happened: a file, a YAML key, a tensor, a stage. Each call adds an outer
+    /// place.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
         self.0.place = Some(match self.0.place.take() {
@@ -83,14 +84,14 @@ impl Error {
         self
     }
 
-    /// Adds what was found.
+    /// Adds the value that was found.
     #[must_use]
     pub fn got(mut self, got: impl fmt::Display) -> Self {
         self.0.got = Some(got.to_string());
         self
     }
 
-    /// Adds what would have been right.
+    /// Adds the value that would have been right.
     #[must_use]
     pub fn wanted(mut self, wanted: impl fmt::Display) -> Self {
         self.0.wanted = Some(wanted.to_string());
@@ -136,7 +137,7 @@ impl fmt::Display for Error {
     }
 }
 
-// Without a `source`: the message tells the cause, and whoever prints a chain would tell it twice.
+// No `source`: the message contains the cause, and printing a chain would repeat it.
 impl std::error::Error for Error {}
 
 #[cfg(test)]
@@ -150,7 +151,7 @@ mod tests {
         assert_eq!(e.kind(), ErrorKind::Manifest);
     }
 
-    /// Breaks if a cause is told twice by whoever prints a chain of errors.
+    /// Breaks if printing a chain of errors repeats the cause.
     #[test]
     fn a_cause_is_told_once() {
         let e = Error::new(ErrorKind::Io, "cannot be read").caused_by(std::io::Error::other("the disk burns"));

@@ -1,117 +1,115 @@
-//! What a runtime has to know of the frozen language model that looks at a chunk, and of the encoder of its text: the `guidance` section of a manifest.
+//! The `guidance` section of a manifest: the vision-language model that describes the scene, and
+//! the encoder of its text.
 //!
-//! The model is a `Qwen3VLForConditionalGeneration`, the encoder a `UMT5EncoderModel`, each of any size. Positions are computed here, outside of the
-//! graphs: a row of text stands at (p, p, p), a row of an image at (p, p + row, p + column), and what follows an image goes on behind its longer
-//! side (Qwen2-VL's multimodal rotary positions).
+//! The model is a `Qwen3VLForConditionalGeneration`, the encoder a `UMT5EncoderModel`, of any size.
+//! Rotary positions are computed outside of the graphs, as Qwen2-VL's multimodal rotary positions
+//! (M-RoPE): a row of text has (p, p, p), a row of an image (p, p + row, p + column), and the next
+//! position after an image is p plus its longer side.
 
-use crate::bindings::{Axis, Letter, Signature, TensorSpec, layered};
-use crate::bindings::{DEEPSTACK, IDS, IMAGE, IS_IMAGE, LOGITS, MEM_BIAS, PAD_BIAS, PATCHES, ROPE, TEXT};
-use crate::dims::Model;
-use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// Lengths beyond this are nobody's model.
+/// Largest length that is accepted.
 const MOST: usize = 1 << 20;
 
 /// The `guidance` section of a manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Guidance {
-    /// Who speaks.
-    pub vlm: Vlm,
-    /// Who encodes what was said.
-    pub text: TextEncoder,
+pub struct GuidanceSpec {
+    /// The vision-language model.
+    pub vlm: VlmSpec,
+    /// The encoder of its text.
+    pub text: TextEncoderSpec,
 }
 
 /// The language model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Vlm {
+pub struct VlmSpec {
     /// Layers of the decoder.
     pub layers: usize,
-    /// Hkv, heads of keys and values.
+    /// Hkv, the number of key and value heads.
     pub kv_heads: usize,
-    /// Dh, width of a head.
+    /// Dh, the width of a head.
     pub head_dim: usize,
-    /// D, width of a row.
+    /// D, the width of a row.
     pub width: usize,
-    /// V, entries of the vocabulary.
+    /// V, the size of the vocabulary.
     pub vocabulary: usize,
-    /// Levels at which image features are added once more.
+    /// Number of decoder levels at which image features are added (deepstack).
     pub deepstack: usize,
-    /// The pictures that it looks at.
-    pub image: Image,
-    /// Stands for a row of an image.
+    /// Its images.
+    pub image: VlmImage,
+    /// The token of an image's row.
     pub image_token: u32,
-    /// Stands before an image.
+    /// The token before an image.
     pub vision_start_token: u32,
-    /// Stands behind one.
+    /// The token after an image.
     pub vision_end_token: u32,
-    /// Any of these ends an answer.
+    /// Each of these tokens ends an answer.
     pub end_tokens: Vec<u32>,
     /// Its rotary positions.
-    pub rope: Rope,
-    /// Its `tokenizer.json`, a file of the folder.
+    pub rope: MRope,
+    /// The name of its `tokenizer.json` in the bundle.
     pub tokenizer: String,
 }
 
-/// A picture as the vision graph takes it.
+/// An image as the vision graph takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Image {
+pub struct VlmImage {
     /// Pixels.
     pub height: usize,
     /// Pixels.
     pub width: usize,
     /// Side of a patch, pixels.
     pub patch: usize,
-    /// Frames of a patch: a picture is repeated so often.
+    /// Frames of a patch: an image is repeated this often.
     pub temporal_patch: usize,
-    /// Side of a block of patches that becomes one row.
+    /// Patches per side of the block that becomes one row.
     pub merge: usize,
-    /// Of red, green, blue, of values within [0, 1].
+    /// Mean of red, green and blue, for values within [0, 1].
     pub mean: [f32; 3],
-    /// The same.
+    /// Standard deviation of the same.
     pub std: [f32; 3],
 }
 
-/// Rotary positions of three axes, interleaved: pair j turns with height where j mod 3 = 1, with width where j mod 3 = 2, both below three times
-/// their section, and with time else.
+/// Interleaved rotary positions of three axes: pair j turns with height where j mod 3 = 1 and with
+/// width where j mod 3 = 2, for j below three times the axis's section; with time otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rope {
-    /// Pairs of time, height, width.
+pub struct MRope {
+    /// Number of pairs of time, height and width.
     pub sections: [usize; 3],
-    /// Turn of each pair for one step, radians; the checkpoint's own f32 numbers.
+    /// Angle of each pair for one step, radians, as the checkpoint's f32 values.
     pub inverse_frequencies: Vec<f32>,
-    /// Multiplies cosine and sine.
+    /// Factor of cosine and sine.
     pub scale: f32,
 }
 
 /// The encoder of the guidance text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TextEncoder {
+pub struct TextEncoderSpec {
     /// Entries of the vocabulary.
     pub vocabulary: usize,
-    /// Fills the rows behind a text.
+    /// The token of padding.
     pub pad_token: u32,
-    /// Ends a text.
+    /// The token that ends a text.
     pub end_token: u32,
-    /// Its `tokenizer.json`, a file of the folder.
+    /// The name of its `tokenizer.json` in the bundle.
     pub tokenizer: String,
 }
 
-impl Vlm {
-    /// Tokens that its tokenizer must have as special ones.
+impl VlmSpec {
+    /// Tokens that the tokenizer must define as special.
     pub fn special(&self) -> Vec<u32> {
         let around = [self.image_token, self.vision_start_token, self.vision_end_token];
         around.into_iter().chain(self.end_tokens.iter().copied()).collect()
     }
 }
 
-impl Image {
+impl VlmImage {
     /// Rows and columns of an image's embedding.
     pub fn grid(&self) -> [usize; 2] {
         [self.height, self.width].map(|side| side / (self.patch * self.merge))
@@ -128,15 +126,16 @@ impl Image {
         self.rows() * self.merge * self.merge
     }
 
-    /// Numbers of a patch.
+    /// Values of a patch.
     pub fn patch_len(&self) -> usize {
         3 * self.temporal_patch * self.patch * self.patch
     }
 
-    /// Proves that it can be meant.
+    /// Proves that the values are consistent.
     ///
     /// # Errors
-    /// `Manifest`: lengths out of range, a picture that is not whole blocks of patches, a deviation that nothing can be divided by.
+    /// `Manifest`: a length out of range, an image that is not whole blocks of patches, a standard
+    /// deviation that is not positive.
     pub fn check(&self) -> Result<()> {
         let bad = |what: &str, got: String| Err(Error::new(ErrorKind::Manifest, what).at("guidance.vlm.image").got(got));
         let lengths = [self.height, self.width, self.patch, self.temporal_patch, self.merge];
@@ -154,9 +153,9 @@ impl Image {
     }
 }
 
-impl Rope {
-    /// The row at position `place` (time, height, width): cosine and sine of each pair. Angles are products in f32, as in the model that was trained with
-    /// them; cosine and sine are taken in f64. What `out` has beyond the pairs stays as it is.
+impl MRope {
+    /// Writes cosine and sine of each pair at position `place` (time, height, width) to the start
+    /// of `out`. Angles are products in f32, as in training; cosine and sine are computed in f64.
     pub fn row(&self, place: [usize; 3], out: &mut [f32]) {
         for (pair, (turn, to)) in self.inverse_frequencies.iter().zip(out.as_chunks_mut::<2>().0).enumerate() {
             let axis = pair % 3;
@@ -168,14 +167,14 @@ impl Rope {
     }
 }
 
-impl Guidance {
-    /// Proves that what the section says can be meant.
+impl GuidanceSpec {
+    /// Proves that the section is consistent.
     ///
     /// # Errors
     /// `Manifest`, with the key.
     pub fn check(&self) -> Result<()> {
         let bad = |key: &str, what: &str| Error::new(ErrorKind::Manifest, what).at(format!("guidance.{key}"));
-        let Vlm { layers, kv_heads, head_dim, width, vocabulary, deepstack, rope, .. } = &self.vlm;
+        let VlmSpec { layers, kv_heads, head_dim, width, vocabulary, deepstack, rope, .. } = &self.vlm;
         for (key, len) in [("layers", layers), ("kv_heads", kv_heads), ("head_dim", head_dim), ("width", width), ("vocabulary", vocabulary)]
         {
             if !(1..=MOST).contains(len) {
@@ -202,7 +201,7 @@ impl Guidance {
                 return Err(bad("vlm", "a token beyond the vocabulary").got(token).wanted(format!("below {vocabulary}")));
             }
         }
-        let TextEncoder { vocabulary, pad_token, end_token, .. } = &self.text;
+        let TextEncoderSpec { vocabulary, pad_token, end_token, .. } = &self.text;
         if !(1..=MOST).contains(vocabulary) || [pad_token, end_token].iter().any(|token| **token as usize >= *vocabulary) {
             return Err(bad("text", "a token beyond the vocabulary")
                 .got(format!("{pad_token}, {end_token}"))
@@ -210,55 +209,17 @@ impl Guidance {
         }
         Ok(())
     }
-
-    /// Tensors of `vlm_vision`: one picture's patches to its rows, and the rows that are added at each deepstack level.
-    pub(crate) fn vision(&self) -> Signature {
-        let (vlm, fixed) = (&self.vlm, Axis::Fixed);
-        let rows = [fixed(vlm.image.rows()), fixed(vlm.width)];
-        let levels = (0..vlm.deepstack).map(|level| TensorSpec::f32(layered(DEEPSTACK, level), &rows));
-        Signature {
-            inputs: vec![TensorSpec::f32(PATCHES, &[fixed(vlm.image.patches()), fixed(vlm.image.patch_len())])],
-            outputs: std::iter::once(TensorSpec::f32(IMAGE, &rows)).chain(levels).collect(),
-        }
-    }
-
-    /// Tensors of `vlm_decoder`: N rows, S slots of memory.
-    pub(crate) fn decoder(&self, cached: DType) -> Signature {
-        let (vlm, fixed) = (&self.vlm, Axis::Fixed);
-        let (n, s) = (Axis::Dynamic(Letter::N), Axis::Dynamic(Letter::S));
-        let row = [n, fixed(vlm.width)];
-        let cache = |stems: [&'static str; 2], rows: Axis| {
-            let shape = [fixed(vlm.kv_heads), rows, fixed(vlm.head_dim)];
-            (0..vlm.layers).flat_map(move |layer| stems.map(|stem| TensorSpec::of(layered(stem, layer), cached, &shape)))
-        };
-        let mut inputs = vec![TensorSpec::f32(IDS, &[n]), TensorSpec::f32(IMAGE, &row), TensorSpec::f32(IS_IMAGE, &[n])];
-        inputs.extend((0..vlm.deepstack).map(|level| TensorSpec::f32(layered(DEEPSTACK, level), &row)));
-        inputs.push(TensorSpec::f32(ROPE, &[n, fixed(vlm.head_dim / 2), fixed(2)]));
-        inputs.push(TensorSpec::f32(MEM_BIAS, &[s]));
-        inputs.extend(cache(["mem_k", "mem_v"], s));
-        let mut outputs = vec![TensorSpec::f32(LOGITS, &[fixed(vlm.vocabulary)])];
-        outputs.extend(cache(["k", "v"], n));
-        Signature { inputs, outputs }
-    }
-
-    /// Tensors of `text_encode`, whose rows are the model's most.
-    pub(crate) fn encoder(model: &Model) -> Signature {
-        let rows = Axis::Fixed(model.text.max_rows);
-        Signature {
-            inputs: vec![TensorSpec::f32(IDS, &[rows]), TensorSpec::f32(PAD_BIAS, &[rows])],
-            outputs: vec![TensorSpec::f32(TEXT, &[rows, Axis::Fixed(model.text.dim)])],
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Breaks if an axis turns another axis's pairs: the numbers are those of `export/tests/test_guidance.py`'s model, whose sections are uneven.
+    /// Breaks if an axis turns another axis's pairs. The sections are uneven, as in the model of
+    /// `export/tests/test_guidance.py`.
     #[test]
     fn pairs_turn_with_the_axis_that_the_sections_give_them() {
-        let rope = Rope { sections: [5, 2, 1], inverse_frequencies: vec![1.0; 8], scale: 1.0 };
+        let rope = MRope { sections: [5, 2, 1], inverse_frequencies: vec![1.0; 8], scale: 1.0 };
         let mut row = [0.0; 16];
         rope.row([0, 1, 2], &mut row);
         let axes: Vec<usize> = row

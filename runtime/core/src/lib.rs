@@ -1,7 +1,9 @@
-//! The words and the arithmetic of DriveWAM Edge.
+//! Types and arithmetic that all crates of DriveWAM Edge share.
 //!
-//! Enters: numbers, names and text that somebody else has read. Leaves: sizes, plans, schedules, noise, scores, trajectories and
-//! errors that say what is wrong. Never: files, threads, `unsafe`, or a device.
+//! Shapes and tensor signatures, the arena's plan, configuration and manifest, schedules and
+//! solvers, noise, rotary tables, memory selection, trajectories, errors. Everything is computed
+//! from values that the caller passes: this crate opens no file, starts no thread, uses no device
+//! and has no `unsafe`.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +24,7 @@ pub mod pose;
 pub mod rope;
 pub mod selection;
 pub mod stamp;
+pub mod tensor;
 pub mod trajectory;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,14 +1,17 @@
-//! Noise that is a function of its place: the same seed, chunk, stream and element give the same bits on every machine, in any order.
+//! Counter-based noise: the same seed, chunk, stream and element give the same bits on every
+//! machine, in any order.
 //!
-//! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) keyed by the seed; the counter holds the chunk, the stream
-//! and sample, and the block of four elements. Box–Muller turns pairs of words into standard normals, through `libm` alone.
+//! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), keyed by the
+//! seed. The counter holds the chunk, the stream with its sample, and the block of four elements.
+//! Box–Muller turns pairs of words into standard normals; only `libm` computes logarithm and
+//! cosine.
 
-/// What the noise is for; part of the counter, so that streams never share numbers.
+/// What the noise is for. It is part of the counter, so streams share no numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// The latent of a chunk.
     Video,
-    /// The actions of a chunk; the number tells samples of one chunk apart.
+    /// The actions of a chunk; the number distinguishes the samples of one chunk.
     Action {
         /// 0 for a single sample.
         sample: u16,
@@ -24,7 +27,8 @@ impl Stream {
     }
 }
 
-/// Fills `out` with standard normals for `stream` of `chunk` under `seed`. Element i depends on i alone, not on the length of `out`.
+/// Fills `out` with standard normals for `stream` of `chunk` under `seed`. Element i does not
+/// depend on the length of `out`.
 pub fn standard_normal(seed: u64, chunk: u64, stream: Stream, out: &mut [f32]) {
     for (block, four) in (0u32..).zip(out.chunks_mut(4)) {
         let words = philox([block, stream.word(), chunk as u32, (chunk >> 32) as u32], [seed as u32, (seed >> 32) as u32]);
@@ -35,7 +39,7 @@ pub fn standard_normal(seed: u64, chunk: u64, stream: Stream, out: &mut [f32]) {
     }
 }
 
-/// Two standard normals of two random words: r = √(−2 ln u), angle 2π·w, u in (0, 1].
+/// Two standard normals from two random words: radius √(−2 ln u), angle 2π·w, u in (0, 1].
 fn box_muller(a: u32, b: u32) -> [f32; 2] {
     const SCALE: f64 = 1.0 / 4_294_967_296.0;
     let radius = libm::sqrt(-2.0 * libm::log((f64::from(a) + 1.0) * SCALE));
@@ -59,7 +63,8 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 mod tests {
     use super::*;
 
-    /// The known answers that the authors' Random123 library publishes for philox4x32 with ten rounds.
+    /// The known answers that the authors' Random123 library publishes for philox4x32 with ten
+    /// rounds.
     #[test]
     fn philox_gives_the_published_answers() {
         assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);

@@ -1,4 +1,4 @@
-//! A planar pose: x forward, y left, yaw counter-clockwise, in whatever frame its owner names.
+//! A planar pose: x forward, y left, yaw counter-clockwise. The user defines the frame.
 
 use serde::{Deserialize, Serialize};
 use std::f64::consts::{PI, TAU};
@@ -10,17 +10,18 @@ pub struct Pose2 {
     pub x_m: f64,
     /// Metres.
     pub y_m: f64,
-    /// Radians; may be outside of (−π, π].
+    /// Radians; not necessarily within (−π, π].
     pub yaw_rad: f64,
 }
 
 impl Pose2 {
-    /// A pose from its three numbers.
+    /// A pose from its three values.
     pub fn new(x_m: f64, y_m: f64, yaw_rad: f64) -> Self {
         Self { x_m, y_m, yaw_rad }
     }
 
-    /// `local`, given in this pose's frame, in the frame that this pose is given in. The yaws add up and are not wrapped.
+    /// Transforms `local` from the frame of this pose to the frame that this pose is given in. Yaws
+    /// are added and not wrapped.
     #[must_use]
     pub fn compose(&self, local: &Self) -> Self {
         let (sin, cos) = libm::sincos(self.yaw_rad);
@@ -39,12 +40,13 @@ impl Pose2 {
         Self { x_m: cos * dx + sin * dy, y_m: cos * dy - sin * dx, yaw_rad: wrap(self.yaw_rad - origin.yaw_rad) }
     }
 
-    /// Distance of the two positions, metres.
+    /// Distance between the positions, metres.
     pub fn distance_m(&self, other: &Self) -> f64 {
         libm::hypot(self.x_m - other.x_m, self.y_m - other.y_m)
     }
 
-    /// The pose at `share` (0 to 1) of the way to `other`: positions linear, yaw along the shorter arc.
+    /// The pose at `share` (0 to 1) of the way to `other`. Positions are interpolated linearly, yaw
+    /// along the shorter arc.
     #[must_use]
     pub fn interpolate(&self, other: &Self, share: f64) -> Self {
         Self {

@@ -1,13 +1,16 @@
-//! Rotary position tables: the cosine and sine that a graph reads, computed in f64 from absolute times.
+//! Rotary position tables: the cosines and sines that `dit` reads, computed in f64 from absolute
+//! times.
 //!
-//! A head's D channels are split between time, height and width (`model.rope.split`); pair j of an axis of width s turns by
-//! position · θ^(−2j/s). A video token of chunk c stands at (c, row, column); action token i of Na at (c + (i + 1)/(Na + 1), −1, −1), between two
-//! frames (LingBot-VA `get_mesh_id`; spec section 1). `export/drivewam_export/rope.py` is the same arithmetic.
+//! The D channels of a head are split between time, height and width (`model.rope.split`); pair j
+//! of an axis of width s turns by position · θ^(−2j/s). A video token of chunk c has the position
+//! (c, row, column). Action token i of Na has (c + (i + 1)/(Na + 1), −1, −1), between two frames
+//! (`get_mesh_id` of LingBot-VA). `export/drivewam_export/rope.py` is the same arithmetic.
 
 use crate::dims::Model;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Gives the rotation of any token of any chunk, without allocating. A plain value: whoever needs it keeps a clone.
+/// Computes the rotation of any token of any chunk without allocating. A plain value that users
+/// clone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeTable {
     /// θ^(−2j/s) of the pairs of time, height and width.
@@ -39,10 +42,11 @@ impl RopeTable {
         [0, 1, 2].map(|axis| self.frequencies[axis].len())
     }
 
-    /// How far each pair turns for one step, in 2^-64 of a turn: `[2, D/2]`, video then action tokens. A step is one chunk, row or column; for the time
-    /// of action tokens, Na + 1 of them make a chunk. For a device that makes its own rows without f64.
+    /// The angle of each pair for one step, in units of 2^-64 of a turn: `[2, D/2]`, video then
+    /// action tokens. A step is one chunk, row or column; for the time of action tokens, Na + 1
+    /// steps make a chunk. Devices compute rows from these integers without f64.
     pub fn turns(&self) -> Vec<u64> {
-        // Below one turn, so that the product fits.
+        // Less than one turn, so the product fits.
         let fixed = |turns: f64| (turns * 18_446_744_073_709_551_616.0) as u64;
         let axes = |steps: f64| {
             let [time, height, width] = &self.frequencies;
@@ -52,7 +56,7 @@ impl RopeTable {
         [axes(1.0), axes((self.action_tokens + 1) as f64)].concat()
     }
 
-    /// Columns of the picture in tokens.
+    /// Token columns of the image.
     pub fn columns(&self) -> usize {
         self.columns
     }
@@ -62,12 +66,14 @@ impl RopeTable {
         self.action_tokens
     }
 
-    /// Writes the row `[D/2, 2]` (cos, sin) of video token `token` (raster order) of `chunk`; `row` has [`Self::row_len`] numbers.
+    /// Writes the row `[D/2, 2]` (cos, sin) of video token `token` (raster order) of `chunk`; `row`
+    /// has [`Self::row_len`] numbers.
     pub fn video(&self, chunk: u64, token: usize, row: &mut [f32]) {
         self.write([chunk as f64, (token / self.columns) as f64, (token % self.columns) as f64], row);
     }
 
-    /// Writes the row `[D/2, 2]` (cos, sin) of action token `token` of `chunk`; `row` has [`Self::row_len`] numbers.
+    /// Writes the row `[D/2, 2]` (cos, sin) of action token `token` of `chunk`; `row` has
+    /// [`Self::row_len`] numbers.
     pub fn action(&self, chunk: u64, token: usize, row: &mut [f32]) {
         let time = chunk as f64 + (token + 1) as f64 / (self.action_tokens + 1) as f64;
         self.write([time, -1.0, -1.0], row);
@@ -116,12 +122,13 @@ impl RopeTable {
     }
 }
 
-/// Turns the neighbouring pairs of `key` `[D]` by the angles of `row` `[D/2, 2]` (cos, sin), as the graphs do.
+/// Rotates the neighbouring pairs of `key` `[D]` by the angles of `row` `[D/2, 2]` (cos, sin), as
+/// the graphs do.
 pub fn rotate(row: &[f32], key: &mut [f32]) {
     turn(row, key, 1.0);
 }
 
-/// Turns them back: undoes [`rotate`].
+/// The inverse of [`rotate`].
 pub fn unrotate(row: &[f32], key: &mut [f32]) {
     turn(row, key, -1.0);
 }

@@ -1,4 +1,4 @@
-//! What tests of several modules need: the shipped models, and the manifest's refusals.
+//! Helpers of several modules' tests: the shipped models; and what a manifest is refused for.
 
 use crate::bindings::Graph;
 use crate::dims::Model;
@@ -28,7 +28,8 @@ fn both_shipped_models_check_and_have_the_paper_s_token_counts() {
     assert_eq!(tiny.chunk_ns(), 4_000_000_000);
 }
 
-/// A manifest of the tiny model with all its graphs, as the exporter writes it, made from the contract itself.
+/// A manifest of the tiny model with all its graphs, as the exporter writes it, made from the
+/// contract.
 fn manifest() -> serde_json::Value {
     let mut tree = serde_json::to_value(Manifest::by_contract(&tiny(), &[vec![1, 24, 8, 14]])).unwrap();
     for graph in tree["graphs"].as_object_mut().unwrap().values_mut() {
@@ -48,7 +49,7 @@ fn a_manifest_made_from_the_contract_is_accepted() {
     assert!(parsed.caches(Graph::VaeDecode).is_empty());
 }
 
-/// As the exporter writes it: plain, which a YAML 1.1 reader takes for "no".
+/// The exporter writes a plain N, which a YAML 1.1 reader takes for "no".
 #[test]
 fn the_axis_letter_n_is_no_boolean() {
     let text = manifest().to_string().replace("\"N\"", "N");

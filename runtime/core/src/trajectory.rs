@@ -1,7 +1,8 @@
-//! The trajectory: where the vehicle shall be, step by step, in the ego frame at t0 (x forward, y left).
+//! The planned trajectory, step by step, in the ego frame at t0 (x forward, y left).
 //!
-//! Enters: increments of one chunk. Leaves: points with speed, their distance from what was driven, and the constant-motion baseline that a
-//! policy must beat. A [`Trajectory`] is made once and overwritten by every chunk.
+//! A [`Trajectory`] turns the increments of a chunk into points with speeds, measures their
+//! distance from a driven path, and can hold the constant-motion baseline of the evaluation. It is
+//! made once and overwritten by every chunk.
 
 use crate::action::Increment;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,9 +16,10 @@ pub struct Point {
     pub x_m: f64,
     /// Left of it, metres.
     pub y_m: f64,
-    /// Counter-clockwise from its heading, radians; not wrapped.
+    /// Counter-clockwise from the heading at t0, radians; not wrapped.
     pub yaw_rad: f64,
-    /// Speed over the step that ends here, along the heading in its middle, metres per second; negative backwards.
+    /// Speed over the step that ends here, along the heading in the middle of the step, m/s;
+    /// negative when reversing.
     pub v_mps: f64,
 }
 
@@ -35,7 +37,7 @@ pub struct Trajectory {
     step_s: f64,
 }
 
-/// Distances from the driven path.
+/// Distances from a driven path.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Displacement {
     /// Average displacement error (ADE), metres.
@@ -45,11 +47,11 @@ pub struct Displacement {
 }
 
 impl Trajectory {
-    /// Room for `poses` points, `step_ns` nanoseconds apart ([`crate::dims::Model::poses`], [`crate::dims::Model::pose_period_ns`]), all of
-    /// them at the origin.
+    /// `poses` points at the origin, `step_ns` nanoseconds apart ([`crate::dims::Model::poses`],
+    /// [`crate::dims::Model::pose_period_ns`]).
     ///
     /// # Errors
-    /// `Usage` without poses or with a step that is not positive.
+    /// `Usage` for no poses, or a step that is not positive.
     pub fn new(poses: usize, step_ns: i64) -> Result<Self> {
         if poses == 0 || step_ns <= 0 {
             return Err(Error::new(ErrorKind::Usage, "not a trajectory")
@@ -64,7 +66,7 @@ impl Trajectory {
         &self.points
     }
 
-    /// The same, to change: for whoever makes a trajectory by other means than increments.
+    /// The points, mutable, for trajectories that are not made from increments.
     pub fn points_mut(&mut self) -> &mut [Point] {
         &mut self.points
     }
@@ -99,7 +101,7 @@ impl Trajectory {
         Ok(())
     }
 
-    /// Writes the increments whose running sums the points are.
+    /// Writes the increments whose running sums are the points.
     ///
     /// # Errors
     /// `Usage` when `out` is longer or shorter than the points.
@@ -129,7 +131,8 @@ impl Trajectory {
         }
     }
 
-    /// Mean and last distance of the points up to `horizon_s` from `truth`, the driven poses at the same times in the ego frame at t0.
+    /// Mean and last distance of the points up to `horizon_s` from `truth`: the driven poses at the
+    /// same times, in the ego frame at t0.
     ///
     /// # Errors
     /// `Usage` when the horizon is shorter than a step, or points or truth end before it.

@@ -1,4 +1,5 @@
-// Runs a launch: fibers with their own stacks, a barrier, and exchanges between the lanes of a warp. See emulator.h.
+// Runs a launch: fibers with their own stacks, barriers, and exchanges between the lanes of a warp.
+// See emulator.h.
 #include "emulator.h"
 
 #include <algorithm>
@@ -10,7 +11,8 @@
 
 #include "launch.h"
 
-// A stack switch of our own is many times faster than ucontext, which asks the kernel each time; the other machines have that.
+// Our own stack switch is many times faster than ucontext, which calls the operating system each
+// time. Other architectures use ucontext.
 #if defined(__x86_64__) && !defined(EMULATOR_UCONTEXT)
 #define OWN_SWITCH
 #else
@@ -23,11 +25,11 @@ namespace {
 constexpr size_t STACK = 64 * 1024;
 constexpr unsigned WARP = 32;
 constexpr size_t PAYLOAD = 32;
-constexpr size_t SHARED_BYTES = 99 * 1024;  // what every supported architecture gives a block that asks
-constexpr size_t GUARD = 64 * 1024;         // after a block's shared memory: nobody may write there
+constexpr size_t SHARED_BYTES = 99 * 1024;  // a block may request so much on every architecture
+constexpr size_t GUARD = 64 * 1024;         // behind a block's shared memory, to detect writes
 
 #if defined(OWN_SWITCH)
-// Saves the registers that a call must keep, swaps stacks, and returns on the other one.
+// Saves the callee-saved registers, switches stacks, and returns on the other one.
 extern "C" void drivewam_switch(void** save, void* load);
 asm(R"(
 .text
@@ -62,15 +64,15 @@ struct Fiber {
     ucontext_t at{};
 #endif
     uint64_t exchanges = 0;
-    // Asked for, and not waited for; and how many groups of them ended.
+    // An asynchronous copy that the fiber has not waited for.
     struct Copy {
         void* to;
         const void* from;
         uint64_t group;
-        bool is_late;  // not done yet
+        bool is_late;  // not copied yet
     };
     std::vector<Copy> copies;
-    uint64_t groups = 0;
+    uint64_t groups = 0;  // number of committed groups
     bool ended = false;
 };
 
@@ -83,10 +85,10 @@ struct Warp {
 struct Block {
     std::vector<Fiber> fibers;
     std::vector<Warp> warps;
-    std::vector<std::vector<unsigned>> ready;  // of each warp
-    std::vector<unsigned> order;               // of warps
+    std::vector<std::vector<unsigned>> ready;  // fibers of each warp that can run
+    std::vector<unsigned> order;               // order of the warps
     std::vector<unsigned> at_barrier;
-    bool counts = false;       // whether those at the barrier are counted
+    bool counts = false;       // whether the present barrier counts
     unsigned counted = 0, result = 0;
     std::vector<unsigned char> memory;
 #if defined(OWN_SWITCH)
@@ -102,7 +104,7 @@ struct Block {
     const char* refused = nullptr;
 };
 
-// C++ would ask at every look whether `made` has been.
+// A plain pointer: C++ would check at every access whether `made` is initialised.
 thread_local Block made;
 __thread Block* block = nullptr;
 
@@ -114,8 +116,10 @@ unsigned draw(unsigned below) {
     return static_cast<unsigned>((block->random * 0x2545f4914f6cdd1dull) >> 33) % below;
 }
 
-// The next fiber to go on; false when all wait. Every other block is `skewed`: one warp runs as far as it can before another does, which tears apart
-// warps that no barrier keeps together; in the others the warps take turns at random. The lanes of a warp always do.
+// Draws the fiber that runs next; false when all wait. In about half of the blocks (`skewed`) one
+// warp runs as far as it can before the next one does, which separates warps that no barrier keeps
+// together. In the others the warps alternate at random. The lanes of a warp always alternate at
+// random.
 bool next(bool skewed, unsigned* which) {
     const unsigned warps = static_cast<unsigned>(block->ready.size()), from = skewed ? 0 : draw(warps);
     for (unsigned i = 0; i < warps; ++i) {
@@ -151,7 +155,8 @@ void enter() {
 
 void prepare(Fiber& fiber) {
 #if defined(OWN_SWITCH)
-    // As if `enter` had been called: 16-byte aligned before the return address, then six registers.
+    // The stack as after a call of `enter`: 16-byte aligned before the return address, then six
+    // registers.
     auto* top = reinterpret_cast<uintptr_t*>((reinterpret_cast<uintptr_t>(fiber.stack.get()) + STACK) & ~uintptr_t{15});
     *--top = 0;
     *--top = reinterpret_cast<uintptr_t>(&enter);
@@ -219,7 +224,7 @@ void barrier() { arrive(false, false); }
 
 unsigned barrier_count(bool x) {
     arrive(true, x);
-    return block->result;  // the next barrier ends when all have read it
+    return block->result;  // the next barrier ends after all threads have read it
 }
 
 const unsigned char* exchange(unsigned mask, const void* mine, unsigned size) {
@@ -227,7 +232,8 @@ const unsigned char* exchange(unsigned mask, const void* mine, unsigned size) {
     if (size > PAYLOAD) refuse("a shuffle of too large a value");
     Fiber& fiber = block->fibers[block->running];
     Warp& warp = block->warps[block->running / WARP];
-    // Two rounds of payloads: a lane that is one exchange ahead must not write over what a slower one still reads.
+    // Two rounds of payloads: a lane that is one exchange ahead must not overwrite what a slower
+    // lane still reads.
     const unsigned round = fiber.exchanges++ % 2, me = lane();
     if (warp.arrived[round] == 0xffffffffu) warp.arrived[round] = 0;
     if (warp.arrived[round] == 0) warp.size[round] = size;
@@ -256,15 +262,16 @@ uint16_t to_half(float x) {
     const float size = std::fabs(x);
     if (std::isnan(x)) return 0x7fffu;
     if (size >= 65520.0f) return sign | 0x7c00u;
-    // Steps of 2^-24 below the smallest normal number; above it 1024 to a power of two, and a carry is the next one's first.
+    // Below the smallest normal number steps are 2^-24. Above it a power of two has 1024 steps, and
+    // a carry gives the first step of the next one.
     if (size < 6.103515625e-5f) return sign | static_cast<uint16_t>(std::nearbyint(std::ldexp(size, 24)));
     int exponent;
     const float steps = std::nearbyint(std::ldexp(std::frexp(size, &exponent), 11));
     return sign | static_cast<uint16_t>(((exponent + 14) << 10) + static_cast<int>(steps) - 1024);
 }
 
-// Fragments as in the PTX ISA: lane 4g + t holds a(g, 2t..), a(g + 8, 2t..), a(g, 2t + 8..), a(g + 8, 2t + 8..), b(2t.., g), b(2t + 8.., g), and of c
-// the elements (g, 2t..) and (g + 8, 2t..).
+// Fragments as in the PTX ISA: lane 4g + t holds a(g, 2t..), a(g + 8, 2t..), a(g, 2t + 8..), a(g +
+// 8, 2t + 8..), b(2t.., g), b(2t + 8.., g), and of c the elements (g, 2t..) and (g + 8, 2t..).
 void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], float (*to_float)(uint16_t)) {
     struct Fragments {
         uint32_t a[4], b[2];
@@ -289,8 +296,8 @@ void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], float (*
 
 const char* run(Body body, const void* params, uint32_t params_bytes, const Launch& launch) {
     const unsigned threads = launch.threads;
-    if (threads == 0 || threads % WARP || threads > 1024) return "a block that is no whole number of warps, or of more than 1024 threads";
-    if (launch.shared_bytes > SHARED_BYTES) return "more shared memory than a block may have";
+    if (threads == 0 || threads % WARP || threads > 1024) return "a block that is not a whole number of warps, or has more than 1024 threads";
+    if (launch.shared_bytes > SHARED_BYTES) return "more shared memory than a block may request";
     block = &made;
     block->fibers.resize(threads);
     block->warps.resize(threads / WARP);
@@ -338,7 +345,7 @@ const char* run(Body body, const void* params, uint32_t params_bytes, const Laun
 
 }  // namespace emulator
 
-// Fibers change hands at barriers and shuffles alone.
+// Plain code is atomic here: fibers switch at barriers and shuffles alone.
 uint32_t atomicCAS(uint32_t* at, uint32_t expected, uint32_t value) {
     emulator::sanitizer::atomic(at, sizeof *at, __builtin_return_address(0));
     const uint32_t was = *at;

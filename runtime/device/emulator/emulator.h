@@ -1,7 +1,8 @@
-// The words of CUDA on a CPU, for the kernels of ../kernels and nothing else: what they use is here, with the same meaning.
+// The CUDA functions that ../kernels use, with the same meaning on a CPU.
 //
-// Every thread of a block is a fiber, so that a barrier, a shuffle or a tensor-core product can wait for the others; blocks run one after the other.
-// Which fiber goes on is drawn from a seed, so that a missing barrier shows; shared memory begins as NaN. See emulator.cpp.
+// Every thread of a block is a fiber, so that a barrier, a shuffle or a tensor-core product can
+// wait for the other threads; blocks run one after the other. A seed draws which fiber runs next,
+// so that a missing barrier shows. Shared memory begins as NaN. See emulator.cpp.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -24,25 +25,26 @@ struct Place {
     unsigned x, y, z;
 };
 
-// What a launch moved and multiplied, by the kernels' own 16-byte loads, stores and products.
+// Work of a launch, counted in the kernels' 16-byte loads, stores and products.
 struct Counts {
     uint64_t bytes_read, bytes_written, flops;
 };
 
-// Of the running fiber.
+// Indices and sizes of the running fiber.
 struct Thread {
     Place thread, block, threads, blocks;
 };
-// Not `thread_local`: C++ would ask at every look whether they have been made.
+// Not `thread_local`: C++ would check at every access whether they are initialised.
 extern __thread Thread* self;
 extern __thread Counts counts;
 
 unsigned char* shared();
 void barrier();
-// The same, and for how many threads `x` holds.
+// The same; returns for how many threads `x` is true.
 unsigned barrier_count(bool x);
 
-// Hands `size` bytes to the other lanes of the warp and waits for theirs: 32 entries of `size` bytes, good until the lane's next call.
+// Exchanges `size` bytes with the other lanes of the warp. Returns 32 entries of `size` bytes,
+// which are valid until the lane's next call.
 const unsigned char* exchange(unsigned mask, const void* mine, unsigned size);
 unsigned lane();
 // Ends the launch with an error.
@@ -91,7 +93,8 @@ T __shfl_xor_sync(unsigned mask, T x, unsigned with) {
 
 uint32_t atomicCAS(uint32_t* at, uint32_t expected, uint32_t value);
 
-// What moves 16 bytes tells the sanitizer so itself: compilers turn these copies into one instruction after they have instrumented the code.
+// Functions that move 16 bytes report to the sanitizer themselves: compilers merge these copies
+// into one instruction after they have instrumented the code.
 inline uint4 load_shared_16(const void* from) {
     if (reinterpret_cast<uintptr_t>(from) % 16) emulator::refuse("a 16-byte load that is not aligned");
     emulator::sanitizer::read(from, 16);
@@ -116,7 +119,8 @@ inline void store_16(void* to, uint4 x) {
     store_shared_16(to, x);
 }
 
-// Done at once, or remembered and done when the fiber waits for its group: who relies on either is found out.
+// Copies either at once, or when the fiber waits for the group, so that a kernel that relies on one
+// of them fails.
 void copy_16(void* shared, const void* from);
 void commit_copies();
 void wait_copies(unsigned n);

@@ -1,4 +1,5 @@
-// The sanitizer's sentences: which check, what was done and where, by whom, at which lines, against whom.
+// Descriptions of the sanitizer's errors: the check, the access and its address, the thread, the
+// source lines, and the conflicting access.
 #include <dlfcn.h>
 #include <link.h>
 
@@ -14,7 +15,7 @@ namespace {
 
 thread_local std::string sentence;
 
-// What dladdr knows of this library.
+// The result of dladdr for this library.
 const Dl_info& library() {
     static const Dl_info info = [] {
         Dl_info found = {};
@@ -30,26 +31,27 @@ std::string name(const Memory& memory) {
     return (memory.region ? std::string(memory.region) : "an allocation") + " (" + bytes(memory.bytes) + ")";
 }
 
-// Where an address lies, or what lies nearest.
+// Describes an address by the memory that holds it, or by the nearest memory.
 std::string place(const void* address, const std::vector<Memory>& memory) {
     const auto* at = static_cast<const unsigned char*>(address);
     size_t nearest = SIZE_MAX;
-    std::string words = "where nothing is";
+    std::string text = "outside all memory";
     for (const Memory& one : memory) {
         if (at >= one.base && at < one.base + one.bytes) return "at " + std::to_string(at - one.base) + " of " + name(one);
         const bool behind = at >= one.base;
         const auto apart = static_cast<size_t>(behind ? at - (one.base + one.bytes) : one.base - at);
         if (apart >= nearest) continue;
         nearest = apart;
-        words = bytes(apart) + (behind ? " behind the end of " : " before ") + name(one);
+        text = bytes(apart) + (behind ? " behind the end of " : " before ") + name(one);
     }
-    return words;
+    return text;
 }
 
-// The lines that a call of the hooks came from, the innermost first: binutils' addr2line reads them from the library.
+// The source lines of a call of the hooks, innermost first, which binutils' addr2line reads from
+// the library.
 std::string lines(uint32_t code) {
     char command[1024];
-    // What is given is where the call returns to; the call itself ends a byte before.
+    // `code` is the return address; the call itself ends one byte before.
     std::snprintf(command, sizeof command, "addr2line -i -s -e '%s' 0x%x 2>/dev/null", library().dli_fname, code - 1);
     std::string text, line;
     if (FILE* out = popen(command, "r")) {
@@ -65,12 +67,12 @@ std::string lines(uint32_t code) {
     return command;
 }
 
-std::string by(const Done& access) {
+std::string by(const AccessInfo& access) {
     return "by thread " + std::to_string(access.thread) + " of block (" + std::to_string(access.block.x) + ", " + std::to_string(access.block.y) + ") [" +
            lines(access.code) + "]";
 }
 
-std::string what(const Done& access, const std::vector<Memory>& memory) {
+std::string what(const AccessInfo& access, const std::vector<Memory>& memory) {
     return std::string(access.verb) + " of " + bytes(access.bytes) + " " + place(access.at, memory) + ", " + by(access);
 }
 
@@ -81,15 +83,15 @@ const char* say(std::string text) {
 
 }  // namespace
 
-const char* of_place(const Done& access, const char* wanted, const std::vector<Memory>& memory) {
+const char* of_place(const AccessInfo& access, const char* wanted, const std::vector<Memory>& memory) {
     return say("memcheck: a " + what(access, memory) + "; wanted " + wanted);
 }
 
-const char* of_unwritten(const Done& access, const void* first, const std::vector<Memory>& memory) {
+const char* of_unwritten(const AccessInfo& access, const void* first, const std::vector<Memory>& memory) {
     return say("initcheck: a " + what(access, memory) + "; wanted what the block has written, which it has not " + place(first, memory));
 }
 
-const char* of_race(const Done& access, const Done& other, const char* wanted, const std::vector<Memory>& memory) {
+const char* of_race(const AccessInfo& access, const AccessInfo& other, const char* wanted, const std::vector<Memory>& memory) {
     return say("racecheck: a " + what(access, memory) + ", and a " + other.verb + " " + by(other) + "; wanted " + wanted);
 }
 

@@ -1,7 +1,10 @@
-// What a compiler calls in code that it has instrumented for ThreadSanitizer, whose library is not linked: these stand in its place.
+// The functions that compilers call in code instrumented for ThreadSanitizer, whose library is not
+// linked.
 //
-// Reads and writes of 1 to 16 bytes, of ranges (GCC), and of blocks of memory (Clang). Volatile ones by themselves, where the compiler is asked to tell them
-// apart. Atomic ones are missing on purpose: a kernel's are the emulator's own functions, and one that uses others does not link.
+// Reads and writes of 1 to 16 bytes, of ranges (GCC), and of blocks of memory (Clang); volatile
+// accesses by functions of their own, where a compiler flag requests it. Atomic accesses are
+// missing on purpose: a kernel's atomics are functions of the emulator, and a kernel that uses
+// others does not link.
 #include <cstring>
 
 #include "checks.h"

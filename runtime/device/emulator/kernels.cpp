@@ -1,4 +1,5 @@
-// The kernels of ../kernels, unchanged, compiled for the emulator, and the two functions that Rust calls.
+// The kernels of ../kernels, unchanged, compiled for the emulator, and the function that Rust
+// calls.
 #include "emulator.h"
 
 #include "launch.h"
@@ -24,9 +25,9 @@ struct Entry {
 
 #define ENTRY(type, name) {#name, sizeof(type), call<const type, name>}
 const Entry ENTRIES[] = {
-    ENTRY(Kv, score_f32),         ENTRY(Kv, score_f16),  ENTRY(Kv, score_bf16),  ENTRY(Kv, score_turned_f32), ENTRY(Kv, score_turned_f16),
-    ENTRY(Kv, score_turned_bf16), ENTRY(Kv, decide_f32), ENTRY(Kv, decide_f16),  ENTRY(Kv, decide_bf16),      ENTRY(Kv, scatter_f32),
-    ENTRY(Kv, scatter_f16),       ENTRY(Kv, scatter_bf16), ENTRY(Kv, drop),      ENTRY(Solver, solver),       ENTRY(Fill, fill),
+    ENTRY(KvParams, score_f32),         ENTRY(KvParams, score_f16),  ENTRY(KvParams, score_bf16),  ENTRY(KvParams, score_turned_f32), ENTRY(KvParams, score_turned_f16),
+    ENTRY(KvParams, score_turned_bf16), ENTRY(KvParams, decide_f32), ENTRY(KvParams, decide_f16),  ENTRY(KvParams, decide_bf16),      ENTRY(KvParams, scatter_f32),
+    ENTRY(KvParams, scatter_f16),       ENTRY(KvParams, scatter_bf16), ENTRY(KvParams, drop),      ENTRY(Solver, solver),       ENTRY(Fill, fill),
     ENTRY(Image, image),
 };
 
@@ -34,7 +35,8 @@ const Entry ENTRIES[] = {
 
 extern "C" {
 
-// Runs a kernel by its name. Returns null, or what was wrong; `counts` gets what the launch moved and multiplied.
+// Runs a kernel by its name. Returns null, or a description of the error; `counts` gets the work of
+// the launch.
 const char* drivewam_emulate(const char* name, const void* params, uint32_t params_bytes, const emulator::Launch* launch, emulator::Counts* counts) {
     for (const Entry& entry : ENTRIES) {
         if (std::strcmp(entry.name, name) != 0) continue;

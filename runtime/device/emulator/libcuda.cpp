@@ -1,8 +1,10 @@
-// A driver library without a GPU, for tests: the functions that ../src/cuda/nvidia.rs calls, on top of the emulator.
+// A fake of the driver library, for tests without a GPU: the functions that ../src/cuda/nvidia
+// calls, on top of the emulator.
 //
-// A stream is a list of what was asked for, and nothing is done before somebody waits for this very stream: a host that reuses memory too early, reads before it
-// has waited, waits for another stream, or gives back what is still in use, is found out. One thread is inside at a time. The environment says what the machine
-// is like and what fails (see `setting`).
+// A stream is a queue, and its work runs only when a caller waits for this stream. So a host fails
+// that reuses memory too early, reads before it waits, waits for another stream, or releases what
+// is still in use. A lock admits one thread at a time. Environment variables describe the machine
+// and its faults (see `setting`).
 #include <cstdio>
 #include <cstring>
 #include <map>
@@ -18,7 +20,7 @@ extern "C" const char* drivewam_emulate(const char*, const void*, uint32_t, cons
 
 namespace {
 
-// A launch, when its turn has come.
+// Runs a launch.
 int run(const std::string& kernel, const std::vector<char>& params, const emulator::Launch& launch) {
     if (++machine.launches == setting("FAIL_LAUNCH", 0)) return ILLEGAL_ADDRESS;
     emulator::Launch seeded = launch;
@@ -57,7 +59,7 @@ int cuDevicePrimaryCtxRetain(void** context, int) {
 
 int cuDevicePrimaryCtxRelease_v2(int) {
     Inside lock;
-    // A context that still owns something was left in the wrong order.
+    // An error if the context still owns something: a release in the wrong order.
     const bool last = --machine.retained == 0;
     const bool clean = !last || (machine.memory.empty() && machine.pinned.empty() && machine.graphs.empty() && at_rest());
     return machine.sticky || (clean && !setting("FAIL_RELEASE", 0)) ? machine.sticky : INVALID_VALUE;
@@ -102,7 +104,7 @@ int cuModuleLoadData(void** module, const void* image) {
     return *module = &machine, SUCCESS;
 }
 
-// Shared memory is had by asking, as far as the machine has it.
+// Sets the dynamic shared memory of a kernel, up to the limit of the machine.
 int cuFuncSetAttribute(void* function, int attribute, int value) {
     Inside lock;
     if (attribute != 8 || value > 99 * 1024) return INVALID_VALUE;
@@ -132,7 +134,7 @@ int cuMemAlloc_v2(unsigned long long* address, size_t bytes) {
     Inside lock;
     if (captures()) return CAPTURE_UNSUPPORTED;
     char* at = static_cast<char*>(std::aligned_alloc(256, (bytes + 255) / 256 * 256));
-    std::memset(at, 0xa5, bytes);  // not zero: nobody promised that
+    std::memset(at, 0xa5, bytes);  // not zero: the driver does not promise zeros
     machine.memory[at] = {bytes};
     machine.used += bytes;
     *address = reinterpret_cast<unsigned long long>(at);
@@ -195,7 +197,7 @@ int cuMemcpyDtoHAsync_v2(void* to, unsigned long long from, size_t bytes, void* 
     return push(stream, [=] { return std::memcpy(to, at, bytes), SUCCESS; });
 }
 
-// The first fields of CUDA_MEMCPY2D, and what follows them.
+// CUDA_MEMCPY2D.
 struct Copy2D {
     struct Side {
         size_t x, y;
@@ -230,12 +232,13 @@ int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned, unsigned th
     if (x == 0 || y == 0 || x > 0x7fffffff || y > 65535 || threads > 1024) return INVALID_VALUE;
     const auto asked = machine.shared.find(kernel);
     if (shared > (asked == machine.shared.end() ? 48u * 1024 : asked->second)) return INVALID_VALUE;
-    if ((kernel.rfind("score", 0) == 0 || kernel.rfind("decide", 0) == 0) && threads > 384) return INVALID_VALUE;  // their launch bounds
+    // The launch bounds of these kernels.
+    if ((kernel.rfind("score", 0) == 0 || kernel.rfind("decide", 0) == 0) && threads > 384) return INVALID_VALUE;
     if (!params[0]) return INVALID_VALUE;
     const auto known = PARAMS.find(kernel);
     const size_t bytes = known == PARAMS.end() ? 2352 : known->second;
     const char* first = static_cast<const char*>(params[0]);
-    // Copied now, as a driver does: the caller's may be gone when the work is done.
+    // Copied now, as a driver does: the caller's may be gone when the work runs.
     const std::vector<char> copy(first, first + bytes);
     const emulator::Launch launch = {{x, y}, threads, shared, 0, nullptr, 0};
     return push(stream, [=] { return run(kernel, copy, launch); });
@@ -299,10 +302,11 @@ int cuGraphDestroy(void* graph) {
     return delete static_cast<Graph*>(graph), SUCCESS;
 }
 
-// For the double of TensorRT (../../engine/tensorrt/fake), whose passes are work on the same streams and in the same graphs.
+// For the fake of TensorRT (../../engine/tensorrt/fake), whose passes run on the same streams and
+// in the same graphs.
 int fake_cuda_push(void* stream, void (*work)(void*), void* user, void (*release)(void*)) {
     Inside lock;
-    if (machine.sticky) return machine.sticky;  // nothing is taken
+    if (machine.sticky) return machine.sticky;  // takes nothing over
     const std::shared_ptr<void> owned(user, release);
     return push(stream, [=] { return work(owned.get()), SUCCESS; });
 }
@@ -312,7 +316,7 @@ int fake_cuda_is_capturing(void* stream) {
     return of(stream)->capture != nullptr;
 }
 
-// For tests: streams whose kernels go first, and the others.
+// For tests: the number of streams with and without a raised priority.
 static int fake_cuda_streams(bool is_first) {
     int found = 0;
     for (const Stream* stream : machine.streams) found += (stream->priority < 0) == is_first;

@@ -1,4 +1,5 @@
-// What a machine of libcuda.cpp has: streams, memory, graphs, and what comes of work. libcuda.cpp alone includes this.
+// State of the simulated machine of libcuda.cpp: streams, memory, graphs, and the error of the
+// context. Only libcuda.cpp includes this.
 #pragma once
 #include <cstdlib>
 #include <functional>
@@ -12,7 +13,7 @@ namespace {
 
 enum : int { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_BINARY = 209, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719, CAPTURE_UNSUPPORTED = 900 };
 
-// FAKE_CUDA_<NAME>, a number.
+// The number in the environment variable FAKE_CUDA_<NAME>.
 unsigned long long setting(const char* name, unsigned long long otherwise) {
     const char* text = std::getenv((std::string("FAKE_CUDA_") + name).c_str());
     return text ? std::strtoull(text, nullptr, 10) : otherwise;
@@ -26,26 +27,26 @@ struct Graph {
 
 struct Stream {
     std::vector<Work> queue;
-    Graph* capture = nullptr;  // where work goes while a graph is made
+    Graph* capture = nullptr;  // receives the work during a capture
     int priority = 0;
 };
 
 struct Memory {
     size_t bytes;
-    Stream* user = nullptr;  // the stream whose work touches it
+    Stream* user = nullptr;  // the stream whose work uses it
 };
 
 struct Machine {
     std::recursive_mutex guard;
     std::set<Stream*> streams;
-    std::map<char*, Memory> memory;   // alive on the device
+    std::map<char*, Memory> memory;   // allocations of the device
     std::map<void*, Stream*> pinned;  // with the stream whose copies use it
     std::set<void*> graphs;
     size_t used = 0;
     unsigned long long launches = 0, seed = 1;
-    int sticky = SUCCESS;             // after a fault of the context every call has it
+    int sticky = SUCCESS;             // after a fault every call returns it
     int retained = 0;
-    std::map<std::string, unsigned> shared;  // bytes that a kernel asked for
+    std::map<std::string, unsigned> shared;  // dynamic shared memory that each kernel may use
 };
 
 Machine machine;
@@ -68,7 +69,7 @@ bool captures() {
     return false;
 }
 
-// What of the device lies at `address`, with `bytes` more.
+// The address as a pointer if `bytes` from there lie in one allocation, else null.
 char* on_device(unsigned long long address, size_t bytes) {
     char* at = reinterpret_cast<char*>(address);
     auto after = machine.memory.upper_bound(at);

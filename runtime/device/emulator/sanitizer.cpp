@@ -1,13 +1,22 @@
-// Holds every access of an instrumented kernel to what CUDA promises; compute-sanitizer's memcheck, initcheck and racecheck do the same on a GPU.
+// Checks every access of an instrumented kernel rewrite_countt the guarantees of CUDA, as
+// compute-sanitizer's memcheck, initcheck and racecheck do on a GPU.
 //
-// memcheck: an access lies in the thread's own stack, the block's shared memory, or one allocation or region of the launch; it reads in the parameters or the
-// library's constants. initcheck: the block has written what it reads of shared memory; device memory is zeroed by contract (Driver::allocate).
-// racecheck: two accesses of the same byte by different threads, one of them a write, are a race unless a barrier of their block lies between. Blocks of a
-// launch are never ordered. Shuffles, ballots and products order nothing. Atomics do not race with one another, and a volatile read is one. A write of the
-// value that another thread has put there in this launch is let pass, as long as nobody reads it unordered. A copy in flight races with every access of
-// where it goes, also of the thread that asked for it, and with every write to where it is from.
+// memcheck: an access lies in the thread's own stack, in the block's shared memory, or in one
+// allocation or region of the launch; a read may also lie in the parameters or in constants of the
+// library.
 //
-// All barriers are of whole blocks and blocks run one after the other, so time is one number: it grows with every barrier and every block.
+// initcheck: a block has written what it reads of shared memory. Device memory is zeroed by
+// contract (Driver::allocate).
+//
+// racecheck: two accesses of the same byte by different threads, one of them a write, are a race
+// unless a barrier of their block lies between them. Blocks of a launch are never ordered.
+// Shuffles, ballots and products order nothing. Atomics do not race with one another, and a
+// volatile read counts as one. A write of the value that another thread wrote in this launch is
+// allowed while no thread reads it unordered. A copy in flight races with every access of its
+// target, also by its own thread, and with every write to its source.
+//
+// All barriers are of whole blocks and blocks run one after the other, so time is one number, which
+// grows with every barrier and every block.
 #include "sanitizer.h"
 
 #include <algorithm>
@@ -21,16 +30,17 @@
 namespace emulator::sanitizer {
 namespace {
 
-// Of a word of four bytes, or of some of them.
+// An access of a word of four bytes, or of some of its bytes.
 struct Access {
     uint32_t time;  // 0: none
-    uint32_t code;  // in bytes from where the library begins
+    uint32_t code;  // bytes from the start of the library
     uint16_t thread;
     uint8_t bytes;  // a bit for each of the four
     uint8_t how;
 };
 
-// Two of each kind suffice: what comes later and races with any earlier one races with one of these. (Not quite where threads share a word by its bytes.)
+// Two of each kind suffice: a later access that races with any earlier one also races with one of
+// these (with exceptions where threads share a word by its bytes).
 struct Word {
     Access writes[2], reads[2];
 };
@@ -45,7 +55,8 @@ bool lies_in(uintptr_t at, size_t bytes, const void* base, size_t len) {
     return into < len && bytes <= len - into;
 }
 
-// Calls `each` with the index of every word of the `bytes` bytes at `into`, and a bit for each byte of it that is among them.
+// Calls `each` for every word of the `bytes` bytes at `into`: with its index, and with a bit for
+// each of its bytes that is among them.
 template <class F>
 void words(size_t into, size_t bytes, F each) {
     for (const size_t end = into + bytes; into < end;) {
@@ -55,8 +66,9 @@ void words(size_t into, size_t bytes, F each) {
     }
 }
 
-// A word that another thread had written is written: whether with the same value is seen when it has been.
-struct Again {
+// A write to a word that another thread wrote unordered. The check of the value follows after the
+// write.
+struct Rewrite {
     const unsigned char* at;
     unsigned char before[4];
     uint8_t bytes;
@@ -68,22 +80,23 @@ struct Checks {
     size_t stack_bytes = 0, shared_bytes = 0, params_bytes = 0;
     const uintptr_t library = reinterpret_cast<uintptr_t>(library_base());
     Bytes own[4];
-    bool runs = false;  // a thread of a kernel
+    bool runs = false;  // whether a thread of a kernel runs
     uint16_t thread = 0;
-    uint32_t now = 0, launch = 0, block = 0;  // times: the present, and when the launch and the block began
+    uint32_t now = 0, launch = 0, block = 0;  // times: now, start of the launch, start of the block
     std::vector<Word> of_shared, of_device;
-    std::vector<std::pair<uint32_t, uint8_t>> written;  // of each word of shared memory: in which block, and which bytes
-    std::vector<Place> places;                          // in order of address
-    size_t last = 0;                                    // that was found
+    std::vector<std::pair<uint32_t, uint8_t>> written;  // block and bytes, per shared word
+    std::vector<Place> places;                          // sorted by address
+    size_t last = 0;                                    // index of the place found last
     std::vector<Block> blocks;
-    Again again[16];
-    size_t agains = 0;
+    Rewrite rewrites[16];
+    size_t rewrite_count = 0;
 
     Access of(uint8_t how, const void* code) const {
         return {now, static_cast<uint32_t>(reinterpret_cast<uintptr_t>(code) - library), thread, 0, how};
     }
 
-    // Whether nothing orders `earlier` before what this thread does now. `since` is when the memory began to be.
+    // Whether nothing orders `earlier` before an access of this thread now. `since` is the time at
+    // which the memory came into use.
     bool is_unordered(const Access& earlier, uint32_t since) const {
         if (earlier.time < since) return false;
         if (earlier.time < block || earlier.how & IN_FLIGHT) return true;
@@ -115,33 +128,33 @@ struct Checks {
         return all;
     }
 
-    Done done(const char* verb, const Access& access, const void* at, size_t bytes) const {
+    AccessInfo info(const char* verb, const Access& access, const void* at, size_t bytes) const {
         const auto began_after = [](uint32_t time, const Block& block) { return time < block.time; };
         const Block& in = *std::prev(std::upper_bound(blocks.begin(), blocks.end(), access.time, began_after));
         return {access.how & IN_FLIGHT ? (*verb == 'w' ? "copy to there" : "copy from there") : verb, at, bytes, access.thread, in, access.code};
     }
 
-    // Told by the word, whatever the size of the accesses.
+    // Reports by word, whatever the size of the accesses.
     [[noreturn]] void race(const char* mine, const Access& me, const char* theirs, const Access& other, const void* at, size_t bytes) {
-        agains = 0;
+        rewrite_count = 0;
         const char* wanted = other.time < block ? "blocks that stay apart" : other.thread == me.thread ? "a wait for the copy between them" : "a barrier between them";
-        refuse(of_race(done(mine, me, at, bytes), done(theirs, other, at, bytes), wanted, memory()));
+        refuse(of_race(info(mine, me, at, bytes), info(theirs, other, at, bytes), wanted, memory()));
     }
 
-    // Of the bytes that were written though another thread had written them: they are what they were, or it was a race.
-    void settle() {
-        for (size_t i = 0; i < agains; ++i) {
-            const Again one = again[i];
+    // Checks the values of rewritten words: a byte that changed was a race.
+    void check_rewrites() {
+        for (size_t i = 0; i < rewrite_count; ++i) {
+            const Rewrite one = rewrites[i];
             for (unsigned k = 0; k < 4; ++k) {
                 if (one.bytes >> k & 1 && one.at[k] != one.before[k]) race("write of another value", one.me, "write", one.other, one.at + k, 1);
             }
         }
-        agains = 0;
+        rewrite_count = 0;
     }
 
-    void note_again(const unsigned char* at, const Access& me, const Access& other) {
-        if (me.how != PLAIN || other.how != PLAIN || agains == std::size(again)) race("write", me, "write", other, at, 4);
-        Again& one = again[agains++];
+    void note_rewrite(const unsigned char* at, const Access& me, const Access& other) {
+        if (me.how != PLAIN || other.how != PLAIN || rewrite_count == std::size(rewrites)) race("write", me, "write", other, at, 4);
+        Rewrite& one = rewrites[rewrite_count++];
         one = {at, {}, static_cast<uint8_t>(me.bytes & other.bytes), me, other};
         for (unsigned k = 0; k < 4; ++k) {
             if (one.bytes >> k & 1) one.before[k] = at[k];
@@ -152,7 +165,7 @@ struct Checks {
         for (const Access& other : word.writes) {
             if (!races(other, me, since)) continue;
             if (!writes) race("read", me, "write", other, at, 4);
-            note_again(at, me, other);
+            note_rewrite(at, me, other);
             break;
         }
         if (writes) {
@@ -163,7 +176,7 @@ struct Checks {
         record(writes ? word.writes : word.reads, me, since);
     }
 
-    // The place that all of an access lies in, or null.
+    // The place that contains the whole access, or null.
     const Place* place_of(uintptr_t at, size_t bytes) {
         const auto holds = [&](const Place& place) { return lies_in(at, bytes, place.memory.base, place.memory.bytes); };
         if (last < places.size() && holds(places[last])) return &places[last];
@@ -182,7 +195,7 @@ struct Checks {
             if (in_block != block) are_written = 0;
             in_block = block;
             const unsigned missing = of_word & ~are_written;
-            if (reads && missing) refuse(of_unwritten(done("read", me, shared + into, bytes), shared + 4 * i + __builtin_ctz(missing), memory()));
+            if (reads && missing) refuse(of_unwritten(info("read", me, shared + into, bytes), shared + 4 * i + __builtin_ctz(missing), memory()));
             if (me.how & IN_FLIGHT) {
                 are_written &= static_cast<uint8_t>(~of_word);
             } else if (writes) {
@@ -193,7 +206,7 @@ struct Checks {
 
     void access(const void* at, size_t bytes, bool reads, bool writes, uint8_t how, const void* code) {
         const auto address = reinterpret_cast<uintptr_t>(at);
-        if (agains > 0) settle();
+        if (rewrite_count > 0) check_rewrites();
         for (const Bytes& one : own) {
             if (lies_in(address, bytes, one.base, one.bytes)) return;
         }
@@ -210,7 +223,7 @@ struct Checks {
         const bool is_constant = lies_in(address, bytes, params, params_bytes) || is_constant_of_library(at, bytes);
         if (is_constant && !writes) return;
         const char* wanted = is_constant ? "no write to what is constant" : "an access within one of what the kernel was given";
-        refuse(of_place(done(writes ? "write" : "read", me, at, bytes), wanted, memory()));
+        refuse(of_place(info(writes ? "write" : "read", me, at, bytes), wanted, memory()));
     }
 
     void begin_launch(const Launch& launched) {
@@ -228,7 +241,7 @@ struct Checks {
         }
         last = 0;
         blocks.clear();
-        if (now > UINT32_MAX / 2) {  // times begin anew, and nothing is left of the old ones
+        if (now > UINT32_MAX / 2) {  // restart time, without any access of before
             now = 0;
             of_device.assign(of_device.size(), {});
             of_shared.clear();
@@ -238,7 +251,7 @@ struct Checks {
     }
 };
 
-// C++ would ask at every look whether `made` has been.
+// A plain pointer: C++ would check at every access whether `made` is initialised.
 thread_local Checks made;
 __thread Checks* checks = nullptr;
 
@@ -256,7 +269,7 @@ void access_aligned(const void* at, size_t bytes, bool reads, bool writes, uint8
     if (is_of_stack(at, bytes)) return;
     if (reinterpret_cast<uintptr_t>(at) % bytes) {
         const Access me = checks->of(how, code);
-        refuse(of_place(checks->done(writes ? "write" : "read", me, at, bytes), "an address that is a multiple of the size", checks->memory()));
+        refuse(of_place(checks->info(writes ? "write" : "read", me, at, bytes), "an address that is a multiple of the size", checks->memory()));
     }
     checks->access(at, bytes, reads, writes, how, code);
 }
@@ -286,7 +299,7 @@ void resume(unsigned thread, Bytes stack) {
 }
 
 void suspend() {
-    checks->settle();
+    checks->check_rewrites();
     checks->runs = false;
 }
 
@@ -301,7 +314,7 @@ void atomic(void* at, size_t bytes, const void* code) { access(at, bytes, true, 
 void begin_copy(void* to, const void* from, const void* code) {
     const Access me = checks->of(IN_FLIGHT, code);
     const auto refused = [&](const char* verb, const void* at) {
-        refuse(of_place(checks->done(verb, me, at, 16), "a copy from device memory into shared memory", checks->memory()));
+        refuse(of_place(checks->info(verb, me, at, 16), "a copy from device memory into shared memory", checks->memory()));
     };
     if (!lies_in(reinterpret_cast<uintptr_t>(to), 16, checks->shared, checks->shared_bytes)) refused("write", to);
     if (!checks->place_of(reinterpret_cast<uintptr_t>(from), 16)) refused("read", from);
@@ -321,7 +334,7 @@ void end_copy(void* to, const void* from) {
         land(checks->of_shared[i].writes);
         checks->written[i].second = 0xf;
     });
-    // Where it is from was proved when it began.
+    // `begin_copy` checked the source.
     const Place& place = *checks->place_of(reinterpret_cast<uintptr_t>(from), 16);
     words(reinterpret_cast<uintptr_t>(from) - reinterpret_cast<uintptr_t>(place.memory.base), 16, [&](size_t i, uint8_t) { land(place.words[i].reads); });
 }

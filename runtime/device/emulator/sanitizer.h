@@ -1,4 +1,4 @@
-// What the emulator tells the checks of sanitizer.cpp. In the plain emulator, which has none, all of it is nothing.
+// Reports of the emulator to the checks of sanitizer.cpp. In the plain emulator they do nothing.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -14,20 +14,21 @@ struct Bytes {
 
 #if defined(EMULATOR_SANITIZER)
 
-// A launch begins. `own` is the emulator's own memory, which its inline functions touch in a kernel's name.
+// A launch begins. `own` is memory of the emulator, which its inline functions access in a kernel.
 void begin_launch(const Launch& launch, Bytes params, const Bytes (&own)[4]);
 void begin_block(unsigned x, unsigned y, Bytes shared);
-// A thread goes on, on its stack; and stops.
+// A thread resumes on its stack, and is suspended.
 void resume(unsigned thread, Bytes stack);
 void suspend();
-// All threads of the block are here: what they did before is ordered before what they do from here on.
+// All threads of the block are at a barrier, which orders their earlier accesses before their later
+// ones.
 void barrier();
 
-// Accesses that the compiler does not see as such; `code` is where a kernel asked for them.
+// Accesses that the compiler does not instrument; `code` is the address of the kernel's call.
 void read(const void* at, size_t bytes);
 void write(void* at, size_t bytes);
 void atomic(void* at, size_t bytes, const void* code);
-// 16 bytes set out for shared memory; and are there, for this thread.
+// An asynchronous copy of 16 bytes to shared memory begins, and is complete for this thread.
 void begin_copy(void* to, const void* from, const void* code);
 void end_copy(void* to, const void* from);
 

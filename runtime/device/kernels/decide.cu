@@ -1,22 +1,23 @@
-// All that is known before a commit writes anything, in one launch: the first blocks choose the slots that are overwritten, which takes long and moves
-// little, while the others prove the new rows, which is the other way round. Both change nothing of the memory.
+// Everything that a commit decides before it writes, in one launch. The first blocks select the
+// slots to overwrite, which is bound by latency; the others check the new rows, which is bound by
+// bandwidth. Neither changes the memory.
 #include "check.cuh"
-#include "choose.cuh"
+#include "select.cuh"
 
 template <class S>
-__device__ void decide(const Kv& p) {
+__device__ void decide(const KvParams& p) {
     SHARED_MEMORY(memory);
-    if (blockIdx.x < p.choosers) {
+    if (blockIdx.x < p.select_blocks) {
         const u32 jobs = p.layers * p.sets;
-        const Part& part = p.parts[blockIdx.x / jobs];
-        if (!part.in_order) choose(p, part, blockIdx.x % jobs, memory);
+        const PoolParams& pool = p.pools[blockIdx.x / jobs];
+        if (!pool.in_order) select_slots(p, pool, blockIdx.x % jobs, memory);
         return;
     }
-    const u32 all = p.parts[0].fresh + p.parts[1].fresh, block = blockIdx.x - p.choosers, row = block % all;
-    const bool later = row >= p.parts[0].fresh;
-    check<S>(p, p.parts[later], later ? row - p.parts[0].fresh : row, block / all, memory);
+    const u32 all = p.pools[0].new_tokens + p.pools[1].new_tokens, block = blockIdx.x - p.select_blocks, row = block % all;
+    const bool later = row >= p.pools[0].new_tokens;
+    check<S>(p, p.pools[later], later ? row - p.pools[0].new_tokens : row, block / all, memory);
 }
 
-KERNEL void decide_f32(const Kv p) { decide<F32>(p); }
-KERNEL void __launch_bounds__(384, 4) decide_f16(const Kv p) { decide<F16>(p); }
-KERNEL void __launch_bounds__(384, 4) decide_bf16(const Kv p) { decide<Bf16>(p); }
+KERNEL void decide_f32(const KvParams p) { decide<F32>(p); }
+KERNEL void __launch_bounds__(384, 4) decide_f16(const KvParams p) { decide<F16>(p); }
+KERNEL void __launch_bounds__(384, 4) decide_bf16(const KvParams p) { decide<Bf16>(p); }

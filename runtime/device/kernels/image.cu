@@ -1,7 +1,9 @@
-// A picture at the model's size, channel planes in [-1, 1] (host twin: host/image.rs; taps: taps.rs). A thread owns one output pixel, all three channels.
+// Resamples a picture to the model's size, as channel planes in [-1, 1]. A thread owns one output
+// pixel with its three channels. Counterpart on the host: host/image.rs; weights: resample.rs.
 //
-// Packed RGB is taken as it is. NV12 (a plane of Y, then one of U and V at half the size) and YUYV (Y U Y V) are turned into RGB pixel by pixel before
-// they are weighted, with BT.601's limited range, as cameras deliver it.
+// NV12 (a plane of Y, then one of interleaved U and V at half the size) and YUYV (Y U Y V) are
+// converted to RGB pixel by pixel before they are weighted, as BT.601 limited range, as cameras
+// deliver it.
 #include "kernel.cuh"
 
 enum Format : u32 { RGB8 = 0, NV12 = 1, YUYV = 2 };
@@ -11,8 +13,8 @@ struct Image {
     const unsigned char* picture;
     float* to;  // [3, rows, columns]
     const u32 *first_column, *column_count, *first_row, *row_count;
-    const float *column_weight, *row_weight;  // [outputs, most]
-    u32 width, height, columns, rows, most_columns, most_rows, format, reserved;
+    const float *column_weight, *row_weight;  // [outputs, max_columns or max_rows]
+    u32 width, height, columns, rows, max_columns, max_rows, format, reserved;
 };
 
 static_assert(sizeof(Image) == 96, "cuda/image.rs has another size");
@@ -47,12 +49,12 @@ KERNEL void image(const Image p) {
     const u32 x = i % p.columns, y = i / p.columns;
     float sum[3] = {};
     for (u32 j = 0; j < p.row_count[y]; ++j) {
-        const float down = p.row_weight[(u64)y * p.most_rows + j];
+        const float down = p.row_weight[(u64)y * p.max_rows + j];
         float row[3] = {};
         for (u32 k = 0; k < p.column_count[x]; ++k) {
             float rgb[3];
             pixel(p, p.first_column[x] + k, p.first_row[y] + j, rgb);
-            const float across = p.column_weight[(u64)x * p.most_columns + k];
+            const float across = p.column_weight[(u64)x * p.max_columns + k];
             for (int c = 0; c < 3; ++c) row[c] += across * rgb[c];
         }
         for (int c = 0; c < 3; ++c) sum[c] += down * row[c];

@@ -1,14 +1,16 @@
-// The KV memory as its kernels see it. One struct for all of them, passed by value: cuda/kv/params.rs has the same fields in the same order.
+// Parameters of the kernels of the KV memory: one struct for all of them, passed by value.
+// cuda/kv/params.rs has the same fields in the same order.
 //
-// A launch works for both pools at once: a `Part` is what one of them gets. A job is one layer and head set; job = layer * sets + set. The valid slots of a
-// pool are its first `count`: pools fill from the front and are never emptied but as a whole. Keys and values are [H, slots, D] per layer, a pass is
+// One launch serves both pools; `PoolParams` are the parameters of one. A job is one layer and head
+// set: job = layer * sets + set. The first `count` slots of a pool are valid: a pool fills from the
+// front, and only a clear empties it. Keys and values are [H, slots, D] per layer; a pass is
 // [H, pass_tokens, D].
 #pragma once
 #include "kernel.cuh"
 
-constexpr u32 MOST_LAYERS = 64;
+constexpr u32 MAX_LAYERS = 64;
 
-// Where a token is in the table, and what it was worth.
+// One row of the slot table: the token of a slot and its last score.
 struct Slot {
     u32 chunk;
     u32 token;
@@ -17,79 +19,85 @@ struct Slot {
 };
 constexpr u32 VALID = 1, PREDICTED = 2;
 
-constexpr float NOT_A_SCORE = 3.402823466e38f;  // no score is as large
+constexpr float NOT_A_SCORE = 3.402823466e38f;  // larger than any score
 
 enum Policy : u32 { FIFO = 0, SELECTIVE = 1, RANDOM = 2, FORCED = 3 };
 
-// Rows of a pass that go into one pool, or into the tail. Places are counted in 16 bytes from the arena's base.
-struct Part {
-    u32 pass_k[MOST_LAYERS];
-    u32 pass_v[MOST_LAYERS];
-    u32 pass_q[MOST_LAYERS];
-    float* inverse_new;    // [jobs, fresh]
-    float* partial;        // [jobs, tiles, 2, scored tokens]: relevance and redundancy before they are summed over tiles
-    u32* destinations;     // [jobs, fresh]
-    u64 seed;              // RANDOM alone
+// Rows of a pass that a commit writes into one pool, or into the tail. Offsets count 16 bytes from
+// the arena's base.
+struct PoolParams {
+    u32 pass_k[MAX_LAYERS];
+    u32 pass_v[MAX_LAYERS];
+    u32 pass_q[MAX_LAYERS];
+    float* inv_norm_new;   // [jobs, new_tokens]
+    float* partial;        // [jobs, tiles, 2, scored tokens]: relevance and redundancy of each tile
+    u32* destinations;     // [jobs, new_tokens]: slot within the pool
+    u64 seed;              // for RANDOM
     u32 pass_tokens;
-    u32 first, fresh;      // rows of the pass: its first, and how many
-    u32 base, size, count; // of the pool: first slot, slots, slots that hold a token
+    u32 first, new_tokens; // rows of the pass: the first, and their number
+    u32 slot_begin, slots; // of the pool: its first slot, and their number
+    u32 count;             // slots of the pool that hold a token
     u32 policy, in_order, predicted, is_action;
-    u32 tiles;             // blocks of queries that are scored: none where nothing is
+    u32 tiles;             // blocks of queries to score; 0 where nothing is scored
     u32 reserved;
 };
 
-struct Kv {
+struct KvParams {
     u64 arena;
-    u32 mem_k[MOST_LAYERS];
-    u32 mem_v[MOST_LAYERS];
-    Part parts[2];
+    u32 mem_k[MAX_LAYERS];
+    u32 mem_v[MAX_LAYERS];
+    PoolParams pools[2];
     float* bias;           // [slots]
     Slot* table;           // [jobs, slots]
-    float* inverse;        // [jobs, slots]: 1/|k| over the heads of the set, 0 of a key without direction
-    const u64* turns;      // [2, D/2]: turns of a pair for one step along its axis, for video and for action tokens, in 2^-64
-    const unsigned char* stays;  // [slots]: FORCED alone
+    float* inv_norm;       // [jobs, slots]: 1/|k| over the heads of the set; 0 for a zero key
+    // [2, D/2]: rotation of a pair for one step along its axis, for video and for action tokens, in
+    // turns of 2^-64
+    const u64* rope_step;
+    const unsigned char* keep_mask;  // [slots]: for FORCED; not zero for a token to keep
     State* state;
-    const u32* chunk;      // of the new tokens: the one number that differs between two commits of a full memory, so that a graph can repeat them
+    // The chunk that `chunk_offset` counts from. It is the only parameter that differs between two
+    // commits of a full memory, so it lives in device memory, where a graph reads it.
+    const u32* chunk;
     u32 layers, heads, width, sets, slots;
-    u32 ahead;             // of the chunk that `chunk` names: the predicted tokens' is the next
-    u32 choosers;          // blocks of a launch of `decide` that choose; the others prove the new rows
-    u32 stages;            // of score's ring
-    u32 counts[3];         // of the whole memory before this commit
+    u32 chunk_offset;      // chunk of the new tokens, minus `*chunk`
+    u32 select_blocks;     // blocks of `decide` that select slots; the others check new rows
+    u32 stages;            // of the ring of `score`
+    u32 counts[3];         // of video pool, action pool and tail before this commit
     // Scoring.
     float lambda;
-    u32 softmax, reach, scored_new, max_age_chunks;
+    u32 softmax, pool_radius, scored_new, max_age_chunks;
     u32 columns, action_tokens, time_pairs, height_pairs;
 };
 
-static_assert(sizeof(Part) == 848 && sizeof(Kv) == 2352, "cuda/kv/params.rs has other sizes");
+static_assert(sizeof(PoolParams) == 848 && sizeof(KvParams) == 2352, "cuda/kv/params.rs has other sizes");
 
-__device__ inline u32 chunk_of(const Kv& p) { return *p.chunk + p.ahead; }
-__device__ inline u32 heads_per_set(const Kv& p) { return p.heads / p.sets; }
-__device__ inline u32 tokens(const Kv& p, const Part& part) { return part.count + (p.scored_new ? part.fresh : 0u); }
-__device__ inline const Slot* slots_of(const Kv& p, const Part& part, u32 job) { return p.table + (u64)job * p.slots + part.base; }
-__device__ inline u32 code_of(const Part& part, u32 code) { return part.is_action ? code | ACTION_POOL : code; }
+__device__ inline u32 chunk_of(const KvParams& p) { return *p.chunk + p.chunk_offset; }
+__device__ inline u32 heads_per_set(const KvParams& p) { return p.heads / p.sets; }
+__device__ inline u32 tokens(const KvParams& p, const PoolParams& pool) { return pool.count + (p.scored_new ? pool.new_tokens : 0u); }
+__device__ inline const Slot* slots_of(const KvParams& p, const PoolParams& pool, u32 job) { return p.table + (u64)job * p.slots + pool.slot_begin; }
+__device__ inline u32 code_of(const PoolParams& pool, u32 code) { return pool.is_action ? code | ACTION_POOL : code; }
 
 template <class S>
-__device__ inline typename S::T* at(const Kv& p, u32 place) {
-    return (typename S::T*)(p.arena + (u64)place * 16);
+__device__ inline typename S::T* at(const KvParams& p, u32 offset) {
+    return (typename S::T*)(p.arena + (u64)offset * 16);
 }
 
-// Where a row begins, as a place.
-__device__ inline u32 place_of_row(const Kv& p, const void* row) { return (u32)(((u64)row - p.arena) / 16); }
+// The offset of a row.
+__device__ inline u32 offset_of_row(const KvParams& p, const void* row) { return (u32)(((u64)row - p.arena) / 16); }
 
-// Row of the pass: token `i` of those that are committed. `pass` is a place.
+// Row of new token `i` in a tensor of the pass, which begins at offset `pass`.
 template <class S>
-__device__ inline const typename S::T* fresh_row(const Kv& p, const Part& part, u32 pass, u32 head, u32 i) {
-    return at<S>(p, pass) + ((u64)head * part.pass_tokens + part.first + i) * p.width;
+__device__ inline const typename S::T* new_row(const KvParams& p, const PoolParams& pool, u32 pass, u32 head, u32 i) {
+    return at<S>(p, pass) + ((u64)head * pool.pass_tokens + pool.first + i) * p.width;
 }
 
-// Key of scored token `j`: a slot of the pool, then the new ones.
+// Key of scored token `j`: the valid slots of the pool, then the new tokens.
 template <class S>
-__device__ inline const typename S::T* key_row(const Kv& p, const Part& part, u32 layer, u32 head, u32 j) {
-    if (j >= part.count) return fresh_row<S>(p, part, part.pass_k[layer], head, j - part.count);
-    return at<S>(p, p.mem_k[layer]) + ((u64)head * p.slots + part.base + j) * p.width;
+__device__ inline const typename S::T* key_row(const KvParams& p, const PoolParams& pool, u32 layer, u32 head, u32 j) {
+    if (j >= pool.count) return new_row<S>(p, pool, pool.pass_k[layer], head, j - pool.count);
+    return at<S>(p, p.mem_k[layer]) + ((u64)head * p.slots + pool.slot_begin + j) * p.width;
 }
 
-__device__ inline float inverse_of(const Kv& p, const Part& part, u32 job, u32 j) {
-    return j < part.count ? p.inverse[(u64)job * p.slots + part.base + j] : part.inverse_new[(u64)job * part.fresh + (j - part.count)];
+__device__ inline float inv_norm_of(const KvParams& p, const PoolParams& pool, u32 job, u32 j) {
+    return j < pool.count ? p.inv_norm[(u64)job * p.slots + pool.slot_begin + j] : pool.inv_norm_new[(u64)job * pool.new_tokens + (j - pool.count)];
 }

@@ -1,15 +1,17 @@
-// One step of the solver, in place (oracle and constants: core/flow/solver.rs). A thread owns one number of the sample.
+// One step of the solver, in place. A thread owns one element of the sample. Reference and
+// constants: core/flow/solver.rs.
 #include "kernel.cuh"
 
-constexpr u32 MOST_CHANNELS = 1024;
+constexpr u32 MAX_CHANNELS = 1024;
 
-// cuda/solver.rs has the same fields in the same order. Coefficients of zero take no part, whatever their buffer holds.
+// cuda/solver.rs has the same fields in the same order. A coefficient of zero excludes its buffer,
+// whatever the buffer holds.
 struct Solver {
     float* x;
     const float* velocity;
-    float *last, *m1, *m2;  // UniPC alone
+    float *last, *m1, *m2;  // for UniPC
     State* state;
-    u64 channels[MOST_CHANNELS / 64];  // a bit for each channel that is stepped
+    u64 channels[MAX_CHANNELS / 64];  // a bit for each channel to step
     u32 len, width, unipc, corrects;
     float span, sigma;
     float corrector[4];  // of last, m1, m2, m0

@@ -1,12 +1,17 @@
-//! Memory and the work between engine calls.
+//! Memory and the operations between engine calls, on the host and on CUDA.
 //!
-//! Enters: an arena plan, pictures, the keys and values that a pass produced. Leaves: one allocation whose regions everyone names by token, the
-//! KV memory scored, selected and overwritten in place, solver steps taken, pictures resampled. Never: models, policies of the ride, or a second
-//! allocation after [`Device::kv_open`]. A [`Device`] is owned by one ride and used by one thread.
+//! A [`Device`] is made from an arena plan. It owns one allocation, whose regions callers name by
+//! token. It uploads and downloads them, resamples camera pictures, takes solver steps, and keeps
+//! the KV memory: it scores, selects and overwrites slots in place. It allocates nothing after
+//! [`KvMemory::kv_open`] and [`ImageOps::open_camera`], and it knows neither models nor the
+//! policies of a ride. One ride owns a device, and one thread uses it.
+//!
+//! The contract (`device`, `kv`, `gpu`, `arena`, `camera`) names no implementation; `host` and
+//! `cuda` implement it.
 //!
 //! ```
 //! use drivewam_core::{arena::Planner, dtype::DType, flow::solver::SolverStep};
-//! use drivewam_device::{Device, HostDevice};
+//! use drivewam_device::{DeviceMemory, HostDevice, SolverOps};
 //!
 //! # fn main() -> drivewam_core::Result<()> {
 //! let mut planner = Planner::new();
@@ -23,21 +28,29 @@
 //! ```
 
 pub mod affinity;
+pub mod arena;
 pub mod camera;
+mod checks;
+pub mod copy;
 pub mod cuda;
 pub mod device;
+pub mod gpu;
 pub mod host;
+pub mod kv;
 pub mod picture;
-pub mod ranges;
-pub mod rows;
-mod shape;
-pub mod taps;
+pub mod profiler;
+pub mod resample;
+pub mod wrapper;
 
 pub use affinity::{Affinity, AffinityGuard};
+pub use arena::HostArena;
 pub use camera::SourceCamera;
+pub use copy::StridedCopy;
 pub use cuda::CudaDevice;
-pub use device::{Commit, Device, KvCounts, KvLayout, KvRegions, PassKv, Pool, Traffic};
-pub use host::{HostArena, HostDevice};
+pub use device::{Device, DeviceMemory, ImageOps, KvMemory, SolverOps, Traffic};
+pub use gpu::Gpu;
+pub use host::HostDevice;
+pub use kv::{Commit, KvCounts, KvLayout, KvRegions, PassKv, Pool};
 pub use picture::{Pictures, PixelFormat};
-pub use rows::Rows;
-pub use taps::Taps;
+pub use resample::ResampleWeights;
+pub use wrapper::DeviceWrapper;

@@ -1,4 +1,4 @@
-//! What a camera's pictures are: their size and how their bytes are packed.
+//! Camera pictures: their size and pixel format.
 
 use drivewam_core::{Error, ErrorKind, Result};
 
@@ -8,7 +8,7 @@ pub enum PixelFormat {
     /// `[height, width, 3]`: red, green, blue.
     #[default]
     Rgb8,
-    /// A plane of Y `[height, width]`, then U and V in turns `[height/2, width/2, 2]`.
+    /// A plane of Y `[height, width]`, then interleaved U and V `[height/2, width/2, 2]`.
     Nv12,
     /// `[height, width/2, 4]`: Y, U, Y, V.
     Yuyv,
@@ -17,11 +17,11 @@ pub enum PixelFormat {
 /// The pictures of one camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pictures {
-    /// Pixels.
+    /// Width, pixels.
     pub width: usize,
-    /// Pixels.
+    /// Height, pixels.
     pub height: usize,
-    /// How they are packed.
+    /// Pixel format.
     pub format: PixelFormat,
 }
 
@@ -31,10 +31,11 @@ impl Pictures {
         Self { width, height, format: PixelFormat::Rgb8 }
     }
 
-    /// Bytes of one.
+    /// Bytes of one picture.
     ///
     /// # Errors
-    /// `Usage` when the size does not fit the format (odd where two pixels share a colour), or an address.
+    /// `Usage` when the size does not suit the format (odd where two pixels share a colour), or
+    /// does not fit an address.
     pub fn bytes(&self) -> Result<usize> {
         let Self { width, height, format } = *self;
         let even = |n: usize| n.is_multiple_of(2);
@@ -45,14 +46,15 @@ impl Pictures {
         };
         let bytes = width.checked_mul(height).and_then(|n| n.checked_mul(times)).map(|n| n / of).filter(|_| fits);
         bytes.ok_or_else(|| {
-            Error::new(ErrorKind::Usage, "pictures of a size that their format does not have")
+            Error::new(ErrorKind::Usage, "the pixel format does not allow this picture size")
                 .at("camera")
                 .got(format!("{width} x {height} {format:?}"))
                 .wanted("an even width for yuyv, and an even height too for nv12")
         })
     }
 
-    /// Red, green and blue of a pixel, 0 to 255, of a picture that has [`Pictures::bytes`]. YUV is BT.601 of limited range, as cameras deliver it.
+    /// Red, green and blue of a pixel, 0 to 255, of a picture of [`Pictures::bytes`] bytes. YUV is
+    /// BT.601 limited range, as cameras deliver it.
     pub(crate) fn pixel(&self, picture: &[u8], x: usize, y: usize) -> [f32; 3] {
         let at = |i: usize| f32::from(picture.get(i).copied().unwrap_or_default());
         let (luma, u, v) = match self.format {

@@ -1,5 +1,6 @@
-//! What is called in Run allocates nothing, on any thread: every allocation of the process is counted while chunks are committed, selected over,
-//! stepped and resampled, under the options that need most work space.
+//! Operations of Run allocate nothing, on any thread. The test counts every allocation of the
+//! process while chunks are committed, selected over, stepped and resampled, under the options that
+//! need the most work space.
 
 #![expect(unsafe_code, reason = "a counting allocator has to be a global allocator")]
 
@@ -11,7 +12,9 @@ use drivewam_core::flow::solver::plan;
 use drivewam_core::noise::{Stream, standard_normal};
 use drivewam_core::rope::RopeTable;
 use drivewam_core::selection::{HeadSets, Keys, Normalise, Policy, Scored, Scoring};
-use drivewam_device::{Commit, Device, HostDevice, KvLayout, KvRegions, PassKv, Pictures, Pool, Taps};
+use drivewam_device::{
+    Commit, DeviceMemory, HostDevice, ImageOps, KvLayout, KvMemory, KvRegions, PassKv, Pictures, Pool, ResampleWeights, SolverOps,
+};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,7 +22,8 @@ struct Counting;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: every call is passed on unchanged to the system's allocator, whose contract is this one's; counting touches an atomic alone.
+// SAFETY: every call goes unchanged to the system's allocator, whose contract is this one's;
+// counting changes an atomic alone.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
@@ -28,7 +32,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `System`, through `alloc` or `realloc` here, with this layout.
+        // SAFETY: the pointer came from `System`, through `alloc` or `realloc` here, with this
+        // layout.
         unsafe { System.dealloc(pointer, layout) }
     }
 
@@ -86,7 +91,7 @@ fn twelve_chunks_of_the_costliest_options_allocate_nothing() {
         let (bias, frame, x, velocity) = (add(&[layout.slots()]), add(&[3, 64, 112]), add(&[36, 96]), add(&[36, 96]));
         let history = [add(&[36, 96]), add(&[36, 96]), add(&[36, 96])];
         let mut device = HostDevice::new(planner.finish(1 << 26).unwrap(), 3).unwrap();
-        let (columns, rows) = (Taps::triangle(300, 112), Taps::triangle(200, 64));
+        let (columns, rows) = (ResampleWeights::triangle(300, 112), ResampleWeights::triangle(200, 64));
         let picture = vec![90u8; 300 * 200 * 3];
         device.open_camera(Pictures::rgb8(300, 200), columns, rows).unwrap();
         device.kv_open(layout.clone(), KvRegions { k, v, bias }).unwrap();
@@ -103,7 +108,7 @@ fn twelve_chunks_of_the_costliest_options_allocate_nothing() {
             device.resample(&picture, frame).unwrap();
             device.kv_drop_predicted().unwrap();
             let commits = [(Pool::Video, 0..28), (Pool::Action, 28..36)];
-            let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective(&[]), pass: &pass, rows });
+            let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective, pass: &pass, rows });
             device.kv_commit_observed(chunk, &commits).unwrap();
             device.kv_commit_predicted(chunk, &pass, 0..28).unwrap();
             device.solve(step, x, velocity, &history, 96, &channels).unwrap();

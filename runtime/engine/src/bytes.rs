@@ -1,19 +1,22 @@
-//! The content of one file, kept from the moment it was hashed until the last engine that reads it is gone.
+//! The content of a file in memory.
 
+use crate::meter::LoadMeter;
 use drivewam_core::{Error, ErrorKind, Result};
 use std::fmt;
+use std::sync::Arc;
 
-/// Owned bytes at an address that any tensor element may stand at (8-byte aligned), as engines that read weights in place ask for.
+/// Owned bytes at an 8-byte aligned address, as engines that read weights in place require.
 pub struct Bytes {
     words: Vec<u64>,
     len: usize,
+    meter: Option<Arc<LoadMeter>>,
 }
 
 impl Bytes {
     /// `len` zeros.
     ///
     /// # Errors
-    /// `Capacity` when the memory is not to be had.
+    /// `Capacity` when the memory cannot be allocated.
     pub fn zeroed(len: usize) -> Result<Self> {
         let mut words = Vec::new();
         let count = len.div_ceil(size_of::<u64>());
@@ -21,17 +24,24 @@ impl Bytes {
             .try_reserve_exact(count)
             .map_err(|e| Error::new(ErrorKind::Capacity, "no memory for a file's content").got(format!("{len} bytes")).caused_by(e))?;
         words.resize(count, 0);
-        Ok(Self { words, len })
+        Ok(Self { words, len, meter: None })
     }
 
     /// A copy of `content`.
     ///
     /// # Errors
-    /// `Capacity` when the memory is not to be had.
+    /// `Capacity` when the memory cannot be allocated.
     pub fn copy_of(content: &[u8]) -> Result<Self> {
         let mut bytes = Self::zeroed(content.len())?;
         bytes.as_mut_slice().copy_from_slice(content);
         Ok(bytes)
+    }
+
+    /// The same bytes, counted by `meter` until they are dropped.
+    pub(crate) fn metered(mut self, meter: &Arc<LoadMeter>) -> Self {
+        meter.add_live(self.len as u64);
+        self.meter = Some(Arc::clone(meter));
+        self
     }
 
     /// The content.
@@ -42,6 +52,14 @@ impl Bytes {
     /// The content, to be filled.
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut bytemuck::cast_slice_mut(&mut self.words)[..self.len]
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        if let Some(meter) = &self.meter {
+            meter.sub_live(self.len as u64);
+        }
     }
 }
 

@@ -1,21 +1,23 @@
-//! Whether an engine library is at work, so that its allocations can be counted apart from ours.
+//! Marks calls into engine libraries, so that their allocations can be told from ours.
 //!
-//! `Run` allocates nothing in our code; what `rten` or ONNX Runtime allocate inside one of their own calls is theirs, and is shown apart. A counting
-//! allocator asks [`inside`] on every allocation: true from just before a call into a library until just after it returned, on every thread, because
-//! the library's worker threads allocate too. The arguments that a library wants as an owned list are made inside: its calling convention asks for
-//! them. The flag is process-wide: while two engines run at once on two threads, what our code allocates meanwhile on a third would be counted as a
-//! library's, so a test that counts runs one ride.
+//! `Run` allocates nothing in our code, but `rten` and ONNX Runtime allocate inside their own
+//! calls. A counting allocator asks [`inside`] on every allocation. It is true from just before a
+//! call into a library until just after its return, on every thread, because the library's worker
+//! threads allocate too. Argument lists that a library takes by value are built inside. The flag is
+//! process-wide: while an engine runs on one thread, an allocation of our code on another one
+//! counts as the library's. A test that counts therefore drives one ride.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 static DEPTH: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether any thread of this process is inside a call to an engine library. Allocates nothing: callable from an allocator.
+/// Whether a thread of this process is inside a call into an engine library. Does not allocate, so
+/// that an allocator can call it.
 pub fn inside() -> bool {
     DEPTH.load(Ordering::SeqCst) > 0
 }
 
-/// Runs `call` with [`inside`] true; also when `call` panics, the flag is right afterwards.
+/// Runs `call` with [`inside`] true. The flag is restored even if `call` panics.
 pub(crate) fn enter<T>(call: impl FnOnce() -> T) -> T {
     struct Guard;
     impl Drop for Guard {

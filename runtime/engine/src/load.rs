@@ -1,8 +1,9 @@
-//! From the configuration's word to a loaded graph. The word decides; nothing is ever tried instead.
+//! Loads a graph with the engine library that the configuration names. No other one is tried
+//! instead.
 
+use crate::bundle::EngineBundle;
 use crate::closed_form::{ClosedForm, Options};
 use crate::engine::Engine;
-use crate::folder::Folder;
 use crate::rten::Rten;
 use crate::self_test::Tested;
 use drivewam_core::Result;
@@ -11,31 +12,33 @@ use drivewam_core::config::{self, EngineKind};
 #[cfg(feature = "tensorrt")]
 use drivewam_core::manifest::Family;
 
-/// Loads `graph` of `folder` with the engine that `config.kind` names. Warm. Every shape that is bound is held against the folder's self-test, and refused when
-/// the engine does not put out what the reference did.
+/// Loads `graph` of `bundle` with the engine library `config.kind`. Warm.
+///
+/// Every shape that is bound runs the bundle's self-test, and is refused when an output differs
+/// from the reference. The closed-form engine, which has no weights, does not.
 ///
 /// # Errors
-/// As the engine's own `open`; `Manifest` for a folder without a self-test; `Engine` for one that this program was built without.
-pub fn load(config: &config::Engine, folder: &Folder, graph: Graph) -> Result<Box<dyn Engine>> {
-    let engine: Box<dyn Engine> = open(config, folder, graph)?;
+/// As the engine's own `open`; `Manifest` for a bundle without a self-test; `Engine` for a library
+/// that this program was built without.
+pub fn load(config: &config::EngineConfig, bundle: &EngineBundle, graph: Graph) -> Result<Box<dyn Engine>> {
+    let engine: Box<dyn Engine> = open(config, bundle, graph)?;
     match config.kind {
-        // Its arithmetic is its own.
         EngineKind::ClosedForm => Ok(engine),
-        _ => Ok(Box::new(Tested::new(engine, folder)?)),
+        _ => Ok(Box::new(Tested::new(engine, bundle.manifest(), bundle.self_test()?)?)),
     }
 }
 
-fn open(config: &config::Engine, folder: &Folder, graph: Graph) -> Result<Box<dyn Engine>> {
+fn open(config: &config::EngineConfig, bundle: &EngineBundle, graph: Graph) -> Result<Box<dyn Engine>> {
     match config.kind {
-        EngineKind::Rten => Ok(Box::new(Rten::open(folder, graph, config.threads)?)),
+        EngineKind::Rten => Ok(Box::new(Rten::open(bundle, graph, config.threads)?)),
         #[cfg(feature = "tensorrt")]
-        EngineKind::Tensorrt => Ok(Box::new(crate::tensorrt::TensorRt::open(folder, graph, Family::Tensorrt, &config.tensorrt)?)),
+        EngineKind::Tensorrt => Ok(Box::new(crate::tensorrt::TensorRt::open(bundle, graph, Family::Tensorrt, &config.tensorrt)?)),
         #[cfg(feature = "tensorrt")]
-        EngineKind::TensorrtRtx => Ok(Box::new(crate::tensorrt::TensorRt::open(folder, graph, Family::TensorrtRtx, &config.tensorrt)?)),
-        EngineKind::ClosedForm => Ok(Box::new(ClosedForm::open(folder, graph, Options::default())?)),
+        EngineKind::TensorrtRtx => Ok(Box::new(crate::tensorrt::TensorRt::open(bundle, graph, Family::TensorrtRtx, &config.tensorrt)?)),
+        EngineKind::ClosedForm => Ok(Box::new(ClosedForm::open(bundle, graph, Options::default())?)),
         #[cfg(feature = "ort")]
         EngineKind::Ort => {
-            Ok(Box::new(crate::onnxruntime::OnnxRuntime::open(folder, graph, config.threads, config.onnxruntime.as_deref())?))
+            Ok(Box::new(crate::onnxruntime::OnnxRuntime::open(bundle, graph, config.threads, config.onnxruntime.as_deref())?))
         }
         #[cfg(not(feature = "ort"))]
         EngineKind::Ort => Err(left_out("ort", "ONNX Runtime")),

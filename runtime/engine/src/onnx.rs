@@ -1,9 +1,11 @@
-//! Holds an ONNX file against its manifest before any engine sees it, so that every engine refuses the same files in the same words.
+//! Compares an ONNX file with its manifest before an engine loads it, so that every engine refuses
+//! the same files with the same messages.
 //!
-//! Engines forgive: `rten` reads an f16 border as f32, ONNX Runtime takes any file beside the graph for weights. Here the file's own tables are read:
-//! names, element types and shapes of what crosses the border, operator set, and where each weight is said to lie.
+//! Engine libraries are lenient: `rten` reads f16 inputs as f32, and ONNX Runtime reads weights
+//! from any file beside the graph. This check reads the file's own tables: names, element types and
+//! shapes of inputs and outputs, the operator set, and the location of each weight.
 
-use crate::border::{Reported, agrees};
+use crate::io_check::{Reported, agrees};
 use drivewam_core::bindings::Graph;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{FileEntry, GraphEntry};
@@ -11,12 +13,12 @@ use drivewam_core::{Error, ErrorKind, Result};
 use rten_onnx::onnx::{DataLocation, DataType, GraphProto, ModelProto, TensorProto, ValueInfoProto};
 use std::collections::BTreeMap;
 
-/// Proves that the file of `graph` is an ONNX model with the manifest's tensors and operator set, whose weights lie inside the files that the manifest
-/// names for it.
+/// Proves that `onnx` is an ONNX model with the tensors and operator set that the manifest's
+/// `entry` of `graph` has, and that its external weights lie inside the files that the entry names.
+/// `files` are the manifest's, for their lengths.
 ///
 /// # Errors
-/// `Manifest`, with the file, and the tensor where it is about one.
-/// `files` are the manifest's, for their lengths.
+/// `Manifest`, with the file, and with the tensor where one is wrong.
 pub fn check(graph: Graph, entry: &GraphEntry, onnx: &[u8], files: &BTreeMap<String, FileEntry>) -> Result<()> {
     let named = |e: Error| e.at(format!("{:?}", entry.file));
     if entry.engine.is_some() {
@@ -28,7 +30,7 @@ pub fn check(graph: Graph, entry: &GraphEntry, onnx: &[u8], files: &BTreeMap<Str
     let model = match parsed {
         Ok(Ok(model)) => model,
         Ok(Err(e)) => return Err(not_onnx().caused_by(e)),
-        Err(_panic) => return Err(not_onnx().got("a file that its parser cannot survive")),
+        Err(_panic) => return Err(not_onnx().got("a file that makes its parser panic")),
     };
     let onnx_graph = model.graph.as_ref().ok_or_else(|| not_onnx().got("a file without a graph"))?;
     let opset =
@@ -43,13 +45,13 @@ pub fn check(graph: Graph, entry: &GraphEntry, onnx: &[u8], files: &BTreeMap<Str
     weights(onnx_graph, &Places { entry, files }).map_err(named)
 }
 
-/// Where weights may lie.
+/// The files that weights may lie in.
 struct Places<'a> {
     entry: &'a GraphEntry,
     files: &'a BTreeMap<String, FileEntry>,
 }
 
-/// Every weight of a graph and of the graphs inside its nodes; a node's own constants lie in the file.
+/// Checks every weight of a graph, and of the graphs inside its nodes.
 fn weights(graph: &GraphProto, places: &Places<'_>) -> Result<()> {
     graph.initializer.iter().try_for_each(|tensor| weight(tensor, places))?;
     for attribute in graph.node.iter().flat_map(|node| &node.attribute) {
@@ -59,7 +61,8 @@ fn weights(graph: &GraphProto, places: &Places<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What must be fed; older files list their weights among the inputs.
+/// The inputs that a caller must give. Older files list their weights among the inputs; those are
+/// left out.
 fn inputs(graph: &GraphProto) -> Vec<Reported> {
     let is_weight = |value: &&ValueInfoProto| graph.initializer.iter().any(|weight| weight.name == value.name);
     graph.input.iter().filter(|value| !is_weight(value)).map(report).collect()
@@ -84,7 +87,7 @@ fn report(value: &ValueInfoProto) -> Reported {
     Reported { name: value.name.clone().unwrap_or_default(), dtype, shape }
 }
 
-/// Proves that a weight which lies outside of the file lies inside one that was checked.
+/// Proves that a weight with external data lies inside a file of the entry.
 fn weight(tensor: &TensorProto, places: &Places<'_>) -> Result<()> {
     if tensor.data_location != Some(DataLocation::EXTERNAL) {
         return Ok(());
@@ -103,7 +106,7 @@ fn weight(tensor: &TensorProto, places: &Places<'_>) -> Result<()> {
             .wanted(format!("one of {known:?}")));
     };
     let place =
-        number("offset").unwrap_or(0).checked_add(number("length").ok_or_else(|| bad("lies in a file, but its length is not said"))?);
+        number("offset").unwrap_or(0).checked_add(number("length").ok_or_else(|| bad("lies in a file, and its length is missing"))?);
     match place {
         Some(end) if end <= len => Ok(()),
         _ => Err(bad("reaches beyond the end of its file")
@@ -112,10 +115,11 @@ fn weight(tensor: &TensorProto, places: &Places<'_>) -> Result<()> {
     }
 }
 
-/// Bytes of the weights of an ONNX file, each once, those in the file itself by the file's length.
+/// Bytes of the weights of an ONNX file, each once. The file's length stands for the weights inside
+/// it.
 ///
 /// # Errors
-/// `Manifest` for a file that is not ONNX.
+/// `Manifest` for a file that is not an ONNX model.
 pub fn weight_bytes(onnx: &[u8]) -> Result<u64> {
     let not_onnx = || Error::new(ErrorKind::Manifest, "not an ONNX model");
     let parsed = std::panic::catch_unwind(|| ModelProto::parse_buf(onnx)).map_err(|_panic| not_onnx())?;
@@ -130,6 +134,6 @@ pub fn weight_bytes(onnx: &[u8]) -> Result<u64> {
         }
     }
     let outside = places.values().fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
-    // What lies in the file is no more than the file.
+    // Weights inside the file are at most as long as the file.
     Ok(outside.saturating_add(onnx.len() as u64))
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// `Capacity` when the arena cannot be allocated. `Device` when the engines need a GPU and the
 /// driver, the GPU or the kernels cannot be used.
-pub fn open_device(config: &config::Engine, arena: ArenaPlan, threads: usize, priority: Priority) -> Result<Box<dyn Device>> {
+pub fn open_device(config: &config::EngineConfig, arena: ArenaPlan, threads: usize, priority: Priority) -> Result<Box<dyn Device>> {
     if !config.kind.on_gpu() {
         return Ok(Box::new(HostDevice::new(arena, threads)?));
     }

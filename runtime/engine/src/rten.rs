@@ -1,35 +1,38 @@
-//! The embedded engine: `rten`, pure Rust, f32, nothing to install.
+//! The embedded engine: `rten`, pure Rust, f32 on the CPU, nothing to install.
 //!
-//! Weights are read in place from the folder's checked bytes, which graphs share; inputs are lent to the library as views of the arena (the KV memory
-//! is never copied by us); outputs are made by the library and copied into their regions, because it cannot write where it is told. A panic inside the
-//! library becomes an error: what it was given is lent for the call only.
+//! The library reads weights in place, so an engine keeps the bundle's checked bytes for as long as
+//! it lives; graphs that share a weight file share its bytes. Of the ONNX file it keeps the
+//! constants. Inputs are passed as views of the arena, so the KV memory is not copied. The library
+//! allocates its outputs, which are then copied into their regions. A panic inside the library
+//! becomes an error.
 
 #![expect(unsafe_code, reason = "rten wants weights that live for ever, or a second copy of them")]
 
-use crate::border;
+use crate::bundle::{EngineBundle, GraphFiles};
 use crate::bytes::Bytes;
 use crate::engine::{Binding, Engine, Io};
-use crate::folder::{Folder, Parts};
+use crate::io_check;
 use crate::library;
 use crate::onnx;
 use drivewam_core::bindings::Graph;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{GraphEntry, Precision};
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::host::{Lease, Lent};
+use drivewam_device::arena::{Lease, Loan};
 use drivewam_device::{Device, HostArena};
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value};
 use rten_tensor::{AsView, Layout, TensorView};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// The library has no word for its own version; a test holds this against the pin.
+/// The library does not tell its version. A test compares this with the pinned one.
 const VERSION: &str = "0.27";
 
 /// A graph loaded into `rten`.
 #[derive(Debug)]
 pub struct Rten {
-    // Dropped before `weights`, whose bytes it reads in place: fields are dropped in the order of their declaration.
+    // Dropped before `weights`, whose bytes it reads: fields are dropped in the order of
+    // declaration.
     model: Model,
     #[expect(dead_code, reason = "keeps the bytes alive that `model` reads in place")]
     weights: Vec<Arc<Bytes>>,
@@ -43,46 +46,48 @@ pub struct Rten {
 /// One bound shape.
 #[derive(Debug)]
 struct Bindings {
-    /// Inputs are its reads, outputs its writes, in this order.
+    /// Reads are the inputs, writes the outputs, in order.
     lease: Lease,
     inputs: Vec<(NodeId, Vec<usize>)>,
     outputs: Vec<NodeId>,
-    /// Of each output: its name, for messages, and its shape.
+    /// Name, for messages, and shape of each output.
     shapes: Vec<(String, Vec<usize>)>,
 }
 
 impl Rten {
-    /// Loads `graph`, to run on `threads` threads. Warm.
+    /// Loads `graph` to run on `threads` threads. Warm.
     ///
     /// # Errors
-    /// `Manifest` when the folder has no such graph, or its file does not have the manifest's tensors; `Engine`, in the library's words, when it cannot
-    /// run the graph or does not get its threads.
-    pub fn open(folder: &Folder, graph: Graph, threads: usize) -> Result<Self> {
+    /// `Manifest` when the bundle has no such graph, a file is not what the manifest says, or the
+    /// graph's tensors are not the manifest's; `Engine`, with the library's message, when it cannot
+    /// run the graph or cannot start its threads.
+    pub fn open(bundle: &EngineBundle, graph: Graph, threads: usize) -> Result<Self> {
         let at = |e: Error| e.at(format!("graph {graph}")).at("rten");
-        let parts = folder.parts(graph)?;
-        onnx::check(graph, parts.entry, parts.content.as_slice(), &folder.manifest().files)?;
-        let borders = parts.entry.inputs.iter().chain(&parts.entry.outputs);
+        let files = bundle.graph_files(graph)?;
+        onnx::check(graph, files.entry, files.content.as_slice(), &bundle.manifest().files)?;
+        let borders = files.entry.inputs.iter().chain(&files.entry.outputs);
         if let Some(tensor) = borders.into_iter().find(|t| t.dtype != DType::F32) {
             return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at(format!("{:?}", tensor.name)).got(tensor.dtype)));
         }
-        if parts.entry.precision != Precision::F32 {
-            return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at("precision").got(parts.entry.precision)));
+        if files.entry.precision != Precision::F32 {
+            return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at("precision").got(files.entry.precision)));
         }
         let pool = pool(threads, Graph::GUIDANCE.contains(&graph)).map_err(at)?;
         let mut options = ModelOptions::with_all_ops();
         options.prepack_weights(false);
         let mut weights = Vec::new();
-        for (name, bytes) in &parts.weights {
+        for (name, bytes) in &files.weights {
             weights.push(Arc::clone(bytes));
-            // SAFETY: the bytes are never written again and never move; `weights` keeps them in memory until `model` is dropped (see the order of the
-            // fields), and neither the model nor a view into it leaves this module: what a run gives out is owned.
+            // SAFETY: the bytes are not written or moved any more; `weights` keeps them until
+            // `model` is dropped (see the order of the fields); and no view into the model leaves
+            // this module: the results of a run are owned.
             let forever: &'static [u8] = unsafe { &*std::ptr::from_ref(bytes.as_slice()) };
             options.external_data_static(&spelling(name), forever);
         }
-        let content = respelt(&parts);
+        let content = respelt(&files);
         let loaded = call(|| options.load(content)).map_err(at)?;
         let model = loaded.map_err(|e| at(Error::new(ErrorKind::Engine, "the library refuses the graph").caused_by(e)))?;
-        Ok(Self { model, weights, graph, entry: parts.entry.clone(), threads, pool, bindings: Vec::new() })
+        Ok(Self { model, weights, graph, entry: files.entry.clone(), threads, pool, bindings: Vec::new() })
     }
 
     fn at(&self, e: Error) -> Error {
@@ -104,15 +109,16 @@ impl Engine for Rten {
     }
 
     fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
-        border::check(self.graph, &self.entry, io)?;
-        let arena = border::host(device, self.graph)?;
-        let (reads, writes) = border::exact(io)?;
+        io_check::check(self.graph, &self.entry, io)?;
+        let arena = io_check::host(device, self.graph)?;
+        let (reads, writes) = io_check::exact(io)?;
         let lease = arena.lease(&reads, &writes).map_err(|e| self.at(e))?;
         let inputs = io.inputs.iter().map(|t| Ok((self.node(&t.name)?, t.shape.clone()))).collect::<Result<_>>()?;
         let outputs = io.outputs.iter().map(|t| self.node(&t.name)).collect::<Result<_>>()?;
         let shapes = io.outputs.iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
         self.bindings.push(Bindings { lease, inputs, outputs, shapes });
-        // A run proves the shapes of the outputs, and makes the library plan and allocate now.
+        // This run proves the shapes of the outputs, and makes the library plan and allocate in
+        // Warm.
         let binding = Binding(self.bindings.len() - 1);
         self.run(binding, device).inspect_err(|_| {
             self.bindings.pop();
@@ -121,16 +127,17 @@ impl Engine for Rten {
     }
 
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
-        let bound = self.bindings.get(binding.0).ok_or_else(|| border::foreign(self.graph, binding))?;
-        let arena: &mut HostArena = border::host(device, self.graph)?;
-        let mut lent = arena.lend(&bound.lease).map_err(|e| self.at(e))?;
+        let bound = self.bindings.get(binding.0).ok_or_else(|| io_check::foreign(self.graph, binding))?;
+        let arena: &mut HostArena = io_check::host(device, self.graph)?;
+        let mut lent = arena.loan(&bound.lease).map_err(|e| self.at(e))?;
         call(|| step(&self.model, &self.pool, bound, &mut lent)).flatten().map_err(|e| self.at(e))
     }
 }
 
-/// One run, all of it inside the library's account: the list of inputs is made because the library takes one, the outputs are its own.
-fn step(model: &Model, pool: &Arc<ThreadPool>, bound: &Bindings, lent: &mut Lent<'_>) -> Result<()> {
-    let (reads, mut writes) = lent.split();
+/// One run, counted as the library's: it takes the list of inputs by value and allocates the
+/// outputs.
+fn step(model: &Model, pool: &Arc<ThreadPool>, bound: &Bindings, loan: &mut Loan<'_>) -> Result<()> {
+    let (reads, mut writes) = loan.split();
     let mut inputs = Vec::with_capacity(bound.inputs.len());
     for ((node, shape), data) in bound.inputs.iter().zip(reads.iter()) {
         inputs.push((*node, TensorView::from_data(shape.as_slice(), data).into()));
@@ -159,7 +166,7 @@ fn step(model: &Model, pool: &Arc<ThreadPool>, bound: &Bindings, lent: &mut Lent
     Ok(())
 }
 
-/// Calls the library: counted as its own, and a panic in it is an error.
+/// Calls the library. Allocations count as the library's, and a panic becomes an error.
 fn call<T>(f: impl FnOnce() -> T) -> Result<T> {
     library::enter(|| catch_unwind(AssertUnwindSafe(f))).map_err(|panic| {
         let words = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
@@ -167,14 +174,15 @@ fn call<T>(f: impl FnOnce() -> T) -> Result<T> {
     })
 }
 
-/// A pool that is there: how many threads, of the guidance or of the ride.
+/// A running thread pool.
 struct Known {
     threads: usize,
     of_guidance: bool,
     pool: Weak<ThreadPool>,
 }
 
-/// The pool of `threads` threads, shared by all graphs that ask for as many; those of the guidance have another, so that no pass of the ride queues behind theirs.
+/// The pool of `threads` threads, shared by all graphs with that number. The graphs of the guidance
+/// have a pool of their own, so that a pass of the ride never waits for theirs.
 fn pool(threads: usize, of_guidance: bool) -> Result<Arc<ThreadPool>> {
     static POOLS: Mutex<Vec<Known>> = Mutex::new(Vec::new());
     let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,7 +192,7 @@ fn pool(threads: usize, of_guidance: bool) -> Result<Arc<ThreadPool>> {
         return Ok(pool);
     }
     let pool = call(|| ThreadPool::with_num_threads(threads))?;
-    // The library runs on the caller's thread, and says nothing, where it got no threads.
+    // Without threads, the library runs silently on the caller's.
     if pool.run(|| std::thread::current().name().is_some_and(|name| name.starts_with("rten-"))) {
         let pool = Arc::new(pool);
         pools.push(Known { threads, of_guidance, pool: Arc::downgrade(&pool) });
@@ -196,7 +204,8 @@ fn pool(threads: usize, of_guidance: bool) -> Result<Arc<ThreadPool>> {
 const OURS: &str = ".safetensors";
 const ALLOWED: &str = ".datatensors";
 
-/// The name under which the library is given a weight file: it takes only names whose extension begins with `data`.
+/// The name under which a weight file is passed to the library, which takes only extensions that
+/// begin with `data`.
 fn spelling(name: &str) -> String {
     match name.strip_suffix(OURS) {
         Some(stem) => format!("{stem}{ALLOWED}"),
@@ -204,10 +213,11 @@ fn spelling(name: &str) -> String {
     }
 }
 
-/// The graph's file with the weight files named by [`spelling`], which has the same length: protobuf's lengths stay right.
-fn respelt(parts: &Parts<'_>) -> Vec<u8> {
-    let mut content = parts.content.as_slice().to_vec();
-    for (name, _) in parts.weights.iter().filter(|(name, _)| name.ends_with(OURS)) {
+/// The graph's file with its weight files renamed by [`spelling`]. The new names have the old
+/// lengths, so protobuf's length fields stay right.
+fn respelt(files: &GraphFiles<'_>) -> Vec<u8> {
+    let mut content = files.content.as_slice().to_vec();
+    for (name, _) in files.weights.iter().filter(|(name, _)| name.ends_with(OURS)) {
         let entry = |name: &str| {
             let mut entry = b"\x0a\x08location\x12".to_vec();
             // Names are at most 128 bytes: a varint of one byte, or of two.

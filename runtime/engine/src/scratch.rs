@@ -25,7 +25,7 @@ pub fn scratch_bytes(config: &Config, manifest: &Manifest, graphs: &[Graph]) -> 
         match entry.engine.as_ref().map(|engine| engine.scratch_bytes) {
             Some(Some(bytes)) => most = most.max(bytes),
             Some(None) if config.engine.tensorrt.scratch_bytes.is_none() => {
-                return Err(Error::new(ErrorKind::Config, "nobody knows the engine's work space: it was built without a GPU")
+                return Err(Error::new(ErrorKind::Config, "the engine's scratch memory is unknown: it was built without a GPU")
                     .at("engine.tensorrt.scratch_bytes")
                     .at(format!("graph {graph}"))
                     .wanted("a number of bytes; Warm says how many are too few"));
@@ -35,5 +35,5 @@ pub fn scratch_bytes(config: &Config, manifest: &Manifest, graphs: &[Graph]) -> 
     }
     usize::try_from(most.max(1))
         .map(Some)
-        .map_err(|_too_many| Error::new(ErrorKind::Capacity, "more work space than an address can name").got(most))
+        .map_err(|_too_many| Error::new(ErrorKind::Capacity, "scratch memory beyond the address space").got(most))
 }

@@ -1,15 +1,17 @@
-//! What tests of several modules need: the shipped model and engines, spoilt ones, and tensors of a graph in an arena.
+//! Helpers of several modules' tests: the shipped model and engines, spoilt ones, and the tensors
+//! of a graph in an arena.
 
+use crate::bundle::{EngineBundle, Trust};
 use crate::bytes::Bytes;
-use crate::engine::{Binding, Bound, Engine, Io};
-use crate::folder::{Folder, Trust};
+use crate::engine::{Binding, BoundTensor, Engine, Io};
 use drivewam_core::arena::{Planner, Region};
-use drivewam_core::bindings::{Axis, Graph, IS_ACTION, MASKED, MEM_BIAS, TEXT_BIAS, TensorSpec};
+use drivewam_core::bindings::{Graph, IS_ACTION, MASKED, MEM_BIAS, TEXT_BIAS};
 use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{GraphEntry, Manifest};
+use drivewam_core::tensor::{Axis, TensorSpec};
 use drivewam_core::{ErrorKind, Result};
-use drivewam_device::{Device, HostDevice};
+use drivewam_device::{DeviceMemory, HostDevice};
 use std::collections::BTreeMap;
 
 pub(crate) fn tiny() -> Model {
@@ -22,28 +24,29 @@ pub(crate) fn tiny() -> Model {
     file.model
 }
 
-/// The shipped engines, or those of the folder that `DRIVEWAM_TEST_ENGINES` names.
-pub(crate) fn shipped() -> Folder {
+/// The shipped engines, or those of the bundle that `DRIVEWAM_TEST_ENGINES` names.
+pub(crate) fn shipped() -> EngineBundle {
     let path =
         std::env::var("DRIVEWAM_TEST_ENGINES").unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../engines/tiny").to_owned());
-    Folder::open(path.as_ref(), &Trust::default(), None).unwrap()
+    EngineBundle::open(path.as_ref(), &Trust::default()).unwrap()
 }
 
 type Contents = BTreeMap<String, Vec<u8>>;
 
-/// The shipped engines after `spoil`, with hashes that fit what is there.
-pub(crate) fn spoilt(spoil: impl FnOnce(&mut Manifest, &mut Contents)) -> Folder {
+/// The shipped engines after `spoil`, with hashes of the new contents.
+pub(crate) fn spoilt(spoil: impl FnOnce(&mut Manifest, &mut Contents)) -> EngineBundle {
     let folder = shipped();
     let mut manifest = folder.manifest().clone();
     let mut contents = folder.files().map(|(name, _)| (name.to_owned(), folder.content(name).unwrap().as_slice().to_vec())).collect();
     spoil(&mut manifest, &mut contents);
     for (name, content) in &contents {
-        manifest.files.insert(name.clone(), crate::folder::vouch(content, manifest.files[name].role));
+        manifest.files.insert(name.clone(), crate::bundle::attest(content, manifest.files[name].role));
     }
-    Folder::in_memory(manifest, contents.into_iter().map(|(name, content)| (name, Bytes::copy_of(&content).unwrap())).collect()).unwrap()
+    EngineBundle::in_memory(manifest, contents.into_iter().map(|(name, content)| (name, Bytes::copy_of(&content).unwrap())).collect())
+        .unwrap()
 }
 
-/// Replaces `from` by `to`, of the same length, everywhere; at least once.
+/// Replaces every `from` by `to`, which has the same length. There must be one.
 fn replace(content: &mut [u8], from: &[u8], to: &[u8]) {
     assert_eq!(from.len(), to.len());
     let places: Vec<usize> = content.windows(from.len()).enumerate().filter(|(_, w)| *w == from).map(|(at, _)| at).collect();
@@ -53,7 +56,8 @@ fn replace(content: &mut [u8], from: &[u8], to: &[u8]) {
     }
 }
 
-/// In the table entry of the tensor `name` (a protobuf `ValueInfoProto`), replaces the first `from` by `to`.
+/// In the table entry of the tensor `name` (a protobuf `ValueInfoProto`), replaces the first `from`
+/// by `to`.
 fn replace_in_table(content: &mut [u8], name: &str, from: &[u8], to: &[u8]) {
     let head = [b"\x0a", &[name.len() as u8][..], name.as_bytes(), b"\x12"].concat();
     let at = content.windows(head.len()).position(|w| w == head).unwrap();
@@ -61,8 +65,8 @@ fn replace_in_table(content: &mut [u8], name: &str, from: &[u8], to: &[u8]) {
     content[field..field + to.len()].copy_from_slice(to);
 }
 
-/// Every engine that reads ONNX refuses these, with words that say what is wrong.
-pub(crate) fn refuses_bad_graphs(open_and_bind: impl Fn(&Folder, Graph, &mut Bench) -> Result<()>) {
+/// Every engine that reads ONNX must refuse these graphs, with a message that says what is wrong.
+pub(crate) fn refuses_bad_graphs(open_and_bind: impl Fn(&EngineBundle, Graph, &mut Bench) -> Result<()>) {
     struct Case {
         name: &'static str,
         spoil: fn(&mut Manifest, &mut Contents),
@@ -162,7 +166,7 @@ pub(crate) fn refuses_bad_graphs(open_and_bind: impl Fn(&Folder, Graph, &mut Ben
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// Tensors of one graph, each in a region of its own.
+/// The tensors of a graph, each in its own region.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub device: HostDevice,
@@ -170,16 +174,16 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Regions for every tensor of `entry` at N = `n`, S = `s`; inputs hold numbers from a fixed sequence in [-1, 1], one row in four is an action row,
-    /// and every fifth slot is empty.
+    /// Regions for every tensor of `entry` at N = `n`, S = `s`. Inputs hold numbers of a fixed
+    /// sequence in [-1, 1]; one row in four is an action row, and every fifth slot is empty.
     pub fn new(entry: &GraphEntry, n: usize, s: usize) -> Self {
         let mut planner = Planner::new();
-        let mut plan = |specs: &[TensorSpec]| -> Vec<Bound> {
+        let mut plan = |specs: &[TensorSpec]| -> Vec<BoundTensor> {
             specs
                 .iter()
                 .map(|spec| {
                     let shape = spec.resolve(n, s);
-                    Bound { name: spec.name.clone(), region: planner.add("bench", &spec.name, DType::F32, &shape).unwrap(), shape }
+                    BoundTensor { name: spec.name.clone(), region: planner.add("bench", &spec.name, DType::F32, &shape).unwrap(), shape }
                 })
                 .collect()
         };
@@ -204,7 +208,7 @@ impl Bench {
         bench
     }
 
-    fn find<'a>(bound: &'a [Bound], name: &str) -> &'a Bound {
+    fn find<'a>(bound: &'a [BoundTensor], name: &str) -> &'a BoundTensor {
         bound.iter().find(|b| b.name == name).unwrap()
     }
 

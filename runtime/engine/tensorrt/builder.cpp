@@ -1,4 +1,4 @@
-// ONNX in, engine out. Warm-time code of `build_engines`; the vehicle never comes here.
+// Builds an engine from ONNX, for `build_engines`. A vehicle never runs this.
 #include <NvOnnxParser.h>
 
 #include <cstdio>
@@ -27,7 +27,7 @@ private:
     std::atomic<int32_t> steps_{0};
 };
 
-// Members are freed in the reverse of their order: the parser keeps what the network reads.
+// Members are freed in reverse order: the network reads data that the parser owns.
 struct Work {
     explicit Work(void* to) : logger(*static_cast<Logger*>(to)), recorder(logger.sink()) {}
     Logger& logger;
@@ -77,7 +77,7 @@ bool add_profiles(IBuilder& builder, IBuilderConfig& config, drivewam_build cons
                               profile->setDimensions(range.tensor, OptProfileSelector::kMAX, max);
             if (!fits) return work.fail(range.tensor), work.fail("the library refuses the range of an input");
         }
-        // No profile may take space of its own for weights.
+        // No profile may need extra memory for weights.
         if (!profile->setExtraMemoryTarget(0.0F)) return work.fail("the library refuses a profile without extra memory");
         if (config.addOptimizationProfile(profile) != i) return work.fail("the library refuses an optimization profile");
     }
@@ -125,15 +125,16 @@ int32_t build(void* builder_create, void* parser_create, void* logger, drivewam_
     if (what->hardware_compatible) config->setHardwareCompatibilityLevel(HardwareCompatibilityLevel::kAMPERE_PLUS);
     if (!set_capabilities(*config, *what, work) || !add_profiles(*work.builder, *config, *what, work)) return 0;
 #if !SHIM_RTX
-    // Without one the library makes its own and throws it away. TensorRT-RTX times nothing while it builds.
+    // Without a timing cache the library makes its own and drops it. TensorRT-RTX measures nothing
+    // while it builds.
     timing.reset(config->createTimingCache(what->timing_cache, what->timing_cache_bytes));
     if (!timing || !config->setTimingCache(*timing, false)) {
-        // That of another GPU or version is of no use: everything is timed anew.
+        // The cache of another GPU or version is useless: all tactics are measured anew.
         timing.reset(config->createTimingCache(nullptr, 0));
         if (!timing || !config->setTimingCache(*timing, false)) return work.fail("the library refuses a timing cache");
     }
 #else
-    // Needed for graphs: nothing is allocated while a pass runs. Weights that stream are.
+    // CUDA graphs need this: a pass allocates nothing. Streamed weights are the exception.
     if (!what->weight_streaming) config->setFlag(BuilderFlag::kREQUIRE_USER_ALLOCATION);
 #endif
     std::unique_ptr<IHostMemory> engine(work.builder->buildSerializedNetwork(*work.network, *config));

@@ -1,4 +1,5 @@
-// What both halves of the shim share. The macro SHIM is the name of the table that this compilation gives out.
+// Declarations that both halves of the shim share. The macro SHIM is the name of this compilation's
+// table.
 #pragma once
 #include <NvInfer.h>
 
@@ -14,7 +15,7 @@
 #endif
 
 namespace shim {
-// Every name of ours is this compilation's own, as the vendor's are: two versions stand in one program.
+// All names are this compilation's own, like the vendor's: one program contains several versions.
 namespace SHIM {
 
 class Logger : public nvinfer1::ILogger {
@@ -29,7 +30,7 @@ private:
     drivewam_log log_;
 };
 
-// Passes on what the library reports, and counts it; keeps no words.
+// Passes on and counts the errors that the library reports; keeps no texts.
 class Recorder : public nvinfer1::IErrorRecorder {
 public:
     explicit Recorder(drivewam_log log) : log_(log) {}
@@ -38,7 +39,7 @@ public:
     ErrorDesc getErrorDesc(int32_t) const noexcept override { return ""; }
     bool hasOverflowed() const noexcept override { return errors_ > 0; }
     void clear() noexcept override { errors_ = 0; }
-    // True: whatever reports an error is to end.
+    // True: whatever reports an error shall end.
     bool reportError(nvinfer1::ErrorCode, ErrorDesc text) noexcept override {
         ++errors_;
         if (text) log_.write(log_.user, DRIVEWAM_RECORDED, text);

@@ -102,7 +102,8 @@ void* context(void* engine, void const* cache, size_t cache_bytes) {
     made->config = engine_of(engine)->createRuntimeConfig();
     made->cache = made->config ? made->config->createRuntimeCache() : nullptr;
     if (!made->cache) return delete made, nullptr;
-    // A cache of another driver or board is of no use, and no fault: everything is compiled anew.
+    // The cache of another driver or board is useless but not a fault: all kernels are compiled
+    // anew.
     if (cache_bytes > 0 && !made->cache->deserialize(cache, cache_bytes)) made->cache->reset();
     made->config->setExecutionContextAllocationStrategy(ExecutionContextAllocationStrategy::kUSER_MANAGED);
     made->config->setDynamicShapesKernelSpecializationStrategy(DynamicShapesKernelSpecializationStrategy::kEAGER);

@@ -1,16 +1,17 @@
-//! An ONNX Runtime library that is absent, is none, is too old, or lies: an error in words, never a panic, never another engine.
+//! An ONNX Runtime library that is absent, not one, too old, or lies about its version: an error
+//! message, never a panic, never another engine.
 
 #![cfg(all(feature = "ort", target_os = "linux"))]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam_core::ErrorKind;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Engine, EngineKind, TensorRt};
-use drivewam_engine::{Folder, Trust, load};
+use drivewam_core::config::{EngineConfig, EngineKind, TensorRtConfig};
+use drivewam_engine::{EngineBundle, Trust, load};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A shared library that says it is ONNX Runtime of `version`, and has nothing to offer.
+/// A shared library that claims to be ONNX Runtime `version` and has no functions.
 fn made(dir: &Path, version: &str) -> PathBuf {
     let (source, library) = (dir.join(format!("{version}.c")), dir.join(format!("lib{version}.so")));
     let code = format!(
@@ -25,10 +26,10 @@ fn made(dir: &Path, version: &str) -> PathBuf {
     library
 }
 
-fn shipped() -> Folder {
+fn shipped() -> EngineBundle {
     let path =
         std::env::var("DRIVEWAM_TEST_ENGINES").unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../engines/tiny").to_owned());
-    Folder::open(path.as_ref(), &Trust::default(), None).unwrap()
+    EngineBundle::open(path.as_ref(), &Trust::default()).unwrap()
 }
 
 #[test]
@@ -53,12 +54,12 @@ fn every_library_that_is_no_onnx_runtime_is_refused_with_its_path_and_what_is_wr
     ];
     let mut failed = Vec::new();
     for (path, words) in cases {
-        let config = Engine {
+        let config = EngineConfig {
             kind: EngineKind::Ort,
             folder: folder.path().display().to_string(),
             threads: 1,
             onnxruntime: Some(path.to_owned()),
-            tensorrt: TensorRt::default(),
+            tensorrt: TensorRtConfig::default(),
         };
         match load(&config, &folder, Graph::ContextEgo) {
             Ok(engine) => failed.push(format!("{path}: {}", engine.describe())),

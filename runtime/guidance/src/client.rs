@@ -10,13 +10,13 @@ use crate::text_encoder::TextEncoderPlan;
 use crate::vlm_guidance::VlmGuidancePlan;
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Config, Guidance as Settings, GuidanceMode, Wait};
+use drivewam_core::config::{Config, GuidanceConfig as Settings, GuidanceMode, Wait};
 use drivewam_core::dims::Command;
 use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::cuda::Priority;
+use drivewam_device::cuda::StreamPriority;
 use drivewam_device::{Affinity, SourceCamera};
-use drivewam_engine::{Engine, Folder, open_device, scratch_bytes};
+use drivewam_engine::{Engine, EngineBundle, open_device, scratch_bytes};
 use std::time::Duration;
 
 /// The embeddings of a text.
@@ -67,7 +67,7 @@ impl GuidanceClient {
     /// and the engines.
     pub fn new(
         config: &Config,
-        folder: &Folder,
+        folder: &EngineBundle,
         camera: SourceCamera,
         affinity: Affinity,
         open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>,
@@ -87,7 +87,7 @@ impl GuidanceClient {
         };
         let scratch = scratch_bytes(config, manifest, &Graph::GUIDANCE)?;
         let scratch = scratch.map(|bytes| planner.add("guidance", "scratch", DType::U8, &[bytes])).transpose()?;
-        let mut device = open_device(&config.engine, planner.finish(usize::MAX)?, 1, Priority::Low)?;
+        let mut device = open_device(&config.engine, planner.finish(usize::MAX)?, 1, StreamPriority::Low)?;
         let encoder = encoder.warm(open(Graph::TextEncode)?, device.as_mut(), scratch)?;
         client.engines.push((Graph::TextEncode, encoder.describe()));
         let mut embedder = TextEmbedder::new(folder, encoder)?;

@@ -1,10 +1,10 @@
 //! The arena regions of one graph, and bindings of its engine to them.
 
 use drivewam_core::arena::{Planner, Region};
-use drivewam_core::bindings::{Signature, TensorSpec};
+use drivewam_core::tensor::{Signature, TensorSpec};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
-use drivewam_engine::{Binding, Bound, Engine, Io};
+use drivewam_engine::{Binding, BoundTensor, Engine, Io};
 
 /// A region for each tensor of a graph.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl GraphRegions {
                 .iter()
                 .map(|spec| {
                     let shape = spec.resolve(n, s);
-                    Ok(Bound { name: spec.name.clone(), region: self.region(&spec.name)?.part(0, shape.iter().product())?, shape })
+                    Ok(BoundTensor { name: spec.name.clone(), region: self.region(&spec.name)?.part(0, shape.iter().product())?, shape })
                 })
                 .collect::<Result<Vec<_>>>()
         };

@@ -9,7 +9,7 @@ use crate::bev::PathSample;
 use crate::model::{GenerateError, GuidanceAnswer, GuidanceModel, GuidanceRequest};
 use crate::status::RejectReason;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::ranges::Range;
+use drivewam_device::profiler::ProfilerRange;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -98,7 +98,7 @@ impl LatestMailbox {
                 own_answer.text.clear();
                 // The model is not used after a panic, and its answer is marked as rejected.
                 let generated = catch_unwind(AssertUnwindSafe(|| {
-                    let _range = Range::open(RANGE);
+                    let _range = ProfilerRange::open(RANGE);
                     model.generate(&own_request, &mut own_answer)
                 }));
                 let died = generated.is_err();

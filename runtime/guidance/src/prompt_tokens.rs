@@ -5,9 +5,9 @@ use crate::prompt_template::{PromptPiece, PromptTemplate};
 use crate::tokenizer::Tokenizer;
 use crate::vlm_prompt::DecoderShapes;
 use drivewam_core::Result;
-use drivewam_core::config::{Config, Guidance as Settings};
+use drivewam_core::config::{Config, GuidanceConfig as Settings};
 use drivewam_core::dims::Command;
-use drivewam_core::guidance::Vlm as Facts;
+use drivewam_core::guidance::VlmSpec as Facts;
 use drivewam_core::manifest::Manifest;
 
 /// What surrounds the default prompt: the chat format of Qwen's models.
@@ -28,11 +28,11 @@ impl PromptTokens {
     /// # Errors
     /// `Config` for an invalid template; errors of the tokenizer.
     pub(crate) fn new(settings: &Settings, facts: &Facts, tokenizer: &Tokenizer, commands: &[Command]) -> Result<Self> {
-        let template = match &settings.template {
+        let template = match &settings.prompt_template {
             Some(text) => PromptTemplate::parse(text),
             None => PromptTemplate::parse(&[CHAT[0], PromptTemplate::DEFAULT, CHAT[1]].concat()),
         };
-        let template = template.map_err(|e| e.at("guidance.template"))?;
+        let template = template.map_err(|e| e.at("guidance.prompt_template"))?;
         let (mut tokens, mut images) = (Vec::new(), Vec::new());
         for &command in commands {
             let mut ids = Vec::new();
@@ -61,5 +61,5 @@ pub fn decoder_shapes(config: &Config, manifest: &Manifest, tokenizer: &[u8]) ->
     let facts = &manifest.guidance()?.vlm;
     let tokenizer = Tokenizer::of_graph(tokenizer, &facts.tokenizer, facts.vocabulary, &facts.special())?;
     let prompts = PromptTokens::new(&config.guidance, facts, &tokenizer, &config.model.text.commands)?;
-    Ok(DecoderShapes::new(facts, &prompts.tokens, config.guidance.most_tokens))
+    Ok(DecoderShapes::new(facts, &prompts.tokens, config.guidance.max_new_tokens))
 }

@@ -4,7 +4,7 @@ use crate::text_encoder::TextEncoderGraph;
 use crate::tokenizer::Tokenizer;
 use drivewam_core::Result;
 use drivewam_device::Device;
-use drivewam_engine::Folder;
+use drivewam_engine::EngineBundle;
 
 /// A text encoder and its tokenizer.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl TextEmbedder {
     ///
     /// # Errors
     /// `Manifest` for a bundle without an encoder, or with a tokenizer of another model.
-    pub(crate) fn new(folder: &Folder, encoder: TextEncoderGraph) -> Result<Self> {
+    pub(crate) fn new(folder: &EngineBundle, encoder: TextEncoderGraph) -> Result<Self> {
         let facts = &folder.manifest().guidance()?.text;
         let special = [facts.pad_token, facts.end_token];
         let tokenizer = Tokenizer::of_graph(folder.content(&facts.tokenizer)?.as_slice(), &facts.tokenizer, facts.vocabulary, &special)?;

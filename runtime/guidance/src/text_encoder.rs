@@ -3,11 +3,11 @@
 use crate::graph_regions::GraphRegions;
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{Graph, IDS, MASKED, PAD_BIAS, TEXT};
-use drivewam_core::guidance::TextEncoder as Facts;
+use drivewam_core::guidance::TextEncoderSpec as Facts;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
-use drivewam_device::ranges::Range;
+use drivewam_device::profiler::ProfilerRange;
 use drivewam_engine::{Binding, Engine};
 
 /// The encoder before its memory is allocated.
@@ -90,7 +90,7 @@ impl TextEncoderGraph {
                 .got(capacity)
                 .wanted(len));
         };
-        let _range = Range::open(Graph::TextEncode.as_str());
+        let _range = ProfilerRange::open(Graph::TextEncode.as_str());
         let padded = tokens.iter().copied().chain(std::iter::repeat(self.facts.pad_token));
         self.input.iter_mut().zip(padded).for_each(|(to, id)| *to = id as f32);
         device.upload(self.ids, &self.input)?;

@@ -10,11 +10,11 @@ use crate::graph_regions::GraphRegions;
 use crate::vlm_prompt::EncodedPrompt;
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{DEEPSTACK, Graph, IDS, IMAGE, IS_IMAGE, LOGITS, MASKED, MEM_BIAS, PATCHES, ROPE, layered};
-use drivewam_core::guidance::Vlm as Facts;
+use drivewam_core::guidance::VlmSpec as Facts;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::ranges::Range;
-use drivewam_device::{Device, Rows};
+use drivewam_device::profiler::ProfilerRange;
+use drivewam_device::{Device, StridedCopy};
 use drivewam_engine::{Binding, Engine};
 use std::time::{Duration, Instant};
 
@@ -181,7 +181,7 @@ impl VlmGenerator {
         let images = self.prompts.get(prompt).map_or(0, |(prompt, _)| prompt.images.len());
         for image in 0..images {
             write_patches(image, &mut self.patches)?;
-            let _range = Range::open(Graph::VlmVision.as_str());
+            let _range = ProfilerRange::open(Graph::VlmVision.as_str());
             device.upload(self.regions.patches, &self.patches)?;
             self.vision.run(self.vision_binding, device)?;
             self.scatter_image_embeds(device, prompt, image)?;
@@ -214,14 +214,14 @@ impl VlmGenerator {
         let first = self.prompts.get(prompt).and_then(|(prompt, _)| prompt.images.get(image)).copied().ok_or_else(unknown)?;
         let len = self.facts.image.rows() * self.facts.width;
         for (from, to) in self.regions.vision_embeds.iter().zip(&self.regions.decoder_embeds) {
-            device.copy_rows(*from, to.part(first * self.facts.width, len)?, Rows::one(len))?;
+            device.copy(*from, to.part(first * self.facts.width, len)?, StridedCopy::contiguous(len))?;
         }
         Ok(())
     }
 
     /// Runs the whole prompt as one pass over an empty cache. Returns the position after it.
     fn prefill(&mut self, device: &mut dyn Device, prompt: usize) -> Result<usize> {
-        let _range = Range::open(Graph::VlmDecoder.as_str());
+        let _range = ProfilerRange::open(Graph::VlmDecoder.as_str());
         let (prompt, binding) = self.prompts.get(prompt).ok_or_else(unknown)?;
         device.fill(self.regions.bias, MASKED)?;
         device.upload(self.regions.ids, &prompt.ids)?;
@@ -236,7 +236,7 @@ impl VlmGenerator {
 
     /// Runs one text row at `position`.
     fn step(&mut self, device: &mut dyn Device, token: u32, position: usize) -> Result<()> {
-        let _range = Range::open(Graph::VlmDecoder.as_str());
+        let _range = ProfilerRange::open(Graph::VlmDecoder.as_str());
         device.upload(self.regions.ids, &[token as f32])?;
         device.upload(self.regions.is_image, &[0.0])?;
         self.facts.rope.row([position; 3], &mut self.rope_row);
@@ -249,10 +249,10 @@ impl VlmGenerator {
     /// `[Hkv, S, Dh]`, and unmasks those slots.
     fn append_kv(&mut self, device: &mut dyn Device, rows: usize) -> Result<()> {
         let (heads, width) = (self.facts.kv_heads, self.facts.head_dim);
-        let per_head = Rows { count: heads, len: rows * width, from_step: rows * width, to_step: self.slots * width };
+        let per_head = StridedCopy { count: heads, len: rows * width, from_stride: rows * width, to_stride: self.slots * width };
         let span = ((heads - 1) * self.slots + rows) * width;
         for (new, cache) in self.regions.new_kv.iter().zip(&self.regions.kv_cache) {
-            device.copy_rows(new.part(0, heads * rows * width)?, cache.part(self.used * width, span)?, per_head)?;
+            device.copy(new.part(0, heads * rows * width)?, cache.part(self.used * width, span)?, per_head)?;
         }
         device.fill(self.regions.bias.part(self.used, rows)?, 0.0)?;
         self.used += rows;

@@ -12,12 +12,12 @@ use crate::tokenizer::Tokenizer;
 use crate::vlm::{StopReason, VlmGenerator, VlmPlan};
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::Guidance as Settings;
+use drivewam_core::config::GuidanceConfig as Settings;
 use drivewam_core::dims::Command;
-use drivewam_core::guidance::Image;
+use drivewam_core::guidance::VlmImage;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::{Device, PixelFormat, SourceCamera};
-use drivewam_engine::{Engine, Folder};
+use drivewam_engine::{Engine, EngineBundle};
 use std::time::Duration;
 
 /// The model before its memory is allocated: the prompts and the shapes of all passes are known.
@@ -34,12 +34,12 @@ impl VlmGuidancePlan {
     /// # Errors
     /// `Config` for an invalid template; `Manifest` for a bundle without the model, or with a
     /// tokenizer of another model.
-    pub(crate) fn new(planner: &mut Planner, settings: &Settings, folder: &Folder, commands: &[Command]) -> Result<Self> {
+    pub(crate) fn new(planner: &mut Planner, settings: &Settings, folder: &EngineBundle, commands: &[Command]) -> Result<Self> {
         let facts = &folder.manifest().guidance()?.vlm;
         let content = folder.content(&facts.tokenizer)?;
         let tokenizer = Tokenizer::of_graph(content.as_slice(), &facts.tokenizer, facts.vocabulary, &facts.special())?;
         let PromptTokens { tokens: prompts, plot_index } = PromptTokens::new(settings, facts, &tokenizer, commands)?;
-        let vlm = VlmPlan::new(planner, folder.manifest(), &prompts, settings.most_tokens)?;
+        let vlm = VlmPlan::new(planner, folder.manifest(), &prompts, settings.max_new_tokens)?;
         Ok(Self { vlm, tokenizer, plot_index })
     }
 
@@ -50,7 +50,7 @@ impl VlmGuidancePlan {
     pub(crate) fn warm(
         self,
         settings: &Settings,
-        image: Image,
+        image: VlmImage,
         camera: SourceCamera,
         open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>,
         (mut device, scratch): (Box<dyn Device>, Option<Region>),
@@ -71,8 +71,8 @@ impl VlmGuidancePlan {
             plot_processor: ImageProcessor::new((image.height, image.width), image)?,
             plot_index,
             embedder,
-            timeout: Duration::from_millis(u64::from(settings.most_ms)),
-            tokens: Vec::with_capacity(settings.most_tokens),
+            timeout: Duration::from_millis(u64::from(settings.timeout_ms)),
+            tokens: Vec::with_capacity(settings.max_new_tokens),
         })
     }
 }

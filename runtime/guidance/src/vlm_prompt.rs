@@ -5,7 +5,7 @@
 //! image row at (p, p + row, p + column), and the row after an image continues at p plus the longer
 //! side of the image's grid.
 
-use drivewam_core::guidance::Vlm as Facts;
+use drivewam_core::guidance::VlmSpec as Facts;
 use drivewam_core::{Error, ErrorKind, Result};
 
 /// The decoder's inputs for one prompt of N rows.

@@ -7,9 +7,9 @@
 
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Engine, EngineKind};
+use drivewam_core::config::{EngineConfig, EngineKind};
 use drivewam_device::HostDevice;
-use drivewam_engine::{Folder, Trust, load};
+use drivewam_engine::{EngineBundle, Trust, load};
 use drivewam_guidance::text_encoder::TextEncoderPlan;
 use drivewam_guidance::vlm::{StopReason, VlmPlan};
 use safetensors::SafeTensors;
@@ -20,8 +20,8 @@ fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
 }
 
-fn folder(name: &str) -> Folder {
-    Folder::open(&target().join(name), &Trust::default(), None).unwrap_or_else(|e| panic!("target/{name}: run `make fixtures` ({e})"))
+fn folder(name: &str) -> EngineBundle {
+    EngineBundle::open(&target().join(name), &Trust::default()).unwrap_or_else(|e| panic!("target/{name}: run `make fixtures` ({e})"))
 }
 
 fn golden(name: &str) -> Vec<u8> {
@@ -29,8 +29,8 @@ fn golden(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{path:?}: run `make fixtures` ({e})"))
 }
 
-fn engine(kind: EngineKind) -> Engine {
-    Engine { kind, folder: String::new(), threads: 1, onnxruntime: None, tensorrt: Default::default() }
+fn engine(kind: EngineKind) -> EngineConfig {
+    EngineConfig { kind, folder: String::new(), threads: 1, onnxruntime: None, tensorrt: Default::default() }
 }
 
 fn whole(file: &SafeTensors<'_>, name: &str) -> Vec<u32> {

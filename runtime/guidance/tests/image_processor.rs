@@ -6,7 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam_core::guidance::Image;
+use drivewam_core::guidance::VlmImage;
 use drivewam_guidance::image_processor::ImageProcessor;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -56,7 +56,7 @@ fn images_have_the_bits_of_the_reference() {
         let tensor = |name: &str| golden.tensor(name).unwrap();
         let Settings { patch_size, temporal_patch_size, merge_size, image_mean: mean, image_std: std } = case.settings;
         let (height, width) = case.to;
-        let image = Image { height, width, patch: patch_size, temporal_patch: temporal_patch_size, merge: merge_size, mean, std };
+        let image = VlmImage { height, width, patch: patch_size, temporal_patch: temporal_patch_size, merge: merge_size, mean, std };
         let mut processor = ImageProcessor::new((case.height, case.width), image).unwrap();
         let (rows, values) = (image.patches(), image.patch_len());
         assert_eq!(tensor("pixel_values").shape(), [rows, values], "{}", case.file);

@@ -1,17 +1,17 @@
 //! The fit of the vehicle's camera to the model's: resampling weights, planned once from the
 //! intrinsics of both cameras.
 
-use drivewam_core::config::{Camera as Settings, CameraFit};
+use drivewam_core::config::{CameraConfig as Settings, CameraFit};
 use drivewam_core::dims::Model;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::{SourceCamera, Taps};
+use drivewam_device::{ResampleWeights, SourceCamera};
 
 /// The planned fit.
 #[derive(Debug)]
 pub(crate) struct Fit {
     pub(crate) camera: SourceCamera,
-    pub(crate) columns: Taps,
-    pub(crate) rows: Taps,
+    pub(crate) columns: ResampleWeights,
+    pub(crate) rows: ResampleWeights,
     /// Relative difference between the fields of view, the larger of both axes; `None` within the
     /// tolerance, and where the fit corrects it.
     pub(crate) fov: Option<f64>,
@@ -33,8 +33,8 @@ impl Fit {
                 let differs = theirs.iter().zip(ours).map(|(theirs, ours)| (theirs / ours - 1.0).abs()).fold(0.0, f64::max);
                 let fov = (differs > settings.fov_tolerance).then_some(differs);
                 Ok(Self {
-                    columns: Taps::triangle(camera.width, width),
-                    rows: Taps::triangle(camera.height, height),
+                    columns: ResampleWeights::triangle(camera.width, width),
+                    rows: ResampleWeights::triangle(camera.height, height),
                     camera,
                     fov,
                     uncovered: None,
@@ -59,8 +59,8 @@ impl Fit {
                         .wanted("intrinsics in pixels of the camera's own image"));
                 }
                 Ok(Self {
-                    columns: Taps::linear(camera.width, width, x_scale, x_shift),
-                    rows: Taps::linear(camera.height, height, y_scale, y_shift),
+                    columns: ResampleWeights::linear(camera.width, width, x_scale, x_shift),
+                    rows: ResampleWeights::linear(camera.height, height, y_scale, y_shift),
                     camera,
                     fov: None,
                     uncovered: (covered < 1.0).then_some(1.0 - covered),

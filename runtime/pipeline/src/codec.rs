@@ -6,6 +6,7 @@ use drivewam_core::bindings::{self, Graph};
 use drivewam_core::config::Config;
 use drivewam_core::dims::Model;
 use drivewam_core::manifest::Manifest;
+use drivewam_core::tensor::{TensorRole, TensorSpec};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_engine::{Binding, Engine};
@@ -36,15 +37,15 @@ impl Encoder {
         device: &mut dyn Device,
     ) -> Result<Self> {
         let model = &config.model;
-        let cache = |name: &str, turn: usize| match name.rsplit_once('.') {
-            Some(("cache_in" | "cache_out", i)) => regions.get(&key::cache(turn, i.parse().unwrap_or(usize::MAX))),
-            _ => regions.get(name),
+        let cache = |spec: &TensorSpec, turn: usize| match spec.role {
+            Some(TensorRole::CacheIn(i) | TensorRole::CacheOut(i)) => regions.get(&key::cache(turn, i)),
+            _ => regions.get(&spec.name),
         };
-        let io = regions.io(&manifest.signature(first.graph())?, 0, |_| regions.get(key::FIRST_FRAME), |name| cache(name, 0))?;
+        let io = regions.io(&manifest.signature(first.graph())?, 0, |_| regions.get(key::FIRST_FRAME), |spec| cache(spec, 0))?;
         let first_binding = first.bind(device, &io)?;
         let signature = manifest.signature(chunk.graph())?;
         let mut bind = |turn: usize| {
-            let io = regions.io(&signature, 0, |name| cache(name, turn), |name| cache(name, 1 - turn))?;
+            let io = regions.io(&signature, 0, |spec| cache(spec, turn), |spec| cache(spec, 1 - turn))?;
             chunk.bind(device, &io)
         };
         let bindings = [bind(0)?, bind(1)?];

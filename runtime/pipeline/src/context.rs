@@ -9,7 +9,7 @@ use drivewam_core::dims::{Command, EgoFeature};
 use drivewam_core::ego::EgoState;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
-use drivewam_engine::{Binding, Engine, Folder};
+use drivewam_engine::{Binding, Engine, EngineBundle};
 use drivewam_guidance::client::TextEmbedding;
 
 /// The text of one command: embeddings `[T, Dt]`, and the bias of each row.
@@ -56,7 +56,7 @@ impl Context {
     pub(crate) fn new(
         [mut text, mut ego]: [Box<dyn Engine>; 2],
         config: &Config,
-        folder: &Folder,
+        folder: &EngineBundle,
         regions: &Regions,
         device: &mut dyn Device,
     ) -> Result<Self> {
@@ -74,7 +74,12 @@ impl Context {
             })
             .collect::<Result<Vec<_>>>()?;
         let mut bind = |engine: &mut dyn Engine| {
-            let io = regions.io(&folder.manifest().signature(engine.graph())?, 0, |name| regions.get(name), |name| regions.get(name))?;
+            let io = regions.io(
+                &folder.manifest().signature(engine.graph())?,
+                0,
+                |spec| regions.get(&spec.name),
+                |spec| regions.get(&spec.name),
+            )?;
             engine.bind(device, &io)
         };
         let (text_binding, ego_binding) = (bind(text.as_mut())?, bind(ego.as_mut())?);

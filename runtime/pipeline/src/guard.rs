@@ -6,7 +6,7 @@
 //! is published.
 
 use drivewam_core::ErrorKind;
-use drivewam_core::config::{GapPolicy, Guard as Settings, Vehicle};
+use drivewam_core::config::{GapPolicy, GuardConfig as Settings, VehicleConfig};
 use drivewam_core::trajectory::{Point, Trajectory};
 use std::fmt;
 
@@ -121,7 +121,7 @@ impl fmt::Display for Reason {
 #[derive(Debug)]
 pub(crate) struct Guard {
     settings: Settings,
-    vehicle: Vehicle,
+    vehicle: VehicleConfig,
     step_s: f64,
     held: u32,
     /// The last known speed of the ego.
@@ -131,7 +131,7 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    pub(crate) fn new(settings: Settings, vehicle: Vehicle, step_s: f64) -> Self {
+    pub(crate) fn new(settings: Settings, vehicle: VehicleConfig, step_s: f64) -> Self {
         Self { settings, vehicle, step_s, held: 0, speed_mps: 0.0, last: None }
     }
 
@@ -168,7 +168,7 @@ impl Guard {
     /// last known speed counts.
     pub(crate) fn refuse(&mut self, reason: Reason, speed_mps: Option<f64>, published: &mut Trajectory) -> (Verdict, Option<Reason>) {
         self.speed_mps = speed_mps.unwrap_or(self.speed_mps).max(0.0);
-        let may_hold = self.settings.gap_policy == GapPolicy::HoldCurvature && self.held < self.settings.max_held;
+        let may_hold = self.settings.gap_policy == GapPolicy::HoldCurvature && self.held < self.settings.max_hold_chunks;
         let held = self.last.filter(|_| may_hold).is_some_and(|(curvature, speed)| {
             arc(published, self.step_s, curvature, speed, 0.0);
             // A car that was stopped by someone else must not receive its old speed.
@@ -235,8 +235,8 @@ impl Guard {
                 return broken;
             }
         }
-        let got_m = continuity_m.filter(|m| *m > self.settings.continuity_m)?;
-        Some(Reason::Discontinuous { got_m, limit_m: self.settings.continuity_m })
+        let got_m = continuity_m.filter(|m| *m > self.settings.max_continuity_error_m)?;
+        Some(Reason::Discontinuous { got_m, limit_m: self.settings.max_continuity_error_m })
     }
 }
 

@@ -7,17 +7,17 @@
 //!
 //! ```no_run
 //! use drivewam::{
-//!     EgoState, Folder, Plan, Pose2, Progress, RideOptions, SourceCamera, Trust, load_config,
+//!     EgoState, EngineBundle, Plan, Pose2, Progress, RideOptions, SourceCamera, Trust, load_config,
 //! };
 //!
 //! # fn main() -> drivewam::Result<()> {
 //! let config = load_config("configs/tiny.yaml".as_ref(), &[])?;
-//! let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
+//! let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
 //! let camera = SourceCamera::of_model(&config.model);
 //! // The defaults judge neither the deadline (`realtime`) nor the continuity of the plans
 //! // (`closed_loop`): a vehicle sets both.
 //! let options = RideOptions { realtime: true, closed_loop: true, ..RideOptions::default() };
-//! let mut ride = Plan::new(config, folder.manifest(), camera, options)?.warm(&folder)?;
+//! let mut ride = Plan::new(config, folder.manifest(), camera, options)?.warm(folder)?;
 //! let image = vec![0u8; camera.width * camera.height * 3];
 //! ride.push_ego(0, EgoState { speed_mps: 5.0, ..EgoState::default() })?;
 //! ride.push_pose(0, Pose2::default())?;
@@ -41,7 +41,6 @@ mod memory;
 pub mod outcome;
 mod plan;
 pub mod probe;
-pub mod recording;
 mod regions;
 mod ride;
 mod sampler;
@@ -54,7 +53,7 @@ pub use drivewam_core::ego::EgoState;
 pub use drivewam_core::pose::Pose2;
 pub use drivewam_core::{Error, ErrorKind, Result};
 pub use drivewam_device::{PixelFormat, SourceCamera};
-pub use drivewam_engine::{Folder, Trust};
+pub use drivewam_engine::{EngineBundle, Trust};
 /// The language model that describes the scene.
 pub use drivewam_guidance as guidance;
 pub use load::{config_sha256, load_config};

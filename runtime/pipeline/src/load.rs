@@ -1,9 +1,9 @@
 //! Configuration files: a YAML file, the files that it extends, and the caller's layers on top.
 
 use drivewam_core::config::{Config, Layer};
-use drivewam_core::manifest::Role;
+use drivewam_core::manifest::FileRole;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_engine::folder::vouch;
+use drivewam_engine::bundle::attest;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::Read;
@@ -49,7 +49,7 @@ pub fn config_sha256(config: &Config) -> Result<String> {
     let folder = Path::new(&config.engine.folder);
     let plain = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     portable.engine.folder = plain.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(vouch(portable.to_yaml()?.as_bytes(), Role::Graph).sha256)
+    Ok(attest(portable.to_yaml()?.as_bytes(), FileRole::Graph).sha256)
 }
 
 fn collect(path: &Path, depth: usize, layers: &mut Vec<Layer>) -> Result<()> {

@@ -18,7 +18,8 @@ impl Memory {
     /// Gives the memory's regions to the device. Called in Warm.
     pub(crate) fn new(config: &Config, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
         let model = &config.model;
-        let layered = |stem: &str| (0..model.layers).map(|l| regions.get(&bindings::layered(stem, l))).collect::<Result<Vec<_>>>();
+        let layered =
+            |stem: &str| (0..model.layers).map(|l| regions.get(&drivewam_core::tensor::layered(stem, l))).collect::<Result<Vec<_>>>();
         let layout = KvLayout::of(config);
         device.kv_open(layout, KvRegions { k: layered("mem_k")?, v: layered("mem_v")?, bias: regions.get(bindings::MEM_BIAS)? })?;
         Ok(Self { policy: config.memory.policy })
@@ -35,7 +36,7 @@ impl Memory {
         let policy = match self.policy {
             MemoryPolicy::Full => Policy::Full,
             MemoryPolicy::Fifo => Policy::Fifo,
-            MemoryPolicy::Selective => Policy::Selective(&[]),
+            MemoryPolicy::Selective => Policy::Selective,
         };
         let commits = [(Pool::Video, video), (Pool::Action, action)].map(|(pool, (pass, rows))| Commit { pool, policy, pass, rows });
         device.kv_commit_observed(chunk, &commits)

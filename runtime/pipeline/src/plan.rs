@@ -15,11 +15,12 @@ use crate::transformer::Transformer;
 use drivewam_core::Result;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::Config;
+use drivewam_core::config::{Config, GuidanceMode};
 use drivewam_core::manifest::Manifest;
-use drivewam_device::cuda::Priority;
+use drivewam_device::cuda::StreamPriority;
 use drivewam_device::{Affinity, Device, SourceCamera};
-use drivewam_engine::{Engine, Folder, load, open_device};
+use drivewam_engine::bundle::{WarmPeak, warm_peak};
+use drivewam_engine::{Engine, EngineBundle, load, open_device};
 use drivewam_guidance::client::GuidanceClient;
 
 /// The arithmetic of a ride: everything that can be checked without a device has been.
@@ -30,6 +31,19 @@ pub struct Plan {
     regions: Regions,
     arena: ArenaPlan,
     fit: Fit,
+    warm_peak: WarmPeak,
+}
+
+/// The graphs that Warm loads, in order.
+fn loaded(config: &Config, options: RideOptions) -> Vec<Graph> {
+    let guidance: &[Graph] = match config.guidance.mode {
+        GuidanceMode::Off => &[],
+        GuidanceMode::Fixed => &[Graph::TextEncode],
+        GuidanceMode::Vlm => &[Graph::TextEncode, Graph::VlmVision, Graph::VlmDecoder],
+    };
+    let context = [Graph::VaeEncodeFirst, Graph::VaeEncode, Graph::ContextText, Graph::ContextEgo];
+    let decoder = options.decoder.then_some(Graph::VaeDecode);
+    context.into_iter().chain(guidance.iter().copied()).chain([Graph::Dit]).chain(decoder).collect()
 }
 
 impl Plan {
@@ -43,7 +57,8 @@ impl Plan {
         manifest.check_model(&config.model)?;
         let fit = Fit::plan(&config.camera, &config.model, camera, config.ingest.max_image_pixels)?;
         let (regions, arena) = Regions::plan(&config, manifest, options.decoder)?;
-        Ok(Self { config, options, regions, arena, fit })
+        let warm_peak = warm_peak(&config.engine, manifest, &loaded(&config, options));
+        Ok(Self { config, options, regions, arena, fit, warm_peak })
     }
 
     /// The arena's plan; its `Display` is a table.
@@ -56,17 +71,26 @@ impl Plan {
         &self.config
     }
 
+    /// The most host memory that file contents take while [`Plan::warm`] loads the engines. The ride
+    /// itself keeps what the engine library keeps.
+    pub fn warm_peak(&self) -> WarmPeak {
+        self.warm_peak
+    }
+
     /// Moves the calling thread to `target.cores.ride`, where it stays. Allocates the arena on the
-    /// device that the engines compute on; loads the engines of `folder`, binds them, compares each
-    /// with its self-test, and runs every graph once.
+    /// device that the engines compute on; loads the engines of `bundle` one after the other, binds
+    /// them, compares each with its self-test, and runs every graph once.
+    ///
+    /// The content of a file is freed as soon as the last graph that needs it is loaded. Files that
+    /// no engine needs are hashed too, so a ride never starts from a bundle with a changed file.
     ///
     /// # Errors
     /// `Device` when the engines need a GPU and there is none; `Capacity` when the memory cannot be
-    /// allocated; `Manifest` when `folder` lacks a graph, or a graph differs from its manifest;
+    /// allocated; `Manifest` when `bundle` lacks a graph, or a file or graph differs from its manifest;
     /// `Engine` when the engine library is missing, of the wrong version, or fails.
-    pub fn warm(self, folder: &Folder) -> Result<Ride> {
+    pub fn warm(self, bundle: EngineBundle) -> Result<Ride> {
         let engine = self.config.engine.clone();
-        self.warm_engines(folder, |graph| load(&engine, folder, graph))
+        self.warm_engines(bundle, |bundle, graph| load(&engine, bundle, graph))
     }
 
     /// As [`Plan::warm`], with engines from `open`, which is called once for each graph. They
@@ -74,25 +98,27 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::warm`], and errors of `open`.
-    pub fn warm_engines(self, folder: &Folder, open: impl Fn(Graph) -> Result<Box<dyn Engine>>) -> Result<Ride> {
+    pub fn warm_engines(self, bundle: EngineBundle, open: impl Fn(&EngineBundle, Graph) -> Result<Box<dyn Engine>>) -> Result<Ride> {
         let (engine, threads) = (self.config.engine.clone(), self.config.target.threads);
-        self.warm_with(folder, |arena| open_device(&engine, arena, threads, Priority::High), open)
+        self.warm_with(bundle, |arena| open_device(&engine, arena, threads, StreamPriority::High), open)
     }
 
     /// As [`Plan::warm_engines`], on a device from `make_device`, which receives the arena's plan.
-    /// `folder` still gives the manifest and the command texts.
+    /// `bundle` still gives the manifest and the command texts.
     ///
     /// # Errors
     /// As [`Plan::warm`], and errors of `make_device` and `open`.
     pub fn warm_with(
         self,
-        folder: &Folder,
+        bundle: EngineBundle,
         make_device: impl FnOnce(ArenaPlan) -> Result<Box<dyn Device>>,
-        open: impl Fn(Graph) -> Result<Box<dyn Engine>>,
+        open: impl Fn(&EngineBundle, Graph) -> Result<Box<dyn Engine>>,
     ) -> Result<Ride> {
-        let Self { config, options, regions, arena, fit } = self;
-        let manifest = folder.manifest();
+        let Self { config, options, regions, arena, fit, .. } = self;
+        let manifest = &bundle.manifest().clone();
         manifest.check_model(&config.model)?;
+        bundle.plan_loads(&loaded(&config, options));
+        let open = |graph| open(&bundle, graph);
         let affinity = Affinity::new(&config.target.cores)?;
         let moved = affinity.ride()?;
         let mut device = make_device(arena)?;
@@ -102,8 +128,8 @@ impl Plan {
         let on = device.as_mut();
         let models = Models {
             encoder: Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, on)?,
-            context: Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, folder, &regions, on)?,
-            guidance: GuidanceClient::new(&config, folder, camera, affinity, &open)?,
+            context: Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, &bundle, &regions, on)?,
+            guidance: GuidanceClient::new(&config, &bundle, camera, affinity, &open)?,
             transformer: Transformer::new(open(Graph::Dit)?, manifest, &regions, on)?,
             memory: Memory::new(&config, &regions, on)?,
             decoder: match options.decoder {
@@ -112,6 +138,8 @@ impl Plan {
             },
             sampler: Sampler::new(&config, &regions)?,
         };
+        bundle.verify_unread()?;
+        drop(bundle);
         let ride = Ride::warm(config, options, (camera, camera_fit), device, models, manifest)?;
         if let Some(moved) = moved {
             moved.keep();

@@ -2,13 +2,14 @@
 //! graph.
 
 use drivewam_core::arena::{ArenaPlan, Planner, Region};
-use drivewam_core::bindings::{self, Graph, Signature, TensorSpec};
+use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, SolverKind};
 use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::history_len;
 use drivewam_core::manifest::Manifest;
+use drivewam_core::tensor::{Signature, TensorRole, TensorSpec};
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_engine::{Bound, Io, scratch_bytes};
+use drivewam_engine::{BoundTensor, Io, scratch_bytes};
 
 /// The regions of a ride. Shapes as in [`drivewam_core::bindings`].
 #[derive(Debug, Clone)]
@@ -83,24 +84,23 @@ impl Regions {
         for spec in &first.inputs {
             add(&mut planner, "codec", key::FIRST_FRAME.to_owned(), spec, 0)?;
         }
-        for spec in encode.inputs.iter().filter(|s| s.name == bindings::FRAMES) {
+        for spec in encode.inputs.iter().filter(|s| s.role == Some(TensorRole::Frames)) {
             add(&mut planner, "codec", spec.name.clone(), spec, 0)?;
         }
         for spec in &encode.outputs {
-            if spec.name == bindings::LATENT {
-                add(&mut planner, "codec", spec.name.clone(), spec, 0)?;
-            } else {
-                let i = spec.name.rsplit('.').next().and_then(|i| i.parse().ok()).unwrap_or(0);
+            if let Some(TensorRole::CacheOut(i)) = spec.role {
                 add(&mut planner, "codec", key::cache(0, i), spec, 0)?;
                 add(&mut planner, "codec", key::cache(1, i), spec, 0)?;
+            } else {
+                add(&mut planner, "codec", spec.name.clone(), spec, 0)?;
             }
         }
         if with_decoder {
             let decode = signature(Graph::VaeDecode)?;
-            for spec in decode.inputs.iter().filter(|s| s.name == bindings::LATENT) {
+            for spec in decode.inputs.iter().filter(|s| s.role == Some(TensorRole::Latent)) {
                 add(&mut planner, "codec", key::DECODE_LATENT.to_owned(), spec, 0)?;
             }
-            for spec in decode.outputs.iter().filter(|s| s.name == bindings::FRAMES) {
+            for spec in decode.outputs.iter().filter(|s| s.role == Some(TensorRole::Frames)) {
                 add(&mut planner, "codec", key::DECODED.to_owned(), spec, 0)?;
             }
         }
@@ -112,12 +112,13 @@ impl Regions {
         }
         let dit = signature(Graph::Dit)?;
         for spec in &dit.inputs {
-            if spec.name == bindings::IS_ACTION || spec.name == bindings::SELF_SCALE {
+            if matches!(spec.role, Some(TensorRole::IsAction | TensorRole::SelfScale)) {
                 for (rows, n) in [(PassTokens::Video, n_video), (PassTokens::Action, n_action), (PassTokens::Both, n_video + n_action)] {
                     add(&mut planner, "sampler", key::of_pass(&spec.name, rows), spec, n)?;
                 }
             } else {
-                let owner = if spec.name.starts_with("mem_") { "memory" } else { "sampler" };
+                let is_memory = matches!(spec.role, Some(TensorRole::MemBias | TensorRole::MemK(_) | TensorRole::MemV(_)));
+                let owner = if is_memory { "memory" } else { "sampler" };
                 add(&mut planner, owner, spec.name.clone(), spec, n_video + n_action)?;
             }
         }
@@ -171,15 +172,14 @@ impl Regions {
         }
     }
 
-    /// Binds each tensor of `specs` to the region that `region_of` gives for its name, cut to its
-    /// shape.
-    fn bind(&self, specs: &[TensorSpec], n: usize, region_of: impl Fn(&str) -> Result<Region>) -> Result<Vec<Bound>> {
+    /// Binds each tensor of `specs` to the region that `region_of` gives for it, cut to its shape.
+    fn bind(&self, specs: &[TensorSpec], n: usize, region_of: impl Fn(&TensorSpec) -> Result<Region>) -> Result<Vec<BoundTensor>> {
         specs
             .iter()
             .map(|spec| {
                 let shape = spec.resolve(n, self.slots);
-                let region = region_of(&spec.name)?.part(0, shape.iter().product())?;
-                Ok(Bound { name: spec.name.clone(), region, shape })
+                let region = region_of(spec)?.part(0, shape.iter().product())?;
+                Ok(BoundTensor { name: spec.name.clone(), region, shape })
             })
             .collect()
     }
@@ -190,8 +190,8 @@ impl Regions {
         &self,
         signature: &Signature,
         n: usize,
-        input: impl Fn(&str) -> Result<Region>,
-        output: impl Fn(&str) -> Result<Region>,
+        input: impl Fn(&TensorSpec) -> Result<Region>,
+        output: impl Fn(&TensorSpec) -> Result<Region>,
     ) -> Result<Io> {
         Ok(Io {
             inputs: self.bind(&signature.inputs, n, input)?,

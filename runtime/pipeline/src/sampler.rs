@@ -16,7 +16,7 @@ use crate::stages::{Stage, StageRun, StageTimes};
 use crate::transformer::Transformer;
 use drivewam_core::arena::Region;
 use drivewam_core::bindings;
-use drivewam_core::config::{ActionStart, Config, Flow, Passes, VideoCommit};
+use drivewam_core::config::{ActionStart, Config, FlowConfig, PassPacking, VideoCommit};
 use drivewam_core::flow::schedule::{Step, action_steps, video_steps};
 use drivewam_core::flow::solver::{SolverStep, plan};
 use drivewam_core::noise::{Stream, standard_normal};
@@ -69,7 +69,7 @@ impl Work<'_> {
 /// The sampler of one ride.
 #[derive(Debug)]
 pub(crate) struct Sampler {
-    flow: Flow,
+    flow: FlowConfig,
     width: usize,
     n_video: usize,
     video: Denoiser,
@@ -146,11 +146,11 @@ impl Sampler {
         work.device.upload(self.action.sample, action)?;
         let (n_video, all) = (self.n_video, work.transformer.tokens(PassTokens::Both));
         let (video_rows, action_rows) = match self.flow.passes {
-            Passes::Packed => {
+            PassPacking::Packed => {
                 work.pass(Stage::Observe, PassTokens::Both, 0.0, 0.0)?;
                 ((PassTokens::Both, 0..n_video), (PassTokens::Both, n_video..all))
             }
-            Passes::Unpacked => {
+            PassPacking::Unpacked => {
                 work.pass(Stage::Observe, PassTokens::Video, 0.0, 0.0)?;
                 // The action pass sees the old pools and the new video, as in the packed pass; the
                 // video stands in the slots of predicted tokens for that time.
@@ -165,7 +165,7 @@ impl Sampler {
         work.memory.commit(work.device, index(chunk), of_pass(video_rows), of_pass(action_rows))?;
         work.times.add(run);
         let shown: &[PassTokens] =
-            if self.flow.passes == Passes::Packed { &[PassTokens::Both] } else { &[PassTokens::Video, PassTokens::Action] };
+            if self.flow.passes == PassPacking::Packed { &[PassTokens::Both] } else { &[PassTokens::Video, PassTokens::Action] };
         for &rows in shown {
             let kv = work.transformer.kv(rows);
             let shape = [self.heads, kv.tokens, kv.k.first().map_or(0, |k| k.len() / (self.heads * kv.tokens))];
@@ -195,7 +195,7 @@ impl Sampler {
         let end = self.video.steps.last().map_or(1.0, |(step, _)| step.tau_next);
         let commit_time = if self.flow.video_commit == VideoCommit::ZeroTime { 0.0 } else { end };
         let mut pending = self.flow.video_commit != VideoCommit::LastStep;
-        if pending && self.flow.passes == Passes::Unpacked {
+        if pending && self.flow.passes == PassPacking::Unpacked {
             work.pass(Stage::Video, PassTokens::Video, commit_time, 0.0)?;
             work.device.kv_commit_predicted(index(chunk), work.transformer.kv(PassTokens::Video), 0..self.n_video)?;
             pending = false;

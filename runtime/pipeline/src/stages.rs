@@ -1,7 +1,7 @@
 //! The stages of a chunk and their latencies, which a profiler sees as ranges.
 
 use drivewam_core::bindings::Graph;
-use drivewam_device::ranges::{self, Range};
+use drivewam_device::profiler::{self, ProfilerRange};
 use drivewam_guidance::mailbox;
 use std::time::Instant;
 
@@ -86,7 +86,7 @@ pub(crate) const WARM: &str = "warm";
 /// Registers the names of all profiler ranges. Called in Warm.
 pub(crate) fn register_ranges() {
     let graphs = Graph::GUIDANCE.map(Graph::as_str);
-    ranges::register(Stage::ALL.map(Stage::as_str).into_iter().chain([CHUNK, mailbox::RANGE, WARM]).chain(graphs));
+    profiler::register(Stage::ALL.map(Stage::as_str).into_iter().chain([CHUNK, mailbox::RANGE, WARM]).chain(graphs));
 }
 
 /// A run of a stage that is under way. [`StageTimes::add`] ends and counts it; dropping it on an
@@ -95,7 +95,7 @@ pub(crate) fn register_ranges() {
 pub struct StageRun {
     stage: Stage,
     from: Instant,
-    _range: Range,
+    _range: ProfilerRange,
 }
 
 impl StageRun {
@@ -106,7 +106,7 @@ impl StageRun {
 
     /// A run of `stage` that started at `from`; its profiler range begins now.
     pub fn start_at(stage: Stage, from: Instant) -> Self {
-        Self { stage, from, _range: Range::open(stage.as_str()) }
+        Self { stage, from, _range: ProfilerRange::open(stage.as_str()) }
     }
 }
 

@@ -4,10 +4,11 @@
 use crate::regions::{PassTokens, Regions, key};
 use drivewam_core::Result;
 use drivewam_core::arena::Region;
-use drivewam_core::bindings::{self, layered};
+use drivewam_core::bindings;
 use drivewam_core::dims::SelfScale;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::rope::RopeTable;
+use drivewam_core::tensor::{TensorRole, TensorSpec, layered};
 use drivewam_device::{Device, PassKv};
 use drivewam_engine::{Binding, Engine};
 
@@ -44,15 +45,15 @@ impl Transformer {
         let signature = manifest.signature(engine.graph())?;
         let mut bind = |rows: PassTokens| -> Result<Pass> {
             let n = regions.n(rows);
-            let input = |name: &str| match name {
-                bindings::IS_ACTION | bindings::SELF_SCALE => regions.get(&key::of_pass(name, rows)),
-                bindings::TOKENS | bindings::ROPE => regions.rows_of(regions.get(name)?, rows),
-                _ => regions.get(name),
+            let input = |spec: &TensorSpec| match spec.role {
+                Some(TensorRole::IsAction | TensorRole::SelfScale) => regions.get(&key::of_pass(&spec.name, rows)),
+                Some(TensorRole::Tokens | TensorRole::Rope) => regions.rows_of(regions.get(&spec.name)?, rows),
+                _ => regions.get(&spec.name),
             };
             // A video pass and an action pass write to separate regions, so the outputs of one
             // outlive the other.
             let output = |name: &str| regions.rows_of(regions.get(name)?, rows);
-            let io = regions.io(&signature, n, input, output)?;
+            let io = regions.io(&signature, n, input, |spec| output(&spec.name))?;
             let part = |stem: &str| -> Result<Vec<Region>> { (0..model.layers).map(|l| output(&layered(stem, l))).collect() };
             let velocity = output(bindings::VELOCITY)?;
             let flags: Vec<f32> = (0..n)

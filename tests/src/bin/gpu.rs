@@ -10,9 +10,9 @@ use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Layer;
 use drivewam_core::dtype::DType;
 use drivewam_core::selection::Scoring;
-use drivewam_device::Device;
-use drivewam_device::cuda::{CudaDevice, Kernel, Nodes, Nvidia, Priority};
-use drivewam_engine::{Folder, Trust};
+use drivewam_device::cuda::{CudaDevice, GraphNodeCounts, Kernel, Nvidia, StreamPriority, capture};
+use drivewam_device::{Device, DeviceMemory, Gpu};
+use drivewam_engine::{EngineBundle, Trust};
 use drivewam_tests::conformance::{Make, suite};
 use drivewam_tests::drive::drive;
 use drivewam_tests::paper::{ACTION, LAYERS, Memory, ROW_BYTES, VIDEO};
@@ -87,7 +87,7 @@ static OPENED: OnceLock<(i32, PathBuf)> = OnceLock::new();
 
 fn open() -> drivewam_core::Result<Nvidia> {
     let (gpu, kernels) = OPENED.get().cloned().unwrap_or_default();
-    Nvidia::open(gpu, &kernels, Priority::High)
+    Nvidia::open(gpu, &kernels, StreamPriority::High)
 }
 
 fn device(plan: ArenaPlan) -> drivewam_core::Result<Box<dyn Device>> {
@@ -141,9 +141,9 @@ fn run_suite(only: &str) -> Result<()> {
 /// Warms up a ride.
 fn warm(path: &Path, layers: &[Layer]) -> Result<Ride> {
     let config = load_config(path, layers)?;
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
     let camera = SourceCamera::of_model(&config.model);
-    Ok(Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?)
+    Ok(Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm(folder)?)
 }
 
 fn ride(config: &Path, host: &Path, layer: String, chunks: usize, most_m: f64) -> Result<()> {
@@ -176,26 +176,28 @@ fn bench(commits: u32, rounds: usize, layers: usize) -> Result<()> {
     let memory = Memory::new(layers, Scoring::default())?;
     let mut whole = CudaDevice::new(Box::new(open()?), memory.plan.clone())?;
     memory.fill(&mut whole).context("filling the memory")?;
-    let graph = whole.capture(0, |device| memory.commit(device, 0)).context("capturing")?;
-    let nodes = whole.nodes(graph)?;
-    if nodes != (Nodes { kernels: 3, memory: 0, others: 0 }) {
+    whole.set_chunk(0)?;
+    let graph = capture(&mut whole, |device| memory.commit(device, 0)).context("capturing")?;
+    let nodes = whole.node_counts(graph)?;
+    if nodes != (GraphNodeCounts { kernels: 3, memory: 0, others: 0 }) {
         bail!("the graph holds {nodes:?}, wanted three launches and no memory nodes");
     }
     let (mut graphs, mut launches, mut chunk) = (Vec::new(), Vec::new(), 4);
     for _ in 0..rounds {
         let since = Instant::now();
         for _ in 0..commits {
-            whole.replay(graph, chunk)?;
+            whole.set_chunk(chunk)?;
+            whole.replay(graph)?;
             chunk += 1;
         }
-        whole.settle()?;
+        whole.synchronize()?;
         graphs.push(microseconds(since, commits));
         let since = Instant::now();
         for _ in 0..commits {
             memory.commit(&mut whole, chunk)?;
             chunk += 1;
         }
-        whole.settle()?;
+        whole.synchronize()?;
         launches.push(microseconds(since, commits));
     }
     // Single kernels, timed with events.
@@ -208,7 +210,7 @@ fn bench(commits: u32, rounds: usize, layers: usize) -> Result<()> {
     for chunk in 4..4 + commits.min(50) {
         memory.commit(&mut single, chunk)?;
     }
-    single.settle()?;
+    single.synchronize()?;
     let mut kernels: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for (kernel, ms) in seen.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         kernels.entry(kernel.name().to_string_lossy().into_owned()).or_default().push(f64::from(*ms) * 1e3);

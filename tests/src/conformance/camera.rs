@@ -1,12 +1,12 @@
-//! Pictures against a plain loop in f64.
+//! Resampling against a plain loop in f64.
 
 use super::Make;
 use drivewam_core::ErrorKind;
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::dtype::DType;
-use drivewam_device::{Device, Pictures, PixelFormat, Taps};
+use drivewam_device::{Device, Pictures, PixelFormat, ResampleWeights};
 
-/// Numbers are in [-1, 1]; sums of a few dozen f32 products.
+/// Tolerance: outputs are in [-1, 1], and sums of a few dozen f32 products.
 const CLOSE: f64 = 2e-6;
 
 fn picture(width: usize, height: usize) -> Vec<u8> {
@@ -19,7 +19,7 @@ fn camera(make: Make, width: usize, height: usize) -> (Box<dyn Device>, Region) 
     ((make.device)(planner.finish(1 << 24).unwrap()).unwrap(), to)
 }
 
-fn resampled(make: Make, bytes: &[u8], from: [usize; 2], columns: &Taps, rows: &Taps) -> Vec<f32> {
+fn resampled(make: Make, bytes: &[u8], from: [usize; 2], columns: &ResampleWeights, rows: &ResampleWeights) -> Vec<f32> {
     let (mut device, to) = camera(make, columns.outputs(), rows.outputs());
     device.open_camera(Pictures::rgb8(from[0], from[1]), columns.clone(), rows.clone()).unwrap();
     device.resample(bytes, to).unwrap();
@@ -28,7 +28,7 @@ fn resampled(make: Make, bytes: &[u8], from: [usize; 2], columns: &Taps, rows: &
     out
 }
 
-/// Inputs and weights of one output of Pillow's `BILINEAR`.
+/// Inputs and weights of one output of Pillow's `BILINEAR` filter.
 fn pillow(input: usize, output: usize, i: usize) -> Vec<(usize, f64)> {
     let scale = input as f64 / output as f64;
     let (reach, centre) = (scale.max(1.0), (i as f64 + 0.5) * scale);
@@ -39,13 +39,15 @@ fn pillow(input: usize, output: usize, i: usize) -> Vec<(usize, f64)> {
     (first..end).zip(weights.into_iter().map(|w| w / sum)).collect()
 }
 
-/// Breaks if the filter is not widened where a picture shrinks, an axis is swapped, or a channel lands in another's plane.
+/// Breaks if the filter is not widened where a picture shrinks, an axis is swapped, or a channel
+/// goes to the plane of another.
 pub fn a_picture_is_resampled_as_pillow_does_without_its_rounding(make: Make) {
     for ([width, height], [columns, rows]) in
         [([8, 6], [4, 3]), ([5, 7], [9, 4]), ([64, 48], [11, 7]), ([10, 3], [3, 10]), ([1, 1], [4, 2])]
     {
         let bytes = picture(width, height);
-        let got = resampled(make, &bytes, [width, height], &Taps::triangle(width, columns), &Taps::triangle(height, rows));
+        let got =
+            resampled(make, &bytes, [width, height], &ResampleWeights::triangle(width, columns), &ResampleWeights::triangle(height, rows));
         for channel in 0..3 {
             for y in 0..rows {
                 for x in 0..columns {
@@ -66,10 +68,11 @@ pub fn a_picture_is_resampled_as_pillow_does_without_its_rounding(make: Make) {
     }
 }
 
-/// Breaks if luma or chroma is taken from another pixel's place, or the matrix is another one.
+/// Breaks if luma or chroma is read from another pixel, or the colour matrix is another one.
 pub fn yuv_is_turned_into_rgb_as_bt_601_says_before_it_is_weighted(make: Make) {
     let (width, height, columns, rows) = (8, 6, 3, 4);
-    // Red, green and blue by the standard's own numbers: 219 steps of luma, 224 of chroma; Kr 0.299, Kb 0.114.
+    // Red, green and blue by the constants of the standard: 219 steps of luma, 224 of chroma; Kr
+    // 0.299, Kb 0.114.
     let rgb = |luma: u8, u: u8, v: u8| -> [f64; 3] {
         let (luma, pb, pr) = ((f64::from(luma) - 16.0) / 219.0, (f64::from(u) - 128.0) / 224.0, (f64::from(v) - 128.0) / 224.0);
         let (red, blue) = (luma + 2.0 * (1.0 - 0.299) * pr, luma + 2.0 * (1.0 - 0.114) * pb);
@@ -89,22 +92,22 @@ pub fn yuv_is_turned_into_rgb_as_bt_601_says_before_it_is_weighted(make: Make) {
             }
         };
         let (mut device, to) = camera(make, columns, rows);
-        device.open_camera(pictures, Taps::triangle(width, columns), Taps::triangle(height, rows)).unwrap();
+        device.open_camera(pictures, ResampleWeights::triangle(width, columns), ResampleWeights::triangle(height, rows)).unwrap();
         device.resample(&bytes, to).unwrap();
         let mut out = vec![f32::NAN; to.len()];
         device.download(to, &mut out).unwrap();
         for (i, got) in out.iter().enumerate() {
             let (channel, y, x) = (i / (columns * rows), i / columns % rows, i % columns);
-            let taps = pillow(height, rows, y)
+            let weights = pillow(height, rows, y)
                 .into_iter()
                 .flat_map(|(j, down)| pillow(width, columns, x).into_iter().map(move |(i, across)| (i, j, across * down)));
-            let wanted: f64 = taps.map(|(x, y, weight)| weight * pixel(x, y)[channel]).sum();
+            let wanted: f64 = weights.map(|(x, y, weight)| weight * pixel(x, y)[channel]).sum();
             // The usual constants have four to six digits.
             assert!((f64::from(*got) - (wanted / 127.5 - 1.0)).abs() <= 1e-5, "{format:?}, number {i}: {got} for {}", wanted / 127.5 - 1.0);
         }
         let odd = Pictures { width: 7, ..pictures };
-        let error = device.open_camera(odd, Taps::triangle(7, columns), Taps::triangle(height, rows)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Usage, "half a pair");
+        let error = device.open_camera(odd, ResampleWeights::triangle(7, columns), ResampleWeights::triangle(height, rows)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "an odd width has half a pair");
     }
 }
 
@@ -112,36 +115,38 @@ pub fn yuv_is_turned_into_rgb_as_bt_601_says_before_it_is_weighted(make: Make) {
 pub fn equal_sizes_give_every_byte_exactly(make: Make) {
     let (width, height) = (16, 16);
     let bytes = picture(width, height);
-    let got = resampled(make, &bytes, [width, height], &Taps::triangle(width, width), &Taps::triangle(height, height));
+    let got =
+        resampled(make, &bytes, [width, height], &ResampleWeights::triangle(width, width), &ResampleWeights::triangle(height, height));
     for (i, byte) in bytes.iter().enumerate() {
         let (pixel, channel) = (i / 3, i % 3);
         assert_eq!(got[channel * width * height + pixel], f32::from(*byte) / 127.5 - 1.0, "pixel {pixel}, channel {channel}");
     }
 }
 
-/// Breaks if a reprojection repeats the picture's border where the camera sees nothing.
+/// Breaks if a reprojection repeats the border of the picture where the camera does not see.
 pub fn what_the_camera_does_not_cover_is_black(make: Make) {
     let bytes = vec![255u8; 6 * 4 * 3];
-    // The model sees one and a half times as far to each side: the outer columns are not covered.
-    let columns = Taps::linear(6, 9, 1.0, -1.5);
-    let got = resampled(make, &bytes, [6, 4], &columns, &Taps::triangle(4, 4));
+    // The model's picture extends 1.5 columns beyond the camera's on each side, so the outer
+    // columns are not covered.
+    let columns = ResampleWeights::linear(6, 9, 1.0, -1.5);
+    let got = resampled(make, &bytes, [6, 4], &columns, &ResampleWeights::triangle(4, 4));
     for row in got.chunks(9) {
         assert_eq!((row[0], row[8]), (-1.0, -1.0), "{row:?}");
         assert!(row[2..7].iter().all(|x| (x - 1.0).abs() < 1e-6), "{row:?}");
     }
 }
 
-/// Breaks if a picture of another size is read past its end, or space is made in Run.
+/// Breaks if a picture of another size is read past its end, or work space is allocated in Run.
 pub fn sizes_that_disagree_are_refused(make: Make) {
     let (mut device, to) = camera(make, 4, 3);
-    let (columns, rows) = (Taps::triangle(8, 4), Taps::triangle(6, 3));
+    let (columns, rows) = (ResampleWeights::triangle(8, 4), ResampleWeights::triangle(6, 3));
     let bytes = picture(8, 6);
     let usage = |result: drivewam_core::Result<()>, what: &str| assert_eq!(result.unwrap_err().kind(), ErrorKind::Usage, "{what}");
     usage(device.resample(&bytes, to), "before open_camera");
-    usage(device.open_camera(Pictures::rgb8(7, 6), columns.clone(), rows.clone()), "taps beyond the width");
-    usage(device.open_camera(Pictures::rgb8(8, 5), columns.clone(), rows.clone()), "taps beyond the height");
-    let torn = Taps { count: vec![3; 3], ..columns.clone() };
-    usage(device.open_camera(Pictures::rgb8(8, 6), torn, rows.clone()), "taps whose fields do not fit");
+    usage(device.open_camera(Pictures::rgb8(7, 6), columns.clone(), rows.clone()), "weights beyond the width");
+    usage(device.open_camera(Pictures::rgb8(8, 5), columns.clone(), rows.clone()), "weights beyond the height");
+    let inconsistent = ResampleWeights { count: vec![3; 3], ..columns.clone() };
+    usage(device.open_camera(Pictures::rgb8(8, 6), inconsistent, rows.clone()), "weights whose fields disagree");
     device.open_camera(Pictures::rgb8(8, 6), columns, rows).unwrap();
     device.resample(&bytes, to).unwrap();
     usage(device.resample(&bytes[3..], to), "a truncated picture");

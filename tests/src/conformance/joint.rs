@@ -1,19 +1,20 @@
-//! Commits of both pools in one: they leave what one after the other leaves, or what was there.
+//! Commits of both pools in one call: equal to two commits in sequence, and all or nothing on an
+//! error.
 
 use super::Make;
-use super::rig::{Part, Rig, Snapshot};
+use super::rig::{PoolCommit, Rig, Snapshot};
 use drivewam_core::ErrorKind;
 use drivewam_core::selection::{HeadSets, Policy, Scoring};
 use drivewam_device::{Commit, Pool};
 
-const SELECTIVE: Policy<'static> = Policy::Selective(&[]);
+const SELECTIVE: Policy<'static> = Policy::Selective;
 
-/// Heads that forget together, and each by itself.
+/// One selection for all heads, and one for each head.
 fn scorings() -> [Scoring; 2] {
     [HeadSets::Shared, HeadSets::PerHead].map(|heads| Scoring { heads, ..Scoring::default() })
 }
 
-/// A memory of `chunks` chunks in each pool (from four on, both are full) and a predicted one.
+/// A memory with `chunks` chunks in each pool (from four on, both are full) and a predicted one.
 fn filled(make: Make, scoring: Scoring, chunks: u32) -> (Rig, Snapshot) {
     let mut rig = Rig::new(make, scoring);
     for chunk in 0..chunks {
@@ -28,28 +29,29 @@ fn filled(make: Make, scoring: Scoring, chunks: u32) -> (Rig, Snapshot) {
 }
 
 /// Both pools' rows of a pass.
-fn both(policy: Policy<'_>) -> [Part<'_>; 2] {
+fn both(policy: Policy<'_>) -> [PoolCommit<'_>; 2] {
     [(Pool::Video, policy, 1..7), (Pool::Action, policy, 9..13)]
 }
 
-/// Breaks if one pool's commit takes what is the other's: its rows, policy, pass, work space, or its place in the slice.
+/// Breaks if the commit of one pool uses the rows, policy, pass, work space or position of the
+/// other's.
 pub fn a_commit_of_both_pools_leaves_what_two_commits_leave(make: Make) {
-    // All but a chunk's worth stay: other slots in each pool.
-    let stays = |slots: usize, forgotten: &[usize]| (0..slots).map(|slot| !forgotten.contains(&slot)).collect::<Vec<_>>();
-    let (video_stays, action_stays) = (stays(20, &[0, 3, 7, 13, 17, 19]), stays(10, &[1, 2, 5, 8]));
-    let forced = [Policy::Forced(&video_stays), Policy::Forced(&action_stays)];
+    // A chunk's worth of tokens is forgotten: different slots in each pool.
+    let keep_mask = |slots: usize, forgotten: &[usize]| (0..slots).map(|slot| !forgotten.contains(&slot)).collect::<Vec<_>>();
+    let (video_mask, action_mask) = (keep_mask(20, &[0, 3, 7, 13, 17, 19]), keep_mask(10, &[1, 2, 5, 8]));
+    let forced = [Policy::Forced(&video_mask), Policy::Forced(&action_mask)];
     for scoring in scorings() {
         for policies in [[Policy::Fifo; 2], [SELECTIVE; 2], [Policy::Random(1), Policy::Random(2)], forced, [SELECTIVE, Policy::Fifo]] {
             let [mut joint, mut single] = [(); 2].map(|()| Rig::new(make, scoring));
             for chunk in 0..8 {
-                // One pass of both, and a pass of each, in turns.
+                // Alternately one pass of both pools, and a pass of each.
                 let (seed, apart) = (100 + u64::from(chunk), chunk % 2 == 1);
                 let offers =
                     if apart { [joint.offer(8, seed), joint.offer(6, seed + 50)] } else { [(); 2].map(|()| joint.offer(14, seed)) };
                 let passes = [joint.put(&offers[0]), joint.put_behind(if apart { 8 } else { 0 }, &offers[1])];
                 let rows = [1..7, if apart { 1..5 } else { 9..13 }];
                 let counts = joint.device.kv_counts();
-                // A forced set names the slots of a full pool.
+                // A forced set marks the slots of a full pool.
                 let policy =
                     |i: usize, full: bool| if matches!(policies[i], Policy::Forced(_)) && !full { Policy::Fifo } else { policies[i] };
                 let policies = [policy(0, counts.video == 20), policy(1, counts.action == 10)];
@@ -66,12 +68,12 @@ pub fn a_commit_of_both_pools_leaves_what_two_commits_leave(make: Make) {
                 assert_eq!(joint.device.traffic().committed, single.device.traffic().committed, "{policies:?}, chunk {chunk}");
             }
             let counts = joint.device.kv_counts();
-            assert_eq!((counts.video, counts.action), (20, 10), "a pool forgot nothing");
+            assert_eq!((counts.video, counts.action), (20, 10), "a pool never had to forget");
         }
     }
 }
 
-/// Breaks if a pool is written, or counted, before the other has been looked at.
+/// Breaks if a pool is written or counted before the other has been checked.
 pub fn a_number_that_is_not_finite_in_one_pool_leaves_both_as_they_were(make: Make) {
     for (scoring, chunks) in scorings().into_iter().flat_map(|scoring| [(scoring, 1), (scoring, 4)]) {
         let (mut rig, before) = filled(make, scoring, chunks);
@@ -105,7 +107,7 @@ pub fn a_number_that_is_not_finite_in_one_pool_leaves_both_as_they_were(make: Ma
     }
 }
 
-/// Breaks if a pool is written, or counted, before it is known that the other can take its rows.
+/// Breaks if a pool is written or counted before the other is known to have room for its rows.
 pub fn a_commit_that_one_pool_cannot_take_leaves_both_as_they_were(make: Make) {
     let (mut rig, before) = filled(make, Scoring::default(), 4);
     let offer = rig.offer(14, 40);
@@ -128,7 +130,7 @@ pub fn a_commit_that_one_pool_cannot_take_leaves_both_as_they_were(make: Make) {
     rig.check();
 }
 
-/// Breaks if a pool takes two commits in one: the second would be chosen without the first.
+/// Breaks if one call commits twice to a pool: the second selection would ignore the first commit.
 pub fn a_pool_that_is_named_twice_is_refused(make: Make) {
     for chunks in [1, 4] {
         let (mut rig, before) = filled(make, Scoring::default(), chunks);
@@ -148,13 +150,13 @@ pub fn a_pool_that_is_named_twice_is_refused(make: Make) {
     }
 }
 
-/// Breaks if a commit of nothing counts a chunk, forgets, or drops what was predicted.
+/// Breaks if an empty commit counts a chunk, forgets tokens, or drops predicted ones.
 pub fn no_commits_change_nothing(make: Make) {
     for chunks in [0, 4] {
         let (mut rig, before) = filled(make, Scoring::default(), chunks);
         let moved = rig.device.traffic().committed;
         rig.device.kv_commit_observed(chunks, &[]).unwrap();
-        rig.device.settle().unwrap();
+        rig.device.synchronize().unwrap();
         assert_eq!(rig.check(), before);
         assert_eq!(rig.device.traffic().committed, moved);
     }

@@ -1,4 +1,5 @@
-//! The memory without scores: where tokens go, what is there, and what an error leaves behind.
+//! The KV memory without scores: destinations of tokens, contents of slots, and the state after an
+//! error.
 
 use super::Make;
 use super::rig::{Rig, held, layout};
@@ -17,7 +18,7 @@ const PER_HEAD: Scoring = Scoring {
     max_age_chunks: 0,
 };
 
-/// Breaks if anything works on a memory that was not opened, or a slot begins filled.
+/// Breaks if an operation works on a memory that was not opened, or a slot begins filled.
 pub fn a_memory_begins_empty_and_is_used_only_when_open(make: Make) {
     let mut rig = Rig::closed(make, layout(Scoring::default()));
     let offer = rig.offer(4, 1);
@@ -37,10 +38,10 @@ pub fn a_memory_begins_empty_and_is_used_only_when_open(make: Make) {
     rig.device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap();
     rig.check();
     assert_eq!(rig.device.kv_table(2).unwrap_err().kind(), ErrorKind::Usage, "beyond the last layer");
-    assert_eq!(rig.device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap_err().kind(), ErrorKind::Usage, "opened once");
+    assert_eq!(rig.device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap_err().kind(), ErrorKind::Usage, "a second kv_open");
 }
 
-/// Breaks if regions that the layout does not describe are taken over.
+/// Breaks if the device accepts regions that the layout does not describe.
 pub fn a_memory_of_another_shape_is_refused(make: Make) {
     let rig = Rig::closed(make, layout(Scoring::default()));
     let KvRegions { k, v, bias } = &rig.regions;
@@ -49,8 +50,8 @@ pub fn a_memory_of_another_shape_is_refused(make: Make) {
     for (what, bad) in [
         ("a layer is missing", regions(&k[..1], v, *bias)),
         ("a short layer", regions(&[k[0], short], v, *bias)),
-        ("two layers in one place", regions(&[k[0], k[0]], v, *bias)),
-        ("keys and values in one place", regions(k, k, *bias)),
+        ("two layers in one region", regions(&[k[0], k[0]], v, *bias)),
+        ("keys and values in one region", regions(k, k, *bias)),
         ("a short bias", regions(k, v, bias.part(0, 5).unwrap())),
     ] {
         let mut rig = Rig::closed(make, layout(Scoring::default()));
@@ -66,9 +67,10 @@ pub fn a_memory_of_another_shape_is_refused(make: Make) {
     assert_eq!(rig.device.kv_open(layout, rig.regions.clone()).unwrap_err().kind(), ErrorKind::Usage, "rotations of another width");
 }
 
-/// Breaks if free slots are passed over, a pool writes into the other, or rows are taken from the wrong place of a pass.
+/// Breaks if free slots are skipped, a pool writes into the other, or rows are read from the wrong
+/// place of a pass.
 pub fn free_slots_are_filled_in_order_before_anything_is_forgotten(make: Make) {
-    for policy in [Policy::Full, Policy::Fifo, Policy::Selective(&[]), Policy::Random(3), Policy::Forced(&[])] {
+    for policy in [Policy::Full, Policy::Fifo, Policy::Selective, Policy::Random(3), Policy::Forced(&[])] {
         let mut rig = Rig::new(make, PER_HEAD);
         let offer = rig.offer(14, 5);
         for chunk in 0..2 {
@@ -88,17 +90,17 @@ pub fn free_slots_are_filled_in_order_before_anything_is_forgotten(make: Make) {
     }
 }
 
-/// Breaks if a device has its own idea of age, chance or force.
+/// Breaks if a device decides by age, chance or a forced set otherwise than core does.
 pub fn policies_without_scores_keep_what_core_keeps(make: Make) {
-    let stays: Vec<bool> = (0..20).map(|i| i % 10 != 3 && i % 10 != 7 && i != 0 && i != 19).collect();
-    for policy in [Policy::Fifo, Policy::Random(1), Policy::Random(2), Policy::Forced(&stays)] {
+    let keep_mask: Vec<bool> = (0..20).map(|i| i % 10 != 3 && i % 10 != 7 && i != 0 && i != 19).collect();
+    for policy in [Policy::Fifo, Policy::Random(1), Policy::Random(2), Policy::Forced(&keep_mask)] {
         for scoring in [Scoring::default(), PER_HEAD] {
             let mut rig = Rig::new(make, scoring);
             let pool = rig.layout.pool(Pool::Video);
             for chunk in 0..7 {
                 let offer = rig.offer(6, 10 + u64::from(chunk));
                 let before = rig.snapshot();
-                // A forced set names the slots of a full pool.
+                // A forced set marks the slots of a full pool.
                 let full = before.counts.video == pool.len();
                 let used = if matches!(policy, Policy::Forced(_)) && !full { Policy::Fifo } else { policy };
                 rig.observe(Pool::Video, used, chunk, &offer, 0..6).unwrap();
@@ -106,7 +108,7 @@ pub fn policies_without_scores_keep_what_core_keeps(make: Make) {
                 for (layer, (before, after)) in before.tables.iter().zip(&after.tables).enumerate() {
                     for set in 0..before.sets() {
                         let (slots, mut out) = (before.pool(set, pool.clone()).unwrap(), [0; 6]);
-                        destinations(used.of_set(layer, set), slots, &mut [0; 20], &mut out).unwrap();
+                        destinations(used.of_set(layer, set), &[], slots, &mut [0; 20], &mut out).unwrap();
                         for (i, slot) in after.pool(set, pool.clone()).unwrap().iter().enumerate() {
                             let token = out.iter().position(|d| *d as usize == i);
                             let wanted = match token {
@@ -122,7 +124,7 @@ pub fn policies_without_scores_keep_what_core_keeps(make: Make) {
     }
 }
 
-/// Breaks if a full pool forgets where nothing may be forgotten.
+/// Breaks if a full pool forgets under a policy that forgets nothing.
 pub fn the_full_policy_ends_in_an_error_that_names_the_key(make: Make) {
     let mut rig = Rig::new(make, Scoring::default());
     let offer = rig.offer(14, 5);
@@ -134,14 +136,15 @@ pub fn the_full_policy_ends_in_an_error_that_names_the_key(make: Make) {
     assert_eq!(error.kind(), ErrorKind::Capacity);
     assert!(error.to_string().contains("memory.max_chunks"), "{error}");
     assert_eq!(rig.check(), before);
-    // A chunk that outnumbers its pool fits under no policy.
-    for policy in [Policy::Fifo, Policy::Selective(&[])] {
+    // A chunk that is larger than its pool fits under no policy.
+    for policy in [Policy::Fifo, Policy::Selective] {
         assert_eq!(rig.observe(Pool::Action, policy, 3, &offer, 0..11).unwrap_err().kind(), ErrorKind::Capacity);
     }
     assert_eq!(rig.check(), before);
 }
 
-/// Breaks if predicted tokens reach a pool, outlive their replacement, or are seen after they were dropped.
+/// Breaks if predicted tokens reach a pool, outlive their replacement, or are visible after they
+/// were dropped.
 pub fn predicted_tokens_live_in_the_tail_until_they_are_dropped(make: Make) {
     for scoring in [Scoring::default(), PER_HEAD] {
         let mut rig = Rig::new(make, scoring);
@@ -165,7 +168,7 @@ pub fn predicted_tokens_live_in_the_tail_until_they_are_dropped(make: Make) {
     }
 }
 
-/// Breaks if a new rollout sees the old one.
+/// Breaks if a new rollout sees tokens of the old one.
 pub fn a_clear_empties_every_slot(make: Make) {
     let mut rig = Rig::new(make, PER_HEAD);
     let offer = rig.offer(14, 8);
@@ -181,7 +184,7 @@ pub fn a_clear_empties_every_slot(make: Make) {
     assert_eq!(held(&rig.check().tables[0], 2, 0..20), (0..6).map(|token| (0, token)).collect::<Vec<_>>());
 }
 
-/// Breaks if a layer is written before every layer has been looked at.
+/// Breaks if a layer is written before every layer has been checked.
 pub fn an_error_leaves_the_memory_as_it_was(make: Make) {
     for scoring in [Scoring::default(), PER_HEAD] {
         let mut rig = Rig::new(make, scoring);
@@ -196,7 +199,7 @@ pub fn an_error_leaves_the_memory_as_it_was(make: Make) {
             *spoilt[0].k[1].last_mut().unwrap() = bad;
             *spoilt[1].v[1].last_mut().unwrap() = bad;
             for offer in &spoilt {
-                for policy in [Policy::Fifo, Policy::Selective(&[])] {
+                for policy in [Policy::Fifo, Policy::Selective] {
                     let error = rig.observe(Pool::Video, policy, 4, offer, 0..6).unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::Output);
                     assert!(error.to_string().contains("layer 1"), "{error}");
@@ -204,7 +207,7 @@ pub fn an_error_leaves_the_memory_as_it_was(make: Make) {
                 }
                 assert_eq!(rig.predict(5, offer, 0..6).unwrap_err().kind(), ErrorKind::Output);
                 assert_eq!(rig.check(), before);
-                // A row that is not committed may hold anything.
+                // A row that is not committed may hold any value.
                 rig.put(offer);
             }
             let error = rig.observe(Pool::Video, Policy::Forced(&[true; 20]), 4, &rig.offer(6, 40), 0..6).unwrap_err();
@@ -218,12 +221,12 @@ pub fn an_error_leaves_the_memory_as_it_was(make: Make) {
                 head[6 * row..].fill(f32::NAN);
             }
         }
-        rig.observe(Pool::Video, Policy::Selective(&[]), 4, &beside, 0..6).unwrap();
+        rig.observe(Pool::Video, Policy::Selective, 4, &beside, 0..6).unwrap();
         rig.check();
     }
 }
 
-/// Breaks if rows or regions that do not fit are half used.
+/// Breaks if rows or regions that do not fit are used in part.
 pub fn passes_of_another_shape_are_refused(make: Make) {
     let mut rig = Rig::new(make, Scoring::default());
     let pass = rig.put(&rig.offer(6, 1));
@@ -235,15 +238,15 @@ pub fn passes_of_another_shape_are_refused(make: Make) {
     let mut own = pass.clone();
     own.k[0] = rig.regions.k[1].part(0, own.k[0].len()).unwrap();
     let long = PassKv { tokens: 15, ..pass.clone() };
-    #[expect(clippy::reversed_empty_ranges, reason = "a range that a caller got wrong")]
-    let turned = 4..2;
+    #[expect(clippy::reversed_empty_ranges, reason = "an invalid range of a caller")]
+    let reversed = 4..2;
     for (what, pass, rows) in [
         ("a short region", &short, 0..6),
         ("a missing layer", &fewer, 0..6),
         ("the memory itself", &own, 0..6),
         ("a longer pass", &long, 0..6),
         ("rows beyond the pass", &pass, 3..7),
-        ("a turned range", &pass, turned),
+        ("a reversed range", &pass, reversed),
     ] {
         let commit = Commit { pool: Pool::Video, policy: Policy::Fifo, pass, rows: rows.clone() };
         let error = rig.device.kv_commit_observed(0, &[commit]).unwrap_err();
@@ -253,7 +256,8 @@ pub fn passes_of_another_shape_are_refused(make: Make) {
     assert_eq!(rig.check(), before);
 }
 
-/// Breaks if a device that works on its own writes into the memory, or counts what it did not write, between a fault and its telling.
+/// Breaks if an asynchronous device writes into the memory, or counts tokens that it did not write,
+/// between a fault and its report.
 pub fn a_fault_that_was_not_told_yet_leaves_the_memory_as_it_was(make: Make) {
     let mut rig = Rig::new(make, Scoring::default());
     for chunk in 0..2 {
@@ -269,10 +273,10 @@ pub fn a_fault_that_was_not_told_yet_leaves_the_memory_as_it_was(make: Make) {
         rig.device.kv_commit_observed(2, &[Commit { pool: Pool::Video, policy: Policy::Fifo, pass: &pass, rows: 0..6 }]).unwrap();
         rig.device.kv_commit_predicted(3, &pass, 0..6).unwrap();
         rig.device.kv_drop_predicted().unwrap();
-        let error = rig.device.settle().unwrap_err();
+        let error = rig.device.synchronize().unwrap_err();
         assert!(error.kind() == ErrorKind::Output && error.to_string().contains("row 0, channel 0"), "{error}");
     }
-    rig.device.settle().unwrap();
+    rig.device.synchronize().unwrap();
     assert_eq!(rig.check(), before);
     rig.observe(Pool::Video, Policy::Fifo, 2, &offer, 0..6).unwrap();
     rig.check();

@@ -1,7 +1,9 @@
-//! What every device must do, as tests of a function that makes one.
+//! The conformance suite of the device contract, as tests that take a function which makes a
+//! device.
 //!
-//! [`conformance_suite!`](crate::conformance_suite) turns them into `#[test]` functions for a device. They use nothing but the trait, so they run on a
-//! device whose memory the host cannot address. Every function here panics where the device fails.
+//! [`conformance_suite!`](crate::conformance_suite) makes `#[test]` functions of them for one
+//! device. They use nothing but the contract, so they also run on a device whose memory the host
+//! cannot address. Every test panics where the device fails.
 
 pub mod camera;
 pub mod joint;
@@ -17,16 +19,16 @@ use drivewam_core::arena::ArenaPlan;
 use drivewam_core::dtype::DType;
 use drivewam_device::Device;
 
-/// The device under test.
+/// Makes the device under test.
 #[derive(Debug, Clone, Copy)]
 pub struct Make {
-    /// Makes it.
+    /// Makes the device.
     pub device: fn(ArenaPlan) -> Result<Box<dyn Device>>,
-    /// The type of its keys and values.
+    /// The type of keys and values of its KV memory.
     pub kv: DType,
 }
 
-/// Hands every test of the suite, by room, to the macro `$then`, after `$first`.
+/// Passes every test of the suite, by module, to the macro `$then`, after `$first`.
 #[macro_export]
 macro_rules! each_conformance_test {
     ($then:ident, $first:expr) => {
@@ -76,7 +78,8 @@ macro_rules! each_conformance_test {
     };
 }
 
-/// The whole suite for one device: `conformance_suite!(name, make)`, `make` a [`Make`](crate::conformance::Make) in scope.
+/// The whole suite for one device: `conformance_suite!(name, make)`, where `make` is a
+/// [`Make`](crate::conformance::Make) in scope.
 #[macro_export]
 macro_rules! conformance_suite {
     ($device:ident, $make:expr) => {
@@ -90,11 +93,11 @@ macro_rules! conformance_suite {
 /// See [`conformance_suite!`].
 #[macro_export]
 macro_rules! conformance_functions {
-    ($make:expr; $($room:ident: $($test:ident)*;)*) => {
+    ($make:expr; $($module:ident: $($test:ident)*;)*) => {
         $($(
             #[test]
             fn $test() {
-                $crate::conformance::$room::$test($make);
+                $crate::conformance::$module::$test($make);
             }
         )*)*
     };
@@ -103,15 +106,15 @@ macro_rules! conformance_functions {
 /// See [`suite`].
 #[macro_export]
 macro_rules! conformance_list {
-    ($first:expr; $($room:ident: $($test:ident)*;)*) => {
-        vec![$($((stringify!($test), $crate::conformance::$room::$test as fn(Make)),)*)*]
+    ($first:expr; $($module:ident: $($test:ident)*;)*) => {
+        vec![$($((stringify!($test), $crate::conformance::$module::$test as fn(Make)),)*)*]
     };
 }
 
 /// A test of the suite: its name and its body.
 pub type Test = (&'static str, fn(Make));
 
-/// Every test: for programs that run them one by one.
+/// Every test, for programs that run them one by one.
 pub fn suite() -> Vec<Test> {
     crate::each_conformance_test!(conformance_list, ())
 }

@@ -1,4 +1,4 @@
-//! Regions: copies in, out and across.
+//! Regions: uploads, downloads, fills and copies.
 
 use super::Make;
 use super::rig::Rig;
@@ -7,7 +7,7 @@ use drivewam_core::arena::{Planner, Region};
 use drivewam_core::dtype::DType;
 use drivewam_core::flow::solver::SolverStep;
 use drivewam_core::selection::{Policy, Scoring};
-use drivewam_device::{Commit, Device, Pictures, Pool, Rows, Taps};
+use drivewam_device::{Commit, Device, Pictures, Pool, ResampleWeights, StridedCopy};
 
 fn three(make: Make) -> (Box<dyn Device>, [Region; 3]) {
     let mut planner = Planner::new();
@@ -21,7 +21,7 @@ fn read(device: &mut dyn Device, region: Region) -> Vec<f32> {
     out
 }
 
-/// Breaks if a region begins at the wrong place or an operation writes too far.
+/// Breaks if a region begins at the wrong address, or an operation writes beyond its end.
 pub fn what_is_uploaded_comes_back_and_its_neighbours_stay(make: Make) {
     let (mut device, [a, b, c]) = three(make);
     assert!([a, b, c].iter().all(|r| read(&mut *device, *r) == [0.0; 21]), "memory begins zeroed");
@@ -39,41 +39,42 @@ pub fn what_is_uploaded_comes_back_and_its_neighbours_stay(make: Make) {
     assert!(!device.describe().is_empty() && device.plan().rows().len() == 3);
 }
 
-/// Breaks if a row comes from or goes to another place, is cut or too long, or its neighbours do not stay.
+/// Breaks if a row is copied from or to the wrong place, is cut or too long, or its neighbours
+/// change.
 pub fn rows_go_where_they_are_sent_and_nowhere_else(make: Make) {
     let (mut device, [a, b, c]) = three(make);
     let data: Vec<f32> = (0..21).map(|i| i as f32 + 0.5).collect();
     device.upload(a, &data).unwrap();
     // Two heads of one new row, into the third slot of four.
-    let rows = Rows { count: 2, len: 3, from_step: 3, to_step: 12 };
-    device.copy_rows(a.part(1, 6).unwrap(), b.part(6, 15).unwrap(), rows).unwrap();
+    let rows = StridedCopy { count: 2, len: 3, from_stride: 3, to_stride: 12 };
+    device.copy(a.part(1, 6).unwrap(), b.part(6, 15).unwrap(), rows).unwrap();
     let mut wanted = vec![0.0; 21];
     wanted[6..9].copy_from_slice(&data[1..4]);
     wanted[18..21].copy_from_slice(&data[4..7]);
     assert_eq!(read(&mut *device, b), wanted);
     assert_eq!((read(&mut *device, a), read(&mut *device, c)), (data, vec![0.0; 21]));
-    // What was sent follows what came before it, and what comes after follows it.
+    // A copy is ordered after earlier operations and before later ones.
     device.fill(a, 2.0).unwrap();
-    device.copy_rows(a, c, Rows::one(21)).unwrap();
+    device.copy(a, c, StridedCopy::contiguous(21)).unwrap();
     device.fill(a, 3.0).unwrap();
     assert_eq!(read(&mut *device, c), vec![2.0; 21]);
     let part = |region: Region, start, len| region.part(start, len).unwrap();
     let refused = [
         (part(a, 1, 5), b, rows),
         (a, part(b, 6, 14), rows),
-        (a, b, Rows { count: 0, ..rows }),
-        (a, b, Rows { len: 0, ..rows }),
-        (a, b, Rows { to_step: 2, ..rows }),
-        (a, b, Rows { count: usize::MAX, ..rows }),
-        (part(a, 0, 8), part(a, 7, 8), Rows::one(8)),
+        (a, b, StridedCopy { count: 0, ..rows }),
+        (a, b, StridedCopy { len: 0, ..rows }),
+        (a, b, StridedCopy { to_stride: 2, ..rows }),
+        (a, b, StridedCopy { count: usize::MAX, ..rows }),
+        (part(a, 0, 8), part(a, 7, 8), StridedCopy::contiguous(8)),
     ];
     for (i, (from, to, rows)) in refused.into_iter().enumerate() {
-        assert_eq!(device.copy_rows(from, to, rows).unwrap_err().kind(), ErrorKind::Usage, "{i}");
+        assert_eq!(device.copy(from, to, rows).unwrap_err().kind(), ErrorKind::Usage, "{i}");
     }
     assert_eq!(read(&mut *device, c), vec![2.0; 21]);
 }
 
-/// Breaks if an operation trusts a region that the plan does not hold.
+/// Breaks if an operation accepts a region that is not of its plan.
 pub fn a_region_of_another_plan_is_refused_by_every_operation(make: Make) {
     let (mut device, [a, ..]) = three(make);
     let mut other = Planner::new();
@@ -81,16 +82,16 @@ pub fn a_region_of_another_plan_is_refused_by_every_operation(make: Make) {
     let longer = other.add("test", "longer", DType::F32, &[500]).unwrap();
     other.add("test", "gap", DType::F32, &[10_000]).unwrap();
     let beyond = other.add("test", "beyond", DType::F32, &[21]).unwrap();
-    let taps = Taps::triangle(1, 1);
-    device.open_camera(Pictures::rgb8(1, 1), taps.clone(), taps).unwrap();
+    let weights = ResampleWeights::triangle(1, 1);
+    device.open_camera(Pictures::rgb8(1, 1), weights.clone(), weights).unwrap();
     for bad in [bytes, longer, beyond] {
         let euler = SolverStep::Euler { span: 1.0 };
         let results = [
             device.upload(bad, &[0.0]),
             device.download(bad, &mut [0.0]),
             device.fill(bad, 0.0),
-            device.copy_rows(bad, a, Rows::one(1)),
-            device.copy_rows(a, bad, Rows::one(1)),
+            device.copy(bad, a, StridedCopy::contiguous(1)),
+            device.copy(a, bad, StridedCopy::contiguous(1)),
             device.resample(&[0, 0, 0], bad),
             device.solve(&euler, bad, a, &[], 7, &[0]),
             device.solve(&euler, a, bad, &[], 7, &[0]),

@@ -1,4 +1,5 @@
-//! A device with a small memory, and a notebook of every key and value that was ever committed to it.
+//! A test fixture: a device with a small KV memory, and a record of every key and value that a test
+//! committed to it.
 
 use super::Make;
 use drivewam_core::Result;
@@ -14,7 +15,7 @@ use drivewam_device::{Commit, Device, KvCounts, KvLayout, KvRegions, PassKv, Poo
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// The shipped small model: its rotations are those of the suite.
+/// The tiny model of `configs`, whose rotations the suite uses.
 pub fn model() -> Model {
     let layer = |name: &str, text: &str| Layer { name: name.to_owned(), text: text.to_owned() };
     let layers = [
@@ -26,7 +27,7 @@ pub fn model() -> Model {
     Config::from_layers(&layers).unwrap().model
 }
 
-/// A memory whose pools are no multiple of a chunk, so that the first selection meets free slots.
+/// A memory whose pools are not multiples of a chunk, so that the first selection meets free slots.
 pub fn layout(scoring: Scoring) -> KvLayout {
     let model = model();
     KvLayout {
@@ -43,7 +44,8 @@ pub fn layout(scoring: Scoring) -> KvLayout {
     }
 }
 
-/// The same memory with heads of another width, whose rotations are split as evenly as pairs allow.
+/// The same memory with heads of another width. The axes share the rotations as evenly as pairs
+/// allow.
 pub fn with_width(layout: KvLayout, width: usize) -> KvLayout {
     let mut model = model();
     let third = width / 6 * 2;
@@ -51,14 +53,14 @@ pub fn with_width(layout: KvLayout, width: usize) -> KvLayout {
     KvLayout { head_dim: width, rope: RopeTable::new(&model), ..layout }
 }
 
-/// A memory of many tokens with heads as wide as the paper's: several warps, blocks and columns' parts of a kernel have to work together, and none of them
-/// comes out even.
+/// A memory of many tokens with heads as wide as the paper's. Several warps, blocks and column
+/// steps of a kernel work together, and the sizes are multiples of none of them.
 pub fn wide_layout(scoring: Scoring) -> KvLayout {
     let layout = KvLayout { heads: 2, video_slots: 150, action_slots: 69, tail_slots: 40, pass_tokens: 80, ..layout(scoring) };
     with_width(layout, 128)
 }
 
-/// What a pass put out: K, V and Q, `[L][H, tokens, D]`.
+/// Outputs of a pass: K, V and Q, `[L][H, tokens, D]`.
 #[derive(Debug, Clone)]
 pub struct Offer {
     /// N.
@@ -72,7 +74,7 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Standard normals that depend on the seed alone, of values that `kv` can hold.
+    /// Standard normals that depend on the seed alone, rounded to values that `kv` represents.
     fn random(layout: &KvLayout, kv: DType, tokens: usize, seed: u64) -> Self {
         let mut chunk = 0;
         let mut tensor = || {
@@ -90,7 +92,8 @@ impl Offer {
     }
 }
 
-/// `x` as a memory of `kv` can hold it: eight bits of it where that is 16 bits, and for f16 none below 2^-14.
+/// `x` rounded to a value that a memory of type `kv` represents: eight bits of the significand for
+/// a 16-bit type, and 0 for f16 below 2^-14.
 pub fn hold(kv: DType, x: f32) -> f32 {
     match kv {
         DType::F32 => x,
@@ -99,48 +102,48 @@ pub fn hold(kv: DType, x: f32) -> f32 {
     }
 }
 
-/// Everything that a commit can change.
+/// All state that a commit can change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// Per layer.
+    /// Slot table of each layer.
     pub tables: Vec<SlotTable>,
-    /// `[L][H, S, D]`.
+    /// Keys, `[L][H, S, D]`.
     pub k: Vec<Vec<f32>>,
-    /// `[L][H, S, D]`.
+    /// Values, `[L][H, S, D]`.
     pub v: Vec<Vec<f32>>,
-    /// `[S]`.
+    /// Bias, `[S]`.
     pub bias: Vec<f32>,
-    /// As the device says.
+    /// Counts that the device reports.
     pub counts: KvCounts,
 }
 
-/// Whose token: a pool's, or the tail's (`None`); its chunk; its index.
+/// A token: its pool (true for video, `None` for the tail), chunk and index.
 type Token = (Option<bool>, u32, u32);
 
-/// What one pool takes of a pass: who decides there what is forgotten, and the rows.
-pub type Part<'a> = (Pool, Policy<'a>, Range<usize>);
+/// One pool's commit of rows of a pass: pool, policy, rows.
+pub type PoolCommit<'a> = (Pool, Policy<'a>, Range<usize>);
 
 /// Key and value of a token, `[L, H, D]` each.
 type Pair = [Vec<f32>; 2];
 
-/// The device, its memory, and what must be in it.
+/// The device, its memory, and the expected contents.
 #[derive(Debug)]
 pub struct Rig {
-    /// Under test.
+    /// The device under test.
     pub device: Box<dyn Device>,
     /// The type of its keys and values.
     kv: DType,
-    /// Of its memory.
+    /// The layout of its memory.
     pub layout: KvLayout,
-    /// Of its memory.
+    /// The regions of its memory.
     pub regions: KvRegions,
-    /// Two regions of eight f32 that nobody else uses.
+    /// Two regions of eight f32 that nothing else uses.
     pub spare: [Region; 2],
-    /// Room for K, V and Q of the longest pass.
-    room: PassKv,
-    /// Every token that was ever committed.
-    notebook: BTreeMap<Token, Pair>,
-    /// What the device must say.
+    /// Regions for K, V and Q of the longest pass.
+    pass: PassKv,
+    /// Every committed token.
+    record: BTreeMap<Token, Pair>,
+    /// Counts that the device must report.
     counts: KvCounts,
 }
 
@@ -153,7 +156,7 @@ impl Rig {
             (0..layout.layers).map(|l| planner.add("memory", format!("{name}.{l}"), make.kv, &shape).unwrap()).collect()
         };
         let (k, v) = (per_layer("mem_k", layout.slots()), per_layer("mem_v", layout.slots()));
-        let room = PassKv {
+        let pass = PassKv {
             tokens: layout.pass_tokens,
             k: per_layer("k", layout.pass_tokens),
             v: per_layer("v", layout.pass_tokens),
@@ -163,7 +166,7 @@ impl Rig {
         let spare = ["x", "velocity"].map(|name| planner.add("sampler", name, DType::F32, &[8]).unwrap());
         let device = (make.device)(planner.finish(1 << 24).unwrap()).unwrap();
         let regions = KvRegions { k, v, bias };
-        Self { device, kv: make.kv, layout, regions, spare, room, notebook: BTreeMap::new(), counts: KvCounts::default() }
+        Self { device, kv: make.kv, layout, regions, spare, pass, record: BTreeMap::new(), counts: KvCounts::default() }
     }
 
     /// A device with an open, empty memory.
@@ -171,45 +174,45 @@ impl Rig {
         Self::open(make, layout(scoring))
     }
 
-    /// The same of any layout.
+    /// The same for any layout.
     pub fn open(make: Make, layout: KvLayout) -> Self {
         let mut rig = Self::closed(make, layout);
         rig.device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap();
         rig
     }
 
-    /// What a pass of `tokens` tokens puts out: depends on the seed alone.
+    /// Outputs of a pass of `tokens` tokens, which depend on the seed alone.
     pub fn offer(&self, tokens: usize, seed: u64) -> Offer {
         Offer::random(&self.layout, self.kv, tokens, seed)
     }
 
-    /// Uploads what a pass puts out.
+    /// Uploads the outputs of a pass.
     pub fn put(&mut self, offer: &Offer) -> PassKv {
-        put(&mut *self.device, &self.layout, &self.room, 0, offer)
+        put(&mut *self.device, &self.layout, &self.pass, 0, offer)
     }
 
-    /// The same, behind a pass of `tokens` tokens.
+    /// The same, after a pass of `tokens` tokens.
     pub fn put_behind(&mut self, tokens: usize, offer: &Offer) -> PassKv {
-        put(&mut *self.device, &self.layout, &self.room, tokens, offer)
+        put(&mut *self.device, &self.layout, &self.pass, tokens, offer)
     }
 
     /// The same on another device of the same plan.
     pub fn put_on(&self, device: &mut dyn Device, offer: &Offer) -> PassKv {
-        put(device, &self.layout, &self.room, 0, offer)
+        put(device, &self.layout, &self.pass, 0, offer)
     }
 
-    /// Commits rows of a pass as observed and, where the device took them, writes them down.
+    /// Commits rows of a pass as observed tokens and, if the device accepts them, records them.
     pub fn observe(&mut self, pool: Pool, policy: Policy<'_>, chunk: u32, offer: &Offer, rows: Range<usize>) -> Result<()> {
         self.observe_all(chunk, offer, &[(pool, policy, rows)])
     }
 
-    /// The same of several pools in one.
-    pub fn observe_all(&mut self, chunk: u32, offer: &Offer, parts: &[Part<'_>]) -> Result<()> {
+    /// The same for several pools in one call.
+    pub fn observe_all(&mut self, chunk: u32, offer: &Offer, pools: &[PoolCommit<'_>]) -> Result<()> {
         let pass = self.put(offer);
-        let commits = parts.iter().cloned().map(|(pool, policy, rows)| Commit { pool, policy, pass: &pass, rows });
+        let commits = pools.iter().cloned().map(|(pool, policy, rows)| Commit { pool, policy, pass: &pass, rows });
         self.device.kv_commit_observed(chunk, &commits.collect::<Vec<_>>())?;
-        self.device.settle()?;
-        for (pool, _, rows) in parts {
+        self.device.synchronize()?;
+        for (pool, _, rows) in pools {
             self.note(Some(*pool == Pool::Video), chunk, offer, rows);
             let slots = self.layout.pool(*pool).len();
             let count = if *pool == Pool::Video { &mut self.counts.video } else { &mut self.counts.action };
@@ -218,11 +221,11 @@ impl Rig {
         Ok(())
     }
 
-    /// Commits rows of a pass as predicted and, where the device took them, writes them down.
+    /// Commits rows of a pass as predicted tokens and, if the device accepts them, records them.
     pub fn predict(&mut self, chunk: u32, offer: &Offer, rows: Range<usize>) -> Result<()> {
         let pass = self.put(offer);
         self.device.kv_commit_predicted(chunk, &pass, rows.clone())?;
-        self.device.settle()?;
+        self.device.synchronize()?;
         self.note(None, chunk, offer, &rows);
         self.counts.tail = rows.len();
         Ok(())
@@ -249,11 +252,11 @@ impl Rig {
                 };
                 tensor.iter().flat_map(heads).collect::<Vec<f32>>()
             };
-            self.notebook.insert((whose, chunk, token), [gather(&offer.k), gather(&offer.v)]);
+            self.record.insert((whose, chunk, token), [gather(&offer.k), gather(&offer.v)]);
         }
     }
 
-    /// Reads everything that a commit can change.
+    /// Reads all state that a commit can change.
     pub fn snapshot(&mut self) -> Snapshot {
         let len = self.layout.heads * self.layout.slots() * self.layout.head_dim;
         let mut download = |region: Region, len: usize| {
@@ -268,8 +271,9 @@ impl Rig {
         Snapshot { tables, k, v, bias, counts: self.device.kv_counts() }
     }
 
-    /// Proves that counts, bias and tables agree, that pools hold observed and the tail predicted tokens, and that every slot holds, bit for bit, the key
-    /// and value of the token that its table names, in every head of its set.
+    /// Asserts that counts, bias and tables agree, that pools hold observed and the tail predicted
+    /// tokens, and that every slot holds, to the bit, the key and value of the token in its table,
+    /// in every head of its set.
     pub fn check(&mut self) -> Snapshot {
         let now = self.snapshot();
         let layout = &self.layout;
@@ -293,7 +297,7 @@ impl Rig {
                     let in_tail = layout.tail().contains(&i);
                     assert_eq!(slot.provenance, if in_tail { Provenance::Predicted } else { Provenance::Observed }, "slot {i}");
                     let whose = (!in_tail).then(|| layout.pool(Pool::Video).contains(&i));
-                    let [key, value] = &self.notebook[&(whose, slot.chunk, slot.token)];
+                    let [key, value] = &self.record[&(whose, slot.chunk, slot.token)];
                     for head in layout.scoring.heads_of(set, layout.heads) {
                         let (place, note) = ((head * layout.slots() + i) * width, (layer * layout.heads + head) * width);
                         let at = format!("layer {layer}, head {head}, slot {i}: {slot:?}");
@@ -307,10 +311,10 @@ impl Rig {
     }
 }
 
-fn put(device: &mut dyn Device, layout: &KvLayout, room: &PassKv, behind: usize, offer: &Offer) -> PassKv {
+fn put(device: &mut dyn Device, layout: &KvLayout, target: &PassKv, behind: usize, offer: &Offer) -> PassKv {
     let [first, len] = [behind, offer.tokens].map(|tokens| layout.heads * tokens * layout.head_dim);
     let cut = |regions: &[Region]| regions.iter().map(|r| r.part(first, len).unwrap()).collect::<Vec<_>>();
-    let pass = PassKv { tokens: offer.tokens, k: cut(&room.k), v: cut(&room.v), q: cut(&room.q) };
+    let pass = PassKv { tokens: offer.tokens, k: cut(&target.k), v: cut(&target.v), q: cut(&target.q) };
     for (regions, data) in [(&pass.k, &offer.k), (&pass.v, &offer.v), (&pass.q, &offer.q)] {
         for (region, data) in regions.iter().zip(data) {
             device.upload(*region, data).unwrap();
@@ -319,7 +323,7 @@ fn put(device: &mut dyn Device, layout: &KvLayout, room: &PassKv, behind: usize,
     pass
 }
 
-/// Chunk and token of every valid slot of a pool, in order.
+/// Chunk and token of every valid slot of a pool, sorted.
 pub fn held(table: &SlotTable, set: usize, pool: Range<usize>) -> Vec<(u32, u32)> {
     let mut held: Vec<_> = table.pool(set, pool).unwrap().iter().filter(|s| s.valid).map(|s| (s.chunk, s.token)).collect();
     held.sort_unstable();

@@ -1,4 +1,4 @@
-//! Solver steps against core's.
+//! Solver steps against those of core.
 
 use super::Make;
 use drivewam_core::ErrorKind;
@@ -12,17 +12,18 @@ use drivewam_device::Device;
 
 const ROWS: usize = 5;
 const WIDTH: usize = 9;
-/// Two are left as they are.
+/// The channels to step; the other two stay unchanged.
 const CHANNELS: [usize; 7] = [0, 1, 2, 4, 5, 7, 8];
 
-/// x, velocity, and three of history.
+/// Regions of x, velocity, and three of history.
 fn five(make: Make) -> (Box<dyn Device>, [Region; 5]) {
     let mut planner = Planner::new();
     let regions = ["x", "velocity", "last", "m1", "m2"].map(|name| planner.add("sampler", name, DType::F32, &[ROWS, WIDTH]).unwrap());
     ((make.device)(planner.finish(1 << 20).unwrap()).unwrap(), regions)
 }
 
-/// Breaks if a device steps other channels, reads history that takes no part, or moves the history wrongly.
+/// Breaks if a device steps other channels, reads history of weight zero, or shifts the history
+/// wrongly.
 pub fn a_step_of_every_solver_is_the_step_of_core(make: Make) {
     for kind in [SolverKind::Euler, SolverKind::Unipc] {
         let (mut device, [x, v, history @ ..]) = five(make);
@@ -48,14 +49,14 @@ pub fn a_step_of_every_solver_is_the_step_of_core(make: Make) {
                 device.download(*region, &mut got).unwrap();
                 for (at, (got, wanted)) in got.iter().zip(wanted).enumerate() {
                     let close = (got - wanted).abs() <= 1e-5 * wanted.abs().max(1.0) || (got.is_nan() && wanted.is_nan());
-                    assert!(close, "{kind:?}, step {i}, {name}, number {at}: {got} for {wanted}");
+                    assert!(close, "{kind:?}, step {i}, {name}, element {at}: {got} for {wanted}");
                 }
             }
         }
     }
 }
 
-/// Breaks if a broken engine's numbers reach the sample, or a shape is not checked.
+/// Breaks if an engine's output that is not finite reaches the sample, or a shape is not checked.
 pub fn a_velocity_that_is_not_finite_is_an_output_error(make: Make) {
     let (mut device, [x, v, last, m1, m2]) = five(make);
     let euler = SolverStep::Euler { span: -0.5 };
@@ -65,12 +66,12 @@ pub fn a_velocity_that_is_not_finite_is_an_output_error(make: Make) {
         velocity[3 * WIDTH + 4] = bad;
         device.upload(v, &velocity).unwrap();
         for (step, history) in [(euler, &[][..]), (unipc, &[last, m1, m2])] {
-            let error = device.solve(&step, x, v, history, WIDTH, &CHANNELS).and_then(|()| device.settle()).unwrap_err();
+            let error = device.solve(&step, x, v, history, WIDTH, &CHANNELS).and_then(|()| device.synchronize()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Output);
             assert!(error.to_string().contains("row 3, channel 4"), "{error}");
             assert!(
-                device.solve(&step, x, v, history, WIDTH, &[3]).and_then(|()| device.settle()).is_ok(),
-                "a channel that is not stepped is not looked at"
+                device.solve(&step, x, v, history, WIDTH, &[3]).and_then(|()| device.synchronize()).is_ok(),
+                "a channel that is not stepped is not checked"
             );
         }
     }

@@ -10,21 +10,21 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::{Device, HostDevice};
-use drivewam_engine::{Binding, Engine, Folder, Io, Trust, load};
+use drivewam_engine::{Binding, Engine, EngineBundle, Io, Trust, load};
 use drivewam_tests::drive::{Driven, drive, through};
 use drivewam_world::{Facts, Options, World};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 mod wrong;
 
 const CHUNKS: usize = 5;
 
-fn folder() -> Folder {
+fn folder() -> EngineBundle {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guided");
     assert!(path.join("manifest.yaml").exists(), "{path:?} is missing: `make fixtures` writes it");
-    Folder::open(&path, &Trust::default(), None).unwrap()
+    EngineBundle::open(&path, &Trust::default()).unwrap()
 }
 
 /// A ride with the settings `guidance`; `corrupt` may replace engines.
@@ -44,7 +44,7 @@ fn warm_with(guidance: &str, more: &str, corrupt: impl Fn(Graph, Box<dyn Engine>
     let (folder, engine, threads) = (folder(), config.engine.clone(), config.target.threads);
     let camera = SourceCamera::of_model(&config.model);
     Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm_with(
-        &folder,
+        folder,
         |arena| Ok(Box::new(HostDevice::new(arena, threads)?)),
         |graph| Ok(corrupt(graph, load(&engine, &folder, graph)?)),
     )
@@ -54,6 +54,9 @@ fn ride(guidance: &str) -> Driven {
     drive(&mut warm(guidance, |_, engine| engine).unwrap(), CHUNKS).unwrap()
 }
 
+/// The drive without guidance, which several tests compare with.
+static OFF: LazyLock<Driven> = LazyLock::new(|| ride("{mode: off}"));
+
 fn voices(driven: &Driven) -> Vec<GuidanceSource> {
     driven.told.iter().map(|told| told.source).collect()
 }
@@ -61,12 +64,12 @@ fn voices(driven: &Driven) -> Vec<GuidanceSource> {
 /// Breaks when a fixed text does not reach the transformer, or another text gives the same plan.
 #[test]
 fn a_fixed_text_is_what_every_chunk_is_told() {
-    let off = ride("{mode: off}");
+    let off = &*OFF;
     let [one, other] = ["ba be. bi bo.", "du da. di de."].map(|text| ride(&format!("{{mode: fixed, text: {text:?}}}")));
-    assert_eq!((off.told.len(), voices(&off)), (CHUNKS, vec![GuidanceSource::Command; CHUNKS]));
+    assert_eq!((off.told.len(), voices(off)), (CHUNKS, vec![GuidanceSource::Command; CHUNKS]));
     assert_eq!(voices(&one), [GuidanceSource::Fixed; CHUNKS]);
     assert!(one.told.iter().all(|told| told.text == "ba be. bi bo." && told.age_ms.is_none() && told.rejected.is_none()));
-    for (a, b) in [(&off, &one), (&one, &other)] {
+    for (a, b) in [(off, &one), (&one, &other)] {
         assert!(a.distance(b).0 > 1e-4, "{:?}", a.distance(b));
     }
 }
@@ -74,7 +77,7 @@ fn a_fixed_text_is_what_every_chunk_is_told() {
 /// Breaks when a rejected answer changes the plan or is not counted.
 #[test]
 fn the_model_s_own_answers_are_refused_and_the_command_speaks() {
-    let (off, vlm) = (ride("{mode: off}"), ride("{mode: vlm, wait_ms: inf, most_tokens: 12}"));
+    let (off, vlm) = (&*OFF, ride("{mode: vlm, wait_ms: inf, max_new_tokens: 12}"));
     // Random weights do not generate two sentences.
     for (i, told) in vlm.told.iter().enumerate() {
         assert_eq!((told.source, told.reject_count), (GuidanceSource::Command, i as u32 + 1), "{told:?}");
@@ -136,14 +139,14 @@ fn who_waits_is_told_of_the_newest_frame() {
     // There is no path before the ride began.
     assert_eq!(stamps, [(0, 1), (4, 41), (8, 41), (12, 41), (16, 41)]);
     assert!(asked.windows(2).all(|two| two[0].2 != two[1].2), "each request must have another image: {asked:?}");
-    assert!(driven.distance(&ride("{mode: off}")).0 > 1e-4);
+    assert!(driven.distance(&OFF).0 > 1e-4);
 }
 
 /// Breaks when the ride waits for a model that is slower than a chunk, the model gets an outdated
 /// frame when it is free again, or an age is wrong.
 #[test]
 fn who_does_not_wait_is_told_of_an_older_frame_and_how_old_it_is() {
-    let (alone, from) = (ride("{mode: off}"), Instant::now());
+    let (alone, from) = (&*OFF, Instant::now());
     let (driven, asked) = drive_with_fake("{mode: off}", 60_000, good);
     assert_eq!(voices(&driven), [GuidanceSource::Command; CHUNKS]);
     assert_eq!((driven.poses == alone.poses, asked.len()), (true, 1), "the others were forgotten: {asked:?}");
@@ -229,7 +232,7 @@ impl Engine for Faulty {
             Fault::Error => Err(Error::new(ErrorKind::Engine, "the fault that was asked for")),
             Fault::Panic => panic!("the fault that was asked for"),
             Fault::Nan => {
-                let host = device.host().unwrap();
+                let host = device.host_arena().unwrap();
                 self.outputs.iter().for_each(|region| host.f32_mut(*region).unwrap()[0] = f32::NAN);
                 Ok(())
             }
@@ -241,14 +244,13 @@ impl Engine for Faulty {
 /// its kind.
 #[test]
 fn a_fault_of_the_language_model_is_told_and_the_ride_goes_on() {
-    let off = ride("{mode: off}");
     for (faulty, fault, wanted) in [
         (Graph::VlmVision, Fault::Error, RejectReason::Fault(ErrorKind::Engine)),
         (Graph::VlmDecoder, Fault::Error, RejectReason::Fault(ErrorKind::Engine)),
         (Graph::VlmDecoder, Fault::Nan, RejectReason::Fault(ErrorKind::Output)),
         (Graph::VlmVision, Fault::Panic, RejectReason::Dead),
     ] {
-        let mut ride = warm("{mode: vlm, wait_ms: inf, most_tokens: 4}", |graph, engine| {
+        let mut ride = warm("{mode: vlm, wait_ms: inf, max_new_tokens: 4}", |graph, engine| {
             if graph == faulty { Box::new(Faulty { engine, outputs: Vec::new(), fault }) } else { engine }
         })
         .unwrap();
@@ -256,7 +258,7 @@ fn a_fault_of_the_language_model_is_told_and_the_ride_goes_on() {
         for GuidanceStatus { source, rejected, .. } in &driven.told {
             assert_eq!((*source, *rejected), (GuidanceSource::Command, Some(wanted)), "{faulty} {fault:?}");
         }
-        assert_eq!(driven.poses, off.poses, "{faulty} {fault:?}");
+        assert_eq!(driven.poses, OFF.poses, "{faulty} {fault:?}");
     }
 }
 
@@ -287,7 +289,7 @@ fn ride_and_model_have_threads_and_cpus_of_their_own() {
         let here = || std::fs::read_to_string("/proc/thread-self/status").unwrap().contains(&format!("Cpus_allowed_list:\t{own}\n"));
         assert!(here(), "nothing was warmed");
         let mut ride =
-            warm_on("{mode: vlm, wait_ms: inf, most_tokens: 4}", &format!("{}\nengine: {{threads: 3}}", cores(first, last))).unwrap();
+            warm_on("{mode: vlm, wait_ms: inf, max_new_tokens: 4}", &format!("{}\nengine: {{threads: 3}}", cores(first, last))).unwrap();
         let threads = threads();
         let on = |name: &str, cpu: usize| threads.iter().filter(|(comm, cpus)| comm.starts_with(name) && *cpus == cpu.to_string()).count();
         assert!(on("rten-", first) >= 3 && on("rten-", last) >= 3, "{threads:?}");
@@ -307,11 +309,11 @@ fn ride_and_model_have_threads_and_cpus_of_their_own() {
 fn the_small_model_says_what_is_in_the_picture_of_worlds_that_it_never_saw() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tiny-vlm");
     assert!(path.join("manifest.yaml").exists(), "{path:?} is missing: `make fixtures` writes it");
-    let folder = Folder::open(&path, &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(&path, &Trust::default()).unwrap();
     let layers = [Layer { name: "the test".into(), text: "guidance: {wait_ms: inf}".into() }];
     let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny-vlm.yaml"), &layers).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap();
+    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder).unwrap();
     let (mut right, mut all, mut said) = ([0; 4], 0, Vec::new());
     for seed in 5200..5208 {
         ride.restart();

@@ -8,9 +8,9 @@ use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
 use drivewam_core::ErrorKind;
 use drivewam_core::config::Layer;
 use drivewam_core::ego::EgoState;
-use drivewam_core::manifest::{FILE_NAME, Manifest, Role};
-use drivewam_engine::folder::vouch;
-use drivewam_engine::{Folder, Trust};
+use drivewam_core::manifest::{FILE_NAME, FileRole, Manifest};
+use drivewam_engine::bundle::attest;
+use drivewam_engine::{EngineBundle, Trust};
 use drivewam_world::{Canvas, Options, World};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -25,8 +25,8 @@ fn what_cannot_speak_is_refused_in_warm() {
     for (guidance, words) in [
         (format!("{{mode: fixed, text: {long}}}"), &["guidance.text", "more words"][..]),
         ("{mode: fixed}".to_owned(), &["guidance.text", "without words"]),
-        ("{mode: vlm, template: \"look {camera} and {plot}\"}".to_owned(), &["guidance.template", "{command}"]),
-        ("{mode: vlm, most_tokens: 0}".to_owned(), &["guidance.most_tokens", "got 0"]),
+        ("{mode: vlm, prompt_template: \"look {camera} and {plot}\"}".to_owned(), &["guidance.prompt_template", "{command}"]),
+        ("{mode: vlm, max_new_tokens: 0}".to_owned(), &["guidance.max_new_tokens", "got 0"]),
         ("{mode: loud}".to_owned(), &["guidance", "loud"]),
         ("{wait_ms: never}".to_owned(), &["guidance"]),
     ] {
@@ -38,9 +38,9 @@ fn what_cannot_speak_is_refused_in_warm() {
         &[Layer { name: "the test".into(), text: "guidance: {mode: vlm}".into() }],
     )
     .unwrap();
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let error = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).unwrap_err().to_string();
+    let error = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder).unwrap_err().to_string();
     assert!(error.contains("no language model"), "{error}");
 }
 
@@ -57,7 +57,7 @@ fn with_tokenizer(name: &str, corrupt: impl Fn(&mut serde_json::Value)) -> tempf
     std::fs::write(to.path().join(name), &bytes).unwrap();
     let path = to.path().join(FILE_NAME);
     let mut manifest = Manifest::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    manifest.files.insert(name.into(), vouch(&bytes, Role::Tokenizer));
+    manifest.files.insert(name.into(), attest(&bytes, FileRole::Tokenizer));
     std::fs::write(path, serde_saphyr::to_string(&manifest).unwrap()).unwrap();
     to
 }
@@ -75,9 +75,9 @@ fn a_tokenizer_of_another_model_is_refused_in_warm() {
         ];
         let layers = layers.map(|text| Layer { name: "the test".into(), text });
         let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &layers).unwrap();
-        let folder = Folder::open(folder, &Trust::default(), None).unwrap();
+        let folder = EngineBundle::open(folder, &Trust::default()).unwrap();
         let camera = SourceCamera::of_model(&config.model);
-        Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder).map(drop)
+        Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder).map(drop)
     };
     load_all(with_tokenizer("vlm_tokenizer.json", |_| ()).path()).unwrap();
     for name in ["vlm_tokenizer.json", "text_tokenizer.json"] {

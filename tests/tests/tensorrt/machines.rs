@@ -4,16 +4,17 @@
 use super::ride::{on_gpu, real_graphs, warm};
 use super::{Case, home, library};
 use drivewam_core::arena::Planner;
-use drivewam_core::bindings::{Graph, TensorSpec};
-use drivewam_core::config::TensorRt;
+use drivewam_core::bindings::Graph;
+use drivewam_core::config::TensorRtConfig;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
+use drivewam_core::tensor::TensorSpec;
 use drivewam_core::{Error, ErrorKind};
-use drivewam_device::cuda::{Nvidia, Priority};
+use drivewam_device::cuda::{Nvidia, StreamPriority};
 use drivewam_device::{CudaDevice, HostDevice};
-use drivewam_engine::tensorrt::double::{Double, Tensor};
+use drivewam_engine::tensorrt::fake::{FakeTensorRt, PassTensor};
 use drivewam_engine::tensorrt::{Library, headers};
-use drivewam_engine::{Bound, Engine, Folder, Io, Trust};
+use drivewam_engine::{BoundTensor, Engine, EngineBundle, Io, Trust};
 use drivewam_tests::drive::drive;
 use drivewam_tests::fake_engines::FakeBundle;
 
@@ -73,8 +74,8 @@ pub(crate) const CASES: [Case; 29] = [
         machine: &[("FAKE_TENSORRT_NOT_FOR_THIS_GPU", "1")],
         body: || refused(&["by its first bytes", "not for this compute capability"]),
     },
-    Case { name: "no runtime", machine: &[("FAKE_TENSORRT_NO_RUNTIME", "1")], body: || refused(&["gives no runtime"]) },
-    Case { name: "no context", machine: &[("FAKE_TENSORRT_NO_CONTEXT", "1")], body: || refused(&["gives no execution context"]) },
+    Case { name: "no runtime", machine: &[("FAKE_TENSORRT_NO_RUNTIME", "1")], body: || refused(&["makes no runtime"]) },
+    Case { name: "no context", machine: &[("FAKE_TENSORRT_NO_CONTEXT", "1")], body: || refused(&["makes no execution context"]) },
     Case {
         name: "the first pass fails",
         machine: &[("FAKE_TENSORRT_FAIL_ENQUEUE", "1")],
@@ -93,7 +94,7 @@ pub(crate) const CASES: [Case; 29] = [
     Case {
         name: "a pass that cannot be a graph",
         machine: &[("FAKE_TENSORRT_NOT_CAPTURABLE", "1")],
-        body: || refused(&["cannot be a graph", "engine.tensorrt.cuda_graphs"]),
+        body: || refused(&["cannot be captured", "engine.tensorrt.cuda_graphs"]),
     },
     Case {
         name: "a graph that allocates",
@@ -103,7 +104,7 @@ pub(crate) const CASES: [Case; 29] = [
     Case {
         name: "shapes that need more than the engine said",
         machine: &[("FAKE_TENSORRT_WRONG_SCRATCH", "1")],
-        body: || refused(&["more work space than the plan has", "engine.tensorrt.scratch_bytes", "4096", "4352"]),
+        body: || refused(&["more scratch memory than the plan has", "engine.tensorrt.scratch_bytes", "4096", "4352"]),
     },
     Case {
         name: "outputs that are NaN",
@@ -209,22 +210,23 @@ fn lost_in_the_ride() {
 fn another_device() {
     let temp = tempfile::tempdir().unwrap();
     FakeBundle::new(RTX).write(temp.path());
-    let folder = Folder::open(temp.path(), &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(temp.path(), &Trust::default()).unwrap();
     let entry = folder.manifest().graph(Graph::ContextEgo).unwrap().clone();
     let mut planner = Planner::new();
-    let mut bound = |specs: &[TensorSpec]| -> Vec<Bound> {
+    let mut bound = |specs: &[TensorSpec]| -> Vec<BoundTensor> {
         let mut add = |spec: &TensorSpec| {
             let shape = spec.resolve(0, 0);
-            Bound { name: spec.name.clone(), region: planner.add("test", &spec.name, spec.dtype, &shape).unwrap(), shape }
+            BoundTensor { name: spec.name.clone(), region: planner.add("test", &spec.name, spec.dtype, &shape).unwrap(), shape }
         };
         specs.iter().map(&mut add).collect()
     };
     let (inputs, outputs) = (bound(&entry.inputs), bound(&entry.outputs));
     let scratch = Some(planner.add("test", "scratch", DType::U8, &[4096]).unwrap());
     let plan = planner.finish(1 << 20).unwrap();
-    let device = || CudaDevice::new(Box::new(Nvidia::open(0, &home().join("kernels"), Priority::High).unwrap()), plan.clone()).unwrap();
+    let device =
+        || CudaDevice::new(Box::new(Nvidia::open(0, &home().join("kernels"), StreamPriority::High).unwrap()), plan.clone()).unwrap();
     let (mut first, mut second, mut host) = (device(), device(), HostDevice::new(plan.clone(), 1).unwrap());
-    let options = TensorRt { library: Some(library(RTX).display().to_string()), ..TensorRt::default() };
+    let options = TensorRtConfig { library: Some(library(RTX).display().to_string()), ..TensorRtConfig::default() };
     let mut engine = drivewam_engine::tensorrt::TensorRt::open(&folder, Graph::ContextEgo, RTX, &options).unwrap();
     let io = Io { inputs, outputs, scratch };
     let binding = engine.bind(&mut first, &io).unwrap();
@@ -234,7 +236,7 @@ fn another_device() {
     let mut short = Io { outputs: io.outputs[1..].to_vec(), ..io.clone() };
     says(&engine.bind(&mut first, &short).unwrap_err(), &["an output is not bound", "ego_k.0"]);
     short = Io { scratch: None, ..io };
-    says(&engine.bind(&mut first, &short).unwrap_err(), &["more work space", "got 0 bytes"]);
+    says(&engine.bind(&mut first, &short).unwrap_err(), &["more scratch memory", "got 0 bytes"]);
 }
 
 /// Passes of `dit` whose velocity is changed by `corrupt`, which gets N. Breaks if the self-test
@@ -243,13 +245,13 @@ fn wrong(corrupt: fn(usize, &mut [f32]), place: &str, what: &str) {
     let temp = tempfile::tempdir().unwrap();
     FakeBundle::new(RTX).write(temp.path());
     let mut real = real_graphs();
-    let executor = move |name: &str, tensors: &mut [Tensor]| {
+    let executor = move |name: &str, tensors: &mut [PassTensor]| {
         let done = real(name, tensors);
         for tensor in tensors.iter_mut().filter(|t| t.name == "velocity") {
             corrupt(tensor.shape[0], &mut tensor.data);
         }
         done
     };
-    Double::open(&library(RTX)).unwrap().execute(Box::new(executor)).unwrap();
+    FakeTensorRt::open(&library(RTX)).unwrap().execute(Box::new(executor)).unwrap();
     says(&warm(on_gpu(RTX, temp.path(), "{}")).unwrap_err(), &["self-test of graph dit", place, what]);
 }

@@ -11,12 +11,10 @@ mod machines;
 mod ride;
 
 use drivewam_core::manifest::Family;
+use drivewam_tests::cases::{self, Case};
 use drivewam_tests::fakes;
 use std::path::PathBuf;
-use std::process::Command;
 
-/// Environment variable that selects the case of a child process.
-const CASE: &str = "DRIVEWAM_TEST_CASE";
 /// Environment variable with the folder of the fakes: kernels and libraries.
 const FAKES: &str = "DRIVEWAM_TEST_FAKES";
 
@@ -33,17 +31,10 @@ fn library(family: Family) -> PathBuf {
     })
 }
 
-/// A case: name, environment of the fakes, and test function.
-struct Case {
-    name: &'static str,
-    machine: &'static [(&'static str, &'static str)],
-    body: fn(),
-}
-
 fn main() {
     let cases = || ride::CASES.iter().chain(&faults::CASES).chain(&machines::CASES);
-    if let Ok(case) = std::env::var(CASE) {
-        return (cases().find(|c| c.name == case).unwrap().body)();
+    if cases::run_in_child(cases()) {
+        return;
     }
     let temp = tempfile::tempdir().unwrap();
     fakes::kernels(&temp.path().join("kernels"));
@@ -52,21 +43,6 @@ fn main() {
         fakes::runtime(temp.path(), family);
     }
     let only = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
-    let mut failed = Vec::new();
-    for case in cases().filter(|case| case.name.contains(&only)) {
-        let done = Command::new(std::env::current_exe().unwrap())
-            .env("LD_LIBRARY_PATH", temp.path())
-            .env(CASE, case.name)
-            .env(FAKES, temp.path())
-            .envs(case.machine.iter().copied())
-            .output()
-            .unwrap();
-        println!("{}: {}", case.name, if done.status.success() { "ok" } else { "FAILED" });
-        print!("{}", String::from_utf8_lossy(&done.stdout));
-        if !done.status.success() {
-            println!("{}", String::from_utf8_lossy(&done.stderr));
-            failed.push(case.name);
-        }
-    }
-    assert!(failed.is_empty(), "{failed:?}");
+    let selected: Vec<&Case> = cases().filter(|case| case.name.contains(&only)).collect();
+    cases::run_all(&selected, temp.path(), &[(FAKES, temp.path())]);
 }

@@ -11,7 +11,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
 use drivewam_device::{Device, HostDevice};
 use drivewam_engine::tensorrt::double::{Double, Executor, Tensor};
-use drivewam_engine::{Binding, Bound, Engine, Folder, Io, Trust, load};
+use drivewam_engine::{Binding, BoundTensor, Engine, EngineBundle, Io, Trust, load};
 use drivewam_tests::drive::{Driven, drive};
 use drivewam_tests::fake_engines::FakeBundle;
 use std::collections::BTreeMap;
@@ -70,9 +70,9 @@ fn moved(mut config: Config, family: Family, folder: &Path) -> Config {
 
 /// Warms up a ride.
 pub(crate) fn warm(config: Config) -> Result<Ride> {
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
     let camera = SourceCamera::of_model(&config.model);
-    Plan::new(config, folder.manifest(), camera, RideOptions { decoder: true, ..RideOptions::default() })?.warm(&folder)
+    Plan::new(config, folder.manifest(), camera, RideOptions { decoder: true, ..RideOptions::default() })?.warm(folder)
 }
 
 /// An engine with its own tensors.
@@ -85,17 +85,17 @@ pub(crate) fn real_graphs() -> Executor {
 
 /// An executor for the graphs of an engine folder, with an embedded engine for each shape.
 fn graphs_of(engine: config::Engine) -> Executor {
-    let folder = Folder::open(engine.folder.as_ref(), &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(engine.folder.as_ref(), &Trust::default()).unwrap();
     let mut known: BTreeMap<(String, Vec<Vec<usize>>), Bench> = BTreeMap::new();
     Box::new(move |name, tensors| {
         let shapes = tensors.iter().map(|t| t.shape.clone()).collect();
         let (engine, device, io, binding) = known.entry((name.to_owned(), shapes)).or_insert_with(|| {
             let graph = Graph::ALL.into_iter().find(|graph| graph.as_str() == name).unwrap();
             let mut planner = Planner::new();
-            let mut bound = |inputs: bool| -> Vec<Bound> {
+            let mut bound = |inputs: bool| -> Vec<BoundTensor> {
                 let mut add = |t: &Tensor| {
                     let region = planner.add("double", &t.name, DType::F32, &t.shape).unwrap();
-                    Bound { name: t.name.clone(), region, shape: t.shape.clone() }
+                    BoundTensor { name: t.name.clone(), region, shape: t.shape.clone() }
                 };
                 tensors.iter().filter(|t| t.is_input == inputs).map(&mut add).collect()
             };
@@ -149,7 +149,7 @@ fn rides_with_guidance(family: Family, graphs: &str, limit_m: f64) {
     FakeBundle::with_guidance(family, graphs, &config).write(folder.path());
     Double::open(&library(family)).unwrap().execute(graphs_of(config.engine.clone())).unwrap();
     let mut ride = warm(moved(config.clone(), family, folder.path())).unwrap();
-    let driver = Double::open(&home().join("libcuda.so")).unwrap();
+    let driver = FakeTensorRt::open(&home().join("libcuda.so")).unwrap();
     let streams = ["fake_cuda_first_streams", "fake_cuda_other_streams"].map(|which| driver.count(which).unwrap());
     assert_eq!(streams, [1, 1], "the ride's goes first");
     assert_eq!(ride.engines().iter().filter(|(_, words)| words.contains(&family.to_string())).count(), 8);
@@ -190,7 +190,7 @@ fn releases_all_handles() {
         assert_eq!(double.count("fake_tensorrt_alive").unwrap(), 0);
     }
     // Fails if handles of the driver were not released.
-    let _primary = drivewam_device::cuda::Primary::retain(0).unwrap();
+    let _primary = drivewam_device::cuda::PrimaryContext::retain(0).unwrap();
 }
 
 /// Breaks if the program of `tests/gpu/run.sh` does not drive, or accepts a different ride.

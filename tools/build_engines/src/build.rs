@@ -5,9 +5,9 @@ use crate::fusion;
 use crate::messages::{BuildMachine, BuildRequest, BuiltEngine, WorkerMessage};
 use anyhow::{Result, anyhow, bail};
 use drivewam_core::config::Config;
-use drivewam_core::manifest::{Dotted, Family, Fusion, Role};
-use drivewam_device::cuda::{Primary, driver_version};
-use drivewam_engine::folder::vouch;
+use drivewam_core::manifest::{Dotted, Family, Fusion, FileRole};
+use drivewam_device::cuda::{PrimaryContext, driver_version};
+use drivewam_engine::bundle::attest;
 use drivewam_engine::tensorrt::{Library, builder};
 use std::fs;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use std::time::Instant;
 /// A library that cannot be opened; no GPU where the build needs one.
 pub(crate) fn machine(family: Family, config: &Config) -> Result<BuildMachine> {
     let library = Library::open(family, config.engine.tensorrt.library.as_deref())?;
-    let primary = driver_version().and_then(|_| Primary::retain(i32::try_from(config.engine.tensorrt.gpu).unwrap_or(i32::MAX)));
+    let primary = driver_version().and_then(|_| PrimaryContext::retain(i32::try_from(config.engine.tensorrt.gpu).unwrap_or(i32::MAX)));
     if family == Family::Tensorrt {
         // Its builder times kernels on the GPU, and without a driver it aborts the process.
         primary.as_ref().map_err(|e| anyhow!("TensorRT builds on the GPU that will run the engines: {e}"))?;
@@ -53,7 +53,7 @@ pub(crate) fn build(request: &BuildRequest, onnx: &[u8], send: &mut dyn FnMut(Wo
         timing_cache: &timing_cache,
     };
     let mut built = BuiltEngine {
-        file: vouch(&[], Role::Engine),
+        file: attest(&[], FileRole::Engine),
         library: library.version(),
         seconds: 0.0,
         peak_bytes: 0,
@@ -66,7 +66,7 @@ pub(crate) fn build(request: &BuildRequest, onnx: &[u8], send: &mut dyn FnMut(Wo
         return Ok(built);
     }
     let mut step = |phase: &str, step: i32, steps: i32| send(WorkerMessage::Progress { phase: phase.to_owned(), step, steps });
-    let primary = driver_version().and_then(|_| Primary::retain(i32::try_from(request.gpu).unwrap_or(i32::MAX))).ok();
+    let primary = driver_version().and_then(|_| PrimaryContext::retain(i32::try_from(request.gpu).unwrap_or(i32::MAX))).ok();
     // The library uses the GPU of the current context.
     primary.as_ref().map_or(Ok(()), |primary| primary.enter())?;
     let output = builder::build(&library, &builder_request, &mut step)?;
@@ -76,7 +76,7 @@ pub(crate) fn build(request: &BuildRequest, onnx: &[u8], send: &mut dyn FnMut(Wo
         let temporary = request.timing_cache.with_extension("new");
         let _ = write_synced(&temporary, &output.timing_cache).and_then(|()| Ok(fs::rename(&temporary, &request.timing_cache)?));
     }
-    built.file = vouch(&output.engine, Role::Engine);
+    built.file = attest(&output.engine, FileRole::Engine);
     if let Some(primary) = primary {
         let runs_here = request.capabilities.is_empty() || request.capabilities.contains(&Dotted(primary.capability()));
         if runs_here {
@@ -88,7 +88,7 @@ pub(crate) fn build(request: &BuildRequest, onnx: &[u8], send: &mut dyn FnMut(Wo
             if request.has_attention && request.family == Family::Tensorrt {
                 built.fusion = Fusion::Fused(fusion::count(&facts.layers)?);
             }
-            built.layers = Some(vouch(facts.layers.as_bytes(), Role::Report));
+            built.layers = Some(attest(facts.layers.as_bytes(), FileRole::Report));
         }
     }
     if request.has_attention && request.family == Family::TensorrtRtx {

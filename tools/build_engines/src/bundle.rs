@@ -11,8 +11,8 @@ use drivewam_core::config::Config;
 use drivewam_core::manifest::{
     Built, Compatible, Dotted, EngineEntry, FILE_NAME, FileEntry, GraphEntry, Manifest, Precision, Profile, Version,
 };
-use drivewam_engine::Folder;
-use drivewam_engine::folder::{SIGNATURE_FILE_NAME, Signed, Trust, check_file, manifest_of};
+use drivewam_engine::EngineBundle;
+use drivewam_engine::bundle::{SIGNATURE_FILE_NAME, Signed, Trust, check_file, manifest_of};
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -106,7 +106,7 @@ impl BundleWriter {
         let there = manifest_of(&out).ok();
         let is_requested = |graph: &Graph| plan.jobs.iter().any(|job| job.graph == *graph);
         let others: Vec<&str> = there.iter().flat_map(|m| m.graphs.keys()).filter(|g| !is_requested(g)).map(|g| g.as_str()).collect();
-        let is_trusted = || -> Result<bool> { Ok(Folder::verify(&out, &sign::trust(sign)?, None).is_whole()) };
+        let is_trusted = || -> Result<bool> { Ok(EngineBundle::verify(&out, &sign::trust(sign)?, None).is_whole()) };
         let existing = match there {
             Some(manifest) if manifest.built.as_ref() == Some(&built) && is_trusted()? => Some(manifest),
             _ if others.is_empty() => None,
@@ -197,7 +197,7 @@ impl BundleWriter {
         // A vehicle without trusted keys would accept any signature, so this key is checked
         // instead.
         let trust = if config.vehicle.trusted_keys.is_empty() { sign::trust(key)? } else { Trust::of(&config.vehicle)? };
-        let mut report = Folder::verify(&new_folder, &trust, None);
+        let mut report = EngineBundle::verify(&new_folder, &trust, None);
         let (signed, manifest_sha256) = (report.signed.take(), report.manifest_sha256.take().unwrap_or_default());
         if let Some(fault) = report.into_first_fault() {
             return Err(anyhow!(fault).context("the vehicle of this configuration would refuse the new folder"));

@@ -1,7 +1,7 @@
 //! Operations on files and folders: create, link, replace in one step, sync to disk.
 
 use anyhow::{Context, Result, anyhow, bail};
-use drivewam_engine::folder::manifest_of;
+use drivewam_engine::bundle::manifest_of;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::fs::{self, File};

@@ -7,7 +7,7 @@ use drivewam::guidance::vlm::DecoderShapes;
 use drivewam_core::bindings::{Axis, Graph};
 use drivewam_core::config::{Build, Config};
 use drivewam_core::manifest::{Family, FileEntry, Fusion, GraphEntry, Manifest, Precision, Profile};
-use drivewam_engine::folder::{check_file, check_onnx, weight_bytes};
+use drivewam_engine::bundle::{check_file, check_onnx, weight_bytes};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(crate) struct Plan {
     pub(crate) manifest: Manifest,
     pub(crate) jobs: Vec<Job>,
     pub(crate) family: Family,
-    pub(crate) build: Build,
+    pub(crate) build: BuildConfig,
 }
 
 /// A folder of exported graphs that was verified.
@@ -105,7 +105,7 @@ impl Plan {
                 }
                 bail!("{source:?}: has no graph {graph}");
             };
-            let is_dynamic = entry.inputs.iter().any(|t| t.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_))));
+            let is_dynamic = entry.is_dynamic();
             let profiles = match graph {
                 Graph::VlmDecoder => decoder(config, &manifest, &source)?,
                 _ if is_dynamic => passes.map(fixed).to_vec(),
@@ -267,7 +267,7 @@ mod tests {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engines/tiny/manifest.yaml")).unwrap();
         let entry = Manifest::parse(&text).unwrap().graphs[&Graph::Dit].clone();
         let profiles = vec![Profile { n: [8; 3], s: [172; 3] }; 3];
-        let file = |bytes| FileEntry { sha256: String::new(), bytes, role: drivewam_core::manifest::Role::Engine };
+        let file = |bytes| FileEntry { sha256: String::new(), bytes, role: drivewam_core::manifest::FileRole::Engine };
         let mut job = Job {
             graph: Graph::Dit,
             entry,

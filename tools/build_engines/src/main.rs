@@ -20,7 +20,7 @@ use drivewam::load_config;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, EngineKind, Layer};
 use drivewam_core::manifest::Family;
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::{EngineBundle, Trust};
 use indicatif::{ProgressBar, ProgressStyle};
 use job::{Job, Plan, SourceBundle};
 use std::io::Write;
@@ -112,7 +112,7 @@ fn run(args: &Args) -> Result<()> {
         bar.set_position(done);
     };
     // Signatures matter where engines are loaded, on the vehicle: graphs to build need none.
-    let report = Folder::verify(&source, &Trust::default(), Some(&mut progress));
+    let report = EngineBundle::verify(&source, &Trust::default(), Some(&mut progress));
     if !report.is_whole() {
         return Err(report.into_first_fault().map_or_else(|| anyhow::anyhow!("{source:?}: not whole"), Into::into));
     }
@@ -186,6 +186,7 @@ fn configuration(args: &Args) -> Result<(Config, String)> {
         layers.push(Layer { name: "--graphs".to_owned(), text: serde_json::json!({"engine": {"folder": folder}}).to_string() });
     }
     let mut config = load_config(&args.config, &layers)?;
+    config.deprecated_keys().iter().for_each(|key| eprintln!("build_engines: warning: {key}"));
     if let Ok(plain) = Path::new(&config.engine.folder).canonicalize() {
         config.engine.folder = plain.display().to_string();
     }

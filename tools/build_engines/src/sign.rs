@@ -1,7 +1,7 @@
 //! Signs a manifest with an ed25519 key.
 
 use anyhow::{Context, Result, anyhow};
-use drivewam_engine::folder::Trust;
+use drivewam_engine::bundle::Trust;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
 use std::path::Path;

@@ -10,7 +10,7 @@ use crate::messages::{BuildRequest, WorkerMessage};
 use anyhow::{Context, Result, bail};
 use drivewam_core::config::Config;
 use drivewam_core::manifest::Family;
-use drivewam_engine::folder::{check_file, vouch};
+use drivewam_engine::bundle::{check_file, attest};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -49,7 +49,7 @@ pub(crate) fn run() -> Result<()> {
     std::io::stdin().read_to_string(&mut text)?;
     let request: BuildRequest = serde_json::from_str(&text).context("stdin holds no build request")?;
     let onnx = fs::read(&request.onnx).with_context(|| format!("{:?}", request.onnx))?;
-    if vouch(&onnx, request.onnx_file.role) != request.onnx_file {
+    if attest(&onnx, request.onnx_file.role) != request.onnx_file {
         bail!("{:?}: changed since the manifest was checked", request.onnx);
     }
     // Returns false once the parent no longer reads, which ends the build.

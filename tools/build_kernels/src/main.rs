@@ -7,7 +7,7 @@ mod usage;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
-use drivewam_device::cuda::cubins::{Entry, FILE_NAME, Manifest, SCHEMA, hex_sha256, sources_sha256};
+use drivewam_device::cuda::cubins::{FILE_NAME, KernelFile, KernelManifest, SCHEMA, hex_sha256, sources_sha256};
 use drivewam_device::cuda::nvrtc::Nvrtc;
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -79,7 +79,7 @@ fn run(args: &Args) -> Result<()> {
         eprintln!("build_kernels: NVRTC {major}.{minor} does not know {}: skipped", left_out.join(", "));
     }
     let built = build(&nvrtc, &chosen, args.max_registers)?;
-    let manifest = Manifest {
+    let manifest = KernelManifest {
         schema: SCHEMA,
         compiler: format!("NVRTC {major}.{minor}"),
         cuda: [major, minor],
@@ -106,7 +106,7 @@ fn run(args: &Args) -> Result<()> {
 }
 
 /// A file of the folder: its manifest entry and its content.
-type Built = (Entry, Vec<u8>);
+type Built = (KernelFile, Vec<u8>);
 
 /// Compiles for every architecture, on one thread per core.
 fn build(nvrtc: &Nvrtc, architectures: &[String], max_registers: Option<u32>) -> Result<Vec<Built>> {
@@ -116,7 +116,7 @@ fn build(nvrtc: &Nvrtc, architectures: &[String], max_registers: Option<u32>) ->
         let kernels = if is_machine { usage::parse(&compiled.log)? } else { Vec::new() };
         let file = format!("{architecture}.{}", if is_machine { "cubin" } else { "ptx" });
         let (bytes, sha256) = (compiled.code.len() as u64, hex_sha256(&compiled.code));
-        Ok((Entry { file, architecture: architecture.clone(), bytes, sha256, kernels }, compiled.code))
+        Ok((KernelFile { file, architecture: architecture.clone(), bytes, sha256, kernels }, compiled.code))
     };
     let (next, shows) = (AtomicUsize::new(0), std::io::stderr().is_terminal());
     let work = || -> Result<Vec<(usize, Built)>> {
@@ -169,7 +169,7 @@ fn find() -> Option<PathBuf> {
 
 /// Writes every file through a temporary one, the manifest last. A reader meanwhile sees the old
 /// folder, the new one, or a hash mismatch.
-fn write_folder(folder: &Path, manifest: &Manifest, built: &[Built]) -> Result<()> {
+fn write_folder(folder: &Path, manifest: &KernelManifest, built: &[Built]) -> Result<()> {
     fs::create_dir_all(folder)?;
     let put = |name: &str, bytes: &[u8]| -> Result<()> {
         let temporary = folder.join(format!(".{name}.{}", std::process::id()));

@@ -1,7 +1,7 @@
 //! Register and memory usage of the kernels, from the assembler's log.
 
 use anyhow::{Context, Result, bail};
-use drivewam_device::cuda::cubins::{Manifest, Usage};
+use drivewam_device::cuda::cubins::{KernelManifest, KernelUsage};
 use std::fmt::Write;
 
 /// The number before `word` in `line`.
@@ -14,14 +14,14 @@ fn before(line: &str, word: &str) -> Option<u32> {
 ///
 /// # Errors
 /// A log without these lines, because a spill could then go unnoticed.
-pub(crate) fn parse(log: &str) -> Result<Vec<Usage>> {
-    let mut all: Vec<Usage> = Vec::new();
+pub(crate) fn parse(log: &str) -> Result<Vec<KernelUsage>> {
+    let mut all: Vec<KernelUsage> = Vec::new();
     // The present entry point, and whether its spills were read.
-    let mut open: Option<(Usage, bool)> = None;
+    let mut open: Option<(KernelUsage, bool)> = None;
     for line in log.lines() {
         if let Some(name) = line.split("Function properties for ").nth(1) {
             let kernel = name.trim().to_owned();
-            open = Some((Usage { kernel, registers: 0, shared_bytes: 0, stack_bytes: 0, spill_bytes: 0 }, false));
+            open = Some((KernelUsage { kernel, registers: 0, shared_bytes: 0, stack_bytes: 0, spill_bytes: 0 }, false));
         } else if let Some((usage, has_spills)) = &mut open {
             if line.contains("bytes stack frame") {
                 let number =
@@ -47,7 +47,7 @@ pub(crate) fn parse(log: &str) -> Result<Vec<Usage>> {
 }
 
 /// A table of registers, stack and spills: a row per kernel, a column per architecture.
-pub(crate) fn table(manifest: &Manifest) -> String {
+pub(crate) fn table(manifest: &KernelManifest) -> String {
     let mut out = String::new();
     let machine: Vec<_> = manifest.files.iter().filter(|file| !file.kernels.is_empty()).collect();
     let _ = writeln!(out, "{}, sources {}", manifest.compiler, &manifest.sources_sha256[..12]);
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn the_assemblers_log_is_read() {
         let all = parse(LOG).unwrap();
-        let usage = |kernel: &str, registers, shared_bytes, stack_bytes, spill_bytes| Usage {
+        let usage = |kernel: &str, registers, shared_bytes, stack_bytes, spill_bytes| KernelUsage {
             kernel: kernel.into(),
             registers,
             shared_bytes,

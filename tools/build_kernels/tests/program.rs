@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam_device::cuda::Kernel;
-use drivewam_device::cuda::cubins::Manifest;
+use drivewam_device::cuda::cubins::KernelManifest;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -31,7 +31,7 @@ fn all_kernels_compile_for_all_architectures_and_none_spills() {
     let done = run(&["--out", out.to_str().unwrap()]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     println!("{}", String::from_utf8_lossy(&done.stdout));
-    let manifest = Manifest::read(&out).unwrap();
+    let manifest = KernelManifest::read(&out).unwrap();
     let names: Vec<&str> = manifest.files.iter().map(|file| file.architecture.as_str()).collect();
     assert_eq!(names, ["sm_87", "sm_89", "sm_90", "sm_110", "sm_120", "compute_120"]);
     for file in &manifest.files {
@@ -63,7 +63,7 @@ fn what_cannot_be_built_is_an_error_and_nothing_is_written() {
     fails(&["--out", folder, "--architecture", "sm_87", "--max-registers", "24"], &["spills", "sm_87", "nothing was written"]);
     assert!(!out.exists());
     fails(&["--out", folder, "--architecture", "sm_61"], &["sm_61", "wanted", "87"]);
-    fails(&["--out", folder, "--nvrtc", "no/such/libnvrtc.so"], &["no/such/libnvrtc.so", "cannot be opened"]);
+    fails(&["--out", folder, "--nvrtc", "no/such/libnvrtc.so"], &["no/such/libnvrtc.so", "cannot open the compiler"]);
     assert!(!out.exists());
     std::fs::write(&out, "a file where the folder should be").unwrap();
     fails(&["--out", folder, "--architecture", "sm_87"], &[folder]);

@@ -6,8 +6,8 @@ use clap::Args as ClapArgs;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Config;
 use drivewam_core::manifest::{Built, GraphEntry, Manifest};
-use drivewam_engine::folder::{FileReport, FileStatus, Report, Signed};
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::bundle::{FileReport, FileStatus, Report, Signed};
+use drivewam_engine::{EngineBundle, Trust};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut config = ConfigArgs::default().load()?.config;
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from(&config.engine.folder));
     config.vehicle.trusted_keys.extend_from_slice(&args.keys);
-    let report = Folder::verify(&dir, &Trust::of(&config.vehicle)?, None);
+    let report = EngineBundle::verify(&dir, &Trust::of(&config.vehicle)?, None);
     let is_whole = report.is_whole();
     let headers = headers(&report, &config);
     if args.json {

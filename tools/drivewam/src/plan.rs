@@ -11,6 +11,7 @@ use clap::Args as ClapArgs;
 use drivewam::{Plan, RideOptions, SourceCamera};
 use drivewam_core::manifest::{FILE_NAME, Manifest};
 use drivewam_core::{Error, ErrorKind};
+use drivewam_engine::bundle::WarmPeak;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::process::ExitCode;
@@ -75,6 +76,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let (video, action, tail) = loaded.config.slots();
     let mut object = json!({"configuration_sha256": loaded.sha256, "bytes": arena.bytes(), "capacity_bytes": arena.capacity_bytes(),
         "slots": {"video": video, "action": action, "tail": tail}, "by_owner": owners, "regions": regions});
+    let peak = plan.warm_peak();
+    whole["warm_peak"] =
+        json!({"file_bytes": peak.file_bytes, "library_bytes": peak.library_bytes, "graph": peak.graph.map(|graph| graph.as_str())});
     if let Some(report) = &report {
         object["target"] = report.json();
     }

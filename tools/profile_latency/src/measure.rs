@@ -15,9 +15,9 @@ use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Config;
 use drivewam_core::dims::Model;
 use drivewam_core::manifest::Manifest;
-use drivewam_engine::{Folder, Trust, load};
-use drivewam_world::Options;
-use drivewam_world::feed::{Camera, Feed, TICK_NS};
+use drivewam_engine::{EngineBundle, Trust, load};
+use drivewam_simulation::{CameraSource, SimulationDriver};
+use drivewam_world::{Options, TICK_NS};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,7 +88,7 @@ pub(crate) struct Measured {
 /// A ride and the world that it drives through.
 struct Bench {
     ride: Ride,
-    feed: Feed,
+    feed: SimulationDriver,
     /// When the first chunk is due, and the period.
     due: Option<(Instant, Duration)>,
     chunks: u32,
@@ -105,7 +105,7 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
     ensure!(!args.window.is_empty(), "--window: nothing to measure (got {}, wanted at least one chunk)", args.window.argument());
     let began = SystemTime::now();
     let config = args.configuration()?;
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
     let mut startup = Startup { open_ns: nanos(started.elapsed()), ..Startup::default() };
     let from = Instant::now();
     let model = config.model.clone();
@@ -114,16 +114,16 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
     startup.plan_ns = nanos(from.elapsed());
     let (from, loading) = (Instant::now(), Cell::new(Duration::ZERO));
     let engine = config.engine.clone();
-    let timed = |graph| {
+    let timed = |bundle: &EngineBundle, graph| {
         let from = Instant::now();
-        let loaded = load(&engine, &folder, graph);
+        let loaded = load(&engine, bundle, graph);
         loading.set(loading.get() + from.elapsed());
         loaded
     };
-    let ride = plan.warm_engines(&folder, timed)?;
+    let ride = plan.warm_engines(folder.clone(), timed)?;
     startup.load_ns = nanos(loading.get());
     startup.warm_ns = nanos(from.elapsed().saturating_sub(loading.get()));
-    let feed = Feed::new(&model, args.seed, Options::default(), Camera::Own)?;
+    let feed = SimulationDriver::new(&model, args.seed, Options::default(), CameraSource::Own)?;
     let ready = started.elapsed();
     let mut bench = Bench { ride, feed, due: None, chunks: 0, generate_ms: None, ticks_per_chunk: ticks_per_chunk(&model)? };
     let (mut warmup_chunks, warming) = (0, Instant::now());

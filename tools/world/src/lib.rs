@@ -10,7 +10,6 @@
 mod caption;
 mod drift;
 mod expert;
-pub mod feed;
 mod follow;
 mod render;
 mod rng;
@@ -28,6 +27,7 @@ pub use write::{FrameFormat, WriteOptions, Written, write_seeds};
 
 use drift::Drift;
 use drivewam_core::dims::Command;
+use drivewam_core::ego::EgoState;
 use drivewam_core::pose::{Pose2, wrap};
 use expert::FRONT_M;
 use rng::{Rng, mix};
@@ -40,6 +40,8 @@ pub const WORLD_VERSION: u32 = 3;
 pub const SPEED_LIMITS_MPS: [f64; 3] = [5.0, 9.0, 14.0];
 /// One tick of the world, seconds.
 pub const TICK_S: f64 = 0.1;
+/// One tick of the world, nanoseconds.
+pub const TICK_NS: i64 = 100_000_000;
 /// Ticks that a plan, and guidance, is for: the policy's 4 s.
 const AHEAD_TICKS: usize = 40;
 /// Inner steps of a tick.
@@ -108,6 +110,13 @@ pub struct Ego {
     pub acceleration_mps2: f64,
     /// 1/m, left positive; 0 below 0.5 m/s.
     pub curvature_1pm: f64,
+}
+
+impl Ego {
+    /// Speed, acceleration and curvature, without the place.
+    pub fn state(&self) -> EgoState {
+        EgoState { speed_mps: self.speed_mps, acceleration_mps2: self.acceleration_mps2, curvature_1pm: self.curvature_1pm }
+    }
 }
 
 /// What the world knows at a tick.

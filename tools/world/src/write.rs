@@ -3,10 +3,10 @@
 //! One folder per seed, written aside and renamed when it is whole: a cancelled run leaves finished folders and nothing else.
 
 use crate::{AHEAD_TICKS, CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Facts, Labels, Light, Options, TICK_S, WORLD_VERSION, World};
-use drivewam::guidance::bev::{BevPlot, PathSample};
-use drivewam::guidance::model::PATH_SAMPLES;
 use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_guidance::bev::{BevPlot, PathSample};
+use drivewam_guidance::model::PATH_SAMPLES;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! `build:` what `build_engines` asks of the vendor's builder for a target. A ride does not look at it.
+//! `build:` what `build_engines` asks of the vendor's builder. A ride does not use this section.
 
 use super::sections::within;
 use crate::error::{Error, ErrorKind, Result};
@@ -8,24 +8,26 @@ use serde::{Deserialize, Serialize};
 /// `build:` how engines are built for a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Build {
-    /// GPUs to build for, `"8.6"`; TensorRT-RTX alone. Default: the GPU of the machine that builds.
+pub struct BuildConfig {
+    /// The GPUs to build for, as compute capabilities such as `"8.6"`: at most 99, a dot, and one
+    /// digit. TensorRT-RTX only. When it is left out or empty: the GPU of the machine that builds.
     pub compute_capabilities: Vec<Capability>,
-    /// What is asked of the builder, as the manifest will say it.
+    /// The flags of the builder, as the manifest records them.
     pub flags: Flags,
-    /// Most memory of the host that one component's build may take, bytes; default 0: nine tenths of what is free when it starts.
+    /// The most host memory that the build of one graph may take. `0`: nine tenths of the memory
+    /// that is free when the build starts.
     pub memory_bytes: u64,
-    /// Longest build of one component, seconds. Default four hours.
+    /// The longest time that the build of one graph may take. The default is four hours.
     pub time_limit_s: u64,
 }
 
-impl Default for Build {
+impl Default for BuildConfig {
     fn default() -> Self {
         Self { compute_capabilities: Vec::new(), flags: Flags::default(), memory_bytes: 0, time_limit_s: 4 * 3600 }
     }
 }
 
-impl Build {
+impl BuildConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("build.flags.optimization_level", self.flags.optimization_level as usize, 0, 5)?;
         within("build.time_limit_s", usize::try_from(self.time_limit_s).unwrap_or(usize::MAX), 1, 1_000_000)?;

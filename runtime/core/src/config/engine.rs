@@ -1,76 +1,87 @@
-//! `engine:` who runs the graphs, and where.
+//! `engine:` which library runs the graphs, and where.
 
 use super::sections::within;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// `engine:` who runs the graphs.
+/// `engine:` which library runs the graphs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Engine {
-    /// The engine library. Never swapped for another in silence.
+pub struct EngineConfig {
+    /// The library that runs the graphs. If it cannot be loaded, that is an error: no other library
+    /// takes its place.
     pub kind: EngineKind,
-    /// Folder with `manifest.yaml`, relative to the file that names it.
+    /// The engine folder, which contains `manifest.yaml`. Relative to the file that names it.
     pub folder: String,
-    /// Threads inside the engine library, 1 to 64.
+    /// The threads inside the library. Used by the kinds `rten` and `ort`.
     pub threads: usize,
-    /// Path of the ONNX Runtime library; else the environment's `ORT_DYLIB_PATH`. Used by `kind: ort` alone.
+    /// The path of the ONNX Runtime library, used by the kind `ort`. When it is left out, the
+    /// environment variable `ORT_DYLIB_PATH` must name the library.
     #[serde(default)]
     pub onnxruntime: Option<String>,
-    /// Used by the kinds `tensorrt` and `tensorrt_rtx` alone.
+    /// Used by the kinds `tensorrt` and `tensorrt_rtx`.
     #[serde(default)]
-    pub tensorrt: TensorRt,
+    pub tensorrt: TensorRtConfig,
 }
 
-/// An engine library.
+/// A library that runs graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
-    /// Embedded, pure Rust, f32.
+    /// rten, a Rust library that is part of the program. Computes in f32.
     Rten,
-    /// ONNX Runtime, opened at run time.
+    /// ONNX Runtime, loaded at run time.
     Ort,
-    /// TensorRT on a GPU, opened at run time; the engines are built on the target.
+    /// TensorRT on a GPU, loaded at run time. Its engines are built on the target.
     Tensorrt,
-    /// TensorRT-RTX on a GPU, opened at run time.
+    /// TensorRT-RTX on a GPU, loaded at run time.
     TensorrtRtx,
-    /// Closed-form arithmetic with the graphs' borders: for tests of everything around an engine.
+    /// Closed-form arithmetic with the inputs and outputs of the graphs, for tests of everything
+    /// around an engine.
     ClosedForm,
 }
 
 impl EngineKind {
-    /// Whether the ride needs a GPU: its memory, kernels and engines are there.
+    /// Whether the engines run on a GPU. The ride's memory and kernels are then on the GPU too.
     pub fn on_gpu(self) -> bool {
         matches!(self, Self::Tensorrt | Self::TensorrtRtx)
     }
 }
 
-/// `engine.tensorrt:` a GPU, and the library that runs engines on it.
+/// `engine.tensorrt:` the GPU, and the library that runs engines on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct TensorRt {
-    /// Path of the library; else the environment's `DRIVEWAM_TENSORRT`, else the usual names.
+pub struct TensorRtConfig {
+    /// The path of the TensorRT library. When it is left out, the environment variable
+    /// `DRIVEWAM_TENSORRT` names it; when that is not set either, the library's usual file names
+    /// are tried.
     pub library: Option<String>,
-    /// Which GPU, from 0.
+    /// The index of the GPU, from 0.
     pub gpu: u32,
-    /// Folder of CUDA kernels, relative to the file that names it; else `kernels` beside `engine.folder`.
+    /// The folder of compiled CUDA kernels. Relative to the file that names it. When it is left
+    /// out: `kernels` beside `engine.folder`.
     pub kernels: Option<String>,
-    /// Every pass is one CUDA graph, captured in Warm. Default true; a pass that cannot be captured is then refused.
+    /// Whether each pass runs as one CUDA graph, which Warm captures. If so, a pass that cannot be
+    /// captured is refused.
     pub cuda_graphs: bool,
-    /// Weights on the GPU, bytes of each engine; the others stream in. Only engines built with weight streaming, and passes without graphs; else all weights
-    /// are there.
+    /// How many bytes of each engine's weights stay on the GPU; the others are streamed in during a
+    /// pass. Requires engines built with `build.flags.weight_streaming`, and
+    /// `engine.tensorrt.cuda_graphs: false`. When it is left out, all weights stay on the GPU.
     pub weight_budget_bytes: Option<u64>,
-    /// Device memory for a pass, where the manifest does not know it (its builder had no GPU); a pass that needs more is refused in Warm and says so.
+    /// The least size of the GPU memory that the engines use as scratch. Required when the manifest
+    /// does not record the size, because the engines were built without a GPU; otherwise the
+    /// recorded size is enough. A pass that needs more is refused in Warm, with an error that says
+    /// how much it needs.
     pub scratch_bytes: Option<u64>,
 }
 
-impl Default for TensorRt {
+impl Default for TensorRtConfig {
     fn default() -> Self {
         Self { library: None, gpu: 0, kernels: None, cuda_graphs: true, weight_budget_bytes: None, scratch_bytes: None }
     }
 }
 
-impl Engine {
+impl EngineConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("engine.threads", self.threads, 1, 64)?;
         within("engine.tensorrt.gpu", self.tensorrt.gpu as usize, 0, 63)?;
@@ -80,7 +91,7 @@ impl Engine {
                 .got(true)
                 .wanted("false with a weight budget, or no `engine.tensorrt.weight_budget_bytes`"));
         }
-        // Numbers that an address can count to.
+        // Both must fit a signed 64-bit integer.
         for (key, bytes) in [("weight_budget_bytes", self.tensorrt.weight_budget_bytes), ("scratch_bytes", self.tensorrt.scratch_bytes)] {
             if let Some(bytes) = bytes.filter(|&b| i64::try_from(b).is_err()) {
                 return Err(Error::new(ErrorKind::Config, "out of range").at(format!("engine.tensorrt.{key}")).got(bytes));

@@ -1,77 +1,84 @@
-//! `guidance:` a frozen language model beside the ride.
+//! `guidance:` the text that describes the scene, for example from a frozen language model that
+//! runs beside the ride.
 
 use super::sections::within;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// `guidance:` what a chunk is told of the scene, and by whom.
+/// `guidance:` which text describes the scene to a chunk, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Guidance {
-    /// Default `off`.
+pub struct GuidanceConfig {
+    /// Where the text comes from.
     pub mode: GuidanceMode,
-    /// What is said under `fixed`; under `vlm`, once the last good guidance is older than `max_age_ms`. Without it the route command speaks.
+    /// The text under `fixed`, which requires it. Under `vlm`, the text that is used while there is
+    /// no accepted answer younger than `max_age_ms`; when it is left out, the route command is used
+    /// instead.
     pub text: Option<String>,
-    /// How long a chunk waits for the guidance that its own newest frame asked for. Default 0, as in a vehicle; `inf` is the paper's order, for evaluation.
+    /// How long a chunk waits for the answer about its own newest frame: a number, or `inf` for no
+    /// limit. `0` is meant for a vehicle; `inf` is the paper's order, for evaluation.
     pub wait_ms: Wait,
-    /// Guidance about a frame older than this is not used any more, ms. Default 12000, three chunks.
+    /// The greatest age of a frame at which an answer about it is still used. The default is three
+    /// chunks.
     pub max_age_ms: u32,
-    /// Most tokens of an answer. Default 96.
-    pub most_tokens: usize,
-    /// Most time that an answer may take, ms. Default 4000, a chunk.
-    pub most_ms: u32,
-    /// The prompt, with the places `{camera}`, `{plot}` and `{command}` and the special tokens of the model's chat; default in our own words, for Qwen.
-    pub template: Option<String>,
+    /// The most tokens that the language model may generate for an answer.
+    pub max_new_tokens: usize,
+    /// The longest time that an answer may take. The default is one chunk.
+    pub timeout_ms: u32,
+    /// The prompt, with the placeholders `{camera}`, `{plot}` and `{command}` and the special
+    /// tokens of the model's chat format. When it is left out, a prompt of this project for Qwen
+    /// models is used.
+    pub prompt_template: Option<String>,
 }
 
-/// Who speaks.
+/// Where the text of the guidance comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GuidanceMode {
-    /// The route command, by its own embedding.
+    /// The route command, with its own text embedding.
     Off,
-    /// `guidance.text`.
+    /// The text of `guidance.text`.
     Fixed,
-    /// The language model.
+    /// The answers of the language model.
     Vlm,
 }
 
-/// A time to wait, ms.
+/// How long to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Wait {
-    /// So long.
+    /// At most this long, in ms.
     Ms(u32),
-    /// Until it is there.
+    /// Without limit.
     Word(Forever),
 }
 
-/// The word for no end.
+/// The word for a wait without limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Forever {
-    /// No end.
+    /// No limit.
     #[serde(rename = "inf")]
     Inf,
 }
 
-impl Default for Guidance {
+impl Default for GuidanceConfig {
     fn default() -> Self {
         Self {
             mode: GuidanceMode::Off,
             text: None,
             wait_ms: Wait::Ms(0),
             max_age_ms: 12_000,
-            most_tokens: 96,
-            most_ms: 4000,
-            template: None,
+            max_new_tokens: 96,
+            timeout_ms: 4000,
+            prompt_template: None,
         }
     }
 }
 
-impl Guidance {
+impl GuidanceConfig {
     pub(super) fn check(&self) -> Result<()> {
-        within("guidance.most_tokens", self.most_tokens, 1, 4096)?;
-        within("guidance.most_ms", self.most_ms as usize, 1, 600_000)?;
+        within("guidance.max_new_tokens", self.max_new_tokens, 1, 4096)?;
+        within("guidance.timeout_ms", self.timeout_ms as usize, 1, 600_000)?;
         within("guidance.max_age_ms", self.max_age_ms as usize, 1, 3_600_000)?;
         if self.mode == GuidanceMode::Fixed && self.text.as_ref().is_none_or(|text| text.trim().is_empty()) {
             return Err(Error::new(ErrorKind::Config, "a fixed guidance without words").at("guidance.text").wanted("what is to be said"));

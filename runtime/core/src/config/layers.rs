@@ -1,23 +1,26 @@
-//! Layers of YAML to one tree: a later layer overrides an earlier one, key by key, and every value remembers which layer said it.
+//! Merges layers of YAML into one tree. A later layer overrides an earlier one key by key. The
+//! result records which layer set each value.
 
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::fmt;
 
-/// One YAML text and the name by which messages call it (its file name).
+/// A YAML text, and the name that messages call it by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// For messages.
+    /// The name in messages, usually the file name.
     pub name: String,
-    /// YAML.
+    /// The YAML text.
     pub text: String,
 }
 
 impl Layer {
-    /// `a.b=value`, the value YAML, as a layer `{a: {b: value}}`: what `--set` of every program means.
+    /// Makes the layer `{a: {b: value}}` from the text `a.b=value`, whose value is YAML. The option
+    /// `--set` of every program takes such a text.
     ///
     /// # Errors
-    /// `Config` for anything else.
+    /// `Config` for any other text.
     pub fn setting(text: &str) -> Result<Self> {
         let bad = |what: &str| Error::new(ErrorKind::Config, what).at(format!("--set {text:?}"));
         let (key, value) = text.split_once('=').ok_or_else(|| bad("not a setting").wanted("KEY=VALUE, for example flow.seed=7"))?;
@@ -32,15 +35,46 @@ impl Layer {
     }
 }
 
-/// The merged tree and the layer of every key.
+/// Renamed keys: section, old key, new key. The old name is accepted until the next release, with a
+/// warning ([`DeprecatedKey`]).
+const RENAMED: [(&str, &str, &str); 6] = [
+    ("guidance", "most_tokens", "max_new_tokens"),
+    ("guidance", "most_ms", "timeout_ms"),
+    ("guidance", "template", "prompt_template"),
+    ("ingest", "pose_hole_ms", "max_pose_gap_ms"),
+    ("guard", "max_held", "max_hold_chunks"),
+    ("guard", "continuity_m", "max_continuity_error_m"),
+];
+
+/// A key that a layer has under its old name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeprecatedKey {
+    /// The old name, with its section.
+    pub old: String,
+    /// The new name, with its section.
+    pub new: String,
+    /// The name of the layer.
+    pub layer: String,
+}
+
+/// The warning for the user.
+impl fmt::Display for DeprecatedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { old, new, layer } = self;
+        write!(f, "{layer:?}: the key `{old}` is now called `{new}`; the next release refuses the old name")
+    }
+}
+
+/// The merged tree, and the layer that set each key.
 #[derive(Debug)]
 pub(super) struct Merged {
     pub(super) tree: Value,
+    pub(super) deprecated: Vec<DeprecatedKey>,
     origin: BTreeMap<String, String>,
 }
 
 impl Merged {
-    /// The layer that last wrote `key`, or the nearest key above it that some layer wrote.
+    /// The layer that last set `key`, or else the nearest key above it that a layer set.
     pub(super) fn origin(&self, key: &str) -> &str {
         let mut key = key;
         loop {
@@ -55,12 +89,13 @@ impl Merged {
     }
 }
 
-/// Merges `layers` in order. Maps merge key by key; everything else is replaced whole. The key `extends` is the loader's and is dropped.
+/// Merges `layers` in order. Maps are merged key by key; a later value of any other kind replaces
+/// the earlier one. The key `extends` belongs to the loader and is dropped.
 pub(super) fn merge(layers: &[Layer]) -> Result<Merged> {
-    let mut merged = Merged { tree: Value::Object(Map::new()), origin: BTreeMap::new() };
+    let mut merged = Merged { tree: Value::Object(Map::new()), deprecated: Vec::new(), origin: BTreeMap::new() };
     for layer in layers {
         let fail = |what: &str| Error::new(ErrorKind::Config, what).at(format!("{:?}", layer.name));
-        // YAML 1.2: only true and false are booleans, and `off` is a word.
+        // YAML 1.2: only `true` and `false` are booleans. `off` is a string.
         let options = serde_saphyr::options! { strict_booleans: true };
         let tree: Value =
             serde_saphyr::from_str_with_options(&layer.text, options).map_err(|e| fail("not a YAML that can be read").caused_by(e))?;
@@ -68,13 +103,33 @@ pub(super) fn merge(layers: &[Layer]) -> Result<Merged> {
             return Err(fail("not a map of sections").got(kind(&tree)));
         };
         tree.remove("extends");
-        let Merged { tree: base, origin } = &mut merged;
+        merged.deprecated.extend(rename(&mut tree, &layer.name)?);
+        let Merged { tree: base, origin, .. } = &mut merged;
         overlay(base, Value::Object(tree), "", &layer.name, origin);
     }
     Ok(merged)
 }
 
-/// Keys whose map is one choice among several: a later layer replaces it whole.
+/// Renames the keys of one layer that have an old name, and returns them.
+fn rename(tree: &mut Map<String, Value>, layer: &str) -> Result<Vec<DeprecatedKey>> {
+    let mut deprecated = Vec::new();
+    for (section, old, new) in RENAMED {
+        let Some(keys) = tree.get_mut(section).and_then(Value::as_object_mut) else { continue };
+        let Some(value) = keys.remove(old) else { continue };
+        let key = DeprecatedKey { old: format!("{section}.{old}"), new: format!("{section}.{new}"), layer: layer.to_owned() };
+        if keys.insert(new.to_owned(), value).is_some() {
+            return Err(Error::new(ErrorKind::Config, "a key is set under its old and its new name")
+                .at(key.new)
+                .at(format!("{layer:?}"))
+                .got(format!("also `{}`", key.old))
+                .wanted("the new name alone"));
+        }
+        deprecated.push(key);
+    }
+    Ok(deprecated)
+}
+
+/// Keys whose map selects one of several variants. A later layer replaces such a map as a whole.
 const CHOICES: [&str; 2] = ["flow.video.end", "flow.action.start"];
 
 fn overlay(base: &mut Value, over: Value, path: &str, layer: &str, origin: &mut BTreeMap<String, String>) {
@@ -98,9 +153,9 @@ fn overlay(base: &mut Value, over: Value, path: &str, layer: &str, origin: &mut 
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "a map",
     }

@@ -1,7 +1,8 @@
-//! The configuration of a ride: typed sections, merged from layers, every key with unit, default and range.
+//! The configuration of a ride: typed sections, merged from layers of YAML.
 //!
-//! `configs/model`, `configs/target` and `configs/vehicle` are layers; a later one overrides an earlier one key by key. Unknown keys are
-//! refused by the types. Reading files is the pipeline's work: this module sees text.
+//! The files below `configs/model`, `configs/target` and `configs/vehicle` are layers. A later
+//! layer overrides an earlier one key by key. The types refuse unknown keys. This module sees text
+//! only; the pipeline reads the files.
 
 mod build;
 mod engine;
@@ -11,61 +12,65 @@ mod sections;
 #[cfg(test)]
 mod tests;
 
-pub use build::Build;
-pub use engine::{Engine, EngineKind, TensorRt};
-pub use guidance::{Forever, Guidance, GuidanceMode, Wait};
-pub use layers::Layer;
+pub use build::BuildConfig;
+pub use engine::{EngineConfig, EngineKind, TensorRtConfig};
+pub use guidance::{Forever, GuidanceConfig, GuidanceMode, Wait};
+pub use layers::{DeprecatedKey, Layer};
 pub use sections::{
-    ActionFlow, ActionStart, Camera, CameraFit, Cores, Flow, GapPolicy, Guard, Ingest, Memory, MemoryPolicy, Passes, SolverKind, Target,
-    Vehicle, VideoCommit, VideoFlow,
+    ActionFlow, ActionStart, CameraConfig, CameraFit, CoresConfig, FlowConfig, GapPolicy, GuardConfig, IngestConfig, MemoryConfig,
+    MemoryPolicy, PassPacking, SolverKind, TargetConfig, VehicleConfig, VideoCommit, VideoFlow,
 };
 
 use crate::dims::Model;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// Everything that a ride is configured by. What [`Config::from_layers`] returns has been checked.
+/// The whole configuration of a ride. [`Config::from_layers`] returns only configurations that
+/// passed all checks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The model, as its weights were made.
+    /// The sizes and constants of the model, as its weights were trained. They must equal those in
+    /// the manifest of the engines.
     pub model: Model,
-    /// The machine.
-    pub target: Target,
-    /// The engines.
-    pub engine: Engine,
-    /// The vehicle's limits.
-    pub vehicle: Vehicle,
-    /// The camera's fit to the model.
+    /// The machine: memory, threads and CPUs.
+    pub target: TargetConfig,
+    /// The engines: which library runs the graphs, and where the graphs are.
+    pub engine: EngineConfig,
+    /// The vehicle: the limits that a trajectory must keep, and the keys that may sign engines.
+    pub vehicle: VehicleConfig,
+    /// How a camera image is fitted to the image of the model.
     #[serde(default)]
-    pub camera: Camera,
-    /// What comes in.
+    pub camera: CameraConfig,
+    /// The inputs: which frames, poses and images are accepted.
     #[serde(default)]
-    pub ingest: Ingest,
-    /// The sampler.
-    pub flow: Flow,
-    /// The KV memory.
-    pub memory: Memory,
-    /// What a chunk is told of the scene.
+    pub ingest: IngestConfig,
+    /// The sampler: how the video and the actions are denoised.
+    pub flow: FlowConfig,
+    /// The KV memory: its size, and which tokens it keeps.
+    pub memory: MemoryConfig,
+    /// The text that describes the scene to the model, and where it comes from.
     #[serde(default)]
-    pub guidance: Guidance,
-    /// The guard.
+    pub guidance: GuidanceConfig,
+    /// The guard: when a trajectory is refused, and what is published instead.
     #[serde(default)]
-    pub guard: Guard,
-    /// How engines are built for the target; a ride does not look at it.
+    pub guard: GuardConfig,
+    /// How `build_engines` builds engines for the target. A ride does not use this section.
     #[serde(default)]
-    pub build: Build,
+    pub build: BuildConfig,
+    #[serde(skip)]
+    deprecated: Vec<DeprecatedKey>,
 }
 
 impl Config {
-    /// Merges and checks `layers`, the first being the base.
+    /// Merges `layers`, of which the first is the base, and checks the result.
     ///
     /// # Errors
-    /// `Config`: not YAML, an unknown or missing key, a wrong type or unit, a value out of range; the message names the key and the layer that
-    /// said it.
+    /// `Config` for text that is not YAML, an unknown or missing key, a wrong type or unit, or a
+    /// value out of range. The message names the key and the layer that set it.
     pub fn from_layers(layers: &[Layer]) -> Result<Self> {
         let merged = layers::merge(layers)?;
-        let config: Self = serde_path_to_error::deserialize(&merged.tree).map_err(|e| {
+        let mut config: Self = serde_path_to_error::deserialize(&merged.tree).map_err(|e| {
             let path = e.path().to_string();
             let place = if path == "." { "configuration".to_owned() } else { path };
             Error::new(ErrorKind::Config, e.inner().to_string()).at(place.clone()).at(format!("{:?}", merged.origin(&place)))
@@ -77,18 +82,25 @@ impl Config {
             }
             None => e,
         })?;
+        config.deprecated = merged.deprecated;
         Ok(config)
     }
 
-    /// The whole configuration with its defaults, as YAML.
+    /// The keys that a layer has under an old name. Programs print each of them once, as a warning.
+    pub fn deprecated_keys(&self) -> &[DeprecatedKey] {
+        &self.deprecated
+    }
+
+    /// The whole configuration as YAML, with its defaults.
     ///
     /// # Errors
-    /// `Config` when a value cannot be written.
+    /// `Config` when a value cannot be written as YAML.
     pub fn to_yaml(&self) -> Result<String> {
         serde_saphyr::to_string(self).map_err(|e| Error::new(ErrorKind::Config, "cannot be written").caused_by(e))
     }
 
-    /// Memory slots of the video pool, the action pool and the in-flight tail under the memory's policy.
+    /// The numbers of memory slots under the memory policy: of the video pool, of the action pool,
+    /// and of the in-flight tail.
     pub fn slots(&self) -> (usize, usize, usize) {
         let (nv, na) = (self.model.video_tokens(), self.model.action_tokens());
         match self.memory.policy {

@@ -1,4 +1,5 @@
-//! The sections of the configuration below `model:`, with their defaults and ranges.
+//! The sections of the configuration that need no module of their own, with their defaults and
+//! ranges.
 
 use crate::dims::Model;
 use crate::error::{Error, ErrorKind, Result};
@@ -9,196 +10,215 @@ use serde::{Deserialize, Serialize};
 /// `target:` the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Target {
-    /// For people.
+pub struct TargetConfig {
+    /// The name of the target. Reports show it, and `build_engines` names the folder of its engines
+    /// after it.
     pub name: String,
-    /// Capacity of the one allocation, bytes; the plan must fit.
+    /// The capacity of the arena, the one allocation of the ride. A plan that does not fit is
+    /// refused.
     pub arena_bytes: usize,
-    /// Threads of the memory's selection, 1 to 64.
+    /// The threads that select which memory tokens to keep. Not used when the engines run on a GPU.
     pub threads: usize,
-    /// CPUs, where the system is not to choose.
-    #[serde(default, skip_serializing_if = "Cores::is_any")]
-    pub cores: Cores,
+    /// Which CPUs the threads run on, where the system is not to choose.
+    #[serde(default, skip_serializing_if = "CoresConfig::is_any")]
+    pub cores: CoresConfig,
 }
 
-/// `target.cores:` CPUs, by the system's numbers; empty: any that the process may use.
+/// `target.cores:` CPUs by the system's numbers. Empty: any CPU that the process may use.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Cores {
-    /// Of the thread that warms the ride, which is to drive it too, and of the threads that it needs.
+pub struct CoresConfig {
+    /// The CPUs of the ride, by the system's numbers: of the thread that runs Warm, which must then
+    /// drive the ride too, and of the threads that the ride starts. When it is left out or empty:
+    /// any CPU that the process may use.
     pub ride: Vec<usize>,
-    /// Of the language model's thread, and of those that it needs.
+    /// The CPUs of the guidance, by the system's numbers: of the language model's thread and of the
+    /// threads that it starts. When it is left out or empty: any CPU that the process may use.
     pub guidance: Vec<usize>,
 }
 
-impl Cores {
+impl CoresConfig {
     fn is_any(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// `vehicle:` limits that a trajectory must keep.
+/// `vehicle:` the limits that a trajectory must keep, and the keys that may sign engines.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Vehicle {
-    /// For people.
+pub struct VehicleConfig {
+    /// The name of the vehicle, for reports.
     pub name: String,
-    /// m/s.
+    /// The highest speed.
     pub max_speed_mps: f64,
-    /// Forward, m/s².
+    /// The highest forward acceleration.
     pub max_acceleration_mps2: f64,
-    /// Braking, m/s², a positive number.
+    /// The strongest braking, as a positive number.
     pub max_deceleration_mps2: f64,
-    /// 1/m, either side.
+    /// The highest curvature, to either side.
     pub max_curvature_1pm: f64,
-    /// m/s², either side.
+    /// The highest lateral acceleration, to either side.
     pub max_lateral_acceleration_mps2: f64,
-    /// Public ed25519 keys, 64 hexadecimal digits each. Where there are any, a folder of engines whose manifest none of them signed is refused.
+    /// Public ed25519 keys, each 64 hexadecimal digits. When this list or `revoked_keys` has an
+    /// entry, an engine folder is refused unless one of these keys signed its manifest. When both
+    /// are empty or left out, folders need no signature.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_keys: Vec<String>,
-    /// Keys that are no longer trusted, wherever else they are named.
+    /// Public ed25519 keys, each 64 hexadecimal digits, that are no longer trusted. A manifest that
+    /// one of them signed is refused, even if `trusted_keys` lists the key too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revoked_keys: Vec<String>,
 }
 
-/// `camera:` how the vehicle's picture becomes the model's.
+/// `camera:` how a camera image becomes an image of the model's size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Camera {
-    /// Default `resize`, as the paper.
+pub struct CameraConfig {
+    /// How a camera image becomes an image of the model's size. The paper resizes.
     pub fit: CameraFit,
-    /// A field of view that differs by a larger share than this is a published degradation. Default 0.05, 0 to 1.
+    /// The largest relative difference, 0 to 1, between the fields of view of the camera and of the
+    /// model's camera, in either axis, under `fit: resize`. A larger one is published with every
+    /// outcome as a degradation.
     pub fov_tolerance: f64,
 }
 
-/// How a picture is fitted.
+/// How an image is fitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CameraFit {
-    /// Stretched to the model's size; no crop.
+    /// Stretch the image to the model's size, without a crop.
     Resize,
-    /// Each model pixel looks where the model's own camera would; outside of the picture is black.
+    /// Sample the image where the model's own camera would look; pixels outside of the image are
+    /// black.
     Reproject,
 }
 
-/// `ingest:` what is accepted.
+/// `ingest:` which inputs are accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Ingest {
-    /// A frame further off the grid is missing. Default 50, 0 to 500.
+pub struct IngestConfig {
+    /// How far the time of a frame may be from its place in the model's frame grid. A frame farther
+    /// off is not used; when none is near enough, the frame is missing and the rollout restarts.
     pub frame_tolerance_ms: u32,
-    /// A longer hole between poses is refused. Default 150, 1 to 10000.
-    pub pose_hole_ms: u32,
-    /// A larger picture is refused before it is decoded. Default 2^25.
+    /// The longest time between two neighbouring poses, and the greatest age of the ego state.
+    /// Inputs that exceed it are refused.
+    pub max_pose_gap_ms: u32,
+    /// The most pixels (width times height) of an image. A larger image is refused before it is
+    /// decoded. The default is 2^25.
     pub max_image_pixels: u64,
 }
 
 /// `flow:` the sampler.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Flow {
-    /// Seed of the noise.
+pub struct FlowConfig {
+    /// The seed of the noise.
     pub seed: u64,
-    /// How a step is taken.
+    /// The solver that integrates the velocity.
     pub solver: SolverKind,
-    /// The video stream.
+    /// The denoising of the video.
     pub video: VideoFlow,
-    /// The action stream.
+    /// The denoising of the actions.
     pub action: ActionFlow,
-    /// What of the partly denoised video the actions see.
+    /// Which state of the partly denoised video the actions attend to.
     #[serde(default)]
     pub video_commit: VideoCommit,
-    /// Whether passes share a forward. Default `packed`.
+    /// Whether passes share a forward of the transformer.
     #[serde(default)]
-    pub passes: Passes,
+    pub passes: PassPacking,
 }
 
-/// Who integrates the velocity.
+/// The solver that integrates the velocity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SolverKind {
-    /// First order, the paper's.
+    /// Euler's method, of first order; the paper's solver.
     Euler,
-    /// Second order, multistep.
+    /// UniPC, a multistep method of second order.
     Unipc,
 }
 
-/// `flow.video:`
+/// `flow.video:` the denoising of the video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VideoFlow {
-    /// 1 to 1000; the paper's 3.
+    /// The number of denoising steps. The paper takes 3.
     pub steps: usize,
-    /// s of sigma = s·u / (1 + (s − 1)·u).
+    /// The shift s of the noise levels σ(u) = s·u / (1 + (s − 1)·u), where u falls from 1 in even
+    /// steps.
     pub shift: f64,
-    /// Where the video stops, in one of three readings of the paper.
+    /// Where the denoising of the video stops, in one of three readings of the paper.
     pub end: VideoEnd,
 }
 
-/// `flow.action:`
+/// `flow.action:` the denoising of the actions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActionFlow {
-    /// 1 to 1000; the paper's 10.
+    /// The number of denoising steps. The paper takes 10.
     pub steps: usize,
-    /// s of sigma = s·u / (1 + (s − 1)·u).
+    /// The shift s of the noise levels σ(u) = s·u / (1 + (s − 1)·u), where u falls from 1 in even
+    /// steps.
     pub shift: f64,
-    /// What the action denoising starts from.
+    /// What the denoising of the actions starts from.
     #[serde(default)]
     pub start: ActionStart,
 }
 
-/// What the action denoising starts from.
+/// What the denoising of the actions starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionStart {
-    /// One sample of noise, as the paper.
+    /// One sample of noise, as in the paper.
     #[default]
     Noise,
-    /// The mean of the noise: removes the sampling noise of a single sample.
+    /// The mean of the noise, which removes the sampling noise of a single sample.
     Zero,
-    /// The mean of n samples, each denoised on its own.
+    /// `{mean: n}`: the mean of the results of n samples, each denoised on its own; n is 1 to 64.
     Mean(usize),
 }
 
-/// What of the partly denoised video is committed for the actions.
+/// Which state of the partly denoised video the actions attend to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VideoCommit {
-    /// The latent at the end noise, told so by its flow time: as training noises the history.
+    /// The latent at the final noise level, with the flow time of that level, as training noises
+    /// the history.
     #[default]
     EndTime,
-    /// The same latent, told flow time 0.
+    /// The latent at the final noise level, with flow time 0.
     ZeroTime,
-    /// The keys and values of the last noisy step, before its update.
+    /// The keys and values of the last denoising step, before the update of the latent.
     LastStep,
 }
 
-/// Whether passes share a forward.
+/// Whether passes share a forward of the transformer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Passes {
-    /// The commit of the predicted video rides with the first action step; both observed commits share a pass.
+pub enum PassPacking {
+    /// The commit of the predicted video shares a forward with the first action step, and the
+    /// commits of the observed video and of the observed actions share another.
     #[default]
     Packed,
-    /// One forward for each: the published loop's structure, kept to prove that packing changes nothing.
+    /// Each of them has its own forward, as in the published loop. Kept to prove that packing
+    /// changes no result.
     Unpacked,
 }
 
 /// `memory:` the KV memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Memory {
-    /// Who decides what is forgotten.
+pub struct MemoryConfig {
+    /// Which tokens are forgotten when a pool is full.
     pub policy: MemoryPolicy,
-    /// Slots of the video pool under `fifo` and `selective`; the paper's 448.
+    /// The slots of the video pool under `fifo` and `selective`. The paper has 448.
     pub video_slots: usize,
-    /// Slots of the action pool under `fifo` and `selective`; the paper's 160.
+    /// The slots of the action pool under `fifo` and `selective`. The paper has 160.
     pub action_slots: usize,
-    /// Chunks that `full` has room for; one more is an error.
+    /// The number of chunks that fit into the memory under `full`. One more is an error.
     #[serde(default = "default_max_chunks")]
     pub max_chunks: usize,
-    /// How `selective` scores.
+    /// How `selective` scores tokens.
     #[serde(default)]
     pub scoring: Scoring,
 }
@@ -207,57 +227,62 @@ fn default_max_chunks() -> usize {
     76
 }
 
-/// Who decides what is forgotten.
+/// Which tokens are forgotten when a pool is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemoryPolicy {
-    /// Nobody: slots for `max_chunks`, and then an error.
+    /// None: there are slots for `max_chunks` chunks, and one more chunk is an error.
     Full,
-    /// The oldest tokens go.
+    /// The oldest tokens.
     Fifo,
-    /// The least relevant and most redundant tokens go.
+    /// The least relevant and most redundant tokens.
     Selective,
 }
 
-/// `guard:` what a trajectory must be before it is published.
+/// `guard:` when a trajectory is refused, and what is published instead.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Guard {
-    /// From the newest frame's capture to the published trajectory; judged only in real time. Default 1000.
+pub struct GuardConfig {
+    /// The longest time from the capture of the newest frame to the published trajectory; a later
+    /// one is a published degradation. When a plan has ended for longer than this and no new one
+    /// came, the guard acts as for a refused plan. Judged in real time only.
     pub deadline_ms: u32,
-    /// Farthest, m, that the car may be from where the previous plan ended; judged where it follows the plans. Default 3.
-    pub continuity_m: f64,
-    /// Chunks that a previous plan may be held before minimal risk is asked for. Default 1.
-    pub max_held: u32,
-    /// What goes out when a plan has ended, or is refused, and no other came. Default `hold_curvature`.
+    /// The largest distance between the car and the place where the previous plan ended. A new plan
+    /// beyond it is refused. Judged only where the car follows the published plans.
+    pub max_continuity_error_m: f64,
+    /// For how many chunks in a row the previous plan may be held, before the guard asks for the
+    /// minimal-risk manoeuvre.
+    pub max_hold_chunks: u32,
+    /// What is published when a plan is refused, or when a plan has ended and no new one came.
     pub gap_policy: GapPolicy,
 }
 
-/// What goes out when a plan has ended, or is refused, and no other came.
+/// What is published when a plan is refused, or when a plan has ended and no new one came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapPolicy {
-    /// Go on with the last curvature and speed.
+    /// A trajectory with the last curvature and speed, if the vehicle's limits allow it, for at
+    /// most `max_hold_chunks` chunks; then the minimal-risk manoeuvre.
     HoldCurvature,
-    /// Ask for the minimal-risk manoeuvre at once.
+    /// The minimal-risk manoeuvre at once.
     MinimalRisk,
 }
 
-impl Default for Camera {
+impl Default for CameraConfig {
     fn default() -> Self {
         Self { fit: CameraFit::Resize, fov_tolerance: 0.05 }
     }
 }
 
-impl Default for Ingest {
+impl Default for IngestConfig {
     fn default() -> Self {
-        Self { frame_tolerance_ms: 50, pose_hole_ms: 150, max_image_pixels: 1 << 25 }
+        Self { frame_tolerance_ms: 50, max_pose_gap_ms: 150, max_image_pixels: 1 << 25 }
     }
 }
 
-impl Default for Guard {
+impl Default for GuardConfig {
     fn default() -> Self {
-        Self { deadline_ms: 1000, continuity_m: 3.0, max_held: 1, gap_policy: GapPolicy::HoldCurvature }
+        Self { deadline_ms: 1000, max_continuity_error_m: 3.0, max_hold_chunks: 1, gap_policy: GapPolicy::HoldCurvature }
     }
 }
 
@@ -279,14 +304,14 @@ fn positive(key: &str, value: f64, high: f64) -> Result<()> {
     Err(bad(key, value, &format!("a number above 0, at most {high}")))
 }
 
-impl Target {
+impl TargetConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("target.threads", self.threads, 1, 64)?;
         within("target.arena_bytes", self.arena_bytes, 1, isize::MAX as usize)
     }
 }
 
-impl Vehicle {
+impl VehicleConfig {
     pub(super) fn check(&self) -> Result<()> {
         positive("vehicle.max_speed_mps", self.max_speed_mps, 150.0)?;
         positive("vehicle.max_acceleration_mps2", self.max_acceleration_mps2, 50.0)?;
@@ -302,7 +327,7 @@ impl Vehicle {
     }
 }
 
-impl Camera {
+impl CameraConfig {
     pub(super) fn check(&self) -> Result<()> {
         if (0.0..=1.0).contains(&self.fov_tolerance) {
             return Ok(());
@@ -311,14 +336,14 @@ impl Camera {
     }
 }
 
-impl Ingest {
+impl IngestConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("ingest.frame_tolerance_ms", self.frame_tolerance_ms as usize, 0, 500)?;
-        within("ingest.pose_hole_ms", self.pose_hole_ms as usize, 1, 10_000)
+        within("ingest.max_pose_gap_ms", self.max_pose_gap_ms as usize, 1, 10_000)
     }
 }
 
-impl Flow {
+impl FlowConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("flow.video.steps", self.video.steps, 1, 1000)?;
         within("flow.action.steps", self.action.steps, 1, 1000)?;
@@ -331,15 +356,15 @@ impl Flow {
     }
 }
 
-impl Guard {
+impl GuardConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("guard.deadline_ms", self.deadline_ms as usize, 1, 60_000)?;
-        within("guard.max_held", self.max_held as usize, 0, 100)?;
-        positive("guard.continuity_m", self.continuity_m, 1000.0)
+        within("guard.max_hold_chunks", self.max_hold_chunks as usize, 0, 100)?;
+        positive("guard.max_continuity_error_m", self.max_continuity_error_m, 1000.0)
     }
 }
 
-impl Memory {
+impl MemoryConfig {
     pub(super) fn check(&self, model: &Model) -> Result<()> {
         within("memory.max_chunks", self.max_chunks, 1, 1 << 20)?;
         within("memory.video_slots", self.video_slots, model.video_tokens(), 1 << 24)?;

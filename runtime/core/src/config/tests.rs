@@ -1,4 +1,5 @@
-//! The shipped configuration is whole; a wrong key is refused with its name, its layer, what was got and what was wanted.
+//! Tests: the shipped configuration loads, and a wrong key is refused with its name, its layer, the
+//! value and what was wanted.
 
 use super::{Config, Layer, MemoryPolicy};
 use crate::error::ErrorKind;
@@ -73,6 +74,48 @@ fn a_wrong_key_is_refused_with_its_name_and_its_layer() {
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Breaks if a configuration of the last release is refused, means something else, or loads without
+/// a warning.
+#[test]
+fn a_renamed_key_is_taken_under_its_old_name_with_a_warning() {
+    let old = "guidance: {most_tokens: 12, most_ms: 900, template: x}\ningest: {pose_hole_ms: 70}\nguard: {max_held: 3, continuity_m: 2.5}";
+    let new = "guidance: {max_new_tokens: 12, timeout_ms: 900, prompt_template: x}\ningest: {max_pose_gap_ms: 70}\n\
+               guard: {max_hold_chunks: 3, max_continuity_error_m: 2.5}";
+    let load = |text: &str| {
+        let mut layers = shipped();
+        layers.push(Layer { name: "mine.yaml".into(), text: text.into() });
+        Config::from_layers(&layers).unwrap()
+    };
+    let (old, new) = (load(old), load(new));
+    assert_eq!(old.to_yaml().unwrap(), new.to_yaml().unwrap());
+    assert_eq!(new.deprecated_keys(), []);
+    let warnings: Vec<String> = old.deprecated_keys().iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 6);
+    for (warning, words) in warnings.iter().zip([
+        ["guidance.most_tokens", "guidance.max_new_tokens"],
+        ["guidance.most_ms", "guidance.timeout_ms"],
+        ["guidance.template", "guidance.prompt_template"],
+        ["ingest.pose_hole_ms", "ingest.max_pose_gap_ms"],
+        ["guard.max_held", "guard.max_hold_chunks"],
+        ["guard.continuity_m", "guard.max_continuity_error_m"],
+    ]) {
+        assert!(warning.contains("mine.yaml") && words.iter().all(|word| warning.contains(word)), "{warning}");
+    }
+    // A later layer overrides a value, whichever of the two names an earlier layer used.
+    let mut layers = shipped();
+    layers.push(Layer { name: "mine.yaml".into(), text: "guard: {max_held: 3}".into() });
+    layers.push(Layer::setting("guard.max_hold_chunks=5").unwrap());
+    assert_eq!(Config::from_layers(&layers).unwrap().guard.max_hold_chunks, 5);
+}
+
+#[test]
+fn a_key_under_both_names_is_refused_with_both() {
+    let mut layers = shipped();
+    layers.push(Layer { name: "mine.yaml".into(), text: "guard: {max_held: 3, max_hold_chunks: 3}".into() });
+    let error = Config::from_layers(&layers).unwrap_err().to_string();
+    assert!(["mine.yaml", "guard.max_held", "guard.max_hold_chunks"].iter().all(|word| error.contains(word)), "{error}");
 }
 
 #[test]

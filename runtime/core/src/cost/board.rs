@@ -1,80 +1,82 @@
-//! A board by its data sheet, and the least time that work could take on it.
+//! A board as its data sheet describes it, and the least time that work takes on it.
 
-use super::{Number, Work};
+use super::{Number, PassCost};
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// `configs/target/boards.yaml`: boards by the name that `--target` takes.
+/// `configs/target/boards.yaml`: boards, by the name that `--target` takes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Boards {
     boards: BTreeMap<String, Board>,
 }
 
-/// One board. Rates are peaks of the data sheet at its clock: most things run slower, and a card that boosts above that clock can beat them.
+/// One board. Rates are the peaks of the data sheet at its clock. Most work runs slower, and a card
+/// that boosts above that clock can exceed them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Board {
-    /// The product's name.
+    /// The name of the product.
     pub product: String,
-    /// Memory that the GPU computes in.
+    /// The memory that the GPU computes in, bytes.
     pub memory_bytes: u64,
-    /// Whether the CPU lives in the same memory.
+    /// Whether the CPU uses the same memory.
     pub shared: bool,
-    /// What of it the plan leaves to others.
+    /// The part of the memory that a plan leaves to other uses, bytes.
     pub reserve_bytes: u64,
-    /// Of that memory.
+    /// The bandwidth of that memory, bytes per second.
     pub bandwidth_bytes_per_s: f64,
-    /// Operations per second, dense, products accumulated in f32 (of int8: in i32).
+    /// Dense operations per second, with products accumulated in f32 (int8: in i32).
     pub peak_flops: Peaks,
 }
 
-/// Peaks by type of number; absent where the board has no such unit.
+/// Peak rates by type of number. Absent where the board has no unit for the type.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peaks {
-    /// Without tensor cores: the engines of this project keep f32 products exact unless `build.flags.tf32` says otherwise.
+    /// Without tensor cores, because the engines of this project compute f32 products exactly
+    /// unless `build.flags.tf32` is set.
     pub f32: f64,
-    /// Tensor cores.
+    /// On tensor cores.
     pub f16: f64,
-    /// Tensor cores.
+    /// On tensor cores.
     pub bf16: f64,
-    /// Tensor cores.
+    /// On tensor cores.
     #[serde(default)]
     pub fp8: Option<f64>,
-    /// Tensor cores.
+    /// On tensor cores.
     #[serde(default)]
     pub int8: Option<f64>,
 }
 
-/// What a floor is made of.
+/// What bounds the least time of some work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
-    /// Bytes over bandwidth is the longer.
+pub enum RooflineBound {
+    /// The memory: bytes over bandwidth is the longer time.
     Memory,
-    /// Operations over peak is the longer.
+    /// The computation: operations over peak is the longer time.
     Compute,
 }
 
-/// The least time for some work: the longer of two.
+/// The least time for some work: the longer of two times (the roofline model).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Floor {
-    /// Bytes over bandwidth, seconds.
+    /// Bytes over bandwidth, s.
     pub memory_s: f64,
-    /// Operations over peak, seconds.
+    /// Operations over peak, s.
     pub compute_s: f64,
 }
 
 impl Floor {
-    /// Seconds.
+    /// The least time, s.
     pub fn seconds(self) -> f64 {
         self.memory_s.max(self.compute_s)
     }
 
-    /// Which is the longer.
-    pub fn bound(self) -> Bound {
-        if self.memory_s >= self.compute_s { Bound::Memory } else { Bound::Compute }
+    /// Which of the two times is the longer.
+    pub fn bound(self) -> RooflineBound {
+        if self.memory_s >= self.compute_s { RooflineBound::Memory } else { RooflineBound::Compute }
     }
 }
 
@@ -82,7 +84,7 @@ impl Boards {
     /// Parses and checks the text of `boards.yaml`.
     ///
     /// # Errors
-    /// `Config`: not YAML, an unknown or missing key, a number out of range.
+    /// `Config` for text that is not YAML, an unknown or missing key, or a number out of range.
     pub fn parse(text: &str) -> Result<Self> {
         let options = serde_saphyr::options! { strict_booleans: true };
         let boards: Self = serde_saphyr::from_str_with_options(text, options)
@@ -91,7 +93,7 @@ impl Boards {
         Ok(boards)
     }
 
-    /// Names, in order.
+    /// The names of the boards, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.boards.keys().map(String::as_str)
     }
@@ -99,7 +101,7 @@ impl Boards {
     /// The board called `name`.
     ///
     /// # Errors
-    /// `Config`, with the names that there are.
+    /// `Config` when there is none; the message lists the names.
     pub fn get(&self, name: &str) -> Result<&Board> {
         self.boards.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.names().collect();
@@ -127,12 +129,12 @@ impl Board {
         Number::ALL.iter().try_for_each(|&number| self.peak(number).map_or(Ok(()), |peak| rate(&format!("peak_flops.{number}"), peak)))
     }
 
-    /// What of the memory the plan may fill.
+    /// The part of the memory that a plan may use, bytes.
     pub fn room_bytes(&self) -> u64 {
         self.memory_bytes - self.reserve_bytes
     }
 
-    /// Operations per second in `number`; none where the board has no such unit.
+    /// The peak rate in `number`, operations per second. `None` where the board has no such unit.
     pub fn peak(&self, number: Number) -> Option<f64> {
         let Peaks { f32, f16, bf16, fp8, int8 } = self.peak_flops;
         match number {
@@ -144,11 +146,11 @@ impl Board {
         }
     }
 
-    /// The least time for `work` with products in `number`.
+    /// The least time for `work`, with products in `number`.
     ///
     /// # Errors
-    /// `Config` when the board has no such unit.
-    pub fn floor(&self, work: Work, number: Number) -> Result<Floor> {
+    /// `Config` when the board has no unit for `number`.
+    pub fn floor(&self, work: PassCost, number: Number) -> Result<Floor> {
         let peak = self.peak(number).ok_or_else(|| {
             let has: Vec<&str> = Number::ALL.iter().filter(|n| self.peak(**n).is_some()).map(|n| n.as_str()).collect();
             Error::new(ErrorKind::Config, "the board has no unit for this precision")

@@ -1,30 +1,33 @@
-//! The encoder of Wan2.2's VAE, which the paper's model looks through: counted once, by PyTorch, at the paper's picture.
+//! The encoder of Wan2.2's VAE, which encodes the images of the paper's model. PyTorch counted it
+//! once, at the paper's image size.
 
-use super::{Number, Work};
+use super::{Number, PassCost};
 use crate::dims::Model;
 
-/// What is known of an encoder at one size of picture.
+/// The cost of an encoder at one image size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WanEncoder {
-    /// Pixels, height and width.
+    /// The height and width of the image, pixels.
     pub picture: [usize; 2],
-    /// Numbers of a latent, `[Cz, Hz, Wz]`.
+    /// The shape of a latent, `[Cz, Hz, Wz]`.
     pub latent: [usize; 3],
-    /// Numbers of its weights, as `export/drivewam_export/wan_vae.py` writes them.
+    /// The number of weights, as `export/drivewam_export/wan_vae.py` writes them.
     pub weights: u64,
-    /// Operations of the products and convolutions of a chunk's four frames.
+    /// The operations of the products and convolutions for the four frames of a chunk.
     pub flops: f64,
-    /// Numbers of the causal cache, f32 at the graph's border. Two caches take turns.
+    /// The number of values of the causal cache, which are f32 at the inputs and outputs of the
+    /// graph. There are two caches: a pass reads one and writes the other.
     pub cache: u64,
 }
 
-/// Wan2.2's `AutoencoderKLWan` (base width 160, z 48, stride 4·16·16) at 256 x 448. Source of the widths: its public configuration;
-/// `export/tests/test_cost.py` builds the class and counts.
+/// Wan2.2's `AutoencoderKLWan` (base width 160, z 48, stride 4·16·16) at 256 x 448. The widths are
+/// those of its public configuration; `export/tests/test_cost.py` builds the class and counts.
 pub const WAN22: WanEncoder =
     WanEncoder { picture: [256, 448], latent: [48, 16, 28], weights: 149_632_528, flops: 1_601_911_062_528.0, cache: 67_493_888 };
 
 impl WanEncoder {
-    /// Whether `model` can be what looks through it: no configuration names its codec, so picture and latent speak.
+    /// Whether `model` may use this encoder. A configuration does not name its codec, so the sizes
+    /// of the image and of the latent decide.
     pub fn fits(&self, model: &Model) -> bool {
         let (image, latent) = (&model.image, &model.latent);
         [image.height, image.width] == self.picture
@@ -32,7 +35,8 @@ impl WanEncoder {
             && image.frames_per_latent == 4
     }
 
-    /// In what its weights are stored beside a policy of `number`: convolutions have no bf16 in the exports, and no eight bits.
+    /// The type that the weights are stored in, beside a policy in `number`. In the exports,
+    /// convolutions have neither bf16 nor eight-bit weights.
     pub fn number(number: Number) -> Number {
         match number {
             Number::F32 | Number::Bf16 => Number::F32,
@@ -40,13 +44,13 @@ impl WanEncoder {
         }
     }
 
-    /// A chunk's four frames.
-    pub fn work(&self, number: Number) -> Work {
+    /// The cost of the four frames of a chunk.
+    pub fn work(&self, number: Number) -> PassCost {
         let weight_bytes = self.weights * Self::number(number).bytes();
-        Work { flops: self.flops, weight_bytes, cache_bytes: 2 * self.cache * Number::F32.bytes() }
+        PassCost { flops: self.flops, weight_bytes, cache_bytes: 2 * self.cache * Number::F32.bytes() }
     }
 
-    /// Bytes of both caches in the arena.
+    /// The size of both caches in the arena, bytes.
     pub fn cache_bytes(&self) -> u64 {
         2 * self.cache * Number::F32.bytes()
     }

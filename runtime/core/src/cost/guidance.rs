@@ -1,42 +1,44 @@
-//! The paper's guidance models by their public configurations: parameters, and what a question and its answer cost.
+//! The paper's guidance models, by their public configurations: their parameters, and the cost of a
+//! prompt and its answer.
 
 use super::pass::{attention, product};
-use super::{Number, Work};
+use super::{Number, PassCost};
 
-/// A `Qwen3VLForConditionalGeneration`.
+/// The sizes of a `Qwen3VLForConditionalGeneration`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QwenVl {
-    /// Layers of the language model.
+    /// The number of layers of the language model.
     pub layers: u64,
-    /// Width of a row.
+    /// The hidden width of the language model.
     pub width: u64,
-    /// Inner width of the feed-forward, which has three matrices.
+    /// The inner width of the feed-forward part, which has three matrices.
     pub ffn: u64,
-    /// Heads of queries.
+    /// The number of query heads.
     pub heads: u64,
-    /// Heads of keys and values.
+    /// The number of key and value heads.
     pub kv_heads: u64,
-    /// Width of a head.
+    /// The width of a head.
     pub head_dim: u64,
-    /// Entries of the vocabulary; embedding and output are two matrices.
+    /// The size of the vocabulary. The embedding and the output layer are two matrices.
     pub vocabulary: u64,
-    /// Layers of the vision tower.
+    /// The number of layers of the vision tower.
     pub vision_layers: u64,
-    /// Its width.
+    /// The hidden width of the vision tower.
     pub vision_width: u64,
-    /// Its inner width.
+    /// The inner width of the vision tower's feed-forward part.
     pub vision_ffn: u64,
-    /// Numbers of a patch.
+    /// The number of values of a patch.
     pub patch: u64,
-    /// Places that have an embedding.
+    /// The number of positions of the vision tower that have an embedding.
     pub places: u64,
-    /// Patches that become one row of the language model.
+    /// The number of patches that are merged into one row of the language model.
     pub merge: u64,
-    /// Levels at which image features are added once more.
+    /// The number of layers whose image features are added once more (DeepStack).
     pub deepstack: u64,
 }
 
-/// Qwen3-VL-8B, by its public `config.json`: 8.767 G parameters, as the class counts (`export/tests/test_cost.py`).
+/// Qwen3-VL-8B, by its public `config.json`. It has 8.767 G parameters, as
+/// `export/tests/test_cost.py` counts in the class.
 pub const QWEN3_VL_8B: QwenVl = QwenVl {
     layers: 36,
     width: 4096,
@@ -60,13 +62,13 @@ impl QwenVl {
         2 * self.width * queries + 2 * self.width * keys + 3 * self.width * self.ffn
     }
 
-    /// Numbers of the language model with both tables of the vocabulary.
+    /// The number of parameters of the language model, with the embedding and the output layer.
     pub fn decoder_parameters(&self) -> u64 {
         let layer = self.layer_products() + 2 * self.head_dim + 2 * self.width;
         self.layers * layer + self.width + 2 * self.vocabulary * self.width
     }
 
-    /// Numbers of the vision tower.
+    /// The number of parameters of the vision tower.
     pub fn vision_parameters(&self) -> u64 {
         let (w, ffn, wide) = (self.vision_width, self.vision_ffn, self.merge * self.vision_width);
         let layer = 4 * w + (3 * w * w + 3 * w) + (w * w + w) + (w * ffn + ffn) + (ffn * w + w);
@@ -74,24 +76,25 @@ impl QwenVl {
         self.patch * w + w + self.places * w + self.vision_layers * layer + (merger + 2 * w) + self.deepstack * (merger + 2 * wide)
     }
 
-    /// One picture of `patches` patches.
-    pub fn vision(&self, patches: u64, number: Number) -> Work {
+    /// The cost of one image of `patches` patches.
+    pub fn vision(&self, patches: u64, number: Number) -> PassCost {
         let (w, wide) = (self.vision_width, self.merge * self.vision_width);
         let layer = product(patches, w, 4 * w + 2 * self.vision_ffn) + attention(patches, patches, w);
         let mergers = (1 + self.deepstack) as f64 * product(patches / self.merge, wide, wide + self.width);
-        Work {
+        PassCost {
             flops: product(patches, self.patch, w) + self.vision_layers as f64 * layer + mergers,
             weight_bytes: self.vision_parameters() * number.bytes(),
             cache_bytes: 0,
         }
     }
 
-    /// A pass of `rows` rows that attend to `keys` in all: a prompt (`keys` = `rows`), or one token of an answer. Only the last row meets the vocabulary;
-    /// the table of embeddings is looked up, not read.
-    pub fn pass(&self, rows: u64, keys: u64, number: Number) -> Work {
+    /// The cost of a pass of `rows` rows that attend to `keys` keys in all: a prompt (`keys` =
+    /// `rows`), or one token of an answer. The output layer computes the last row only. The
+    /// embedding table is looked up, so its bytes are not counted.
+    pub fn pass(&self, rows: u64, keys: u64, number: Number) -> PassCost {
         let layer = product(rows, 1, self.layer_products()) + attention(rows, keys, self.heads * self.head_dim);
         let table = self.vocabulary * self.width;
-        Work {
+        PassCost {
             flops: self.layers as f64 * layer + product(1, 1, table),
             weight_bytes: (self.decoder_parameters() - table) * number.bytes(),
             cache_bytes: 2 * self.layers * keys * self.kv_heads * self.head_dim * number.cached().bytes() as u64,
@@ -99,26 +102,27 @@ impl QwenVl {
     }
 }
 
-/// A `UMT5EncoderModel`.
+/// The sizes of a `UMT5EncoderModel`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Umt5Encoder {
-    /// Layers.
+    /// The number of layers.
     pub layers: u64,
-    /// Dt, width of a row.
+    /// Dt, the hidden width.
     pub width: u64,
-    /// Inner width of the feed-forward, which has three matrices.
+    /// The inner width of the feed-forward part, which has three matrices.
     pub ffn: u64,
-    /// Heads times their width.
+    /// The number of heads times their width.
     pub inner: u64,
-    /// Heads.
+    /// The number of heads.
     pub heads: u64,
-    /// Buckets of relative positions; each layer has its own.
+    /// The number of buckets of relative positions. Each layer has its own.
     pub buckets: u64,
-    /// Entries of the vocabulary.
+    /// The size of the vocabulary.
     pub vocabulary: u64,
 }
 
-/// The encoder of umT5-XXL, by its public `config.json`: 5.681 G parameters, as the class counts (`export/tests/test_cost.py`).
+/// The encoder of umT5-XXL, by its public `config.json`. It has 5.681 G parameters, as
+/// `export/tests/test_cost.py` counts in the class.
 pub const UMT5_XXL: Umt5Encoder =
     Umt5Encoder { layers: 24, width: 4096, ffn: 10240, inner: 4096, heads: 64, buckets: 32, vocabulary: 256_384 };
 
@@ -127,15 +131,16 @@ impl Umt5Encoder {
         4 * self.width * self.inner + 3 * self.width * self.ffn
     }
 
-    /// Numbers of its weights.
+    /// The number of parameters.
     pub fn parameters(&self) -> u64 {
         let layer = self.layer_products() + self.buckets * self.heads + 2 * self.width;
         self.layers * layer + self.width + self.vocabulary * self.width
     }
 
-    /// A text of `rows` rows. The table of embeddings is looked up, not read.
-    pub fn work(&self, rows: u64, number: Number) -> Work {
-        Work {
+    /// The cost of a text of `rows` rows. The embedding table is looked up, so its bytes are not
+    /// counted.
+    pub fn work(&self, rows: u64, number: Number) -> PassCost {
+        PassCost {
             flops: self.layers as f64 * (product(rows, 1, self.layer_products()) + attention(rows, rows, self.inner)),
             weight_bytes: (self.parameters() - self.vocabulary * self.width) * number.bytes(),
             cache_bytes: 0,

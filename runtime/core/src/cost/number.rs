@@ -1,4 +1,5 @@
-//! In what weights are stored and products are made: what a manifest can say, and two kinds that engines may have one day.
+//! The types that weights are stored in and products are computed in: those of a manifest, and two
+//! eight-bit types that no engine has yet.
 
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
@@ -6,26 +7,26 @@ use crate::manifest::Precision;
 use std::fmt;
 use std::str::FromStr;
 
-/// A type of number for weights and products.
+/// A number type of weights and products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
-    /// Single.
+    /// Single precision.
     F32,
-    /// Half.
+    /// Half precision.
     F16,
     /// bfloat16.
     Bf16,
-    /// Eight bits, floating. No engine of this project has it.
+    /// Eight-bit floating point. No engine of this project has it.
     Fp8,
-    /// Eight bits, whole. No engine of this project has it.
+    /// Eight-bit integer. No engine of this project has it.
     Int8,
 }
 
 impl Number {
-    /// All of them.
+    /// All types.
     pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Fp8, Self::Int8];
 
-    /// Bytes of one.
+    /// The size of one number, bytes.
     pub fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
@@ -34,7 +35,8 @@ impl Number {
         }
     }
 
-    /// What a manifest calls the nearest: eight-bit weights leave keys, values and attention in half precision.
+    /// The nearest precision of a manifest. Beside eight-bit weights, keys, values and attention
+    /// are in half precision.
     pub fn precision(self) -> Precision {
         match self {
             Self::F32 => Precision::F32,
@@ -48,7 +50,7 @@ impl Number {
         self.precision().dtype()
     }
 
-    /// The word for it.
+    /// The name, as `--precision` and the reports write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::F32 => "f32",

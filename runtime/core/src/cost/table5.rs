@@ -1,59 +1,66 @@
-//! Table 5 of the paper by its own words: "KV memory summed over all DiT layers" and "attention GFLOPs of one causal self-attention layer".
+//! Table 5 of the paper, computed from its own definitions: "KV memory summed over all DiT layers"
+//! and "attention GFLOPs of one causal self-attention layer".
 //!
-//! The paper does not say which step the operations belong to, whether the chunk in flight counts, or how long a memory "full" means. So a [`Reading`]
-//! names its queries and keys, and the study shows several.
+//! The paper does not say which step the operations belong to, whether the chunk in flight counts,
+//! or how long a "full" memory is. So a [`Reading`] names its queries and keys, and the study shows
+//! several readings.
 
 use super::pass::{attention, product};
 use crate::dims::Model;
 use crate::dtype::DType;
 
-/// Bytes of one token's key and value, summed over all layers.
+/// The bytes of the key and the value of one token, summed over all layers.
 pub fn bytes_per_token(model: &Model, cached: DType) -> u64 {
     2 * model.layers as u64 * model.dim as u64 * cached.bytes() as u64
 }
 
-/// Whose rows a step has, and what they see of their own chunk.
+/// The rows of a step, and the rows of their own chunk that they attend to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Nv rows; they see the pool and one another.
+pub enum Table5Step {
+    /// Nv rows. They attend to the pool and to one another.
     Video,
-    /// Na rows; they see the pool, the imagined video in flight, and one another.
+    /// Na rows. They attend to the pool, to the predicted video in flight, and to one another.
     Action,
-    /// Nv rows over the pool and a whole chunk, Nv + Na: the only simple count that gives the paper's 1.05 for its 608 tokens.
+    /// Nv rows over the pool and a whole chunk, Nv + Na. The only simple count that gives the
+    /// paper's 1.05 for its 608 tokens.
     VideoOverChunk,
 }
 
-/// Operations of one step's self-attention in one layer.
+/// The self-attention of one step in one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// Rows that ask.
+    /// The number of query rows.
     pub queries: u64,
-    /// Rows that are seen, each once; empty slots are not counted, though an engine computes them.
+    /// The number of key rows, each counted once. Empty slots are not counted, though an engine
+    /// computes them.
     pub keys: u64,
-    /// Hidden width.
+    /// The hidden width.
     width: u64,
 }
 
 impl Reading {
-    /// Of `step`, with `pool` tokens in memory.
-    pub fn of(model: &Model, step: Step, pool: u64) -> Self {
+    /// The reading of `step`, with `pool` tokens in memory.
+    pub fn of(model: &Model, step: Table5Step, pool: u64) -> Self {
         let (nv, na) = (model.video_tokens() as u64, model.action_tokens() as u64);
         let (queries, own) = match step {
-            Step::Video => (nv, nv),
-            Step::Action => (na, nv + na),
-            Step::VideoOverChunk => (nv, nv + na),
+            Table5Step::Video => (nv, nv),
+            Table5Step::Action => (na, nv + na),
+            Table5Step::VideoOverChunk => (nv, nv + na),
         };
         Self { queries, keys: pool + own, width: model.dim as u64 }
     }
 
-    /// Operations: scores, and the sum of values.
+    /// The operations of the scores and of the sum of values.
     pub fn flops(self) -> f64 {
         attention(self.queries, self.keys, self.width)
     }
 }
 
-/// Operations of one selection in one layer, over `pools` of (queries, scored keys): relevance is a product of every query with every key, redundancy a
-/// sum of unit keys and a product of each key with it (a norm, a division, an addition and the product: 6 operations a number).
+/// The operations of one selection in one layer, over `pools` of (queries, scored keys).
+///
+/// Relevance is a product of every query with every key. Redundancy is a sum of unit keys, and a
+/// product of each key with that sum: a norm, a division, an addition and the product, 6 operations
+/// for each number.
 pub fn selection_flops(model: &Model, pools: [(u64, u64); 2]) -> f64 {
     let width = model.dim as u64;
     pools.iter().map(|&(queries, keys)| product(queries, width, keys) + 6.0 * keys as f64 * width as f64).sum()

@@ -1,4 +1,4 @@
-//! The counts against the shipped files and against PyTorch's; the boards against their own rules.
+//! Tests: the counts against PyTorch's counts of the same models, and the checks of boards.
 
 use super::*;
 use crate::config::{Config, Layer};
@@ -21,8 +21,9 @@ fn config(name: &str, more: &str) -> Config {
 
 const SHIPPED: &str = include_str!("../../../../configs/target/boards.yaml");
 
-/// Breaks when a layer is forgotten, counted twice or of another width. The same numbers stand in `export/tests/test_cost.py`, which counts PyTorch's
-/// modules; `plan --target` is held against the shipped files in `tools/drivewam/tests`.
+/// Breaks when a layer is forgotten, counted twice or of another width. `export/tests/test_cost.py`
+/// has the same numbers and counts PyTorch's modules. `tools/drivewam/tests` compares
+/// `plan --target` with the shipped files.
 #[test]
 fn parameters_are_those_of_the_reference_model() {
     let (tiny, paper) = (config("tiny", "{}").model, config("5b", "{}").model);
@@ -35,8 +36,8 @@ fn parameters_are_those_of_the_reference_model() {
     assert_eq!(UMT5_XXL.parameters(), 5_680_910_336);
 }
 
-/// Breaks when a product of a graph is forgotten or counted twice: the numbers are PyTorch's own count (`FlopCounterMode`) of the same graphs,
-/// `export/tests/test_cost.py`.
+/// Breaks when a product of a graph is forgotten or counted twice. The numbers are PyTorch's own
+/// count (`FlopCounterMode`) of the same graphs, from `export/tests/test_cost.py`.
 #[test]
 fn operations_are_those_that_pytorch_counts() {
     for (name, slots, counted, text, ego) in [
@@ -53,8 +54,8 @@ fn operations_are_those_that_pytorch_counts() {
     }
 }
 
-/// Breaks when a picture, a prompt or the text encoder is counted otherwise than PyTorch counts a small model of the class, and umT5-XXL itself
-/// (`export/tests/test_cost.py`).
+/// Breaks when the cost of an image, of a prompt or of the text encoder differs from PyTorch's
+/// count of a small model of the class, or of umT5-XXL itself (`export/tests/test_cost.py`).
 #[test]
 fn guidance_operations_are_those_that_pytorch_counts() {
     let small = QwenVl {
@@ -79,7 +80,8 @@ fn guidance_operations_are_those_that_pytorch_counts() {
     assert_eq!(UMT5_XXL.work(128, Number::F16).flops, 1_191_853_424_640.0);
 }
 
-/// Breaks when the sampler's passes and these fall apart; `tests/tests/passes.rs` counts those of the ride.
+/// Breaks when these passes are not those of the sampler; `tests/tests/passes.rs` counts the passes
+/// of a ride.
 #[test]
 fn a_chunk_has_the_passes_of_the_sampler() {
     let count = |more: &str| chunk(&config("5b", more)).iter().map(|pass| pass.count).sum::<u64>();
@@ -91,7 +93,8 @@ fn a_chunk_has_the_passes_of_the_sampler() {
     assert_eq!(count("flow: {action: {start: {mean: 3}}}"), 34);
 }
 
-/// Breaks when bytes of a pass are not weights once and cached rows once, in the type that each has.
+/// Breaks when the bytes of a pass are not the weights once and the cached rows once, each in its
+/// own type.
 #[test]
 fn a_pass_reads_its_weights_and_its_cached_rows_once() {
     let model = config("5b", "{}").model;
@@ -112,7 +115,7 @@ fn the_largest_configuration_is_counted_and_does_not_overflow() {
     assert!(work.flops > 1e20 && work.bytes() > 1 << 45);
 }
 
-/// Breaks when a shipped board does not parse, names twice what it is not, or has rates that no such board has.
+/// Breaks when a shipped board does not parse, or has rates that no such board has.
 #[test]
 fn the_shipped_boards_are_whole() {
     let boards = Boards::parse(SHIPPED).unwrap();
@@ -120,12 +123,13 @@ fn the_shipped_boards_are_whole() {
         let board = boards.get(name).unwrap();
         assert!(board.room_bytes() > board.memory_bytes / 2, "{name}");
         assert!(board.peak(Number::F16).unwrap() > board.peak(Number::F32).unwrap(), "{name}");
-        let floor = board.floor(Work { flops: 1e12, weight_bytes: 1 << 30, cache_bytes: 0 }, Number::F16).unwrap();
+        let floor = board.floor(PassCost { flops: 1e12, weight_bytes: 1 << 30, cache_bytes: 0 }, Number::F16).unwrap();
         assert!(floor.seconds() > 0.0 && floor.seconds() >= floor.memory_s && floor.seconds() >= floor.compute_s);
     }
 }
 
-/// Breaks when a wrong board passes, or is refused without its key, what was got and what was wanted.
+/// Breaks when a wrong board is accepted, or is refused without its key, the value and what was
+/// wanted.
 #[test]
 fn a_wrong_board_is_refused_with_its_key() {
     let good = "boards: {a: {product: A, memory_bytes: 1000, shared: true, reserve_bytes: 1, bandwidth_bytes_per_s: 1e9, peak_flops: {f32: 1e12, f16: 2e12, bf16: 2e12}}}";
@@ -135,7 +139,7 @@ fn a_wrong_board_is_refused_with_its_key() {
         error.kind() == ErrorKind::Config && error.to_string().contains("got \"b\"") && error.to_string().contains("one of a"),
         "{error}"
     );
-    let error = boards.get("a").unwrap().floor(Work::default(), Number::Fp8).unwrap_err().to_string();
+    let error = boards.get("a").unwrap().floor(PassCost::default(), Number::Fp8).unwrap_err().to_string();
     assert!(error.contains("fp8") && error.contains("f32, f16, bf16"), "{error}");
     for (from, to, word) in [
         ("product", "products", "products"),
@@ -151,15 +155,16 @@ fn a_wrong_board_is_refused_with_its_key() {
     }
 }
 
-/// Breaks when the bytes of a token or the operations of a step are not those of the definition: the paper's 1.05 for FIFO is met by one reading.
+/// Breaks when the bytes of a token or the operations of a step do not follow the definition. One
+/// reading gives the paper's 1.05 for FIFO.
 #[test]
 fn table_5_by_its_definition() {
     let model = config("5b", "{}").model;
     assert_eq!(bytes_per_token(&model, crate::dtype::DType::Bf16), 368_640);
     let gflops = |step, pool| Reading::of(&model, step, pool).flops() / 1e9;
-    assert!((gflops(Step::VideoOverChunk, 608) - 1.046).abs() < 5e-4);
-    assert!((gflops(Step::Video, 608) - 0.991).abs() < 5e-4);
-    assert!((gflops(Step::Action, 608) - 0.374).abs() < 5e-4);
-    assert!((gflops(Step::Video, 11_400) - 15.843).abs() < 5e-4);
+    assert!((gflops(Table5Step::VideoOverChunk, 608) - 1.046).abs() < 5e-4);
+    assert!((gflops(Table5Step::Video, 608) - 0.991).abs() < 5e-4);
+    assert!((gflops(Table5Step::Action, 608) - 0.374).abs() < 5e-4);
+    assert!((gflops(Table5Step::Video, 11_400) - 15.843).abs() < 5e-4);
     assert!((selection_flops(&model, [(112, 448), (40, 160)]) / 1e9 - 0.359).abs() < 5e-4);
 }

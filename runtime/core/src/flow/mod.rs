@@ -1,7 +1,7 @@
-//! Flow matching: when steps are taken ([`schedule`]) and how ([`solver`]).
+//! Flow matching: the flow times of the steps ([`schedule`]), and the integrators ([`solver`]).
 //!
-//! One direction of time, everywhere: flow time τ = 1 is noise, τ = 0 is data. x_τ = (1 − τ)·x + τ·ε, and an engine yields the velocity
-//! v = ε − x (paper section 3.1).
+//! Flow time runs in one direction everywhere: τ = 1 is noise, τ = 0 is data. x_τ = (1 − τ)·x +
+//! τ·ε, and an engine returns the velocity v = ε − x (paper section 3.1).
 
 pub mod schedule;
 pub mod solver;

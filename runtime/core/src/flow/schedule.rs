@@ -1,8 +1,8 @@
-//! At which flow times a stream is denoised.
+//! The flow times at which a stream is denoised.
 //!
-//! A schedule is a list of [`Step`]s; a step is a plain value that a sampler may drop or replace. Levels are shifted towards noise by
-//! σ(u) = s·u / (1 + (s − 1)·u), u falling from 1 in even steps (LingBot-VA's `FlowMatchScheduler`, diffusers'
-//! `FlowMatchEulerDiscreteScheduler`).
+//! A schedule is a list of [`Step`]s, plain values that a sampler may drop or replace. Levels are
+//! shifted towards noise by σ(u) = s·u / (1 + (s − 1)·u), where u falls from 1 in equal steps, as
+//! in LingBot-VA's `FlowMatchScheduler` and diffusers' `FlowMatchEulerDiscreteScheduler`.
 
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -10,20 +10,21 @@ use serde::{Deserialize, Serialize};
 /// One step of a solver, from `tau` down to `tau_next`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
-    /// Flow time at which the velocity is asked for.
+    /// Flow time of the velocity.
     pub tau: f64,
-    /// Flow time that the step ends at.
+    /// Flow time at the end of the step.
     pub tau_next: f64,
 }
 
-/// Where the video's denoising stops. The paper says "from τ = 1 to τ = 0.6" (section 4.2), its code's argument is called
-/// `video_denoise_fraction`, and the code base it starts from executes the first steps of a longer schedule: three readings.
+/// Where the video's denoising stops. There are three readings: the paper says "from τ = 1 to τ =
+/// 0.6" (section 4.2), the argument of its code is called `video_denoise_fraction`, and its code
+/// base executes the first steps of a longer schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum VideoEnd {
-    /// The literal reading: stop at this flow time.
+    /// Stop at this flow time: the literal reading.
     Tau(f64),
-    /// Denoise this fraction of the path: stop at one minus it.
+    /// Denoise this fraction of the path, and stop at one minus it.
     DenoiseFraction(f64),
     /// Execute the first steps of a schedule of `of` steps.
     ExecSteps {
@@ -33,7 +34,7 @@ pub enum VideoEnd {
 }
 
 impl VideoEnd {
-    /// Proves that `steps` steps can end here.
+    /// Proves that a schedule of `steps` steps can end here.
     ///
     /// # Errors
     /// `Config` when the end is outside [0, 1), or the whole schedule is shorter than `steps`.
@@ -59,7 +60,7 @@ fn unshifted(sigma: f64, shift: f64) -> f64 {
 }
 
 fn between(steps: usize, shift: f64, last_u: f64) -> Vec<Step> {
-    // Exactly 1 at the start: the first velocity is asked for at pure noise, whatever the shift rounds to.
+    // Exactly 1 at the start, without rounding: the first velocity is that of pure noise.
     let level = |i: usize| if i == 0 { 1.0 } else { shifted(1.0 + (last_u - 1.0) * i as f64 / steps as f64, shift) };
     (0..steps).map(|i| Step { tau: level(i), tau_next: level(i + 1) }).collect()
 }
@@ -112,7 +113,8 @@ mod tests {
         assert_eq!(action_steps(10, 3.0).last().unwrap().tau_next, 0.0);
     }
 
-    /// diffusers 0.42.1, `FlowMatchEulerDiscreteScheduler(shift=5.0)` fed with `linspace(1, 0, 6)[:-1]`: its sigmas.
+    /// diffusers 0.42.1, `FlowMatchEulerDiscreteScheduler(shift=5.0)` fed with `linspace(1, 0,
+    /// 6)[:-1]`: its sigmas.
     #[test]
     fn levels_equal_those_of_diffusers() {
         let wanted = [1.0, 0.952_380_95, 0.882_352_94, 0.769_230_77, 0.555_555_56, 0.0];

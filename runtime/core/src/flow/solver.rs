@@ -1,22 +1,26 @@
-//! How a step is taken: a solver turns velocities into the next sample, in place.
+//! Integrators: a solver advances a sample in place by a velocity.
 //!
-//! [`plan`] computes the constants of every step once, in f64 (Warm); [`apply`] is the same few multiplications for every row (Run), and the
-//! oracle of a device's own kernel. A step knows nothing of the steps around it beyond what lies in the history.
+//! [`plan`] computes the constants of every step once, in f64 (Warm). [`apply`] does the same few
+//! multiplications for every row (Run); it is the reference for the kernels of devices. Apart from
+//! the history, a step is independent of the others.
 //!
-//! UniPC is the second-order multistep predictor and corrector of Zhao et al. 2023 with B(h) = e^h − 1 on the prediction of the data, as
-//! diffusers' `UniPCMultistepScheduler` has it (`flow_prediction`, `use_flow_sigmas`, order 2, `bh2`). With α = 1 − σ, λ = ln(α/σ),
-//! h = λ' − λ and E = e^(−h) − 1, a predictor step from σ to σ' is x' = (σ'/σ)·x − α'·E·(m0 + (m1 − m0)/(2r)), r the earlier step's −h over
-//! this one's; every step is thus a linear combination of the sample and the last predictions of the data.
+//! UniPC is the second-order multistep predictor-corrector of Zhao et al. 2023 with B(h) = e^h − 1
+//! on the predicted data, as in diffusers' `UniPCMultistepScheduler` (`flow_prediction`,
+//! `use_flow_sigmas`, order 2, `bh2`). With α = 1 − σ, λ = ln(α/σ), h = λ' − λ and E = e^(−h) − 1,
+//! a predictor step from σ to σ' is x' = (σ'/σ)·x − α'·E·(m0 + (m1 − m0)/(2r)), where r is the
+//! previous step's −h over this one's. So every step is a linear combination of the sample and the
+//! last predicted data.
 
 use super::schedule::Step;
 use crate::config::SolverKind;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The level that stands for pure noise in UniPC's logarithms, as in diffusers: at exactly 1 the data's share is 0 and λ has no value. The
-/// engine is still told the schedule's own flow time.
+/// The level of pure noise in UniPC's logarithms, as in diffusers: at exactly 1, α is 0 and λ is
+/// undefined. The engine still gets the schedule's flow time.
 const NOISIEST: f64 = 1.0 - 1e-6;
 
-/// The constants of one step, in the precision of the samples. A coefficient of zero takes no part, whatever its buffer holds.
+/// The constants of one step, in the precision of the samples. The buffer of a zero coefficient is
+/// not used, even if it holds NaN.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SolverStep {
     /// x ← x + span·v (paper section 4.2).
@@ -24,20 +28,21 @@ pub enum SolverStep {
         /// τ' − τ.
         span: f32,
     },
-    /// m0 = x − sigma·v; x_c = the corrector over (last, m1, m2, m0), or x without one; x' = the predictor over (x_c, m0, m1). Then
-    /// last ← x_c, m2 ← m1, m1 ← m0, x ← x'. The history is (last, m1, m2).
+    /// m0 = x − sigma·v; x_c = the corrector over (last, m1, m2, m0), or x without one; x' = the
+    /// predictor over (x_c, m0, m1). Then last ← x_c, m2 ← m1, m1 ← m0, x ← x'. The history is
+    /// (last, m1, m2).
     Unipc {
-        /// σ at which the velocity was asked for.
+        /// σ of the velocity.
         sigma: f32,
-        /// Of last, m1, m2, m0; `None` in the first step.
+        /// Coefficients of last, m1, m2, m0; `None` in the first step.
         corrector: Option<[f32; 4]>,
-        /// Of x_c, m0, m1.
+        /// Coefficients of x_c, m0, m1.
         predictor: [f32; 3],
     },
 }
 
 impl SolverStep {
-    /// Buffers of the sample's length that the step reads and writes beside the sample.
+    /// Number of history buffers, each of the sample's length, that the step reads and writes.
     pub fn history_len(&self) -> usize {
         match self {
             Self::Euler { .. } => 0,
@@ -46,7 +51,8 @@ impl SolverStep {
     }
 }
 
-/// Buffers of the sample's length that `kind` keeps between steps. What they hold before the first step of a plan is never read.
+/// Number of history buffers, each of the sample's length, that `kind` keeps between steps. Their
+/// contents before the first step are not read.
 pub fn history_len(kind: SolverKind) -> usize {
     match kind {
         SolverKind::Euler => 0,
@@ -54,10 +60,11 @@ pub fn history_len(kind: SolverKind) -> usize {
     }
 }
 
-/// The constants of `steps` under `kind`. UniPC's last step is of first order, wherever it ends.
+/// The constants of `steps` for `kind`. The last step of UniPC is of first order.
 ///
 /// # Errors
-/// `Config` when levels do not fall strictly, or a UniPC step begins so near to pure noise (within 1e-6) that it has no length.
+/// `Config` when levels do not fall strictly, or a UniPC step begins and ends within 1e-6 of pure
+/// noise.
 pub fn plan(kind: SolverKind, steps: &[Step]) -> Result<Vec<SolverStep>> {
     if let Some((i, step)) = steps.iter().enumerate().find(|(i, s)| {
         let follows = i.checked_sub(1).and_then(|before| steps.get(before)).is_none_or(|before| before.tau_next == s.tau);
@@ -75,7 +82,7 @@ pub fn plan(kind: SolverKind, steps: &[Step]) -> Result<Vec<SolverStep>> {
     })
 }
 
-/// What the step from one level to the next has in common for predictor and corrector.
+/// The terms of a step that predictor and corrector share.
 struct Span {
     /// σ'/σ.
     keep: f64,
@@ -92,14 +99,15 @@ impl Span {
         Self { keep: to / from, gain: -(1.0 - to) * libm::expm1(-h), h }
     }
 
-    /// The predictor over (x, m0, m1); `before` is the step before, if its data take part.
+    /// The predictor over (x, m0, m1). `before` is the previous step, for second order.
     fn predictor(&self, before: Option<&Self>) -> [f64; 3] {
-        // r = −h_before / h; the published simplification takes 1/2 for the weight of the second-order term.
+        // r = −h_before / h. The published simplification sets the weight of the second-order term
+        // to 1/2.
         let slope = before.map_or(0.0, |b| -0.5 * self.h / b.h);
         [self.keep, self.gain * (1.0 - slope), self.gain * slope]
     }
 
-    /// The corrector over (last, m1, m2, m0): the same step again, now that the data at its end are known.
+    /// The corrector over (last, m1, m2, m0): repeats the step with the data at its end.
     fn corrector(&self, before: Option<&Self>) -> [f64; 4] {
         let Some(before) = before else {
             return [self.keep, 0.5 * self.gain, 0.0, 0.5 * self.gain];
@@ -121,8 +129,8 @@ fn unipc(steps: &[Step]) -> Vec<SolverStep> {
     (spans.iter().zip(steps).enumerate())
         .map(|(i, (this, step))| {
             let one = i.checked_sub(1);
-            // A step is of second order when there is a step before it and it is not the last: the corrector repeats the order of the step
-            // that it corrects, which is never the last.
+            // A step is of second order if there is a previous one and it is not the last. The
+            // corrector has the order of the step that it corrects, which is never the last.
             let corrector = span(one).map(|last| last.corrector(span(i.checked_sub(2))));
             let predictor = this.predictor(if i + 1 < steps.len() { span(one) } else { None });
             SolverStep::Unipc {
@@ -134,7 +142,8 @@ fn unipc(steps: &[Step]) -> Vec<SolverStep> {
         .collect()
 }
 
-/// Proves that a sample, its velocity (`lens`) and the buffers of its history fit each other and the step.
+/// Proves that the lengths of sample and velocity (`lens`) and of the history's buffers fit each
+/// other and the step.
 ///
 /// # Errors
 /// `Usage`.
@@ -155,11 +164,13 @@ pub fn check(
         .wanted(format!("equal lengths of whole rows, channels inside a row, {} buffers", step.history_len())))
 }
 
-/// One step of `x`, in place. `channels` are stepped in each row of `width` numbers, the others stay as they are, in `x` and in `history`.
+/// Applies one step to `x`, in place, for `channels` of each row of `width` numbers. Other channels
+/// of `x` and `history` do not change.
 ///
 /// # Errors
-/// `Output`, with the place, when a velocity is not finite; `x` and `history` are then unspecified and must be dropped. `Usage` when lengths
-/// differ, are no multiple of the width, or the history has another length than [`SolverStep::history_len`].
+/// `Output`, with row and channel, when a velocity is not finite; `x` and `history` are then
+/// unspecified. `Usage` when lengths differ, are no multiple of the width, or the history has
+/// another length than [`SolverStep::history_len`].
 pub fn apply(
     step: &SolverStep,
     x: &mut [f32],
@@ -187,7 +198,7 @@ pub fn apply(
                     x[at] = predictor[0] * corrected + predictor[1] * m0 + unless_zero(predictor[2], m1[at]);
                     (last[at], m2[at], m1[at]) = (corrected, m1[at], m0);
                 }
-                // The history's length was proved above.
+                // `check` proved the history's length.
                 (SolverStep::Unipc { .. }, _) => {}
             }
         }
@@ -206,7 +217,7 @@ mod tests {
 
     const KINDS: [SolverKind; 2] = [SolverKind::Euler, SolverKind::Unipc];
 
-    /// Steps `x` along a plan; what the history holds at first is poison that must not be read.
+    /// Steps `x` along a plan. The history begins with NaN, which must not be read.
     fn run(kind: SolverKind, path: &[Step], x: &mut [f32], velocity: impl Fn(f64, &[f32]) -> Vec<f32>, width: usize, channels: &[usize]) {
         let mut buffers = vec![vec![f32::NAN; x.len()]; history_len(kind)];
         for (step, constants) in path.iter().zip(plan(kind, path).unwrap()) {
@@ -236,7 +247,7 @@ mod tests {
                 run(kind, &path, &mut x, |_, _| velocity.clone(), 3, &[0, 1, 2]);
                 for i in 0..3 {
                     let wanted = (1.0 - end) * data[i] + end * noise[i];
-                    // UniPC starts a millionth below pure noise, as diffusers does.
+                    // UniPC starts a millionth below pure noise, as in diffusers.
                     assert!((x[i] - wanted).abs() < 5e-6, "{kind:?}, {} steps: {} for {wanted}", path.len(), x[i]);
                 }
             }

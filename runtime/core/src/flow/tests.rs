@@ -1,4 +1,5 @@
-//! Schedules and solvers against diffusers' (`export/drivewam_export/fixtures/schedulers.py`), on a velocity that is not linear.
+//! Schedules and solvers equal diffusers' (`export/drivewam_export/fixtures/schedulers.py`) on a
+//! nonlinear velocity.
 
 use super::schedule::{Step, VideoEnd, action_steps, video_steps};
 use super::solver::{apply, history_len, plan};
@@ -16,13 +17,13 @@ struct Fixture {
 struct Case {
     shift: f64,
     steps: usize,
-    /// Where UniPC's schedule ends.
+    /// The end of UniPC's schedule.
     #[serde(default)]
     end: f64,
     levels: Vec<f64>,
-    /// After each step.
+    /// Samples after each step.
     samples: Vec<Vec<f64>>,
-    /// The last sample with the scheduler's own f32 levels.
+    /// The last sample with the scheduler's f32 levels.
     stock: Option<Vec<f64>>,
 }
 
@@ -80,7 +81,8 @@ fn compare(kind: SolverKind, cases: &[Case], start: &[f32]) {
         if worst > 1e-6 {
             failures.push(format!("{kind:?}, shift {}, {} steps, to {}: {worst:e}", case.shift, case.steps, case.end));
         }
-        // f32 holds the data's share of the first level, a millionth, to one percent: the scheduler's own rounding, not ours.
+        // f32 represents α of the first level, a millionth, to one percent: the scheduler's
+        // rounding, not ours.
         if let Some(stock) = &case.stock {
             let far = difference(samples.last().unwrap(), stock);
             if far > 2e-5 {

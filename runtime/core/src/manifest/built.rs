@@ -1,12 +1,13 @@
-//! What a folder says of engines that a vendor's builder made: by which library, for which machines, in which shapes. And whether this machine is one of
-//! them.
+//! How the engines of a folder were built: by which library, for which machines and in which
+//! shapes; and the check whether this machine may load them.
 
+use super::words::check_hash;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// A family of engines. They do not load one another's.
+/// A family of engine libraries. A library does not load engines of the other family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
@@ -29,10 +30,10 @@ impl fmt::Display for Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Dotted<const N: usize>(pub [u32; N]);
 
-/// A version of a library.
+/// The version of a library.
 pub type Version = Dotted<3>;
 
-/// A compute capability, `8.7`.
+/// A compute capability, for example `8.7`.
 pub type Capability = Dotted<2>;
 
 impl<const N: usize> fmt::Display for Dotted<N> {
@@ -49,7 +50,7 @@ impl<const N: usize> FromStr for Dotted<N> {
         let mut numbers = [0; N];
         let mut parts = text.split('.');
         for number in &mut numbers {
-            // No sign, no empty part, no leading space: what `Display` writes, and nothing else.
+            // Accepts only what `Display` writes: no sign, no empty part, no leading space.
             let part = parts.next().filter(|p| p.bytes().all(|b| b.is_ascii_digit()));
             *number = part.and_then(|p| p.parse().ok()).ok_or_else(|| not_dotted(text, N))?;
         }
@@ -77,39 +78,41 @@ impl<'de, const N: usize> Deserialize<'de> for Dotted<N> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Built {
-    /// Whose builder.
+    /// The family of the library that built them.
     pub family: Family,
-    /// Its version.
+    /// The version of that library.
     pub library: Version,
-    /// CUDA version of the driver on the machine that built; absent where it had none (TensorRT-RTX builds without).
+    /// The CUDA version of the driver on the machine that built. Absent when the machine had no
+    /// driver: TensorRT-RTX builds without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Dotted<2>>,
-    /// The model of GPU of the machine that built; absent as `driver`.
+    /// The model of the GPU in the machine that built. Absent when `driver` is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
-    /// SHA-256 of the manifest that the engines were built from.
+    /// The SHA-256 of the manifest that the engines were built from.
     pub source_sha256: String,
-    /// What was asked of the builder.
+    /// The flags of the builder.
     pub flags: Flags,
     /// Where the engines may be loaded.
     pub compatible: Compatible,
 }
 
-/// What is asked of the builder: `build.flags` of a configuration, and what the manifest says of it.
+/// The flags of the builder: `build.flags` of a configuration, recorded in the manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Flags {
-    /// How long the builder looks for faster kernels, 0 to 5. Default 3.
+    /// How long the builder searches for faster kernels: 0 for the shortest search, 5 for the
+    /// longest.
     pub optimization_level: u32,
-    /// f32 products may be rounded to 10 bits of mantissa. Default false.
+    /// Whether f32 products may be rounded to 10 bits of mantissa (TF32).
     pub tf32: bool,
-    /// The engines load in later versions of the same major; TensorRT alone. Default false.
+    /// Whether the engines also load in later versions of the same major version. TensorRT only.
     pub version_compatible: bool,
-    /// The engines load on any GPU of Ampere or later; TensorRT alone. Default false.
+    /// Whether the engines load on any GPU of the Ampere generation or later. TensorRT only.
     pub hardware_compatible: bool,
-    /// Weights may stay in host memory, see `engine.tensorrt.weight_budget_bytes`. Default false.
+    /// Whether weights may stay in host memory; see `engine.tensorrt.weight_budget_bytes`.
     pub weight_streaming: bool,
-    /// Most device memory that a tactic may take, bytes; default 0: what the GPU has.
+    /// The most device memory that a tactic of the builder may take. `0`: all that the GPU has.
     pub workspace_bytes: u64,
 }
 
@@ -130,48 +133,50 @@ impl Default for Flags {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Compatible {
-    /// GPUs, by compute capability.
+    /// The GPUs, by compute capability.
     pub compute_capabilities: Vec<Capability>,
-    /// The oldest library, included.
+    /// The oldest version of the library, included.
     pub library_from: Version,
-    /// The newest library, included.
+    /// The newest version of the library, included.
     pub library_to: Version,
 }
 
-/// What an engine's entry says beyond a graph's.
+/// The part of a graph's entry that describes its engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineEntry {
-    /// SHA-256 of the ONNX file that it was built from.
+    /// The SHA-256 of the ONNX file that the engine was built from.
     pub onnx_sha256: String,
-    /// Bytes of that graph's weights, each once.
+    /// The bytes of the weights of that graph, each weight counted once.
     pub weight_bytes: u64,
-    /// Lengths of N and S that it runs; empty for a graph without such axes.
+    /// The lengths of N and S that the engine runs. Empty for a graph without such axes.
     pub profiles: Vec<Profile>,
-    /// Device memory for a pass; absent where nobody could ask the library.
+    /// The device memory that a pass takes as scratch, bytes. Absent when the library could not be
+    /// asked, because the builder had no GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch_bytes: Option<u64>,
-    /// Which attention blocks became one kernel.
+    /// Which attention blocks were fused into one kernel.
     pub fusion: Fusion,
-    /// The library's own report of layers and tactics.
+    /// The name of the file with the library's own report of layers and tactics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<String>,
-    /// What the build took, seconds.
+    /// How long the build took, s.
     pub build_seconds: f64,
 }
 
-/// An optimization profile: the lengths of N and S for which kernels were chosen. Each is least, most often, most.
+/// An optimization profile: the lengths of N and S that kernels were chosen for, each as
+/// `[min, opt, max]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// Tokens of a pass.
+    /// N, the tokens of a pass.
     pub n: [usize; 3],
-    /// Memory slots.
+    /// S, the memory slots.
     pub s: [usize; 3],
 }
 
 impl Profile {
-    /// Whether a pass of `n` tokens over `s` slots runs in it.
+    /// Whether a pass of `n` tokens over `s` slots is in the ranges of this profile.
     pub fn holds(&self, n: usize, s: usize) -> bool {
         (self.n[0]..=self.n[2]).contains(&n) && (self.s[0]..=self.s[2]).contains(&s)
     }
@@ -184,17 +189,18 @@ impl fmt::Display for Profile {
     }
 }
 
-/// Which attention blocks became one kernel.
+/// Which attention blocks were fused into one kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fusion {
     /// The graph has no attention.
     None,
-    /// No driver let the inspector read the engine.
+    /// Unknown: there was no driver, so the inspector could not read the engine.
     Unknown,
-    /// So many kernels of fused attention.
+    /// This many kernels of fused attention.
     Fused(usize),
-    /// No driver let the inspector read the engine; so many kernels of fused attention are named in its bytes.
+    /// Unknown to the inspector, as above. The bytes of the engine name this many kernels of fused
+    /// attention.
     Named(usize),
 }
 
@@ -212,21 +218,21 @@ impl fmt::Display for Fusion {
 /// The machine that is to load engines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// Of the opened library.
+    /// The family of the opened library.
     pub family: Family,
-    /// Its version.
+    /// The version of that library.
     pub library: Version,
-    /// Of the GPU.
+    /// The compute capability of the GPU.
     pub capability: Capability,
-    /// The GPU's model.
+    /// The model of the GPU.
     pub gpu: String,
 }
 
 impl Built {
-    /// Proves that `machine` may load the engines.
+    /// Checks that `machine` may load the engines.
     ///
     /// # Errors
-    /// `Manifest`, with the field, what the machine has and what the engines want.
+    /// `Manifest`, with the field, what the machine has and what the engines require.
     pub fn check(&self, machine: &Machine) -> Result<()> {
         let bad = |field: &str, what: &str| Error::new(ErrorKind::Manifest, what).at(format!("built.{field}"));
         let Compatible { compute_capabilities, library_from, library_to } = &self.compatible;
@@ -244,7 +250,8 @@ impl Built {
                 .got(format!("compute capability {}", machine.capability))
                 .wanted(format!("one of {}: build the engines for this machine", known.join(", "))));
         }
-        // TensorRT times its kernels on one model of GPU, and warns of errors and deadlocks on others of the same compute capability.
+        // TensorRT times its kernels on one model of GPU. On other models of the same compute
+        // capability it warns of errors and deadlocks.
         if self.family == Family::Tensorrt && !self.flags.hardware_compatible && self.gpu.as_ref() != Some(&machine.gpu) {
             return Err(bad("gpu", "built on another model of GPU")
                 .got(&machine.gpu)
@@ -253,7 +260,7 @@ impl Built {
         Ok(())
     }
 
-    /// Proves that what the section says can be meant.
+    /// Checks that the values of the section make sense together.
     pub(super) fn check_words(&self) -> Result<()> {
         let bad = |field: &str, what: &str| Error::new(ErrorKind::Manifest, what).at(format!("built.{field}"));
         let Compatible { compute_capabilities, library_from, library_to } = &self.compatible;
@@ -273,20 +280,21 @@ impl Built {
             return Err(bad("compatible.library", "several versions, and the engines were not built version compatible")
                 .got(format!("{library_from} to {library_to}")));
         }
-        super::check_hash(&self.source_sha256).map_err(|e| e.at("built.source_sha256"))
+        check_hash(&self.source_sha256).map_err(|e| e.at("built.source_sha256"))
     }
 }
 
 impl EngineEntry {
-    /// Proves that what the entry says can be meant.
+    /// Checks that the values of the entry make sense together. `dynamic`: the graph has dynamic
+    /// axes.
     pub(super) fn check_words(&self, dynamic: bool) -> Result<()> {
-        super::check_hash(&self.onnx_sha256).map_err(|e| e.at("onnx_sha256"))?;
+        check_hash(&self.onnx_sha256).map_err(|e| e.at("onnx_sha256"))?;
         let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at("profiles");
         if self.profiles.is_empty() == dynamic {
             return Err(bad(if dynamic {
-                "empty, and N and S are chosen by a profile"
+                "empty, but the graph has dynamic axes, which need a profile"
             } else {
-                "given, and the graph's axes are all fixed"
+                "given, but all axes of the graph are fixed"
             }));
         }
         match self.profiles.iter().find(|p| [p.n, p.s].iter().any(|&[min, opt, max]| min == 0 || min > opt || opt > max)) {

@@ -1,67 +1,72 @@
-//! `manifest.yaml`: what a folder of engines vouches for, and whether it agrees with itself, with [`crate::bindings`] and with a
-//! configuration.
+//! `manifest.yaml`: what an engine folder contains, and the checks that it agrees with itself, with
+//! the contract of the graphs ([`crate::bindings`]) and with a configuration.
 //!
-//! Parsing and every comparison of words live here; reading files and hashing them is the engine floor's work. A manifest that passed
-//! [`Manifest::parse`] is safe to act on: file names stay inside the folder, hashes are hashes, every graph has the tensors of the contract.
+//! This module parses the text and compares names, types and shapes; the engine crate reads and
+//! hashes the files. A manifest that passed [`Manifest::parse`] is safe to act on: file names stay
+//! inside the folder, hashes are well-formed, and every graph has the tensors of the contract.
 
 mod built;
 mod entries;
+mod words;
 
 pub use entries::{
-    ActionNormalisation, CommandTexts, FileEntry, FlowDirection, GraphEntry, Normalisations, Precision, Role, SelfTest, TrainedSchedule,
-    TrainedShift,
+    ActionNormalisation, CommandTexts, FileEntry, FileRole, FlowDirection, GraphEntry, Normalisations, Precision, SelfTest,
+    TrainedSchedule, TrainedShift,
 };
 
 pub use built::{Built, Capability, Compatible, Dotted, EngineEntry, Family, Flags, Fusion, Machine, Profile, Version};
 
-use crate::bindings::{Axis, Graph, Signature, TensorSpec};
+use crate::bindings::Graph;
 use crate::dims::Model;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::guidance::Guidance;
+use crate::guidance::GuidanceSpec;
+use crate::tensor::{Axis, Signature, TensorRole, TensorSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use words::{check_file_name, check_hash};
 
-/// The layout of the manifest that this program reads.
+/// The version of the manifest's layout that this program reads.
 pub const SCHEMA: u32 = 2;
 
-/// The file's name inside an engine folder.
+/// The name of the file inside an engine folder.
 pub const FILE_NAME: &str = "manifest.yaml";
 
-/// A parsed and self-consistent manifest.
+/// A parsed manifest that agrees with itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`SCHEMA`].
+    /// The version of the layout: [`SCHEMA`].
     pub schema: u32,
-    /// The model's name.
+    /// The name of the model.
     pub name: String,
-    /// What the engines were made for, for example `portable-f32`.
+    /// The target that the engines were made for, for example `portable-f32`.
     pub target: String,
-    /// Which end of the flow is noise.
+    /// Which end of the flow time is noise.
     pub flow_direction: FlowDirection,
     /// The model that the weights belong to.
     pub model: Model,
-    /// Numbers that map physical quantities to the model's.
+    /// The constants that map physical quantities to those of the model.
     pub normalisation: Normalisations,
-    /// The shifts that the weights were trained with.
+    /// The shifts of the noise levels that the weights were trained with.
     pub schedule: TrainedSchedule,
-    /// Text embeddings of the route commands.
+    /// The text embeddings of the route commands.
     pub commands: CommandTexts,
-    /// The language model and its text encoder; absent where the folder has none.
+    /// The language model and its text encoder. Absent when the folder has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub guidance: Option<Guidance>,
-    /// What the graphs must put out; absent where nothing was stored, and then only the closed-form engine loads.
+    pub guidance: Option<GuidanceSpec>,
+    /// The expected outputs of the graphs. Absent when none were stored; then only the closed-form
+    /// engine loads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_test: Option<SelfTest>,
-    /// How the engines were built; absent in a folder of ONNX graphs.
+    /// How the engines were built. Absent in a folder of ONNX graphs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub built: Option<Built>,
     /// The graphs.
     pub graphs: BTreeMap<Graph, GraphEntry>,
-    /// Every file that the folder vouches for.
+    /// Every file of the folder that may be loaded, with its length and hash.
     pub files: BTreeMap<String, FileEntry>,
-    /// How the weights came to be; free-form, shown by `inspect`, never acted on.
+    /// How the weights were trained. Free-form: `inspect` shows it, and nothing acts on it.
     #[serde(default)]
     pub training: serde_json::Value,
 }
@@ -70,10 +75,11 @@ impl Manifest {
     /// Parses and checks the text of a `manifest.yaml`.
     ///
     /// # Errors
-    /// `Manifest`: not YAML, an unknown or missing key, another schema, a file name that leaves the folder, a file that nothing vouches for,
-    /// a malformed hash, a tensor whose name, type or shape differs from [`Graph::signature`].
+    /// `Manifest` for text that is not YAML, an unknown or missing key, another schema, a file name
+    /// that leaves the folder, a file that is not listed in `files`, a malformed hash, or a tensor
+    /// whose name, type or shape differs from [`Graph::signature`].
     pub fn parse(text: &str) -> Result<Self> {
-        // YAML 1.2: only true and false are booleans. The axis letter N is none.
+        // YAML 1.2: only `true` and `false` are booleans. The axis letter N is a string.
         let options = serde_saphyr::options! { strict_booleans: true };
         let manifest: Self = serde_saphyr::from_str_with_options(text, options)
             .map_err(|e| Error::new(ErrorKind::Manifest, "cannot be read").caused_by(e))?;
@@ -81,8 +87,10 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// A manifest of `model` with every graph of the contract, which vouches for no file: the start of one that does, and all that a plan needs.
-    /// `caches` are the shapes of the codec's causal cache; its decoder has none.
+    /// A manifest of `model` with every policy graph of the contract and no files. It is enough for
+    /// a plan, and a start for a manifest with files.
+    ///
+    /// `caches` are the shapes of the encoder's causal cache; the decoder gets none.
     pub fn by_contract(model: &Model, caches: &[Vec<usize>]) -> Self {
         let entry = |graph: Graph| {
             let signature = graph.signature(model, None, if graph == Graph::VaeDecode { &[] } else { caches }, DType::F32);
@@ -134,15 +142,15 @@ impl Manifest {
             check_file_name(name)?;
             check_hash(&entry.sha256).map_err(|e| e.at(format!("files.{name:?}")))?;
         }
-        self.vouched(&self.commands.file, "commands.file", Role::Commands)?;
+        self.listed(&self.commands.file, "commands.file", FileRole::Commands)?;
         if let Some(test) = &self.self_test {
-            self.vouched(&test.file, "self_test.file", Role::SelfTest)?;
+            self.listed(&test.file, "self_test.file", FileRole::SelfTest)?;
         }
         self.built.as_ref().map_or(Ok(()), Built::check_words)?;
         for &command in &self.model.text.commands {
             let rows = self.commands.rows.get(&command).copied().unwrap_or(0);
             if rows == 0 || rows > self.model.text.max_rows {
-                return Err(bad("a command without a text that fits")
+                return Err(bad("the text of a command has no rows, or too many")
                     .at(format!("commands.rows.{}", command.as_str()))
                     .got(format!("{rows} rows"))
                     .wanted(format!("1 to {}", self.model.text.max_rows)));
@@ -150,8 +158,8 @@ impl Manifest {
         }
         if let Some(guidance) = &self.guidance {
             guidance.check()?;
-            self.vouched(&guidance.vlm.tokenizer, "guidance.vlm.tokenizer", Role::Tokenizer)?;
-            self.vouched(&guidance.text.tokenizer, "guidance.text.tokenizer", Role::Tokenizer)?;
+            self.listed(&guidance.vlm.tokenizer, "guidance.vlm.tokenizer", FileRole::Tokenizer)?;
+            self.listed(&guidance.text.tokenizer, "guidance.text.tokenizer", FileRole::Tokenizer)?;
         }
         for (&graph, entry) in &self.graphs {
             self.check_graph(graph, entry)?;
@@ -162,7 +170,7 @@ impl Manifest {
     fn check_graph(&self, graph: Graph, entry: &GraphEntry) -> Result<()> {
         let at = |key: &str| format!("graphs.{graph}.{key}");
         if !Graph::POLICY.contains(&graph) && self.guidance.is_none() {
-            return Err(Error::new(ErrorKind::Manifest, "a graph of a language model that nobody describes")
+            return Err(Error::new(ErrorKind::Manifest, "a graph of a language model that the manifest does not describe")
                 .at(at(""))
                 .wanted("the section `guidance`"));
         }
@@ -175,37 +183,37 @@ impl Manifest {
                 .wanted(format!("above 0, at most {most} in {}", entry.precision)));
         }
         match (&entry.engine, &self.built) {
-            (None, None) => self.vouched(&entry.file, &at("file"), Role::Graph)?,
+            (None, None) => self.listed(&entry.file, &at("file"), FileRole::Graph)?,
             (Some(engine), Some(_)) => {
-                self.vouched(&entry.file, &at("file"), Role::Engine)?;
+                self.listed(&entry.file, &at("file"), FileRole::Engine)?;
                 if !entry.weights.is_empty() {
                     return Err(bad("weights", "an engine holds its weights").got(format!("{:?}", entry.weights)));
                 }
-                let dynamic = entry.inputs.iter().any(|t| t.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_))));
-                engine.check_words(dynamic).map_err(|e| e.at(at("engine")))?;
-                engine.layers.as_ref().map_or(Ok(()), |file| self.vouched(file, &at("engine.layers"), Role::Report))?;
+                engine.check_words(entry.is_dynamic()).map_err(|e| e.at(at("engine")))?;
+                engine.layers.as_ref().map_or(Ok(()), |file| self.listed(file, &at("engine.layers"), FileRole::Report))?;
             }
             (Some(_), None) => return Err(bad("engine", "an engine, and `built` does not say by what")),
-            (None, Some(_)) => return Err(bad("engine", "missing: the folder is one of built engines")),
+            (None, Some(_)) => return Err(bad("engine", "missing, and the section `built` says that the graphs are engines")),
         }
         for weights in &entry.weights {
-            self.vouched(weights, &at("weights"), Role::Weights)?;
+            self.listed(weights, &at("weights"), FileRole::Weights)?;
         }
         let signature = self.signature(graph)?;
         compare(graph, "input", &entry.inputs, &signature.inputs)?;
         compare(graph, "output", &entry.outputs, &signature.outputs)
     }
 
-    fn vouched(&self, file: &str, key: &str, role: Role) -> Result<()> {
+    fn listed(&self, file: &str, key: &str, role: FileRole) -> Result<()> {
         let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at(key.to_owned());
         match self.files.get(file) {
             Some(entry) if entry.role == role => Ok(()),
             Some(entry) => Err(bad("names a file of another role").at(format!("{file:?}")).got(entry.role).wanted(role)),
-            None => Err(bad("names a file that `files` does not vouch for").got(format!("{file:?}"))),
+            None => Err(bad("names a file that is not listed in `files`").got(format!("{file:?}"))),
         }
     }
 
-    /// The tensors that `graph` must have, by the contract: what is cached in the entry's precision, the codec's caches as the entry names them.
+    /// The tensors that `graph` must have by the contract. Cached tensors have the precision of the
+    /// graph's entry; the codec's caches have the shapes in that entry.
     ///
     /// # Errors
     /// `Manifest` when the folder has no such graph.
@@ -221,21 +229,27 @@ impl Manifest {
         self.graphs.get(&graph).ok_or_else(|| Error::new(ErrorKind::Manifest, "the folder has no such graph").at(format!("graphs.{graph}")))
     }
 
-    /// What is known of the language model and its text encoder.
+    /// The description of the language model and its text encoder.
     ///
     /// # Errors
     /// `Manifest` when the folder has none.
-    pub fn guidance(&self) -> Result<&Guidance> {
-        let none =
-            || Error::new(ErrorKind::Manifest, "the folder has no language model").at("guidance").wanted("one that guidance.join made");
+    pub fn guidance(&self) -> Result<&GuidanceSpec> {
+        let none = || {
+            Error::new(ErrorKind::Manifest, "the folder has no language model").at("guidance").wanted("a folder that guidance.join made")
+        };
         self.guidance.as_ref().ok_or_else(none)
     }
 
-    /// Shapes of the causal cache of a codec graph, in order; empty for other graphs and for a codec without one.
+    /// The shapes of the causal cache of a codec graph, in order. Empty for other graphs, and for a
+    /// codec without a cache.
     pub fn caches(&self, graph: Graph) -> Vec<Vec<usize>> {
         let Some(entry) = self.graphs.get(&graph) else { return Vec::new() };
-        let number = |t: &TensorSpec| t.name.strip_prefix("cache_out.").and_then(|i| i.parse::<usize>().ok());
-        let mut numbered: BTreeMap<usize, &TensorSpec> = entry.outputs.iter().filter_map(|t| Some((number(t)?, t))).collect();
+        let mut numbered: BTreeMap<usize, &TensorSpec> = BTreeMap::new();
+        for spec in &entry.outputs {
+            if let Some(TensorRole::CacheOut(i)) = spec.role {
+                numbered.insert(i, spec);
+            }
+        }
         let mut caches = Vec::new();
         while let Some(cache) = numbered.remove(&caches.len()) {
             caches.push(cache.resolve(0, 0));
@@ -243,10 +257,10 @@ impl Manifest {
         caches
     }
 
-    /// Proves that a configuration speaks of the same model.
+    /// Checks that the configuration describes the same model.
     ///
     /// # Errors
-    /// `Manifest`, naming the first key that differs, with both values.
+    /// `Manifest`, with the first key that differs and both values.
     pub fn check_model(&self, model: &Model) -> Result<()> {
         if &self.model == model {
             return Ok(());
@@ -254,7 +268,7 @@ impl Manifest {
         let (Ok(serde_json::Value::Object(ours)), Ok(serde_json::Value::Object(theirs))) =
             (serde_json::to_value(&self.model), serde_json::to_value(model))
         else {
-            return Err(Error::new(ErrorKind::Manifest, "the configuration speaks of another model").at("model"));
+            return Err(Error::new(ErrorKind::Manifest, "the configuration describes another model").at("model"));
         };
         let differing = ours.iter().find(|(key, value)| theirs.get(*key) != Some(*value));
         let (key, got, wanted) = match differing {
@@ -266,27 +280,6 @@ impl Manifest {
             .got(got)
             .wanted(wanted))
     }
-}
-
-fn check_hash(hash: &str) -> Result<()> {
-    if hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Manifest, "not a SHA-256").got(format!("{hash:?}")).wanted("64 lower-case hexadecimal digits"))
-}
-
-fn check_file_name(name: &str) -> Result<()> {
-    let plain = !name.is_empty()
-        && name.len() <= 128
-        && !name.starts_with('.')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    if plain {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Manifest, "not a plain file name of this folder")
-        .at("files")
-        .got(format!("{name:?}"))
-        .wanted("letters, digits, '.', '_' and '-'"))
 }
 
 fn compare(graph: Graph, side: &str, got: &[TensorSpec], wanted: &[TensorSpec]) -> Result<()> {

@@ -1,86 +1,98 @@
-//! Which tokens of a full pool are forgotten when a new chunk arrives: the oracle that every faster backend is held to.
+//! The selection of the tokens that a full pool forgets when a new chunk arrives. This is the
+//! reference implementation that every faster backend is compared with.
 //!
-//! Per layer and pool m (video, action), with old keys `H_k` (ours: the valid slots), queries `Q_k` and budget B (ours: the slots
-//! of the pool), the paper keeps `H_{k+1} = Top_{B - |new|}(H_k) ∪ new` by the score `s_j = λ ρ_j - (1 - λ) η_j`.
-//! Enters: keys, queries, a slot table. Leaves: scores and the slots that the new tokens are written over. The new chunk is always
-//! kept whole. A *set* is one run of the selection: the whole layer under `heads: shared`, one head under `heads: per_head`.
+//! The selection runs for each layer and each pool m (video, action), with old keys `H_k` (here:
+//! the valid slots), queries `Q_k` and budget B (here: the slots of the pool). The paper keeps
+//! `H_{k+1} = Top_{B - |new|}(H_k) ∪ new` by the score `s_j = λ ρ_j - (1 - λ) η_j`, where ρ is the
+//! relevance of a token and η its redundancy. The new chunk is always kept whole.
+//!
+//! The inputs are keys, queries and a slot table; the outputs are scores and the slots that the new
+//! tokens overwrite. A *set* is one run of the selection: the whole layer under `heads: shared`,
+//! one head under `heads: per_head`.
 
 pub mod policy;
 pub mod score;
 pub mod slots;
 
 pub use policy::{Policy, destinations};
-pub use score::{Inputs, Rows, has_direction, score, scratch_len};
+pub use score::{HeadRows, ScoreInputs, has_direction, score, scratch_len};
 pub use slots::{Provenance, Slot, SlotTable};
 
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// `memory.scoring:` how `selective` scores. The default is the paper's literal reading.
+/// `memory.scoring:` how `selective` scores. The default is the literal reading of the paper.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scoring {
-    /// λ, the weight of relevance against redundancy. Default 0.07, 0 to 1.
+    /// λ, the weight of relevance against redundancy, 0 to 1: a token's score is
+    /// `λ·relevance − (1 − λ)·redundancy`, and the lowest score is forgotten first.
     pub lambda: f32,
-    /// Whether the heads of a layer forget together. Default `shared`.
+    /// Whether all heads of a layer forget the same tokens.
     pub heads: HeadSets,
-    /// What is done to each term before they are combined. Default `literal`.
+    /// How relevance and redundancy are normalised before they are combined.
     pub normalise: Normalise,
-    /// Which keys and queries the caller passes. Default `post_rope`.
+    /// Which keys and queries are scored.
     pub keys: Keys,
-    /// Kernel of the maximum over neighbouring tokens of one chunk, taken of ρ; odd, or 0 for none. Default 0; FlowCache's 7.
+    /// The kernel size of a maximum of the relevance over neighbouring tokens of one chunk: an odd
+    /// number, or 0 for none. FlowCache takes 7.
     pub max_pool: u32,
-    /// Which tokens the softmax of ρ and the mean of η run over. Default `pool`.
+    /// Which tokens the softmax of the relevance and the mean of the redundancy run over.
     pub scored: Scored,
-    /// Tokens more than this many chunks older than the new one go before all others, or 0 for no such limit. Default 0: the paper has none, and
-    /// drives for 75 chunks. Redundancy keeps odd keys for ever, which an hour later lie farther away than any key of training.
+    /// Tokens more than this many chunks older than the new chunk are forgotten before all others.
+    /// `0`: no limit, as in the paper, which drives for 75 chunks. Redundancy keeps unusual keys
+    /// for ever; an hour later they are farther away than any key in training.
     pub max_age_chunks: u32,
 }
 
-/// The score of a token that is too old: below every other, and finite.
+/// The score of a token that is too old. It is finite, and below the score of every other
+/// token.
 pub const TOO_OLD: f32 = f32::MIN;
 
-/// Whether the heads of a layer forget together.
+/// Whether all heads of a layer forget the same tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadSets {
-    /// One score per token: dot products over the whole hidden width, d = H·D.
+    /// One score for each token: dot products over the whole hidden width, d = H·D.
     #[default]
     Shared,
-    /// One score per token and head: d = D; each head has its own slots.
+    /// One score for each token and head: dot products over the head width, d = D. Each head has
+    /// its own slots.
     PerHead,
 }
 
-/// What is done to each term before they are combined.
+/// How each term is normalised before the terms are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalise {
-    /// Nothing.
+    /// Not at all.
     #[default]
     Literal,
-    /// A softmax over tokens of ρ and one of η, as FlowCache does.
+    /// A softmax over the tokens, for each of the two terms, as in FlowCache.
     Softmax,
 }
 
-/// Which keys and queries are scored. The arithmetic is the same: the caller passes the ones that are named.
+/// Which keys and queries are scored. The arithmetic is the same: the caller passes the selected
+/// ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keys {
-    /// As the cache holds them, rotated.
+    /// As the cache holds them, after the rotary embedding.
     #[default]
     PostRope,
-    /// Before the rotation.
+    /// Before the rotary embedding.
     PreRope,
 }
 
-/// Which tokens the softmax of ρ and the mean of η run over. Only old tokens compete, either way.
+/// Which tokens the softmax of ρ and the mean of η run over. In either case only old tokens can be
+/// forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scored {
     /// The valid slots of the old pool.
     #[default]
     Pool,
-    /// Those and the new chunk.
+    /// The valid slots of the old pool, and the new chunk.
     PoolAndNew,
 }
 
@@ -99,26 +111,26 @@ impl Default for Scoring {
 }
 
 impl Scoring {
-    /// Proves that the numbers are in range.
+    /// Checks that the numbers are in range.
     ///
     /// # Errors
-    /// `Config`, naming the key.
+    /// `Config`, with the key.
     pub fn check(&self) -> Result<()> {
         if !(0.0..=1.0).contains(&self.lambda) {
             return Err(Error::new(ErrorKind::Config, "out of range").at("lambda").got(self.lambda).wanted("0 to 1"));
         }
         if self.max_pool != 0 && self.max_pool.is_multiple_of(2) {
-            return Err(Error::new(ErrorKind::Config, "not a kernel").at("max_pool").got(self.max_pool).wanted("0 or an odd number"));
+            return Err(Error::new(ErrorKind::Config, "not a kernel size").at("max_pool").got(self.max_pool).wanted("0 or an odd number"));
         }
         Ok(())
     }
 
-    /// Whether a token of chunk `old` is too old for a pool that takes in chunk `new`.
+    /// Whether a token of chunk `old` is too old for a pool that receives chunk `new`.
     pub fn is_too_old(&self, old: u32, new: u32) -> bool {
         self.max_age_chunks != 0 && new.saturating_sub(old) > self.max_age_chunks
     }
 
-    /// Hs, the sets of a layer with `heads` heads: 1 or H.
+    /// Hs, the number of sets of a layer with `heads` heads: 1 or H.
     pub fn sets(&self, heads: usize) -> usize {
         match self.heads {
             HeadSets::Shared => 1,
@@ -126,7 +138,7 @@ impl Scoring {
         }
     }
 
-    /// The heads of set `set`.
+    /// The heads of set `set`, in a layer with `heads` heads.
     pub fn heads_of(&self, set: usize, heads: usize) -> std::ops::Range<usize> {
         match self.heads {
             HeadSets::Shared => 0..heads,

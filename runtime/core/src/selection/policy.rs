@@ -1,26 +1,30 @@
-//! Who decides what is forgotten, and where the new tokens go.
+//! The policies that decide which tokens are forgotten, and the slots that new tokens are written
+//! to.
 
 use super::slots::{Slot, free};
 use crate::error::{Error, ErrorKind, Result};
 use std::cmp::Ordering;
 
-/// Who decides what is forgotten.
+/// Which tokens are forgotten.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Policy<'a> {
-    /// Nobody; no free slot is an error.
+    /// None; too few free slots are an error.
     Full,
-    /// Age: the oldest chunk goes first; within a chunk, the lowest token index.
+    /// The oldest chunk first; within a chunk, the lowest token index first.
     Fifo,
-    /// The scores of [`super::score`], one per slot: the lowest goes first.
-    Selective(&'a [f32]),
-    /// Chance, drawn from the seed, the chunk and the token index, so that slot order does not matter; a device asks [`Policy::of_set`].
+    /// The lowest score of [`super::score`] first.
+    Selective,
+    /// Random tokens, drawn from the seed, the chunk and the token index, so that the order of
+    /// slots does not matter. A device draws with the seed that [`Policy::of_set`] returns.
     Random(u64),
-    /// Somebody else: true marks each slot whose token stays. For goldens and studies.
+    /// The tokens that the caller selects: true marks each slot whose token is kept. For goldens
+    /// and studies.
     Forced(&'a [bool]),
 }
 
 impl Policy<'_> {
-    /// The policy of one layer and head set: chance draws anew for each, all others are the same for all.
+    /// The policy of one layer and head set. `Random` draws anew for each; every other policy is
+    /// returned unchanged.
     #[must_use]
     pub fn of_set(self, layer: usize, set: usize) -> Self {
         match self {
@@ -30,15 +34,17 @@ impl Policy<'_> {
     }
 }
 
-/// Whether [`destinations`] will forget anything; where it will not, there is nothing to score.
+/// Whether [`destinations`] forgets any token. If not, no scores are needed.
 pub fn must_forget(slots: &[Slot], new: usize) -> bool {
     free(slots) < new
 }
 
-/// Whether a pool of `slots`, `free` of them, must forget something for `new` tokens to fit.
+/// Whether a pool of `slots` slots, of which `free` are free, must forget tokens before `new`
+/// tokens fit.
 ///
 /// # Errors
-/// `Capacity` when they outnumber the pool, or when it must and `policy` forgets nothing.
+/// `Capacity` when `new` exceeds the pool, or when tokens must be forgotten and `policy` forgets
+/// none.
 pub fn makes_room(policy: Policy<'_>, slots: usize, free: usize, new: usize) -> Result<bool> {
     if new > slots {
         return Err(Error::new(ErrorKind::Capacity, "the new chunk is larger than its pool")
@@ -55,10 +61,11 @@ pub fn makes_room(policy: Policy<'_>, slots: usize, free: usize, new: usize) -> 
     Ok(free < new)
 }
 
-/// Proves that a forced set has a mark for each of `slots`, and marks `kept` of them, all valid.
+/// Checks that a forced set has a mark for each of `slots` slots, and marks `kept` of them, all
+/// valid.
 ///
 /// # Errors
-/// `Usage`.
+/// `Usage` when it does not.
 pub fn check_forced(stays: &[bool], slots: usize, kept: usize, is_valid: impl Fn(usize) -> bool) -> Result<()> {
     length("one mark per slot", stays.len(), slots)?;
     let marked = stays.iter().filter(|s| **s).count();
@@ -71,16 +78,20 @@ pub fn check_forced(stays: &[bool], slots: usize, kept: usize, is_valid: impl Fn
     Ok(())
 }
 
-/// Writes into `out`, ascending, the slots of the pool that `out.len()` new tokens are written over.
+/// Writes the slots that `out.len()` new tokens overwrite into `out`, in ascending order.
 ///
-/// While free slots suffice these are the lowest free slots. Otherwise B - |new| old tokens stay (B = `slots.len()`) and `out` is
-/// every other slot. `Top` of the paper does not say what a tie does; here the older chunk stays, then the lower token index.
-/// `order` is scratch of at least B. Does not allocate on the good path; on an error `out` means nothing.
+/// While there are enough free slots, these are the lowest free slots. Otherwise B - |new| old
+/// tokens are kept (B = `slots.len()`), and `out` gets every other slot. The paper does not say how
+/// `Top` resolves a tie; here the older chunk is kept, then the lower token index. `scores` has one
+/// score for each slot under [`Policy::Selective`], and is not read under any other policy. `order`
+/// is scratch with at least B elements. Does not allocate unless it fails; after an error, the
+/// content of `out` is undefined.
 ///
 /// # Errors
-/// `Capacity` when the new tokens outnumber the pool, or under [`Policy::Full`] when no free slot is left. `Usage` for a wrong
-/// length or a forced set of the wrong size. `Output` for a score of a valid slot that is not finite.
-pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: &mut [u32]) -> Result<()> {
+/// `Capacity` when there are more new tokens than slots, or under [`Policy::Full`] when there are
+/// not enough free slots. `Usage` for a wrong length or a forced set of the wrong size. `Output`
+/// for a valid slot whose score is not finite.
+pub fn destinations(policy: Policy<'_>, scores: &[f32], slots: &[Slot], order: &mut [u32], out: &mut [u32]) -> Result<()> {
     let new = out.len();
     if !makes_room(policy, slots.len(), free(slots), new)? {
         fill(out, (0u32..).zip(slots).filter(|(_, slot)| !slot.valid).map(|(i, _)| i));
@@ -99,10 +110,10 @@ pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: 
     let at = |i: u32| &slots[i as usize];
     let age = |a: u32, b: u32| (at(a).chunk, at(a).token, a).cmp(&(at(b).chunk, at(b).token, b));
     match policy {
-        // Refused above.
+        // `makes_room` returned an error above.
         Policy::Full => {}
         Policy::Fifo => drop(order.select_nth_unstable_by(kept, |a, b| age(*b, *a))),
-        Policy::Selective(scores) => {
+        Policy::Selective => {
             length("one score per slot", scores.len(), slots.len())?;
             if let Some(i) = order.iter().find(|i| !scores[**i as usize].is_finite()) {
                 return Err(Error::new(ErrorKind::Output, "a score is not finite").at(format!("slot {i}")).got(scores[*i as usize]));
@@ -118,14 +129,14 @@ pub fn destinations(policy: Policy<'_>, slots: &[Slot], order: &mut [u32], out: 
             order.select_nth_unstable_by_key(kept, |i| (!stays[*i as usize], *i));
         }
     }
-    // The first `kept` of the order stay, in whatever order.
+    // The first `kept` slots of `order` are kept; their order does not matter.
     let free = (0u32..).zip(slots).filter(|(_, slot)| !slot.valid).map(|(i, _)| i);
     fill(out, free.chain(order[kept..].iter().copied()));
     out.sort_unstable();
     Ok(())
 }
 
-/// Larger first; both zeros are equal. The values are finite.
+/// Larger first; -0 and +0 are equal. The values must be finite.
 fn best_first(a: f32, b: f32) -> Ordering {
     b.partial_cmp(&a).unwrap_or(Ordering::Equal)
 }
@@ -143,7 +154,7 @@ fn length(what: &str, got: usize, wanted: usize) -> Result<()> {
     Err(Error::new(ErrorKind::Usage, what).got(got).wanted(wanted))
 }
 
-/// SplitMix64's finaliser.
+/// The finaliser of SplitMix64.
 fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

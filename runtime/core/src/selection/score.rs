@@ -1,15 +1,16 @@
-//! Scores of the old tokens of one head set: relevance, redundancy, and their combination.
+//! The scores of the old tokens of one head set: relevance, redundancy, and their combination.
 //!
-//! Sums run in f64 and the score is rounded to f32 once, so that this is the yardstick for backends that sum in f32.
+//! Sums are f64, and a score is rounded to f32 once, so that backends that sum in f32 can be
+//! compared with it.
 
 use super::slots::{Provenance, Slot};
 use super::{Normalise, Scored, Scoring, TOO_OLD};
 use crate::error::{Error, ErrorKind, Result};
 use std::ops::Range;
 
-/// Some consecutive rows of a `[H, rows, D]` array.
+/// Consecutive rows of a `[H, rows, D]` array.
 #[derive(Debug, Clone, Copy)]
-pub struct Rows<'a> {
+pub struct HeadRows<'a> {
     data: &'a [f32],
     heads: usize,
     stride: usize,
@@ -18,11 +19,11 @@ pub struct Rows<'a> {
     len: usize,
 }
 
-impl<'a> Rows<'a> {
-    /// All rows of `data`, whose shape is `[heads, rows, width]`.
+impl<'a> HeadRows<'a> {
+    /// All rows of `data`, which has the shape `[heads, rows, width]`.
     ///
     /// # Errors
-    /// `Usage` when the shape has no width, or is not that of `data`.
+    /// `Usage` when `heads` or `width` is 0, or `data` does not have this shape.
     pub fn new(data: &'a [f32], [heads, rows, width]: [usize; 3]) -> Result<Self> {
         if heads == 0 || width == 0 || heads.checked_mul(rows).and_then(|n| n.checked_mul(width)) != Some(data.len()) {
             return Err(Error::new(ErrorKind::Usage, "rows of the wrong shape")
@@ -32,10 +33,10 @@ impl<'a> Rows<'a> {
         Ok(Self { data, heads, stride: rows, width, first: 0, len: rows })
     }
 
-    /// The rows `range` of these: a pool of the memory, a modality of a pass.
+    /// The rows `range` of these rows, for example a pool of the memory or a modality of a pass.
     ///
     /// # Errors
-    /// `Usage` outside of these.
+    /// `Usage` when `range` exceeds them.
     pub fn slice(self, range: Range<usize>) -> Result<Self> {
         if range.start > range.end || range.end > self.len {
             return Err(Error::new(ErrorKind::Usage, "rows out of range")
@@ -51,20 +52,20 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// What a set's scores are made of. All three have the same heads and head width.
+/// The inputs of the scores of one set. All rows have the same heads and head width.
 #[derive(Debug, Clone, Copy)]
-pub struct Inputs<'a> {
-    /// K of the pool, a row per slot.
-    pub keys: Rows<'a>,
-    /// Q of the observed commit, of the pool's modality.
-    pub queries: Rows<'a>,
-    /// K of the new chunk; read under `scored: pool_and_new` alone.
-    pub new: Rows<'a>,
+pub struct ScoreInputs<'a> {
+    /// K of the pool, a row for each slot.
+    pub keys: HeadRows<'a>,
+    /// Q of the observed commit, of the modality of the pool.
+    pub queries: HeadRows<'a>,
+    /// K of the new chunk. Read under `scored: pool_and_new` only.
+    pub new: HeadRows<'a>,
     /// The chunk of the new tokens.
     pub chunk: u32,
 }
 
-impl Inputs<'_> {
+impl ScoreInputs<'_> {
     fn scored(&self, scoring: &Scoring) -> usize {
         match scoring.scored {
             Scored::Pool => self.keys.len,
@@ -73,21 +74,22 @@ impl Inputs<'_> {
     }
 }
 
-/// Numbers of scratch that [`score`] needs for `inputs`.
-pub fn scratch_len(scoring: &Scoring, inputs: &Inputs<'_>) -> usize {
+/// The number of f64 values of scratch that [`score`] needs for `inputs`.
+pub fn scratch_len(scoring: &Scoring, inputs: &ScoreInputs<'_>) -> usize {
     3 * inputs.scored(scoring) + scoring.heads_of(0, inputs.keys.heads).len() * inputs.keys.width
 }
 
-/// The tokens that a set's sums run over: the pool's slots, then the new chunk's tokens if they are scored.
+/// The tokens that the sums of a set run over: the slots of the pool, and then the tokens of the
+/// new chunk if these are scored.
 struct Tokens<'a> {
-    inputs: &'a Inputs<'a>,
+    inputs: &'a ScoreInputs<'a>,
     slots: &'a [Slot],
     heads: Range<usize>,
     len: usize,
 }
 
 impl<'a> Tokens<'a> {
-    /// Those that hold a token.
+    /// The indices that hold a token.
     fn present(&self) -> impl Iterator<Item = usize> + use<'a> {
         let slots = self.slots;
         (0..self.len).filter(move |i| slots.get(*i).is_none_or(|slot| slot.valid))
@@ -100,7 +102,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Chunk (none: the new one) and token index.
+    /// The chunk (`None`: the new one) and the token index.
     fn place(&self, i: usize) -> (Option<u32>, usize) {
         match self.slots.get(i) {
             Some(slot) => (Some(slot.chunk), slot.token as usize),
@@ -109,16 +111,17 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// Writes `s_j = λ ρ_j - (1 - λ) η_j` of every valid slot of set `set` into `out`; a slot that holds nothing gets -∞,
-/// one that is too old [`TOO_OLD`].
+/// Writes `s_j = λ ρ_j - (1 - λ) η_j` of every valid slot of set `set` into `out`. A slot that
+/// holds no token gets -∞; a token that is too old gets [`TOO_OLD`].
 ///
-/// Under `normalise: softmax` each term first goes through a softmax over the scored tokens. `out` and `slots` have a place per
-/// slot of the pool. `scratch` holds at least [`scratch_len`] numbers, whose values do not matter. Does not allocate.
+/// Under `normalise: softmax` each term first goes through a softmax over the scored tokens. `out`
+/// and `slots` have an element for each slot of the pool. `scratch` has at least [`scratch_len`]
+/// elements of any value. Does not allocate unless it fails.
 ///
 /// # Errors
-/// `Usage` when shapes disagree, when there is no query, or when a predicted token is in the pool. `Output` for a key of a scored
-/// token, or a query, that is not finite.
-pub fn score(scoring: &Scoring, set: usize, inputs: &Inputs<'_>, slots: &[Slot], scratch: &mut [f64], out: &mut [f32]) -> Result<()> {
+/// `Usage` when shapes disagree, when there is no query, or when a predicted token is in the pool.
+/// `Output` when a query, or the key of a scored token, is not finite.
+pub fn score(scoring: &Scoring, set: usize, inputs: &ScoreInputs<'_>, slots: &[Slot], scratch: &mut [f64], out: &mut [f32]) -> Result<()> {
     check(scoring, set, inputs, slots, scratch.len(), out.len())?;
     let heads = scoring.heads_of(set, inputs.keys.heads);
     let tokens = Tokens { inputs, slots, heads, len: inputs.scored(scoring) };
@@ -146,8 +149,8 @@ pub fn score(scoring: &Scoring, set: usize, inputs: &Inputs<'_>, slots: &[Slot],
     Ok(())
 }
 
-fn check(scoring: &Scoring, set: usize, inputs: &Inputs<'_>, slots: &[Slot], scratch: usize, out: usize) -> Result<()> {
-    let Inputs { keys, queries, new, .. } = inputs;
+fn check(scoring: &Scoring, set: usize, inputs: &ScoreInputs<'_>, slots: &[Slot], scratch: usize, out: usize) -> Result<()> {
+    let ScoreInputs { keys, queries, new, .. } = inputs;
     let usage = |what: &str, got: String, wanted: String| Err(Error::new(ErrorKind::Usage, what).got(got).wanted(wanted));
     for (name, rows) in [("queries", queries), ("new keys", new)] {
         if (rows.heads, rows.width) != (keys.heads, keys.width) {
@@ -201,9 +204,11 @@ fn relevance(tokens: &Tokens<'_>, rho: &mut [f64], work: &mut [f64]) {
     }
 }
 
-/// `η_j = mean_{l ≠ j} cos(k_j, k_l)`, as `(k̂_j·Σk̂ - |k̂_j|²) / (n - 1)` with k̂ the unit key; `sum` holds Σk̂.
+/// `η_j = mean_{l ≠ j} cos(k_j, k_l)`, computed as `(k̂_j·Σk̂ - |k̂_j|²) / (n - 1)`, where k̂ is
+/// the unit key and n the number of keys; `sum` is scratch for Σk̂.
 ///
-/// A key without direction (zero, or shorter than the smallest normal f32) has η 0, and it adds nothing to others' sums but counts in n. With n ≤ 1 there is no other: 0.
+/// A key without direction (zero, or shorter than the smallest normal f32) has η 0. It adds nothing
+/// to the sum but counts in n. With n ≤ 1 there is no other key, and η is 0.
 fn redundancy(tokens: &Tokens<'_>, eta: &mut [f64], sum: &mut [f64]) -> Result<()> {
     let width = tokens.inputs.keys.width;
     sum.fill(0.0);
@@ -244,12 +249,13 @@ fn redundancy(tokens: &Tokens<'_>, eta: &mut [f64], sum: &mut [f64]) -> Result<(
     Ok(())
 }
 
-/// Whether a key of this length has a direction: 1/|k| is a number of f32.
+/// Whether a key of this length has a direction, that is, whether 1/|k| is a finite f32.
 pub fn has_direction(length: f64) -> bool {
     length >= f64::from(f32::MIN_POSITIVE)
 }
 
-/// `to_j = max from_i` over the tokens of j's chunk whose index lies within `reach` of j's. A forgotten neighbour does not count.
+/// `to_j = max from_i` over the tokens i of the same chunk whose index is at most `reach` from that
+/// of j. Forgotten neighbours do not count.
 fn max_pool(tokens: &Tokens<'_>, reach: usize, from: &[f64], to: &mut [f64]) {
     for j in tokens.present() {
         let (chunk, index) = tokens.place(j);
@@ -261,7 +267,7 @@ fn max_pool(tokens: &Tokens<'_>, reach: usize, from: &[f64], to: &mut [f64]) {
     }
 }
 
-/// In place, over the tokens that are there.
+/// Softmax in place, over the tokens that are present.
 fn softmax(tokens: &Tokens<'_>, x: &mut [f64]) {
     let largest = tokens.present().map(|i| x[i]).fold(f64::NEG_INFINITY, f64::max);
     let mut total = 0.0;

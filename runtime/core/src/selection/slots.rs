@@ -1,38 +1,39 @@
-//! The slot table: what each slot of the memory holds, for each head set of one layer.
+//! The slot table: what each memory slot holds, for each head set of one layer.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::ops::Range;
 
-/// Where a token's key and value come from.
+/// Where the key and the value of a token come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provenance {
-    /// From a partly denoised latent: lives until the observed commit and is never scored.
+    /// From a partly denoised latent. The token is kept until the observed commit, and is never
+    /// scored.
     Predicted,
-    /// From what the vehicle saw and did.
+    /// From what the vehicle observed and did.
     Observed,
 }
 
-/// One slot.
+/// A memory slot.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Slot {
-    /// Whether the slot holds a token; the other fields mean nothing otherwise.
+    /// Whether the slot holds a token. If not, the other fields have no meaning.
     pub valid: bool,
-    /// The token's chunk.
+    /// The chunk of the token.
     pub chunk: u32,
-    /// The token's index in its chunk and modality, raster order.
+    /// The index of the token in its chunk and modality, in raster order.
     pub token: u32,
-    /// Where it comes from.
+    /// Where the token comes from.
     pub provenance: Provenance,
-    /// Its score at the last selection; 0 until then.
+    /// The score at the last selection, 0 before the first.
     pub score: f32,
 }
 
 impl Slot {
-    /// A slot that holds nothing.
+    /// A slot that holds no token.
     pub const FREE: Self = Self { valid: false, chunk: 0, token: 0, provenance: Provenance::Observed, score: 0.0 };
 }
 
-/// `[Hs, S]` slots of one layer. Allocates when made and never again.
+/// The slots of one layer, `[Hs, S]`. Allocates in [`SlotTable::new`] only.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SlotTable {
     sets: usize,
@@ -41,12 +42,12 @@ pub struct SlotTable {
 }
 
 impl SlotTable {
-    /// A table of free slots.
+    /// A table of `sets` sets of `slots` free slots.
     pub fn new(sets: usize, slots: usize) -> Self {
         Self { sets, slots, rows: vec![Slot::FREE; sets * slots] }
     }
 
-    /// Hs.
+    /// Hs, the number of head sets.
     pub fn sets(&self) -> usize {
         self.sets
     }
@@ -54,16 +55,16 @@ impl SlotTable {
     /// The slots `pool` of set `set`.
     ///
     /// # Errors
-    /// `Usage` outside the table.
+    /// `Usage` when they are outside the table.
     pub fn pool(&self, set: usize, pool: Range<usize>) -> Result<&[Slot]> {
         let range = self.range(set, pool)?;
         Ok(&self.rows[range])
     }
 
-    /// The same, to change.
+    /// The slots `pool` of set `set`, to be changed.
     ///
     /// # Errors
-    /// `Usage` outside the table.
+    /// `Usage` when they are outside the table.
     pub fn pool_mut(&mut self, set: usize, pool: Range<usize>) -> Result<&mut [Slot]> {
         let range = self.range(set, pool)?;
         Ok(&mut self.rows[range])
@@ -79,7 +80,7 @@ impl SlotTable {
     }
 }
 
-/// Slots that hold nothing.
+/// The number of slots that hold no token.
 pub fn free(slots: &[Slot]) -> usize {
     slots.iter().filter(|s| !s.valid).count()
 }
@@ -98,10 +99,11 @@ pub fn record(slots: &mut [Slot], scores: &[f32]) -> Result<()> {
     Ok(())
 }
 
-/// Puts the tokens of `chunk` into `destinations`: token i into the i-th. What those slots held is forgotten.
+/// Writes the tokens of `chunk` into the slots `destinations`, token i into the i-th of them. The
+/// previous tokens of these slots are forgotten.
 ///
 /// # Errors
-/// `Usage`, with nothing changed, when a destination lies outside the pool.
+/// `Usage` when a destination is outside the pool; nothing is changed then.
 pub fn commit(slots: &mut [Slot], destinations: &[u32], chunk: u32, provenance: Provenance) -> Result<()> {
     if let Some(outside) = destinations.iter().find(|d| **d as usize >= slots.len()) {
         return Err(Error::new(ErrorKind::Usage, "destination outside the pool").got(outside).wanted(format!("below {}", slots.len())));

@@ -1,4 +1,5 @@
-//! A folder of compiled kernels, as its manifest vouches for it: written by `tools/build_kernels`, read in Warm.
+//! A folder of compiled kernels and its manifest, which attests their hashes. `tools/build_kernels`
+//! writes it, and Warm reads it.
 
 use drivewam_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -7,17 +8,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Name of the manifest in its folder.
+/// File name of the manifest.
 pub const FILE_NAME: &str = "kernels.yaml";
-/// The schema that this version reads and writes.
+/// Schema of the manifest.
 pub const SCHEMA: u32 = 1;
-/// Kernels have about 1 MB; a file that says more is not ours.
-const MOST_BYTES: u64 = 64 << 20;
+/// Largest file of kernels. Kernels have about 1 MB.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// Name and text of every file of `kernels`.
 pub const SOURCES: [(&str, &str); 12] = [
     ("check.cuh", include_str!("../../kernels/check.cuh")),
-    ("choose.cuh", include_str!("../../kernels/choose.cuh")),
     ("decide.cu", include_str!("../../kernels/decide.cu")),
     ("image.cu", include_str!("../../kernels/image.cu")),
     ("kernel.cuh", include_str!("../../kernels/kernel.cuh")),
@@ -27,10 +27,12 @@ pub const SOURCES: [(&str, &str); 12] = [
     ("score_block.cuh", include_str!("../../kernels/score_block.cuh")),
     ("score_plain.cuh", include_str!("../../kernels/score_plain.cuh")),
     ("score_tensor.cuh", include_str!("../../kernels/score_tensor.cuh")),
+    ("select.cuh", include_str!("../../kernels/select.cuh")),
     ("solver.cu", include_str!("../../kernels/solver.cu")),
 ];
 
-/// SHA-256 over the names and texts of the sources: kernels are asked for parameters that only their own launchers know.
+/// SHA-256 over the names and texts of the sources: kernels fit only the launchers that were built
+/// with the same sources.
 pub fn sources_sha256() -> String {
     let mut all = Vec::new();
     for part in SOURCES.iter().flat_map(|(name, text)| [name, text]) {
@@ -40,55 +42,56 @@ pub fn sources_sha256() -> String {
     hex_sha256(&all)
 }
 
-/// `kernels.yaml`.
+/// The manifest, `kernels.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest {
+pub struct KernelManifest {
     /// [`SCHEMA`].
     pub schema: u32,
     /// The compiler and its version.
     pub compiler: String,
-    /// Major and minor version of CUDA that the compiler belongs to: machine code needs a driver of its major version, PTX one that is not older.
+    /// CUDA version of the compiler: major, minor. Machine code needs a driver of this major
+    /// version or later, PTX a driver that is not older.
     pub cuda: [i32; 2],
-    /// [`sources_sha256`] of what was compiled.
+    /// [`sources_sha256`] of the compiled sources.
     pub sources_sha256: String,
-    /// One per architecture.
-    pub files: Vec<Entry>,
+    /// One file per architecture.
+    pub files: Vec<KernelFile>,
 }
 
-/// One file.
+/// A file of compiled kernels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
-    /// Its name in the folder.
+pub struct KernelFile {
+    /// File name in the folder.
     pub file: String,
     /// `sm_87` for machine code, `compute_120` for PTX.
     pub architecture: String,
-    /// Its length.
+    /// Length, bytes.
     pub bytes: u64,
-    /// Its hash.
+    /// SHA-256, hexadecimal.
     pub sha256: String,
-    /// What each kernel takes of a multiprocessor; empty for PTX.
-    pub kernels: Vec<Usage>,
+    /// Resources of each kernel; empty for PTX.
+    pub kernels: Vec<KernelUsage>,
 }
 
-/// What one kernel takes of a multiprocessor, as the assembler says.
+/// Resources of one kernel, as the assembler reports them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Usage {
+pub struct KernelUsage {
     /// Entry point.
     pub kernel: String,
-    /// Of a thread.
+    /// Registers of a thread.
     pub registers: u32,
-    /// Static shared memory of a block; what a launch asks for comes on top.
+    /// Static shared memory of a block, bytes; a launch adds its dynamic shared memory.
     pub shared_bytes: u32,
-    /// Local memory of a thread that the source asks for (arrays that are indexed at run time).
+    /// Local memory of a thread for arrays that are indexed at run time, bytes.
     pub stack_bytes: u32,
-    /// Registers that did not fit: stores and loads, bytes.
+    /// Stores and loads of spilled registers, bytes.
     pub spill_bytes: u32,
 }
 
-/// A hash as the manifest writes it.
+/// SHA-256 of `bytes`, hexadecimal, as the manifest writes it.
 pub fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -97,30 +100,28 @@ fn refused(what: &str) -> Error {
     Error::new(ErrorKind::Manifest, what)
 }
 
-/// A whole plain file, at most `most` bytes of it.
-fn whole(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let io = |e: std::io::Error| Error::new(ErrorKind::Io, "cannot be read").at(path.display()).caused_by(e);
+/// Reads a plain file of at most `max` bytes.
+fn read_file(path: &Path, max: u64) -> Result<Vec<u8>> {
+    let io = |e: std::io::Error| Error::new(ErrorKind::Io, "cannot read the file").at(path.display()).caused_by(e);
     let about = std::fs::symlink_metadata(path).map_err(io)?;
-    if !about.is_file() || about.len() > most {
-        return Err(refused("not a plain file of a sensible length")
-            .at(path.display())
-            .got(about.len())
-            .wanted(format!("at most {most} bytes")));
+    if !about.is_file() || about.len() > max {
+        return Err(refused("not a plain file, or too long").at(path.display()).got(about.len()).wanted(format!("at most {max} bytes")));
     }
     let mut bytes = Vec::new();
-    File::open(path).map_err(io)?.take(most + 1).read_to_end(&mut bytes).map_err(io)?;
+    File::open(path).map_err(io)?.take(max + 1).read_to_end(&mut bytes).map_err(io)?;
     Ok(bytes)
 }
 
-impl Manifest {
+impl KernelManifest {
     /// Reads the manifest of `folder`.
     ///
     /// # Errors
-    /// `Io`; `Manifest` for a text that is not one, another schema, or a file name that leads out of the folder.
+    /// `Io`; `Manifest` for a text that is no manifest, for another schema, and for a file name
+    /// that leads out of the folder.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE_NAME);
         let named = |e: Error| e.at(path.display());
-        let text = String::from_utf8(whole(&path, 1 << 20)?).map_err(|e| named(refused("not UTF-8 text").caused_by(e)))?;
+        let text = String::from_utf8(read_file(&path, 1 << 20)?).map_err(|e| named(refused("not UTF-8 text").caused_by(e)))?;
         let manifest: Self = serde_saphyr::from_str(&text).map_err(|e| named(refused("not a manifest of kernels").caused_by(e)))?;
         if manifest.schema != SCHEMA {
             return Err(named(refused("another schema").at("schema").got(manifest.schema).wanted(SCHEMA)));
@@ -133,35 +134,37 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Proves that the kernels are those that this program launches, and that a driver of CUDA `driver` (major, minor) loads `entry`.
+    /// Checks that the kernels were compiled from this program's sources, and that a driver of CUDA
+    /// version `driver` (major, minor) can load `entry`.
     ///
     /// # Errors
     /// `Manifest`.
-    pub fn check(&self, entry: &Entry, driver: [i32; 2]) -> Result<()> {
-        let mine = sources_sha256();
-        if self.sources_sha256 != mine {
-            return Err(refused("kernels of other sources than this program's: run build_kernels again")
+    pub fn check(&self, entry: &KernelFile, driver: [i32; 2]) -> Result<()> {
+        let own = sources_sha256();
+        if self.sources_sha256 != own {
+            return Err(refused("the kernels were compiled from other sources than this program's: run build_kernels again")
                 .at("sources_sha256")
                 .got(&self.sources_sha256)
-                .wanted(mine));
+                .wanted(own));
         }
-        let is_old = if entry.architecture.starts_with("sm_") { driver[0] < self.cuda[0] } else { driver < self.cuda };
-        if is_old {
-            let words = |[major, minor]: [i32; 2]| format!("CUDA {major}.{minor}");
+        let is_too_old = if entry.architecture.starts_with("sm_") { driver[0] < self.cuda[0] } else { driver < self.cuda };
+        if is_too_old {
+            let version = |[major, minor]: [i32; 2]| format!("CUDA {major}.{minor}");
             return Err(refused("the driver is older than the compiler of the kernels")
                 .at(&entry.file)
-                .got(words(driver))
-                .wanted(format!("{} or later, or kernels built with an older compiler", words(self.cuda))));
+                .got(version(driver))
+                .wanted(format!("{} or later, or kernels built with an older compiler", version(self.cuda))));
         }
         Ok(())
     }
 
-    /// The code for a device of compute capability `(major, minor)`: machine code of its own, else of an earlier minor, else PTX that is not newer.
+    /// The file for a device of compute capability `(major, minor)`: machine code of its own
+    /// capability, else of an earlier minor version, else PTX that is not newer.
     ///
     /// # Errors
-    /// `Manifest` when there is none for it.
-    pub fn for_device(&self, (major, minor): (u32, u32)) -> Result<&Entry> {
-        let number = |entry: &Entry, prefix: &str| -> Option<(u32, u32)> {
+    /// `Manifest` when no file suits the device.
+    pub fn for_device(&self, (major, minor): (u32, u32)) -> Result<&KernelFile> {
+        let number = |entry: &KernelFile, prefix: &str| -> Option<(u32, u32)> {
             let number: u32 = entry.architecture.strip_prefix(prefix)?.parse().ok()?;
             Some((number / 10, number % 10))
         };
@@ -180,17 +183,17 @@ impl Manifest {
     }
 }
 
-impl Entry {
-    /// The content, which is what the manifest says: the bytes that were hashed are those that are returned.
+impl KernelFile {
+    /// The content, checked against the manifest: the bytes returned are the bytes hashed.
     ///
     /// # Errors
     /// `Io`; `Manifest` for another length or hash.
     pub fn load(&self, folder: &Path) -> Result<Vec<u8>> {
         let path = folder.join(&self.file);
-        let bytes = whole(&path, MOST_BYTES)?;
+        let bytes = read_file(&path, MAX_BYTES)?;
         let sha256 = hex_sha256(&bytes);
         if bytes.len() as u64 != self.bytes || sha256 != self.sha256 {
-            return Err(refused("a file that is not what the manifest vouches for")
+            return Err(refused("the file differs from what the manifest attests")
                 .at(path.display())
                 .got(format!("{} bytes, {sha256}", bytes.len()))
                 .wanted(format!("{} bytes, {}", self.bytes, self.sha256)));
@@ -203,15 +206,15 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn manifest(architectures: &[&str]) -> Manifest {
-        let entry = |architecture: &&str| Entry {
+    fn manifest(architectures: &[&str]) -> KernelManifest {
+        let entry = |architecture: &&str| KernelFile {
             file: format!("{architecture}.bin"),
             architecture: (*architecture).to_owned(),
             bytes: 3,
             sha256: hex_sha256(b"abc"),
             kernels: Vec::new(),
         };
-        Manifest {
+        KernelManifest {
             schema: SCHEMA,
             compiler: "test".into(),
             cuda: [12, 6],
@@ -239,11 +242,12 @@ mod tests {
         assert!(error.contains("sm_75") && error.contains("sm_87") && error.contains("build_kernels"), "{error}");
     }
 
-    /// Breaks if kernels are launched with parameters of another version of their sources, or given to a driver that cannot load them.
+    /// Breaks if kernels are launched with parameters of another version of their sources, or given
+    /// to a driver that cannot load them.
     #[test]
     fn kernels_of_other_sources_or_for_a_later_driver_are_refused() {
         let mut all = manifest(&["sm_90", "compute_90"]);
-        let refuses = |all: &Manifest, file: usize, driver, word: &str| {
+        let refuses = |all: &KernelManifest, file: usize, driver, word: &str| {
             let error = all.check(&all.files[file], driver).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         };
@@ -255,22 +259,22 @@ mod tests {
         refuses(&all, 1, [12, 5], "CUDA 12.6");
     }
 
-    /// Breaks if code is loaded that nobody vouched for.
+    /// Breaks if code is loaded that no manifest attests.
     #[test]
-    fn what_the_manifest_does_not_vouch_for_is_refused() {
+    fn what_the_manifest_does_not_attest_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let good = manifest(&["sm_90"]);
         let write =
-            |manifest: &Manifest| std::fs::write(folder.path().join(FILE_NAME), serde_saphyr::to_string(manifest).unwrap()).unwrap();
+            |manifest: &KernelManifest| std::fs::write(folder.path().join(FILE_NAME), serde_saphyr::to_string(manifest).unwrap()).unwrap();
         write(&good);
-        assert_eq!(Manifest::read(folder.path()).unwrap(), good);
+        assert_eq!(KernelManifest::read(folder.path()).unwrap(), good);
         let refuses = |word: &str| {
-            let error = Manifest::read(folder.path()).and_then(|m| m.files[0].load(folder.path())).unwrap_err().to_string();
+            let error = KernelManifest::read(folder.path()).and_then(|m| m.files[0].load(folder.path())).unwrap_err().to_string();
             assert!(error.contains(word), "{word} is missing in {error}");
         };
-        refuses("cannot be read");
+        refuses("cannot read the file");
         std::fs::write(folder.path().join("sm_90.bin"), b"abd").unwrap();
-        refuses("vouches");
+        refuses("attests");
         std::fs::write(folder.path().join("sm_90.bin"), b"abcd").unwrap();
         refuses("4 bytes");
         std::fs::write(folder.path().join("sm_90.bin"), b"abc").unwrap();
@@ -279,7 +283,7 @@ mod tests {
         bad.files[0].file = "../sm_90.bin".into();
         write(&bad);
         refuses("in this folder");
-        bad = Manifest { schema: 2, ..good };
+        bad = KernelManifest { schema: 2, ..good };
         write(&bad);
         refuses("schema");
         std::fs::write(folder.path().join(FILE_NAME), "schema: 1\nfoo: 2\n").unwrap();

@@ -1,10 +1,10 @@
-//! What the CUDA device asks of whatever runs its kernels.
+//! What the CUDA device needs of the code that runs its kernels.
 
-#![expect(unsafe_code, reason = "a launch is a promise about its parameters")]
+#![expect(unsafe_code, reason = "the caller of a launch guarantees its parameters")]
 
-use super::Address;
-use crate::host::HostArena;
-use crate::rows::Rows;
+use crate::arena::HostArena;
+use crate::copy::StridedCopy;
+use crate::gpu::{Address, CapturedGraph, GraphNodeCounts};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::{Error, ErrorKind, Result};
 use std::ffi::c_void;
@@ -20,19 +20,19 @@ pub enum Kernel {
     ScoreF16,
     /// The same in bfloat16.
     ScoreBf16,
-    /// `score.cu` on keys that are turned back.
+    /// `score.cu` on keys whose rotation is undone.
     ScoreTurnedF32,
     /// The same in half precision.
     ScoreTurnedF16,
     /// The same in bfloat16.
     ScoreTurnedBf16,
-    /// `decide.cu`: chooses slots and looks at new rows.
+    /// `decide.cu`: selects slots and checks new rows.
     DecideF32,
     /// The same in half precision.
     DecideF16,
     /// The same in bfloat16.
     DecideBf16,
-    /// `scatter.cu`: writes them.
+    /// `scatter.cu`: writes new rows into their slots.
     ScatterF32,
     /// The same in half precision.
     ScatterF16,
@@ -42,14 +42,14 @@ pub enum Kernel {
     Drop,
     /// `solver.cu`.
     Solver,
-    /// `solver.cu`: one value everywhere.
+    /// `solver.cu`: fills a region with one value.
     Fill,
     /// `image.cu`.
     Image,
 }
 
 impl Kernel {
-    /// All of them, in the order of their numbers.
+    /// All kernels, in the order of their numbers.
     pub const ALL: [Self; 16] = [
         Self::ScoreF32,
         Self::ScoreF16,
@@ -69,7 +69,7 @@ impl Kernel {
         Self::Image,
     ];
 
-    /// Its entry point.
+    /// The name of its entry point.
     pub fn name(self) -> &'static std::ffi::CStr {
         match self {
             Self::ScoreF32 => c"score_f32",
@@ -92,9 +92,9 @@ impl Kernel {
     }
 }
 
-/// The shape of a launch.
+/// The grid of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grid {
+pub struct LaunchGrid {
     /// Blocks.
     pub blocks: [u32; 2],
     /// Threads of a block.
@@ -103,55 +103,53 @@ pub struct Grid {
     pub shared_bytes: u32,
 }
 
-/// A graph of the driver that made it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Graph(pub(super) usize);
+/// Threads of a block of a kernel that works on one element per thread.
+const THREADS: u32 = 256;
 
-/// Whose kernels a GPU begins first, where it has room for those of several streams.
+impl LaunchGrid {
+    /// A grid with one thread for each of `len` elements.
+    pub(super) fn of_elements(len: usize) -> Result<Self> {
+        let too_many = |_| Error::new(ErrorKind::Usage, "the launch has too many blocks").at("device").got(len);
+        let blocks = u32::try_from(len.div_ceil(THREADS as usize).max(1)).map_err(too_many)?;
+        Ok(Self { blocks: [blocks, 1], threads: THREADS, shared_bytes: 0 })
+    }
+}
+
+/// The priority of a stream: which stream's kernels the GPU starts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Priority {
-    /// The ride's.
+pub enum StreamPriority {
+    /// The ride's stream.
     High,
-    /// Of what runs beside it.
+    /// Streams beside the ride's.
     Low,
 }
 
-/// The nodes of a graph by kind. A graph that has memory nodes would allocate when it is replayed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Nodes {
-    /// Launches.
-    pub kernels: usize,
-    /// Allocations and frees.
-    pub memory: usize,
-    /// Anything else.
-    pub others: usize,
+/// The error for a graph that the driver did not capture.
+pub(super) fn no_graph(graph: CapturedGraph) -> Error {
+    Error::new(ErrorKind::Usage, "the graph belongs to another driver").at("device").got(graph.0)
 }
 
-/// Where a graph is looked up.
-pub(super) fn no_graph(graph: Graph) -> Error {
-    Error::new(ErrorKind::Usage, "a graph of another driver").at("device").got(graph.0)
-}
-
-/// Shared memory that a block may have on every supported architecture, when it asks.
+/// Shared memory that a block may request on every supported architecture.
 const SHARED_BYTES: usize = 99 * 1024;
 
 /// Runs kernels and copies, in order, on one stream. Addresses are of this driver's own memory.
 pub trait Driver: Send + fmt::Debug {
-    /// The machine in words, for reports.
+    /// A description of the machine, for reports.
     fn describe(&self) -> String;
 
-    /// Shared memory that a block may have.
+    /// Shared memory that a block may request, bytes.
     fn shared_bytes(&self) -> usize {
         SHARED_BYTES
     }
 
-    /// Zeroed memory that lives as long as the driver, aligned as a region ([`drivewam_core::arena::ALIGNMENT`]). Warm.
+    /// Allocates zeroed memory that lives as long as the driver, aligned as a region
+    /// ([`drivewam_core::arena::ALIGNMENT`]). Warm.
     ///
     /// # Errors
-    /// `Capacity`, with what is free; `Device`.
+    /// `Capacity`, with the free bytes; `Device`.
     fn allocate(&mut self, bytes: usize) -> Result<Address>;
 
-    /// The memory of `plan`, as [`Driver::allocate`]. Warm.
+    /// Allocates the memory of `plan`, as [`Driver::allocate`] does. Warm.
     ///
     /// # Errors
     /// As [`Driver::allocate`].
@@ -160,64 +158,68 @@ pub trait Driver: Send + fmt::Debug {
     }
 
     /// The arena as the host addresses it, where the host can.
-    fn host(&mut self) -> Option<&mut HostArena> {
+    fn host_arena(&mut self) -> Option<&mut HostArena> {
         None
     }
 
-    /// Copies `data` to `to`, after everything before it. `data` may change as soon as this returns.
+    /// Copies `data` to `to`, ordered after all earlier work. The caller may change `data` as soon
+    /// as this returns.
     ///
     /// # Errors
     /// `Device`.
     fn write(&mut self, to: Address, data: &[u8]) -> Result<()>;
 
-    /// Copies to `out`, after everything before it is done: waits.
+    /// Waits for all earlier work, then copies to `out`.
     ///
     /// # Errors
-    /// `Device`, also for what went wrong in an earlier launch.
+    /// `Device`, also for a fault in an earlier launch.
     fn read(&mut self, from: Address, out: &mut [u8]) -> Result<()>;
 
-    /// Copies rows within this driver's memory, in their order with everything else; `rows` counts bytes, and is inside of what lies at both addresses.
+    /// Copies rows within this driver's memory, ordered after all earlier work. `rows` counts bytes
+    /// and stays inside the allocations at both addresses.
     ///
     /// # Errors
     /// `Device`.
-    fn copy_rows(&mut self, from: Address, to: Address, rows: Rows) -> Result<()>;
+    fn copy(&mut self, from: Address, to: Address, rows: StridedCopy) -> Result<()>;
 
-    /// Starts a kernel with `params`, the bytes of its parameter struct.
+    /// Launches a kernel with `params`, the bytes of its parameter struct.
     ///
     /// # Safety
-    /// `params` are those of `kernel`, every address in them is of this driver's memory, and the kernel stays inside what lies there.
+    /// `params` are those of `kernel`, every address in them points into this driver's memory, and
+    /// the kernel stays inside the allocations there.
     ///
     /// # Errors
     /// `Device`.
-    unsafe fn launch(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()>;
+    unsafe fn launch(&mut self, kernel: Kernel, grid: LaunchGrid, params: &[u8]) -> Result<()>;
 
-    /// The stream, for a vendor's library that puts work of its own on it; its context is current on this thread then.
+    /// The stream, for a library that enqueues its own work; its context is then current on this
+    /// thread.
     ///
     /// # Errors
     /// `Device`.
     fn stream(&mut self) -> Result<*mut c_void>;
 
-    /// From here on launches are written down, and not started. Warm.
+    /// Starts a capture: launches are recorded, not started. Warm.
     ///
     /// # Errors
-    /// `Device`, also when it is so already.
+    /// `Device`, also during another capture.
     fn begin_capture(&mut self) -> Result<()>;
 
-    /// Ends that, and makes a graph of what was written down. Warm.
+    /// Ends the capture and makes a graph of it. Warm.
     ///
     /// # Errors
-    /// `Device`, also for what cannot be repeated (copies from the host).
-    fn end_capture(&mut self) -> Result<Graph>;
+    /// `Device`, also for work that cannot be replayed (copies from the host).
+    fn end_capture(&mut self) -> Result<CapturedGraph>;
 
-    /// Starts all launches of a graph, in their order. Does not allocate.
+    /// Starts all work of a graph, in order. Does not allocate.
     ///
     /// # Errors
     /// `Usage` for a graph of another driver; `Device`.
-    fn replay(&mut self, graph: Graph) -> Result<()>;
+    fn replay(&mut self, graph: CapturedGraph) -> Result<()>;
 
-    /// What a graph is made of.
+    /// The nodes of a graph, by kind.
     ///
     /// # Errors
     /// As [`Driver::replay`].
-    fn nodes(&self, graph: Graph) -> Result<Nodes>;
+    fn node_counts(&self, graph: CapturedGraph) -> Result<GraphNodeCounts>;
 }

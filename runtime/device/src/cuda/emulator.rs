@@ -1,11 +1,12 @@
-//! A driver whose GPU is the CPU: `../../emulator` runs the kernels of `../../kernels`, thread by thread.
+//! A driver whose GPU is the CPU: `../../emulator` runs the kernels of `../../kernels`, thread by
+//! thread.
 
-#![expect(unsafe_code, reason = "calls C++ that reads and writes through addresses of this driver's own memory")]
+#![expect(unsafe_code, reason = "calls C++ that reads and writes this driver's own memory")]
 
-use super::Address;
-use super::driver::{Driver, Graph, Grid, Kernel, Nodes, no_graph};
-use crate::host::HostArena;
-use crate::rows::Rows;
+use super::driver::{Driver, Kernel, LaunchGrid, no_graph};
+use crate::arena::HostArena;
+use crate::copy::StridedCopy;
+use crate::gpu::{Address, CapturedGraph, GraphNodeCounts};
 use drivewam_core::arena::{ALIGNMENT, ArenaPlan};
 use drivewam_core::{Error, ErrorKind, Result};
 use libloading::Library;
@@ -15,15 +16,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What launches moved and multiplied, by the kernels' own 16-byte loads, stores and products.
+/// Work of a launch, counted in the kernels' 16-byte loads, stores and products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
-pub struct Counts {
-    /// 16-byte loads.
+pub struct LaunchCounts {
+    /// Bytes of 16-byte loads.
     pub bytes_read: u64,
-    /// 16-byte stores.
+    /// Bytes of 16-byte stores.
     pub bytes_written: u64,
-    /// Of the products of keys and queries.
+    /// Floating-point operations of the products of keys and queries.
     pub flops: u64,
 }
 
@@ -47,7 +48,7 @@ struct Launch {
 }
 
 /// `drivewam_emulate` of `kernels.cpp`.
-type Emulate = unsafe extern "C" fn(*const c_char, *const c_void, u32, *const Launch, *mut Counts) -> *const c_char;
+type Emulate = unsafe extern "C" fn(*const c_char, *const c_void, u32, *const Launch, *mut LaunchCounts) -> *const c_char;
 
 unsafe extern "C" {
     fn drivewam_emulate(
@@ -55,38 +56,40 @@ unsafe extern "C" {
         params: *const c_void,
         params_bytes: u32,
         launch: *const Launch,
-        counts: *mut Counts,
+        counts: *mut LaunchCounts,
     ) -> *const c_char;
 }
 
-/// A launch that was written down.
-type Noted = (Kernel, Grid, Vec<u8>);
+/// A launch that a capture recorded.
+type RecordedLaunch = (Kernel, LaunchGrid, Vec<u8>);
 
-/// Tells of every launch: which kernel, and what it moved.
-type Watch = Box<dyn FnMut(Kernel, Counts) + Send>;
+/// Called after every launch with its kernel and its work.
+type Watch = Box<dyn FnMut(Kernel, LaunchCounts) + Send>;
 
-/// See the module's doc.
+/// The driver. See the module's documentation.
 pub struct Emulator {
     memory: Vec<(*mut u8, Layout)>,
-    /// Shared with the host, so that engines of the host can work on it.
+    /// The arena, shared with the host, so that host engines can work on it.
     arena: Option<HostArena>,
-    /// What kernels may touch: every allocation, and of the arena every region, so that a sanitizer sees what strays into the next.
-    touched: Vec<Memory>,
-    /// The regions' names.
+    /// Memory that kernels may access: every allocation, and every region of the arena by itself,
+    /// so that a sanitizer detects an access that strays into the next region.
+    accessible: Vec<Memory>,
+    /// The names of the regions.
     names: Vec<CString>,
-    /// When it says so, the device is lost.
+    /// When true, the device is lost.
     kill: Option<Arc<AtomicBool>>,
     seed: u64,
     watch: Option<Watch>,
-    /// Launches that are being written down.
-    capture: Option<Vec<Noted>>,
-    graphs: Vec<Vec<Noted>>,
+    /// Launches of the capture under way.
+    capture: Option<Vec<RecordedLaunch>>,
+    graphs: Vec<Vec<RecordedLaunch>>,
     emulate: Emulate,
-    /// Where `emulate` is from, if not from this program.
+    /// The library of `emulate`, if it is not part of this program.
     library: Option<Library>,
 }
 
-// SAFETY: the allocations, and the names that `touched` points to, are this value's own and tied to no thread.
+// SAFETY: this value owns the allocations, and the names that `accessible` points to; they belong
+// to no thread.
 unsafe impl Send for Emulator {}
 
 impl std::fmt::Debug for Emulator {
@@ -100,12 +103,12 @@ impl std::fmt::Debug for Emulator {
 }
 
 impl Emulator {
-    /// An emulator whose threads go on in an order drawn from `seed`.
+    /// An emulator that schedules threads in an order drawn from `seed`.
     pub fn new(seed: u64) -> Self {
         Self {
             memory: Vec::new(),
             arena: None,
-            touched: Vec::new(),
+            accessible: Vec::new(),
             names: Vec::new(),
             kill: None,
             seed,
@@ -117,30 +120,32 @@ impl Emulator {
         }
     }
 
-    /// The same with the kernels of another library, compiled from these sources for a sanitizer, or from a copy that a test has broken on purpose. What
-    /// such a kernel does to memory is the test's affair; the feature is for tests alone.
+    /// An emulator with the kernels of another library, compiled from these sources for a
+    /// sanitizer, or from a copy with a seeded bug. A test that opens such a library is responsible
+    /// for what its kernels do to memory; the feature is for tests alone.
     ///
     /// # Errors
-    /// `Device` when it cannot be opened.
+    /// `Device` when the library cannot be opened.
     pub fn of_library(path: &Path, seed: u64) -> Result<Self> {
-        let refused = |e: libloading::Error| Error::new(ErrorKind::Device, "no emulator in this library").at(path.display()).caused_by(e);
+        let refused =
+            |e: libloading::Error| Error::new(ErrorKind::Device, "cannot open an emulator in this library").at(path.display()).caused_by(e);
         // SAFETY: a library of ours, whose initialisers are those of the C++ runtime.
         let library = unsafe { Library::new(path) }.map_err(refused)?;
-        // SAFETY: the type is that of `kernels.cpp`, which the library was compiled from.
+        // SAFETY: the type is that of `kernels.cpp`, from which the library was compiled.
         let emulate = *unsafe { library.get::<Emulate>(b"drivewam_emulate\0") }.map_err(refused)?;
         let mut emulator = Self::new(seed);
         (emulator.emulate, emulator.library) = (emulate, Some(library));
         Ok(emulator)
     }
 
-    /// The same, until `kill` says that the device is lost.
+    /// The same, but the device is lost as soon as `kill` is true.
     #[must_use]
-    pub fn mortal(mut self, kill: Arc<AtomicBool>) -> Self {
+    pub fn killable(mut self, kill: Arc<AtomicBool>) -> Self {
         self.kill = Some(kill);
         self
     }
 
-    fn lives(&self) -> Result<()> {
+    fn check_alive(&self) -> Result<()> {
         match &self.kill {
             Some(kill) if kill.load(Ordering::Relaxed) => Err(Error::new(ErrorKind::Device, "the device is lost").at("device")),
             _ => Ok(()),
@@ -149,32 +154,32 @@ impl Emulator {
 
     /// Calls `watch` after every launch.
     #[must_use]
-    pub fn watched(mut self, watch: impl FnMut(Kernel, Counts) + Send + 'static) -> Self {
+    pub fn watched(mut self, watch: impl FnMut(Kernel, LaunchCounts) + Send + 'static) -> Self {
         self.watch = Some(Box::new(watch));
         self
     }
 
-    /// The address as a pointer, once it is proved to lie with `bytes` more inside one allocation.
+    /// The address as a pointer, after a check that `bytes` from there lie inside one allocation.
     fn pointer(&self, at: Address, bytes: usize) -> Result<*mut u8> {
-        let place_in = |base: *mut u8, len: usize| {
+        let within = |base: *mut u8, len: usize| {
             let into = usize::try_from(at.checked_sub(base.addr() as u64)?).ok()?;
             (into.checked_add(bytes)? <= len).then(|| base.wrapping_add(into))
         };
-        let outside = || {
-            Error::new(ErrorKind::Device, "a copy outside of the emulator's memory").at("device").got(format!("{bytes} bytes at {at:#x}"))
-        };
+        let outside =
+            || Error::new(ErrorKind::Device, "a copy outside the emulator's memory").at("device").got(format!("{bytes} bytes at {at:#x}"));
         let arena = self.arena.as_ref().and_then(|arena| {
             let (base, len) = arena.whole();
-            place_in(base, len)
+            within(base, len)
         });
-        arena.or_else(|| self.memory.iter().find_map(|(base, layout)| place_in(*base, layout.size()))).ok_or_else(outside)
+        arena.or_else(|| self.memory.iter().find_map(|(base, layout)| within(*base, layout.size()))).ok_or_else(outside)
     }
 }
 
 impl Drop for Emulator {
     fn drop(&mut self) {
         for (base, layout) in &self.memory {
-            // SAFETY: allocated with this layout, and nobody keeps an address beyond the driver's life (`Driver::allocate`).
+            // SAFETY: allocated with this layout, and no address outlives the driver
+            // (`Driver::allocate`).
             unsafe { dealloc(*base, *layout) };
         }
     }
@@ -186,7 +191,7 @@ impl Driver for Emulator {
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Address> {
-        let refused = || Error::new(ErrorKind::Capacity, "the host gives the emulator no memory").at("device").got(bytes);
+        let refused = || Error::new(ErrorKind::Capacity, "cannot allocate the emulator's memory").at("device").got(bytes);
         let layout = Layout::from_size_align(bytes.max(ALIGNMENT), ALIGNMENT).map_err(|e| refused().caused_by(e))?;
         // SAFETY: the layout's size is at least ALIGNMENT, so not zero.
         let base = unsafe { alloc_zeroed(layout) };
@@ -194,7 +199,7 @@ impl Driver for Emulator {
             return Err(refused());
         }
         self.memory.push((base, layout));
-        self.touched.push(Memory { base, bytes: bytes as u64, region: std::ptr::null() });
+        self.accessible.push(Memory { base, bytes: bytes as u64, region: std::ptr::null() });
         Ok(base.expose_provenance() as Address)
     }
 
@@ -203,50 +208,53 @@ impl Driver for Emulator {
         for row in plan.rows() {
             let name = CString::new(row.name.as_str()).unwrap_or_default();
             let bytes = row.region.bytes() as u64;
-            self.touched.push(Memory { base: base.wrapping_add(row.region.offset()), bytes, region: name.as_ptr() });
+            self.accessible.push(Memory { base: base.wrapping_add(row.region.offset()), bytes, region: name.as_ptr() });
             self.names.push(name);
         }
         Ok(base.expose_provenance() as Address)
     }
 
-    fn host(&mut self) -> Option<&mut HostArena> {
+    fn host_arena(&mut self) -> Option<&mut HostArena> {
         self.arena.as_mut()
     }
 
     fn write(&mut self, to: Address, data: &[u8]) -> Result<()> {
-        self.lives()?;
+        self.check_alive()?;
         if self.capture.is_some() {
-            return Err(Error::new(ErrorKind::Device, "a copy from the host within a graph").at("device"));
+            return Err(Error::new(ErrorKind::Device, "a graph cannot hold a copy from the host").at("device"));
         }
         let to = self.pointer(to, data.len())?;
-        // SAFETY: `pointer` proved room for the bytes in memory that this value owns, so `data` lies elsewhere.
+        // SAFETY: `pointer` checked the room in memory that this value owns, so `data` does not
+        // overlap.
         unsafe { to.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
         Ok(())
     }
 
     fn read(&mut self, from: Address, out: &mut [u8]) -> Result<()> {
-        self.lives()?;
+        self.check_alive()?;
         let from = self.pointer(from, out.len())?;
-        // SAFETY: `pointer` proved that the bytes lie in memory that this value owns, so `out` lies elsewhere; memory began zeroed.
+        // SAFETY: `pointer` checked that the bytes lie in memory that this value owns, so `out`
+        // does not overlap; the memory began zeroed.
         unsafe { from.copy_to_nonoverlapping(out.as_mut_ptr(), out.len()) };
         Ok(())
     }
 
-    fn copy_rows(&mut self, from: Address, to: Address, rows: Rows) -> Result<()> {
-        self.lives()?;
+    fn copy(&mut self, from: Address, to: Address, rows: StridedCopy) -> Result<()> {
+        self.check_alive()?;
         if self.capture.is_some() {
-            return Err(Error::new(ErrorKind::Device, "the emulator writes down launches alone").at("device"));
+            return Err(Error::new(ErrorKind::Device, "the emulator captures launches alone").at("device"));
         }
         for row in 0..rows.count {
-            let from = self.pointer(from + (row * rows.from_step) as u64, rows.len)?;
-            let to = self.pointer(to + (row * rows.to_step) as u64, rows.len)?;
-            // SAFETY: `pointer` proved that both lie in memory that this value owns, which began zeroed.
+            let from = self.pointer(from + (row * rows.from_stride) as u64, rows.len)?;
+            let to = self.pointer(to + (row * rows.to_stride) as u64, rows.len)?;
+            // SAFETY: `pointer` checked that both lie in memory that this value owns, which began
+            // zeroed.
             unsafe { to.copy_from(from, rows.len) };
         }
         Ok(())
     }
 
-    unsafe fn launch(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()> {
+    unsafe fn launch(&mut self, kernel: Kernel, grid: LaunchGrid, params: &[u8]) -> Result<()> {
         if let Some(capture) = &mut self.capture {
             capture.push((kernel, grid, params.to_vec()));
             return Ok(());
@@ -255,52 +263,53 @@ impl Driver for Emulator {
     }
 
     fn stream(&mut self) -> Result<*mut c_void> {
-        Err(Error::new(ErrorKind::Device, "the emulator of kernels has no stream for a library's work").at("device"))
+        Err(Error::new(ErrorKind::Device, "the emulator of kernels has no stream for the work of a library").at("device"))
     }
 
     fn begin_capture(&mut self) -> Result<()> {
         if self.capture.replace(Vec::new()).is_some() {
-            return Err(Error::new(ErrorKind::Device, "a graph within a graph").at("device"));
+            return Err(Error::new(ErrorKind::Device, "another capture is under way").at("device"));
         }
         Ok(())
     }
 
-    fn end_capture(&mut self) -> Result<Graph> {
-        let none = || Error::new(ErrorKind::Device, "a graph that nobody began").at("device");
+    fn end_capture(&mut self) -> Result<CapturedGraph> {
+        let none = || Error::new(ErrorKind::Device, "no capture is under way").at("device");
         self.graphs.push(self.capture.take().ok_or_else(none)?);
-        Ok(Graph(self.graphs.len() - 1))
+        Ok(CapturedGraph(self.graphs.len() - 1))
     }
 
-    fn replay(&mut self, graph: Graph) -> Result<()> {
+    fn replay(&mut self, graph: CapturedGraph) -> Result<()> {
         let launches = self.graphs.get(graph.0).cloned().ok_or_else(|| no_graph(graph))?;
         launches.iter().try_for_each(|(kernel, grid, params)| self.run(*kernel, *grid, params))
     }
 
-    fn nodes(&self, graph: Graph) -> Result<Nodes> {
+    fn node_counts(&self, graph: CapturedGraph) -> Result<GraphNodeCounts> {
         let launches = self.graphs.get(graph.0).ok_or_else(|| no_graph(graph))?;
-        Ok(Nodes { kernels: launches.len(), ..Nodes::default() })
+        Ok(GraphNodeCounts { kernels: launches.len(), ..GraphNodeCounts::default() })
     }
 }
 
 impl Emulator {
-    fn run(&mut self, kernel: Kernel, grid: Grid, params: &[u8]) -> Result<()> {
-        self.lives()?;
+    fn run(&mut self, kernel: Kernel, grid: LaunchGrid, params: &[u8]) -> Result<()> {
+        self.check_alive()?;
         self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
         let launch = Launch {
             blocks: grid.blocks,
             threads: grid.threads,
             shared_bytes: grid.shared_bytes,
             seed: self.seed,
-            memory: self.touched.as_ptr(),
-            memories: self.touched.len() as u64,
+            memory: self.accessible.as_ptr(),
+            memories: self.accessible.len() as u64,
         };
-        let mut counts = Counts::default();
+        let mut counts = LaunchCounts::default();
         let bytes = u32::try_from(params.len()).unwrap_or(u32::MAX);
-        // SAFETY: the caller vouches for the parameters; `launch`, what it points to, and `counts` live through the call; a params struct is aligned to 8
-        // where it was made, and the emulator proves its size.
+        // SAFETY: the caller guarantees the parameters; `launch`, what it points to, and `counts`
+        // live through the call; parameters are aligned to 8, and the emulator checks their size.
         let refused = unsafe { (self.emulate)(kernel.name().as_ptr(), params.as_ptr().cast(), bytes, &raw const launch, &raw mut counts) };
         if !refused.is_null() {
-            // SAFETY: not null, and then a string of the emulator that stays until this thread's next launch.
+            // SAFETY: not null, so a string of the emulator that lives until this thread's next
+            // launch.
             let what = unsafe { CStr::from_ptr(refused) }.to_string_lossy().into_owned();
             return Err(Error::new(ErrorKind::Device, what)
                 .at(format!("kernel {}", kernel.name().to_string_lossy()))

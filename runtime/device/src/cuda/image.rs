@@ -1,12 +1,12 @@
 //! Launches `kernels/image.cu`.
 
-#![expect(unsafe_code, reason = "a launch is a promise about its parameters")]
+#![expect(unsafe_code, reason = "the caller of a launch guarantees its parameters")]
 
-use super::Address;
-use super::driver::{Driver, Kernel};
+use super::driver::{Driver, Kernel, LaunchGrid};
+use crate::checks;
+use crate::gpu::Address;
 use crate::picture::{Pictures, PixelFormat};
-use crate::shape;
-use crate::taps::Taps;
+use crate::resample::ResampleWeights;
 use bytemuck::{Pod, Zeroable};
 use drivewam_core::{Error, ErrorKind, Result};
 
@@ -16,7 +16,7 @@ const CHANNELS: usize = 3;
 /// `Image` of `image.cu`, field by field.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Params {
+struct ImageParams {
     picture: Address,
     to: Address,
     first_column: Address,
@@ -29,41 +29,45 @@ struct Params {
     height: u32,
     columns: u32,
     rows: u32,
-    most_columns: u32,
-    most_rows: u32,
+    max_columns: u32,
+    max_rows: u32,
     format: u32,
     reserved: u32,
 }
 
-/// `image.cu` says the same of its own.
-const _: () = assert!(size_of::<Params>() == 96);
+/// `image.cu` asserts the same size.
+const _: () = assert!(size_of::<ImageParams>() == 96);
 
-/// One camera's taps and its place for a picture, on the device.
+/// The weights of one camera and the buffer of a picture, on the device.
 #[derive(Debug)]
-pub(super) struct Camera {
-    params: Params,
+pub(super) struct Resampler {
+    params: ImageParams,
     /// Bytes of a picture.
     bytes: usize,
-    /// Numbers of an output.
+    /// Elements of an output.
     outputs: usize,
 }
 
-/// Copies a table to memory of its own.
+/// Allocates memory for a table and copies it there.
 fn table<T: Pod>(driver: &mut dyn Driver, values: &[T]) -> Result<Address> {
     let at = driver.allocate(size_of_val(values))?;
     driver.write(at, bytemuck::cast_slice(values))?;
     Ok(at)
 }
 
-impl Camera {
-    /// Warm.
-    pub(super) fn open(driver: &mut dyn Driver, pictures: Pictures, columns: &Taps, rows: &Taps) -> Result<Self> {
-        let bytes = shape::camera(&pictures, columns, rows)?;
-        let space = || Error::new(ErrorKind::Capacity, "no work space for pictures of this size").at("camera").got(format!("{pictures:?}"));
+impl Resampler {
+    /// Checks the weights and copies them to the device. Warm.
+    pub(super) fn open(driver: &mut dyn Driver, pictures: Pictures, columns: &ResampleWeights, rows: &ResampleWeights) -> Result<Self> {
+        let bytes = checks::camera(&pictures, columns, rows)?;
+        let space = || {
+            Error::new(ErrorKind::Capacity, "cannot allocate work space for pictures of this size")
+                .at("camera")
+                .got(format!("{pictures:?}"))
+        };
         let outputs = columns.outputs().checked_mul(rows.outputs()).and_then(|n| n.checked_mul(CHANNELS)).ok_or_else(space)?;
         let narrow = |n: usize| u32::try_from(n).map_err(|e| space().caused_by(e));
         narrow(outputs)?;
-        let params = Params {
+        let params = ImageParams {
             picture: driver.allocate(bytes)?,
             to: 0,
             first_column: table(driver, &columns.first)?,
@@ -76,8 +80,8 @@ impl Camera {
             height: narrow(pictures.height)?,
             columns: narrow(columns.outputs())?,
             rows: narrow(rows.outputs())?,
-            most_columns: narrow(columns.most)?,
-            most_rows: narrow(rows.most)?,
+            max_columns: narrow(columns.max_count)?,
+            max_rows: narrow(rows.max_count)?,
             // `Format` of image.cu.
             format: match pictures.format {
                 PixelFormat::Rgb8 => 0,
@@ -89,21 +93,22 @@ impl Camera {
         Ok(Self { params, bytes, outputs })
     }
 
-    /// See [`crate::Device::resample`]; `to` has room for `len` numbers.
+    /// See [`crate::ImageOps::resample`]; `to` has room for `len` elements.
     pub(super) fn resample(&self, driver: &mut dyn Driver, picture: &[u8], to: Address, len: usize) -> Result<()> {
         if picture.len() != self.bytes || len != self.outputs {
-            let Params { width, height, columns, rows, .. } = self.params;
-            return Err(Error::new(ErrorKind::Usage, "a picture or its region of the wrong size")
+            let ImageParams { width, height, columns, rows, .. } = self.params;
+            return Err(Error::new(ErrorKind::Usage, "the picture or its region has the wrong size")
                 .at("camera")
-                .got(format!("{} bytes to {len} numbers", picture.len()))
+                .got(format!("{} bytes to {len} elements", picture.len()))
                 .wanted(format!("{} bytes, {width} x {height}, to [3, {rows}, {columns}] of the open camera", self.bytes)));
         }
         if len == 0 {
             return Ok(());
         }
         driver.write(self.params.picture, picture)?;
-        let params = Params { to, ..self.params };
-        // SAFETY: the parameters are those of `image`; taps read inside the picture (`shape::camera`), and `to` has room for all outputs.
-        unsafe { driver.launch(Kernel::Image, super::solver::blocks(len / CHANNELS)?, bytemuck::bytes_of(&params)) }
+        let params = ImageParams { to, ..self.params };
+        // SAFETY: the parameters are those of `image`; the weights read inside the picture
+        // (`checks::camera`), and `to` has room for all outputs.
+        unsafe { driver.launch(Kernel::Image, LaunchGrid::of_elements(len / CHANNELS)?, bytemuck::bytes_of(&params)) }
     }
 }

@@ -1,22 +1,23 @@
-//! Pictures: packed bytes to channel planes in [-1, 1], columns first, then rows, in space that was made in Warm.
+//! Resampling of a picture: packed bytes to channel planes in [-1, 1], columns first, then rows, in
+//! work space allocated in Warm.
 
 use super::simd::Simd;
+use crate::checks;
 use crate::picture::{Pictures, PixelFormat};
-use crate::shape;
-use crate::taps::Taps;
+use crate::resample::ResampleWeights;
 use drivewam_core::{Error, ErrorKind, Result};
 
 /// Red, green, blue.
 const CHANNELS: usize = 3;
 
-/// One camera's taps and work space.
+/// Weights and work space of one camera.
 #[derive(Debug, Default)]
-pub(crate) struct Camera {
+pub(crate) struct Resampler {
     pictures: Pictures,
     /// Bytes of a picture; `None` until a camera is opened.
     bytes: Option<usize>,
-    columns: Taps,
-    rows: Taps,
+    columns: ResampleWeights,
+    rows: ResampleWeights,
     /// `[height, columns, 3]`: every row of the picture at its final width.
     narrowed: Vec<f32>,
     /// `[width, 3]`: one line of a picture in RGB.
@@ -25,33 +26,33 @@ pub(crate) struct Camera {
     row: Vec<f32>,
 }
 
-impl Camera {
-    /// Warm.
-    pub(crate) fn open(pictures: Pictures, columns: Taps, rows: Taps) -> Result<Self> {
-        let bytes = shape::camera(&pictures, &columns, &rows)?;
+impl Resampler {
+    /// Checks the weights and allocates the work space. Warm.
+    pub(crate) fn open(pictures: Pictures, columns: ResampleWeights, rows: ResampleWeights) -> Result<Self> {
+        let bytes = checks::camera(&pictures, &columns, &rows)?;
         let Pictures { width, height, .. } = pictures;
         let row = columns.outputs().checked_mul(CHANNELS);
         let narrowed = row.and_then(|row| row.checked_mul(height));
         let (Some(row), Some(narrowed)) = (row, narrowed) else {
             return Err(space(width, height));
         };
-        let mut camera = Self { pictures, bytes: Some(bytes), columns, rows, ..Self::default() };
-        for (buffer, len) in [(&mut camera.narrowed, narrowed), (&mut camera.row, row), (&mut camera.line, width * CHANNELS)] {
+        let mut resampler = Self { pictures, bytes: Some(bytes), columns, rows, ..Self::default() };
+        for (buffer, len) in [(&mut resampler.narrowed, narrowed), (&mut resampler.row, row), (&mut resampler.line, width * CHANNELS)] {
             buffer.try_reserve_exact(len).map_err(|e| space(width, height).caused_by(e))?;
             buffer.resize(len, 0.0);
         }
-        Ok(camera)
+        Ok(resampler)
     }
 
-    /// See [`crate::Device::resample`].
+    /// See [`crate::ImageOps::resample`].
     pub(crate) fn resample(&mut self, simd: Simd, picture: &[u8], to: &mut [f32]) -> Result<()> {
         let Self { pictures, bytes, columns, rows, narrowed, line, row } = self;
         let stride = columns.outputs() * CHANNELS;
         let plane = columns.outputs() * rows.outputs();
         if Some(picture.len()) != *bytes || to.len() != CHANNELS * plane {
             return Err(wrong(
-                "a picture or its region of the wrong size",
-                format!("{} bytes to {} numbers", picture.len(), to.len()),
+                "the picture or its region has the wrong size",
+                format!("{} bytes to {} elements", picture.len(), to.len()),
                 format!("{bytes:?} bytes, {pictures:?}, to [3, {}, {}] of the open camera", rows.outputs(), columns.outputs()),
             ));
         }
@@ -60,7 +61,7 @@ impl Camera {
         }
         for (y, out) in narrowed.chunks_exact_mut(stride).enumerate() {
             if pictures.format == PixelFormat::Rgb8 {
-                // One loop over bytes, which the compiler makes vectors of.
+                // One loop over bytes, which the compiler vectorises.
                 let bytes = &picture[y * line.len()..(y + 1) * line.len()];
                 line.iter_mut().zip(bytes).for_each(|(x, byte)| *x = f32::from(*byte));
             } else {
@@ -96,7 +97,7 @@ impl Camera {
 }
 
 fn space(width: usize, height: usize) -> Error {
-    Error::new(ErrorKind::Capacity, "no work space for pictures of this size").at("camera").got(format!("{width} x {height}"))
+    Error::new(ErrorKind::Capacity, "cannot allocate work space for pictures of this size").at("camera").got(format!("{width} x {height}"))
 }
 
 fn wrong(what: &str, got: String, wanted: impl std::fmt::Display) -> Error {

@@ -1,15 +1,17 @@
-//! The KV memory on the host: slot tables, the bias, and who is written over.
+//! The KV memory on the host: slot tables, the bias, and the commits that overwrite slots.
 //!
-//! An observed commit falls apart into jobs, one per pool, layer and head set: each looks at its new rows, scores its pool where something must be
-//! forgotten, and chooses its slots. Only when all have chosen is anything written, so an error leaves the memory as it was. Which slots hold a token is
-//! the same in every layer and set, because all begin empty and fill in the same order; what they hold differs.
+//! An observed commit runs as jobs, one per pool, layer and head set. A job checks its new rows,
+//! scores its pool where tokens must be forgotten, and selects its slots. Nothing is written until
+//! all jobs have selected, so an error leaves the memory unchanged. Which slots hold a token is the
+//! same in every layer and set, because all begin empty and fill in the same order; which token a
+//! slot holds differs.
 
-use super::arena::HostArena;
-use super::score::{Inputs, Rows, Workspace};
+use super::score::{HeadRows, Inputs, Workspace};
 use super::simd::Simd;
 use super::threads::Threads;
-use crate::device::{Commit, KvCounts, KvLayout, KvRegions, PassKv, Pool};
-use crate::shape;
+use crate::arena::HostArena;
+use crate::checks;
+use crate::kv::{Commit, KvCounts, KvLayout, KvRegions, PassKv, Pool};
 use drivewam_core::bindings::MASKED;
 use drivewam_core::dtype::DType;
 use drivewam_core::selection::policy::must_forget;
@@ -19,9 +21,9 @@ use drivewam_core::{Error, ErrorKind, Result};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What of the device a commit is done with.
+/// The parts of the device that a commit works with.
 #[derive(Debug)]
-pub(crate) struct Host<'a> {
+pub(crate) struct HostContext<'a> {
     pub(crate) arena: &'a mut HostArena,
     pub(crate) threads: &'a mut Threads,
     pub(crate) simd: Simd,
@@ -29,38 +31,38 @@ pub(crate) struct Host<'a> {
 
 /// The memory of one ride.
 #[derive(Debug)]
-pub(crate) struct Kv {
-    place: Place,
+pub(crate) struct HostKv {
+    store: Store,
     /// One per layer.
     tables: Vec<SlotTable>,
     counts: KvCounts,
     /// One per job: commit by commit, layer by layer, set by set.
-    choices: Vec<Mutex<Choice>>,
+    selections: Vec<Mutex<Selection>>,
     /// One per thread.
     spaces: Vec<Mutex<Workspace>>,
-    /// 0, 1, 2, ...: where predicted tokens go within the tail.
+    /// 0, 1, 2, ...: slots of predicted tokens, from the start of the tail.
     in_order: Vec<u32>,
 }
 
-/// Where the memory lies, and its shape.
+/// The shape of the memory, and its regions.
 #[derive(Debug)]
-struct Place {
+struct Store {
     layout: KvLayout,
     regions: KvRegions,
 }
 
-/// What one job found.
+/// The result of one job.
 #[derive(Debug)]
-struct Choice {
+struct Selection {
     scores: Vec<f32>,
     scored: bool,
     destinations: Vec<u32>,
     failed: Option<Error>,
 }
 
-/// Rows of a pass on their way into the memory.
+/// Rows of a pass that a commit writes.
 #[derive(Debug, Clone, Copy)]
-struct New<'a> {
+struct NewRows<'a> {
     pool: Pool,
     chunk: u32,
     pass: &'a PassKv,
@@ -68,30 +70,31 @@ struct New<'a> {
     len: usize,
 }
 
-impl<'a> New<'a> {
+impl<'a> NewRows<'a> {
     fn of(commit: &Commit<'a>, chunk: u32) -> Self {
         Self { pool: commit.pool, chunk, pass: commit.pass, first: commit.rows.start, len: commit.rows.len() }
     }
 }
 
-impl Kv {
-    /// Checks the regions, empties every slot, makes all work space. Warm.
+impl HostKv {
+    /// Checks the regions, empties every slot, allocates all work space. Warm.
     pub(crate) fn open(layout: KvLayout, regions: KvRegions, arena: &mut HostArena, threads: usize) -> Result<Self> {
-        if shape::memory(arena.plan(), &layout, &regions)? != DType::F32 {
-            return Err(Error::new(ErrorKind::Usage, "the host keeps its memory in f32").at("memory: mem_k"));
+        if checks::memory(arena.plan(), &layout, &regions)? != DType::F32 {
+            return Err(Error::new(ErrorKind::Usage, "the host keeps keys and values in f32 alone").at("memory: mem_k"));
         }
         let sets = layout.scoring.sets(layout.heads);
-        let most = layout.video_slots.max(layout.action_slots);
-        let choice =
-            || Mutex::new(Choice { scores: vec![0.0; most], scored: false, destinations: vec![0; layout.pass_tokens], failed: None });
+        let max_slots = layout.video_slots.max(layout.action_slots);
+        let selection = || {
+            Mutex::new(Selection { scores: vec![0.0; max_slots], scored: false, destinations: vec![0; layout.pass_tokens], failed: None })
+        };
         let mut kv = Self {
             tables: (0..layout.layers).map(|_| SlotTable::new(sets, layout.slots())).collect(),
             counts: KvCounts::default(),
             // A commit names each of the two pools at most once.
-            choices: (0..2 * layout.layers * sets).map(|_| choice()).collect(),
+            selections: (0..2 * layout.layers * sets).map(|_| selection()).collect(),
             spaces: (0..threads).map(|_| Mutex::new(Workspace::new(&layout))).collect(),
             in_order: (0u32..).take(layout.tail_slots).collect(),
-            place: Place { layout, regions },
+            store: Store { layout, regions },
         };
         kv.clear(arena)?;
         Ok(kv)
@@ -99,8 +102,8 @@ impl Kv {
 
     /// Empties every slot.
     pub(crate) fn clear(&mut self, arena: &mut HostArena) -> Result<()> {
-        arena.f32_mut(self.place.regions.bias)?.fill(MASKED);
-        let all = 0..self.place.layout.slots();
+        arena.f32_mut(self.store.regions.bias)?.fill(MASKED);
+        let all = 0..self.store.layout.slots();
         self.each_set(all, |slots| {
             slots.fill(Slot::FREE);
             Ok(())
@@ -111,8 +114,8 @@ impl Kv {
 
     /// Empties the tail.
     pub(crate) fn drop_predicted(&mut self, arena: &mut HostArena) -> Result<()> {
-        let tail = self.place.layout.tail();
-        arena.f32_mut(self.place.regions.bias)?[tail.clone()].fill(MASKED);
+        let tail = self.store.layout.tail();
+        arena.f32_mut(self.store.regions.bias)?[tail.clone()].fill(MASKED);
         self.each_set(tail, |slots| {
             slots.fill(Slot::FREE);
             Ok(())
@@ -128,85 +131,84 @@ impl Kv {
 
     /// A copy of the slot table of one layer.
     pub(crate) fn table(&self, layer: usize) -> Result<SlotTable> {
-        let wrong =
-            || Error::new(ErrorKind::Usage, "no such layer").at("memory").got(layer).wanted(format!("below {}", self.place.layout.layers));
-        self.tables.get(layer).cloned().ok_or_else(wrong)
+        self.tables.get(layer).cloned().ok_or_else(|| checks::no_layer(layer, self.store.layout.layers))
     }
 
-    /// Writes rows of a pass into the tail, in place of what was there.
-    pub(crate) fn commit_predicted(&mut self, mut host: Host<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<u64> {
-        self.place.check(host.arena, pass, &rows)?;
-        shape::tail(&self.place.layout, &rows)?;
-        let new = New { pool: Pool::Video, chunk, pass, first: rows.start, len: rows.len() };
-        for layer in 0..self.place.layout.layers {
-            self.place
-                .are_finite(host.simd, host.arena, &new, layer, 0..self.place.layout.heads)
+    /// Replaces the tail by rows of a pass. Returns the bytes copied.
+    pub(crate) fn commit_predicted(&mut self, mut context: HostContext<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<u64> {
+        self.store.check(context.arena, pass, &rows)?;
+        checks::tail(&self.store.layout, &rows)?;
+        let new = NewRows { pool: Pool::Video, chunk, pass, first: rows.start, len: rows.len() };
+        for layer in 0..self.store.layout.layers {
+            self.store
+                .are_finite(context.simd, context.arena, &new, layer, 0..self.store.layout.heads)
                 .map_err(|e| e.at(format!("predicted video, layer {layer}")))?;
         }
-        self.drop_predicted(host.arena)?;
-        let (tail, len) = (self.place.layout.tail(), rows.len());
-        let mut moved = 0;
-        for layer in 0..self.place.layout.layers {
-            moved += self.place.scatter(&mut host, &new, layer, 0..self.place.layout.heads, tail.start, &self.in_order[..len])?;
+        self.drop_predicted(context.arena)?;
+        let (tail, len) = (self.store.layout.tail(), rows.len());
+        let mut bytes = 0;
+        for layer in 0..self.store.layout.layers {
+            bytes += self.store.scatter(&mut context, &new, layer, 0..self.store.layout.heads, tail.start, &self.in_order[..len])?;
         }
         for table in &mut self.tables {
             for set in 0..table.sets() {
                 commit(table.pool_mut(set, tail.clone())?, &self.in_order[..len], chunk, Provenance::Predicted)?;
             }
         }
-        host.arena.f32_mut(self.place.regions.bias)?[tail][..len].fill(0.0);
+        context.arena.f32_mut(self.store.regions.bias)?[tail][..len].fill(0.0);
         self.counts.tail = len;
-        Ok(moved)
+        Ok(bytes)
     }
 
-    /// Commits rows of passes as observed tokens, all or none. Returns the bytes that it copied. See [`crate::Device::kv_commit_observed`].
-    pub(crate) fn commit_observed(&mut self, mut host: Host<'_>, chunk: u32, commits: &[Commit<'_>]) -> Result<u64> {
-        shape::pools(commits)?;
+    /// Commits rows of passes as observed tokens, all or none. Returns the bytes copied. See
+    /// [`crate::KvMemory::kv_commit_observed`].
+    pub(crate) fn commit_observed(&mut self, mut context: HostContext<'_>, chunk: u32, commits: &[Commit<'_>]) -> Result<u64> {
+        checks::pools(commits)?;
         for Commit { pass, rows, .. } in commits {
-            self.place.check(host.arena, pass, rows)?;
+            self.store.check(context.arena, pass, rows)?;
         }
-        self.choose(&mut host, chunk, commits)?;
+        self.select(&mut context, chunk, commits)?;
         // Nothing from here on fails.
-        let mut moved = 0;
-        let sets = self.place.layout.scoring.sets(self.place.layout.heads);
-        let jobs = self.place.layout.layers * sets;
-        for (job, choice) in self.choices.iter_mut().enumerate().take(commits.len() * jobs) {
-            let new = New::of(&commits[job / jobs], chunk);
+        let mut bytes = 0;
+        let sets = self.store.layout.scoring.sets(self.store.layout.heads);
+        let jobs = self.store.layout.layers * sets;
+        for (job, selection) in self.selections.iter_mut().enumerate().take(commits.len() * jobs) {
+            let new = NewRows::of(&commits[job / jobs], chunk);
             let (layer, set) = (job % jobs / sets, job % sets);
-            let slots = self.place.layout.pool(new.pool);
-            let choice = choice.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let destinations = &choice.destinations[..new.len];
-            let heads = self.place.layout.scoring.heads_of(set, self.place.layout.heads);
-            moved += self.place.scatter(&mut host, &new, layer, heads, slots.start, destinations)?;
+            let slots = self.store.layout.pool(new.pool);
+            let selection = selection.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let destinations = &selection.destinations[..new.len];
+            let heads = self.store.layout.scoring.heads_of(set, self.store.layout.heads);
+            bytes += self.store.scatter(&mut context, &new, layer, heads, slots.start, destinations)?;
             let table = self.tables[layer].pool_mut(set, slots.clone())?;
-            if choice.scored {
-                record(table, &choice.scores[..slots.len()])?;
+            if selection.scored {
+                record(table, &selection.scores[..slots.len()])?;
             }
             commit(table, destinations, chunk, Provenance::Observed)?;
-            let bias = &mut host.arena.f32_mut(self.place.regions.bias)?[slots.clone()];
+            let bias = &mut context.arena.f32_mut(self.store.regions.bias)?[slots.clone()];
             for slot in destinations {
                 bias[*slot as usize] = 0.0;
             }
         }
         for commit in commits {
             let count = self.counts.of_mut(commit.pool);
-            *count = (*count + commit.rows.len()).min(self.place.layout.pool(commit.pool).len());
+            *count = (*count + commit.rows.len()).min(self.store.layout.pool(commit.pool).len());
         }
-        Ok(moved)
+        Ok(bytes)
     }
 
-    /// Fills the choice of every job of every commit, and changes nothing else.
-    fn choose(&self, host: &mut Host<'_>, chunk: u32, commits: &[Commit<'_>]) -> Result<()> {
-        let (arena, simd) = (&*host.arena, host.simd);
-        let sets = self.place.layout.scoring.sets(self.place.layout.heads);
-        let jobs = self.place.layout.layers * sets;
-        host.threads.run(commits.len() * jobs, &|job, thread| {
-            let (commit, mut choice) = (&commits[job / jobs], lock(&self.choices[job]));
+    /// Computes the selection of every job of every commit, and changes nothing else.
+    fn select(&self, context: &mut HostContext<'_>, chunk: u32, commits: &[Commit<'_>]) -> Result<()> {
+        let (arena, simd) = (&*context.arena, context.simd);
+        let sets = self.store.layout.scoring.sets(self.store.layout.heads);
+        let jobs = self.store.layout.layers * sets;
+        context.threads.run(commits.len() * jobs, &|job, thread| {
+            let (commit, mut selection) = (&commits[job / jobs], lock(&self.selections[job]));
             let at = (job % jobs / sets, job % sets);
-            choice.failed = self.choose_one(arena, simd, commit, chunk, at, &mut choice, &mut lock(&self.spaces[thread])).err();
+            selection.failed = self.select_one(arena, simd, commit, chunk, at, &mut selection, &mut lock(&self.spaces[thread])).err();
         })?;
-        for (job, choice) in self.choices.iter().enumerate().take(commits.len() * jobs) {
-            if let Some(error) = lock(choice).failed.take() {
+        for (job, selection) in self.selections.iter().enumerate().take(commits.len() * jobs) {
+            if let Some(error) = lock(selection).failed.take() {
                 let pool = commits[job / jobs].pool;
                 return Err(error.at(format!("memory: {pool:?} pool, layer {}, set {}", job % jobs / sets, job % sets)));
             }
@@ -215,39 +217,36 @@ impl Kv {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the commit, the job and its work space")]
-    fn choose_one(
+    fn select_one(
         &self,
         arena: &HostArena,
         simd: Simd,
         commit: &Commit<'_>,
         chunk: u32,
         (layer, set): (usize, usize),
-        choice: &mut Choice,
+        selection: &mut Selection,
         space: &mut Workspace,
     ) -> Result<()> {
-        let (layout, policy, new) = (&self.place.layout, commit.policy, New::of(commit, chunk));
+        let (layout, policy, new) = (&self.store.layout, commit.policy, NewRows::of(commit, chunk));
         let (range, heads) = (layout.pool(new.pool), layout.scoring.heads_of(set, layout.heads));
-        self.place.are_finite(simd, arena, &new, layer, heads.clone())?;
+        self.store.are_finite(simd, arena, &new, layer, heads.clone())?;
         let slots = self.tables[layer].pool(set, range.clone())?;
-        let Choice { scores, scored, destinations: out, .. } = choice;
+        let Selection { scores, scored, destinations: out, .. } = selection;
         let scores = &mut scores[..slots.len()];
-        *scored = matches!(policy, Policy::Selective(_)) && must_forget(slots, new.len) && new.len <= slots.len();
-        let policy = if *scored {
-            let fresh = |region| Ok::<_, Error>(self.place.rows(arena.f32(region)?, heads.start, &new));
+        *scored = matches!(policy, Policy::Selective) && must_forget(slots, new.len) && new.len <= slots.len();
+        if *scored {
+            let new_rows = |region| Ok::<_, Error>(self.store.rows(arena.f32(region)?, heads.start, &new));
             let inputs = Inputs {
-                keys: Rows::new(arena.f32(self.place.regions.k[layer])?, heads.start, layout.slots(), layout.head_dim, range),
-                queries: fresh(new.pass.q[layer])?,
-                new: fresh(new.pass.k[layer])?,
+                keys: HeadRows::new(arena.f32(self.store.regions.k[layer])?, heads.start, layout.slots(), layout.head_dim, range),
+                queries: new_rows(new.pass.q[layer])?,
+                new: new_rows(new.pass.k[layer])?,
                 slots,
                 chunk: new.chunk,
                 pool: new.pool,
             };
             space.score(simd, layout, &inputs, scores)?;
-            Policy::Selective(scores)
-        } else {
-            policy.of_set(layer, set)
-        };
-        destinations(policy, slots, space.order(), &mut out[..new.len])
+        }
+        destinations(policy.of_set(layer, set), scores, slots, space.order(), &mut out[..new.len])
     }
 
     fn each_set(&mut self, range: Range<usize>, mut with: impl FnMut(&mut [Slot]) -> Result<()>) -> Result<()> {
@@ -260,21 +259,22 @@ impl Kv {
     }
 }
 
-/// Bytes that take longer to copy than another thread takes to wake.
-const WORTH_A_THREAD: usize = 256 * 1024;
+/// From so many bytes on, a copy takes longer than another thread takes to wake.
+const PARALLEL_COPY_BYTES: usize = 256 * 1024;
 
-/// A job that panicked left no choice behind that is read.
+/// After a job that panicked, nothing reads its selection, so a poisoned lock is as good.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Place {
+impl Store {
     fn check(&self, arena: &HostArena, pass: &PassKv, rows: &Range<usize>) -> Result<()> {
-        shape::pass(arena.plan(), (&self.layout, &self.regions, DType::F32), pass, rows)
+        checks::pass(arena.plan(), (&self.layout, &self.regions, DType::F32), pass, rows)
     }
 
-    /// Refuses new keys and values of `heads` that would poison every later pass.
-    fn are_finite(&self, simd: Simd, arena: &HostArena, new: &New<'_>, layer: usize, heads: Range<usize>) -> Result<()> {
+    /// Refuses new keys and values of `heads` that are not finite: they would spoil every later
+    /// pass.
+    fn are_finite(&self, simd: Simd, arena: &HostArena, new: &NewRows<'_>, layer: usize, heads: Range<usize>) -> Result<()> {
         for (name, region) in [("key", new.pass.k[layer]), ("value", new.pass.v[layer])] {
             let data = arena.f32(region)?;
             for head in heads.clone() {
@@ -286,19 +286,19 @@ impl Place {
         Ok(())
     }
 
-    /// Copies the new rows of `heads` over the slots `base + destinations`, keys and values on two threads where they are many. Returns the bytes that
-    /// it copied.
+    /// Copies the new rows of `heads` to the slots `slot_begin + destinations`, keys and values on
+    /// two threads where they are many. Returns the bytes copied.
     fn scatter(
         &self,
-        host: &mut Host<'_>,
-        new: &New<'_>,
+        context: &mut HostContext<'_>,
+        new: &NewRows<'_>,
         layer: usize,
         heads: Range<usize>,
-        base: usize,
+        slot_begin: usize,
         destinations: &[u32],
     ) -> Result<u64> {
         let width = self.layout.head_dim;
-        let (from, to) = host.arena.disjoint([new.pass.k[layer], new.pass.v[layer]], [self.regions.k[layer], self.regions.v[layer]])?;
+        let (from, to) = context.arena.disjoint([new.pass.k[layer], new.pass.v[layer]], [self.regions.k[layer], self.regions.v[layer]])?;
         let ([k, v], [to_k, to_v]) = (from, to);
         let pairs = [Mutex::new((k, to_k)), Mutex::new((v, to_v))];
         let copy = |job: usize, _: usize| {
@@ -306,22 +306,22 @@ impl Place {
             for head in heads.clone() {
                 let rows = self.rows(from, head, new).head(0);
                 for (row, slot) in rows.chunks_exact(width).zip(destinations) {
-                    let place = (head * self.layout.slots() + base + *slot as usize) * width;
-                    to[place..place + width].copy_from_slice(row);
+                    let start = (head * self.layout.slots() + slot_begin + *slot as usize) * width;
+                    to[start..start + width].copy_from_slice(row);
                 }
             }
         };
         let each = heads.len() * destinations.len() * width * size_of::<f32>();
-        if each >= WORTH_A_THREAD {
-            host.threads.run(pairs.len(), &copy)?;
+        if each >= PARALLEL_COPY_BYTES {
+            context.threads.run(pairs.len(), &copy)?;
         } else {
             (0..pairs.len()).for_each(|job| copy(job, 0));
         }
         Ok((pairs.len() * each) as u64)
     }
 
-    /// The new rows, from head `head` on, of a tensor of the pass.
-    fn rows<'a>(&self, data: &'a [f32], head: usize, new: &New<'_>) -> Rows<'a> {
-        Rows::new(data, head, new.pass.tokens, self.layout.head_dim, new.first..new.first + new.len)
+    /// The new rows of a tensor of the pass, from head `head` on.
+    fn rows<'a>(&self, data: &'a [f32], head: usize, new: &NewRows<'_>) -> HeadRows<'a> {
+        HeadRows::new(data, head, new.pass.tokens, self.layout.head_dim, new.first..new.first + new.len)
     }
 }

@@ -1,8 +1,10 @@
-//! A few named threads that wait for work, so that work that falls apart into equal jobs costs no thread and no allocation when it comes.
+//! A pool of named threads for work that splits into equal jobs. A call spawns no thread and
+//! allocates nothing.
 //!
-//! The caller works too: with one thread there is no other. Which thread takes which job is left to chance; jobs must not care.
+//! The calling thread works too; a pool of one thread spawns none. The order in which threads take
+//! jobs is not defined, so jobs must not depend on it.
 
-#![expect(unsafe_code, reason = "a borrowed closure is handed to threads that outlive it, and waited for")]
+#![expect(unsafe_code, reason = "lends a borrowed closure to threads that outlive it, and waits for them")]
 
 use drivewam_core::{Error, ErrorKind, Result};
 use std::any::Any;
@@ -11,10 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-/// Called with the job and with the number of the thread that runs it.
+/// Called with the job and the number of the thread that runs it.
 type Call<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
-/// The threads. Dropping them waits for their end.
+/// The pool. Dropping it joins the threads.
 #[derive(Debug)]
 pub(crate) struct Threads {
     shared: Arc<Shared>,
@@ -25,16 +27,16 @@ struct Shared {
     state: Mutex<State>,
     begin: Condvar,
     end: Condvar,
-    /// The first job that nobody took.
+    /// The first job that no thread has taken.
     next: AtomicUsize,
 }
 
 struct State {
-    /// Counts the calls of `run`.
+    /// Number of calls of `run`.
     round: u64,
-    /// The present call's work.
+    /// The work of the present call.
     task: Option<(Call<'static>, usize)>,
-    /// Threads that have not finished with `task`; at first, those that have not started.
+    /// Threads that have not finished `task`; before the first call, those that have not started.
     busy: usize,
     panicked: bool,
     stop: bool,
@@ -47,13 +49,13 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Threads {
-    /// `count` threads, the caller among them, all started when it returns. Warm.
+    /// A pool of `count` threads, the caller among them, all started when this returns. Warm.
     ///
     /// # Errors
-    /// `Usage` for none; `Capacity` when the host gives no thread.
+    /// `Usage` for zero threads; `Capacity` when the host cannot spawn a thread.
     pub(crate) fn new(count: usize) -> Result<Self> {
         if count == 0 {
-            return Err(Error::new(ErrorKind::Usage, "work needs a thread").at("threads").got(0).wanted("at least 1"));
+            return Err(Error::new(ErrorKind::Usage, "a pool needs a thread").at("threads").got(0).wanted("at least 1"));
         }
         let shared = Arc::new(Shared {
             state: Mutex::new(State { round: 0, task: None, busy: count - 1, panicked: false, stop: false }),
@@ -65,30 +67,32 @@ impl Threads {
         for worker in 1..count {
             let shared = Arc::clone(&threads.shared);
             let thread = Builder::new().name(format!("drivewam-select-{worker}")).spawn(move || shared.serve(worker)).map_err(|e| {
-                Error::new(ErrorKind::Capacity, "the host gives no thread").at("threads").got(worker).wanted(count).caused_by(e)
+                Error::new(ErrorKind::Capacity, "cannot spawn a thread").at("threads").got(worker).wanted(count).caused_by(e)
             })?;
             threads.others.push(thread);
         }
-        // A thread allocates while it starts; it must have started before the ride does.
+        // A thread allocates while it starts, so all must have started before Run.
         drop(threads.shared.idle());
         Ok(threads)
     }
 
-    /// Threads, the caller among them.
+    /// Number of threads, the caller among them.
     pub(crate) fn count(&self) -> usize {
         self.others.len() + 1
     }
 
-    /// Calls `call(job, thread)` once for every job below `jobs`, and returns when all are done. Does not allocate.
+    /// Calls `call(job, thread)` once for every job below `jobs`, and returns when all are done.
+    /// Does not allocate.
     ///
     /// # Errors
-    /// `Device` when a job panicked; the other jobs are done all the same.
+    /// `Device` when a job panicked; the other jobs ran all the same.
     pub(crate) fn run(&mut self, jobs: usize, call: Call<'_>) -> Result<()> {
         let shared = &*self.shared;
         shared.next.store(0, Ordering::Relaxed);
         if !self.others.is_empty() && jobs > 1 {
-            // SAFETY: only the lifetime changes. The longer one is not relied upon: below, `task` is taken back and every thread is waited for before
-            // `run` returns, and nothing in between returns or unwinds (`drain` catches what jobs throw).
+            // SAFETY: only the lifetime changes, and nothing relies on the longer one: before `run`
+            // returns it waits for every thread and clears `task`, and nothing in between returns
+            // or unwinds (`drain` catches panics of jobs).
             let task = unsafe { std::mem::transmute::<Call<'_>, Call<'static>>(call) };
             let mut state = shared.lock();
             state.round += 1;
@@ -114,14 +118,14 @@ impl Drop for Threads {
         self.shared.lock().stop = true;
         self.shared.begin.notify_all();
         for thread in self.others.drain(..) {
-            // A thread catches what its jobs throw; it has nothing to say when it ends.
+            // A thread catches panics of its jobs, so its result carries nothing.
             let _: std::result::Result<(), Box<dyn Any + Send>> = thread.join();
         }
     }
 }
 
 impl Shared {
-    /// Nothing panics while it holds the lock, so a poisoned one is as good.
+    /// No code panics while it holds the lock, so a poisoned lock is as good.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,8 +139,8 @@ impl Shared {
         state
     }
 
-    /// Says that a thread is not busy any more, and whether all its jobs were done.
-    fn rest(&self, done: bool) {
+    /// Marks a thread as idle; `done` is false when one of its jobs panicked.
+    fn set_idle(&self, done: bool) {
         let mut state = self.lock();
         state.panicked |= !done;
         state.busy -= 1;
@@ -145,9 +149,9 @@ impl Shared {
         }
     }
 
-    /// A thread's life.
+    /// The loop of a thread: runs the jobs of each call until the pool is dropped.
     fn serve(&self, worker: usize) {
-        self.rest(true);
+        self.set_idle(true);
         let mut seen = 0;
         loop {
             let mut state = self.lock();
@@ -160,11 +164,11 @@ impl Shared {
             seen = state.round;
             let task = state.task;
             drop(state);
-            self.rest(task.is_none_or(|(call, jobs)| self.drain(call, jobs, worker)));
+            self.set_idle(task.is_none_or(|(call, jobs)| self.drain(call, jobs, worker)));
         }
     }
 
-    /// Takes jobs until none is left; false when one panicked.
+    /// Runs jobs until none is left; false when one panicked.
     fn drain(&self, call: Call<'_>, jobs: usize, worker: usize) -> bool {
         let mut done = true;
         loop {

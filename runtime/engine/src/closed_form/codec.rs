@@ -1,7 +1,9 @@
-//! The codec: a block average, and its nearest-neighbour inverse.
+//! The codec: a block average, and its inverse by nearest neighbour.
 //!
-//! Channel c of a latent is the block average of colour c mod 3 of the newest frame, times 1 − (c / 3) / Cz; where there is a cache, three parts of
-//! that and one part of the cache's element at the same place (wrapped around). Each cache's next value is the latent, wrapped around.
+//! Channel c of a latent is the block average of colour c mod 3 of the newest frame, times 1 − (c /
+//! 3) / Cz. With a cache, it is three quarters of that and one quarter of the cache's element at
+//! the same index, modulo the cache's length. The next value of each cache is the latent, indexed
+//! likewise.
 
 use super::Slot;
 use drivewam_core::dims::Model;

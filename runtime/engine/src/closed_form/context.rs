@@ -1,7 +1,8 @@
-//! Cross-attention keys and values: the text's numbers, and the ego state over its scale.
+//! Cross-attention keys and values: the text's values, and the ego state divided by its scale.
 //!
-//! The value at head h, row r, channel d of layer l is the text's (row r, channel (h·D + d) mod Dt) or the ego's feature (d mod F) over its scale,
-//! times 1 + l / 10; the key is half of it.
+//! At head h, row r, channel d of layer l, the value is (1 + l / 10) times the text at (row r,
+//! channel (h·D + d) mod Dt), or times the ego's feature d mod F divided by its scale. The key is
+//! half of the value.
 
 use super::Slot;
 use drivewam_core::bindings::Graph;
@@ -11,7 +12,7 @@ pub(super) fn run(model: &Model, graph: Graph, inputs: &[Slot], outputs: &mut [S
     let Some(input) = inputs.first() else { return };
     let (rows, width) = if graph == Graph::ContextText { (model.text_rows(), model.text.dim) } else { (model.ego.tokens, 0) };
     for (i, output) in outputs.iter_mut().enumerate() {
-        // Outputs alternate key, value.
+        // Outputs alternate between key and value.
         let factor = (1.0 + (i / 2) as f32 / 10.0) * if i % 2 == 0 { 0.5 } else { 1.0 };
         for (j, value) in output.data.iter_mut().enumerate() {
             let (h, r, d) = (j / (rows * model.head_dim), j / model.head_dim % rows, j % model.head_dim);
@@ -28,7 +29,8 @@ fn feature(model: &Model, ego: &[f32], at: usize) -> Option<f32> {
     Some(*ego.get(at)? / *model.ego.scale.get(at)? as f32)
 }
 
-/// The ego's speed, m/s, read back from the value of layer 0, head 0, row 0; 0 where it is not among the features.
+/// The ego's speed, m/s, from the value of layer 0, head 0, row 0; 0 if the features do not contain
+/// it.
 pub(super) fn speed_mps(model: &Model, ego_v: &[f32]) -> f32 {
     let Some(at) = model.ego.features.iter().position(|f| *f == EgoFeature::SpeedMps).filter(|at| *at < model.head_dim) else { return 0.0 };
     ego_v.get(at).copied().unwrap_or(0.0) * model.ego.scale.get(at).map_or(0.0, |scale| *scale as f32)

@@ -1,21 +1,23 @@
-//! The transformer pass. Every row has a state u of H·D numbers; attention is the plain weighted mean over what the row may see.
+//! The transformer pass. Every row has a state u of H·D numbers; attention is the weighted mean
+//! over what the row may see.
 //!
-//! u₀ = the row's numbers, repeated to H·D, + 1/4 in an action row + τ/10. In layer l: v = u, k = rope(u·(1 + l/10)), q = rope(u/2 + 1/10);
-//! m = the mean of v + k/8 over memory slots (weight e^bias) and over the rows of the pass that the mask shows; then
-//! u ← (u + g(8·scale·m))/2 + (text mean + ego mean)/10, where g(x) = x / (1 + |x|). s = g(u) after the last layer. Sums are f64, so that their order
-//! hardly shows; the 8 makes a single row show.
+//! u₀ = the row's numbers, repeated to H·D, + 1/4 in an action row + τ/10. In layer l: v = u, k =
+//! rope(u·(1 + l/10)), q = rope(u/2 + 1/10); m = the mean of v + k/8 over memory slots (weight
+//! e^bias) and over the rows of the pass that the mask shows; then u ← (u + g(8·scale·m))/2 + (text
+//! mean + ego mean)/10, where g(x) = x / (1 + |x|). s = g(u) after the last layer. Sums are f64, so
+//! that their order hardly matters; the factor 8 makes the influence of a single row visible.
 
 use super::context::speed_mps;
 use super::{Fault, Options, Slot};
 use drivewam_core::dims::{INCREMENT_CHANNELS, Model, SelfScale};
 use drivewam_core::manifest::ActionNormalisation;
 
-/// Length of the f64 work space for `rows` rows: state, and three sums of a layer.
+/// Length of the f64 scratch for `rows` rows: the state, and three sums of a layer.
 pub(super) fn scratch(model: &Model, rows: usize) -> usize {
     (rows + 3) * model.dim
 }
 
-/// The data that an action row's channel moves to: straight on at the ego's speed.
+/// The data of a channel of an action row: straight motion at the ego's speed.
 fn action_data(model: &Model, action: &ActionNormalisation, speed_mps: f32, channel: usize) -> f32 {
     let Some(place) = model.action.used_channels.iter().position(|&used| used == channel) else { return 0.0 };
     let number = place % INCREMENT_CHANNELS;
@@ -24,17 +26,17 @@ fn action_data(model: &Model, action: &ActionNormalisation, speed_mps: f32, chan
     (2.0 * (increment - q01) / (q99 - q01 + action.epsilon) - 1.0) as f32
 }
 
-/// Within ±1, steepest at 0.
+/// A sigmoid within ±1, steepest at 0.
 fn soft(x: f64) -> f64 {
     x / (1.0 + x.abs())
 }
 
-/// The data that a video row's channel moves to.
+/// The data of a channel of a video row.
 fn video_data(channel: usize) -> f32 {
     ((channel % 5) as f32 - 2.0) / 4.0
 }
 
-/// Splits the first `N` off `slots`; the signature guarantees that they are there.
+/// Splits the first `N` off `slots`. The signature guarantees that they exist.
 fn first<const N: usize>(slots: &[Slot]) -> Option<(&[Slot; N], &[Slot])> {
     slots.split_first_chunk()
 }
@@ -115,7 +117,8 @@ pub(super) fn run(
     }
 }
 
-/// Writes the weighted sum of v + k/8 over `rows`, per channel of all heads, and gives the sum of the weights.
+/// Writes the weighted sum of v + k/8 over `rows`, for each channel of all heads. Returns the sum
+/// of the weights.
 fn sum(out: &mut [f64], k: &Slot, v: &Slot, rows: usize, head_dim: usize, weight: impl Fn(usize) -> f64) -> f64 {
     for (h, out) in out.chunks_exact_mut(head_dim).enumerate() {
         out.fill(0.0);
@@ -133,7 +136,8 @@ fn sum(out: &mut [f64], k: &Slot, v: &Slot, rows: usize, head_dim: usize, weight
     (0..rows).map(weight).sum()
 }
 
-/// The mean over a context's rows of one channel of all heads, weighted by e^bias where there is a bias.
+/// The mean of one channel of all heads over the rows of a context, weighted by e^bias where there
+/// is a bias.
 fn column_mean(slot: &Slot, channel: usize, head_dim: usize, bias: &[f32]) -> f64 {
     let rows = slot.shape.get(1).copied().unwrap_or(0);
     let (h, d) = (channel / head_dim, channel % head_dim);

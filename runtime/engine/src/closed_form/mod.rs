@@ -1,24 +1,28 @@
-//! An engine for tests of everything around an engine: the graphs' borders are real, the arithmetic is a page long and its flow is known.
+//! An engine for tests of everything around an engine: inputs and outputs are the real graphs', the
+//! arithmetic is a page long, and the exact flow is known.
 //!
-//! `dit` moves along straight paths to known data, with a real dependence on whatever its rows may see (see [`dit`](self) below), so that a wrong
-//! mask, slot, rotation or order of passes changes its numbers; the codec is an average and its inverse. No weights, no files: [`folder`] makes the
-//! manifest. Not a model of driving: only for tests, and for a configuration that says `closed_form` by name.
+//! `dit` moves along straight paths to known data. Its outputs also depend on everything that a row
+//! may see, so that a wrong mask, slot, rotation or order of passes changes them. The codec is an
+//! average and its inverse. There are no weights and no files: [`bundle()`] makes the manifest.
+//! This is not a model of driving; it is for tests, and for a configuration that names
+//! `closed_form`.
 //!
-//! Of `dit`: a row's velocity is (x − data) / τ + [`Options::coupling`] · s, and zero data part at τ = 0, where x is the row and τ its flow time. Data
-//! are `((w mod 5) − 2) / 4` at channel w of a video row, and driving on at the ego's speed, straight, in an action row. Without coupling, any solver
-//! that is exact on straight paths ends on the data. s, within ±1, comes from the row, its memory, the text, the ego state and the rows of its pass
-//! that the mask lets it see, layer after layer.
+//! The velocity of a row x of `dit` at flow time τ is (x − data) / τ + [`Options::coupling`] · s;
+//! at τ = 0 the first term is zero. The data are `((w mod 5) − 2) / 4` at channel w of a video row,
+//! and straight motion at the ego's speed in an action row. Without coupling, a solver that is
+//! exact on straight paths ends on the data. s, within ±1, depends on the row, its memory, the
+//! text, the ego state and the rows of its pass that the mask lets it see, layer by layer.
 
+mod bundle;
 mod codec;
 mod context;
 mod dit;
-mod folder;
 
-pub use folder::folder;
+pub use bundle::bundle;
 
-use crate::border;
+use crate::bundle::EngineBundle;
 use crate::engine::{Binding, Engine, Io};
-use crate::folder::Folder;
+use crate::io_check;
 use drivewam_core::arena::Region;
 use drivewam_core::bindings::Graph;
 use drivewam_core::dims::Model;
@@ -27,30 +31,30 @@ use drivewam_core::manifest::{ActionNormalisation, GraphEntry};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 
-/// What a test may choose.
+/// What a test can choose.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
-    /// Weight of the part of the velocity that depends on what a row sees. 0 gives the exact flow.
+    /// Weight of the part of the velocity that depends on what a row sees. 0: the exact flow.
     pub coupling: f32,
-    /// A fault to be found by whatever is around the engine.
+    /// A fault that the code around the engine must detect.
     pub fault: Option<Fault>,
 }
 
 impl Default for Options {
-    /// Coupled, by 0.25, and without a fault.
+    /// Coupling 0.25, no fault.
     fn default() -> Self {
         Self { coupling: 0.25, fault: None }
     }
 }
 
-/// A fault of the engine. Runs are counted from 1, over all bindings.
+/// A fault of the engine. Runs count from 1, over all bindings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Video rows see the action rows of their pass.
     LeakyMask,
     /// One element of the first output is NaN in this run and in all later ones.
     NanAt(u64),
-    /// This run, and no other, is an error, and writes nothing.
+    /// This run alone returns an error and writes nothing.
     ErrorAt(u64),
 }
 
@@ -66,7 +70,7 @@ pub struct ClosedForm {
     bindings: Vec<Shape>,
 }
 
-/// Work space of one bound shape: made in Warm, so that `run` allocates nothing.
+/// Buffers of one bound shape, made in Warm so that `run` does not allocate.
 #[derive(Debug)]
 struct Shape {
     inputs: Vec<Slot>,
@@ -74,7 +78,7 @@ struct Shape {
     scratch: Vec<f64>,
 }
 
-/// A tensor of the graph, in the contract's order; outputs that nobody bound have no region.
+/// A tensor of the graph. Outputs that are not bound have no region.
 #[derive(Debug)]
 struct Slot {
     region: Option<Region>,
@@ -83,28 +87,30 @@ struct Slot {
 }
 
 impl ClosedForm {
-    /// The engine of `graph`; `folder` gives the model and the shapes.
+    /// The engine of `graph`; `bundle` gives the model and the shapes.
     ///
     /// # Errors
-    /// `Manifest` when the folder has no such graph; `Engine` when a tensor of it is not f32, and for a graph of the language model.
-    pub fn open(folder: &Folder, graph: Graph, options: Options) -> Result<Self> {
+    /// `Manifest` when the bundle has no such graph; `Engine` when a tensor of it is not f32, and
+    /// for a graph of the language model.
+    pub fn open(bundle: &EngineBundle, graph: Graph, options: Options) -> Result<Self> {
         if !Graph::POLICY.contains(&graph) {
-            return Err(Error::new(ErrorKind::Engine, "the closed-form engine speaks no language").at(format!("graph {graph}")));
+            return Err(Error::new(ErrorKind::Engine, "the closed-form engine has no language model").at(format!("graph {graph}")));
         }
-        let entry = folder.manifest().graph(graph)?.clone();
+        let entry = bundle.manifest().graph(graph)?.clone();
         if let Some(tensor) = entry.inputs.iter().chain(&entry.outputs).find(|t| t.dtype != DType::F32) {
             return Err(Error::new(ErrorKind::Engine, "the closed-form engine computes in f32")
                 .at(format!("graph {graph}: {:?}", tensor.name))
                 .got(tensor.dtype));
         }
-        // The contract's own order, which the arithmetic indexes by; the manifest's order carries no meaning.
-        let signature = folder.manifest().signature(graph)?;
+        // The arithmetic indexes tensors in the contract's order; the manifest's order has no
+        // meaning.
+        let signature = bundle.manifest().signature(graph)?;
         let entry = GraphEntry { inputs: signature.inputs, outputs: signature.outputs, ..entry };
         Ok(Self {
             graph,
             entry,
-            model: folder.manifest().model.clone(),
-            action: folder.manifest().normalisation.action,
+            model: bundle.manifest().model.clone(),
+            action: bundle.manifest().normalisation.action,
             options,
             runs: 0,
             bindings: Vec::new(),
@@ -130,9 +136,9 @@ impl Engine for ClosedForm {
     }
 
     fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
-        border::check(self.graph, &self.entry, io)?;
-        let letters = border::letters(&self.entry, io);
-        let slot = |spec: &drivewam_core::bindings::TensorSpec, bound: &[crate::engine::Bound]| -> Result<Slot> {
+        io_check::check(self.graph, &self.entry, io)?;
+        let letters = io_check::dynamic_dims(&self.entry, io);
+        let slot = |spec: &drivewam_core::tensor::TensorSpec, bound: &[crate::engine::BoundTensor]| -> Result<Slot> {
             let shape = spec.resolve(letters.0, letters.1);
             let len = shape.iter().product();
             let region = match bound.iter().find(|bound| bound.name == spec.name) {
@@ -152,7 +158,7 @@ impl Engine for ClosedForm {
 
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
         self.runs += 1;
-        let Some(shape) = self.bindings.get_mut(binding.0) else { return Err(border::foreign(self.graph, binding)) };
+        let Some(shape) = self.bindings.get_mut(binding.0) else { return Err(io_check::foreign(self.graph, binding)) };
         if self.options.fault == Some(Fault::ErrorAt(self.runs)) {
             return Err(Error::new(ErrorKind::Engine, "the fault that was asked for").at(format!("graph {}", self.graph)).got(self.runs));
         }

@@ -1,4 +1,4 @@
-//! The closed-form engine keeps to its own formulas, masks included.
+//! The closed-form engine computes its formulas, masks included.
 
 use super::*;
 use crate::tests::{Bench, tiny};
@@ -9,7 +9,7 @@ const NA: usize = 8;
 const SLOTS: usize = 172;
 
 fn engine(graph: Graph, options: Options) -> ClosedForm {
-    ClosedForm::open(&folder(&tiny()).unwrap(), graph, options).unwrap()
+    ClosedForm::open(&bundle(&tiny()).unwrap(), graph, options).unwrap()
 }
 
 fn dit(n: usize, options: Options) -> (ClosedForm, Bench, Binding) {
@@ -23,7 +23,7 @@ fn dit(n: usize, options: Options) -> (ClosedForm, Bench, Binding) {
 fn without_coupling_euler_steps_end_on_the_data_which_is_straight_on_at_the_ego_s_speed() {
     let model = tiny();
     let (mut dit, mut bench, binding) = dit(NV + NA, Options { coupling: 0.0, fault: None });
-    // The ego's own graph says how fast it goes: 12 m/s.
+    // The ego's graph sets the speed: 12 m/s.
     let mut ego = engine(Graph::ContextEgo, Options::default());
     let mut side = Bench::new(&ego.entry.clone(), 0, 0);
     side.set(EGO, &[12.0, 0.5, 0.01]);
@@ -38,7 +38,7 @@ fn without_coupling_euler_steps_end_on_the_data_which_is_straight_on_at_the_ego_
         let x: Vec<f32> = bench.input(TOKENS).iter().zip(&velocity).map(|(x, v)| x + (to - from) * v).collect();
         bench.set(TOKENS, &x);
     }
-    let action = folder(&model).unwrap().manifest().normalisation.action;
+    let action = bundle(&model).unwrap().manifest().normalisation.action;
     let normalised = |i: usize, value: f64| (2.0 * (value - action.q01[i]) / (action.q99[i] - action.q01[i] + action.epsilon) - 1.0) as f32;
     for (r, row) in bench.input(TOKENS).chunks_exact(model.token_width()).enumerate() {
         for (w, x) in row.iter().enumerate() {
@@ -52,7 +52,8 @@ fn without_coupling_euler_steps_end_on_the_data_which_is_straight_on_at_the_ego_
     }
 }
 
-/// What changes in the velocity of the video rows and of the action rows when `change` is made to the inputs.
+/// The largest change of the velocity of the video rows and of the action rows when `change` is
+/// applied to the inputs.
 fn moved(options: Options, change: impl Fn(&mut Bench)) -> (f32, f32) {
     let (mut dit, mut bench, binding) = dit(NV + NA, options);
     bench.set(IS_ACTION, &[vec![0.0; NV], vec![1.0; NA]].concat());
@@ -105,7 +106,8 @@ fn rows_depend_on_what_the_mask_shows_them_and_on_nothing_else() {
     assert!(video > 1e-3, "the leak shows: {video}");
 }
 
-/// Breaks when committing a pass's keys and values to memory is not the same as having its rows in the pass.
+/// Breaks when committing a pass's keys and values to memory is not the same as having its rows in
+/// the pass.
 #[test]
 fn video_in_memory_and_video_in_the_pass_look_the_same_to_an_action_row() {
     let (model, options) = (tiny(), Options::default());
@@ -118,7 +120,8 @@ fn video_in_memory_and_video_in_the_pass_look_the_same_to_an_action_row() {
     bench.set("mem_bias", &bias);
     bench.run(&mut packed, binding).unwrap();
     let packed_velocity = bench.output(VELOCITY);
-    // Unpacked: the video rows alone, their keys and values into the last slots, then the action rows alone.
+    // Unpacked: the video rows alone, their keys and values into the last slots, then the action
+    // rows alone.
     let take = |bench: &mut Bench, name: &str, width: usize, rows: std::ops::Range<usize>| {
         let data = bench.input(name);
         data[rows.start * width..rows.end * width].to_vec()

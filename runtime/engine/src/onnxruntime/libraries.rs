@@ -1,7 +1,9 @@
-//! Opening the shared library: one in a process, and in words when it does not work.
+//! Opens the shared library, once in a process, with an error message for everything that can be
+//! wrong with it.
 //!
-//! `ort` must not see a library that does not work: after a failed `init_from` it takes memory that was never written for the library, and where the
-//! library has no table for its version it panics. So the library is asked first, here, and given to `ort` once.
+//! `ort` must not be given a library that does not work: after a failed `init_from` it reads memory
+//! that was never written, and it panics where the library has no function table for its version.
+//! So this module examines the library first, and gives it to `ort` once.
 
 use crate::library;
 use drivewam_core::{Error, ErrorKind, Result};
@@ -13,29 +15,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf, absolute};
 use std::sync::{Mutex, PoisonError};
 
-/// The environment variable that says where the library is, where the configuration does not.
+/// The environment variable with the library's path, for a configuration without one.
 const VARIABLE: &str = "ORT_DYLIB_PATH";
 
 /// The opened library.
 #[derive(Debug, Clone)]
-pub(super) struct Library {
+pub(super) struct OrtLibrary {
     pub path: PathBuf,
-    /// What it says its release is, `1.32.0`.
+    /// The release that it reports, for example `1.32.0`.
     pub version: String,
-    /// Kept for the rest of the process: the library makes only one.
+    /// Kept until the process ends: the library makes only one.
     pub environment: Environment,
 }
 
-/// What this process has given to `ort`.
+/// The library that this process gave to `ort`.
 enum Given {
     Nothing,
-    Works(Library),
-    /// `ort` cannot be asked again.
+    Works(OrtLibrary),
+    /// `ort` failed, and cannot be tried again.
     Failed(PathBuf),
 }
 
-/// Opens the library at `configured`, else at [`VARIABLE`]; or gives the one that is open, if it is the same.
-pub(super) fn open(configured: Option<&str>) -> Result<Library> {
+/// Opens the library at `configured`, or else at [`VARIABLE`]. Returns the open one if it is the
+/// same.
+pub(super) fn open(configured: Option<&str>) -> Result<OrtLibrary> {
     static GIVEN: Mutex<Given> = Mutex::new(Given::Nothing);
     let (named, key) = place(configured, std::env::var_os(VARIABLE))?;
     let at = |e: Error| e.at(format!("{:?}", named.display())).at(key);
@@ -43,7 +46,7 @@ pub(super) fn open(configured: Option<&str>) -> Result<Library> {
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     match &*given {
         Given::Works(library) if library.path == path => return Ok(library.clone()),
-        Given::Works(Library { path: other, .. }) | Given::Failed(other) => {
+        Given::Works(OrtLibrary { path: other, .. }) | Given::Failed(other) => {
             return Err(at(Error::new(ErrorKind::Engine, "this process has opened another ONNX Runtime, and cannot open two")
                 .got(other.display())
                 .wanted(path.display())));
@@ -59,12 +62,12 @@ pub(super) fn open(configured: Option<&str>) -> Result<Library> {
     drop(shared);
     let environment =
         environment.map_err(at)?.map_err(|words| at(Error::new(ErrorKind::Engine, "ONNX Runtime does not start").caused_by(words)))?;
-    let library = Library { path, version, environment };
+    let library = OrtLibrary { path, version, environment };
     *given = Given::Works(library.clone());
     Ok(library)
 }
 
-/// The path, and where it was named.
+/// The path, and the key or variable that gives it.
 fn place(configured: Option<&str>, variable: Option<OsString>) -> Result<(PathBuf, &'static str)> {
     match (configured, variable) {
         (Some(path), _) => Ok((PathBuf::from(path), "engine.onnxruntime")),
@@ -75,7 +78,7 @@ fn place(configured: Option<&str>, variable: Option<OsString>) -> Result<(PathBu
     }
 }
 
-/// The file behind a path; a bare name is left to the system's loader.
+/// The file behind a path. A bare name is left to the system's loader.
 fn resolve(named: &Path) -> Result<PathBuf> {
     if named.components().count() < 2 {
         return Ok(named.to_owned());
@@ -88,19 +91,19 @@ fn resolve(named: &Path) -> Result<PathBuf> {
     Err(Error::new(ErrorKind::Engine, "not a file").wanted("the ONNX Runtime library"))
 }
 
-/// Opens the library and asks for its version and for the table of functions that `ort` needs.
+/// Opens the library, and asks it for its version and for the function table that `ort` needs.
 fn probe(path: &Path) -> Result<(Shared, String)> {
     let bad = |what: &str| Error::new(ErrorKind::Engine, what);
-    // SAFETY: runs the library's own initialisers: it is the program that whoever configured this vehicle asked for.
+    // SAFETY: runs the initialisers of the library that the configuration names.
     let shared = unsafe { Shared::new(path) }.map_err(|e| bad("not a library that can be opened").caused_by(words(&e)))?;
     // SAFETY: the name and its type are those of the library's C header.
     let base = unsafe { shared.get::<unsafe extern "system" fn() -> *const OrtApiBase>(b"OrtGetApiBase") }
         .map_err(|e| bad("a library, but not ONNX Runtime").caused_by(words(&e)))?;
-    // SAFETY: takes nothing, and gives null or a table that lives as long as the library.
+    // SAFETY: takes nothing; returns null or a table that lives as long as the library.
     let base = unsafe { base() };
-    // SAFETY: null, or a table by the library's contract.
+    // SAFETY: null, or a table, by the library's contract.
     let base = unsafe { base.as_ref() }.ok_or_else(|| bad("an ONNX Runtime that does not work").got("no `OrtApiBase`"))?;
-    // SAFETY: takes nothing, and gives null or a string that lives as long as the library.
+    // SAFETY: takes nothing; returns null or a string that lives as long as the library.
     let version = unsafe { (base.GetVersionString)() };
     if version.is_null() {
         return Err(bad("an ONNX Runtime that does not work").got("no version"));
@@ -113,7 +116,7 @@ fn probe(path: &Path) -> Result<(Shared, String)> {
     if major != Some(1) || minor.is_none_or(|minor| minor < ORT_API_VERSION) {
         return Err(bad("ONNX Runtime of the wrong version").got(version).wanted(wanted));
     }
-    // SAFETY: takes a number, and gives null or a table that lives as long as the library.
+    // SAFETY: takes a number; returns null or a table that lives as long as the library.
     let table = unsafe { (base.GetApi)(ORT_API_VERSION) };
     if table.is_null() {
         return Err(bad("an ONNX Runtime that does not work")
@@ -123,12 +126,13 @@ fn probe(path: &Path) -> Result<(Shared, String)> {
     Ok((shared, version))
 }
 
-/// What the system's loader says, which is the last of an error's sources.
+/// The message of the system's loader, which is the innermost source of an error.
 fn words(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), words)
 }
 
-/// Calls the library: counted as its own, and a panic of its wrapper is an error.
+/// Calls the library. Allocations count as the library's, and a panic of its wrapper becomes an
+/// error.
 pub(super) fn call<T>(f: impl FnOnce() -> T) -> Result<T> {
     library::enter(|| catch_unwind(AssertUnwindSafe(f))).map_err(|panic| {
         let words = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));

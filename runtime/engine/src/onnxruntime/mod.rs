@@ -1,17 +1,19 @@
-//! ONNX Runtime, opened at run time: nothing of it is needed to build, and nothing is tried in its place when it is missing.
+//! ONNX Runtime, opened at run time. Building needs nothing of it, and no other engine replaces it
+//! when it is missing.
 //!
-//! A session is made from the folder's checked bytes, weights included, and everything it does must be assigned to the CPU provider. Each bound shape
-//! has one `IoBinding` whose inputs and outputs are fixed addresses in the arena: the KV memory is read where it lies, outputs land where they belong,
-//! and no tensor is copied by us. (The library copies the weights: once a session is made, dropping the [`Folder`] frees ours.) Running takes the
-//! arena by exclusive reference and proves by a lease that it is the arena that was bound, so that nobody else touches it meanwhile.
+//! A session is made from the bundle's checked bytes, weights included, and every node must be
+//! assigned to the CPU provider. The library copies the weights while it makes the session; our
+//! bytes are freed as soon as the graph is loaded. Each bound shape has one `IoBinding` whose
+//! inputs and outputs are addresses in the arena, so no tensor is copied. A run borrows the arena
+//! exclusively, and a lease proves that it is the arena that was bound.
 
 #![expect(unsafe_code, reason = "ONNX Runtime takes addresses: of weights while it loads, of the arena while it runs")]
 
 mod libraries;
 
-use crate::border;
+use crate::bundle::EngineBundle;
 use crate::engine::{Binding, Engine, Io};
-use crate::folder::Folder;
+use crate::io_check;
 use crate::library;
 use crate::onnx;
 use drivewam_core::bindings::Graph;
@@ -19,8 +21,8 @@ use drivewam_core::dtype::DType;
 use drivewam_core::manifest::GraphEntry;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
-use drivewam_device::host::Lease;
-use libraries::Library;
+use drivewam_device::arena::Lease;
+use libraries::OrtLibrary;
 use ort::AsPointer;
 use ort::logging::LogLevel;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
@@ -39,7 +41,7 @@ pub struct OnnxRuntime {
     // Dropped before the session: fields are dropped in the order of their declaration.
     bindings: Vec<Bindings>,
     session: Session,
-    library: Library,
+    library: OrtLibrary,
     graph: Graph,
     entry: GraphEntry,
     threads: usize,
@@ -50,23 +52,24 @@ struct Bindings {
     binding: IoBinding,
     #[expect(dead_code, reason = "what `binding` points to; holds addresses of the arena")]
     tensors: Vec<TensorRefMut<'static, f32>>,
-    /// Of everything that `binding` reads or writes.
+    /// Covers all regions that `binding` reads or writes.
     lease: Lease,
 }
 
 impl OnnxRuntime {
-    /// Loads `graph`, to run on `threads` threads, with the library at `path`, else at the environment's `ORT_DYLIB_PATH`. Warm. A process opens one
-    /// library, once.
+    /// Loads `graph` to run on `threads` threads, with the library at `path`, or else at the
+    /// environment's `ORT_DYLIB_PATH`. A process can open one library. Warm.
     ///
     /// # Errors
-    /// `Engine`, with the path, what was got and what was wanted: no path is given; nothing is there; it is no ONNX Runtime, or too old; another was
-    /// opened before; the library refuses the graph; a node is not on the CPU provider. `Manifest` when the folder has no such graph, or its file does
-    /// not have the manifest's tensors.
-    pub fn open(folder: &Folder, graph: Graph, threads: usize, path: Option<&str>) -> Result<Self> {
+    /// `Engine`, with the path, what was got and what was wanted: there is no path, or no file at
+    /// it; the file is not ONNX Runtime, or too old; another library was opened before; the library
+    /// refuses the graph; a node is not on the CPU provider. `Manifest` when the bundle has no such
+    /// graph, a file is not what the manifest says, or the graph's tensors are not the manifest's.
+    pub fn open(bundle: &EngineBundle, graph: Graph, threads: usize, path: Option<&str>) -> Result<Self> {
         let at = |e: Error| e.at(format!("graph {graph}")).at("ONNX Runtime");
-        let parts = folder.parts(graph)?;
-        onnx::check(graph, parts.entry, parts.content.as_slice(), &folder.manifest().files)?;
-        let borders = parts.entry.inputs.iter().chain(&parts.entry.outputs);
+        let files = bundle.graph_files(graph)?;
+        onnx::check(graph, files.entry, files.content.as_slice(), &bundle.manifest().files)?;
+        let borders = files.entry.inputs.iter().chain(&files.entry.outputs);
         if let Some(tensor) = borders.into_iter().find(|t| t.dtype != DType::F32) {
             return Err(at(Error::new(ErrorKind::Engine, "its borders are bound as f32")
                 .at(format!("{:?}", tensor.name))
@@ -75,9 +78,10 @@ impl OnnxRuntime {
         let library = libraries::open(path)?;
         let refused = |e: ort::Error| at(Error::new(ErrorKind::Engine, "the library refuses the graph").caused_by(e.to_string()));
         let mut builder = libraries::call(|| options(&library, threads)).map_err(at)?.map_err(refused)?;
-        for (name, bytes) in &parts.weights {
-            // SAFETY: the library copies the content while it makes the session ("the buffer can be freed after session creation", its documentation),
-            // and `builder`, which keeps this reference, is dropped in this function, before `parts`, which keeps the bytes.
+        for (name, bytes) in &files.weights {
+            // SAFETY: the library copies the content while it makes the session (its documentation:
+            // "the buffer can be freed after session creation"). `builder`, which keeps this
+            // reference, is dropped in this function, before `files`, which keeps the bytes.
             let forever: &'static [u8] = unsafe { &*std::ptr::from_ref(bytes.as_slice()) };
             builder = libraries::call(|| {
                 builder.with_external_initializer_file_in_memory(name, Cow::Borrowed(forever)).map_err(ort::Error::<()>::from)
@@ -85,7 +89,7 @@ impl OnnxRuntime {
             .map_err(at)?
             .map_err(refused)?;
         }
-        let session = libraries::call(|| builder.commit_from_memory(parts.content.as_slice())).map_err(at)?.map_err(refused)?;
+        let session = libraries::call(|| builder.commit_from_memory(files.content.as_slice())).map_err(at)?.map_err(refused)?;
         drop(builder);
         let providers = providers(&session).map_err(refused)?;
         if providers.is_empty() || providers.iter().any(|name| name != PROVIDER) {
@@ -93,7 +97,7 @@ impl OnnxRuntime {
                 .got(format!("{providers:?}"))
                 .wanted(PROVIDER)));
         }
-        Ok(Self { bindings: Vec::new(), session, library, graph, entry: parts.entry.clone(), threads })
+        Ok(Self { bindings: Vec::new(), session, library, graph, entry: files.entry.clone(), threads })
     }
 
     fn at(&self, e: Error) -> Error {
@@ -101,23 +105,24 @@ impl OnnxRuntime {
     }
 
     fn tie(&self, io: &Io, device: &mut dyn Device) -> Result<Bindings> {
-        let arena = border::host(device, self.graph)?;
-        let (reads, writes) = border::exact(io)?;
+        let arena = io_check::host(device, self.graph)?;
+        let (reads, writes) = io_check::exact(io)?;
         let lease = arena.lease(&reads, &writes)?;
         let failed = |what: &str, name: &str| {
             let place = format!("{name:?}");
             let what = what.to_owned();
             move |e: ort::Error| Error::new(ErrorKind::Engine, what).at(place).caused_by(e.to_string())
         };
-        let mut binding = self.session.create_binding().map_err(failed("no binding is to be had", "*"))?;
+        let mut binding = self.session.create_binding().map_err(failed("no binding can be made", "*"))?;
         let mut tensors = Vec::new();
         for (i, (tensor, region)) in io.inputs.iter().chain(&io.outputs).zip(reads.iter().chain(&writes)).enumerate() {
             let refused = || failed("cannot be bound", &tensor.name);
             let address = arena.address(*region)?;
             let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default).map_err(refused())?;
             let shape = Shape::new(tensor.shape.iter().map(|&len| len as i64));
-            // SAFETY: `address` begins as many f32 as `shape` has (`border::check`, `border::exact`), in host memory. They are used in `run` alone,
-            // where the lease proves that the arena is this one and alive, and holds it exclusively.
+            // SAFETY: at `address` there are as many f32 as `shape` has (`io_check::check`,
+            // `io_check::exact`), in host memory. Only `run` uses them, where the lease proves that
+            // the arena is this one, alive, and borrowed exclusively.
             let value = unsafe { TensorRefMut::<f32>::from_raw(memory, address.cast(), shape) }.map_err(refused())?;
             if i < io.inputs.len() {
                 binding.bind_input(tensor.name.as_str(), &value).map_err(refused())?;
@@ -146,10 +151,11 @@ impl Engine for OnnxRuntime {
     }
 
     fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
-        border::check(self.graph, &self.entry, io)?;
+        io_check::check(self.graph, &self.entry, io)?;
         let bound = libraries::call(|| self.tie(io, device)).flatten().map_err(|e| self.at(e))?;
         self.bindings.push(bound);
-        // A run proves the shapes of the outputs, and makes the library plan and allocate now.
+        // This run proves the shapes of the outputs, and makes the library plan and allocate in
+        // Warm.
         let binding = Binding(self.bindings.len() - 1);
         self.run(binding, device).inspect_err(|_| {
             self.bindings.pop();
@@ -158,14 +164,15 @@ impl Engine for OnnxRuntime {
     }
 
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
-        let bound = self.bindings.get(binding.0).ok_or_else(|| border::foreign(self.graph, binding))?;
-        let arena = border::host(device, self.graph)?;
-        // Not read or written through here, but held until the library is done.
-        let _lent = arena.lend(&bound.lease).map_err(|e| self.at(e))?;
+        let bound = self.bindings.get(binding.0).ok_or_else(|| io_check::foreign(self.graph, binding))?;
+        let arena = io_check::host(device, self.graph)?;
+        // Held until the library is done with the arena.
+        let _loan = arena.loan(&bound.lease).map_err(|e| self.at(e))?;
         let outcome = library::enter(|| {
             let session = self.session.ptr().cast_mut();
-            // SAFETY: session and binding live in `self`, which is borrowed exclusively (the library forbids two runs of one binding at a time); every
-            // address of the binding is covered by `_lent`.
+            // SAFETY: session and binding live in `self`, which is borrowed exclusively: the
+            // library forbids two runs of one binding at a time. `_loan` covers every address of
+            // the binding.
             let status = unsafe { (ort::api().RunWithBinding)(session, std::ptr::null(), bound.binding.ptr()) };
             // SAFETY: the status was given out just now, and is owned by nobody else.
             unsafe { ort::Error::result_from_status(status) }
@@ -180,7 +187,7 @@ impl fmt::Debug for OnnxRuntime {
     }
 }
 
-fn options(library: &Library, threads: usize) -> ort::Result<SessionBuilder> {
+fn options(library: &OrtLibrary, threads: usize) -> ort::Result<SessionBuilder> {
     Ok(SessionBuilder::new(&library.environment)?
         .with_no_environment_execution_providers()?
         .with_execution_providers([ort::ep::CPU::default().with_arena_allocator(true).build().error_on_failure()])?
@@ -194,16 +201,17 @@ fn options(library: &Library, threads: usize) -> ort::Result<SessionBuilder> {
 
 fn bind_output(binding: &mut IoBinding, name: &str, value: &TensorRefMut<'static, f32>) -> ort::Result<()> {
     let name = CString::new(name).map_err(ort::Error::wrap)?;
-    // SAFETY: all three pointers are good for the call; the library shares the value, whose memory outlives every run (see `tie`).
+    // SAFETY: all three pointers are valid during the call; the library keeps the value, whose
+    // memory outlives every run (see `tie`).
     let status = unsafe { (ort::api().BindOutput)(binding.ptr_mut(), name.as_ptr(), value.ptr()) };
     // SAFETY: the status was given out just now, and is owned by nobody else.
     unsafe { ort::Error::result_from_status(status) }
 }
 
-/// The provider of each subgraph of a session, as the library recorded it.
+/// The provider of each subgraph of a session, as the library records it.
 fn providers(session: &Session) -> ort::Result<Vec<String>> {
     let (mut subgraphs, mut count) = (std::ptr::null(), 0);
-    // SAFETY: both results are written before the call returns without a fault; the list belongs to the session.
+    // SAFETY: a successful call has written both results; the list belongs to the session.
     let status = unsafe { (ort::api().Session_GetEpGraphAssignmentInfo)(session.ptr(), &raw mut subgraphs, &raw mut count) };
     // SAFETY: the status was given out just now, and is owned by nobody else.
     unsafe { ort::Error::result_from_status(status) }?;
@@ -220,7 +228,7 @@ fn providers(session: &Session) -> ort::Result<Vec<String>> {
         let status = unsafe { (ort::api().EpAssignedSubgraph_GetEpName)(subgraph, &raw mut name) };
         // SAFETY: the status was given out just now, and is owned by nobody else.
         unsafe { ort::Error::result_from_status(status) }?;
-        // SAFETY: without a fault the name is a string that the session keeps.
+        // SAFETY: after a successful call the name is a string that the session keeps.
         names.push(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned());
     }
     Ok(names)

@@ -4,7 +4,7 @@ use super::*;
 use crate::tests::{Bench, shipped};
 use drivewam_core::bindings::VELOCITY;
 
-/// Whether ONNX Runtime is at hand (`ORT_DYLIB_PATH`); says so where it is not.
+/// Whether ONNX Runtime is installed (`ORT_DYLIB_PATH`); prints a line if it is not.
 fn at_hand(test: &str) -> bool {
     let found = std::env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty());
     if !found {
@@ -13,7 +13,8 @@ fn at_hand(test: &str) -> bool {
     found
 }
 
-/// Breaks when an input is copied when it is bound, or when an output lands in memory of the library.
+/// Breaks when an input is copied when it is bound, or when an output lands in memory of the
+/// library.
 #[test]
 fn inputs_are_read_where_they_lie_and_outputs_land_where_they_belong() {
     if !at_hand("inputs_are_read_where_they_lie_and_outputs_land_where_they_belong") {
@@ -48,7 +49,8 @@ fn a_bad_graph_that_is_correctly_hashed_is_an_error_in_words() {
     crate::tests::refuses_bad_graphs(|folder, graph, bench| bench.bind(&mut OnnxRuntime::open(folder, graph, 1, None)?).map(|_| ()));
 }
 
-/// Breaks when a library that does not work leaves a trace, or when a second library is opened, or taken for the first, in silence.
+/// Breaks when a library that does not work leaves a trace, or when a second library is opened, or
+/// taken for the first, in silence.
 #[test]
 fn a_library_that_works_opens_after_one_that_did_not_and_stays_the_only_one() {
     if !at_hand("a_library_that_works_opens_after_one_that_did_not_and_stays_the_only_one") {

@@ -1,8 +1,9 @@
-//! rten on lent views of the arena: what it computes, and what it refuses.
+//! rten on views of the arena: what it computes, and what it refuses.
 
 use super::*;
 use crate::tests::{Bench, shipped};
 use drivewam_core::bindings::VELOCITY;
+use drivewam_device::DeviceMemory;
 
 #[test]
 fn every_shipped_graph_loads_binds_and_runs_to_finite_numbers() {
@@ -29,7 +30,8 @@ fn the_version_in_reports_is_the_pinned_one() {
     assert!(pins.contains(&format!("\nrten = \"{VERSION}\"\n")));
 }
 
-/// Breaks when weights are read from memory that was freed, or when a folder must outlive its engines.
+/// Breaks when weights are read from memory that was freed, or when a folder must outlive its
+/// engines.
 #[test]
 fn an_engine_outlives_the_folder_it_was_loaded_from_and_gives_the_same_bits_again() {
     let folder = shipped();
@@ -78,7 +80,7 @@ fn a_bad_graph_that_is_correctly_hashed_is_an_error_in_words() {
 #[test]
 fn weight_files_are_respelt_only_where_a_weight_points() {
     let folder = shipped();
-    let parts = folder.parts(Graph::Dit).unwrap();
+    let parts = folder.graph_files(Graph::Dit).unwrap();
     let (before, after) = (parts.content.as_slice(), respelt(&parts));
     assert_eq!(before.len(), after.len());
     let count = |content: &[u8], word: &[u8]| content.windows(word.len()).filter(|w| w == &word).count();

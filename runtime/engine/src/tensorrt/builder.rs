@@ -1,54 +1,56 @@
-//! ONNX in, engine out: what `build_engines` asks of the library's builder. A vehicle never comes here.
+//! Builds an engine from an ONNX graph with the library's builder. `build_engines` uses it; a
+//! vehicle never does.
 
-use super::ffi::{Build, Dims, Range, gather};
-use super::handles::{Plan, c_name, dims};
+use super::ffi::{BuildParams, Dims, ProfileRange, gather};
+use super::handles::{CudaEngine, c_name, dims};
 use super::library::Library;
-use drivewam_core::bindings::{Axis, TensorSpec};
 use drivewam_core::manifest::{Capability, Flags, Profile};
+use drivewam_core::tensor::TensorSpec;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::cuda::Primary;
+use drivewam_device::cuda::PrimaryContext;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::ptr::null;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What is to be built.
+/// An engine to build.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// The graph.
+pub struct BuildRequest<'a> {
+    /// The ONNX file's content.
     pub onnx: &'a [u8],
-    /// Where it lies: its weights lie beside it.
+    /// The ONNX file's path; its weights lie beside it.
     pub path: &'a Path,
-    /// Its inputs.
+    /// The graph's inputs.
     pub inputs: &'a [TensorSpec],
-    /// The lengths of N and S that it shall run; empty for a graph without such axes.
+    /// The ranges of N and S to support; empty for a graph without dynamic axes.
     pub profiles: &'a [Profile],
-    /// GPUs to build for; empty: the one of this machine.
+    /// The GPUs to build for; empty: this machine's.
     pub capabilities: &'a [Capability],
-    /// What else is asked of the builder.
+    /// Further options.
     pub flags: Flags,
-    /// What an earlier build found out about this GPU; may be empty.
+    /// Timings that an earlier build measured on this GPU; may be empty.
     pub timing_cache: &'a [u8],
 }
 
-/// What was built.
+/// A built engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Product {
+pub struct BuiltEngine {
     /// The serialised engine.
     pub engine: Vec<u8>,
-    /// What the build found out; empty for a library that times nothing.
+    /// Timings of this and earlier builds; empty for a library that measures none.
     pub timing_cache: Vec<u8>,
 }
 
-/// Told the phase, and the steps done and in all; `false` ends the build.
-pub type Progress<'a> = &'a mut dyn FnMut(&str, i32, i32) -> bool;
+/// Gets the phase, the steps done and the steps in all. Returning `false` ends the build.
+pub type BuildProgress<'a> = &'a mut dyn FnMut(&str, i32, i32) -> bool;
 
 /// Builds an engine.
 ///
 /// # Errors
-/// `Engine`, in the library's words: it has no builder or parser, the parser refuses the graph, the builder refuses a profile, flag or GPU, or fails.
-pub fn build(library: &Library, request: &Request<'_>, progress: Progress<'_>) -> Result<Product> {
-    let mut product = Product { engine: Vec::new(), timing_cache: Vec::new() };
+/// `Engine`, with the library's message: it has no builder or parser; the parser refuses the graph;
+/// the builder refuses a profile, flag or GPU, or fails.
+pub fn build(library: &Library, request: &BuildRequest<'_>, progress: BuildProgress<'_>) -> Result<BuiltEngine> {
+    let mut product = BuiltEngine { engine: Vec::new(), timing_cache: Vec::new() };
     call(library, request, Some((&mut product, progress)))?;
     if product.engine.is_empty() {
         return Err(Error::new(ErrorKind::Engine, "the library built an empty engine"));
@@ -56,29 +58,29 @@ pub fn build(library: &Library, request: &Request<'_>, progress: Progress<'_>) -
     Ok(product)
 }
 
-/// Has the library's parser read a graph, and builds nothing.
+/// Parses a graph with the library's parser, and builds nothing.
 ///
 /// # Errors
 /// As [`build`].
-pub fn parse(library: &Library, request: &Request<'_>) -> Result<()> {
+pub fn parse(library: &Library, request: &BuildRequest<'_>) -> Result<()> {
     call(library, request, None)
 }
 
-/// Keeps names and shapes where the library reads them.
+/// Profile ranges, and the names that they point to.
 struct Ranges {
     #[expect(dead_code, reason = "the names that `list` points to")]
     names: Vec<CString>,
-    list: Vec<Range>,
+    list: Vec<ProfileRange>,
 }
 
-fn ranges(request: &Request<'_>) -> Result<Ranges> {
-    let dynamic = request.inputs.iter().filter(|t| t.shape.iter().any(|axis| matches!(axis, Axis::Dynamic(_))));
+fn ranges(request: &BuildRequest<'_>) -> Result<Ranges> {
+    let dynamic = request.inputs.iter().filter(|spec| spec.is_dynamic());
     let (mut names, mut list) = (Vec::new(), Vec::new());
     for spec in dynamic {
         let name = c_name(&spec.name)?;
         for (i, profile) in (0..).zip(request.profiles) {
             let of = |which: usize| -> Result<Dims> { dims(&spec.resolve(profile.n[which], profile.s[which])) };
-            list.push(Range { profile: i, tensor: name.as_ptr(), min: of(0)?, opt: of(1)?, max: of(2)? });
+            list.push(ProfileRange { profile: i, tensor: name.as_ptr(), min: of(0)?, opt: of(1)?, max: of(2)? });
         }
         names.push(name);
     }
@@ -86,16 +88,17 @@ fn ranges(request: &Request<'_>) -> Result<Ranges> {
 }
 
 unsafe extern "C" fn tell(user: *mut c_void, phase: *const c_char, step: i32, steps: i32) -> i32 {
-    // SAFETY: `user` is what `call` made around the closure; the shim calls during its own call alone, from any thread.
-    let progress = unsafe { &*user.cast::<Mutex<Progress<'_>>>() };
-    // SAFETY: the shim gives a text that lives during the call.
+    // SAFETY: `user` is the mutex that `call` made; the shim calls only during its own call, from
+    // any thread.
+    let progress = unsafe { &*user.cast::<Mutex<BuildProgress<'_>>>() };
+    // SAFETY: the text lives during the call.
     let phase = unsafe { CStr::from_ptr(phase) };
     let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
     i32::from(progress(&phase.to_string_lossy(), step, steps))
 }
 
-/// Builds, or only parses where nothing is to come out.
-fn call(library: &Library, request: &Request<'_>, out: Option<(&mut Product, Progress<'_>)>) -> Result<()> {
+/// Builds into `out`; only parses where `out` is `None`.
+fn call(library: &Library, request: &BuildRequest<'_>, out: Option<(&mut BuiltEngine, BuildProgress<'_>)>) -> Result<()> {
     let at = |e: Error| e.at(format!("{:?}", request.path.display())).at(library.to_string());
     let builder = library.symbol("createInferBuilder_INTERNAL").map_err(at)?;
     let (_parser, create_parser) = library.parser().map_err(at)?;
@@ -103,17 +106,17 @@ fn call(library: &Library, request: &Request<'_>, out: Option<(&mut Product, Pro
     let ranges = ranges(request).map_err(at)?;
     let capabilities: Vec<i32> = request.capabilities.iter().map(|c| (c.0[0] * 10 + c.0[1]).cast_signed()).collect();
     let flags = request.flags;
-    let (mut nothing, mut silence): (Product, Progress<'_>) =
-        (Product { engine: Vec::new(), timing_cache: Vec::new() }, &mut |_: &str, _: i32, _: i32| true);
+    let (mut nothing, mut silence): (BuiltEngine, BuildProgress<'_>) =
+        (BuiltEngine { engine: Vec::new(), timing_cache: Vec::new() }, &mut |_: &str, _: i32, _: i32| true);
     let builds = out.is_some();
-    let (product, progress): (&mut Product, Progress<'_>) = match out {
+    let (product, progress): (&mut BuiltEngine, BuildProgress<'_>) = match out {
         Some((product, progress)) => (product, progress),
         None => (&mut nothing, &mut silence),
     };
     let progress = Mutex::new(progress);
-    library.journal.forget();
+    library.error_log.forget();
     let cache = request.timing_cache;
-    let build = Build {
+    let build = BuildParams {
         onnx: request.onnx.as_ptr().cast(),
         onnx_bytes: request.onnx.len(),
         onnx_path: path.as_ptr(),
@@ -136,27 +139,29 @@ fn call(library: &Library, request: &Request<'_>, out: Option<(&mut Product, Pro
         progress: Some(tell),
     };
     let function = if builds { library.api.build } else { library.api.parse };
-    // SAFETY: the entry points and the logger are the library's; everything that `build` points to lives through the call.
+    // SAFETY: the entry points and the logger are the library's; everything that `build` points to
+    // lives through the call.
     match unsafe { function(builder, create_parser, library.logger, &raw const build) } {
-        0 => Err(at(library.journal.error(if builds { "the engine is not built" } else { "the graph is not accepted" }))),
+        0 => Err(at(library.error_log.error(if builds { "the engine is not built" } else { "the graph is not accepted" }))),
         _ => Ok(()),
     }
 }
 
-/// What only a machine with a GPU can tell of an engine.
+/// What only a machine with a GPU knows of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// Device memory of a pass.
+pub struct EngineFacts {
+    /// Scratch memory of a pass, bytes.
     pub scratch_bytes: u64,
     /// The library's report of layers and tactics, JSON.
     pub layers: String,
 }
 
-/// Deserialises an engine on this machine's GPU and asks about it; `host_code` as its flags say.
+/// Deserialises an engine on this machine's GPU and examines it; `host_code` as in its build flags
+/// (`version_compatible`).
 ///
 /// # Errors
 /// `Engine`.
-pub fn facts(library: &Arc<Library>, primary: &Arc<Primary>, engine: &[u8], host_code: bool) -> Result<Facts> {
-    let plan = Plan::load(Arc::clone(library), Arc::clone(primary), engine, host_code)?;
-    Ok(Facts { scratch_bytes: plan.scratch_bytes(), layers: plan.information()? })
+pub fn facts(library: &Arc<Library>, primary: &Arc<PrimaryContext>, engine: &[u8], host_code: bool) -> Result<EngineFacts> {
+    let plan = CudaEngine::load(Arc::clone(library), Arc::clone(primary), engine, host_code)?;
+    Ok(EngineFacts { scratch_bytes: plan.scratch_bytes(), layers: plan.information()? })
 }

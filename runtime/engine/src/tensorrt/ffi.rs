@@ -2,15 +2,15 @@
 
 use std::ffi::{c_char, c_void};
 
-/// Most axes of a tensor.
+/// The largest rank of a tensor.
 pub(super) const MAX_RANK: usize = 8;
-/// The severity of what the library told its error recorder.
+/// The severity of messages to the library's error recorder.
 pub(super) const RECORDED: i32 = 5;
 
 pub(super) type Handle = *mut c_void;
 pub(super) type Write = unsafe extern "C" fn(user: *mut c_void, severity: i32, text: *const c_char);
 pub(super) type Give = unsafe extern "C" fn(user: *mut c_void, data: *const c_void, bytes: usize);
-pub(super) type Progress = unsafe extern "C" fn(user: *mut c_void, phase: *const c_char, step: i32, steps: i32) -> i32;
+pub(super) type ProgressCallback = unsafe extern "C" fn(user: *mut c_void, phase: *const c_char, step: i32, steps: i32) -> i32;
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -34,7 +34,7 @@ pub(super) struct Dims {
 }
 
 #[repr(C)]
-pub(super) struct Tensor {
+pub(super) struct TensorInfo {
     pub name: *const c_char,
     pub is_input: i32,
     pub on_device: i32,
@@ -43,7 +43,7 @@ pub(super) struct Tensor {
 }
 
 #[repr(C)]
-pub(super) struct Range {
+pub(super) struct ProfileRange {
     pub profile: i32,
     pub tensor: *const c_char,
     pub min: Dims,
@@ -52,12 +52,12 @@ pub(super) struct Range {
 }
 
 #[repr(C)]
-pub(super) struct Build {
+pub(super) struct BuildParams {
     pub onnx: *const c_void,
     pub onnx_bytes: usize,
     pub onnx_path: *const c_char,
     pub profiles: i32,
-    pub ranges: *const Range,
+    pub ranges: *const ProfileRange,
     pub range_count: usize,
     pub compute_capabilities: *const i32,
     pub compute_capability_count: usize,
@@ -72,11 +72,11 @@ pub(super) struct Build {
     pub engine: Sink,
     pub timing_cache_out: Sink,
     pub progress_user: *mut c_void,
-    pub progress: Option<Progress>,
+    pub progress: Option<ProgressCallback>,
 }
 
 type BuildCall =
-    unsafe extern "C" fn(builder_create: *const c_void, parser_create: *const c_void, logger: Handle, what: *const Build) -> i32;
+    unsafe extern "C" fn(builder_create: *const c_void, parser_create: *const c_void, logger: Handle, what: *const BuildParams) -> i32;
 
 #[repr(C)]
 pub(super) struct Api {
@@ -91,7 +91,7 @@ pub(super) struct Api {
     pub engine: unsafe extern "C" fn(runtime: Handle, plan: *const c_void, bytes: usize) -> Handle,
     pub engine_free: unsafe extern "C" fn(engine: Handle),
     pub tensor_count: unsafe extern "C" fn(engine: Handle) -> i32,
-    pub tensor: unsafe extern "C" fn(engine: Handle, index: i32, out: *mut Tensor) -> i32,
+    pub tensor: unsafe extern "C" fn(engine: Handle, index: i32, out: *mut TensorInfo) -> i32,
     pub profile_count: unsafe extern "C" fn(engine: Handle) -> i32,
     pub profile_shape: unsafe extern "C" fn(engine: Handle, profile: i32, tensor: *const c_char, which: i32, out: *mut Dims) -> i32,
     pub scratch_bytes: unsafe extern "C" fn(engine: Handle, profile: i32) -> i64,
@@ -114,27 +114,28 @@ pub(super) struct Api {
     pub build: BuildCall,
 }
 
-/// A table in this program.
+/// A function table of one compilation of the shim.
 struct Table(*const Api);
 
-// SAFETY: the tables are constants of the shim: numbers and functions.
+// SAFETY: the tables are constants: numbers and functions.
 unsafe impl Sync for Table {}
 
 include!(concat!(env!("OUT_DIR"), "/shims.rs"));
 
-/// Every table that this program was built with.
+/// All function tables, one for each set of headers.
 pub(super) fn tables() -> impl Iterator<Item = &'static Api> {
-    // SAFETY: each is the address of a constant of this type, compiled from `shim.h`.
+    // SAFETY: each is the address of a constant of this type, declared in `shim.h`.
     TABLES.iter().map(|table| unsafe { &*table.0 })
 }
 
-/// Appends what a call gives to a `Vec<u8>`.
+/// A sink that appends to `into`, which must outlive the call.
 pub(super) fn gather(into: &mut Vec<u8>) -> Sink {
     unsafe extern "C" fn give(user: *mut c_void, data: *const c_void, bytes: usize) {
-        // SAFETY: `user` is the vector that `gather` borrowed, and the shim calls during its own call alone.
+        // SAFETY: `user` is the vector that `gather` borrowed; the shim calls only during its own
+        // call.
         let into = unsafe { &mut *user.cast::<Vec<u8>>() };
         if bytes > 0 {
-            // SAFETY: the shim gives `bytes` bytes that live during the call.
+            // SAFETY: there are `bytes` bytes, which live during the call.
             into.extend_from_slice(unsafe { std::slice::from_raw_parts(data.cast(), bytes) });
         }
     }

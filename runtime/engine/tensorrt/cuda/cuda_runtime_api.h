@@ -1,4 +1,5 @@
-// All that TensorRT's headers want of the CUDA runtime: two handles, which are the driver's.
+// The part of the CUDA runtime that TensorRT's headers use: two handle types, which are the
+// driver's.
 #pragma once
 
 typedef struct CUevent_st* cudaEvent_t;

@@ -1,4 +1,4 @@
-// Shapes, addresses and the work of an engine, in the order of a stream. fake.cpp alone includes this.
+// Shapes, addresses and the work of an engine, in stream order. Only fake.cpp includes this.
 #pragma once
 #include <dlfcn.h>
 
@@ -13,7 +13,7 @@
 
 namespace {
 
-// FAKE_TENSORRT_<NAME>, a number.
+// The number in FAKE_TENSORRT_<NAME>.
 long setting(char const* name, long otherwise) {
     char const* text = std::getenv((std::string("FAKE_TENSORRT_") + name).c_str());
     return text ? std::strtol(text, nullptr, 10) : otherwise;
@@ -27,7 +27,7 @@ long setting(char const* name, long otherwise) {
 std::atomic<int> alive{0}, compiled{0};
 std::atomic<long> enqueues{0};
 
-// Counts what lives, in all and of one owner.
+// Counts live objects, in all and of one owner.
 class Alive {
 public:
     explicit Alive(std::atomic<int>* siblings = nullptr) : siblings_(siblings) { count(1); }
@@ -42,7 +42,7 @@ private:
     std::atomic<int>* siblings_;
 };
 
-// Where words go. A runtime hands it to its engines, and they to their contexts.
+// The sink for messages. A runtime passes it to its engines, and they to their contexts.
 class Reports {
 public:
     explicit Reports(ILogger* logger) : logger_(logger) {}
@@ -66,13 +66,13 @@ private:
     IErrorRecorder* recorder_ = nullptr;
 };
 
-std::mutex guard;  // of the executor, and of what every cache holds
+std::mutex guard;  // guards the executor and all caches
 struct {
     void* user;
     int (*run)(void*, char const*, fake_tensor const*, int);
 } executor;
 
-// What one enqueue asked for.
+// One enqueued pass.
 struct Work {
     std::shared_ptr<Plan const> plan;  // owns the names
     std::shared_ptr<std::atomic<bool>> context;
@@ -108,7 +108,7 @@ void run_later(void* work) {
 }
 void release(void* work) { delete static_cast<Work*>(work); }
 
-// A function of the driver library, which was opened by its name, or null.
+// A function of the driver library, or null.
 template <class Function>
 Function* of_driver(char const* name) {
     void* found = dlsym(RTLD_DEFAULT, name);
@@ -117,12 +117,12 @@ Function* of_driver(char const* name) {
     return reinterpret_cast<Function*>(found);
 }
 
-// What kernels were compiled for.
+// The shapes that kernels were compiled for.
 typedef std::set<std::string> Shapes;
 
 class Context final : public IExecutionContext, public fake::AnyContext {
 public:
-    // A `cache`: kernels are compiled for every new shape, as TensorRT-RTX does.
+    // With a `cache`, kernels are compiled for every new shape, as in TensorRT-RTX.
     Context(std::shared_ptr<Plan const> plan, Reports const& reports, std::atomic<int>* siblings, bool owns_scratch, bool streams_weights, bool is_lazy,
             std::shared_ptr<Shapes> cache)
         : plan_(std::move(plan)), reports_(reports), alive_(siblings), owns_scratch_(owns_scratch), can_capture_(!streams_weights && !is_lazy),
@@ -229,7 +229,7 @@ public:
 private:
     enum : int64_t { OPEN = -1, DIFFER = -2 };
     struct Bound {
-        Dims dims{};  // -1: not known yet
+        Dims dims{};  // -1: not set yet
         void* address = nullptr;
     };
 
@@ -240,13 +240,13 @@ private:
     int64_t needed() const { return plan_->scratch + (setting("WRONG_SCRATCH", 0) ? 256 : 0); }
     bool can_capture() const { return can_capture_ && !setting("NOT_CAPTURABLE", 0); }
 
-    // Shapes begin anew.
+    // Resets the shapes.
     void set_profile(int32_t profile) {
         profile_ = profile;
         for (Tensor const& tensor : plan_->tensors) of(tensor).dims = tensor.dims;
     }
 
-    // What the inputs' axes of a letter have in common.
+    // The length that the inputs' axes with one letter share.
     int64_t length(char letter) const {
         int64_t found = OPEN;
         for (Tensor const& tensor : plan_->tensors)
@@ -274,7 +274,7 @@ private:
     Alive alive_;
     bool owns_scratch_, can_capture_;
     std::shared_ptr<Shapes> cache_;
-    std::vector<Bound> bound_;  // for each tensor
+    std::vector<Bound> bound_;  // one per tensor
     std::shared_ptr<std::atomic<bool>> lives_ = std::make_shared<std::atomic<bool>>(true);
     int32_t profile_ = -1;
     void* scratch_ = nullptr;

@@ -1,15 +1,23 @@
-// A TensorRT without a GPU, for tests: what ../runtime.cpp calls, and nothing else, behind the vendor's own headers. Compiled once for each of them.
+// A fake TensorRT that needs no GPU, for tests: the functions that ../runtime.cpp calls, behind the
+// vendor's headers. Compiled once for each set of headers.
 //
-// A plan is a text (see `read_plan`), and the work of an engine is what the test says (see fake.h). It is as strict as the headers' comments: an address off
-// 256 bytes, a shape out of its profile, a scratch memory too small or freeing in the wrong order is found out. Scratch memory is written over when work is
-// done, so that whoever keeps something there finds that out, too. The environment says what fails, FAKE_TENSORRT_<NAME>:
+// A plan is a text (see `read_plan`), and the test defines the work of an engine (see fake.h). The
+// fake is as strict as the comments of the headers: it reports an address that is not aligned to
+// 256 bytes, a shape outside of its profile, too little scratch memory, and freeing in the wrong
+// order. It overwrites scratch memory after every pass, so that data kept there is lost.
+// Environment variables FAKE_TENSORRT_<NAME> choose what fails:
 //
-//   VERSION=100200    what the library says it is; plans are held against it        WARN=1            a plan is read with a warning
-//   NO_RUNTIME=1      there is none                                                 NO_CONTEXT=1      an engine gives none
-//   FAIL_ENQUEUE=n    the n-th enqueue of the process fails                         FAIL_CAPTURE=1    every enqueue in a capture fails
-//   NOT_CAPTURABLE=1  contexts are not, and say so                                  WRONG_SCRATCH=1   shapes need more than the engine said
+//   VERSION=100200     the version that the library reports and checks plans against
+//   WARN=1             reading a plan logs a warning
+//   NO_RUNTIME=1       the library makes no runtime
+//   NO_CONTEXT=1       an engine makes no execution context
+//   FAIL_ENQUEUE=n     the n-th enqueue of the process fails
+//   FAIL_CAPTURE=1     every enqueue in a capture fails
+//   NOT_CAPTURABLE=1   contexts report that they cannot be captured
+//   WRONG_SCRATCH=1    shapes need more scratch memory than the engine reports
 //   COMPILES_ALWAYS=1  every enqueue compiles kernels anew (TensorRT-RTX)
-//   NAN=1             outputs are NaN                                               NOT_FOR_THIS_GPU=1  a plan's first bytes say so (TensorRT-RTX)
+//   NAN=1              outputs are NaN
+//   NOT_FOR_THIS_GPU=1 the header check refuses every plan (TensorRT-RTX)
 #include "context.h"
 
 #define RTX (NV_TENSORRT_MAJOR < 10)
@@ -41,7 +49,7 @@ private:
     Alive alive_;
 };
 
-// As bytes: "fake cache <n shapes>", and each on a line of its own.
+// Serialised: "fake cache <n shapes>", then a line for each shape.
 class Cache final : public IRuntimeCache, public apiv::VRuntimeCache {
 public:
     Cache() { mImpl = this; }

@@ -1,8 +1,8 @@
-// What a test says to the TensorRT of fake.cpp, and what that asks of the driver library in whose streams it works.
+// What a test calls on the TensorRT of fake.cpp, and what that library calls on the driver library.
 #pragma once
 #include <stdint.h>
 
-// A tensor of a call of `enqueueV3`, with the address that it had then.
+// A tensor of a call of `enqueueV3`, with its address at that time.
 struct fake_tensor {
     const char* name;
     int is_input;
@@ -14,18 +14,19 @@ struct fake_tensor {
 
 extern "C" {
 
-// Who does the work of engines from now on, also of what is queued already; nonzero: done. Without one every output is zero bytes.
-// What fails after `enqueueV3` has returned leaves 0xff bytes, which are NaN in every float.
+// Sets the function that computes passes from now on, queued ones included; it returns nonzero on
+// success. Without one, all outputs are zero bytes. A pass that fails after `enqueueV3` returned
+// fills its outputs with 0xff bytes, which are NaN in every float type.
 void fake_tensorrt_set_executor(void* user, int (*run)(void* user, const char* engine, const struct fake_tensor* tensors, int count));
-// Objects that the library has given out and nobody has freed.
+// Objects of the library that are not freed.
 int fake_tensorrt_alive();
-// Shapes that contexts had to compile kernels for, which are not in their caches. TensorRT-RTX alone.
+// Shapes that contexts compiled kernels for because their caches lacked them. TensorRT-RTX only.
 int fake_tensorrt_compiled();
 
-// The driver library's, found by name; without them every piece of work is done at once, and nothing is ever captured.
-//
-// Queues `work(user)` on `stream`, or keeps it in the graph that is being captured and runs it at every launch. `release(user)` comes once, after
-// the last run or when the graph goes. 0: taken; else neither is called.
+// Functions of the driver library, found by name. Without them all work is done at once, and
+// nothing is captured. Queues `work(user)` on `stream`, or adds it to the graph that is being
+// captured, which runs it at every launch. `release(user)` is called once, after the last run or
+// when the graph is freed. Returns 0 on success; otherwise calls neither.
 typedef int fake_cuda_push_function(void* stream, void (*work)(void*), void* user, void (*release)(void*));
 typedef int fake_cuda_is_capturing_function(void* stream);
 }

@@ -1,6 +1,6 @@
-// The vendor's interfaces with every method that nobody should call: it ends the process. fake.cpp adds those that the shim calls.
-//
-// One text for all versions. A method that the headers at hand do not have is one more that nobody calls; a type that they do not have is declared here.
+// The vendor's interfaces, with every method that must not be called: it ends the process. fake.cpp
+// adds those that the shim calls. One source for all versions. A method that a set of headers lacks
+// is one more that is not called; a type that it lacks is declared here.
 #pragma once
 #include <NvInferRuntime.h>
 

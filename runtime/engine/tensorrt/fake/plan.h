@@ -1,4 +1,4 @@
-// What an engine of the fake is: a text. fake.cpp alone includes this.
+// The text format of the fake's engines. Only fake.cpp includes this.
 #pragma once
 #include <algorithm>
 #include <map>
@@ -19,7 +19,7 @@ struct Tensor {
     DataType type;
     Dims dims;
     bool is_dynamic() const { return std::count(dims.d, dims.d + dims.nbDims, -1) > 0; }
-    // Axes of -1 with the same letter have the same length.
+    // Dynamic axes (-1) with the same letter have the same length.
     char letter() const { return name.rfind("mem_", 0) == 0 ? 'S' : 'N'; }
 };
 
@@ -106,19 +106,19 @@ void read_line(Plan& plan, std::string const& key, std::istringstream& words) {
     refuse_if(static_cast<bool>(words >> name), "too long: " + key);
 }
 
-// Line by line, and every word as here:
+// The lines of a plan:
 //
 //   fake plan 1
 //   name WORD
-//   version 1.7.1                                       of the library that it is for
-//   tensor NAME in|out TYPE LENGTH...                   -1: dynamic. Type: f32 f16 bf16 f8 i8 u8 i32 i64 bool
-//   host NAME                                           that tensor is in the CPU's memory
-//   profile                                             as many as there are; its ranges follow
-//   range NAME MIN... | OPT... | MAX...                 one for each dynamic input
-//   scratch BYTES                                       of every profile; without it 0
-//   weights BYTES                                       that can be streamed; without it 0
-//   layers JSON                                         the rest of the line; without it the inspector says nothing
-//   end                                                 nothing comes after it
+//   version 1.7.1                        of the library that the plan is for
+//   tensor NAME in|out TYPE LENGTH...    -1: dynamic. f32 f16 bf16 f8 i8 u8 i32 i64 bool
+//   host NAME                            the tensor is in host memory
+//   profile                              any number; the profile's ranges follow
+//   range NAME MIN... | OPT... | MAX...  one for each dynamic input
+//   scratch BYTES                        of every profile; default 0
+//   weights BYTES                        that can be streamed; default 0
+//   layers JSON                          rest of the line; default: no inspector report
+//   end                                  the last line
 Plan read_plan(std::string const& text) {
     Plan plan;
     std::istringstream lines(text);

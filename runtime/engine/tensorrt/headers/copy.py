@@ -1,4 +1,4 @@
-"""copy.py MANIFEST OUT: copies the headers that the crate named in MANIFEST ships to OUT/tensorrt and OUT/tensorrt_rtx, the newest of each."""
+"""copy.py MANIFEST OUT: copies the newest TensorRT and TensorRT-RTX headers of the crate in MANIFEST to OUT."""
 
 import json
 import shutil

@@ -9,7 +9,7 @@
 
 mod resample;
 
-use drivewam_core::guidance::Image;
+use drivewam_core::guidance::VlmImage;
 use drivewam_core::{Error, ErrorKind, Result};
 use resample::Bicubic;
 
@@ -24,7 +24,7 @@ const MAX_SIDE: usize = 1 << 20;
 #[derive(Debug)]
 pub struct ImageProcessor {
     from: (usize, usize),
-    image: Image,
+    image: VlmImage,
     resize: Bicubic,
     /// Normalised value of each byte, per channel.
     levels: [[f32; 256]; CHANNELS],
@@ -36,7 +36,7 @@ impl ImageProcessor {
     /// # Errors
     /// `Input` for a source image without pixels or with more than 2^20 on a side; errors of
     /// [`Image::check`].
-    pub fn new(from: (usize, usize), image: Image) -> Result<Self> {
+    pub fn new(from: (usize, usize), image: VlmImage) -> Result<Self> {
         image.check()?;
         if ![from.0, from.1].iter().all(|side| (1..=MAX_SIDE).contains(side)) {
             return Err(Error::new(ErrorKind::Input, "the image processor does not take an image of this size")
@@ -57,7 +57,7 @@ impl ImageProcessor {
     /// `Input` for an image of another length, `Usage` for `patches` of another length; nothing is
     /// written then.
     pub fn run(&mut self, rgb: &[u8], patches: &mut [f32]) -> Result<()> {
-        let Image { width, patch, merge, .. } = self.image;
+        let VlmImage { width, patch, merge, .. } = self.image;
         let (wanted, rows, values) = (self.from.0 * self.from.1 * CHANNELS, self.image.patches(), self.image.patch_len());
         if rgb.len() != wanted {
             let wanted = format!("{wanted} bytes: RGB of {} x {} pixels", self.from.0, self.from.1);
@@ -102,7 +102,7 @@ impl ImageProcessor {
 mod tests {
     use super::*;
 
-    const IMAGE: Image = Image { height: 32, width: 64, patch: 16, temporal_patch: 2, merge: 2, mean: [0.5; 3], std: [0.5; 3] };
+    const IMAGE: VlmImage = VlmImage { height: 32, width: 64, patch: 16, temporal_patch: 2, merge: 2, mean: [0.5; 3], std: [0.5; 3] };
 
     /// Breaks when a size or a number that would divide by zero, overflow or read past the image is
     /// accepted.
@@ -113,16 +113,16 @@ mod tests {
             assert_eq!(refused(from, IMAGE), ErrorKind::Input);
         }
         for image in [
-            Image { width: 48, ..IMAGE },
-            Image { height: 0, ..IMAGE },
-            Image { patch: 0, ..IMAGE },
-            Image { temporal_patch: 0, ..IMAGE },
-            Image { merge: 0, ..IMAGE },
-            Image { patch: usize::MAX, ..IMAGE },
-            Image { temporal_patch: usize::MAX, ..IMAGE },
-            Image { mean: [f32::NAN; 3], ..IMAGE },
-            Image { std: [0.0; 3], ..IMAGE },
-            Image { std: [0.5, f32::INFINITY, 0.5], ..IMAGE },
+            VlmImage { width: 48, ..IMAGE },
+            VlmImage { height: 0, ..IMAGE },
+            VlmImage { patch: 0, ..IMAGE },
+            VlmImage { temporal_patch: 0, ..IMAGE },
+            VlmImage { merge: 0, ..IMAGE },
+            VlmImage { patch: usize::MAX, ..IMAGE },
+            VlmImage { temporal_patch: usize::MAX, ..IMAGE },
+            VlmImage { mean: [f32::NAN; 3], ..IMAGE },
+            VlmImage { std: [0.0; 3], ..IMAGE },
+            VlmImage { std: [0.5, f32::INFINITY, 0.5], ..IMAGE },
         ] {
             assert_eq!(refused((20, 30), image), ErrorKind::Manifest, "{image:?}");
         }

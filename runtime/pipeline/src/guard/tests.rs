@@ -3,7 +3,7 @@
 use super::*;
 
 fn guard() -> Guard {
-    let vehicle = Vehicle {
+    let vehicle = VehicleConfig {
         name: "test".to_owned(),
         max_speed_mps: 25.0,
         max_acceleration_mps2: 6.0,

@@ -11,7 +11,7 @@ mod track;
 pub(crate) use grid::{FrameSlot, Grid, Ready};
 pub(crate) use track::Track;
 
-use drivewam_core::config::Ingest as Settings;
+use drivewam_core::config::IngestConfig as Settings;
 use drivewam_core::dims::{Command, Model};
 use drivewam_core::ego::EgoState;
 use drivewam_core::pose::{Pose2, wrap};
@@ -90,7 +90,7 @@ impl Ingest {
     /// of the chunk before it in its rollout.
     pub(crate) fn covers(&self, from_ns: Option<i64>, t0_ns: i64) -> bool {
         let last_ns = from_ns.map_or(t0_ns, |from| t0_ns.max(from + self.chunk_ns));
-        let hole_ns = i64::from(self.settings.pose_hole_ms) * 1_000_000;
+        let hole_ns = i64::from(self.settings.max_pose_gap_ms) * 1_000_000;
         let ego = self.ego.newest_ns().is_some_and(|newest| newest >= t0_ns - hole_ns);
         self.poses.newest_ns().is_some_and(|newest| newest >= last_ns) && ego
     }
@@ -101,7 +101,7 @@ impl Ingest {
         match self.poses.around(at_ns) {
             (Some((ns, pose)), _) if ns == at_ns => Some(pose),
             (Some((before_ns, before)), Some((after_ns, after)))
-                if after_ns - before_ns <= i64::from(self.settings.pose_hole_ms) * 1_000_000 =>
+                if after_ns - before_ns <= i64::from(self.settings.max_pose_gap_ms) * 1_000_000 =>
             {
                 Some(before.interpolate(&after, (at_ns - before_ns) as f64 / (after_ns - before_ns) as f64))
             }
@@ -112,7 +112,7 @@ impl Ingest {
     /// The pose at `at_ns`, interpolated between its two neighbours.
     ///
     /// # Errors
-    /// `Input` for a gap longer than `ingest.pose_hole_ms`, or a time that the poses do not reach.
+    /// `Input` for a gap longer than `ingest.max_pose_gap_ms`, or a time that the poses do not reach.
     pub(crate) fn pose(&self, at_ns: i64) -> Result<Pose2> {
         self.between(at_ns).ok_or_else(|| {
             let show = |entry: Option<(i64, Pose2)>| entry.map_or_else(|| "none".to_owned(), |(ns, _)| format!("{ns} ns"));
@@ -120,7 +120,7 @@ impl Ingest {
             Error::new(ErrorKind::Input, "a hole in the poses")
                 .at(format!("{at_ns} ns"))
                 .got(format!("neighbours at {} and {}", show(before), show(after)))
-                .wanted(format!("at most {} ms between neighbours (ingest.pose_hole_ms)", self.settings.pose_hole_ms))
+                .wanted(format!("at most {} ms between neighbours (ingest.max_pose_gap_ms)", self.settings.max_pose_gap_ms))
         })
     }
 
@@ -155,15 +155,15 @@ impl Ingest {
     /// The newest ego state at or before `at_ns`, and its age in nanoseconds.
     ///
     /// # Errors
-    /// `Input` when the newest one is older than `ingest.pose_hole_ms`.
+    /// `Input` when the newest one is older than `ingest.max_pose_gap_ms`.
     pub(crate) fn ego(&self, at_ns: i64) -> Result<(EgoState, i64)> {
         let found = self.newest_ego(at_ns);
         match found {
-            Some((ego, age_ns)) if age_ns <= i64::from(self.settings.pose_hole_ms) * 1_000_000 => Ok((ego, age_ns)),
+            Some((ego, age_ns)) if age_ns <= i64::from(self.settings.max_pose_gap_ms) * 1_000_000 => Ok((ego, age_ns)),
             _ => Err(Error::new(ErrorKind::Input, "no fresh ego state")
                 .at(format!("{at_ns} ns"))
                 .got(found.map_or_else(|| "none".to_owned(), |(_, age)| format!("one that is {} ms old", age / 1_000_000)))
-                .wanted(format!("one at most {} ms old (ingest.pose_hole_ms)", self.settings.pose_hole_ms))),
+                .wanted(format!("one at most {} ms old (ingest.max_pose_gap_ms)", self.settings.max_pose_gap_ms))),
         }
     }
 

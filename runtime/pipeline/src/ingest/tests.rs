@@ -1,7 +1,7 @@
 //! Which inputs are accepted, which are refused, and the messages.
 
 use super::*;
-use drivewam_core::config::Ingest as Settings;
+use drivewam_core::config::IngestConfig as Settings;
 use drivewam_core::stamp::LAST_STAMP_NS;
 
 fn model() -> Model {

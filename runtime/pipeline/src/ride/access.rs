@@ -97,7 +97,7 @@ impl Ride {
     /// # Errors
     /// The first fault of the device that was not reported yet.
     pub fn synchronize(&mut self) -> Result<()> {
-        self.device.settle()
+        self.device.synchronize()
     }
 
     /// A description of the engine of each graph.

@@ -22,7 +22,7 @@ use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
 use drivewam_core::stamp::check_stamp;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::ranges::Range;
+use drivewam_device::profiler::ProfilerRange;
 use drivewam_device::{Device, SourceCamera};
 use options::RideOptions;
 use state::{Buffers, Inputs, Models, PlanState};
@@ -165,7 +165,7 @@ impl Ride {
             return Ok(if self.publish_expired(now_ns) { Progress::Outcome(&self.outcome) } else { Progress::Waiting });
         };
         self.inputs.grid.take_ready();
-        let _range = Range::open(CHUNK);
+        let _range = ProfilerRange::open(CHUNK);
         let start = Instant::now();
         self.begin_outcome(ready);
         // After a panic nothing that the computation may have left half-written is used again:

@@ -14,7 +14,7 @@ use drivewam_core::ego::EgoState;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
-use drivewam_device::ranges::Range;
+use drivewam_device::profiler::ProfilerRange;
 use drivewam_device::{Device, KvCounts, SourceCamera};
 use drivewam_guidance::model::MAX_TEXT_BYTES;
 use drivewam_guidance::status::GuidanceStatus;
@@ -77,7 +77,7 @@ impl Ride {
 
     /// Computes two chunks of a grey image and a standing ego, then resets the ride.
     fn rehearse(&mut self) -> Result<()> {
-        let _range = Range::open(WARM);
+        let _range = ProfilerRange::open(WARM);
         let model = &self.config.model;
         let (period, frames, pose_ns) = (model.frame_period_ns(), model.image.frames_per_latent as i64, model.pose_period_ns());
         let grey = vec![128u8; self.camera.width * self.camera.height * 3];

@@ -63,7 +63,7 @@ pub(super) fn of_engines() -> Vec<Fault> {
         Fault {
             name: "a tensor on the host",
             make: |m| m.replace(Graph::VaeDecode, "scratch", "host latent\nscratch"),
-            words: &["wants on the host", "latent"],
+            words: &["expects on the host", "latent"],
             ..NOTHING
         },
         Fault {
@@ -81,7 +81,7 @@ pub(super) fn of_engines() -> Vec<Fault> {
         Fault {
             name: "more work space",
             make: |m| m.replace(Graph::Dit, "scratch 4096", "scratch 8192"),
-            words: &["more work space", "got 4096 bytes, wanted at least 8192"],
+            words: &["more scratch memory", "got 4096 bytes, wanted at least 8192"],
             ..NOTHING
         },
         Fault {

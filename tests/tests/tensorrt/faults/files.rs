@@ -2,7 +2,7 @@
 
 use super::{DIT, Fault, NOTHING, edit, link, mode, reword};
 use drivewam_core::manifest::FILE_NAME;
-use drivewam_engine::folder::SIGNATURE_FILE_NAME;
+use drivewam_engine::bundle::SIGNATURE_FILE_NAME;
 use drivewam_tests::signing;
 use std::fs;
 

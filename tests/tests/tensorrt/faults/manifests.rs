@@ -1,9 +1,10 @@
 //! Faults of manifests.
 
 use super::{Fault, NOTHING, edit, link, reword};
-use drivewam_core::bindings::{Axis, Graph};
+use drivewam_core::bindings::Graph;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{Dotted, FILE_NAME, Precision};
+use drivewam_core::tensor::Axis;
 use std::fs;
 
 /// Faults of the manifest's text.
@@ -147,7 +148,7 @@ pub(super) fn of_words() -> Vec<Fault> {
         Fault {
             name: "a file that nothing vouches for",
             make: |m| m.manifest.graphs.get_mut(&Graph::Dit).unwrap().file = "other.engine".into(),
-            words: &["other.engine", "does not vouch"],
+            words: &["other.engine", "not listed"],
             ..NOTHING
         },
         Fault {
@@ -198,7 +199,7 @@ pub(super) fn of_words() -> Vec<Fault> {
             words: &["graphs.dit.tolerance"],
             ..NOTHING
         },
-        Fault { name: "no self-test at all", make: |m| m.manifest.self_test = None, words: &["self_test", "must put out"], ..NOTHING },
+        Fault { name: "no self-test at all", make: |m| m.manifest.self_test = None, words: &["self_test", "no self-test"], ..NOTHING },
         Fault {
             name: "a self-test of other graphs",
             make: |m| {
@@ -221,7 +222,7 @@ pub(super) fn of_words() -> Vec<Fault> {
         Fault {
             name: "a target that cannot be shown",
             make: |m| m.manifest.target = "a test\u{1b}[2J".into(),
-            words: &["target", "not words that can be shown", "\\u{1b}"],
+            words: &["target", "not printable text", "\\u{1b}"],
             ..NOTHING
         },
         Fault {

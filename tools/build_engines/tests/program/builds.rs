@@ -9,14 +9,14 @@ use drivewam_core::config::{EngineKind, Layer};
 use drivewam_core::manifest::{Dotted, FILE_NAME, Family, Fusion};
 use drivewam_device::cuda::driver_version;
 use drivewam_engine::tensorrt::{Header, Library, header};
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::{EngineBundle, Trust};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn open(folder: &Path) -> Folder {
-    Folder::open(folder, &Trust::default(), None).unwrap()
+fn open(folder: &Path) -> EngineBundle {
+    EngineBundle::open(folder, &Trust::default()).unwrap()
 }
 
 /// Breaks if a graph of the tiny policy is not accepted or built for one of three GPU generations,
@@ -62,7 +62,7 @@ fn refused_without_a_driver(out: &Path) {
     assert_eq!(config.engine.kind, EngineKind::TensorrtRtx);
     let folder = open(out);
     let camera = SourceCamera::of_model(&config.model);
-    let warmed = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(&folder);
+    let warmed = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder);
     match (driver_version(), warmed) {
         (Err(_), Err(error)) => assert!(error.to_string().contains("no NVIDIA driver is installed"), "{error}"),
         (Err(_), Ok(_)) => panic!("a ride warmed up without a GPU"),
@@ -281,13 +281,13 @@ fn a_signed_folder_is_trusted_by_its_key_alone() {
         let layer = Layer { name: "test".into(), text: format!("{{vehicle: {{trusted_keys: [{keys}]}}}}") };
         load_config(&root().join("configs/tiny.yaml"), &[layer]).unwrap().vehicle
     };
-    Folder::open(&out, &Trust::of(&vehicle(public)).unwrap(), None).unwrap();
+    EngineBundle::open(&out, &Trust::of(&vehicle(public)).unwrap()).unwrap();
     let stranger = "ed4928c628d1c2c6eae90338905995612959273a5c63f93636c14614ac8737d1";
-    let error = Folder::open(&out, &Trust::of(&vehicle(stranger)).unwrap(), None).unwrap_err().to_string();
+    let error = EngineBundle::open(&out, &Trust::of(&vehicle(stranger)).unwrap()).unwrap_err().to_string();
     assert!(error.contains("no trusted key") && error.contains(stranger), "{error}");
     // A build without a key removes the old signature.
     assert!(build(&out, &["--graph", "context_ego"]).status.success());
-    let error = Folder::open(&out, &Trust::of(&vehicle(public)).unwrap(), None).unwrap_err().to_string();
+    let error = EngineBundle::open(&out, &Trust::of(&vehicle(public)).unwrap()).unwrap_err().to_string();
     assert!(error.contains("not signed"), "{error}");
     assert!(out.join(FILE_NAME).exists());
 }

@@ -8,7 +8,7 @@ use drivewam_core::manifest::{FILE_NAME, Family, Manifest};
 use drivewam_device::cuda::driver_version;
 use drivewam_engine::tensorrt::builder::{Request, parse};
 use drivewam_engine::tensorrt::{Header, Library, header, headers};
-use drivewam_engine::{Folder, Trust, load};
+use drivewam_engine::{EngineBundle, Trust, load};
 
 /// Without a driver TensorRT's lean runtime returns an invalid pointer, and using it crashes.
 /// Breaks if the runtime is called before the driver was found.
@@ -25,7 +25,7 @@ fn tensorrt_is_opened_and_asked_nothing_without_a_driver() {
     let text = std::fs::read_to_string(out.join(FILE_NAME)).unwrap();
     let text = text.replace("family: tensorrt_rtx", "family: tensorrt").replace("\"1.7.1\"", "\"11.4.0\"");
     std::fs::write(out.join(FILE_NAME), text).unwrap();
-    let folder = Folder::open(&out, &Trust::default(), None).unwrap();
+    let folder = EngineBundle::open(&out, &Trust::default()).unwrap();
     assert_eq!(folder.manifest().built.as_ref().unwrap().library, library.version());
     let layer = Layer {
         name: "test".into(),

@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
 use drivewam::stages::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::{EngineBundle, Trust};
+use drivewam_simulation::{CameraSource, SimulationDriver};
 use drivewam_world::Options;
-use drivewam_world::feed::{Camera, Feed};
 use selection::SelectionBench;
 use serde_json::{Map, Value, json};
 use std::io::BufRead;
@@ -44,7 +44,7 @@ struct ChunkTime {
 }
 
 /// Runs until the next chunk is done. Times every call of the ride; rendering is not timed.
-fn run_chunk(feed: &mut Feed, ride: &mut Ride) -> Result<ChunkTime> {
+fn run_chunk(feed: &mut SimulationDriver, ride: &mut Ride) -> Result<ChunkTime> {
     let mut wall = Duration::ZERO;
     loop {
         if feed.is_frame() {
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Ok(json!({"chunk_ms": times}))
         });
     }
-    let folder = Folder::open(loaded.config.engine.folder.as_ref(), &Trust::of(&loaded.config.vehicle)?, None)?;
+    let folder = EngineBundle::open(loaded.config.engine.folder.as_ref(), &Trust::of(&loaded.config.vehicle)?)?;
     if let Some(tokens) = args.guidance {
         let mut bench = VlmBench::new(&loaded.config, &folder, args.prompt, tokens)?;
         print_line!("{}", json!({"ready": true, "engines": bench.describe()}));
@@ -87,10 +87,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let model = loaded.config.model.clone();
     let camera = SourceCamera::of_model(&model);
-    let mut ride = Plan::new(loaded.config, folder.manifest(), camera, RideOptions::default())?.warm(&folder)?;
+    let mut ride = Plan::new(loaded.config, folder.manifest(), camera, RideOptions::default())?.warm(folder)?;
     let engines: Map<String, Value> =
         ride.engines().into_iter().map(|(graph, description)| (graph.as_str().to_owned(), json!(description))).collect();
-    let mut feed = Feed::new(&model, 0, Options::default(), Camera::Own)?;
+    let mut feed = SimulationDriver::new(&model, 0, Options::default(), CameraSource::Own)?;
     for _ in 0..args.warmup {
         run_chunk(&mut feed, &mut ride)?;
     }

@@ -8,7 +8,7 @@ use drivewam_core::config::Config;
 use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
 use drivewam_core::selection::Policy;
-use drivewam_device::{Commit, Device, HostDevice, KvLayout, KvRegions, PassKv, Pool};
+use drivewam_device::{Commit, DeviceMemory, HostDevice, KvLayout, KvMemory, KvRegions, PassKv, Pool};
 use std::time::Instant;
 
 /// A full memory; each commit selects and overwrites slots.
@@ -67,7 +67,7 @@ impl SelectionBench {
         let start = Instant::now();
         let (video, all) = (self.video, self.video + self.action);
         let commits = [(Pool::Video, 0..video), (Pool::Action, video..all)];
-        let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective(&[]), pass: &self.pass, rows });
+        let commits = commits.map(|(pool, rows)| Commit { pool, policy: Policy::Selective, pass: &self.pass, rows });
         self.device.kv_commit_observed(self.chunk, &commits)?;
         self.chunk += 1;
         Ok(start.elapsed().as_secs_f64() * 1e3)

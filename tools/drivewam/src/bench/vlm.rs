@@ -5,7 +5,7 @@ use drivewam::guidance::vlm::{StopReason, VlmGenerator, VlmPlan};
 use drivewam_core::arena::Planner;
 use drivewam_core::config::Config;
 use drivewam_device::HostDevice;
-use drivewam_engine::{Folder, load};
+use drivewam_engine::{EngineBundle, load};
 use std::time::{Duration, Instant};
 
 /// A loaded language model with one prompt.
@@ -21,7 +21,7 @@ impl VlmBench {
     ///
     /// # Errors
     /// The folder has no language model; an engine cannot be loaded.
-    pub(super) fn new(config: &Config, folder: &Folder, text_tokens: usize, answer_tokens: usize) -> Result<Self> {
+    pub(super) fn new(config: &Config, folder: &EngineBundle, text_tokens: usize, answer_tokens: usize) -> Result<Self> {
         let facts = &folder.manifest().guidance()?.vlm;
         let special = |id: &u32| [facts.image_token, facts.vision_start_token, facts.vision_end_token].contains(id);
         let vocabulary = u32::try_from(facts.vocabulary)?;

@@ -19,15 +19,15 @@ pub(crate) use args::Args;
 
 use crate::config_args::LoadedConfig;
 use anyhow::{Context, Result};
-use drivewam::recording::{Limits, Recording};
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
-use drivewam_engine::{Folder, Trust};
+use drivewam_engine::{EngineBundle, Trust};
+use drivewam_recording::{Limits, Recording};
 use drivewam_world::Options;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use output_dir::{OutputDir, SUMMARY};
 use run::Drive;
 use serde_json::{Map, Value, json};
-use source::{Recorded, Source};
+use source::{Recorded, Source, source_camera};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let loaded = args.config.load()?;
     let config = &loaded.config;
     let recording = if args.is_world() { None } else { Some(Recording::open(&args.input, Limits::of(&config.ingest))?) };
-    let folder = Folder::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?, None)?;
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
     if !args.quiet && !args.json {
         print_line!("configuration {:?} {}", loaded.path, loaded.sha256);
         print_line!("engines       {:?} {}", folder.path(), folder.manifest().name);
@@ -61,9 +61,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     let mut drive = Drive::new(args, out, bar, &stop)?;
-    let camera = recording.as_ref().map_or_else(|| SourceCamera::of_model(&config.model), Recording::camera);
+    let camera = recording.as_ref().map_or_else(|| SourceCamera::of_model(&config.model), |recording| source_camera(recording.camera()));
     let options = RideOptions { realtime: args.realtime, closed_loop: args.closed_loop, decoder: args.future };
-    let mut ride = Plan::new(config.clone(), folder.manifest(), camera, options)?.warm(&folder)?;
+    let mut ride = Plan::new(config.clone(), folder.manifest(), camera, options)?.warm(folder.clone())?;
     let (violations, input) = match &recording {
         None => {
             let options = Options { kind: args.kind.into(), disturb: false };
@@ -167,7 +167,7 @@ fn configuration(loaded: &LoadedConfig) -> Value {
         "seed": config.flow.seed})
 }
 
-fn engine(folder: &Folder, ride: &Ride) -> Value {
+fn engine(folder: &EngineBundle, ride: &Ride) -> Value {
     let graphs: Map<String, Value> =
         ride.engines().into_iter().map(|(graph, description)| (graph.as_str().to_owned(), json!(description))).collect();
     json!({"manifest_sha256": folder.manifest_sha256(), "name": folder.manifest().name, "target": folder.manifest().target, "graphs": graphs})

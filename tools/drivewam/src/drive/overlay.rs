@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use drivewam::SourceCamera;
 use drivewam::guard::Verdict;
 use drivewam::guidance::status::GuidanceStatus;
-use drivewam::recording::Mount;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
+use drivewam_recording::CameraMount;
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Rgb};
 use ndarray::ArrayView3;
@@ -32,7 +32,7 @@ const VERTEX_M: f64 = 0.25;
 
 /// A camera and its mount, for one size of figure.
 struct View {
-    mount: Mount,
+    mount: CameraMount,
     camera: SourceCamera,
     scale: f64,
 }
@@ -62,7 +62,7 @@ impl View {
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn draw(row: &Row, elapsed_s: f64, image: &CameraImage, mount: &Mount, path: &Path) -> Result<()> {
+pub(super) fn draw(row: &Row, elapsed_s: f64, image: &CameraImage, mount: &CameraMount, path: &Path) -> Result<()> {
     let camera = image.camera;
     let width = camera.width.clamp(MIN_WIDTH.max(camera.width.min(MAX_WIDTH)), MAX_WIDTH);
     let height = (camera.height * width).div_ceil(camera.width).max(1);
@@ -245,7 +245,7 @@ fn wrap(text: &str, width: i32) -> Vec<String> {
 }
 
 /// Draws the legend in the lower left corner.
-fn draw_legend(area: &Area<'_>, row: &Row, mount: &Mount, height: usize) -> Result<()> {
+fn draw_legend(area: &Area<'_>, row: &Row, mount: &CameraMount, height: usize) -> Result<()> {
     let mut entries = vec![(colour_of(row.outcome.verdict), "published plan, a dot per second")];
     if row.truth.is_some() {
         entries.push((DRIVEN, "driven path"));

@@ -9,10 +9,10 @@ use super::row::Row;
 use super::source::{CameraImage, Input, Source};
 use anyhow::{Context, Result};
 use drivewam::outcome::Outcome;
-use drivewam::recording::Track;
 use drivewam::{Progress, Ride};
 use drivewam_core::pose::wrap;
 use drivewam_core::trajectory::Trajectory;
+use drivewam_recording::PoseTrack;
 use indicatif::ProgressBar;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -85,7 +85,7 @@ impl<'a> Drive<'a> {
         let started = Instant::now();
         let origin_ns = *self.origin_ns.get_or_insert(source.span_ns().0);
         let mut pace = Pace { first_ns: source.span_ns().0, started, is_realtime: self.args.realtime };
-        let (mut track, mut speeds) = (Track::default(), Vec::new());
+        let (mut track, mut speeds) = (PoseTrack::default(), Vec::new());
         let mut pending: VecDeque<Pending> = VecDeque::new();
         let mut chunks = 0;
         while !self.is_interrupted() {
@@ -149,7 +149,7 @@ impl<'a> Drive<'a> {
 
     /// The row of an outcome. The baseline takes its speed from the newest ego state at t0, and its
     /// yaw rate from the last two poses, one pose period apart.
-    fn row(ride: &Ride, outcome: Outcome, track: &Track, speeds: &[(i64, f64)]) -> Result<Row> {
+    fn row(ride: &Ride, outcome: Outcome, track: &PoseTrack, speeds: &[(i64, f64)]) -> Result<Row> {
         let model = &ride.config().model;
         let t0_ns = outcome.t0_ns;
         let newest = speeds.partition_point(|s| s.0 <= t0_ns).checked_sub(1).and_then(|i| speeds.get(i));
@@ -164,7 +164,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Writes the pending chunks whose driven path and frames are complete; `at_end`, all of them.
-    fn write_complete(&mut self, source: &dyn Source, track: &Track, pending: &mut VecDeque<Pending>, at_end: bool) -> Result<()> {
+    fn write_complete(&mut self, source: &dyn Source, track: &PoseTrack, pending: &mut VecDeque<Pending>, at_end: bool) -> Result<()> {
         while let Some(first) = pending.front() {
             let is_complete = |last_ns: i64| {
                 let has_frames = first.imagined.as_ref().is_none_or(|imagined| imagined.is_complete(last_ns));

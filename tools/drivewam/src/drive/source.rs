@@ -1,12 +1,12 @@
 //! Inputs of a drive in order of stamp, from a recording or a simulated world.
 
 use anyhow::Result;
-use drivewam::SourceCamera;
 use drivewam::outcome::Outcome;
-use drivewam::recording::{Event, Events, Mount, Recording};
+use drivewam::{PixelFormat, SourceCamera};
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
+use drivewam_recording::{CameraMount, Event, Events, RecordedCamera, Recording};
 use drivewam_world::Violations;
 
 /// One input.
@@ -31,7 +31,7 @@ pub(super) trait Source {
     /// The name of the drive in reports.
     fn name(&self) -> String;
     /// The pose of the camera on the car.
-    fn mount(&self) -> Mount;
+    fn mount(&self) -> CameraMount;
     /// Stamps of the first and the last frame.
     fn span_ns(&self) -> (i64, i64);
     /// The stamp of the next input, and the input; `None` at the end.
@@ -48,6 +48,12 @@ pub(super) trait Source {
     fn steer(&mut self, outcome: &Outcome);
     /// Violations so far; `None` where the source does not count them.
     fn violations(&self) -> Option<Violations>;
+}
+
+/// A recording's camera as the ride takes it.
+pub(super) fn source_camera(camera: RecordedCamera) -> SourceCamera {
+    let RecordedCamera { width, height, intrinsics } = camera;
+    SourceCamera { width, height, intrinsics, format: PixelFormat::Rgb8 }
 }
 
 /// A recording, from one frame on.
@@ -71,7 +77,7 @@ impl Source for Recorded<'_> {
         self.recording.name().to_owned()
     }
 
-    fn mount(&self) -> Mount {
+    fn mount(&self) -> CameraMount {
         *self.recording.mount()
     }
 
@@ -104,7 +110,7 @@ impl Source for Recorded<'_> {
     }
 
     fn large_image(&mut self) -> CameraImage {
-        CameraImage { rgb: self.rgb.clone(), camera: self.recording.camera() }
+        CameraImage { rgb: self.rgb.clone(), camera: source_camera(self.recording.camera()) }
     }
 
     fn is_truth(&self) -> bool {

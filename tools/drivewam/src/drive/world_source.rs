@@ -5,10 +5,10 @@ use super::source::{CameraImage, Input, Source};
 use anyhow::Result;
 use drivewam::SourceCamera;
 use drivewam::outcome::Outcome;
-use drivewam::recording::Mount;
 use drivewam_core::dims::{Command, Intrinsics, Model};
-use drivewam_world::feed::{TICK_NS, ego_state, frame_every};
-use drivewam_world::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Control, Follower, Options, TICK_S, Violations, World};
+use drivewam_recording::CameraMount;
+use drivewam_simulation::frame_every;
+use drivewam_world::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Control, Follower, Options, TICK_NS, TICK_S, Violations, World};
 use std::collections::VecDeque;
 
 /// The first stamp; `drivewam world` writes the same.
@@ -70,7 +70,7 @@ impl WorldSource {
             self.command = Some(command);
             self.queue.push_back((stamp_ns, Input::Command(command)));
         }
-        self.queue.push_back((stamp_ns, Input::Ego(ego_state(&ego))));
+        self.queue.push_back((stamp_ns, Input::Ego(ego.state())));
         self.queue.push_back((stamp_ns, Input::Pose(ego.pose)));
         if self.tick.is_multiple_of(self.frame_every) && self.tick < self.ticks {
             self.queue.push_back((stamp_ns, Input::Frame));
@@ -90,8 +90,8 @@ impl Source for WorldSource {
         format!("world {}", self.world.seed())
     }
 
-    fn mount(&self) -> Mount {
-        Mount::on_centre_line(CAMERA_AHEAD_M, CAMERA_HEIGHT_M, 0.0)
+    fn mount(&self) -> CameraMount {
+        CameraMount::on_centre_line(CAMERA_AHEAD_M, CAMERA_HEIGHT_M, 0.0)
     }
 
     fn span_ns(&self) -> (i64, i64) {

@@ -5,7 +5,9 @@ use super::memory::Request;
 use crate::table::Table;
 use drivewam_core::Result;
 use drivewam_core::config::GuidanceMode;
-use drivewam_core::cost::{Board, Bound, Floor, Number, QWEN3_VL_8B, UMT5_XXL, WAN22, WanEncoder, Work, chunk, ego_work, text_work};
+use drivewam_core::cost::{
+    Board, Floor, Number, PassCost, QWEN3_VL_8B, RooflineBound, UMT5_XXL, WAN22, WanEncoder, chunk, ego_work, text_work,
+};
 use serde_json::{Value, json};
 
 /// Patches of an image as docs/guidance.md exports the vision graph: 448 x 832 pixels in patches of
@@ -20,7 +22,7 @@ struct Row {
     name: String,
     count: u64,
     number: Number,
-    work: Work,
+    work: PassCost,
     floor: Floor,
 }
 
@@ -41,7 +43,7 @@ impl Floors {
     pub(super) fn of(request: &Request<'_>, board: &Board) -> Result<Self> {
         let (config, number) = (request.config, request.number);
         let model = &config.model;
-        let row = |name: String, count: u64, number: Number, work: Work| -> Result<Row> {
+        let row = |name: String, count: u64, number: Number, work: PassCost| -> Result<Row> {
             Ok(Row { name, count, number, work, floor: board.floor(work, number)? })
         };
         let (video, action, tail) = config.slots();
@@ -58,7 +60,7 @@ impl Floors {
         }
         let mut guidance = Vec::new();
         if request.assumes_paper_guidance() {
-            let (number, rows, tokens) = (request.guidance, request.prompt_rows, config.guidance.most_tokens as u64);
+            let (number, rows, tokens) = (request.guidance, request.prompt_rows, config.guidance.max_new_tokens as u64);
             guidance.push(row(format!("vlm_vision, {PATCHES} patches"), IMAGES, number, QWEN3_VL_8B.vision(PATCHES, number))?);
             guidance.push(row(format!("vlm_decoder, prompt of {rows} rows"), 1, number, QWEN3_VL_8B.pass(rows, rows, number))?);
             guidance.push(row("vlm_decoder, one token".to_owned(), tokens, number, QWEN3_VL_8B.pass(1, rows + tokens, number))?);
@@ -151,7 +153,7 @@ fn seconds(rows: &[Row]) -> f64 {
 
 fn bound(floor: Floor) -> &'static str {
     match floor.bound() {
-        Bound::Memory => "memory",
-        Bound::Compute => "compute",
+        RooflineBound::Memory => "memory",
+        RooflineBound::Compute => "compute",
     }
 }

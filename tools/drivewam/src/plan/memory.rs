@@ -126,7 +126,7 @@ impl Request<'_> {
 
     fn guidance_models(&self, need: &mut MemoryNeed) {
         let mut add = |owner: String, from: String, bytes| need.guidance.push(Item { owner, from, bytes });
-        let rows = self.prompt_rows + self.config.guidance.most_tokens as u64;
+        let rows = self.prompt_rows + self.config.guidance.max_new_tokens as u64;
         if let Some(guidance) = &self.manifest.guidance {
             if let Some(bytes) = self.file_bytes(&Graph::GUIDANCE) {
                 add("weights: vlm and text_encode".to_owned(), "files of the folder".to_owned(), bytes);

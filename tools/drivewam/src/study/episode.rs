@@ -8,8 +8,8 @@ use drivewam::guidance::status::GuidanceSource;
 use drivewam_core::dims::{Command, Model};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
+use drivewam_simulation::{CameraSource, SimulationDriver};
 use drivewam_world::Options;
-use drivewam_world::feed::{Camera, Feed};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +22,7 @@ pub(super) struct Episode {
     pub(super) seed: u64,
     pub(super) options: Options,
     pub(super) chunks: usize,
-    pub(super) camera: Camera,
+    pub(super) camera: CameraSource,
     /// Restarts the ride after every so many chunks, so that nothing older can reach it in any way.
     pub(super) reset_every: Option<usize>,
     /// Whether the ride gets the route command.
@@ -80,7 +80,7 @@ impl Episode {
     ) -> Result<Option<Vec<Chunk>>> {
         let model = ride.config().model.clone();
         let steps = model.poses();
-        let mut feed = Feed::new(&model, self.seed, self.options, self.camera)?;
+        let mut feed = SimulationDriver::new(&model, self.seed, self.options, self.camera)?;
         feed.routed = self.routed;
         let (mut poses, mut pending, mut chunks) =
             (VecDeque::with_capacity(steps + 1), None::<PendingPlan>, Vec::with_capacity(self.chunks));
@@ -145,7 +145,7 @@ impl PendingPlan {
 }
 
 /// Records which tokens of the chunk in progress show a sign now.
-fn record_sign(feed: &Feed, model: &Model, sign: &SharedSign) {
+fn record_sign(feed: &SimulationDriver, model: &Model, sign: &SharedSign) {
     let canvas = feed.canvas();
     let Some(view) = feed.world.sign_in(canvas) else { return };
     let chunk = feed.tick().div_ceil(model.poses() as u64);

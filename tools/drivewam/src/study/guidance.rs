@@ -12,8 +12,8 @@ use crate::table::Table;
 use anyhow::{Result, ensure};
 use drivewam_core::config::GuidanceMode;
 use drivewam_core::dims::Command;
+use drivewam_simulation::CameraSource;
 use drivewam_world::Options;
-use drivewam_world::feed::Camera;
 use serde_json::{Map, Value, json};
 
 /// Chunks per world: 40 s.
@@ -52,7 +52,7 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
                 seed: seed as u64,
                 options: Options::default(),
                 chunks: CHUNKS,
-                camera: Camera::Own,
+                camera: CameraSource::Own,
                 reset_every: None,
                 routed: *routed,
             };

@@ -9,8 +9,8 @@ use super::stats::{Cluster, mean};
 use super::steered_device::SharedSign;
 use crate::table::Table;
 use anyhow::Result;
+use drivewam_simulation::CameraSource;
 use drivewam_world::Options;
-use drivewam_world::feed::Camera;
 use serde_json::{Value, json};
 
 /// Chunks before the first measurement of resident memory: by then all of it is in use.
@@ -31,7 +31,7 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
     let mut ride = study.ride(study.config("")?)?;
     let arena = ride.arena().bytes();
     let episode =
-        Episode { seed: 0, options: Options::default(), chunks: study.chunks, camera: Camera::Own, reset_every: None, routed: true };
+        Episode { seed: 0, options: Options::default(), chunks: study.chunks, camera: CameraSource::Own, reset_every: None, routed: true };
     let mut sizes = Vec::new();
     let chunks = episode
         .drive_with(&mut ride, &SharedSign::default(), parallel.stop, |chunks| {

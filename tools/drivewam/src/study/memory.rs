@@ -9,7 +9,7 @@ use super::steered_device::{Choice, SharedSign};
 use crate::table::Table;
 use anyhow::Result;
 use drivewam_core::config::Config;
-use drivewam_world::feed::Camera;
+use drivewam_simulation::CameraSource;
 use drivewam_world::{Kind, Options};
 use serde_json::{Map, Value, json};
 
@@ -105,7 +105,7 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
                 seed: seed as u64,
                 options,
                 chunks: study.chunks,
-                camera: Camera::Own,
+                camera: CameraSource::Own,
                 reset_every: variant.reset_every,
                 routed: true,
             };

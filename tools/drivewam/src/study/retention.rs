@@ -6,7 +6,7 @@ use super::setup::Study;
 use super::steered_device::SharedSign;
 use crate::figure::{Figure, TEXT, write};
 use anyhow::Result;
-use drivewam_world::feed::Camera;
+use drivewam_simulation::CameraSource;
 use drivewam_world::{Canvas, Kind, Options, World};
 use ndarray::{Array3, ArrayView2, ArrayView3};
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ pub(super) fn draw(study: &Study<'_>, stop: &AtomicBool, file: &Path) -> Result<
     let mut ride = study.ride(study.config("memory: {policy: selective}")?)?;
     let model = ride.config().model.clone();
     let options = Options { kind: Kind::Memory, disturb: false };
-    let episode = Episode { seed: 0, options, chunks: study.chunks.min(40), camera: Camera::Own, reset_every: None, routed: true };
+    let episode = Episode { seed: 0, options, chunks: study.chunks.min(40), camera: CameraSource::Own, reset_every: None, routed: true };
     if episode.drive(&mut ride, &SharedSign::default(), stop)?.is_none() {
         return Ok(());
     }

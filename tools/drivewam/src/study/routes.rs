@@ -11,7 +11,7 @@ use drivewam::Ride;
 use drivewam_core::action::{Increment, increments};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
-use drivewam_world::feed::{Camera, Feed};
+use drivewam_simulation::{CameraSource, SimulationDriver};
 use drivewam_world::{Follower, Options, TICK_S, Violations};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,7 +81,7 @@ pub(super) struct Tracks {
 /// Returns `None` when `stop` was set meanwhile.
 fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Result<Option<Route>> {
     let model = ride.config().model.clone();
-    let mut feed = Feed::new(&model, seed, Options::default(), Camera::Own)?;
+    let mut feed = SimulationDriver::new(&model, seed, Options::default(), CameraSource::Own)?;
     let mut route = Route {
         progress_m: 0.0,
         driven_m: 0.0,

@@ -6,15 +6,15 @@ use crate::config_args::LoadedConfig;
 use anyhow::Result;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_core::config::Config;
-use drivewam_engine::{Folder, Trust, load};
+use drivewam_engine::{EngineBundle, Trust, load};
 use std::path::PathBuf;
 
 /// The setup of a part.
 pub(super) struct Study<'a> {
     args: &'a Args,
-    folder: Folder,
+    folder: EngineBundle,
     /// The engines of `--compare`, by name.
-    pub(super) compared: Vec<(String, Folder)>,
+    pub(super) compared: Vec<(String, EngineBundle)>,
     pub(super) worlds: usize,
     /// Chunks per drive.
     pub(super) chunks: usize,
@@ -27,15 +27,15 @@ impl<'a> Study<'a> {
     /// A folder is not valid.
     pub(super) fn open(args: &'a Args, loaded: &LoadedConfig, sizes: Sizes) -> Result<Self> {
         let trust = Trust::of(&loaded.config.vehicle)?;
-        let folder = Folder::open(loaded.config.engine.folder.as_ref(), &trust, None)?;
-        let open = |(name, path): &(String, PathBuf)| Ok((name.clone(), Folder::open(path, &trust, None)?));
+        let folder = EngineBundle::open(loaded.config.engine.folder.as_ref(), &trust)?;
+        let open = |(name, path): &(String, PathBuf)| Ok((name.clone(), EngineBundle::open(path, &trust)?));
         let compared = args.compare.iter().map(open).collect::<Result<_>>()?;
         let Sizes { worlds, chunks } = sizes;
         Ok(Self { args, folder, compared, worlds, chunks })
     }
 
     /// The engine folder of the configuration.
-    pub(super) fn folder(&self) -> &Folder {
+    pub(super) fn folder(&self) -> &EngineBundle {
         &self.folder
     }
 
@@ -50,7 +50,7 @@ impl<'a> Study<'a> {
         Ok(config)
     }
 
-    fn plan(&self, config: Config, folder: &Folder, closed_loop: bool) -> Result<Plan> {
+    fn plan(&self, config: Config, folder: &EngineBundle, closed_loop: bool) -> Result<Plan> {
         let camera = SourceCamera::of_model(&config.model);
         Ok(Plan::new(config, folder.manifest(), camera, RideOptions { closed_loop, ..RideOptions::default() })?)
     }
@@ -61,7 +61,7 @@ impl<'a> Study<'a> {
     /// The plan does not fit; an engine cannot be loaded.
     pub(super) fn ride(&self, config: Config) -> Result<Ride> {
         let closed_loop = self.args.part == Part::Routes;
-        Ok(self.plan(config, &self.folder, closed_loop)?.warm(&self.folder)?)
+        Ok(self.plan(config, &self.folder, closed_loop)?.warm(self.folder.clone())?)
     }
 
     /// A ride in whose memory `choice` decides which tokens are overwritten.
@@ -72,16 +72,16 @@ impl<'a> Study<'a> {
         let (engine, threads) = (config.engine.clone(), config.target.threads);
         let plan = self.plan(config, &self.folder, false)?;
         let device = |arena| Ok(Box::new(SteeredDevice::new(arena, threads, choice)?) as Box<_>);
-        Ok(plan.warm_with(&self.folder, device, |graph| load(&engine, &self.folder, graph))?)
+        Ok(plan.warm_with(self.folder.clone(), device, |bundle, graph| load(&engine, bundle, graph))?)
     }
 
     /// A ride of the engines in `folder`.
     ///
     /// # Errors
     /// As [`Study::ride`].
-    pub(super) fn ride_of(&self, folder: &Folder) -> Result<Ride> {
+    pub(super) fn ride_of(&self, folder: &EngineBundle) -> Result<Ride> {
         let mut config = self.config("")?;
         config.engine.folder = folder.path().display().to_string();
-        Ok(self.plan(config, folder, false)?.warm(folder)?)
+        Ok(self.plan(config, folder, false)?.warm(folder.clone())?)
     }
 }

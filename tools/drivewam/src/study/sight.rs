@@ -11,8 +11,8 @@ use super::steered_device::SharedSign;
 use crate::table::Table;
 use anyhow::Result;
 use drivewam_core::trajectory::Displacement;
+use drivewam_simulation::CameraSource;
 use drivewam_world::Options;
-use drivewam_world::feed::Camera;
 use serde_json::{Map, Value, json};
 
 /// Chunks per world: 40 s.
@@ -21,7 +21,7 @@ const OWN: &str = "policy";
 const CONSTANT: &str = "constant velocity and yaw rate";
 
 /// The camera in the world of a seed.
-type CameraOf = fn(u64) -> Camera;
+type CameraOf = fn(u64) -> CameraSource;
 /// Selects one error of those at both horizons.
 type ErrorOf = fn(&[Displacement; 2]) -> f64;
 
@@ -35,9 +35,9 @@ const ERRORS: [(&str, ErrorOf); 4] =
 /// A ride fails; a trajectory is not finite.
 pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, Table)> {
     let cameras: [(&str, CameraOf); 3] = [
-        (OWN, |_| Camera::Own),
-        ("policy, camera black", |_| Camera::Black),
-        ("policy, another world's camera", |seed| Camera::Other(seed + MAX_WORLDS as u64)),
+        (OWN, |_| CameraSource::Own),
+        ("policy, camera black", |_| CameraSource::Black),
+        ("policy, another world's camera", |seed| CameraSource::Other(seed + MAX_WORLDS as u64)),
     ];
     let rides = || Ok((study.ride(study.config("")?)?, study.compared.iter().map(|(_, f)| study.ride_of(f)).collect::<Result<Vec<_>>>()?));
     let worlds = parallel.map(study.worlds, rides, |(ride, others), seed| {
@@ -45,7 +45,7 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
             seed: seed as u64,
             options: Options::default(),
             chunks: CHUNKS,
-            camera: Camera::Own,
+            camera: CameraSource::Own,
             reset_every: None,
             routed: true,
         };

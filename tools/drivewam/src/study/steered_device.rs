@@ -2,10 +2,9 @@
 //! configured memory policy: the controls of the memory study.
 
 use drivewam_core::Result;
-use drivewam_core::arena::{ArenaPlan, Region};
-use drivewam_core::flow::solver::SolverStep;
+use drivewam_core::arena::ArenaPlan;
 use drivewam_core::selection::{Policy, Slot, SlotTable};
-use drivewam_device::{Commit, Device, HostArena, HostDevice, KvCounts, KvLayout, KvRegions, PassKv, Pictures, Pool, Rows, Taps, Traffic};
+use drivewam_device::{Commit, Device, DeviceWrapper, HostDevice, KvCounts, KvLayout, KvMemory, KvRegions, PassKv, Pool};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -92,7 +91,17 @@ fn oracle(slots: &[Slot], sign_tokens: &[(u32, u32)], count: usize) -> Vec<bool>
     keep
 }
 
-impl Device for SteeredDevice {
+impl DeviceWrapper for SteeredDevice {
+    fn inner(&self) -> &dyn Device {
+        &self.host
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Device {
+        &mut self.host
+    }
+}
+
+impl KvMemory for SteeredDevice {
     fn kv_open(&mut self, layout: KvLayout, regions: KvRegions) -> Result<()> {
         self.pools = [layout.pool(Pool::Video), layout.pool(Pool::Action)];
         self.host.kv_open(layout, regions)
@@ -125,58 +134,6 @@ impl Device for SteeredDevice {
         }
     }
 
-    fn copy_rows(&mut self, from: Region, to: Region, rows: Rows) -> Result<()> {
-        self.host.copy_rows(from, to, rows)
-    }
-
-    fn describe(&self) -> String {
-        self.host.describe()
-    }
-
-    fn plan(&self) -> &ArenaPlan {
-        self.host.plan()
-    }
-
-    fn host(&mut self) -> Option<&mut HostArena> {
-        self.host.host()
-    }
-
-    fn upload(&mut self, to: Region, data: &[f32]) -> Result<()> {
-        self.host.upload(to, data)
-    }
-
-    fn download(&mut self, from: Region, out: &mut [f32]) -> Result<()> {
-        self.host.download(from, out)
-    }
-
-    fn fill(&mut self, region: Region, value: f32) -> Result<()> {
-        self.host.fill(region, value)
-    }
-
-    fn settle(&mut self) -> Result<()> {
-        self.host.settle()
-    }
-
-    fn open_camera(&mut self, pictures: Pictures, columns: Taps, rows: Taps) -> Result<()> {
-        self.host.open_camera(pictures, columns, rows)
-    }
-
-    fn resample(&mut self, picture: &[u8], to: Region) -> Result<()> {
-        self.host.resample(picture, to)
-    }
-
-    fn solve(
-        &mut self,
-        step: &SolverStep,
-        x: Region,
-        velocity: Region,
-        history: &[Region],
-        width: usize,
-        channels: &[usize],
-    ) -> Result<()> {
-        self.host.solve(step, x, velocity, history, width, channels)
-    }
-
     fn kv_clear(&mut self) -> Result<()> {
         self.host.kv_clear()
     }
@@ -191,10 +148,6 @@ impl Device for SteeredDevice {
 
     fn kv_counts(&self) -> KvCounts {
         self.host.kv_counts()
-    }
-
-    fn traffic(&self) -> Traffic {
-        self.host.traffic()
     }
 
     fn kv_table(&mut self, layer: usize) -> Result<SlotTable> {

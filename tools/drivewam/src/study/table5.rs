@@ -10,13 +10,14 @@ use crate::table::Table;
 use anyhow::{Context, Result, ensure};
 use drivewam::{Plan, RideOptions, SourceCamera};
 use drivewam_core::config::{Config, EngineKind, GuidanceMode, MemoryPolicy};
-use drivewam_core::cost::{Reading, Step, bytes_per_token, chunk, selection_flops};
+use drivewam_core::cost::{Reading, Table5Step, bytes_per_token, chunk, selection_flops};
 use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
+use drivewam_core::tensor::TensorRole;
 use drivewam_device::HostDevice;
 use drivewam_engine::closed_form::{self, ClosedForm};
+use drivewam_simulation::{CameraSource, SimulationDriver};
 use drivewam_world::Options;
-use drivewam_world::feed::{Camera, Feed};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
@@ -63,13 +64,13 @@ fn drive(config: &Config, chunks: usize, parallel: &Parallel<'_>) -> Result<Opti
     let folder = closed_form::folder(&config.model)?;
     let camera = SourceCamera::of_model(&config.model);
     let plan = Plan::new(config.clone(), folder.manifest(), camera, RideOptions::default())?;
-    let pool = |name: &str| name.starts_with("mem_k.") || name.starts_with("mem_v.");
+    let pool = |name: &str| matches!(TensorRole::of_name(name), Some(TensorRole::MemK(_) | TensorRole::MemV(_)));
     let region_bytes = plan.arena().rows().iter().filter(|row| pool(&row.name)).map(|row| row.region.bytes() as u64).sum();
     let threads = config.target.threads;
     let device = |arena| Ok(Box::new(HostDevice::new(arena, threads)?) as Box<_>);
     let mut ride =
-        plan.warm_with(&folder, device, |graph| Ok(Box::new(ClosedForm::open(&folder, graph, closed_form::Options::default())?)))?;
-    let mut feed = Feed::new(&config.model, 0, Options::default(), Camera::Own)?;
+        plan.warm_with(folder, device, |bundle, graph| Ok(Box::new(ClosedForm::open(bundle, graph, closed_form::Options::default())?)))?;
+    let mut feed = SimulationDriver::new(&config.model, 0, Options::default(), CameraSource::Own)?;
     feed.begin(&mut ride);
     let (mut done, mut passes) = (0, 0);
     while done < chunks {
@@ -169,9 +170,9 @@ pub(super) fn run(config: &Config, chunks: usize, parallel: &Parallel<'_>) -> Re
             format!("{:.3}", bytes(pool + nv) / gib),
             format!("{} + {} tokens", ride.pool, ride.tail),
             format!("{paper_gb:.2}"),
-            format!("{:.3}", gflops(Step::Video)),
-            format!("{:.3}", gflops(Step::Action)),
-            format!("{:.3}", gflops(Step::VideoOverChunk)),
+            format!("{:.3}", gflops(Table5Step::Video)),
+            format!("{:.3}", gflops(Table5Step::Action)),
+            format!("{:.3}", gflops(Table5Step::VideoOverChunk)),
             format!("{selection:.3}"),
             format!("{paper_gflops:.2}"),
         ]);

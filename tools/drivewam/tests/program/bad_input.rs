@@ -222,7 +222,7 @@ fn input_that_is_wrong_is_refused_by_file_and_line() {
             name: "a stamp twice",
             spoil: |lab| lab.replace("input/poses.csv", "\n1200000000,", "\n1100000000,"),
             more: &[],
-            words: &["input error", "poses.csv", "line 4", "twice"],
+            words: &["input error", "poses.csv", "line 4", "repeats"],
         },
         Case {
             name: "a hole in the poses",
@@ -232,7 +232,7 @@ fn input_that_is_wrong_is_refused_by_file_and_line() {
                 lab.write("input/poses.csv", remaining.join("\n"));
             },
             more: &[],
-            words: &["input error", "hole in the poses", "3400000000 to 3600000000", "0.200 s", "0.150 s"],
+            words: &["input error", "gap in the poses", "3400000000 to 3600000000", "0.200 s", "0.150 s"],
         },
         Case {
             name: "NaN in an ego state",

@@ -1,25 +1,25 @@
-//! What the memory's kernels are told: the structs of `kernels/kv.cuh`.
+//! Parameters of the memory's kernels: the structs of `kernels/kv.cuh`.
 
-use super::super::Address;
-use super::limits::MOST_LAYERS;
+use super::limits::MAX_LAYERS;
+use crate::gpu::Address;
 use bytemuck::{Pod, Zeroable};
 
-/// `Part` of `kv.cuh`, field by field.
+/// `PoolParams` of `kv.cuh`, field by field.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Part {
-    pub(super) pass_k: [u32; MOST_LAYERS],
-    pub(super) pass_v: [u32; MOST_LAYERS],
-    pub(super) pass_q: [u32; MOST_LAYERS],
-    pub(super) inverse_new: Address,
+pub(super) struct PoolParams {
+    pub(super) pass_k: [u32; MAX_LAYERS],
+    pub(super) pass_v: [u32; MAX_LAYERS],
+    pub(super) pass_q: [u32; MAX_LAYERS],
+    pub(super) inv_norm_new: Address,
     pub(super) partial: Address,
     pub(super) destinations: Address,
     pub(super) seed: u64,
     pub(super) pass_tokens: u32,
     pub(super) first: u32,
-    pub(super) fresh: u32,
-    pub(super) base: u32,
-    pub(super) size: u32,
+    pub(super) new_tokens: u32,
+    pub(super) slot_begin: u32,
+    pub(super) slots: u32,
     pub(super) count: u32,
     pub(super) policy: u32,
     pub(super) in_order: u32,
@@ -29,19 +29,19 @@ pub(super) struct Part {
     pub(super) reserved: u32,
 }
 
-/// `Kv` of `kv.cuh`, field by field.
+/// `KvParams` of `kv.cuh`, field by field.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Params {
+pub(super) struct KvParams {
     pub(super) arena: Address,
-    pub(super) mem_k: [u32; MOST_LAYERS],
-    pub(super) mem_v: [u32; MOST_LAYERS],
-    pub(super) parts: [Part; 2],
+    pub(super) mem_k: [u32; MAX_LAYERS],
+    pub(super) mem_v: [u32; MAX_LAYERS],
+    pub(super) pools: [PoolParams; 2],
     pub(super) bias: Address,
     pub(super) table: Address,
-    pub(super) inverse: Address,
-    pub(super) turns: Address,
-    pub(super) stays: Address,
+    pub(super) inv_norm: Address,
+    pub(super) rope_step: Address,
+    pub(super) keep_mask: Address,
     pub(super) state: Address,
     pub(super) chunk: Address,
     pub(super) layers: u32,
@@ -49,13 +49,13 @@ pub(super) struct Params {
     pub(super) width: u32,
     pub(super) sets: u32,
     pub(super) slots: u32,
-    pub(super) ahead: u32,
-    pub(super) choosers: u32,
+    pub(super) chunk_offset: u32,
+    pub(super) select_blocks: u32,
     pub(super) stages: u32,
     pub(super) counts: [u32; 3],
     pub(super) lambda: f32,
     pub(super) softmax: u32,
-    pub(super) reach: u32,
+    pub(super) pool_radius: u32,
     pub(super) scored_new: u32,
     pub(super) max_age_chunks: u32,
     pub(super) columns: u32,
@@ -64,17 +64,17 @@ pub(super) struct Params {
     pub(super) height_pairs: u32,
 }
 
-/// `kv.cuh` says the same of its own.
-const _: () = assert!(size_of::<Part>() == 848 && size_of::<Params>() == 2352);
+/// `kv.cuh` asserts the same sizes.
+const _: () = assert!(size_of::<PoolParams>() == 848 && size_of::<KvParams>() == 2352);
 
-impl Part {
-    /// Scored tokens.
+impl PoolParams {
+    /// Number of scored tokens.
     pub(super) fn scored(&self, scored_new: u32) -> u32 {
-        self.count + if scored_new == 0 { 0 } else { self.fresh }
+        self.count + if scored_new == 0 { 0 } else { self.new_tokens }
     }
 }
 
-/// `Policy` of `kv.cuh`. A pool that forgets nothing is told it is the first.
+/// `Policy` of `kv.cuh`. A pool that forgets nothing gets FIFO.
 pub(super) const FIFO: u32 = 0;
 pub(super) const SELECTIVE: u32 = 1;
 pub(super) const RANDOM: u32 = 2;
@@ -83,7 +83,7 @@ pub(super) const FORCED: u32 = 3;
 /// `Slot` of `kv.cuh`, field by field.
 #[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Row {
+pub(super) struct SlotRow {
     pub(super) chunk: u32,
     pub(super) token: u32,
     pub(super) flags: u32,

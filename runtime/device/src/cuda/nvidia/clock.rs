@@ -1,16 +1,17 @@
-//! Times launches one by one, by the driver's events.
+//! Times launches, by the driver's events.
 
 #![expect(unsafe_code, reason = "calls the vendor's driver through cudarc's thin layer")]
 
-use super::{Nvidia, failed};
-use crate::cuda::Kernel;
-use cudarc::driver::{result, sys};
+use super::error::failed;
+use crate::cuda::driver::Kernel;
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys;
 use drivewam_core::Result;
 
-/// Told of a launch and its milliseconds.
+/// Called with a kernel and its milliseconds.
 type Watch = Box<dyn FnMut(Kernel, f32) + Send>;
 
-/// Times launches one by one.
+/// Two events, around a launch, and the receiver of the time between them.
 pub(super) struct Clock {
     pub(super) events: [sys::CUevent; 2],
     watch: Watch,
@@ -22,36 +23,38 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-impl Nvidia {
-    /// Waits for every launch and tells `watch` how long it took on the device, by the driver's events. For benchmarks: nothing overlaps any more.
+/// One of the two events.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Edge {
+    Begin,
+    End,
+}
+
+impl Clock {
+    /// Creates the events in the current context. Warm.
+    pub(super) fn new(watch: impl FnMut(Kernel, f32) + Send + 'static) -> Result<Self> {
+        let event = || result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(|e| failed("cannot create an event", e));
+        Ok(Self { events: [event()?, event()?], watch: Box::new(watch) })
+    }
+
+    /// Records an event on `stream`.
     ///
-    /// # Errors
-    /// `Device`.
-    pub fn timed(mut self, watch: impl FnMut(Kernel, f32) + Send + 'static) -> Result<Self> {
-        self.enter()?;
-        let event = || result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(|e| failed("no event", e));
-        self.clock = Some(Clock { events: [event()?, event()?], watch: Box::new(watch) });
-        Ok(self)
+    /// # Safety
+    /// The stream and the context of the events are alive.
+    pub(super) unsafe fn record(&self, edge: Edge, stream: sys::CUstream) -> std::result::Result<(), DriverError> {
+        // SAFETY: alive by the caller's guarantee.
+        unsafe { result::event::record(self.events[edge as usize], stream) }
     }
 
-    pub(super) fn record(&mut self, which: usize) -> Result<()> {
-        let Some(clock) = &self.clock else { return Ok(()) };
-        // SAFETY: both are alive until `drop`.
-        let recorded = unsafe { result::event::record(clock.events[which], self.stream) };
-        self.told("an event failed", recorded)
-    }
-
-    /// Tells the clock of a launch between its two events.
-    pub(super) fn note(&mut self, kernel: Kernel) -> Result<()> {
-        if self.clock.is_none() || self.captures {
-            return Ok(());
-        }
-        self.wait()?;
-        let Some(clock) = &mut self.clock else { return Ok(()) };
-        // SAFETY: both are alive, and were recorded on a stream that is at rest.
+    /// Calls the receiver with the time between the two events.
+    ///
+    /// # Safety
+    /// Both events were recorded, and their stream has drained.
+    pub(super) unsafe fn report(&mut self, kernel: Kernel) -> Result<()> {
+        // SAFETY: recorded and complete by the caller's guarantee.
         let elapsed =
-            unsafe { result::event::elapsed(clock.events[0], clock.events[1]) }.map_err(|e| failed("events do not tell the time", e))?;
-        (clock.watch)(kernel, elapsed);
+            unsafe { result::event::elapsed(self.events[0], self.events[1]) }.map_err(|e| failed("cannot read the time of an event", e))?;
+        (self.watch)(kernel, elapsed);
         Ok(())
     }
 }

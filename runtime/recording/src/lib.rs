@@ -1,0 +1,28 @@
+//! Recorded drives: frames, poses, ego states and route commands with their stamps.
+//!
+//! [`Recording::open`] reads the documented folder (`docs/input.md`, [`format`]) or one sequence of
+//! PandaSet. It reads and checks everything except the images: it refuses stamps that do not
+//! increase, missing columns, numbers that are not finite, and gaps in the poses.
+//! [`Recording::decode`] decodes one image at a time, after it has checked the image's size.
+//! [`Recording::events`] merges all inputs in order of stamp. No stamp and no pose is invented.
+
+#![forbid(unsafe_code)]
+
+mod camera;
+mod ego_from_poses;
+mod files;
+mod folder;
+pub mod format;
+mod frames;
+mod open;
+mod pandaset;
+mod recording;
+mod table;
+mod track;
+
+pub use camera::{CameraMount, RecordedCamera};
+pub use recording::{Event, Events, Limits, Recording};
+pub use track::PoseTrack;
+
+#[cfg(test)]
+mod tests;

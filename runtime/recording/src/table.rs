@@ -1,0 +1,94 @@
+//! CSV tables of stamped rows. An error names file, line and column.
+
+use crate::files::{MAX_TEXT_BYTES, check_increasing, read_bounded};
+use crate::format::{CsvTable, STAMP_COLUMN};
+use drivewam_core::stamp::check_stamp;
+use drivewam_core::{Error, ErrorKind, Result};
+use std::path::Path;
+
+/// One row of a table.
+pub(crate) struct CsvRow<'a> {
+    record: &'a csv::StringRecord,
+    header: &'a csv::StringRecord,
+}
+
+impl CsvRow<'_> {
+    /// The text of `column`.
+    pub(crate) fn text(&self, column: &str) -> Result<&str> {
+        let index = self.header.iter().position(|name| name == column);
+        index
+            .and_then(|i| self.record.get(i))
+            .ok_or_else(|| Error::new(ErrorKind::Input, "the column is missing").at(format!("column {column:?}")))
+    }
+
+    /// The finite number of `column`.
+    pub(crate) fn number(&self, column: &str) -> Result<f64> {
+        self.parse(column, "not a finite number", "a finite number", |n: &f64| n.is_finite())
+    }
+
+    /// The integer of `column`.
+    pub(crate) fn integer<T: std::str::FromStr>(&self, column: &str) -> Result<T> {
+        self.parse(column, "not an integer", "an integer", |_| true)
+    }
+
+    fn parse<T: std::str::FromStr>(&self, column: &str, what: &str, wanted: &str, is_valid: impl Fn(&T) -> bool) -> Result<T> {
+        let text = self.text(column)?;
+        text.parse::<T>()
+            .ok()
+            .filter(is_valid)
+            .ok_or_else(|| Error::new(ErrorKind::Input, what).at(format!("column {column:?}")).got(format!("{text:?}")).wanted(wanted))
+    }
+}
+
+/// Reads a table of the folder `dir`. Its first line names exactly the stamp and the table's
+/// columns, in any order; stamps increase.
+///
+/// # Errors
+/// `Input`: a missing or extra column, a stamp out of range or not increasing, or an error of
+/// `parse`.
+pub(crate) fn read_table<T>(dir: &Path, table: &CsvTable, mut parse: impl FnMut(&CsvRow<'_>) -> Result<T>) -> Result<Vec<(i64, T)>> {
+    let path = &dir.join(table.file);
+    let bytes = read_bounded(path, MAX_TEXT_BYTES)?;
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
+    let header = reader.headers().map_err(|e| csv_error(path, &e))?.clone();
+    check_columns(path, table, &header)?;
+    let mut rows: Vec<(i64, T)> = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|e| csv_error(path, &e))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let row = CsvRow { record: &record, header: &header };
+        let place = |e: Error| e.at(format!("line {line}")).at(format!("{path:?}"));
+        let stamp_ns = row.integer::<i64>(STAMP_COLUMN).and_then(|ns| check_stamp(ns).map(|()| ns)).map_err(place)?;
+        check_increasing(rows.last().map(|r| r.0), stamp_ns).map_err(place)?;
+        rows.push((stamp_ns, parse(&row).map_err(place)?));
+    }
+    Ok(rows)
+}
+
+fn check_columns(path: &Path, table: &CsvTable, header: &csv::StringRecord) -> Result<()> {
+    let wanted: Vec<&str> = std::iter::once(STAMP_COLUMN).chain(table.columns.iter().copied()).collect();
+    let missing: Vec<&str> = wanted.iter().copied().filter(|name| header.iter().all(|h| h != *name)).collect();
+    let what = match missing.as_slice() {
+        [] if header.len() == wanted.len() => return Ok(()),
+        [] => "the table has extra columns".to_owned(),
+        _ => format!("the column {} is missing", missing.join(", ")),
+    };
+    let got = header.iter().collect::<Vec<_>>().join(",");
+    Err(Error::new(ErrorKind::Input, what)
+        .at("line 1")
+        .at(format!("{path:?}"))
+        .got(format!("{got:?}"))
+        .wanted(format!("{:?}", wanted.join(","))))
+}
+
+fn csv_error(path: &Path, error: &csv::Error) -> Error {
+    let line = error.position().map_or(0, csv::Position::line);
+    let fail = |what: &str| Error::new(ErrorKind::Input, what).at(format!("line {line}")).at(format!("{path:?}"));
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            fail("the line has a different number of columns").got(len).wanted(expected_len)
+        }
+        csv::ErrorKind::Utf8 { .. } => fail("not UTF-8 text").got(error),
+        _ => fail("not a CSV table").got(error),
+    }
+}
