@@ -23,13 +23,13 @@ export BINDGEN_EXTRA_CLANG_ARGS ?= -I$(shell $(CC) -print-file-name=include)
 
 # Delete the target of a rule that failed.
 .DELETE_ON_ERROR:
-.PHONY: test rust python setup lint fixtures study bench gpu
+.PHONY: test rust python setup lint docs release fixtures study bench gpu
 
 # Headers of TensorRT for a machine without its SDK: those that a crate ships, pinned by its lock
 # file. Not used with an SDK or DRIVEWAM_TENSORRT_INCLUDE.
 HEADERS := target/tensorrt/headers
 
-test: lint rust python
+test: lint docs rust python
 
 # The library that tests of `engine.kind: ort` open. A vehicle names its own in the configuration.
 ORT = $$(ls $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)
@@ -37,6 +37,26 @@ ORT = $$(ls $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonn
 rust: setup fixtures
 	test -f $(ORT)
 	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --features $(FEATURES) --no-fail-fast
+
+# Documents of the crates, and the workspace without its optional features.
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --profile ci --workspace --no-deps --quiet
+	cargo check --profile ci --workspace --no-default-features --quiet
+
+# The program as it ships: without symbols, its debug info in a file beside it, and without the paths
+# of the machine that built it, which the last two lines prove.
+CARGO_HOME ?= $(HOME)/.cargo
+SHIPPED := drivewam profile_latency build_engines build_kernels
+REMAP := --remap-path-prefix=$(CARGO_HOME)=cargo --remap-path-prefix=$(CURDIR)=drivewam
+
+release:
+	RUSTFLAGS="$(REMAP)" CXXFLAGS="-ffile-prefix-map=$(CURDIR)=drivewam" cargo build --release \
+		--workspace --target-dir target/dist
+	for program in $(SHIPPED); do cd $(CURDIR)/target/dist/release && \
+		objcopy --only-keep-debug $$program $$program.debug && \
+		objcopy --strip-all --add-gnu-debuglink=$$program.debug $$program || exit 1; done
+	! grep -aFl -e $(CURDIR) -e $(CARGO_HOME) $(addprefix target/dist/release/,$(SHIPPED))
+	! readelf -S $(addprefix target/dist/release/,$(SHIPPED)) | grep -F .symtab
 
 lint: setup
 	cargo fmt --all --check
@@ -136,8 +156,9 @@ target/tiny_tokenizers/golden.json: $(EXPORTER)
 target/qwen_tokenizer/tokenizer.json: $(EXPORTER) $(RANKS)
 	cd export && ../$(VENV)/bin/python -m drivewam_export.guidance.qwen_tokenizer ../$(RANKS) --out ../$@
 
+# Two processes of one thread each. A file's tests stay together: they share what it exports.
 python: setup
-	cd export && ../$(VENV)/bin/python -m pytest -q
+	cd export && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 # The results in docs/studies and docs/bench. They take hours, so `make test` does not run them.
 

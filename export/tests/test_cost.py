@@ -42,6 +42,12 @@ def on_meta(config) -> DriveWam:
     return model
 
 
+def meta_inputs(c, video: int, action: int, slots: int):
+    """Inputs of `dit` without memory."""
+    with torch.device("meta"):
+        return dit_inputs(c, video, action, slots).values()
+
+
 # Slots: four chunks and the tail. All weights of a file, and those that stay f32; operations of a
 # pass of video, of actions, of both; of the contexts.
 POLICIES = {
@@ -79,11 +85,7 @@ def test_weights_and_operations_of_the_policy_are_those_that_the_runtime_counts(
             sum(count for key, count in mine.items() if ISLANDS.fullmatch(key)),
         ) == wanted, file
     counted = [
-        flops(
-            lambda: Dit(model)(
-                *(value.to("meta") for value in dit_inputs(c, video, action, slots).values())
-            )
-        )
+        flops(lambda: Dit(model)(*meta_inputs(c, video, action, slots)))
         for video, action in ((c.nv, 0), (0, c.na), (c.nv, c.na))
     ]
     assert tuple(counted) == passes

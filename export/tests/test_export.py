@@ -14,22 +14,13 @@ from conftest import ROOT
 from drivewam_export.onnx_graphs.export import ExportError, export
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    from drivewam_export.config import load
-
-    out = tmp_path_factory.mktemp("engines") / "tiny"
-    export(load(ROOT / "configs/model/tiny.yaml"), "random:0", out, "portable-f32")
-    return out
-
-
-def test_the_manifest_vouches_for_every_file(folder):
+def test_the_manifest_vouches_for_every_file(random_folder):
     """Breaks when a file is written after it was hashed, or is not listed."""
-    manifest = yaml.safe_load((folder / "manifest.yaml").read_text())
+    manifest = yaml.safe_load((random_folder / "manifest.yaml").read_text())
     listed = set(manifest["files"]) | {"manifest.yaml"}
-    assert listed == {p.name for p in folder.iterdir()}
+    assert listed == {p.name for p in random_folder.iterdir()}
     for name, entry in manifest["files"].items():
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == entry["sha256"]
+        assert hashlib.sha256((random_folder / name).read_bytes()).hexdigest() == entry["sha256"]
         assert entry["role"] == {
             "commands.safetensors": "commands",
             "self_test.safetensors": "self_test",
@@ -76,26 +67,26 @@ def test_the_manifest_vouches_for_every_file(folder):
     assert tokens == {"name": "tokens", "dtype": "f32", "shape": ["N", 96]}
 
 
-def test_no_weight_stands_inside_an_onnx_file(folder):
+def test_no_weight_stands_inside_an_onnx_file(random_folder):
     """Breaks when the exporter folds, transposes or copies a weight."""
-    for path in folder.glob("*.onnx"):
+    for path in random_folder.glob("*.onnx"):
         model = onnx.load(path, load_external_data=False)
         inline = sum(len(t.raw_data) for t in model.graph.initializer)
         assert inline < 32 * 1024, (path.name, inline)
 
 
-def test_an_exported_folder_is_a_checkpoint(folder, tmp_path, tiny):
+def test_an_exported_folder_is_a_checkpoint(random_folder, tmp_path, tiny):
     """Breaks when the export loses a weight, or is not deterministic."""
-    export(tiny, str(folder), tmp_path / "again", "portable-f32")
+    export(tiny, str(random_folder), tmp_path / "again", "portable-f32")
     for name in ("dit.safetensors", "dit.onnx", "context.safetensors", "vae_encode.safetensors"):
-        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+        assert (random_folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
 
 
 def test_a_missing_and_an_unknown_weight_are_named_and_nothing_is_left_behind(
-    folder, tmp_path, tiny
+    random_folder, tmp_path, tiny
 ):
     broken = tmp_path / "broken"
-    shutil.copytree(folder, broken)
+    shutil.copytree(random_folder, broken)
     from safetensors.torch import save_file
 
     state = load_file(broken / "dit.safetensors")
@@ -109,22 +100,21 @@ def test_a_missing_and_an_unknown_weight_are_named_and_nothing_is_left_behind(
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
 
 
-def test_a_truncated_weight_file_does_not_load(folder, tmp_path):
+def test_a_truncated_weight_file_does_not_load(random_folder, tmp_path):
     broken = tmp_path / "broken"
-    shutil.copytree(folder, broken)
+    shutil.copytree(random_folder, broken)
     data = (broken / "dit.safetensors").read_bytes()
     (broken / "dit.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(Exception):
         onnxruntime.InferenceSession(str(broken / "dit.onnx"), providers=["CPUExecutionProvider"])
 
 
-def test_the_shipped_folder_exports_to_itself(tiny, tmp_path):
+def test_the_shipped_folder_exports_to_itself(shipped_folder):
     """Breaks when the f32 trace changes, and so the graphs that the runtime was tested with."""
-    export(tiny, str(ROOT / "engines/tiny"), tmp_path / "again")
     for path in (ROOT / "engines/tiny").glob("*.*"):
         # the last bits of self_test.safetensors depend on the processor
         if path.name not in ("manifest.yaml", "self_test.safetensors"):
-            assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+            assert path.read_bytes() == (shipped_folder / path.name).read_bytes(), path.name
 
 
 def test_a_cut_has_so_many_layers_and_only_the_graphs_that_were_named(tiny, tmp_path):

@@ -1,7 +1,6 @@
 """The loops that ours is compared with do the same work: they reach the same actions."""
 
 import numpy as np
-import pytest
 import torch
 
 from conftest import closeness
@@ -9,16 +8,8 @@ from drivewam_export import selection
 from drivewam_export.codec import Encode
 from drivewam_export.folder import open_checkpoint
 from drivewam_export.memory import MemoryOptions
-from drivewam_export.onnx_graphs.export import export
 from drivewam_export.peers import OnnxLoop, Published, best, best_numpy, flat
 from drivewam_export.rollout import Options, Rollout
-
-
-@pytest.fixture
-def folder(tiny, tmp_path):
-    out = tmp_path / "engines"
-    export(tiny, "random:3", out, "test")
-    return out
 
 
 def inputs(c, chunks):
@@ -35,10 +26,10 @@ def inputs(c, chunks):
         )
 
 
-def test_the_peers_end_at_the_actions_of_the_reference(tiny, folder):
+def test_the_peers_end_at_the_actions_of_the_reference(tiny, random_folder):
     """Breaks when a peer leaves out a pass, a key, the guidance's padding or a scale: it would be
     faster for nothing. Of the seven chunks three evict."""
-    opened = open_checkpoint(str(folder), tiny)
+    opened = open_checkpoint(str(random_folder), tiny)
     options = Options(
         MemoryOptions(policy="selective", video_slots=4 * tiny.nv, action_slots=4 * tiny.na),
         passes="unpacked",
@@ -48,7 +39,7 @@ def test_the_peers_end_at_the_actions_of_the_reference(tiny, folder):
     reference, encode, cache = Rollout(opened.model, options), Encode(opened.codec), None
     peers = [
         Published(opened.model, opened.codec, options, False),
-        OnnxLoop(folder, tiny, options, 1),
+        OnnxLoop(random_folder, tiny, options, 1),
     ]
     cache = torch.zeros_like(peers[0].cache)
     for frames, action, ego, noise, action_noise in inputs(tiny, 7):

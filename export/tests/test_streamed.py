@@ -40,14 +40,14 @@ GROWTH = 0.5
 
 
 def wide(config, layers):
-    """85 million weights a layer: 169 MB in half precision."""
+    """48 million weights a layer: 95 MB in half precision, more than a piece of verify.py."""
     return dataclasses.replace(
         config,
         name="wide",
-        dim=2048,
-        heads=16,
+        dim=1536,
+        heads=12,
         head_dim=128,
-        ffn_dim=8192,
+        ffn_dim=6144,
         layers=layers,
         rope=dataclasses.replace(config.rope, split=(44, 42, 42)),
     )
@@ -181,7 +181,7 @@ def test_memory_does_not_grow_with_the_weights(tiny, tmp_path):
         "weights and peak so far, MB:", {out: (round(size[out]), round(peak[out])) for out in size}
     )
     for out in ("three", "mapped"):
-        assert size[out] - size["one"] > 250 and peak[out] - peak["one"] < GROWTH * (
+        assert size[out] - size["one"] > 150 and peak[out] - peak["one"] < GROWTH * (
             size[out] - size["one"]
         ), out
 

@@ -152,6 +152,6 @@ def test_only_what_reads_texts_is_trained(tiny, tmp_path, monkeypatch):
     )[:5]
     assert any("attn2.to_v" in name for name in moved)
     again = open_checkpoint(
-        str(tmp_path / "out"), texts.words_config(tiny, root / "engines/tiny-guidance")
+        str(tmp_path / "out"), texts.config_with_text_rows(tiny, root / "engines/tiny-guidance")
     )
     assert np.allclose(again.normalisation["action"]["q99"], begun.normalisation["action"]["q99"])

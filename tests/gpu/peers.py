@@ -101,7 +101,8 @@ def main() -> None:
             line += f"   keys, read once: {ours['key_bytes'] / us * 1e-6 / bandwidth:.0%} of the copy bandwidth"
         print(line)
     print(f"  graph nodes: {ours['graph_nodes']}")
-    moved = ours["key_bytes"] + 3.5 * ours["new_bytes"]  # new keys and values: checked, copied and written; queries
+    # New keys and values are checked, copied and written; queries are read.
+    moved = ours["key_bytes"] + 3.5 * ours["new_bytes"]
     print(f"  required traffic: {moved * 1e-6:.0f} MB, {moved / graph['median'] * 1e-6 / bandwidth:.0%} of the copy bandwidth")
 
 

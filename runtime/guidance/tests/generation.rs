@@ -11,8 +11,6 @@ use drivewam_core::config::{Engine, EngineKind};
 use drivewam_device::HostDevice;
 use drivewam_engine::{Folder, Trust, load};
 use drivewam_guidance::text_encoder::TextEncoderPlan;
-use drivewam_guidance::text_encoder::TextPlan;
-use drivewam_guidance::vlm::{Ended, VlmPlan};
 use drivewam_guidance::vlm::{StopReason, VlmPlan};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};

@@ -8,7 +8,6 @@
 
 use drivewam_core::guidance::Image;
 use drivewam_guidance::image_processor::ImageProcessor;
-use drivewam_guidance::image_processor::Preprocessor;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,6 @@
 
 use drivewam_core::ErrorKind;
 use drivewam_guidance::tokenizer::Tokenizer;
-use drivewam_guidance::tokenizer::Tokens;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,8 @@
 //! images.
 
 use super::{FakeModel, good, warm};
-use drivewam::guidance::post::{GenerateError, GuidanceAnswer, GuidanceRequest};
-use drivewam::ingest::EgoState;
-use drivewam::telemetry::{GuidanceSource, RejectReason};
+use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceRequest};
+use drivewam::guidance::status::{GuidanceSource, RejectReason};
 use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
 use drivewam_core::ErrorKind;
 use drivewam_core::config::Layer;

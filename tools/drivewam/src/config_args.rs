@@ -62,16 +62,18 @@ impl ConfigArgs {
     }
 }
 
-/// The default configuration: in the workspace that built this program, else in the current folder.
+/// How many folders above the program are looked through: `target/TRIPLE/release` of a workspace.
+const FOLDERS_ABOVE: usize = 4;
+
+/// The default configuration: in a folder above the program, else in the current folder.
 fn default_path() -> Result<PathBuf> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(DEFAULT);
+    let program = std::env::current_exe().unwrap_or_default();
+    let above = program.ancestors().skip(1).take(FOLDERS_ABOVE).map(|folder| folder.join(DEFAULT));
     let here = PathBuf::from(DEFAULT);
-    for path in [&built, &here] {
-        if path.is_file() {
-            return Ok(path.canonicalize().unwrap_or_else(|_| path.clone()));
-        }
+    match above.chain([here.clone()]).find(|path| path.is_file()) {
+        Some(path) => Ok(path.canonicalize().unwrap_or(path)),
+        None => bail!("no CONFIG was given, and the default one exists neither above {program:?} nor at {here:?}: give CONFIG"),
     }
-    bail!("no CONFIG was given, and the default one exists neither at {built:?} nor at {here:?}: give CONFIG")
 }
 
 /// SHA-256 in hexadecimal.

@@ -43,11 +43,11 @@ pub(crate) struct Chunk {
     pub(crate) runs: Vec<Run>,
     pub(crate) verdict: Verdict,
     pub(crate) uncovered_ms: f64,
-    pub(crate) voice: GuidanceSource,
+    pub(crate) source: GuidanceSource,
     pub(crate) age_ms: Option<f64>,
     /// Generation time of the guidance, for the first chunk that uses it.
-    pub(crate) took_ms: Option<f64>,
-    pub(crate) refusals: u32,
+    pub(crate) generate_ms: Option<f64>,
+    pub(crate) reject_count: u32,
     /// Energy of the board since the previous chunk, J.
     pub(crate) joules: Option<f64>,
 }
@@ -92,7 +92,7 @@ struct Bench {
     /// When the first chunk is due, and the period.
     due: Option<(Instant, Duration)>,
     chunks: u32,
-    took_ms: Option<f64>,
+    generate_ms: Option<f64>,
     ticks_per_chunk: u64,
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
     startup.warm_ns = nanos(from.elapsed().saturating_sub(loading.get()));
     let feed = SimulationDriver::new(&model, args.seed, Options::default(), CameraSource::Own)?;
     let ready = started.elapsed();
-    let mut bench = Bench { ride, feed, due: None, chunks: 0, took_ms: None, ticks_per_chunk: ticks_per_chunk(&model)? };
+    let mut bench = Bench { ride, feed, due: None, chunks: 0, generate_ms: None, ticks_per_chunk: ticks_per_chunk(&model)? };
     let (mut warmup_chunks, warming) = (0, Instant::now());
     loop {
         let chunk = bench.chunk(warming)?;
@@ -216,10 +216,10 @@ impl Bench {
             runs: Vec::new(),
             verdict: Verdict::Accepted,
             uncovered_ms: 0.0,
-            voice: GuidanceSource::Command,
+            source: GuidanceSource::Command,
             age_ms: None,
-            took_ms: None,
-            refusals: 0,
+            generate_ms: None,
+            reject_count: 0,
             joules: None,
         };
         if let Some(outcome) = self.ride.outcome() {

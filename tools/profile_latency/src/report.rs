@@ -24,14 +24,14 @@ pub(crate) fn report(args: &Args, measured: &Measured, command: &[String]) -> Re
     let startup = &measured.startup;
     let ms = |ns: u64| ns as f64 * 1e-6;
     Ok(json!({
-        "schema": 1,
+        "schema": 2,
         "tool": "profile_latency",
         "version": env!("CARGO_PKG_VERSION"),
         "command": command,
         "began": format_rfc3339_seconds(measured.began).to_string(),
         "interrupted": measured.interrupted,
         "machine": {
-            "lines": measured.after.lines(),
+            "lines": machine::lines(&measured.after),
             "changed": machine::changed(&measured.before, &measured.after),
             "before": measured.before.json(),
             "after": measured.after.json(),
@@ -83,7 +83,7 @@ fn latencies(chunks: &[Chunk]) -> Result<Value> {
     if chunks.iter().any(|c| c.response_ns.is_some()) {
         all.insert("response".to_owned(), Times::of(chunks.iter().filter_map(|c| c.response_ns))?.json());
     }
-    let answers = Times::of(chunks.iter().filter_map(|c| c.took_ms).map(|ms| (ms * 1e6) as u64))?;
+    let answers = Times::of(chunks.iter().filter_map(|c| c.generate_ms).map(|ms| (ms * 1e6) as u64))?;
     all.insert("guidance".to_owned(), answers.json());
     let mut passes: BTreeMap<(usize, &str, usize), Vec<u64>> = BTreeMap::new();
     for chunk in chunks {
@@ -120,7 +120,7 @@ fn chunk(chunk: &Chunk) -> Value {
     let stages: Vec<Value> = chunk.runs.iter().map(stage).collect();
     json!({
         "start_ms": ms(chunk.from_ns), "latency_ms": ms(chunk.latency_ns), "late_ms": chunk.response_ns.map(|r| ms(r.saturating_sub(chunk.latency_ns))),
-        "verdict": chunk.verdict.as_str(), "told_by": chunk.voice.as_str(), "joules": chunk.joules, "stages": stages,
+        "verdict": chunk.verdict.as_str(), "guidance_source": chunk.source.as_str(), "joules": chunk.joules, "stages": stages,
     })
 }
 
@@ -179,8 +179,8 @@ fn energy(measured: &Measured) -> Value {
 fn guidance(chunks: &[Chunk]) -> Result<Value> {
     let ages = Times::of(chunks.iter().filter_map(|c| c.age_ms).map(|ms| (ms * 1e6) as u64))?;
     Ok(json!({
-        "voices": counts(chunks.iter().map(|c| c.voice.as_str())), "age_ms": ages.json(),
-        "refusals": chunks.last().map_or(0, |last| last.refusals) - chunks.first().map_or(0, |first| first.refusals),
+        "sources": counts(chunks.iter().map(|c| c.source.as_str())), "age_ms": ages.json(),
+        "rejects": chunks.last().map_or(0, |last| last.reject_count) - chunks.first().map_or(0, |first| first.reject_count),
     }))
 }
 

@@ -132,12 +132,12 @@ fn rest(report: &Value, print: &mut impl FnMut(String)) {
         )),
     }
     let guidance = &report["guidance"];
-    if guidance["voices"].as_object().is_some_and(|voices| voices.keys().any(|voice| voice != "command")) {
+    if guidance["sources"].as_object().is_some_and(|sources| sources.keys().any(|source| source != "command")) {
         print(format!(
             "guidance by {}; age at most {} ms; {} answers rejected",
-            guidance["voices"],
+            guidance["sources"],
             number(&guidance["age_ms"]["max"]),
-            guidance["refusals"]
+            guidance["rejects"]
         ));
     }
     let versus = &report["versus"];

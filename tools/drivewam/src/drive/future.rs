@@ -4,11 +4,10 @@ use super::source::Source;
 use crate::figure::{Figure, GREY, TEXT, write};
 use anyhow::{Context, Result};
 use drivewam::Ride;
-use drivewam::ndarray::ArrayView3;
 use drivewam::outcome::Outcome;
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Rgb};
-use ndarray::{Array3, ArrayView3, ArrayView4};
+use ndarray::{Array3, ArrayView3};
 use std::path::Path;
 
 /// Minimum width of one frame in the figure, pixels.
@@ -44,9 +43,8 @@ impl Imagined {
         let tolerance_ns = i64::from(ride.config().ingest.frame_tolerance_ms) * 1_000_000;
         let scale = TILE_WIDTH.div_ceil(width);
         let tile = [height * scale, width * scale];
-        let values = ride.future()?;
-        let frames = ArrayView4::from_shape((values.len() / (3 * height * width), 3, height, width), values)?;
-        let imagined: Vec<Array3<u8>> = frames.outer_iter().map(|frame| enlarge(to_rgb(frame).view(), tile)).collect::<Result<_>>()?;
+        let imagined: Vec<Array3<u8>> =
+            ride.future()?.outer_iter().map(|frame| enlarge(to_rgb(frame).view(), tile)).collect::<Result<_>>()?;
         let due_ns: Vec<i64> = (1..=imagined.len() as i64).map(|i| outcome.t0_ns + i * period_ns).collect();
         let camera = source.large_image().camera;
         let pixels = source.frame().len() / 3;

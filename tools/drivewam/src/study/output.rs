@@ -85,8 +85,8 @@ pub(super) fn page(args: &Args, report: &Value, table: &Table, images: &[&str]) 
     let name = args.part.name();
     let results = &report["results"];
     let mut text = format!(
-        "# Study: {name}\n\n`drivewam {}`; engines `{}`, manifest {}.\n",
-        command(),
+        "# Study: {name}\n\n```sh\n{}\n```\n\nEngines `{}`, manifest {}.\nCounts: ",
+        broken_at_options(&format!("drivewam {}", command())),
         report["engine"]["name"].as_str().unwrap_or("?"),
         report["engine"]["manifest_sha256"].as_str().unwrap_or("?").get(..12).unwrap_or("?")
     );
@@ -95,11 +95,16 @@ pub(super) fn page(args: &Args, report: &Value, table: &Table, images: &[&str]) 
         .filter_map(|key| results.get(*key).map(|v| format!("{} {v}", key.replace('_', " "))))
         .collect();
     let clusters = if args.part == Part::Hours { "blocks of ten minutes" } else { "worlds" };
-    let _ = write!(text, "{}. In brackets: 95 % bootstrap intervals over {clusters}.\n\n{}", counts.join(", "), table.markdown());
+    let _ = write!(text, "{}.\nIn brackets: 95 % bootstrap intervals over {clusters}.\n\n{}", counts.join(", "), table.markdown());
     for image in images {
         let _ = write!(text, "\n![{image}]({image})\n");
     }
     text
+}
+
+/// A command line of more than 100 columns with each option on a line of its own.
+fn broken_at_options(command: &str) -> String {
+    if command.chars().count() <= 100 { command.to_owned() } else { command.replace(" --", " \\\n    --") }
 }
 
 /// The temporary path of a file. It keeps the extension, by which the image writer picks the

@@ -1,9 +1,9 @@
 //! Finds changes of the machine during a measurement that may have affected it.
 
-use super::Machine;
 use super::cpu::Policy;
 use super::gpu::Gpu;
 use super::host::Zone;
+use super::state::Machine;
 
 /// Rise of a temperature that is reported, °C.
 const WARMER: f64 = 5.0;

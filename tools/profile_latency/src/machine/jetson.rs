@@ -2,6 +2,7 @@
 
 use super::tree::{Tree, clean};
 use serde::Serialize;
+use std::fmt::{self, Display, Formatter};
 
 /// Settings of a Jetson.
 #[derive(Debug, Clone, Serialize)]
@@ -18,6 +19,15 @@ pub(crate) struct PowerMode {
     pub(crate) id: u32,
     /// `MODE_30W`, `MAXN`; `None` if the list of modes is missing or lacks it.
     pub(crate) name: Option<String>,
+}
+
+impl Display for PowerMode {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} ({})", self.id),
+            None => write!(f, "{}", self.id),
+        }
+    }
 }
 
 /// A clock domain of the GPU.

@@ -1,13 +1,14 @@
 //! A machine as lines of text.
 
-use super::Machine;
 use super::cpu::Policy;
 use super::gpu::Gpu;
+use super::state::Machine;
 
 /// Stands for an unknown value.
 const UNKNOWN: &str = "?";
 
-pub(super) fn lines(machine: &Machine) -> Vec<String> {
+/// The machine as text: one fact per line, with its label in the first twelve columns.
+pub(crate) fn lines(machine: &Machine) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = |label: &str, text: String| {
         if !text.is_empty() {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
 
-/// The result of a [`Meter`](super::Meter).
+/// The result of a power meter.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct PowerReport {
     /// Description of the source.

@@ -1,11 +1,11 @@
 //! The chart of the cumulative distribution of latency, on a scale that spreads the tail.
 
 use super::chunks::Chunk;
+use super::html::{html_section, placeholder};
 use super::read::{figure, non_negative};
 use super::scale::{Scale, downsample};
 use super::svg::{Frame, Svg, WIDTH};
 use super::timeline::DEADLINE_WITHIN;
-use super::{html_section, placeholder};
 use serde_json::Value;
 
 const NAME: &str = "Share of chunks within a latency";

@@ -1,8 +1,8 @@
 //! The head of the page: warnings, key figures, and what was measured on which machine.
 
 use super::chunks::Chunk;
+use super::html::{escape, html_section};
 use super::read::{ABSENT, as_text, bytes, fields, figure, integer, list, ms, non_negative, text_or_absent};
-use super::{escape, html_section};
 use serde_json::Value;
 use std::fmt::Write as _;
 

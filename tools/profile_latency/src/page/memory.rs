@@ -1,10 +1,10 @@
 //! The memory map: the arena as rows of equal length, from the first byte to the last, coloured by
 //! owner.
 
+use super::html::{escape, html_section, placeholder};
 use super::read::{ABSENT, bytes, grouped, non_negative, not_measured, size, truncate};
 use super::regions::{Arena, Run, runs};
 use super::svg::{Svg, WIDTH};
-use super::{escape, html_section, placeholder};
 use serde_json::Value;
 use std::fmt::Write as _;
 

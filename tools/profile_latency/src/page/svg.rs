@@ -1,6 +1,6 @@
 //! An SVG builder. It escapes all text; CSS classes must be trusted.
 
-use super::escape;
+use super::html::escape;
 use super::scale::Scale;
 use std::fmt::Write as _;
 

@@ -1,9 +1,9 @@
 //! Tables: stages, passes, the comparison with another configuration, start-up, deadline, energy
 //! and guidance.
 
+use super::html::{escape, html_section, placeholder};
 use super::read::{ABSENT, fields, figure, integer, list, ms, non_negative, not_measured, number, text_or_absent};
-use super::{escape, html_section, placeholder};
-use drivewam::telemetry::Stage;
+use drivewam::stages::Stage;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -224,10 +224,10 @@ fn guidance(guidance: &Value) -> String {
         return html_section(NAME, "", &placeholder(&not_measured(guidance)));
     }
     let mut rows = String::new();
-    for (voice, chunks) in fields(&guidance["voices"]) {
-        row(&mut rows, "", &format!("chunks with guidance by {voice}"), &[integer(chunks)]);
+    for (source, chunks) in fields(&guidance["sources"]) {
+        row(&mut rows, "", &format!("chunks with guidance by {source}"), &[integer(chunks)]);
     }
-    row(&mut rows, "", "answers rejected", &[integer(&guidance["refusals"])]);
+    row(&mut rows, "", "answers rejected", &[integer(&guidance["rejects"])]);
     for (key, value) in ordered(&guidance["age_ms"]) {
         row(
             &mut rows,

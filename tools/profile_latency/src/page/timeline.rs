@@ -1,10 +1,10 @@
 //! The chart of latency over time.
 
 use super::chunks::Chunk;
+use super::html::{html_section, placeholder};
 use super::read::{figure, non_negative, number};
 use super::scale::{Scale, downsample, separate};
 use super::svg::{Frame, Svg, WIDTH};
-use super::{html_section, placeholder};
 use serde_json::Value;
 
 const NAME: &str = "Latency over time";

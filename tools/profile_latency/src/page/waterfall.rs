@@ -1,9 +1,9 @@
 //! The chart of the stages within a chunk: for the median and for the slowest chunk.
 
+use super::html::{html_section, placeholder};
 use super::read::{figure, list, non_negative, number, text_or_absent, truncate};
 use super::scale::Scale;
 use super::svg::{Svg, WIDTH};
-use super::{html_section, placeholder};
 use serde_json::Value;
 
 const NAME: &str = "Stages of a chunk";

@@ -1,7 +1,7 @@
 //! Power rails of recorded monitors.
 
 use super::trees::{self, Recorded};
-use crate::machine::Rails;
+use crate::machine::rails::Rails;
 
 const MONITOR: &str = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3";
 

@@ -4,7 +4,8 @@ mod browser;
 mod probe;
 mod sample;
 
-use super::{escape, page};
+use super::html::escape;
+use super::page;
 use sample::{HOSTILE, full, hostile};
 use serde_json::{Value, json};
 

@@ -145,7 +145,7 @@ pub(super) fn full(count: usize) -> Value {
     let (regions, arena) = regions();
     let about = |low: f64, high: f64| json!({"low": low, "high": high});
     json!({
-        "schema": 1, "tool": "profile_latency", "version": "0.1.0", "command": ["profile_latency", "configs/tiny.yaml", "--out", "out/a ride"],
+        "schema": 2, "tool": "profile_latency", "version": "0.1.0", "command": ["profile_latency", "configs/tiny.yaml", "--out", "out/a ride"],
         "began": "2026-01-01T00:00:00Z", "interrupted": false,
         "machine": {"lines": ["host: board-7, Debian 12, Linux 6.1", "cpu: AMD EPYC, 2 cores, governor performance", "clock: CLOCK_MONOTONIC"],
             "changed": ["throttle counter rose by 3"]},
@@ -162,7 +162,7 @@ pub(super) fn full(count: usize) -> Value {
             "resident": 84_000_000, "peak_resident": 91_000_000},
         "energy": {"source": "INA3221", "joules_per_chunk": {"p50": 1.2, "max": 1.9}, "tegrastats": "VDD_GPU_SOC 3207mW/3105mW",
             "rails": [{"name": "VDD_GPU_SOC", "is_in_total": true, "level": {"last_mw": 3207.0, "mean_mw": 3105.0, "max_mw": 4010.0, "samples": 90}}]},
-        "guidance": {"voices": {"vlm": 190, "command": 10}, "refusals": 0, "age_ms": {"count": 190, "p50": 812.0, "max": 2304.0}},
+        "guidance": {"sources": {"vlm": 190, "command": 10}, "rejects": 0, "age_ms": {"count": 190, "p50": 812.0, "max": 2304.0}},
         "aa": {"runs": 5, "ratio": {"p50": about(0.98, 1.03), "p99": about(0.91, 1.12)}},
         "versus": {"configuration": {"path": "configs/tiny-vlm.yaml", "sha256": "0b"}, "rounds": 5,
             "ratio": {"p50": {"mean": 1.06, "low": 1.04, "high": 1.08}, "p99": {"mean": 1.05, "low": 0.96, "high": 1.2}}},
@@ -184,7 +184,7 @@ pub(super) fn hostile() -> Value {
         "/engine/graphs",
         "/memory_bytes/by_owner",
         "/energy/joules_per_chunk",
-        "/guidance/voices",
+        "/guidance/sources",
         "/guidance/age_ms",
         "/versus/ratio",
     ] {
