@@ -1,4 +1,5 @@
-//! A drawn world as what feeds a ride: one tick at a time, the ride's answer as it comes.
+//! A ride inside a simulated world, tick by tick. The caller decides what moves the car: the ride's
+//! own plan for a closed loop, or the expert.
 
 #![forbid(unsafe_code)]
 
@@ -8,35 +9,37 @@ use drivewam_core::dims::{Command, Model};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_world::{Canvas, Control, Options, TICK_NS, World};
 
-/// What the ride is shown.
+/// What the ride's camera shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CameraSource {
-    /// Its own world.
+    /// The world that the ride drives through.
     Own,
-    /// Nothing.
+    /// Black images.
     Black,
-    /// The world of another seed, driven by its own expert.
+    /// The world of another seed, in which the expert drives.
     Other(u64),
 }
 
 /// Ticks from one frame to the next.
 ///
 /// # Errors
-/// The model's frame rate does not divide the world's ten ticks a second.
+/// `Config` if the model's frame rate does not divide the world's ten ticks per second.
 pub fn frame_every(model: &Model) -> Result<u64> {
     if model.image.frame_hz == 0 || !10u32.is_multiple_of(model.image.frame_hz) {
-        return Err(Error::new(ErrorKind::Config, "the world is drawn ten times a second")
+        return Err(Error::new(ErrorKind::Config, "the frame rate does not divide the world's ten ticks per second")
             .at("model.image.frame_hz")
             .got(model.image.frame_hz)
-            .wanted("a divisor of ten"));
+            .wanted("1, 2, 5 or 10"));
     }
     Ok(u64::from(10 / model.image.frame_hz))
 }
 
-/// See the module's doc.
+/// Drives a ride through a world: pushes the inputs of each tick and moves the world on. A tick is
+/// [`SimulationDriver::draw`] if it has a frame, [`SimulationDriver::push`], then
+/// [`SimulationDriver::step`].
 #[derive(Debug)]
 pub struct SimulationDriver {
-    /// The world as it is now.
+    /// The world at this tick.
     pub world: World,
     other: Option<World>,
     camera: CameraSource,
@@ -44,12 +47,12 @@ pub struct SimulationDriver {
     frame_every: u64,
     tick: u64,
     command: Option<Command>,
-    /// Whether the ride is told the route command; else it is told that none is known.
+    /// Whether the ride gets the route command; if not, it gets `unknown`.
     pub routed: bool,
 }
 
 impl SimulationDriver {
-    /// The world of `seed`, drawn at the model's camera.
+    /// The world of `seed`, rendered for the model's camera.
     ///
     /// # Errors
     /// As [`frame_every`].
@@ -66,7 +69,7 @@ impl SimulationDriver {
         })
     }
 
-    /// Lets the ride begin anew here: all that it knew is forgotten.
+    /// Restarts the ride at this tick: it forgets everything before.
     pub fn begin(&mut self, ride: &mut Ride) {
         ride.restart();
         self.command = None;
@@ -77,17 +80,17 @@ impl SimulationDriver {
         self.tick
     }
 
-    /// Whether there is a frame now.
+    /// Whether this tick has a frame.
     pub fn is_frame(&self) -> bool {
         self.tick.is_multiple_of(self.frame_every)
     }
 
-    /// The camera of the newest frame.
+    /// The newest frame and its camera.
     pub fn canvas(&self) -> &Canvas {
         &self.canvas
     }
 
-    /// Draws the frame that [`SimulationDriver::push`] will hand over.
+    /// Renders the frame that [`SimulationDriver::push`] pushes.
     pub fn draw(&mut self) {
         match (self.camera, &self.other) {
             (CameraSource::Own, _) => self.world.render(&mut self.canvas),
@@ -96,18 +99,19 @@ impl SimulationDriver {
         }
     }
 
-    /// Hands over what is known at this tick, with the frame that was drawn if there is one now, and lets the ride step.
+    /// Pushes command, ego state and pose of this tick. If the tick has a frame, also pushes the
+    /// newest rendered one and lets the ride step; returns its outcome if a chunk is complete.
     ///
     /// # Errors
-    /// Of the ride.
+    /// Those of the ride.
     pub fn push<'a>(&mut self, ride: &'a mut Ride) -> Result<Option<&'a Outcome>> {
         self.push_late(ride, 0)
     }
 
-    /// The same, `late_ns` after the tick.
+    /// [`SimulationDriver::push`], with the ride's step `late_ns` after the tick.
     ///
     /// # Errors
-    /// Of the ride.
+    /// Those of the ride.
     pub fn push_late<'a>(&mut self, ride: &'a mut Ride, late_ns: i64) -> Result<Option<&'a Outcome>> {
         let (stamp_ns, ego) = (self.tick as i64 * TICK_NS, self.world.ego());
         let command = if self.routed { self.world.command() } else { Command::Unknown };
@@ -127,7 +131,7 @@ impl SimulationDriver {
         })
     }
 
-    /// Moves the world by one tick, the car by `control`.
+    /// Advances the world by one tick, with the car under `control`.
     pub fn step(&mut self, control: Control) {
         self.world.step(control);
         if let Some(other) = &mut self.other {

@@ -1,25 +1,29 @@
-//! Captions: two sentences on what the picture shows and what the ego should do, and the facts that they are made from and read back into.
+//! Captions: two sentences about what the image shows and what the ego should do, and the facts
+//! that they state.
 //!
-//! The grammar is small and fixed, so that a small model can learn it and its answers can be judged fact by fact. The same facts always give the
-//! same words. The first sentence holds what the picture can show ([`crate::sight`]), the second what the expert does in the next 4 s.
+//! The grammar is small and fixed, so that a small model can learn it and its answers can be judged
+//! fact by fact. Equal facts give equal text. The first sentence states what the image can show
+//! ([`crate::visibility`]), the second what the expert does in the next 4 s.
 
 use crate::expert::{self, Reason};
-use crate::sight::{RoadAhead, Sight};
-use crate::{AHEAD_TICKS, Light, World};
+use crate::scene::Light;
+use crate::tick::PLAN_TICKS;
+use crate::visibility::{RoadAhead, Visibility};
+use crate::world::World;
 use drivewam_core::dims::Command;
 
 /// Below this speed a car stands, m/s.
 const STANDING_MPS: f64 = 0.3;
-/// A change of speed in the ticks ahead that is worth a word, m/s.
+/// Smallest change of speed in the next 4 s that a caption states, m/s.
 const CHANGE_MPS: f64 = 1.0;
 
 const LIGHTS: [(Light, &str); 3] = [(Light::Red, "red light"), (Light::Amber, "amber light"), (Light::Green, "green light")];
 const ZONES: [&str; 3] = ["slow", "medium", "fast"];
 
-/// What a caption says of the lead.
+/// The lead as a caption states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeadAhead {
-    /// The way is free.
+    /// No lead in the image.
     None,
     /// Ahead.
     Ahead,
@@ -30,22 +34,22 @@ pub enum LeadAhead {
 /// What the ego should do with its speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Stand.
+    /// Stay at a standstill.
     Wait,
     /// Come to a stop.
     Stop,
-    /// Become slower.
+    /// Slow down.
     Slow,
-    /// Go on as it is.
+    /// Keep the speed.
     Keep,
-    /// Become faster.
+    /// Speed up.
     SpeedUp,
 }
 
-/// Whom the action is owed to.
+/// The reason of the action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Because {
-    /// Nobody in the picture.
+    /// Nothing of the others in the image.
     Road,
     /// The lead.
     Lead,
@@ -55,37 +59,37 @@ pub enum Because {
     Pedestrian,
 }
 
-/// What a caption says.
+/// The facts that a caption states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
     /// The road ahead.
     pub road: RoadAhead,
-    /// The light in the picture.
+    /// The traffic light in the image.
     pub light: Option<Light>,
     /// Whether that light is close.
     pub light_close: bool,
-    /// Whether a pedestrian is in the picture.
+    /// Whether a pedestrian is in the image.
     pub pedestrian: bool,
-    /// The lead in the picture.
+    /// The lead in the image.
     pub lead: LeadAhead,
-    /// Whether its brake lamps glow.
+    /// Whether the lead's brake lamps are on.
     pub braking: bool,
-    /// Class of the limit sign in the picture, 0 to 2.
+    /// Class of the speed limit sign in the image, 0 to 2.
     pub sign: Option<usize>,
     /// The route command.
     pub command: Command,
     /// What to do.
     pub action: Action,
-    /// Whom for.
+    /// Why.
     pub because: Because,
 }
 
 impl World {
-    /// What a caption says now under `command`.
+    /// The facts of this tick, with `command` as the route command.
     pub fn facts(&self, command: Command) -> Facts {
-        let sight = Sight::new(self);
-        let (light, lead, pedestrian) = (sight.light(), sight.lead(), sight.pedestrian());
-        let (action, reason) = self.guidance();
+        let visibility = Visibility::new(self);
+        let (light, lead, pedestrian) = (visibility.light(), visibility.lead(), visibility.pedestrian());
+        let (action, reason) = self.advice();
         let because = match reason {
             Reason::Lead if lead.is_some() => Because::Lead,
             Reason::Line if light.is_some() => Because::Light,
@@ -93,27 +97,28 @@ impl World {
             _ => Because::Road,
         };
         Facts {
-            road: sight.road(),
+            road: visibility.road(),
             light: light.map(|l| l.shows),
             light_close: light.is_some_and(|l| l.is_close),
             pedestrian,
             lead: lead.map_or(LeadAhead::None, |l| if l.is_close { LeadAhead::Close } else { LeadAhead::Ahead }),
             braking: lead.is_some_and(|l| l.is_braking),
-            sign: sight.sign(),
+            sign: visibility.sign(),
             command,
             action,
             because,
         }
     }
 
-    /// What the expert does in the ticks ahead if nobody changes what they do now, and what holds it back.
-    fn guidance(&self) -> (Action, Reason) {
+    /// What the expert does in the next 4 s if nobody changes what they do now, and what limits it
+    /// at their end.
+    fn advice(&self) -> (Action, Reason) {
         let now_mps = self.ego().speed_mps;
-        let mut twin = self.without_foresight();
-        for _ in 0..AHEAD_TICKS {
-            twin.step(twin.expert());
+        let mut ahead = self.without_foresight();
+        for _ in 0..PLAN_TICKS {
+            ahead.step(ahead.expert());
         }
-        let then_mps = twin.ego().speed_mps;
+        let then_mps = ahead.ego().speed_mps;
         let action = match then_mps - now_mps {
             _ if then_mps < STANDING_MPS && now_mps < STANDING_MPS => Action::Wait,
             _ if then_mps < STANDING_MPS => Action::Stop,
@@ -121,7 +126,7 @@ impl World {
             change if change > CHANGE_MPS => Action::SpeedUp,
             _ => Action::Keep,
         };
-        (action, expert::decide(&twin).1)
+        (action, expert::decide(&ahead).1)
     }
 }
 
@@ -206,7 +211,8 @@ impl Facts {
         format!("{route} and {action}{care}")
     }
 
-    /// Reads back what `text` says; what it does not mention is absent. Words that are no caption give some facts all the same: compare, do not trust.
+    /// Reads the facts back from `text`; a fact that the text does not mention is absent. Text that
+    /// is no caption gives facts all the same: compare them, do not rely on them.
     pub fn read(text: &str) -> Self {
         let (scene, advice) = text.split_once(". ").unwrap_or((text, ""));
         let first = |words: &[&str]| words.iter().position(|w| advice.contains(w));

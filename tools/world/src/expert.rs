@@ -1,40 +1,45 @@
-//! The expert driver: follows the lane, the limit, the lead, the lights and the people, in comfort.
+//! The expert driver: follows lane, speed limit, lead, traffic lights and pedestrians in comfort.
 //!
-//! Longitudinal: the least of what a free road, the curves, a lead (intelligent driver model) and a stopping point allow. Lateral: pure
-//! pursuit of the lane's centre line.
+//! Longitudinal: the minimum of the accelerations that a free road with its curves, a lead
+//! (intelligent driver model) and a stopping point allow. Lateral: pure pursuit of the lane's
+//! centre line.
 
+use crate::car::{Control, FRONT_M};
 use crate::road::{Fixture, HALF_LANE_M};
-use crate::scene::{LEAD_REAR_M, Light};
-use crate::{Control, World};
-use drivewam_core::pose::Pose2;
+use crate::scene::{LEAD_REAR_M, Light, Pedestrian};
+use crate::steering::pursue;
+use crate::world::World;
 
-/// From the reference point to the front bumper, metres.
-pub(crate) const FRONT_M: f64 = 3.5;
 const ACCELERATION_MPS2: f64 = 2.0;
 const COMFORT_MPS2: f64 = 2.5;
 const HARDEST_MPS2: f64 = 6.0;
 const LATERAL_MPS2: f64 = 2.2;
 const STANDSTILL_GAP_M: f64 = 2.5;
 const HEADWAY_S: f64 = 1.2;
-/// A car stops with its front this far before a line.
+/// The car stops with its front this far before a line, metres.
 const LINE_MARGIN_M: f64 = 1.2;
 
-/// What holds the expert back the most.
+/// What limits the expert's acceleration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// The limit, or the bends.
+    /// The speed limit or the curves.
     Road,
+    /// The lead.
     Lead,
+    /// The stop line of a traffic light.
     Line,
+    /// A pedestrian.
     Pedestrian,
 }
 
-/// What the expert does now.
-pub(crate) fn control(world: &World) -> Control {
-    decide(world).0
+impl World {
+    /// The expert's control for this tick.
+    pub fn expert(&self) -> Control {
+        decide(self).0
+    }
 }
 
-/// What the expert does now, and why it does no more.
+/// The expert's control for this tick, and what limits its acceleration.
 pub(crate) fn decide(world: &World) -> (Control, Reason) {
     let ego = world.ego();
     let (s_m, _) = world.place();
@@ -63,11 +68,14 @@ pub(crate) fn decide(world: &World) -> (Control, Reason) {
     if let Some((stop_m, why)) = stopping_point(world, s_m, speed) {
         at_most(halt(speed, stop_m - s_m - FRONT_M - LINE_MARGIN_M), why);
     }
-    let control = Control { acceleration_mps2: acceleration.clamp(-HARDEST_MPS2, ACCELERATION_MPS2), curvature_1pm: pursue(world, 0.0) };
+    let control = Control {
+        acceleration_mps2: acceleration.clamp(-HARDEST_MPS2, ACCELERATION_MPS2),
+        curvature_1pm: pursue(world.road(), &ego, s_m, 0.0),
+    };
     (control, reason)
 }
 
-/// Intelligent driver model towards a lead `gap_m` ahead.
+/// Acceleration behind a lead `gap_m` ahead, by the intelligent driver model.
 fn follow(speed: f64, lead: f64, gap_m: f64) -> f64 {
     let approach = speed * (speed - lead) / (2.0 * libm::sqrt(ACCELERATION_MPS2 * COMFORT_MPS2));
     let wanted = STANDSTILL_GAP_M + (speed * HEADWAY_S + approach).max(0.0);
@@ -78,7 +86,7 @@ fn follow(speed: f64, lead: f64, gap_m: f64) -> f64 {
     ACCELERATION_MPS2 * (1.0 - (wanted / gap) * (wanted / gap))
 }
 
-/// Braking that ends `left_m` ahead and then holds: no creeping.
+/// Acceleration that stops the car `left_m` ahead and then holds it without creeping.
 fn halt(speed: f64, left_m: f64) -> f64 {
     if left_m < 0.4 {
         return -HARDEST_MPS2;
@@ -91,7 +99,7 @@ fn halt(speed: f64, left_m: f64) -> f64 {
     }
 }
 
-/// The nearest line or pedestrian to stop for.
+/// Arc length of the nearest stop line or pedestrian to stop for.
 fn stopping_point(world: &World, s_m: f64, speed: f64) -> Option<(f64, Reason)> {
     let needed_m = speed * speed / (2.0 * 3.5);
     let line = world
@@ -119,19 +127,10 @@ fn stopping_point(world: &World, s_m: f64, speed: f64) -> Option<(f64, Reason)> 
     }
 }
 
-impl crate::scene::Pedestrian {
-    /// Whether the pedestrian is in the ego lane or walking towards it.
+impl Pedestrian {
+    /// Whether the pedestrian is in the ego lane or walks towards it.
     fn on_the_way(&self) -> bool {
         let towards = self.d_m * self.walking() < 0.0;
         self.d_m.abs() < HALF_LANE_M + 0.8 || towards
     }
-}
-
-/// Curvature towards a point ahead, `aside_m` left of the lane's centre line.
-pub(crate) fn pursue(world: &World, aside_m: f64) -> f64 {
-    let ahead_m = (0.9 * world.ego().speed_mps).clamp(4.5, 11.0);
-    let (s_m, _) = world.place();
-    let target = world.road().at(s_m + ahead_m).pose.compose(&Pose2::new(0.0, aside_m, 0.0)).relative_to(&world.ego().pose);
-    let squared = target.x_m * target.x_m + target.y_m * target.y_m;
-    2.0 * target.y_m / squared.max(1.0)
 }

@@ -1,17 +1,20 @@
-//! A car that follows a plan: what moves it in the closed loop.
+//! The tracker that moves the car along a plan in a closed loop.
 
-use crate::{Control, Ego, TICK_S};
+use crate::car::{Control, Ego};
+use crate::tick::TICK_S;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Point, Trajectory};
 
-/// A tracker looks this far ahead in time, seconds, but never nearer than [`NEAREST_M`].
+/// The tracker steers to the plan's point this far ahead in time, seconds.
 const LOOK_AHEAD_S: f64 = 0.6;
+/// Or to a later one, at least this far away, metres.
 const NEAREST_M: f64 = 3.0;
-/// Time in which a speed is corrected, and in which a place along the plan is, seconds.
+/// Time in which an error of the speed is corrected, seconds.
 const SPEED_TIME_S: f64 = 0.3;
+/// Time in which an error of the position along the plan is corrected, seconds.
 const PLACE_TIME_S: f64 = 1.2;
 
-/// Follows a plan: the curve to a point ahead on it, its speed, and the place where the car should be along it.
+/// Follows a plan: its curvature to a point ahead, its speed, and its position along the path.
 #[derive(Debug, Clone)]
 pub struct Follower {
     origin: Pose2,
@@ -19,12 +22,12 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// A plan made at `origin`, in the world's plane.
+    /// A plan in the frame of the car at `origin`, a pose of the world's plane.
     pub fn new(origin: Pose2, trajectory: Trajectory) -> Self {
         Self { origin, trajectory }
     }
 
-    /// What moves `ego` along the plan, `since_s` after it was made.
+    /// The control that moves `ego` along the plan, `since_s` after it was made.
     pub fn control(&self, since_s: f64, ego: &Ego) -> Control {
         let here = ego.pose.relative_to(&self.origin);
         let due = self.at(since_s);
@@ -44,7 +47,7 @@ impl Follower {
         Control { acceleration_mps2, curvature_1pm }
     }
 
-    /// The plan's point at a time after it was made; beyond its end it goes straight on.
+    /// The plan's point `time_s` after it was made; beyond its end the plan goes straight on.
     fn at(&self, time_s: f64) -> Point {
         let points = self.trajectory.points();
         let step_s = self.trajectory.step_s();
@@ -71,7 +74,8 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Options, World};
+    use crate::options::Options;
+    use crate::world::World;
 
     fn constant(speed_mps: f64, yaw_rate_radps: f64) -> Trajectory {
         let mut trajectory = Trajectory::new(40, 100_000_000).unwrap();
@@ -89,7 +93,7 @@ mod tests {
             world.step(plan.control(f64::from(tick) * TICK_S, &world.ego()));
         }
         let off_m = world.ego().pose.distance_m(&origin.compose(&plan.at(3.9).pose()));
-        assert!(off_m < 0.8, "{off_m} m from the plan's place, at {:?}", world.ego());
+        assert!(off_m < 0.8, "{off_m} m from the plan's position, at {:?}", world.ego());
         assert!((world.ego().speed_mps - 6.0).abs() < 0.5);
     }
 

@@ -1,109 +1,66 @@
-//! The front camera: each pixel's ray is followed to the ground plane, and what stands upright is drawn over it, far to near.
+//! The front camera. For the ground, each pixel's ray is intersected with the ground plane; upright
+//! things are drawn over it, far to near.
 //!
-//! Edges are softened by the footprint of a pixel, so that far markings fade instead of flickering. A pinhole looking straight ahead,
-//! [`CAMERA_HEIGHT_M`] above the road.
+//! Edges are softened by the footprint of a pixel, so that far markings fade and do not flicker.
+//! The camera is a pinhole that looks straight ahead, [`CAMERA_HEIGHT_M`] above the road.
 
+use crate::canvas::{Canvas, CentreLinePoint, Rgb, mixed, ramp, stripe};
+use crate::dimensions::{
+    CAMERA_AHEAD_M, CAMERA_HEIGHT_M, LEAD_M, LIGHT_ASIDE_M, LIGHT_BEHIND_M, LIGHT_BOARD_M, PEDESTRIAN_M, SIGN_ASIDE_M, SIGN_FACE_M,
+};
 use crate::rng::mix;
 use crate::road::{AHEAD_M, Fixture, Sample};
-use crate::scene::Light;
-use crate::{SignView, World};
+use crate::scene::{LEAD_REAR_M, Light};
+use crate::world::World;
 use drivewam_core::dims::Intrinsics;
 use drivewam_core::pose::Pose2;
 
-/// Of the camera above the road, metres; it looks straight ahead and level.
-pub const CAMERA_HEIGHT_M: f64 = 1.5;
-/// Of the camera before the car's reference point, metres.
-pub const CAMERA_AHEAD_M: f64 = 1.5;
-/// The ground is drawn up to here.
+/// Distance up to which the ground is drawn, metres.
 const FAR_M: f64 = 75.0;
+/// Upright things nearer than this are not drawn, metres.
 const NEAR_M: f64 = 0.6;
+/// Edges of the road beside the lane's centre, left positive, metres.
 const RIGHT_EDGE_M: f64 = -2.1;
 const LEFT_EDGE_M: f64 = 5.4;
 
-type Rgb = [f64; 3];
 const WHITE: Rgb = [235.0, 235.0, 230.0];
 const SIGN_COLOURS: [Rgb; 3] = [[235.0, 40.0, 40.0], [250.0, 210.0, 30.0], [40.0, 90.0, 240.0]];
 
-/// A picture and the camera that sees it.
-#[derive(Debug, Clone)]
-pub struct Canvas {
-    /// Pixels.
-    pub width: usize,
-    /// Pixels.
-    pub height: usize,
-    /// Pinhole.
-    pub intrinsics: Intrinsics,
-    /// RGB, row by row.
-    pub rgb: Vec<u8>,
-    depth: Vec<Near>,
-}
-
-/// The centre line near the car, in camera axes (forward, left).
-#[derive(Debug, Clone, Copy)]
-struct Near {
-    s_m: f64,
-    x_m: f64,
-    y_m: f64,
-    sin: f64,
-    cos: f64,
-}
-
-impl Canvas {
-    /// A black picture.
-    pub fn new(width: usize, height: usize, intrinsics: Intrinsics) -> Self {
-        Self { width, height, intrinsics, rgb: vec![0; width * height * 3], depth: Vec::with_capacity(128) }
-    }
-
-    fn blend(&mut self, column: usize, row: usize, colour: Rgb, cover: f64) {
-        let at = (row * self.width + column) * 3;
-        for (byte, value) in self.rgb[at..at + 3].iter_mut().zip(colour) {
-            *byte = (f64::from(*byte) + cover * (value - f64::from(*byte)) + 0.5).clamp(0.0, 255.0) as u8;
-        }
-    }
-
-    /// A rectangle given in pixels with fractions; its edge pixels are covered in part.
-    fn rectangle(&mut self, left: f64, top: f64, right: f64, bottom: f64, colour: Rgb) {
-        let columns = (left.max(0.0) as usize)..(right.ceil().clamp(0.0, self.width as f64) as usize);
-        let rows = (top.max(0.0) as usize)..(bottom.ceil().clamp(0.0, self.height as f64) as usize);
-        for row in rows {
-            let high = (bottom.min(row as f64 + 1.0) - top.max(row as f64)).clamp(0.0, 1.0);
-            for column in columns.clone() {
-                let wide = (right.min(column as f64 + 1.0) - left.max(column as f64)).clamp(0.0, 1.0);
-                self.blend(column, row, colour, high * wide);
-            }
-        }
-    }
-}
-
-/// 0 below `low`, 1 above `high`, smooth between.
-fn ramp(value: f64, low: f64, high: f64) -> f64 {
-    ((value - low) / (high - low).max(1e-9)).clamp(0.0, 1.0)
-}
-
-/// Cover of a stripe of `half` width around `centre`, seen with a footprint of `soft`.
-fn stripe(value: f64, centre: f64, half: f64, soft: f64) -> f64 {
-    let inside = half - (value - centre).abs();
-    ramp(inside, -0.5 * soft, 0.5 * soft) * (2.0 * half / (2.0 * half).max(soft))
-}
-
-fn mixed(a: Rgb, b: Rgb, share: f64) -> Rgb {
-    [a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), a[2] + share * (b[2] - a[2])]
-}
-
-/// 0 to 1 by the cell of the ground that a point lies in.
+/// A number from 0 to 1 that depends on the cell of the plane in which a point lies.
 fn grain(x_m: f64, y_m: f64, cell_m: f64) -> f64 {
     let (x, y) = (libm::floor(x_m / cell_m) as i64, libm::floor(y_m / cell_m) as i64);
     (mix((x as u64).wrapping_mul(0x9e37_79b9) ^ (y as u64).rotate_left(32)) >> 40) as f64 / (1u64 << 24) as f64
 }
 
-pub(crate) fn draw(world: &World, canvas: &mut Canvas) {
+/// A speed limit sign in an image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SignView {
+    /// Identifies the sign among those of its world.
+    pub id: u64,
+    /// Left, top, right, bottom of its face in fractional pixels, clipped to the image.
+    pub face: [f64; 4],
+}
+
+impl World {
+    /// Draws the front camera.
+    pub fn render(&self, canvas: &mut Canvas) {
+        draw(self, canvas);
+    }
+
+    /// Where the image of `canvas` shows the nearest visible speed limit sign.
+    pub fn sign_in(&self, canvas: &Canvas) -> Option<SignView> {
+        sign(self, canvas)
+    }
+}
+
+fn draw(world: &World, canvas: &mut Canvas) {
     let camera = world.ego().pose.compose(&Pose2::new(CAMERA_AHEAD_M, 0.0, 0.0));
     let (s_m, _) = world.place();
-    canvas.depth.clear();
+    canvas.centre_line.clear();
     for (at_m, Sample { pose, .. }) in world.road().between(s_m - 2.0, s_m + FAR_M + 8.0) {
         let local = pose.relative_to(&camera);
         let (sin, cos) = libm::sincos(local.yaw_rad);
-        canvas.depth.push(Near { s_m: at_m, x_m: local.x_m, y_m: local.y_m, sin, cos });
+        canvas.centre_line.push(CentreLinePoint { s_m: at_m, x_m: local.x_m, y_m: local.y_m, sin, cos });
     }
     sky(canvas, &camera);
     ground(world, canvas, &camera);
@@ -132,7 +89,7 @@ fn ground(world: &World, canvas: &mut Canvas, camera: &Pose2) {
     let Intrinsics { fx_px, fy_px, cx_px, cy_px } = canvas.intrinsics;
     let (sin, cos) = libm::sincos(camera.yaw_rad);
     let (s_m, _) = world.place();
-    let near = std::mem::take(&mut canvas.depth);
+    let near = std::mem::take(&mut canvas.centre_line);
     let lines: Vec<f64> =
         world.road().fixtures().filter(|p| matches!(p.what, Fixture::Light { .. }) && p.s_m > s_m - 3.0).map(|p| p.s_m).collect();
     let crosswalks: Vec<f64> =
@@ -184,14 +141,15 @@ fn ground(world: &World, canvas: &mut Canvas, camera: &Pose2) {
             canvas.blend(column, row, colour, 1.0);
         }
     }
-    canvas.depth = near;
+    canvas.centre_line = near;
 }
 
-/// Arc length and lateral offset of a ground point by the nearest centre-line sample, walking from the last one found.
-fn nearest(near: &[Near], x_m: f64, y_m: f64, hint: &mut usize) -> Option<(f64, f64)> {
-    let squared = |n: &Near| (n.x_m - x_m) * (n.x_m - x_m) + (n.y_m - y_m) * (n.y_m - y_m);
+/// Arc length and lateral offset of a ground point, from the nearest point of the centre line.
+/// `hint` is the index found for the neighbouring pixel.
+fn nearest(near: &[CentreLinePoint], x_m: f64, y_m: f64, hint: &mut usize) -> Option<(f64, f64)> {
+    let squared = |n: &CentreLinePoint| (n.x_m - x_m) * (n.x_m - x_m) + (n.y_m - y_m) * (n.y_m - y_m);
     let mut best = (*hint, squared(near.get(*hint)?));
-    // Every fourth sample finds the right branch of the road, its neighbours the right sample.
+    // Every fourth point finds the right part of the road, then its neighbours the nearest point.
     for i in (0..near.len()).step_by(4) {
         let distance = squared(&near[i]);
         if distance < best.1 {
@@ -211,18 +169,8 @@ fn nearest(near: &[Near], x_m: f64, y_m: f64, hint: &mut usize) -> Option<(f64, 
     Some((n.s_m + n.cos * dx + n.sin * dy, n.cos * dy - n.sin * dx))
 }
 
-/// Of a sign's foot beside the centre line, left positive, and its face around the foot: left, bottom, right, top, metres.
-pub(crate) const SIGN_ASIDE_M: f64 = -3.6;
-pub(crate) const SIGN_FACE_M: [f64; 4] = [-1.1, 1.2, 1.1, 3.4];
-/// Where a light stands behind its line and beside the lane's centre, and its board: left, bottom, right, top.
-pub(crate) const LIGHT_BEHIND_M: f64 = 1.0;
-pub(crate) const LIGHT_ASIDE_M: f64 = -3.1;
-pub(crate) const LIGHT_BOARD_M: [f64; 4] = [-0.75, 1.9, 0.75, 4.7];
-/// Outlines of a pedestrian and of a lead's rear.
-pub(crate) const PEDESTRIAN_M: [f64; 4] = [-0.45, 0.0, 0.45, 2.0];
-pub(crate) const LEAD_M: [f64; 4] = [-0.95, 0.0, 0.95, 1.6];
-
-/// The picture's rectangle of a part `[left, bottom, right, top]` of a thing: left, top, right, bottom, pixels.
+/// Projects an outline `[left, bottom, right, top]` around a foot at `forward_m`, `right_m` to the
+/// image: left, top, right, bottom, pixels.
 fn project(intrinsics: &Intrinsics, forward_m: f64, right_m: f64, [left, bottom, right, top]: [f64; 4]) -> [f64; 4] {
     let (wide, high) = (intrinsics.fx_px / forward_m, intrinsics.fy_px / forward_m);
     [
@@ -233,7 +181,7 @@ fn project(intrinsics: &Intrinsics, forward_m: f64, right_m: f64, [left, bottom,
     ]
 }
 
-pub(crate) fn sign(world: &World, canvas: &Canvas) -> Option<SignView> {
+fn sign(world: &World, canvas: &Canvas) -> Option<SignView> {
     let camera = world.ego().pose.compose(&Pose2::new(CAMERA_AHEAD_M, 0.0, 0.0));
     let (s_m, _) = world.place();
     world.road().fixtures().filter(|p| p.s_m > s_m).find_map(|placed| {
@@ -249,13 +197,14 @@ pub(crate) fn sign(world: &World, canvas: &Canvas) -> Option<SignView> {
     })
 }
 
-/// One upright thing: its parts in metres (left, bottom, right, top) around its foot, right positive.
+/// One upright thing: its foot, and the outlines and colours of its parts.
 struct Upright {
     forward_m: f64,
     right_m: f64,
     parts: Vec<([f64; 4], Rgb)>,
 }
 
+/// Draws bushes, signs, traffic lights, pedestrians and the lead, far to near.
 fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
     let road = world.road();
     let (s_m, _) = world.place();
@@ -286,7 +235,7 @@ fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
             Fixture::Sign { limit, reveal_m } if placed.s_m - s_m < reveal_m => {
                 let at = road.at(placed.s_m).pose.compose(&Pose2::new(0.0, SIGN_ASIDE_M, 0.0));
                 let face = SIGN_COLOURS[limit % 3];
-                // The class shows in the colour and in the number of dark bars.
+                // Colour and number of dark bars show the class.
                 let mut parts = vec![([-0.1, 0.0, 0.1, 1.4], [90.0; 3]), (SIGN_FACE_M, WHITE), ([-0.95, 1.35, 0.95, 3.25], face)];
                 for bar in 0..=limit {
                     let bottom = 1.6 + 0.55 * bar as f64;
@@ -321,7 +270,7 @@ fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
         );
     }
     if let (Some(at), Some(lead)) = (world.scene().lead_pose(road), &world.scene().lead) {
-        let rear = at.compose(&Pose2::new(-crate::scene::LEAD_REAR_M, 0.0, 0.0));
+        let rear = at.compose(&Pose2::new(-LEAD_REAR_M, 0.0, 0.0));
         let brake = if lead.lamps_glow() { [255.0, 20.0, 20.0] } else { [110.0, 15.0, 15.0] };
         add(
             rear,

@@ -1,4 +1,4 @@
-//! A small counter-based generator: the same seed draws the same world on every machine.
+//! A counter-based random generator: a seed gives the same numbers on every machine.
 
 /// SplitMix64.
 #[derive(Debug, Clone)]
@@ -19,6 +19,7 @@ impl Rng {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// Uniform in [low, high).
     pub(crate) fn range(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.unit()
     }
@@ -37,7 +38,7 @@ impl Rng {
     }
 }
 
-/// A hash with good low bits; textures use it directly.
+/// The finalizer of SplitMix64: a hash whose low bits are good. Textures use it directly.
 pub(crate) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,23 +1,26 @@
-//! The route: a lane centre line made piece by piece as the car comes near, and what stands along it.
+//! The route: the lane's centre line, generated piece by piece as the car approaches, and the
+//! fixtures along it.
 //!
-//! Positions along the route are arc lengths `s_m` from the start. Samples lie one metre apart; those far behind the car are dropped, so a
-//! ride of hours needs no more memory than one of minutes.
+//! Positions along the route are arc lengths `s_m` from the start. Samples lie one metre apart.
+//! Those far behind the car are dropped, so memory does not grow with the length of a drive.
 
+use crate::options::Kind;
 use crate::rng::Rng;
-use crate::{Kind, SPEED_LIMITS_MPS};
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use std::collections::VecDeque;
 
-/// Distance of two samples, metres.
+/// The speed limits of the three sign classes, m/s.
+pub const SPEED_LIMITS_MPS: [f64; 3] = [5.0, 9.0, 14.0];
+/// Distance between two samples, metres.
 pub(crate) const STEP_M: f64 = 1.0;
-/// Half of the ego lane's width.
+/// Half of the ego lane's width, metres.
 pub(crate) const HALF_LANE_M: f64 = 1.75;
-/// Samples and objects this far behind are forgotten.
+/// Samples, junctions and fixtures this far behind the car are dropped, metres.
 const BEHIND_M: f64 = 40.0;
-/// How far the route is known.
+/// Length of the route that is generated ahead of the car, metres.
 pub(crate) const AHEAD_M: f64 = 160.0;
-/// A command is announced this far ahead of its junction.
+/// A command comes into force this far ahead of its junction, metres.
 const ANNOUNCE_M: f64 = 45.0;
 
 /// One sample of the lane's centre line.
@@ -27,32 +30,34 @@ pub(crate) struct Sample {
     pub(crate) curvature_1pm: f64,
 }
 
-/// A junction: a road crosses at `s_m`; the route leaves it by `command`.
+/// A junction with a crossing road. The route leaves it by `command`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Junction {
-    /// Where the route enters it.
+    /// Where the route enters the junction.
     pub(crate) s_m: f64,
-    /// Where the route has left it.
+    /// Where the route has left the junction.
     pub(crate) end_m: f64,
-    /// Centre and direction of the approach.
+    /// Centre of the junction, in the direction of the approach.
     pub(crate) centre: Pose2,
     pub(crate) command: Command,
 }
 
-/// What stands along the route.
+/// A fixture along the route.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fixture {
-    /// A limit sign; seen from at most `reveal_m` away.
+    /// A speed limit sign of class `limit`, visible from at most `reveal_m`.
     Sign { limit: usize, reveal_m: f64 },
-    /// A light with its stop line. Cycle in seconds; `hold_s` > 0 keeps it red that long after the car has come to it.
+    /// A traffic light with its stop line. Cycle in seconds. With `hold_s` > 0 it has no cycle:
+    /// it stays red until that long after the car has stopped at it.
     Light { green_s: f64, red_s: f64, phase_s: f64, hold_s: f64 },
-    /// A pedestrian who crosses when the car is `trigger_m` away.
+    /// A pedestrian who starts to cross when the car is `trigger_m` away.
     Pedestrian { trigger_m: f64, from_right: bool, speed_mps: f64 },
-    /// A slower vehicle that joins when the car is `trigger_m` away, and leaves after `hold_s` behind it.
+    /// A slower vehicle that appears ahead of the car, and leaves the road after the car has
+    /// followed it for `hold_s`.
     Lead { cruise_mps: f64, hold_s: f64, stops: bool },
 }
 
-/// A fixture and its place.
+/// A fixture and its position.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Placed {
     pub(crate) id: u64,
@@ -60,7 +65,7 @@ pub(crate) struct Placed {
     pub(crate) what: Fixture,
 }
 
-/// The route as far as it is known.
+/// The generated part of the route.
 #[derive(Debug, Clone)]
 pub(crate) struct Road {
     rng: Rng,
@@ -76,6 +81,7 @@ pub(crate) struct Road {
 }
 
 impl Road {
+    /// The first part of the route of `seed`.
     pub(crate) fn new(seed: u64, kind: Kind) -> Self {
         let mut rng = Rng::new(seed);
         let limit = (rng.next() % 3) as usize;
@@ -98,11 +104,12 @@ impl Road {
         road
     }
 
+    /// Arc length of the end of the generated part.
     fn end_m(&self) -> f64 {
         self.first_m + self.samples.len() as f64 * STEP_M
     }
 
-    /// Makes the route known `AHEAD_M` ahead of `s_m` and forgets what lies far behind.
+    /// Generates the route up to [`AHEAD_M`] ahead of `s_m` and drops what lies far behind.
     pub(crate) fn keep_around(&mut self, s_m: f64) {
         while self.end_m() < s_m + AHEAD_M {
             self.grow();
@@ -119,6 +126,7 @@ impl Road {
         }
     }
 
+    /// Adds a fixture and keeps all in order of arc length.
     fn place(&mut self, s_m: f64, what: Fixture) {
         self.fixtures.push_back(Placed { id: self.next_id, s_m, what });
         self.next_id += 1;
@@ -126,6 +134,7 @@ impl Road {
         fixtures.sort_by(|a, b| a.s_m.total_cmp(&b.s_m));
     }
 
+    /// Appends an arc.
     fn line(&mut self, length_m: f64, curvature_1pm: f64) {
         let steps = (length_m / STEP_M).max(1.0) as usize;
         self.since_sign_m += steps as f64 * STEP_M;
@@ -139,6 +148,7 @@ impl Road {
         }
     }
 
+    /// Places a sign with another limit at the end.
     fn sign(&mut self, reveal_m: f64) {
         let s_m = self.end_m();
         let others = [(self.limit + 1) % 3, (self.limit + 2) % 3];
@@ -147,6 +157,7 @@ impl Road {
         self.place(s_m, Fixture::Sign { limit: self.limit, reveal_m });
     }
 
+    /// Appends one section.
     fn grow(&mut self) {
         let memory = match self.kind {
             Kind::Ordinary => false,
@@ -160,7 +171,8 @@ impl Road {
         }
     }
 
-    /// A sign that is seen while the car is held, and a hold that outlasts every recent trace of it.
+    /// Appends a section in which the car passes a sign slowly, behind a lead or towards a red
+    /// light, and stays slow until neither recent images nor its speed tell the limit.
     fn grow_memory(&mut self) {
         if self.rng.chance(0.6) {
             let hold_s = self.rng.range(25.0, 32.0);
@@ -184,6 +196,7 @@ impl Road {
         self.bend(rest);
     }
 
+    /// Appends straight and curved arcs of this total length.
     fn bend(&mut self, length_m: f64) {
         let mut left = length_m;
         while left > 1.0 {
@@ -194,6 +207,7 @@ impl Road {
         }
     }
 
+    /// Appends an ordinary section: straight, curve, junction, lead or pedestrian.
     fn grow_ordinary(&mut self) {
         let due = self.rng.range(90.0, 200.0);
         if self.since_sign_m > due {
@@ -248,7 +262,7 @@ impl Road {
         }
     }
 
-    /// A junction four metres after the stop line; `turn` is 1 left, −1 right, 0 straight on.
+    /// Appends a junction four metres after the stop line. `turn`: 1 left, −1 right, 0 straight.
     fn junction(&mut self, turn: f64) {
         self.line(4.0, 0.0);
         let s_m = self.end_m();
@@ -274,14 +288,14 @@ impl Road {
         self.line(length, 0.0);
     }
 
-    /// The sample at `s_m`, interpolated; clamped to the known route.
+    /// The sample at `s_m`, interpolated; clamped to the generated part.
     pub(crate) fn at(&self, s_m: f64) -> Sample {
         let exact = ((s_m - self.first_m) / STEP_M).clamp(0.0, (self.samples.len() - 2) as f64);
         let (a, b) = (&self.samples[exact as usize], &self.samples[exact as usize + 1]);
         Sample { pose: a.pose.interpolate(&b.pose, exact.fract()), curvature_1pm: a.curvature_1pm }
     }
 
-    /// Samples from `low_m` to `high_m`.
+    /// Samples from `low_m` to `high_m`, with their arc lengths.
     pub(crate) fn between(&self, low_m: f64, high_m: f64) -> impl Iterator<Item = (f64, &Sample)> {
         let low = ((low_m - self.first_m) / STEP_M).max(0.0) as usize;
         let high = (((high_m - self.first_m) / STEP_M).max(0.0) as usize).min(self.samples.len());
@@ -297,7 +311,8 @@ impl Road {
         self.fixtures.iter()
     }
 
-    /// Arc length of the point of the route nearest to `pose`, looked for around `near_m`, and the lateral offset (left positive).
+    /// Arc length of the point of the route nearest to `pose`, searched around `near_m`, and the
+    /// lateral offset, left positive.
     pub(crate) fn project(&self, pose: &Pose2, near_m: f64) -> (f64, f64) {
         let mut best = (near_m, 0.0, f64::INFINITY);
         for (s_m, sample) in self.between(near_m - 6.0, near_m + 12.0) {
@@ -310,13 +325,13 @@ impl Road {
         (best.0, best.1)
     }
 
-    /// What the route does at the next junction, if it has been announced.
+    /// The command of the next junction within [`ANNOUNCE_M`]; else straight.
     pub(crate) fn command(&self, s_m: f64) -> Command {
         self.junctions.iter().find(|j| s_m < j.end_m).filter(|j| j.s_m - s_m < ANNOUNCE_M).map_or(Command::Straight, |j| j.command)
     }
 }
 
-/// The limit of sign class `limit`, m/s.
+/// The speed limit of sign class `limit`, m/s.
 pub(crate) fn limit_mps(limit: usize) -> f64 {
     SPEED_LIMITS_MPS[limit % SPEED_LIMITS_MPS.len()]
 }

@@ -1,32 +1,33 @@
-//! What moves or changes beside the ego car: lights, pedestrians, leads. Each is brought forward by one tick at a time.
+//! What moves or changes beside the ego car: traffic lights, pedestrians, the lead. All advance by
+//! one tick at a time.
 
 use crate::rng::{Rng, mix};
 use crate::road::{Fixture, Placed, Road};
 use drivewam_core::pose::Pose2;
 
-/// Seconds of amber.
+/// Duration of amber, seconds.
 const AMBER_S: f64 = 2.5;
-/// Rear of a lead behind its reference point, metres.
+/// From a lead's reference point back to its rear, metres.
 pub(crate) const LEAD_REAR_M: f64 = 1.5;
 
-/// What a light shows.
+/// The state of a traffic light.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Light {
     /// Go.
     Green,
-    /// Stop if it can be done in comfort.
+    /// Stop if comfortable braking suffices.
     Amber,
     /// Stop.
     Red,
 }
 
-/// A vehicle ahead on the route.
+/// The lead: a vehicle ahead on the route.
 #[derive(Debug, Clone)]
 pub(crate) struct Lead {
     pub(crate) s_m: f64,
     pub(crate) speed_mps: f64,
     pub(crate) acceleration_mps2: f64,
-    /// Metres to the side once it leaves the road; it is gone at 5.
+    /// Offset to the right while it leaves the road, metres; it disappears at 5.
     pub(crate) aside_m: f64,
     wanted_mps: f64,
     cruise_mps: f64,
@@ -43,65 +44,67 @@ impl Lead {
         self.aside_m > 0.0
     }
 
-    /// Whether it is still in the way of who follows it.
+    /// Whether it is still in the way of the car behind it.
     pub(crate) fn is_in_lane(&self) -> bool {
         self.aside_m < 2.2
     }
 
-    /// Whether its brake lamps glow: it slows down or stands.
+    /// Whether its brake lamps are on: it slows down or stands.
     pub(crate) fn lamps_glow(&self) -> bool {
         self.acceleration_mps2 < -0.4 || self.speed_mps < 0.2
     }
 }
 
-/// A pedestrian on the way across.
+/// A pedestrian who crosses the road.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pedestrian {
     pub(crate) s_m: f64,
-    /// Lateral place on the road, left positive.
+    /// Offset from the lane's centre, left positive, metres.
     pub(crate) d_m: f64,
     speed_mps: f64,
 }
 
 impl Pedestrian {
-    /// Lateral speed, left positive.
+    /// Lateral speed, left positive, m/s.
     pub(crate) fn walking(&self) -> f64 {
         self.speed_mps
     }
 }
 
-/// A light that keeps the car waiting.
+/// A traffic light of a memory section at which the car waits.
 #[derive(Debug, Clone, Copy)]
 struct Hold {
     id: u64,
     green_at_s: f64,
 }
 
-/// All that moves.
+/// Everything that moves or changes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scene {
     pub(crate) lead: Option<Lead>,
     pub(crate) pedestrians: Vec<Pedestrian>,
     holds: Vec<Hold>,
-    /// Fixtures below this number have been started.
+    /// Fixtures with lower ids have been started or passed.
     started: u64,
+    /// Ids of the other fixtures that have been started.
     seen: Vec<u64>,
-    /// Since then nobody changes what they do: what a driver without foresight must assume.
+    /// From this time on nobody changes what they do ([`Scene::hold_still`]).
     still_since_s: Option<f64>,
 }
 
-/// The next moment at or after `time_s` that lies shortly before a chunk boundary of the drive's own grid.
+/// The next time at or after `time_s` that is 0.4 s before a multiple of `chunk_s`.
 fn before_a_chunk(time_s: f64, chunk_s: f64) -> f64 {
     libm::ceil((time_s + 0.4) / chunk_s) * chunk_s - 0.4
 }
 
 impl Scene {
-    /// From `time_s` on lights stay as they are, the lead keeps its speed and its way, people walk on, and nobody comes anew.
+    /// From `time_s` on, lights keep their state, the lead keeps its speed and course, pedestrians
+    /// walk on, and nobody new appears.
     pub(crate) fn hold_still(&mut self, time_s: f64) {
         self.still_since_s = Some(time_s);
     }
 
-    /// What the light shows at `time_s`.
+    /// The state of a traffic light at `time_s`.
     pub(crate) fn light(&self, placed: &Placed, time_s: f64) -> Light {
         let Fixture::Light { green_s, red_s, phase_s, hold_s } = placed.what else { return Light::Green };
         let time_s = self.still_since_s.unwrap_or(time_s);
@@ -119,7 +122,7 @@ impl Scene {
         }
     }
 
-    /// Brings everything forward to `time_s`, `dt_s` later, with the car at `ego_m`, moving at `ego_mps`.
+    /// Advances everything by `dt_s` to `time_s`, with the car at `ego_m`, moving at `ego_mps`.
     pub(crate) fn step(&mut self, road: &Road, ego_m: f64, ego_mps: f64, time_s: f64, dt_s: f64, chunk_s: f64) {
         if self.still_since_s.is_none() {
             self.start(road, ego_m, ego_mps, time_s, chunk_s);
@@ -132,6 +135,7 @@ impl Scene {
         self.step_lead(road, ego_m, time_s, dt_s, chunk_s);
     }
 
+    /// Starts the fixtures that the car has come close to.
     fn start(&mut self, road: &Road, ego_m: f64, ego_mps: f64, time_s: f64, chunk_s: f64) {
         for placed in road.fixtures() {
             let ahead_m = placed.s_m - ego_m;
@@ -180,7 +184,7 @@ impl Scene {
                 self.seen.push(placed.id);
             }
         }
-        // Everything in front of the first fixture still known has been started or passed.
+        // Fixtures that the road has dropped need no entry any more.
         if let Some(first) = road.fixtures().map(|f| f.id).min() {
             self.started = self.started.max(first);
             self.seen.retain(|&id| id >= first);
@@ -222,7 +226,7 @@ impl Scene {
         }
     }
 
-    /// The nearest stop line ahead of `s_m` that must not be crossed now.
+    /// The nearest stop line ahead of `s_m` whose light is not green.
     fn stop_ahead(&self, road: &Road, s_m: f64, time_s: f64) -> Option<f64> {
         road.fixtures()
             .filter(|p| p.s_m > s_m && p.s_m < s_m + 60.0 && matches!(p.what, Fixture::Light { .. }))
@@ -230,7 +234,7 @@ impl Scene {
             .map(|p| p.s_m)
     }
 
-    /// Where the lead is.
+    /// The pose of the lead.
     pub(crate) fn lead_pose(&self, road: &Road) -> Option<Pose2> {
         let lead = self.lead.as_ref()?;
         Some(road.at(lead.s_m).pose.compose(&Pose2::new(0.0, -lead.aside_m, 0.0)))

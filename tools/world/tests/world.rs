@@ -1,4 +1,5 @@
-//! What the world promises: a safe expert, memory that is really needed, the same bits for the same seed, folders that are whole.
+//! The world's guarantees: a safe expert, a real need for memory, the same bits for the same seed,
+//! complete folders.
 
 use drivewam_core::dims::Intrinsics;
 use drivewam_world::{Canvas, FrameFormat, Kind, Options, Violations, World, WriteOptions, write_seeds};
@@ -30,7 +31,7 @@ fn the_expert_never_collides_leaves_the_road_or_runs_a_red_light() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// Breaks when lights or leads no longer stop the car, or when it never gets going.
+/// Breaks when lights or leads no longer stop the car, or when it never starts.
 #[test]
 fn the_expert_stops_where_it_must_and_reaches_the_limits_where_it_may() {
     let (mut stopped, mut fast, mut ticks) = (0, 0, 0);
@@ -47,7 +48,7 @@ fn the_expert_stops_where_it_must_and_reaches_the_limits_where_it_may() {
     assert!(fast > 0.15, "fraction at the limit {fast}");
 }
 
-/// Breaks when holds end at random phases, or a sign is seen too late to be forgotten.
+/// Breaks when long stops end at random phases, or a sign is seen too late to be forgotten.
 #[test]
 fn memory_worlds_need_memory_in_at_least_eight_percent_of_their_chunks() {
     let (mut needed, mut chunks) = (0, 0);
@@ -73,7 +74,8 @@ fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
     bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Breaks when a seed draws another world: then raise `WORLD_VERSION` and renew the hash, for trained weights belong to a version.
+/// Breaks when a seed gives another world. Then raise `WORLD_VERSION` and renew the hash: trained
+/// weights belong to a version.
 #[test]
 fn a_seed_draws_the_same_world_to_the_bit() {
     let mut canvas = Canvas::new(112, 64, CAMERA);
@@ -91,7 +93,7 @@ fn a_seed_draws_the_same_world_to_the_bit() {
 
 const PINNED: u64 = 0xbb10_f6b3_2d88_e757;
 
-/// Breaks when signs, leads or lights are drawn too small or not at all: removing the thing must change the pixels where it is.
+/// Breaks when signs are drawn too small or not at all.
 #[test]
 fn a_visible_sign_changes_the_picture() {
     let (mut seen, mut coloured) = (0, 0);
@@ -113,7 +115,7 @@ fn a_visible_sign_changes_the_picture() {
     assert!(seen > 100 && coloured as f64 > 0.9 * f64::from(seen));
 }
 
-/// Breaks when the rectangle that is told of a sign is not where the sign is drawn.
+/// Breaks when the rectangle of a sign is not where the sign is drawn.
 #[test]
 fn a_sign_is_drawn_where_it_is_said_to_be() {
     let mut canvas = Canvas::new(112, 64, CAMERA);
@@ -137,7 +139,7 @@ fn a_sign_is_drawn_where_it_is_said_to_be() {
     assert!(told > 100 && found as f64 > 0.9 * f64::from(told), "{found} of {told}");
 }
 
-/// Breaks when a clone does not go on as its world does.
+/// Breaks when a clone does not continue as its world does.
 #[test]
 fn a_plan_is_what_the_expert_then_drives() {
     let mut world = World::new(11, Options::default());
@@ -150,7 +152,8 @@ fn a_plan_is_what_the_expert_then_drives() {
     }
 }
 
-/// Breaks when a disturbed car stays in its lane, when it hits something or runs a red light, or when the expert does not bring it back.
+/// Breaks when a disturbed car stays in its lane, when it hits something or runs a red light, or
+/// when the expert does not bring it back.
 #[test]
 fn a_disturbed_car_drifts_off_and_the_plan_brings_it_back() {
     let (mut far, mut back, mut ticks, mut off_road) = (0, 0, 0, 0);
@@ -175,7 +178,7 @@ fn a_disturbed_car_drifts_off_and_the_plan_brings_it_back() {
     assert!(back * 20 > far * 19, "{back} of {far} are back within 4 s");
 }
 
-/// Breaks when memory grows with the length of the ride, or the route runs out.
+/// Breaks when memory grows with the length of the drive, or the route ends.
 #[test]
 fn four_hours_need_no_more_road_than_four_minutes() {
     let world = ride(3, Options::default(), 4 * 3600 * 10, |_| {});
@@ -218,6 +221,35 @@ fn a_written_folder_is_whole_and_a_cancelled_one_is_not_there() {
     write_seeds(0..3, &options(), &cancelled, &|_| {}, &AtomicBool::new(true)).unwrap();
     assert_eq!(std::fs::read_dir(cancelled).unwrap().count(), 0);
 }
+
+/// Breaks when the header changes by one byte: readers elsewhere rely on it.
+#[test]
+fn the_header_of_a_written_folder_is_this_text() {
+    let dir = tempfile::tempdir().unwrap();
+    write_seeds(7..8, &WriteOptions { seconds: 0.5, captions: false, ..options() }, dir.path(), &|_| {}, &AtomicBool::new(false)).unwrap();
+    assert_eq!(std::fs::read_to_string(dir.path().join("000007/input.yaml")).unwrap(), HEADER);
+}
+
+const HEADER: &str = "schema: 1
+camera:
+  width: 112
+  height: 64
+  fx_px: 56.0
+  fy_px: 56.0
+  cx_px: 56.0
+  cy_px: 32.0
+  ahead_m: 1.5
+  height_m: 1.5
+  pitch_rad: 0.0
+frames:
+  format: rgb8
+source:
+  kind: world
+  seed: 7
+  world_version: 3
+  stretches: mixed
+  disturb: false
+";
 
 #[test]
 fn a_camera_rate_that_does_not_divide_the_ticks_is_refused() {

@@ -1,11 +1,13 @@
-//! Captions of many worlds: their form, and that they say what the world knows.
+//! Captions of many worlds: their form, and that they agree with the labels.
 
 use super::Facts;
-use crate::{Kind, Light, Options, World};
+use crate::options::{Kind, Options};
+use crate::scene::Light;
+use crate::world::World;
 use drivewam_core::dims::Command;
 use std::collections::BTreeMap;
 
-/// Every second of `seeds`.
+/// Calls `see` for every second of the worlds of `seeds`.
 fn each_second(seeds: std::ops::Range<u64>, mut see: impl FnMut(&World)) {
     for seed in seeds {
         let mut world = World::new(seed, Options { kind: Kind::Mixed, disturb: seed % 2 == 0 });
@@ -18,7 +20,7 @@ fn each_second(seeds: std::ops::Range<u64>, mut see: impl FnMut(&World)) {
     }
 }
 
-/// Breaks when a phrase holds a full stop or a digit, or when a caption grows.
+/// Breaks when a phrase contains a full stop or a digit, or when a caption grows.
 #[test]
 fn a_caption_has_two_sentences_few_words_and_no_digits() {
     let (mut words, mut captions, mut longest) = (BTreeMap::<String, usize>::new(), 0, 0);
@@ -38,7 +40,7 @@ fn a_caption_has_two_sentences_few_words_and_no_digits() {
     assert!(longest < 50 && words.len() < 80);
 }
 
-/// Breaks when two facts share words, or a phrase is not read.
+/// Breaks when two facts share words, or `read` misses a phrase.
 #[test]
 fn facts_read_back_are_the_facts() {
     each_second(100..160, |world| {
@@ -49,7 +51,8 @@ fn facts_read_back_are_the_facts() {
     });
 }
 
-/// Breaks when sight leaves the labels: what is told must be there, and what is near must be told.
+/// Breaks when visibility contradicts the labels: what a caption states must be there, and what is
+/// near must be stated.
 #[test]
 fn captions_say_what_the_labels_know() {
     let (mut seen, mut lights, mut counts) = ([0; 3], 0, BTreeMap::<String, usize>::new());

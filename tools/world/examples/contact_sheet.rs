@@ -1,4 +1,5 @@
-//! Draws a contact sheet of a world and prints what its expert did: `cargo run --release -p drivewam-world --example sheet -- SEED KIND OUT.png`.
+//! Writes a contact sheet of a world and prints what its expert did:
+//! `cargo run --release -p drivewam-world --example contact_sheet -- SEED KIND OUT.png`.
 
 use drivewam_core::dims::Intrinsics;
 use drivewam_world::{Canvas, Kind, Options, World};
@@ -11,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some("memory") => Kind::Memory,
         _ => Kind::Mixed,
     };
-    let out = args.next().unwrap_or_else(|| "sheet.png".into());
+    let out = args.next().unwrap_or_else(|| "contact_sheet.png".into());
     let (width, height, columns, rows) = (224usize, 128usize, 6usize, 8usize);
     let intrinsics = Intrinsics { fx_px: 112.0, fy_px: 112.0, cx_px: 112.0, cy_px: 64.0 };
     let mut canvas = Canvas::new(width, height, intrinsics);

@@ -1,0 +1,38 @@
+//! The parameters of a world beside its seed.
+
+/// The kind of road sections in a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Curves, junctions, traffic lights, leads, pedestrians, signs.
+    Ordinary,
+    /// Signs that the car passes slowly, and a free road only much later.
+    Memory,
+    /// Both.
+    Mixed,
+}
+
+impl Kind {
+    /// The name in files and options.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ordinary => "ordinary",
+            Self::Memory => "memory",
+            Self::Mixed => "mixed",
+        }
+    }
+}
+
+/// The parameters of a world beside its seed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Kind of road sections.
+    pub kind: Kind,
+    /// Whether the car drifts off now and then, so that the expert shows how to recover.
+    pub disturb: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { kind: Kind::Mixed, disturb: false }
+    }
+}
