@@ -1,7 +1,5 @@
 //! `docs/config.md` says what the types say.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use drivewam_tests::config_docs::{page, shipped};
 use std::path::Path;
 

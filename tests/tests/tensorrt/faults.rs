@@ -9,7 +9,7 @@ use super::ride::{on_gpu, real_graphs, warm};
 use super::{Case, library};
 use drivewam_core::Error;
 use drivewam_core::manifest::{FILE_NAME, Family};
-use drivewam_engine::tensorrt::double::Double;
+use drivewam_engine::tensorrt::fake::FakeTensorRt;
 use drivewam_tests::fake_engines::FakeBundle;
 use drivewam_tests::signing;
 use std::fs;

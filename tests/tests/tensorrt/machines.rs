@@ -146,7 +146,7 @@ pub(crate) const CASES: [Case; 29] = [
 fn fresh(family: Family) -> drivewam_core::Result<drivewam::Ride> {
     let folder = tempfile::tempdir().unwrap();
     FakeBundle::new(family).write(folder.path());
-    Double::open(&library(family))?.execute(real_graphs())?;
+    FakeTensorRt::open(&library(family))?.execute(real_graphs())?;
     warm(on_gpu(family, folder.path(), "{}"))
 }
 
@@ -187,7 +187,7 @@ fn no_library() {
 fn fails_in_the_ride() {
     let folder = tempfile::tempdir().unwrap();
     FakeBundle::new(Family::Tensorrt).write(folder.path());
-    Double::open(&library(Family::Tensorrt)).unwrap().execute(real_graphs()).unwrap();
+    FakeTensorRt::open(&library(Family::Tensorrt)).unwrap().execute(real_graphs()).unwrap();
     let config = on_gpu(Family::Tensorrt, folder.path(), "{engine: {tensorrt: {cuda_graphs: false}}}");
     let mut ride = warm(config).unwrap();
     let error = drive(&mut ride, 4).unwrap_err();

@@ -9,8 +9,8 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::config::{self, Config, EngineKind, Layer};
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::Family;
-use drivewam_device::{Device, HostDevice};
-use drivewam_engine::tensorrt::double::{Double, Executor, Tensor};
+use drivewam_device::{DeviceMemory, HostDevice};
+use drivewam_engine::tensorrt::fake::{Executor, FakeTensorRt, PassTensor};
 use drivewam_engine::{Binding, BoundTensor, Engine, EngineBundle, Io, Trust, load};
 use drivewam_tests::drive::{Driven, drive};
 use drivewam_tests::fake_engines::FakeBundle;
@@ -84,7 +84,7 @@ pub(crate) fn real_graphs() -> Executor {
 }
 
 /// An executor for the graphs of an engine folder, with an embedded engine for each shape.
-fn graphs_of(engine: config::Engine) -> Executor {
+fn graphs_of(engine: config::EngineConfig) -> Executor {
     let folder = EngineBundle::open(engine.folder.as_ref(), &Trust::default()).unwrap();
     let mut known: BTreeMap<(String, Vec<Vec<usize>>), Bench> = BTreeMap::new();
     Box::new(move |name, tensors| {
@@ -93,7 +93,7 @@ fn graphs_of(engine: config::Engine) -> Executor {
             let graph = Graph::ALL.into_iter().find(|graph| graph.as_str() == name).unwrap();
             let mut planner = Planner::new();
             let mut bound = |inputs: bool| -> Vec<BoundTensor> {
-                let mut add = |t: &Tensor| {
+                let mut add = |t: &PassTensor| {
                     let region = planner.add("double", &t.name, DType::F32, &t.shape).unwrap();
                     BoundTensor { name: t.name.clone(), region, shape: t.shape.clone() }
                 };
@@ -124,7 +124,7 @@ fn graphs_of(engine: config::Engine) -> Executor {
 fn equals_the_hosts(family: Family, set: &str) {
     let folder = tempfile::tempdir().unwrap();
     FakeBundle::new(family).write(folder.path());
-    let double = Double::open(&library(family)).unwrap();
+    let double = FakeTensorRt::open(&library(family)).unwrap();
     double.execute(real_graphs()).unwrap();
     let mut ride = warm(on_gpu(family, folder.path(), set)).unwrap();
     let words: String = ride.engines().into_iter().map(|(_, words)| words).collect();
@@ -147,7 +147,7 @@ fn rides_with_guidance(family: Family, graphs: &str, limit_m: f64) {
     let config = shipped("tiny-vlm", "{guidance: {wait_ms: inf}}");
     let folder = tempfile::tempdir().unwrap();
     FakeBundle::with_guidance(family, graphs, &config).write(folder.path());
-    Double::open(&library(family)).unwrap().execute(graphs_of(config.engine.clone())).unwrap();
+    FakeTensorRt::open(&library(family)).unwrap().execute(graphs_of(config.engine.clone())).unwrap();
     let mut ride = warm(moved(config.clone(), family, folder.path())).unwrap();
     let driver = FakeTensorRt::open(&home().join("libcuda.so")).unwrap();
     let streams = ["fake_cuda_first_streams", "fake_cuda_other_streams"].map(|which| driver.count(which).unwrap());
@@ -168,7 +168,7 @@ fn rides_with_guidance(family: Family, graphs: &str, limit_m: f64) {
 fn in_half(graphs: &str, precision: &str) {
     let folder = tempfile::tempdir().unwrap();
     FakeBundle::of(Family::TensorrtRtx, graphs).write(folder.path());
-    Double::open(&library(Family::TensorrtRtx)).unwrap().execute(real_graphs()).unwrap();
+    FakeTensorRt::open(&library(Family::TensorrtRtx)).unwrap().execute(real_graphs()).unwrap();
     let mut ride = warm(on_gpu(Family::TensorrtRtx, folder.path(), "{}")).unwrap();
     assert!(ride.engines().iter().any(|(_, words)| words.contains(precision)));
     let (got, wanted) = (drive(&mut ride, 6).unwrap(), drive(&mut warm(config("{}")).unwrap(), 6).unwrap());
@@ -182,7 +182,7 @@ fn releases_all_handles() {
     for family in [Family::Tensorrt, Family::TensorrtRtx] {
         let folder = tempfile::tempdir().unwrap();
         FakeBundle::new(family).write(folder.path());
-        let double = Double::open(&library(family)).unwrap();
+        let double = FakeTensorRt::open(&library(family)).unwrap();
         double.execute(real_graphs()).unwrap();
         let ride = warm(on_gpu(family, folder.path(), "{}")).unwrap();
         assert!(double.count("fake_tensorrt_alive").unwrap() > 12, "no handles were counted");

@@ -5,7 +5,7 @@ use crate::fusion;
 use crate::messages::{BuildMachine, BuildRequest, BuiltEngine, WorkerMessage};
 use anyhow::{Result, anyhow, bail};
 use drivewam_core::config::Config;
-use drivewam_core::manifest::{Dotted, Family, Fusion, FileRole};
+use drivewam_core::manifest::{Dotted, Family, FileRole, Fusion};
 use drivewam_device::cuda::{PrimaryContext, driver_version};
 use drivewam_engine::bundle::attest;
 use drivewam_engine::tensorrt::{Library, builder};
@@ -43,7 +43,7 @@ pub(crate) fn build(request: &BuildRequest, onnx: &[u8], send: &mut dyn FnMut(Wo
     let began = Instant::now();
     let library = Library::open(request.family, request.library.as_deref())?;
     let timing_cache = fs::read(&request.timing_cache).unwrap_or_default();
-    let builder_request = builder::Request {
+    let builder_request = builder::BuildRequest {
         onnx,
         path: &request.onnx,
         inputs: &request.inputs,

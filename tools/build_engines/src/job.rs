@@ -5,7 +5,6 @@ use anyhow::{Context, Result, bail};
 use drivewam::guidance::prompt_tokens::decoder_shapes;
 use drivewam::guidance::vlm::DecoderShapes;
 use drivewam_core::bindings::Graph;
-use drivewam_core::tensor::Axis;
 use drivewam_core::config::{BuildConfig, Config};
 use drivewam_core::manifest::{Family, FileEntry, Fusion, GraphEntry, Manifest, Precision, Profile};
 use drivewam_engine::bundle::{check_file, check_onnx, weight_bytes};

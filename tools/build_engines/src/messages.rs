@@ -1,8 +1,8 @@
 //! What the program and its worker process say to each other: one request as JSON on the worker's
 //! stdin, then JSON messages on its stdout, one a line.
 
-use drivewam_core::tensor::TensorSpec;
 use drivewam_core::manifest::{Capability, Dotted, Family, FileEntry, Flags, Fusion, Profile, Version};
+use drivewam_core::tensor::TensorSpec;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

@@ -10,7 +10,7 @@ use crate::messages::{BuildRequest, WorkerMessage};
 use anyhow::{Context, Result, bail};
 use drivewam_core::config::Config;
 use drivewam_core::manifest::Family;
-use drivewam_engine::bundle::{check_file, attest};
+use drivewam_engine::bundle::{attest, check_file};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;

@@ -136,8 +136,11 @@ const SINGLE: [(&str, TensorRole); 18] = [
     (PAD_BIAS, R::PadBias),
 ];
 
+/// A stem of a name, and the role of the tensor `stem.index`.
+type IndexedRole = (&'static str, fn(usize) -> TensorRole);
+
 /// Roles with an index, and the stems of their names.
-const INDEXED: [(&str, fn(usize) -> TensorRole); 12] = [
+const INDEXED: [IndexedRole; 12] = [
     (DEEPSTACK, R::Deepstack),
     ("cache_in", R::CacheIn),
     ("cache_out", R::CacheOut),

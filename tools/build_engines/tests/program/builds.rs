@@ -1,8 +1,8 @@
 //! Builds: new, kept, resumed, replaced and signed engines.
 
 use super::support::{build, fails, program, root, text};
-use drivewam::guidance::prompts::passes;
-use drivewam::guidance::vlm::Passes;
+use drivewam::guidance::prompt_tokens::decoder_shapes;
+use drivewam::guidance::vlm::DecoderShapes;
 use drivewam::{Plan, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{EngineKind, Layer};

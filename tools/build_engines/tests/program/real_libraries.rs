@@ -6,7 +6,7 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
 use drivewam_core::manifest::{FILE_NAME, Family, Manifest};
 use drivewam_device::cuda::driver_version;
-use drivewam_engine::tensorrt::builder::{Request, parse};
+use drivewam_engine::tensorrt::builder::{BuildRequest, parse};
 use drivewam_engine::tensorrt::{Header, Library, header, headers};
 use drivewam_engine::{EngineBundle, Trust, load};
 
@@ -61,8 +61,15 @@ fn the_parser_takes_the_graphs_of_the_papers_size() {
             let path = folder.join(&entry.file);
             let onnx = std::fs::read(&path).unwrap();
             let flags = load_config(&root().join("configs/tiny.yaml"), &[]).unwrap().build.flags;
-            let request =
-                Request { onnx: &onnx, path: &path, inputs: &entry.inputs, profiles: &[], capabilities: &[], flags, timing_cache: &[] };
+            let request = BuildRequest {
+                onnx: &onnx,
+                path: &path,
+                inputs: &entry.inputs,
+                profiles: &[],
+                capabilities: &[],
+                flags,
+                timing_cache: &[],
+            };
             parse(&library, &request).unwrap();
             count += 1;
         }
