@@ -43,8 +43,8 @@ docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --profile ci --workspace --no-deps --quiet
 	cargo check --profile ci --workspace --no-default-features --quiet
 
-# The program as it ships: without symbols, its debug info in a file beside it, and without the paths
-# of the machine that built it, which the last two lines prove.
+# The program as it ships: without symbols, its debug info in a file beside it, and without the
+# paths of the machine that built it, which the last two lines prove.
 CARGO_HOME ?= $(HOME)/.cargo
 SHIPPED := drivewam profile_latency build_engines build_kernels
 REMAP := --remap-path-prefix=$(CARGO_HOME)=cargo --remap-path-prefix=$(CURDIR)=drivewam

@@ -14,8 +14,8 @@ fn emulator() {
         .cpp(true)
         .std("c++17")
         .opt_level(2)
-        // A C++ compiler does not know the kernels' unroll pragmas. A product and a sum must stay two
-        // roundings.
+        // A C++ compiler does not know the kernels' unroll pragmas. A product and a sum must stay
+        // two roundings.
         .flag("-Wno-unknown-pragmas")
         .flag("-ffp-contract=off")
         .include("emulator")

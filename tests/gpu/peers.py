@@ -2,10 +2,10 @@
 
     python tests/gpu/peers.py OURS.json        # output of `drivewam-gpu bench`
 
-PyTorch computes the same formulas in two ways: (a) vectorised per layer, eager and compiled, without
-copies to the host; (b) like FlowCache's published loop, which copies the chosen indices of a layer and
-head set to the host before the next layer begins. Both select and overwrite both pools of all layers
-at the paper's size in bf16."""
+PyTorch computes the same formulas in two ways: (a) vectorised per layer, eager and compiled,
+without copies to the host; (b) like FlowCache's published loop, which copies the chosen indices of
+a layer and head set to the host before the next layer begins. Both select and overwrite both pools
+of all layers at the paper's size in bf16."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def commit(mem_k, mem_v, k, v, q):
 
 
 def commit_synced(mem_k, mem_v, k, v, q):
-    """The same as in the published loop: concatenates kept and new tokens by indices on the host."""
+    """As the published loop: concatenates kept and new tokens by indices on the host."""
     kept = scores(mem_k, q).topk(mem_k.shape[1] - k.shape[1]).indices.sort().values.tolist()
     return torch.cat([mem_k[:, kept], k], 1), torch.cat([mem_v[:, kept], v], 1)
 

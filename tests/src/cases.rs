@@ -1,7 +1,7 @@
 //! Runs the cases of a test program in child processes, as many at a time as there are cores.
 //!
-//! A vendor library is loaded once per process, and the environment selects its faults. So each case
-//! runs the test program again, with the name of the case and the machine in the environment.
+//! A vendor library is loaded once per process, and the environment selects its faults. So each
+//! case runs the test program again, with the name of the case and the machine in the environment.
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -6,9 +6,8 @@
 //! [`Plan::warm`], and never falls back silently.
 //!
 //! ```no_run
-//! use drivewam::{
-//!     EgoState, EngineBundle, Plan, Pose2, Progress, RideOptions, SourceCamera, Trust, load_config,
-//! };
+//! use drivewam::{EgoState, EngineBundle, Plan, Pose2, Progress, RideOptions, SourceCamera};
+//! use drivewam::{Trust, load_config};
 //!
 //! # fn main() -> drivewam::Result<()> {
 //! let config = load_config("configs/tiny.yaml".as_ref(), &[])?;

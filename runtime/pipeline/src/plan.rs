@@ -71,8 +71,8 @@ impl Plan {
         &self.config
     }
 
-    /// The most host memory that file contents take while [`Plan::warm`] loads the engines. The ride
-    /// itself keeps what the engine library keeps.
+    /// The most host memory that file contents take while [`Plan::warm`] loads the engines. The
+    /// ride itself keeps what the engine library keeps.
     pub fn warm_peak(&self) -> WarmPeak {
         self.warm_peak
     }
@@ -86,8 +86,8 @@ impl Plan {
     ///
     /// # Errors
     /// `Device` when the engines need a GPU and there is none; `Capacity` when the memory cannot be
-    /// allocated; `Manifest` when `bundle` lacks a graph, or a file or graph differs from its manifest;
-    /// `Engine` when the engine library is missing, of the wrong version, or fails.
+    /// allocated; `Manifest` when `bundle` lacks a graph, or a file or graph differs from its
+    /// manifest; `Engine` when the engine library is missing, of the wrong version, or fails.
     pub fn warm(self, bundle: EngineBundle) -> Result<Ride> {
         let engine = self.config.engine.clone();
         self.warm_engines(bundle, |bundle, graph| load(&engine, bundle, graph))

@@ -1,9 +1,9 @@
 //! The modules of a crate and who uses whom; circles among them.
 //!
 //! A node is a file. An edge runs from a file to the file that defines what it names: by `use`, or
-//! by a path that begins with `crate`, `self`, `super` or a child module. Re-exports are followed to
-//! where the name is defined, and are no edge by themselves. What is compiled for tests alone does
-//! not count.
+//! by a path that begins with `crate`, `self`, `super` or a child module. Re-exports are followed
+//! to where the name is defined, and are no edge by themselves. What is compiled for tests alone
+//! does not count.
 
 use crate::files::Source;
 use proc_macro2::{TokenStream, TokenTree};
@@ -262,8 +262,8 @@ mod tests {
         edges("x/src/", &files)
     }
 
-    /// Breaks when one way of naming a module goes unseen: `use`, a path in code, a path inside of a
-    /// macro, a re-export, a parent by `super`, a child by its name.
+    /// Breaks when one way of naming a module goes unseen: `use`, a path in code, a path inside of
+    /// a macro, a re-export, a parent by `super`, a child by its name.
     #[test]
     fn a_circle_is_found_however_its_modules_are_named() {
         let lib = ("lib.rs", "mod a; mod b; pub use a::Alpha;");

@@ -65,8 +65,8 @@ pub(crate) fn ramp(value: f64, low: f64, high: f64) -> f64 {
     ((value - low) / (high - low).max(1e-9)).clamp(0.0, 1.0)
 }
 
-/// The share of a pixel with the footprint `soft` that a stripe of half width `half` around `centre`
-/// covers.
+/// The share of a pixel with the footprint `soft` that a stripe of half width `half` around
+/// `centre` covers.
 pub(crate) fn stripe(value: f64, centre: f64, half: f64, soft: f64) -> f64 {
     let inside = half - (value - centre).abs();
     ramp(inside, -0.5 * soft, 0.5 * soft) * (2.0 * half / (2.0 * half).max(soft))

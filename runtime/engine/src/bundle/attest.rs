@@ -1,7 +1,7 @@
 //! The manifest's entry of one file, made or checked without opening a whole bundle.
 
 use super::read;
-use super::trust::Trust;
+use super::trust::{Trust, hex};
 use drivewam_core::Result;
 use drivewam_core::manifest::{FileEntry, FileRole, Manifest};
 use sha2::{Digest, Sha256};
@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// The manifest's entry of a file with this content: hash, length and role.
 pub fn attest(content: &[u8], role: FileRole) -> FileEntry {
-    FileEntry { sha256: read::hex(&Sha256::digest(content)), bytes: content.len() as u64, role }
+    FileEntry { sha256: hex(&Sha256::digest(content)), bytes: content.len() as u64, role }
 }
 
 /// Proves that the file at `path` has the length and hash of `entry`, in constant memory.

@@ -4,7 +4,7 @@ use super::files::GraphFiles;
 use super::read;
 use super::report::{self, ReadProgress, Report};
 use super::texts::{self, CommandText};
-use super::trust::{Signed, Trust};
+use super::trust::{Signed, Trust, hex};
 use crate::bytes::Bytes;
 use crate::meter::LoadMeter;
 use drivewam_core::bindings::Graph;
@@ -124,7 +124,7 @@ impl EngineBundle {
         let mut bundle = Self {
             path: PathBuf::from("(in memory)"),
             manifest,
-            manifest_sha256: read::hex(&Sha256::digest(text)),
+            manifest_sha256: hex(&Sha256::digest(text)),
             signed: Signed::No,
             texts: BTreeMap::new(),
             self_test: None,

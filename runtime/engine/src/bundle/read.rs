@@ -1,7 +1,7 @@
 //! Reads files that are not trusted yet: plain files only, of the length that the manifest says,
 //! hashed while they are read.
 
-use super::trust::{FILE_NAME as SIGNATURE_FILE_NAME, Signed, Trust};
+use super::trust::{FILE_NAME as SIGNATURE_FILE_NAME, Signed, Trust, hex};
 use crate::bytes::Bytes;
 use drivewam_core::manifest::{FILE_NAME, FileEntry, Manifest};
 use drivewam_core::{Error, ErrorKind, Result};
@@ -22,11 +22,6 @@ const PIECE: usize = 1 << 20;
 
 pub(super) fn missing() -> Error {
     Error::new(ErrorKind::Manifest, "a file that the manifest lists is missing")
-}
-
-/// A hash as the manifest writes it.
-pub(crate) fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A parsed manifest, the hash of its text, and its signer.

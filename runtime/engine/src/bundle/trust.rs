@@ -1,7 +1,6 @@
 //! Signatures of manifests: a detached ed25519 signature over the manifest's bytes, 64 bytes in a
 //! file beside it, as `openssl pkeyutl -sign -rawin` and `build_engines --sign` write it.
 
-use super::read::hex;
 use drivewam_core::config;
 use drivewam_core::{Error, ErrorKind, Result};
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -77,6 +76,11 @@ impl Trust {
             bad("no trusted key made this signature of this manifest").wanted(wanted)
         })
     }
+}
+
+/// A hash as the manifest writes it.
+pub(super) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn parse(text: &str) -> Result<VerifyingKey> {

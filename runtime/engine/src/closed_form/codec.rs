@@ -5,7 +5,7 @@
 //! the same index, modulo the cache's length. The next value of each cache is the latent, indexed
 //! likewise.
 
-use super::Slot;
+use super::slot::Slot;
 use drivewam_core::dims::Model;
 
 pub(super) fn encode(model: &Model, inputs: &[Slot], outputs: &mut [Slot]) {

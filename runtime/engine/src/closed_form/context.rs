@@ -4,7 +4,7 @@
 //! channel (h·D + d) mod Dt), or times the ego's feature d mod F divided by its scale. The key is
 //! half of the value.
 
-use super::Slot;
+use super::slot::Slot;
 use drivewam_core::bindings::Graph;
 use drivewam_core::dims::{EgoFeature, Model};
 

@@ -8,7 +8,8 @@
 //! that their order hardly matters; the factor 8 makes the influence of a single row visible.
 
 use super::context::speed_mps;
-use super::{Fault, Options, Slot};
+use super::options::{Fault, Options};
+use super::slot::Slot;
 use drivewam_core::dims::{INCREMENT_CHANNELS, Model, SelfScale};
 use drivewam_core::manifest::ActionNormalisation;
 

@@ -17,46 +17,22 @@ mod bundle;
 mod codec;
 mod context;
 mod dit;
+mod options;
+mod slot;
 
 pub use bundle::bundle;
+pub use options::{Fault, Options};
 
 use crate::bundle::EngineBundle;
 use crate::engine::{Binding, Engine, Io};
 use crate::io_check;
-use drivewam_core::arena::Region;
 use drivewam_core::bindings::Graph;
 use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{ActionNormalisation, GraphEntry};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
-
-/// What a test can choose.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Options {
-    /// Weight of the part of the velocity that depends on what a row sees. 0: the exact flow.
-    pub coupling: f32,
-    /// A fault that the code around the engine must detect.
-    pub fault: Option<Fault>,
-}
-
-impl Default for Options {
-    /// Coupling 0.25, no fault.
-    fn default() -> Self {
-        Self { coupling: 0.25, fault: None }
-    }
-}
-
-/// A fault of the engine. Runs count from 1, over all bindings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Video rows see the action rows of their pass.
-    LeakyMask,
-    /// One element of the first output is NaN in this run and in all later ones.
-    NanAt(u64),
-    /// This run alone returns an error and writes nothing.
-    ErrorAt(u64),
-}
+use slot::Slot;
 
 /// The closed-form engine of one graph.
 #[derive(Debug)]
@@ -76,14 +52,6 @@ struct Shape {
     inputs: Vec<Slot>,
     outputs: Vec<Slot>,
     scratch: Vec<f64>,
-}
-
-/// A tensor of the graph. Outputs that are not bound have no region.
-#[derive(Debug)]
-struct Slot {
-    region: Option<Region>,
-    shape: Vec<usize>,
-    data: Vec<f32>,
 }
 
 impl ClosedForm {

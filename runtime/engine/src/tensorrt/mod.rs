@@ -177,8 +177,8 @@ impl TensorRt {
     /// graph.
     fn warm(&self, context: &mut ExecutionContext, device: &mut dyn Device) -> Result<Option<CapturedGraph>> {
         let stream = gpu(device, self.graph)?.stream()?;
-        // SAFETY: `bind_context` set every address to a region of this device that is as long as the tensor,
-        // and this function waits for the pass.
+        // SAFETY: `bind_context` set every address to a region of this device that is as long as
+        // the tensor, and this function waits for the pass.
         unsafe { context.enqueue(stream) }?;
         device.synchronize()?;
         let compiled = context.cache()?.len();
@@ -301,9 +301,9 @@ impl Engine for TensorRt {
             Some(pass) => device.replay(pass),
             None => {
                 let stream = device.stream()?;
-                // SAFETY: `bind_context` set every address to a region of this very device (its id was just
-                // compared), as long as the tensor; the device is alive, and orders all work on its
-                // arena on this stream.
+                // SAFETY: `bind_context` set every address to a region of this very device (its id
+                // was just compared), as long as the tensor; the device is alive, and orders all
+                // work on its arena on this stream.
                 unsafe { shape.context.enqueue(stream) }
             }
         });

@@ -112,7 +112,8 @@ impl Ingest {
     /// The pose at `at_ns`, interpolated between its two neighbours.
     ///
     /// # Errors
-    /// `Input` for a gap longer than `ingest.max_pose_gap_ms`, or a time that the poses do not reach.
+    /// `Input` for a gap longer than `ingest.max_pose_gap_ms`, or a time that the poses do not
+    /// reach.
     pub(crate) fn pose(&self, at_ns: i64) -> Result<Pose2> {
         self.between(at_ns).ok_or_else(|| {
             let show = |entry: Option<(i64, Pose2)>| entry.map_or_else(|| "none".to_owned(), |(ns, _)| format!("{ns} ns"));
