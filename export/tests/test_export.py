@@ -14,7 +14,7 @@ from conftest import ROOT
 from drivewam_export.onnx_graphs.export import ExportError, export
 
 
-def test_the_manifest_vouches_for_every_file(random_folder):
+def test_the_manifest_attests_every_file(random_folder):
     """Breaks when a file is written after it was hashed, or is not listed."""
     manifest = yaml.safe_load((random_folder / "manifest.yaml").read_text())
     listed = set(manifest["files"]) | {"manifest.yaml"}

@@ -17,7 +17,7 @@ pub struct Driven {
     /// x m, y m, yaw rad of every pose of every trajectory, in the frame of its own chunk.
     pub poses: Vec<[f64; 3]>,
     /// The guidance of each chunk.
-    pub told: Vec<GuidanceStatus>,
+    pub guidance: Vec<GuidanceStatus>,
     /// Number of transformer passes of the last chunk.
     pub passes: u32,
     /// Duration of each step that ended a chunk, s.
@@ -82,7 +82,7 @@ pub fn drive(ride: &mut Ride, chunks: usize) -> Result<Driven> {
     let straight = |_: &World, tick: i64| (tick == 0).then_some(Command::Straight);
     through(ride, &mut World::new(5, drivewam_world::Options::default()), (chunks as i64 - 1) * 40, straight, |_, outcome, seconds| {
         driven.seconds.push(seconds);
-        driven.told.push(outcome.guidance.clone());
+        driven.guidance.push(outcome.guidance.clone());
         driven.passes = outcome.stages.passes();
         driven.poses.extend(outcome.trajectory.points().iter().map(|p| [p.x_m, p.y_m, p.yaw_rad]));
     })?;

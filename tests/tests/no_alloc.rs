@@ -141,8 +141,12 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
         let faults = minor_faults() - faults;
         println!("{set}: {outcomes} chunks, allocations of ours {ours}, of the engine library {theirs}, minor page faults {faults}");
         assert_eq!(outcomes, 20);
-        let told = &ride.outcome().unwrap().guidance;
-        assert_eq!((told.reject_count > 2, told.source == GuidanceSource::Vlm || told.rejected.is_some()), (speaks, speaks), "{told:?}");
+        let status = &ride.outcome().unwrap().guidance;
+        assert_eq!(
+            (status.reject_count > 2, status.source == GuidanceSource::Vlm || status.rejected.is_some()),
+            (speaks, speaks),
+            "{status:?}"
+        );
         assert!(theirs > 0, "the engine library allocates in its calls, but no allocation was counted");
         assert!(faults < 1000, "{faults} minor page faults in 20 chunks: memory is touched for the first time in the ride");
         let table = ride.memory_table(0).unwrap();

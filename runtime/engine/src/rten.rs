@@ -129,8 +129,8 @@ impl Engine for Rten {
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
         let bound = self.bindings.get(binding.0).ok_or_else(|| io_check::foreign(self.graph, binding))?;
         let arena: &mut HostArena = io_check::host(device, self.graph)?;
-        let mut lent = arena.loan(&bound.lease).map_err(|e| self.at(e))?;
-        call(|| step(&self.model, &self.pool, bound, &mut lent)).flatten().map_err(|e| self.at(e))
+        let mut loan = arena.loan(&bound.lease).map_err(|e| self.at(e))?;
+        call(|| step(&self.model, &self.pool, bound, &mut loan)).flatten().map_err(|e| self.at(e))
     }
 }
 

@@ -57,8 +57,8 @@ fn ride(guidance: &str) -> Driven {
 /// The drive without guidance, which several tests compare with.
 static OFF: LazyLock<Driven> = LazyLock::new(|| ride("{mode: off}"));
 
-fn voices(driven: &Driven) -> Vec<GuidanceSource> {
-    driven.told.iter().map(|told| told.source).collect()
+fn sources(driven: &Driven) -> Vec<GuidanceSource> {
+    driven.guidance.iter().map(|status| status.source).collect()
 }
 
 /// Breaks when a fixed text does not reach the transformer, or another text gives the same plan.
@@ -66,9 +66,9 @@ fn voices(driven: &Driven) -> Vec<GuidanceSource> {
 fn a_fixed_text_is_what_every_chunk_is_told() {
     let off = &*OFF;
     let [one, other] = ["ba be. bi bo.", "du da. di de."].map(|text| ride(&format!("{{mode: fixed, text: {text:?}}}")));
-    assert_eq!((off.told.len(), voices(off)), (CHUNKS, vec![GuidanceSource::Command; CHUNKS]));
-    assert_eq!(voices(&one), [GuidanceSource::Fixed; CHUNKS]);
-    assert!(one.told.iter().all(|told| told.text == "ba be. bi bo." && told.age_ms.is_none() && told.rejected.is_none()));
+    assert_eq!((off.guidance.len(), sources(off)), (CHUNKS, vec![GuidanceSource::Command; CHUNKS]));
+    assert_eq!(sources(&one), [GuidanceSource::Fixed; CHUNKS]);
+    assert!(one.guidance.iter().all(|status| status.text == "ba be. bi bo." && status.age_ms.is_none() && status.rejected.is_none()));
     for (a, b) in [(off, &one), (&one, &other)] {
         assert!(a.distance(b).0 > 1e-4, "{:?}", a.distance(b));
     }
@@ -76,12 +76,12 @@ fn a_fixed_text_is_what_every_chunk_is_told() {
 
 /// Breaks when a rejected answer changes the plan or is not counted.
 #[test]
-fn the_model_s_own_answers_are_refused_and_the_command_speaks() {
+fn the_model_s_own_answers_are_rejected_and_the_command_is_used() {
     let (off, vlm) = (&*OFF, ride("{mode: vlm, wait_ms: inf, max_new_tokens: 12}"));
     // Random weights do not generate two sentences.
-    for (i, told) in vlm.told.iter().enumerate() {
-        assert_eq!((told.source, told.reject_count), (GuidanceSource::Command, i as u32 + 1), "{told:?}");
-        assert!(matches!(told.rejected, Some(RejectReason::Endless | RejectReason::Format(_))), "{told:?}");
+    for (i, status) in vlm.guidance.iter().enumerate() {
+        assert_eq!((status.source, status.reject_count), (GuidanceSource::Command, i as u32 + 1), "{status:?}");
+        assert!(matches!(status.rejected, Some(RejectReason::Endless | RejectReason::Format(_))), "{status:?}");
     }
     assert_eq!(off.poses, vlm.poses);
 }
@@ -132,9 +132,9 @@ fn drive_with_fake(
 #[test]
 fn who_waits_is_told_of_the_newest_frame() {
     let (driven, asked) = drive_with_fake("{mode: off, wait_ms: inf}", 1, good);
-    let told: Vec<(GuidanceSource, &str, Option<f64>)> = driven.told.iter().map(|t| (t.source, t.text.as_str(), t.age_ms)).collect();
+    let status: Vec<(GuidanceSource, &str, Option<f64>)> = driven.guidance.iter().map(|t| (t.source, t.text.as_str(), t.age_ms)).collect();
     let wanted = ["one", "two", "three", "four", "five"].map(|word| (GuidanceSource::Vlm, format!("Request {word}"), Some(0.0)));
-    assert_eq!(told, wanted.each_ref().map(|(voice, text, age)| (*voice, text.as_str(), *age)));
+    assert_eq!(status, wanted.each_ref().map(|(source, text, age)| (*source, text.as_str(), *age)));
     let stamps: Vec<(i64, usize)> = asked.iter().map(|(t0_ns, path, _)| (t0_ns / 1_000_000_000, *path)).collect();
     // There is no path before the ride began.
     assert_eq!(stamps, [(0, 1), (4, 41), (8, 41), (12, 41), (16, 41)]);
@@ -148,13 +148,13 @@ fn who_waits_is_told_of_the_newest_frame() {
 fn who_does_not_wait_is_told_of_an_older_frame_and_how_old_it_is() {
     let (alone, from) = (&*OFF, Instant::now());
     let (driven, asked) = drive_with_fake("{mode: off}", 60_000, good);
-    assert_eq!(voices(&driven), [GuidanceSource::Command; CHUNKS]);
+    assert_eq!(sources(&driven), [GuidanceSource::Command; CHUNKS]);
     assert_eq!((driven.poses == alone.poses, asked.len()), (true, 1), "the others were forgotten: {asked:?}");
     assert!(from.elapsed() < Duration::from_secs(60), "nobody waited");
 
     let (driven, _) = drive_with_fake("{mode: off, wait_ms: 20}", 0, good);
-    for told in &driven.told {
-        assert!(told.source == GuidanceSource::Vlm && told.age_ms.is_some_and(|age| age >= 0.0 && age % 4000.0 == 0.0), "{told:?}");
+    for status in &driven.guidance {
+        assert!(status.source == GuidanceSource::Vlm && status.age_ms.is_some_and(|age| age >= 0.0 && age % 4000.0 == 0.0), "{status:?}");
     }
 }
 
@@ -166,10 +166,10 @@ fn the_last_good_guidance_is_used_until_it_is_too_old_and_then_the_fixed_one() {
         if request.number > 1 { Err(GenerateError::Rejected(RejectReason::TooLong)) } else { good(request, answer) }
     };
     let (driven, _) = drive_with_fake("{mode: fixed, text: ba be, wait_ms: inf, max_age_ms: 8000}", 0, first_only);
-    let told: Vec<_> = driven.told.iter().map(|t| (t.source, t.text.as_str(), t.age_ms, t.rejected, t.reject_count)).collect();
+    let status: Vec<_> = driven.guidance.iter().map(|t| (t.source, t.text.as_str(), t.age_ms, t.rejected, t.reject_count)).collect();
     let long = Some(RejectReason::TooLong);
     assert_eq!(
-        told,
+        status,
         [
             (GuidanceSource::Vlm, "Request one", Some(0.0), None, 0),
             (GuidanceSource::Vlm, "Request one", Some(4000.0), long, 1),
@@ -183,10 +183,10 @@ fn the_last_good_guidance_is_used_until_it_is_too_old_and_then_the_fixed_one() {
         good(request, answer)
     };
     let (driven, _) = drive_with_fake("{mode: off, wait_ms: inf, max_age_ms: 5000}", 0, dies);
-    let told: Vec<_> = driven.told.iter().map(|t| (t.source, t.age_ms, t.rejected)).collect();
+    let status: Vec<_> = driven.guidance.iter().map(|t| (t.source, t.age_ms, t.rejected)).collect();
     let dead = Some(RejectReason::Dead);
     assert_eq!(
-        told,
+        status,
         [
             (GuidanceSource::Vlm, Some(0.0), None),
             (GuidanceSource::Vlm, Some(0.0), None),
@@ -255,7 +255,7 @@ fn a_fault_of_the_language_model_is_told_and_the_ride_goes_on() {
         })
         .unwrap();
         let driven = drive(&mut ride, CHUNKS).unwrap();
-        for GuidanceStatus { source, rejected, .. } in &driven.told {
+        for GuidanceStatus { source, rejected, .. } in &driven.guidance {
             assert_eq!((*source, *rejected), (GuidanceSource::Command, Some(wanted)), "{faulty} {fault:?}");
         }
         assert_eq!(driven.poses, OFF.poses, "{faulty} {fault:?}");
@@ -266,12 +266,12 @@ fn a_fault_of_the_language_model_is_told_and_the_ride_goes_on() {
 fn threads() -> Vec<(String, String)> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
-    let told = |task: std::path::PathBuf| {
+    let status = |task: std::path::PathBuf| {
         let status = read(task.join("status"));
         let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
         (read(task.join("comm")).trim().to_owned(), cpus.trim().to_owned())
     };
-    tasks.map(|task| told(task.unwrap().path())).collect()
+    tasks.map(|task| status(task.unwrap().path())).collect()
 }
 
 /// Breaks when ride and model share threads, so that one waits for the other; when a thread runs on
@@ -297,7 +297,7 @@ fn ride_and_model_have_threads_and_cpus_of_their_own() {
         if first != last {
             assert_eq!((on("rten-", first), on("rten-", last), on("guidance", first)), (3, 3, 0), "{threads:?}");
         }
-        assert_eq!(drive(&mut ride, 2).unwrap().told.len(), 2);
+        assert_eq!(drive(&mut ride, 2).unwrap().guidance.len(), 2);
     };
     std::thread::Builder::new().name("moves".into()).spawn(work).unwrap().join().unwrap();
 }
@@ -324,9 +324,9 @@ fn the_small_model_says_what_is_in_the_picture_of_worlds_that_it_never_saw() {
             280,
             |world, _| Some(world.command()),
             |world, outcome, _| {
-                let told = &outcome.guidance;
-                assert_eq!((told.source, told.age_ms, told.reject_count), (GuidanceSource::Vlm, Some(0.0), 0), "{told:?}");
-                let (got, wanted) = (Facts::read(&told.text), world.facts(world.command()));
+                let status = &outcome.guidance;
+                assert_eq!((status.source, status.age_ms, status.reject_count), (GuidanceSource::Vlm, Some(0.0), 0), "{status:?}");
+                let (got, wanted) = (Facts::read(&status.text), world.facts(world.command()));
                 let facts = [
                     got.light == wanted.light,
                     got.pedestrian == wanted.pedestrian,
@@ -335,7 +335,7 @@ fn the_small_model_says_what_is_in_the_picture_of_worlds_that_it_never_saw() {
                 ];
                 right.iter_mut().zip(facts).for_each(|(sum, is_right)| *sum += u32::from(is_right));
                 all += 1;
-                said.push(told.text.clone());
+                said.push(status.text.clone());
             },
         )
         .unwrap();

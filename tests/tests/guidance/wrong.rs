@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Breaks when a folder without the models, a text that cannot be encoded or a template without its
 /// placeholders is accepted.
 #[test]
-fn what_cannot_speak_is_refused_in_warm() {
+fn a_model_that_cannot_generate_is_refused_in_warm() {
     let say = |guidance: &str| warm(guidance, |_, engine| engine).unwrap_err().to_string();
     let long = ["ba"; 70].join(" ");
     for (guidance, words) in [
@@ -91,7 +91,7 @@ fn a_tokenizer_of_another_model_is_refused_in_warm() {
 
 /// Breaks when an empty image ends the ride, reaches the model, or discards the last good guidance.
 #[test]
-fn an_empty_picture_is_refused_and_the_last_good_guidance_still_speaks() {
+fn an_empty_picture_is_refused_and_the_last_good_guidance_is_still_used() {
     let mut ride = warm("{mode: off, wait_ms: inf}", |_, engine| engine).unwrap();
     let asked: Arc<Mutex<Vec<(i64, usize, usize)>>> = Arc::default();
     // Answers only the first request.
@@ -99,7 +99,7 @@ fn an_empty_picture_is_refused_and_the_last_good_guidance_still_speaks() {
         if request.number > 1 { Err(GenerateError::Rejected(RejectReason::Endless)) } else { good(request, answer) }
     };
     ride.set_guidance_model(Box::new(FakeModel { delay: Duration::ZERO, say: Box::new(say), asked: Arc::clone(&asked) })).unwrap();
-    let (mut told, mut world, mut stamp, mut refused) = (Vec::new(), World::new(5, Options::default()), 0, 0);
+    let (mut status, mut world, mut stamp, mut refused) = (Vec::new(), World::new(5, Options::default()), 0, 0);
     let mut canvas = Canvas::new(112, 64, ride.config().model.camera);
     for tick in 0..=120 {
         let ego = world.ego();
@@ -116,14 +116,14 @@ fn an_empty_picture_is_refused_and_the_last_good_guidance_still_speaks() {
             world.render(&mut canvas);
             ride.push_frame(stamp, &canvas.rgb).unwrap();
             if let Progress::Outcome(outcome) = ride.step(stamp).unwrap() {
-                told.push((outcome.guidance.source, outcome.guidance.age_ms));
+                status.push((outcome.guidance.source, outcome.guidance.age_ms));
             }
         }
         world.step(world.expert());
         stamp += 100_000_000;
     }
     assert_eq!(
-        told,
+        status,
         [
             (GuidanceSource::Vlm, Some(0.0)),
             (GuidanceSource::Vlm, Some(4000.0)),

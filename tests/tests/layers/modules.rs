@@ -224,7 +224,7 @@ pub(crate) fn flatten(tokens: TokenStream, words: &mut Vec<String>) {
     }
 }
 
-/// Sets of nodes that reach one another, in words.
+/// Descriptions of the sets of nodes that reach one another.
 pub(crate) fn circles(edges: &Edges) -> Vec<String> {
     let reach = |from: &String| {
         let mut seen: BTreeSet<String> = BTreeSet::new();

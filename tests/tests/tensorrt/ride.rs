@@ -154,11 +154,11 @@ fn rides_with_guidance(family: Family, graphs: &str, limit_m: f64) {
     assert_eq!(streams, [1, 1], "the ride's goes first");
     assert_eq!(ride.engines().iter().filter(|(_, words)| words.contains(&family.to_string())).count(), 8);
     let (got, wanted) = (drive(&mut ride, 6).unwrap(), drive(&mut warm(config).unwrap(), 6).unwrap());
-    let told = |driven: &Driven| driven.told.iter().map(|told| (told.source, told.text.clone())).collect::<Vec<_>>();
-    assert_eq!(told(&got), told(&wanted));
-    assert!(got.told.iter().filter(|told| told.source == GuidanceSource::Vlm).count() >= 5, "{:?}", told(&got));
+    let status = |driven: &Driven| driven.guidance.iter().map(|status| (status.source, status.text.clone())).collect::<Vec<_>>();
+    assert_eq!(status(&got), status(&wanted));
+    assert!(got.guidance.iter().filter(|status| status.source == GuidanceSource::Vlm).count() >= 5, "{:?}", status(&got));
     let (_, worst) = got.distance(&wanted);
-    println!("    6 trajectories, told what the scene is, differ from the host's by {worst:.1e} m at most");
+    println!("    6 trajectories with guidance differ from the host's by {worst:.1e} m at most");
     assert!(worst < limit_m, "{worst}");
 }
 

@@ -132,8 +132,8 @@ impl CudaEngine {
             .map(|i| {
                 let mut tensor = TensorInfo { name: null(), is_input: 0, on_device: 0, dtype: -1, dims: Dims::default() };
                 // SAFETY: the engine is alive, and the place lives through the call.
-                let told = unsafe { (self.api().tensor)(self.engine, i, &raw mut tensor) };
-                if told == 0 || tensor.name.is_null() {
+                let reported = unsafe { (self.api().tensor)(self.engine, i, &raw mut tensor) };
+                if reported == 0 || tensor.name.is_null() {
                     return Err(self.error_log.error("the library does not report a tensor of the engine"));
                 }
                 // SAFETY: not null; the engine keeps its names.
@@ -160,8 +160,8 @@ impl CudaEngine {
         for (which, shape_out) in (0..).zip(&mut out) {
             let mut dims = Dims::default();
             // SAFETY: the engine is alive; name and place live through the call.
-            let told = unsafe { (self.api().profile_shape)(self.engine, profile, name.as_ptr(), which, &raw mut dims) };
-            if told == 0 {
+            let reported = unsafe { (self.api().profile_shape)(self.engine, profile, name.as_ptr(), which, &raw mut dims) };
+            if reported == 0 {
                 return Err(self.error_log.error("the library does not report a profile of the engine").at(format!("{tensor:?}")));
             }
             *shape_out = shape(&dims);

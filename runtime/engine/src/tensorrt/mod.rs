@@ -131,11 +131,11 @@ impl TensorRt {
         }
         context.check_shapes()?;
         for (tensor, is_input) in io.inputs.iter().map(|t| (t, true)).chain(io.outputs.iter().map(|t| (t, false))) {
-            let told = context.shape(&tensor.name)?;
-            if !told.iter().copied().eq(tensor.shape.iter().map(|&len| Some(len))) {
+            let reported = context.shape(&tensor.name)?;
+            if !reported.iter().copied().eq(tensor.shape.iter().map(|&len| Some(len))) {
                 return Err(Error::new(ErrorKind::Engine, "the engine puts out another shape")
                     .at(format!("{:?}", tensor.name))
-                    .got(format!("{told:?}"))
+                    .got(format!("{reported:?}"))
                     .wanted(format!("{:?}", tensor.shape)));
             }
             let address = device.address(tensor.region)?;
@@ -231,13 +231,13 @@ fn agrees(graph: Graph, entry: &GraphEntry, engine: &EngineEntry, plan: &CudaEng
     }
     for (i, profile) in (0..).zip(&engine.profiles) {
         for spec in &entry.inputs {
-            let told = plan.range(i, &spec.name)?;
-            for (which, told) in told.iter().enumerate() {
+            let reported = plan.range(i, &spec.name)?;
+            for (which, reported) in reported.iter().enumerate() {
                 let wanted = spec.resolve(profile.n[which], profile.s[which]);
-                if !told.iter().copied().eq(wanted.iter().map(|&len| Some(len))) {
+                if !reported.iter().copied().eq(wanted.iter().map(|&len| Some(len))) {
                     return Err(bad("an optimization profile of another range")
                         .at(format!("profile {i}: {:?}", spec.name))
-                        .got(format!("{told:?}"))
+                        .got(format!("{reported:?}"))
                         .wanted(format!("{wanted:?}")));
                 }
             }

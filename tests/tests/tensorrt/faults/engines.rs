@@ -13,7 +13,7 @@ pub(super) fn of_engines() -> Vec<Fault> {
             ..NOTHING
         },
         Fault {
-            name: "truncated before it was vouched for",
+            name: "truncated before it was attested",
             make: |m| m.plan(Graph::Dit).truncate(500),
             words: &["graph dit", "refuses the engine"],
             ..NOTHING

@@ -146,7 +146,7 @@ pub(super) fn of_words() -> Vec<Fault> {
             ..NOTHING
         },
         Fault {
-            name: "a file that nothing vouches for",
+            name: "a file that the manifest does not list",
             make: |m| m.manifest.graphs.get_mut(&Graph::Dit).unwrap().file = "other.engine".into(),
             words: &["other.engine", "not listed"],
             ..NOTHING

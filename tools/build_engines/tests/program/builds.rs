@@ -22,7 +22,7 @@ fn open(folder: &Path) -> EngineBundle {
 /// Breaks if a graph of the tiny policy is not accepted or built for one of three GPU generations,
 /// the manifest does not say what was built, or engines are loaded without a driver.
 #[test]
-fn all_graphs_of_the_small_policy_become_engines_that_the_manifest_vouches_for() {
+fn all_graphs_of_the_small_policy_become_engines_that_the_manifest_attests() {
     let temp = tempfile::tempdir().unwrap();
     let out = temp.path().join("rtx-pc");
     let done = build(&out, &[]);

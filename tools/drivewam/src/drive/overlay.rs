@@ -221,12 +221,12 @@ fn status_bar(area: &Area<'_>, row: &Row, elapsed_s: f64, width: usize) -> Resul
 }
 
 /// Draws the guidance text of the chunk below the status bar, if there is one.
-fn draw_guidance(area: &Area<'_>, told: &GuidanceStatus, width: usize) -> Result<()> {
-    if told.text.is_empty() {
+fn draw_guidance(area: &Area<'_>, status: &GuidanceStatus, width: usize) -> Result<()> {
+    if status.text.is_empty() {
         return Ok(());
     }
-    let age = told.age_ms.map_or_else(String::new, |ms| format!(", {:.1} s old", ms * 1e-3));
-    let lines = wrap(&format!("{}{age}: {}", told.source.as_str(), told.text), width as i32 - 24);
+    let age = status.age_ms.map_or_else(String::new, |ms| format!(", {:.1} s old", ms * 1e-3));
+    let lines = wrap(&format!("{}{age}: {}", status.source.as_str(), status.text), width as i32 - 24);
     let (top, line) = (STATUS_BAR as i32, 17);
     fill(area, (0, top), (width as i32, top + 8 + line * lines.len() as i32), RGBColor(24, 27, 32).mix(0.62))?;
     lines.iter().enumerate().try_for_each(|(i, text)| write(area, text, 13, &WHITE, 12, top + 4 + line * i as i32))

@@ -98,13 +98,13 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
 /// and rejected texts.
 fn guidance(rows: &[Row]) -> Value {
     let (mut sources, mut rejected) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
-    for told in rows.iter().map(|row| &row.outcome.guidance) {
-        *sources.entry(told.source.as_str()).or_default() += 1;
-        if let Some(refusal) = told.rejected {
+    for status in rows.iter().map(|row| &row.outcome.guidance) {
+        *sources.entry(status.source.as_str()).or_default() += 1;
+        if let Some(refusal) = status.rejected {
             *rejected.entry(refusal.as_str()).or_default() += 1;
         }
     }
-    let (age, generate) = (|told: &GuidanceStatus| told.age_ms, |told: &GuidanceStatus| told.generate_ms);
+    let (age, generate) = (|status: &GuidanceStatus| status.age_ms, |status: &GuidanceStatus| status.generate_ms);
     let ms = |of: fn(&GuidanceStatus) -> Option<f64>| distribution(rows.iter().filter_map(|row| of(&row.outcome.guidance)).collect());
     json!({
         "sources": sources,
