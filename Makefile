@@ -29,7 +29,12 @@ export BINDGEN_EXTRA_CLANG_ARGS ?= -I$(shell $(CC) -print-file-name=include)
 # file. Not used with an SDK or DRIVEWAM_TENSORRT_INCLUDE.
 HEADERS := target/tensorrt/headers
 
-test: lint docs rust python
+# Clippy and the fixtures at once: each alone leaves a core idle for long.
+test:
+	$(MAKE) --jobs=2 lint fixtures
+	$(MAKE) docs
+	$(MAKE) rust
+	$(MAKE) python
 
 # The library that tests of `engine.kind: ort` open. A vehicle names its own in the configuration.
 ORT = $$(ls $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)
@@ -39,9 +44,9 @@ rust: setup fixtures
 	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --features $(FEATURES) --no-fail-fast
 
 # Documents of the crates, and the workspace without its optional features.
-docs:
-	RUSTDOCFLAGS="-D warnings" cargo doc --profile ci --workspace --no-deps --quiet
-	cargo check --profile ci --workspace --no-default-features --quiet
+docs: setup
+	RUSTDOCFLAGS="-D warnings" cargo doc --profile ci --workspace --features $(FEATURES) --no-deps
+	cargo check --profile ci --workspace --no-default-features
 
 # The program as it ships: without symbols, its debug info in a file beside it, and without the
 # paths of the machine that built it, which the last two lines prove.
