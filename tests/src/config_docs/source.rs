@@ -81,7 +81,7 @@ impl Types {
             let name = field.ident.as_ref().map(ToString::to_string).unwrap_or_default();
             Field { key: renamed(&field.attrs).unwrap_or(name), kind, optional, doc: doc(&field.attrs) }
         };
-        item.fields.iter().map(field).collect()
+        item.fields.iter().filter(|field| !is_skipped(&field.attrs)).map(field).collect()
     }
 
     /// The choices of the enum `kind`; none where it is no enum.
@@ -106,6 +106,12 @@ impl Types {
 /// Whether a type is read from YAML.
 fn reads(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|a| a.path().is_ident("derive") && a.to_token_stream().to_string().contains("Deserialize"))
+}
+
+/// Whether serde leaves a field out: it is no key.
+fn is_skipped(attributes: &[Attribute]) -> bool {
+    let serde = attributes.iter().filter(|a| a.path().is_ident("serde"));
+    serde.map(|a| a.to_token_stream().to_string()).any(|text| text.contains("(skip)"))
 }
 
 fn doc(attributes: &[Attribute]) -> String {
