@@ -22,7 +22,7 @@ order, and a later value overrides an earlier one key by key. `--set KEY=VALUE` 
 overrides them all. An unknown key, a wrong type or a value out of range is refused, with the key
 and the file that said it. `drivewam plan` prints the whole configuration with its defaults.
 
-\\"required\" in the column of defaults: some file must name the key. \"not set\": the key may be left
+\"required\" in the column of defaults: some file must name the key. \"not set\": the key may be left
 out, and the description says what happens then. `engine.folder` and `engine.tensorrt.kernels` are
 relative to the file that names them.
 ";
