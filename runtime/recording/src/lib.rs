@@ -1,8 +1,8 @@
 //! Recorded drives: frames, poses, ego states and route commands with their stamps.
 //!
-//! [`Recording::open`] reads the documented folder (`docs/input.md`, [`format`]) or one sequence of
-//! PandaSet. It reads and checks everything except the images: it refuses stamps that do not
-//! increase, missing columns, numbers that are not finite, and gaps in the poses.
+//! [`Recording::open`] reads the documented folder (`docs/input.md`, [`mod@format`]) or one
+//! sequence of PandaSet. It reads and checks everything except the images: it refuses stamps that
+//! do not increase, missing columns, numbers that are not finite, and gaps in the poses.
 //! [`Recording::decode`] decodes one image at a time, after it has checked the image's size.
 //! [`Recording::events`] merges all inputs in order of stamp. No stamp and no pose is invented.
 

@@ -12,7 +12,7 @@ pub enum Policy<'a> {
     Full,
     /// The oldest chunk first; within a chunk, the lowest token index first.
     Fifo,
-    /// The lowest score of [`super::score`] first.
+    /// The lowest score of [`super::score()`] first.
     Selective,
     /// Random tokens, drawn from the seed, the chunk and the token index, so that the order of
     /// slots does not matter. A device draws with the seed that [`Policy::of_set`] returns.

@@ -35,7 +35,7 @@ impl ImageProcessor {
     ///
     /// # Errors
     /// `Input` for a source image without pixels or with more than 2^20 on a side; errors of
-    /// [`Image::check`].
+    /// [`VlmImage::check`].
     pub fn new(from: (usize, usize), image: VlmImage) -> Result<Self> {
         image.check()?;
         if ![from.0, from.1].iter().all(|side| (1..=MAX_SIDE).contains(side)) {
