@@ -113,6 +113,8 @@ impl Writer<'_> {
             Value::Null => "not set".to_owned(),
             Value::String(word) => format!("`{word}`"),
             Value::Array(list) if list.is_empty() => "`[]`".to_owned(),
+            // Numbers of f32 with their own digits.
+            Value::Number(n) if n.is_f64() => format!("`{}`", n.as_f64().unwrap_or_default() as f32),
             value => format!("`{value}`"),
         }
     }

@@ -207,6 +207,7 @@ fn split(tokens: TokenStream) -> Vec<String> {
             "isize::MAXasusize" => "the address space".to_owned(),
             "model.video_tokens()" => "the video tokens of a chunk".to_owned(),
             "model.action_tokens()" => "the action tokens of a chunk".to_owned(),
+            text if text.starts_with('"') => continue,
             other => match other.split_once("<<") {
                 Some((one, shift)) => format!("{one}·2^{shift}").replace("1·", ""),
                 None => other.trim_end_matches(".0").replace('_', ""),
