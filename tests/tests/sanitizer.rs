@@ -135,7 +135,7 @@ const OUTSIDE: [Bug; 5] = [
         name: "pixels beyond the image are weighted with zero",
         file: "image.cu",
         right: "k < p.column_count[x]; ++k",
-        wrong: "k < p.most_columns; ++k",
+        wrong: "k < p.max_columns; ++k",
         test: camera::a_picture_is_resampled_as_pillow_does_without_its_rounding,
     },
 ];
