@@ -128,7 +128,7 @@ impl Manifest {
             [("name", Some(&self.name)), ("target", Some(&self.target)), ("built.gpu", self.built.as_ref().and_then(|b| b.gpu.as_ref()))]
         {
             if word.is_some_and(|word| word.len() > 200 || word.chars().any(char::is_control)) {
-                return Err(bad("not words that can be shown").at(key).got(format!("{:?}", word.map_or("", String::as_str))));
+                return Err(bad("not printable text").at(key).got(format!("{:?}", word.map_or("", String::as_str))));
             }
         }
         self.model.check()?;
