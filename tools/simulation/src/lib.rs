@@ -140,3 +140,6 @@ impl SimulationDriver {
         self.tick += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;
