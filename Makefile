@@ -23,18 +23,32 @@ export BINDGEN_EXTRA_CLANG_ARGS ?= -I$(shell $(CC) -print-file-name=include)
 
 # Delete the target of a rule that failed.
 .DELETE_ON_ERROR:
-.PHONY: test rust python setup lint docs release fixtures study bench gpu
+.PHONY: test long build rust python setup headers lint lint-rust lint-python docs release fixtures study bench gpu
 
 # Headers of TensorRT for a machine without its SDK: those that a crate ships, pinned by its lock
 # file. Not used with an SDK or DRIVEWAM_TENSORRT_INCLUDE.
 HEADERS := target/tensorrt/headers
 
-# Clippy and the fixtures at once: each alone leaves a core idle for long.
+# Cargo works on one core or both; beside it pip downloads PyTorch for minutes and then the exporter
+# writes the fixtures on one core.
 test:
-	$(MAKE) --jobs=2 lint fixtures
-	$(MAKE) docs
+	$(MAKE) --jobs=2 build fixtures lint-python
 	$(MAKE) rust
 	$(MAKE) python
+
+# What does not fit into `make test`: every element type under the sanitizer, every architecture,
+# more worlds. About 10 minutes more.
+LONG := $(FEATURES),drivewam-tests/long,drivewam-tools/long,drivewam-build-kernels/long
+
+long: setup fixtures
+	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --features $(LONG) --no-fail-fast
+	cd export && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --long
+
+# One chain: two builds of cargo would wait for each other.
+build: headers
+	$(MAKE) lint-rust
+	$(MAKE) docs
+	cargo test --profile ci --workspace --features $(FEATURES) --no-run
 
 # The library that tests of `engine.kind: ort` open. A vehicle names its own in the configuration.
 ORT = $$(ls $(CURDIR)/$(VENV)/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*)
@@ -44,7 +58,7 @@ rust: setup fixtures
 	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --features $(FEATURES) --no-fail-fast
 
 # Documents of the crates, and the workspace without its optional features.
-docs: setup
+docs: headers
 	RUSTDOCFLAGS="-D warnings" cargo doc --profile ci --workspace --features $(FEATURES) --no-deps
 	cargo check --profile ci --workspace --no-default-features
 
@@ -63,14 +77,21 @@ release:
 	! grep -aFl -e $(CURDIR) -e $(CARGO_HOME) $(addprefix target/dist/release/,$(SHIPPED))
 	! readelf -S $(addprefix target/dist/release/,$(SHIPPED)) | grep -F .symtab
 
-lint: setup
+lint: lint-rust lint-python
+
+lint-rust: headers
 	cargo fmt --all --check
 	cargo clippy --profile ci --workspace --all-targets --features $(FEATURES) -- -D warnings
+
+lint-python: $(VENV)/ready
 	cd export && ../$(VENV)/bin/ruff format --check --quiet && ../$(VENV)/bin/ruff check --quiet
 
-setup: $(VENV)/ready $(HEADERS)/ready $(LIBCLANG)/ready
+setup: $(VENV)/ready headers
 
-$(LIBCLANG)/ready: $(VENV)/ready
+# What cargo reads beside this folder.
+headers: $(HEADERS)/ready $(LIBCLANG)/ready
+
+$(LIBCLANG)/ready: | $(VENV)/bin/pip
 	$(PIP) --no-deps --upgrade --target $(@D) libclang==18.1.1
 	touch $@
 
@@ -80,8 +101,10 @@ $(HEADERS)/ready: runtime/engine/tensorrt/headers/Cargo.toml \
 	$(PYTHON) runtime/engine/tensorrt/headers/copy.py $< $(HEADERS)
 	touch $@
 
-$(VENV)/ready: export/pyproject.toml
+$(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/ready: export/pyproject.toml | $(VENV)/bin/pip
 	$(PIP) -e export
 	$(PIP) --no-deps $(TENSORRT)
 	touch $@

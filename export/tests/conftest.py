@@ -10,6 +10,16 @@ ROOT = Path(__file__).resolve().parents[2]
 torch.set_num_threads(1)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run the tests that take minutes too")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out the tests marked `long`, which `make long` runs."""
+    if not config.getoption("--long"):
+        items[:] = [item for item in items if item.get_closest_marker("long") is None]
+
+
 @pytest.fixture
 def tiny():
     return configs.load(ROOT / "configs/model/tiny.yaml")

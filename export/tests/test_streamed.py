@@ -158,6 +158,7 @@ def test_pieces_give_what_the_whole_gives(name, tiny, tmp_path, monkeypatch):
             ), output
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_weights(tiny, tmp_path):
     """With random weights and those of a checkpoint, three layers need hardly more memory than one.
     A subprocess that does nothing else exports all three."""

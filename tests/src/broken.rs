@@ -133,6 +133,7 @@ impl Build {
     pub fn untouched(&self, bugs: &[Bug], make: Make) -> Option<String> {
         set_library(self.library("untouched", None));
         let mut tests: Vec<fn(Make)> = bugs.iter().map(|bug| bug.test).collect();
+        tests.sort_by_key(|test| *test as usize);
         tests.dedup_by(|a, b| std::ptr::fn_addr_eq(*a, *b));
         tests.into_iter().find_map(|test| failure(test, make))
     }
@@ -141,7 +142,7 @@ impl Build {
     /// message without `says`. `make` uses [`library`].
     pub fn missed(&self, bugs: &[Bug], make: Make, says: &str) -> Vec<String> {
         let run = |(i, bug): (usize, &Bug)| -> Option<String> {
-            set_library(self.library(&i.to_string(), Some(bug)));
+            set_library(self.library(&format!("{}{i}", says.trim_end_matches(": ")), Some(bug)));
             match failure(bug.test, make) {
                 None => Some(format!("not caught: {}", bug.name)),
                 Some(message) if !message.contains(says) => Some(format!("{}: wanted {says:?}, got: {message}", bug.name)),

@@ -57,6 +57,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    if args.out.exists() && !args.out.is_dir() {
+        bail!("--out: got the file {}, wanted a folder", args.out.display());
+    }
     let path = match &args.nvrtc {
         Some(path) => path.clone(),
         None => find().context("no libnvrtc found: give --nvrtc, or install the toolkit or the wheel nvidia-cuda-nvrtc")?,
