@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -105,6 +107,30 @@ def check_weights(kind: type, config: ModelConfig, weights: Weights, what: str) 
 
 
 @contextmanager
+def noticed_interrupt():
+    """Yields a function that raises `KeyboardInterrupt` if Ctrl-C was pressed. Some libraries
+    swallow the one that Python raises: PyTorch's tracer does when it comes within a callback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    pressed = threading.Event()
+
+    def note(_signal, _frame):
+        pressed.set()
+        raise KeyboardInterrupt
+
+    def check():
+        if pressed.is_set():
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def atomic_folder(out: Path):
     """Yields a folder beside `out` to be filled, and renames it to `out` at the end. When anything
     fails before that, `out` stays as it was."""
@@ -112,7 +138,9 @@ def atomic_folder(out: Path):
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        yield aside
+        with noticed_interrupt() as check:
+            yield aside
+            check()
         shutil.rmtree(old, ignore_errors=True)
         if out.exists():
             os.rename(out, old)
