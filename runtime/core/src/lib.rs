@@ -18,6 +18,7 @@ pub mod error;
 pub mod flow;
 pub mod guidance;
 pub mod manifest;
+pub mod motion;
 pub mod noise;
 pub mod pose;
 pub mod rope;

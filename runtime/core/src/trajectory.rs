@@ -82,6 +82,23 @@ impl Trajectory {
         (i + 1) as f64 * self.step_s
     }
 
+    /// The point `time_s` after t0, interpolated; the start has the speed of the first step. `None`
+    /// before t0 and after the last point.
+    pub fn at(&self, time_s: f64) -> Option<Point> {
+        let place = time_s / self.step_s;
+        if !(place >= 0.0 && place <= self.points.len() as f64) {
+            return None;
+        }
+        let before = libm::floor(place) as usize;
+        let start = Point { v_mps: self.points.first()?.v_mps, ..Point::default() };
+        let get = |i: usize| if i == 0 { Some(start) } else { self.points.get(i - 1).copied() };
+        let a = get(before)?;
+        let Some(b) = get(before + 1) else { return Some(a) };
+        let share = place - before as f64;
+        let pose = a.pose().interpolate(&b.pose(), share);
+        Some(Point { x_m: pose.x_m, y_m: pose.y_m, yaw_rad: pose.yaw_rad, v_mps: a.v_mps + share * (b.v_mps - a.v_mps) })
+    }
+
     /// Overwrites the points with the running sums of `increments`.
     ///
     /// # Errors
@@ -220,6 +237,17 @@ mod tests {
         let mut again = made();
         again.set_increments(&steps).unwrap();
         assert!(again.points().iter().all(|p| (p.v_mps - 8.0).abs() < 1e-9), "the baseline's speed is that of its increments");
+    }
+
+    #[test]
+    fn a_time_between_two_points_is_interpolated_and_one_outside_has_no_point() {
+        let mut trajectory = made();
+        trajectory.set_constant(10.0, 0.0);
+        for (time_s, x_m) in [(0.0, 0.0), (0.05, 0.5), (0.1, 1.0), (3.97, 39.7), (4.0, 40.0)] {
+            let point = trajectory.at(time_s).unwrap();
+            assert!((point.x_m - x_m).abs() < 1e-9 && point.v_mps == 10.0, "{time_s} s: {point:?}");
+        }
+        assert!([-0.01, 4.01, f64::NAN].iter().all(|time_s| trajectory.at(*time_s).is_none()));
     }
 
     #[test]

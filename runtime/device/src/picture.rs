@@ -53,6 +53,12 @@ impl Pictures {
         })
     }
 
+    /// Brightness of a pixel, 0 to 255, of a picture of [`Pictures::bytes`] bytes.
+    pub fn luma(&self, picture: &[u8], x: usize, y: usize) -> f32 {
+        let [red, green, blue] = self.pixel(picture, x, y);
+        0.299 * red + 0.587 * green + 0.114 * blue
+    }
+
     /// Red, green and blue of a pixel, 0 to 255, of a picture of [`Pictures::bytes`] bytes. YUV is
     /// BT.601 limited range, as cameras deliver it.
     pub(crate) fn pixel(&self, picture: &[u8], x: usize, y: usize) -> [f32; 3] {

@@ -118,7 +118,7 @@ impl Config {
         self.ingest.check()?;
         self.flow.check()?;
         self.guidance.check()?;
-        self.guard.check()?;
+        self.guard.check(&self.model)?;
         self.build.check()?;
         self.memory.check(&self.model)
     }

@@ -100,9 +100,15 @@ pub struct IngestConfig {
     /// How far the time of a frame may be from its place in the model's frame grid. A frame farther
     /// off is not used; when none is near enough, the frame is missing and the rollout restarts.
     pub frame_tolerance_ms: u32,
+    /// A frame that is farther than this from its place, and not farther than the tolerance, is used
+    /// and published as a degradation.
+    pub frame_jitter_ms: u32,
     /// The longest time between two neighbouring poses, and the greatest age of the ego state.
     /// Inputs that exceed it are refused.
     pub max_pose_gap_ms: u32,
+    /// The longest time by which a stamp may lie after the time of the call of `step`. Inputs
+    /// stamped later are dropped.
+    pub max_ahead_ms: u32,
     /// The most pixels (width times height) of an image. A larger image is refused before it is
     /// decoded. The default is 2^25.
     pub max_image_pixels: u64,
@@ -244,9 +250,14 @@ pub enum MemoryPolicy {
 #[serde(deny_unknown_fields, default)]
 pub struct GuardConfig {
     /// The longest time from the capture of the newest frame to the published trajectory; a later
-    /// one is a published degradation. When a plan has ended for longer than this and no new one
-    /// came, the guard acts as for a refused plan. Judged in real time only.
+    /// one is refused. When a plan has ended for longer than this and no new one came, the guard
+    /// acts as for a refused plan. Judged in real time only.
     pub deadline_ms: u32,
+    /// The longest time without a camera frame. After it the guard asks for minimal risk. Judged in
+    /// real time only. It must be longer than the time between two frames of the model.
+    pub max_frame_silence_ms: u32,
+    /// The same for poses and for ego states.
+    pub max_pose_silence_ms: u32,
     /// The largest distance between the car and the place where the previous plan ended. A new plan
     /// beyond it is refused. Judged only where the car follows the published plans.
     pub max_continuity_error_m: f64,
@@ -276,13 +287,20 @@ impl Default for CameraConfig {
 
 impl Default for IngestConfig {
     fn default() -> Self {
-        Self { frame_tolerance_ms: 50, max_pose_gap_ms: 150, max_image_pixels: 1 << 25 }
+        Self { frame_tolerance_ms: 50, frame_jitter_ms: 10, max_pose_gap_ms: 150, max_ahead_ms: 1000, max_image_pixels: 1 << 25 }
     }
 }
 
 impl Default for GuardConfig {
     fn default() -> Self {
-        Self { deadline_ms: 1000, max_continuity_error_m: 3.0, max_hold_chunks: 1, gap_policy: GapPolicy::HoldCurvature }
+        Self {
+            deadline_ms: 1000,
+            max_frame_silence_ms: 2000,
+            max_pose_silence_ms: 1000,
+            max_continuity_error_m: 3.0,
+            max_hold_chunks: 1,
+            gap_policy: GapPolicy::HoldCurvature,
+        }
     }
 }
 
@@ -339,6 +357,8 @@ impl CameraConfig {
 impl IngestConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("ingest.frame_tolerance_ms", self.frame_tolerance_ms as usize, 0, 500)?;
+        within("ingest.frame_jitter_ms", self.frame_jitter_ms as usize, 0, 500)?;
+        within("ingest.max_ahead_ms", self.max_ahead_ms as usize, 10, 60_000)?;
         within("ingest.max_pose_gap_ms", self.max_pose_gap_ms as usize, 1, 10_000)
     }
 }
@@ -357,8 +377,11 @@ impl FlowConfig {
 }
 
 impl GuardConfig {
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check(&self, model: &Model) -> Result<()> {
+        let period_ms = 1000 / model.image.frame_hz.max(1) as usize;
         within("guard.deadline_ms", self.deadline_ms as usize, 1, 60_000)?;
+        within("guard.max_frame_silence_ms", self.max_frame_silence_ms as usize, period_ms + 100, 10_000)?;
+        within("guard.max_pose_silence_ms", self.max_pose_silence_ms as usize, 100, 10_000)?;
         within("guard.max_hold_chunks", self.max_hold_chunks as usize, 0, 100)?;
         positive("guard.max_continuity_error_m", self.max_continuity_error_m, 1000.0)
     }
