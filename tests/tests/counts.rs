@@ -48,7 +48,7 @@ fn plan(set: &str) -> (Plan, EngineBundle, drivewam_core::config::EngineConfig) 
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     let (camera, engine) = (SourceCamera::of_model(&config.model), config.engine.clone());
-    (Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap(), folder, engine)
+    (Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap(), folder, engine)
 }
 
 fn counts(set: &str) -> Counts {

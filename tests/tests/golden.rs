@@ -161,7 +161,7 @@ fn equals_the_reference(device: fn(ArenaPlan) -> Result<Box<dyn Device>>) {
         );
     }
     let camera = SourceCamera::of_model(&model);
-    let mut ride = Plan::new(config, engines.manifest(), camera, RideOptions::default())
+    let mut ride = Plan::new(config, engines.manifest(), camera, RideOptions::EVALUATION)
         .unwrap()
         .warm_with(engines, device, |bundle, graph| load(&engine, bundle, graph))
         .unwrap();

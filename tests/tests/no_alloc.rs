@@ -75,7 +75,7 @@ fn ride(set: &str) -> Ride {
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder).unwrap()
+    Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(folder).unwrap()
 }
 
 /// Drives `chunks` chunks from time `from_ms`, with changing commands. Returns the number of
@@ -207,7 +207,7 @@ fn a_ride_on_a_gpu_allocates_nothing_either() {
     config.engine.tensorrt.kernels = Some(home.join("kernels").display().to_string());
     let engines = EngineBundle::open(&folder, &Trust::default()).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let mut ride = Plan::new(config, engines.manifest(), camera, RideOptions::default()).unwrap().warm(engines).unwrap();
+    let mut ride = Plan::new(config, engines.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(engines).unwrap();
     let mut picture = vec![0u8; 64 * 112 * 3];
     drive(&mut ride, &mut picture, 0, 6);
     let (ours, theirs) = (OURS.load(Ordering::Relaxed), LIBRARY.load(Ordering::Relaxed));

@@ -33,7 +33,7 @@ fn shipped() -> Ride {
     let config = config("{memory: {policy: selective}, guidance: {wait_ms: inf, max_age_ms: 5000}}");
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder).unwrap();
+    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(folder).unwrap();
     ride.set_guidance_model(Box::new(FakeModel)).unwrap();
     ride
 }
@@ -43,7 +43,7 @@ fn faulty() -> Ride {
     let config = config("{}");
     let folder = closed_form::bundle(&config.model).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let plan = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap();
+    let plan = Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap();
     let fault = Some(Fault::ErrorAt(WARM_DIT + 20));
     let open = |bundle: &EngineBundle, graph| {
         let fault = fault.filter(|_| graph == Graph::Dit);

@@ -18,7 +18,7 @@ fn config(set: &str) -> Config {
 
 fn plan(config: &Config, folder: &EngineBundle) -> Plan {
     let camera = SourceCamera::of_model(&config.model);
-    Plan::new(config.clone(), folder.manifest(), camera, RideOptions::default()).unwrap()
+    Plan::new(config.clone(), folder.manifest(), camera, RideOptions::EVALUATION).unwrap()
 }
 
 fn trained(set: &str) -> Ride {

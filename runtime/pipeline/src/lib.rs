@@ -13,8 +13,8 @@
 //! let config = load_config("configs/tiny.yaml".as_ref(), &[])?;
 //! let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
 //! let camera = SourceCamera::of_model(&config.model);
-//! // The defaults judge neither the deadline (`realtime`) nor the continuity of the plans
-//! // (`closed_loop`): a vehicle sets both.
+//! // The defaults are a vehicle's: the deadline, silent inputs (`realtime`) and the continuity of
+//! // the plans (`closed_loop`) are judged.
 //! let options = RideOptions { realtime: true, closed_loop: true, ..RideOptions::default() };
 //! let mut ride = Plan::new(config, folder.manifest(), camera, options)?.warm(folder)?;
 //! let image = vec![0u8; camera.width * camera.height * 3];
@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod camera;
+mod camera_health;
 mod codec;
 mod context;
 pub mod guard;

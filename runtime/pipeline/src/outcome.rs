@@ -1,6 +1,6 @@
 //! The outcome of a chunk: trajectory, verdict, ages, memory and latencies. Plain data.
 
-use crate::guard::{Reason, Verdict};
+use crate::guard::{Cause, Causes, Verdict};
 use crate::stages::StageTimes;
 use drivewam_core::ErrorKind;
 use drivewam_core::dims::Command;
@@ -25,6 +25,9 @@ pub enum Restart {
     Fault(ErrorKind),
     /// [`Ride::restart`](crate::Ride::restart) was called.
     Asked,
+    /// The times of several calls of `step` in a row lay before those of earlier calls: the clock was
+    /// set back.
+    ClockSetBack,
 }
 
 /// Ages at t0 of the inputs of a chunk.
@@ -38,60 +41,53 @@ pub struct Ages {
     pub command_ms: f64,
 }
 
-/// Deviations that were accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Degraded {
-    /// Relative difference between the camera's and the model's field of view, the larger of both
-    /// axes; `None` within the tolerance.
-    pub fov: Option<f64>,
-    /// Share of the model's image that the camera does not cover (`fit: reproject`); `None` for
-    /// zero.
-    pub uncovered_picture: Option<f64>,
-    /// Largest difference between a frame's capture time and its expected one, ms.
-    pub frame_jitter_ms: f64,
-    /// Inputs (frames, poses, ego states, commands) refused since the previous outcome.
-    pub refused_inputs: u32,
-    /// Time after the deadline, ms; only in real time, `None` within the deadline.
-    pub late_ms: Option<f64>,
-}
-
-/// The outcome of a chunk. The trajectories are in the ego frame at t0: x forward, y left.
+/// What goes out to the vehicle after a chunk, a fault or a silence.
+///
+/// The points of `published` are in the ego frame at `anchor_ns`: x forward, y left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// Number of the chunk within its rollout; the first with a trajectory is 1.
     pub chunk: u64,
     /// Number of the rollout within the ride, from 0.
     pub rollout: u64,
-    /// Capture time of the newest frame: time 0 of the trajectory.
-    pub t0_ns: i64,
+    /// Capture time of the newest frame that `published` rests on. A held or braking plan has that of
+    /// the last accepted plan; `None` before the first one.
+    pub t0_ns: Option<i64>,
+    /// The time from which the points of `published` start: t0 where accepted, else the time of
+    /// publication.
+    pub anchor_ns: i64,
     /// Time of publication, on the clock of `step`'s `now_ns`.
     pub published_ns: i64,
-    /// Time of the trajectory's last pose.
+    /// Time of the last pose of `published`.
     pub valid_until_ns: i64,
     /// Time between the end of the previous plan and the publication of this one, ms; 0 without a
     /// gap.
     pub uncovered_ms: f64,
-    /// The ego's pose at t0, in the frame of the pushed poses; `None` where the poses failed.
+    /// The ego's pose at `anchor_ns`, in the frame of the pushed poses; `None` where they do not
+    /// reach it.
     pub pose: Option<Pose2>,
-    /// The policy's trajectory; NaN where there is none.
+    /// Capture time of the newest frame of the chunk that was computed: time 0 of `trajectory`.
+    /// `None` where no chunk was complete.
+    pub policy_t0_ns: Option<i64>,
+    /// The policy's trajectory, in the ego frame at `policy_t0_ns`; NaN where there is none.
     pub trajectory: Trajectory,
     /// The trajectory that the guard publishes: the policy's where accepted.
     pub published: Trajectory,
     /// The guard's verdict.
     pub verdict: Verdict,
     /// Why the verdict is not [`Verdict::Accepted`].
-    pub reason: Option<Reason>,
-    /// Distance between the end of the previous plan and the ego's pose, m; `None` without a
-    /// previous plan.
+    pub cause: Option<Cause>,
+    /// Distance between the ego's pose at t0 and the place where the plan that went out before leads
+    /// to then, m; `None` without one.
     pub continuity_m: Option<f64>,
-    /// The route command at t0.
+    /// The route command at t0, or at the anchor where no chunk was complete.
     pub command: Command,
     /// The text that conditioned the chunk.
     pub guidance: GuidanceStatus,
     /// Ages of the inputs at t0.
     pub ages: Ages,
-    /// Deviations that were accepted.
-    pub degraded: Degraded,
+    /// What else was found, and did not decide the verdict.
+    pub degraded: Causes,
     /// Why this rollout began; only in the first outcome of a rollout that follows another.
     pub restarted: Option<Restart>,
     /// Filled memory slots after the observed commit; zero after a fault before it.
@@ -102,7 +98,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// The poses of the published trajectory: a view `[N, 3]` of (x m, y m, yaw rad), one row per
-    /// step, in the ego frame at t0.
+    /// step, in the ego frame at `anchor_ns`.
     pub fn published_poses(&self) -> ArrayView2<'_, f64> {
         poses(&self.published)
     }

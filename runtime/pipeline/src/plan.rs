@@ -4,8 +4,8 @@
 use crate::camera::Fit;
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
+use crate::guard::{Cause, CauseKind, Causes};
 use crate::memory::Memory;
-use crate::outcome::Degraded;
 use crate::regions::Regions;
 use crate::ride::Ride;
 use crate::ride::options::RideOptions;
@@ -124,7 +124,12 @@ impl Plan {
         let mut device = make_device(arena)?;
         let Fit { camera, columns, rows, fov, uncovered } = fit;
         device.open_camera(camera.pictures(), columns, rows)?;
-        let camera_fit = Degraded { fov, uncovered_picture: uncovered, ..Degraded::default() };
+        let mut camera_fit = Causes::NONE;
+        let found = [
+            fov.map(|fov| Cause::new(CauseKind::FieldOfView, fov, config.camera.fov_tolerance)),
+            uncovered.map(|share| Cause::new(CauseKind::UncoveredImage, share, 0.0)),
+        ];
+        found.into_iter().flatten().for_each(|cause| camera_fit.add(cause));
         let on = device.as_mut();
         let models = Models {
             encoder: Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, on)?,

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use drivewam::guard::{Reason, Verdict};
-use drivewam::outcome::Restart;
+use drivewam::guard::{CauseKind, Verdict};
+use drivewam::outcome::{Outcome, Restart};
 use drivewam::{EgoState, Error, ErrorKind, Plan, Pose2, Progress, Result, Ride, RideOptions, SourceCamera, load_config};
 use drivewam_core::bindings::Graph;
 use drivewam_device::{Device, HostDevice};
@@ -50,7 +50,7 @@ fn ride(panics_at: u64) -> (Ride, Arc<AtomicU64>) {
     let config = load_config(&path, &[]).unwrap();
     let folder = closed_form::bundle(&config.model).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let plan = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap();
+    let plan = Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap();
     let runs = Arc::new(AtomicU64::new(0));
     let open = |bundle: &EngineBundle, graph| -> Result<Box<dyn Engine>> {
         let engine = ClosedForm::open(bundle, graph, Options::default())?;
@@ -95,8 +95,9 @@ fn a_panic_ends_the_ride_and_every_later_step_asks_for_minimal_risk() {
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert!(error.to_string().contains("pass 48 panics"), "{error}");
     let outcome = ride.outcome().unwrap();
-    let reason = Some(Reason::Fault(ErrorKind::Internal));
-    assert_eq!((outcome.chunk, outcome.verdict, outcome.reason), (2, Verdict::Held, reason), "the guard answers as for a fault");
+    let cause = Some(CauseKind::Fault(ErrorKind::Internal));
+    let kind = |outcome: &Outcome| outcome.cause.map(|cause| cause.kind);
+    assert_eq!((outcome.chunk, outcome.verdict, kind(outcome)), (2, Verdict::MinimalRisk, cause), "the ride is lost");
     assert!(outcome.published_poses().iter().all(|x| x.is_finite()) && outcome.trajectory_poses().iter().all(|x| x.is_nan()));
     let passes = runs.load(Ordering::Relaxed);
 
@@ -107,7 +108,7 @@ fn a_panic_ends_the_ride_and_every_later_step_asks_for_minimal_risk() {
         let error = ride.step(s * SECOND).unwrap_err();
         assert!(error.kind() == ErrorKind::Internal && error.to_string().contains("pass 48 panics"), "{error}");
         let outcome = ride.outcome().unwrap();
-        assert_eq!((outcome.t0_ns, outcome.verdict, outcome.reason), (s * SECOND, Verdict::MinimalRisk, reason));
+        assert_eq!((outcome.anchor_ns, outcome.verdict, kind(outcome)), (s * SECOND, Verdict::MinimalRisk, cause));
         let points = outcome.published.points();
         assert!(points[0].v_mps < 6.0 && points.last().unwrap().v_mps == 0.0, "it brakes from the newest speed: {points:?}");
         assert_eq!((outcome.memory.total(), outcome.restarted), (0, None::<Restart>));

@@ -143,7 +143,7 @@ fn warm(path: &Path, layers: &[Layer]) -> Result<Ride> {
     let config = load_config(path, layers)?;
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
     let camera = SourceCamera::of_model(&config.model);
-    Ok(Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm(folder)?)
+    Ok(Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION)?.warm(folder)?)
 }
 
 fn ride(config: &Path, host: &Path, layer: String, chunks: usize, most_m: f64) -> Result<()> {

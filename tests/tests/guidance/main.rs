@@ -43,7 +43,7 @@ fn warm_with(guidance: &str, more: &str, corrupt: impl Fn(Graph, Box<dyn Engine>
     let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &layers)?;
     let (folder, engine, threads) = (folder(), config.engine.clone(), config.target.threads);
     let camera = SourceCamera::of_model(&config.model);
-    Plan::new(config, folder.manifest(), camera, RideOptions::default())?.warm_with(
+    Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION)?.warm_with(
         folder,
         |arena| Ok(Box::new(HostDevice::new(arena, threads)?)),
         |bundle, graph| Ok(corrupt(graph, load(&engine, bundle, graph)?)),
@@ -313,7 +313,7 @@ fn the_small_model_says_what_is_in_the_picture_of_worlds_that_it_never_saw() {
     let layers = [Layer { name: "the test".into(), text: "guidance: {wait_ms: inf}".into() }];
     let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny-vlm.yaml"), &layers).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder).unwrap();
+    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(folder).unwrap();
     let (mut right, mut all, mut said) = ([0; 4], 0, Vec::new());
     for seed in 5200..5208 {
         ride.restart();

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     };
     let target = args.target.open(&mut manifest, args.no_engines)?;
     let camera = SourceCamera::of_model(&loaded.config.model);
-    let options = RideOptions { decoder: args.future, ..RideOptions::default() };
+    let options = RideOptions { decoder: args.future, ..RideOptions::EVALUATION };
     let plan = Plan::new(loaded.config.clone(), &manifest, camera, options)?;
     let arena = plan.arena();
     let report = target.map(|target| target.report(&loaded.config, &manifest, arena, args.no_engines)).transpose()?;

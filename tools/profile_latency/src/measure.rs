@@ -110,7 +110,7 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
     let from = Instant::now();
     let model = config.model.clone();
     let camera = SourceCamera::of_model(&model);
-    let plan = Plan::new(config.clone(), folder.manifest(), camera, RideOptions { realtime: true, ..RideOptions::default() })?;
+    let plan = Plan::new(config.clone(), folder.manifest(), camera, RideOptions { realtime: true, ..RideOptions::EVALUATION })?;
     startup.plan_ns = nanos(from.elapsed());
     let (from, loading) = (Instant::now(), Cell::new(Duration::ZERO));
     let engine = config.engine.clone();

@@ -49,25 +49,14 @@ impl Follower {
 
     /// The plan's point `time_s` after it was made; beyond its end the plan goes straight on.
     fn at(&self, time_s: f64) -> Point {
-        let points = self.trajectory.points();
-        let step_s = self.trajectory.step_s();
-        let start = Point { v_mps: points.first().map_or(0.0, |p| p.v_mps), ..Point::default() };
-        let place = (time_s / step_s).max(0.0);
-        let before = place.floor() as usize;
-        let get = |i: usize| if i == 0 { Some(start) } else { points.get(i - 1).copied() };
-        match (get(before), get(before + 1)) {
-            (Some(a), Some(b)) => {
-                let pose = a.pose().interpolate(&b.pose(), place - before as f64);
-                let v_mps = a.v_mps + (place - before as f64) * (b.v_mps - a.v_mps);
-                Point { x_m: pose.x_m, y_m: pose.y_m, yaw_rad: pose.yaw_rad, v_mps }
-            }
-            _ => {
-                let last = points.last().copied().unwrap_or_default();
-                let way = last.v_mps.max(0.0) * (time_s - points.len() as f64 * step_s).max(0.0);
-                let pose = last.pose().compose(&Pose2::new(way, 0.0, 0.0));
-                Point { x_m: pose.x_m, y_m: pose.y_m, ..last }
-            }
+        if let Some(point) = self.trajectory.at(time_s.max(0.0)) {
+            return point;
         }
+        let points = self.trajectory.points();
+        let last = points.last().copied().unwrap_or_default();
+        let way = last.v_mps.max(0.0) * (time_s - points.len() as f64 * self.trajectory.step_s()).max(0.0);
+        let pose = last.pose().compose(&Pose2::new(way, 0.0, 0.0));
+        Point { x_m: pose.x_m, y_m: pose.y_m, ..last }
     }
 }
 

@@ -1,9 +1,12 @@
-//! The guard always answers, and gives the reason.
+//! The guard always answers, and gives the cause.
 
 use super::*;
+use drivewam_core::ErrorKind;
 
-fn guard() -> Guard {
-    let vehicle = VehicleConfig {
+const CHUNK_NS: i64 = 4_000_000_000;
+
+fn vehicle() -> VehicleConfig {
+    VehicleConfig {
         name: "test".to_owned(),
         max_speed_mps: 25.0,
         max_acceleration_mps2: 6.0,
@@ -12,30 +15,61 @@ fn guard() -> Guard {
         max_lateral_acceleration_mps2: 8.0,
         trusted_keys: Vec::new(),
         revoked_keys: Vec::new(),
-    };
-    Guard::new(Settings::default(), vehicle, 0.1)
+    }
+}
+
+fn blank() -> Trajectory {
+    Trajectory::new(40, 100_000_000).unwrap()
+}
+
+/// A guard of a car that follows the plans if `latches`.
+fn guard(latches: bool) -> Guard {
+    Guard::new(Settings::default(), vehicle(), &blank(), CHUNK_NS, latches)
 }
 
 fn plan(speed_mps: f64, curvature_1pm: f64) -> Trajectory {
-    let mut plan = Trajectory::new(40, 100_000_000).unwrap();
-    arc(&mut plan, 0.1, curvature_1pm, speed_mps, 0.0);
+    let mut plan = blank();
+    let mut at = Point::default();
+    for point in plan.points_mut() {
+        at = along(&at, curvature_1pm, speed_mps, speed_mps, 0.1);
+        *point = at;
+    }
     plan
 }
 
+fn at(now_ns: i64, speed_mps: f64) -> Situation {
+    Situation { now_ns, pose: Some(Pose2::default()), speed_mps: Some(speed_mps) }
+}
+
+/// Judges a plan whose newest frame was captured at `t0_ns`, and publishes at once.
+fn judge(guard: &mut Guard, plan: &Trajectory, t0_ns: i64, speed_mps: f64, out: &mut Trajectory) -> Answer {
+    let start = PlanStart { t0_ns, pose: Some(Pose2::default()), speed_mps };
+    guard.judge(plan, start, at(t0_ns, speed_mps), &mut Causes::NONE, out)
+}
+
+fn refuse(guard: &mut Guard, kind: CauseKind, at: Situation, out: &mut Trajectory) -> Answer {
+    let mut causes = Causes::NONE;
+    causes.add(Cause::new(kind, 1.0, 0.0));
+    guard.refuse(at, &mut causes, out)
+}
+
+const FAULT: CauseKind = CauseKind::Fault(ErrorKind::Engine);
+
 #[test]
 fn a_plan_within_the_limits_goes_out_as_it_is() {
-    let (mut guard, mut out) = (guard(), Trajectory::new(40, 100_000_000).unwrap());
+    let (mut guard, mut out) = (guard(true), blank());
     let plan = plan(10.0, 0.02);
-    assert_eq!(guard.judge(&plan, 10.0, Some(2.9), Some(-1.0), &mut out), (Verdict::Accepted, None));
+    let answer = judge(&mut guard, &plan, 7, 10.0, &mut out);
+    assert_eq!((answer.verdict, answer.cause, answer.t0_ns, answer.anchor_ns), (Verdict::Accepted, None, Some(7), 7));
     assert_eq!(out, plan);
 }
 
+/// Breaks if a limit is not judged, or if what goes out in its place does not brake.
 #[test]
 fn every_limit_is_judged_and_named() {
     struct Case {
         plan: Trajectory,
         ego_mps: f64,
-        continuity_m: Option<f64>,
         word: &'static str,
     }
     let mut broken = plan(5.0, 0.0);
@@ -53,23 +87,22 @@ fn every_limit_is_judged_and_named() {
         point.yaw_rad = 0.1 * (i + 1) as f64;
     }
     let cases = [
-        Case { plan: sideways, ego_mps: 0.0, continuity_m: None, word: "across the heading" },
-        Case { plan: spinning, ego_mps: 0.0, continuity_m: None, word: "turns on the spot" },
-        Case { plan: broken, ego_mps: 5.0, continuity_m: None, word: "pose 17 is not finite" },
-        Case { plan: plan(26.0, 0.0), ego_mps: 26.0, continuity_m: None, word: "vehicle.max_speed_mps" },
-        Case { plan: plan(10.0, 0.0), ego_mps: 5.0, continuity_m: None, word: "vehicle.max_acceleration_mps2" },
-        Case { plan: braking, ego_mps: 20.0, continuity_m: None, word: "vehicle.max_deceleration_mps2" },
-        Case { plan: plan(3.0, 0.3), ego_mps: 3.0, continuity_m: None, word: "vehicle.max_curvature_1pm" },
-        Case { plan: plan(12.0, -0.1), ego_mps: 12.0, continuity_m: None, word: "vehicle.max_lateral_acceleration_mps2" },
-        Case { plan: plan(5.0, 0.0), ego_mps: 5.0, continuity_m: Some(3.1), word: "ended elsewhere" },
+        Case { plan: sideways, ego_mps: 0.0, word: "across the heading" },
+        Case { plan: spinning, ego_mps: 0.0, word: "turns on the spot" },
+        Case { plan: broken, ego_mps: 5.0, word: "pose 17 is not finite" },
+        Case { plan: plan(26.0, 0.0), ego_mps: 26.0, word: "vehicle.max_speed_mps" },
+        Case { plan: plan(10.0, 0.0), ego_mps: 5.0, word: "vehicle.max_acceleration_mps2" },
+        Case { plan: braking, ego_mps: 20.0, word: "vehicle.max_deceleration_mps2" },
+        Case { plan: plan(3.0, 0.3), ego_mps: 3.0, word: "vehicle.max_curvature_1pm" },
+        Case { plan: plan(12.0, -0.1), ego_mps: 12.0, word: "vehicle.max_lateral_acceleration_mps2" },
     ];
     let mut failures = Vec::new();
     for case in cases {
-        let (mut guard, mut out) = (guard(), Trajectory::new(40, 100_000_000).unwrap());
-        let (verdict, reason) = guard.judge(&case.plan, case.ego_mps, case.continuity_m, None, &mut out);
-        let text = reason.map(|r| r.to_string()).unwrap_or_default();
-        if verdict != Verdict::MinimalRisk || !text.contains(case.word) {
-            failures.push(format!("{}: {verdict:?} {text}", case.word));
+        let (mut guard, mut out) = (guard(true), blank());
+        let answer = judge(&mut guard, &case.plan, 0, case.ego_mps, &mut out);
+        let text = answer.cause.map(|cause| cause.to_string()).unwrap_or_default();
+        if answer.verdict != Verdict::MinimalRisk || !text.contains(case.word) {
+            failures.push(format!("{}: {:?} {text}", case.word, answer.verdict));
         }
         // Half of the vehicle's 10 m/s² for 4 s.
         let end_mps = (case.ego_mps - 20.0).max(0.0);
@@ -80,17 +113,103 @@ fn every_limit_is_judged_and_named() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
+/// Breaks if a kind gets another verdict than the table of `decide` says, in any state.
 #[test]
-fn a_refused_plan_is_held_once_and_then_minimal_risk_is_asked_for() {
-    let (mut guard, mut out) = (guard(), Trajectory::new(40, 100_000_000).unwrap());
-    guard.judge(&plan(8.0, 0.05), 8.0, None, None, &mut out);
-    let fault = Reason::Fault(ErrorKind::Engine);
-    assert_eq!(guard.refuse(fault, Some(8.0), &mut out), (Verdict::Held, Some(fault)));
+fn the_verdict_depends_on_the_strongest_response_and_the_state() {
+    use Response::{Degrade, Doubt, Refuse, Stop};
+    let (accepted, held, risk) = (Verdict::Accepted, Verdict::Held, Verdict::MinimalRisk);
+    let states = [GuardState::Start, GuardState::Driving, GuardState::Holding { since_ns: 0 }, GuardState::MinimalRisk];
+    for (response, may_hold, wanted) in [
+        (None, true, [accepted; 4]),
+        (Some(Degrade), true, [accepted; 4]),
+        (Some(Doubt), true, [accepted; 4]),
+        (Some(Refuse), true, [risk, held, held, risk]),
+        (Some(Refuse), false, [risk; 4]),
+        (Some(Stop), true, [risk; 4]),
+    ] {
+        assert_eq!(states.map(|state| causes::decide(response, state, may_hold)), wanted, "{response:?}, may hold: {may_hold}");
+    }
+}
+
+/// Breaks if a doubt refuses a plan at once, or never.
+#[test]
+fn a_doubt_refuses_the_plan_when_it_is_found_three_times_in_a_row() {
+    for (in_a_row, wanted) in [(1, Verdict::Accepted), (2, Verdict::Accepted), (3, Verdict::MinimalRisk)] {
+        let (mut guard, mut causes) = (guard(true), Causes::NONE);
+        causes.add(Cause { in_a_row, ..Cause::new(CauseKind::CameraBlank, 0.1, 3.0) });
+        let start = PlanStart { t0_ns: 0, pose: None, speed_mps: 5.0 };
+        let answer = guard.judge(&plan(5.0, 0.0), start, at(0, 5.0), &mut causes, &mut blank());
+        assert_eq!(answer.verdict, wanted, "{in_a_row} in a row");
+    }
+}
+
+/// Breaks if a hold lasts longer than `guard.max_hold_chunks`, or is anchored in the past.
+#[test]
+fn a_refused_plan_is_held_for_a_chunk_and_then_minimal_risk_is_asked_for() {
+    let (mut guard, mut out) = (guard(false), blank());
+    judge(&mut guard, &plan(8.0, 0.05), 0, 8.0, &mut out);
+    let answer = refuse(&mut guard, FAULT, at(CHUNK_NS, 8.0), &mut out);
+    assert_eq!((answer.verdict, answer.t0_ns, answer.anchor_ns), (Verdict::Held, Some(0), CHUNK_NS));
     let last = out.points()[39];
     assert!((last.v_mps - 8.0).abs() < 1e-9 && (last.yaw_rad - 8.0 * 4.0 * 0.05).abs() < 0.01, "{last:?}");
-    assert_eq!(guard.refuse(fault, Some(8.0), &mut out).0, Verdict::MinimalRisk);
-    assert_eq!(guard.judge(&plan(8.0, 0.0), 8.0, None, None, &mut out).0, Verdict::Accepted);
-    assert_eq!(guard.refuse(fault, Some(8.0), &mut out).0, Verdict::Held, "an accepted plan may be held again");
+    assert_eq!(refuse(&mut guard, FAULT, at(2 * CHUNK_NS - 1, 8.0), &mut out).verdict, Verdict::Held);
+    assert_eq!(refuse(&mut guard, FAULT, at(2 * CHUNK_NS, 8.0), &mut out).verdict, Verdict::MinimalRisk);
+    assert_eq!(judge(&mut guard, &plan(8.0, 0.0), 3 * CHUNK_NS, 8.0, &mut out).verdict, Verdict::Accepted);
+    assert_eq!(refuse(&mut guard, FAULT, at(4 * CHUNK_NS, 8.0), &mut out).verdict, Verdict::Held, "an accepted plan may be held again");
+}
+
+/// Breaks if a hold in the middle of a plan jumps to its end.
+#[test]
+fn what_is_left_of_a_plan_is_continued_from_where_the_car_is() {
+    let (mut guard, mut out) = (guard(true), blank());
+    let mut slowing = blank();
+    let mut point = Point::default();
+    for (i, slot) in slowing.points_mut().iter_mut().enumerate() {
+        let from = 10.0 - 0.1 * i as f64;
+        point = along(&point, 0.0, from, from - 0.1, 0.1);
+        *slot = point;
+    }
+    judge(&mut guard, &slowing, 0, 10.0, &mut out);
+    // One second later the car is where the plan leads, 0.3 m to the left.
+    let here = Situation { now_ns: 1_000_000_000, pose: Some(Pose2::new(slowing.points()[9].x_m, 0.3, 0.0)), speed_mps: Some(9.0) };
+    let answer = refuse(&mut guard, CauseKind::TimeBackwards, here, &mut out);
+    assert_eq!((answer.verdict, answer.anchor_ns), (Verdict::Held, 1_000_000_000));
+    for (i, speed) in [(0, 8.9), (29, 6.0), (39, 6.0)] {
+        assert!((out.points()[i].v_mps - speed).abs() < 1e-6, "{i}: {:?}", out.points()[i]);
+    }
+    assert!((out.points()[0].x_m - 0.895).abs() < 1e-6 && (out.points()[0].y_m + 0.3).abs() < 1e-9, "{:?}", out.points()[0]);
+}
+
+/// Breaks if braking is broken off by a plan, by a silence or by a new beginning before the car
+/// stands.
+#[test]
+fn minimal_risk_stays_until_the_car_stands_or_is_released() {
+    let (mut guard, mut out) = (guard(true), blank());
+    judge(&mut guard, &plan(9.0, 0.0), 0, 9.0, &mut out);
+    assert_eq!(refuse(&mut guard, CauseKind::Silent(InputStream::Frames), at(1, 9.0), &mut out).verdict, Verdict::MinimalRisk);
+    let answer = judge(&mut guard, &plan(4.0, 0.0), 2, 4.0, &mut out);
+    assert_eq!((answer.verdict, answer.cause.map(|c| c.kind)), (Verdict::MinimalRisk, Some(CauseKind::MinimalRiskLatched)));
+    assert_eq!(refuse(&mut guard, FAULT, at(3, 4.0), &mut out).verdict, Verdict::MinimalRisk, "not held at 4 m/s");
+    guard.forget();
+    assert_eq!(judge(&mut guard, &plan(2.0, 0.0), 4, 2.0, &mut out).verdict, Verdict::MinimalRisk, "a new beginning opens nothing");
+    assert_eq!(judge(&mut guard, &plan(0.0, 0.0), 5, 0.0, &mut out).verdict, Verdict::Accepted, "the car stands");
+    refuse(&mut guard, CauseKind::Silent(InputStream::Poses), at(6, 3.0), &mut out);
+    guard.release();
+    assert_eq!(judge(&mut guard, &plan(3.0, 0.0), 7, 3.0, &mut out).verdict, Verdict::Accepted, "it was released");
+}
+
+/// Breaks if a plan that rests on older frames replaces one that rests on newer ones.
+#[test]
+fn plans_go_out_in_the_order_of_their_frames() {
+    let (mut guard, mut out) = (guard(true), blank());
+    judge(&mut guard, &plan(8.0, 0.0), 11_300_000_000, 8.0, &mut out);
+    let answer = judge(&mut guard, &plan(8.0, 0.0), 9_000_000_000, 8.0, &mut out);
+    assert_eq!(
+        (answer.verdict, answer.t0_ns),
+        (Verdict::MinimalRisk, Some(11_300_000_000)),
+        "the plan's rest lies in the past of this call"
+    );
+    assert_eq!(answer.cause.map(|cause| (cause.as_str(), cause.value)), Some(("out_of_order", 2300.0)));
 }
 
 #[test]
@@ -99,30 +218,41 @@ fn a_standing_car_whose_poses_jitter_breaks_no_limit() {
     for (i, point) in plan.points_mut().iter_mut().enumerate() {
         *point = Point { x_m: 0.01 * (i % 2) as f64, y_m: 0.0, yaw_rad: 0.01 * (i % 3) as f64, v_mps: 0.1 };
     }
-    assert_eq!(guard().judge(&plan, 0.0, None, None, &mut Trajectory::new(40, 100_000_000).unwrap()).0, Verdict::Accepted);
-}
-
-#[test]
-fn a_plan_that_is_ready_after_its_own_end_does_not_go_out() {
-    let (mut guard, mut out) = (guard(), Trajectory::new(40, 100_000_000).unwrap());
-    let (verdict, reason) = guard.judge(&plan(8.0, 0.0), 8.0, None, Some(12.0), &mut out);
-    assert_eq!((verdict, reason), (Verdict::MinimalRisk, Some(Reason::Late { by_ms: 12.0 })));
+    assert_eq!(judge(&mut guard(true), &plan, 0, 0.0, &mut blank()).verdict, Verdict::Accepted);
 }
 
 #[test]
 fn a_car_that_was_stopped_by_somebody_else_is_not_told_to_hold_its_old_speed() {
-    let (mut guard, mut out) = (guard(), Trajectory::new(40, 100_000_000).unwrap());
-    guard.judge(&plan(12.0, 0.0), 12.0, None, None, &mut out);
-    assert_eq!(guard.refuse(Reason::Expired, Some(0.0), &mut out).0, Verdict::MinimalRisk);
+    let (mut guard, mut out) = (guard(true), blank());
+    judge(&mut guard, &plan(12.0, 0.0), 0, 12.0, &mut out);
+    assert_eq!(refuse(&mut guard, CauseKind::Expired, at(CHUNK_NS, 0.0), &mut out).verdict, Verdict::MinimalRisk);
     assert!(out.points().iter().all(|p| p.x_m == 0.0), "a standing car stays where it is");
 }
 
 #[test]
 fn without_an_ego_state_the_last_known_speed_is_braked_from() {
-    let (mut guard, mut out) = (guard(), Trajectory::new(40, 100_000_000).unwrap());
-    guard.judge(&plan(20.0, 0.0), 20.0, None, None, &mut out);
-    guard.refuse(Reason::Expired, None, &mut out);
-    let (verdict, _) = guard.refuse(Reason::Expired, None, &mut out);
-    assert_eq!(verdict, Verdict::MinimalRisk);
+    let (mut guard, mut out) = (guard(true), blank());
+    judge(&mut guard, &plan(20.0, 0.0), 0, 20.0, &mut out);
+    let unknown = Situation { now_ns: CHUNK_NS, pose: None, speed_mps: None };
+    let answer = refuse(&mut guard, CauseKind::Silent(InputStream::EgoStates), unknown, &mut out);
+    assert_eq!(answer.verdict, Verdict::MinimalRisk);
     assert!(out.points()[39].x_m > 30.0 && out.points()[0].v_mps > 19.0, "{:?}", out.points()[39]);
+}
+
+/// Breaks if a vehicle's limits, or a speed that is no number, make a minimal-risk plan that does
+/// not slow down.
+#[test]
+fn a_minimal_risk_plan_slows_down_whatever_the_vehicle_s_limits_are() {
+    for max_deceleration_mps2 in [1e-308, 0.1, 3.0, 50.0] {
+        for speed_mps in [0.0, 0.05, 3.0, 25.0, 60.0, f64::NAN] {
+            let limits = VehicleConfig { max_deceleration_mps2, ..vehicle() };
+            let mut guard = Guard::new(Settings::default(), limits, &blank(), CHUNK_NS, true);
+            let mut out = blank();
+            refuse(&mut guard, FAULT, at(0, speed_mps), &mut out);
+            let speeds: Vec<f64> = out.points().iter().map(|p| p.v_mps).collect();
+            let known = if speed_mps.is_nan() { 0.0 } else { speed_mps };
+            let slows = speeds.windows(2).all(|pair| pair[1] < pair[0] || pair[1] == 0.0) && (speeds[0] < known || known == 0.0);
+            assert!(slows, "{max_deceleration_mps2} m/s², {speed_mps} m/s: {speeds:?}");
+        }
+    }
 }

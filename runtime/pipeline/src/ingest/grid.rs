@@ -36,6 +36,8 @@ pub(crate) struct Grid {
     tolerance_ns: i64,
     frames: usize,
     newest_ns: Option<i64>,
+    /// The stamp before the newest.
+    before_ns: Option<i64>,
     anchor_ns: Option<i64>,
     taken: usize,
     jitter_ns: i64,
@@ -49,6 +51,7 @@ impl Grid {
             tolerance_ns: i64::from(tolerance_ms) * 1_000_000,
             frames: model.image.frames_per_latent,
             newest_ns: None,
+            before_ns: None,
             anchor_ns: None,
             taken: 0,
             jitter_ns: 0,
@@ -69,14 +72,14 @@ impl Grid {
         }
         let camera_ns = self.newest_ns.map_or(self.period_ns, |newest| stamp_ns - newest);
         let Some(anchor) = self.anchor_ns else {
-            self.newest_ns = Some(stamp_ns);
+            self.note(stamp_ns);
             self.begin(stamp_ns);
             return Ok(FrameSlot::First { missed_ns: None });
         };
         let expected_ns = anchor + (self.taken as i64 + 1) * self.period_ns;
         let off_ns = stamp_ns - expected_ns;
         if off_ns < -self.tolerance_ns.min(camera_ns / 2) {
-            self.newest_ns = Some(stamp_ns);
+            self.note(stamp_ns);
             return Ok(FrameSlot::Between);
         }
         if let Some(ready) = self.ready {
@@ -88,7 +91,7 @@ impl Grid {
             .got(format!("{stamp_ns} ns"))
             .wanted(format!("poses up to {} ns", ready.t0_ns)));
         }
-        self.newest_ns = Some(stamp_ns);
+        self.note(stamp_ns);
         if off_ns > self.tolerance_ns {
             self.begin(stamp_ns);
             return Ok(FrameSlot::First { missed_ns: Some(expected_ns) });
@@ -103,6 +106,10 @@ impl Grid {
             self.jitter_ns = 0;
         }
         Ok(FrameSlot::Frame(frame))
+    }
+
+    fn note(&mut self, stamp_ns: i64) {
+        (self.before_ns, self.newest_ns) = (self.newest_ns, Some(stamp_ns));
     }
 
     fn begin(&mut self, stamp_ns: i64) {
@@ -120,6 +127,19 @@ impl Grid {
     /// Marks them as computed.
     pub(crate) fn take_ready(&mut self) {
         self.ready = None;
+    }
+
+    /// The newest stamp.
+    pub(crate) fn newest_ns(&self) -> Option<i64> {
+        self.newest_ns
+    }
+
+    /// Ends the rollout and takes the newest stamp back if it lies after `most_ns`. Returns it then.
+    pub(crate) fn drop_after(&mut self, most_ns: i64) -> Option<i64> {
+        let newest = self.newest_ns.filter(|newest| *newest > most_ns)?;
+        self.end_rollout();
+        self.newest_ns = self.before_ns.filter(|before| *before <= most_ns);
+        Some(newest)
     }
 
     /// Ends the rollout: the next frame begins another.

@@ -5,18 +5,23 @@
 //! input is an `Input` error with the value and the expectation. Nothing here reads a clock. All
 //! memory is allocated at the start.
 
+mod clock;
 mod grid;
+mod motion;
 mod track;
 
+pub(crate) use clock::{CallClock, ClockTick};
 pub(crate) use grid::{FrameSlot, Grid, Ready};
 pub(crate) use track::Track;
 
+use crate::guard::Causes;
 use drivewam_core::config::IngestConfig as Settings;
 use drivewam_core::dims::{Command, Model};
 use drivewam_core::ego::EgoState;
 use drivewam_core::pose::{Pose2, wrap};
 use drivewam_core::stamp::check_stamp;
 use drivewam_core::{Error, ErrorKind, Result};
+use motion::MotionDoubts;
 
 /// Capacity for poses: more than a minute at 100 Hz.
 const POSES: usize = 8192;
@@ -24,6 +29,10 @@ const POSES: usize = 8192;
 const EGO_STATES: usize = 8192;
 /// Capacity for commands.
 const COMMANDS: usize = 64;
+/// No car is faster, m/s.
+const MAX_SPEED_MPS: f64 = 150.0;
+/// Distance between two poses that noise may add, m.
+const POSE_NOISE_M: f64 = 2.0;
 
 /// Poses, ego states and commands, by stamp.
 #[derive(Debug)]
@@ -34,6 +43,7 @@ pub(crate) struct Ingest {
     poses: Track<Pose2>,
     ego: Track<EgoState>,
     commands: Track<Command>,
+    motion: MotionDoubts,
 }
 
 impl Ingest {
@@ -45,6 +55,7 @@ impl Ingest {
             poses: Track::new("pose", POSES, Pose2::default()),
             ego: Track::new("ego state", EGO_STATES, EgoState::default()),
             commands: Track::new("command", COMMANDS, Command::Unknown),
+            motion: MotionDoubts::default(),
         }
     }
 
@@ -52,14 +63,22 @@ impl Ingest {
         check_stamp(stamp_ns)?;
         let numbers = [("x_m", pose.x_m, 1e9), ("y_m", pose.y_m, 1e9), ("yaw_rad", pose.yaw_rad, 1e6)];
         plausible("pose", stamp_ns, numbers)?;
-        self.poses.push(stamp_ns, pose)
+        if let Some((before_ns, before)) = self.poses.newest() {
+            check_speed(stamp_ns, stamp_ns.saturating_sub(before_ns), before.distance_m(&pose))?;
+        }
+        self.poses.push(stamp_ns, pose)?;
+        self.motion.push(stamp_ns, pose, self.newest_ego(stamp_ns).map(|(ego, _)| ego.speed_mps));
+        Ok(())
     }
 
     pub(crate) fn push_ego(&mut self, stamp_ns: i64, ego: EgoState) -> Result<()> {
         check_stamp(stamp_ns)?;
         let EgoState { speed_mps, acceleration_mps2, curvature_1pm } = ego;
-        let numbers =
-            [("speed_mps", speed_mps, 150.0), ("acceleration_mps2", acceleration_mps2, 100.0), ("curvature_1pm", curvature_1pm, 10.0)];
+        let numbers = [
+            ("speed_mps", speed_mps, MAX_SPEED_MPS),
+            ("acceleration_mps2", acceleration_mps2, 100.0),
+            ("curvature_1pm", curvature_1pm, 10.0),
+        ];
         plausible("ego state", stamp_ns, numbers)?;
         self.ego.push(stamp_ns, ego)
     }
@@ -74,6 +93,27 @@ impl Ingest {
         self.poses.clear();
         self.ego.clear();
         self.commands.clear();
+        self.motion = MotionDoubts::default();
+    }
+
+    /// Drops everything stamped after `most_ns`. Returns the newest stamp dropped.
+    pub(crate) fn drop_after(&mut self, most_ns: i64) -> Option<i64> {
+        let (poses, ego) = (self.poses.drop_after(most_ns), self.ego.drop_after(most_ns));
+        let newest = poses.max(ego).max(self.commands.drop_after(most_ns));
+        if poses.is_some() {
+            self.motion.begin_anew();
+        }
+        newest
+    }
+
+    /// The newest stamps of poses and of ego states.
+    pub(crate) fn newest_ns(&self) -> [Option<i64>; 2] {
+        [self.poses.newest_ns(), self.ego.newest_ns()]
+    }
+
+    /// Adds the contradictions since the last call to `causes`.
+    pub(crate) fn take_motion_doubts(&mut self, causes: &mut Causes) {
+        self.motion.take(causes);
     }
 
     /// The newest pose at or before `at_ns`, and its age in nanoseconds.
@@ -173,6 +213,19 @@ impl Ingest {
     pub(crate) fn command(&self, at_ns: i64) -> (Command, i64) {
         self.commands.around(at_ns).0.map_or((Command::Unknown, 0), |(ns, command)| (command, at_ns - ns))
     }
+}
+
+/// Refuses a pose that no car can reach: its stamp, or that of the one before, is in another unit or
+/// wrong.
+fn check_speed(stamp_ns: i64, after_ns: i64, distance_m: f64) -> Result<()> {
+    let most_m = POSE_NOISE_M + MAX_SPEED_MPS * after_ns.max(0) as f64 * 1e-9;
+    if distance_m <= most_m {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Input, "no car reaches this pose: the stamp is not in nanoseconds, or the pose is wrong")
+        .at(format!("pose at {stamp_ns} ns"))
+        .got(format!("{distance_m:.1} m within {after_ns} ns"))
+        .wanted(format!("at most {MAX_SPEED_MPS} m/s")))
 }
 
 /// Refuses numbers that are not finite, or too large for a car.

@@ -55,9 +55,24 @@ impl<T: Copy> Track<T> {
         self.entries.get(if index < self.entries.len() { index } else { index - self.entries.len() }).copied()
     }
 
+    /// Drops the values after `most_ns`. Returns the newest stamp dropped.
+    pub(crate) fn drop_after(&mut self, most_ns: i64) -> Option<i64> {
+        let newest = self.newest_ns().filter(|newest| *newest > most_ns)?;
+        // In order of stamp from here on, so that the newest lie at the end.
+        self.entries.rotate_left(self.head);
+        self.head = 0;
+        self.entries.truncate(self.entries.partition_point(|(ns, _)| *ns <= most_ns));
+        Some(newest)
+    }
+
+    /// The newest value, with its stamp.
+    pub(crate) fn newest(&self) -> Found<T> {
+        self.get(self.entries.len().checked_sub(1)?)
+    }
+
     /// The newest stamp.
     pub(crate) fn newest_ns(&self) -> Option<i64> {
-        self.get(self.entries.len().checked_sub(1)?).map(|(ns, _)| ns)
+        self.newest().map(|(ns, _)| ns)
     }
 
     /// The last value at or before `at_ns`, and the first one after it.

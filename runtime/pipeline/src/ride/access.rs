@@ -3,7 +3,7 @@
 
 use super::Ride;
 use crate::codec::unpatchify;
-use crate::guard::Reason;
+use crate::guard::CauseKind;
 use crate::probe::Probe;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
@@ -22,7 +22,8 @@ impl Ride {
     /// `Usage` without [`RideOptions::decoder`](crate::RideOptions::decoder), and before the first
     /// chunk or after a fault; `Engine` when the decoder fails.
     pub fn future(&mut self) -> Result<ArrayView4<'_, f32>> {
-        if !self.has_outcome || matches!(self.outcome.reason, Some(Reason::Fault(_) | Reason::Expired)) {
+        let is_fault = self.outcome.cause.is_some_and(|cause| matches!(cause.kind, CauseKind::Fault(_)));
+        if !self.has_outcome || self.outcome.policy_t0_ns.is_none() || is_fault {
             return Err(
                 Error::new(ErrorKind::Usage, "the last chunk imagined no video: there was none, or it ended in an error").at("future")
             );

@@ -23,11 +23,9 @@ impl Ride {
         let begins = ready.from_ns.is_none();
         let outcome = &mut self.outcome;
         outcome.rollout += u64::from(begins && self.has_outcome);
-        self.has_outcome = true;
         outcome.chunk = if begins { 1 } else { outcome.chunk + 1 };
-        outcome.t0_ns = ready.t0_ns;
-        outcome.valid_until_ns = ready.t0_ns + self.config.model.chunk_ns();
-        outcome.pose = None;
+        outcome.policy_t0_ns = Some(ready.t0_ns);
+        outcome.degraded = self.camera_fit;
         outcome.ages = Ages::default();
         outcome.continuity_m = None;
         outcome.memory = KvCounts::default();
@@ -49,7 +47,7 @@ impl Ride {
         let (ego, ego_age_ns) = ingest.ego(ready.t0_ns)?;
         let (command, command_age_ns) = ingest.command(ready.t0_ns);
         outcome.command = command;
-        outcome.pose = Some(ingest.pose(ready.t0_ns)?);
+        ingest.pose(ready.t0_ns)?;
         let pose_age_ns = ingest.newest_pose(ready.t0_ns).map_or(0, |(_, age)| age);
         outcome.ages = Ages { ego_ms: ms(ego_age_ns), pose_ms: ms(pose_age_ns), command_ms: ms(command_age_ns) };
 

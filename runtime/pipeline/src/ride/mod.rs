@@ -11,9 +11,9 @@ mod publish;
 pub(crate) mod state;
 mod warm;
 
-use crate::guard::Reason;
-use crate::ingest::FrameSlot;
-use crate::outcome::{Degraded, Outcome, Restart};
+use crate::guard::{Cause, CauseKind, Causes, Guard};
+use crate::ingest::{ClockTick, FrameSlot, Ready};
+use crate::outcome::{Outcome, Restart, ms};
 use crate::probe::Probe;
 use crate::stages::{CHUNK, Stage, StageRun, StageTimes};
 use drivewam_core::config::Config;
@@ -25,7 +25,7 @@ use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::profiler::ProfilerRange;
 use drivewam_device::{Device, SourceCamera};
 use options::RideOptions;
-use state::{Buffers, Inputs, Models, PlanState};
+use state::{Buffers, Inputs, Models};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -46,16 +46,22 @@ pub struct Ride {
     options: RideOptions,
     camera: SourceCamera,
     /// Deviations of the camera from the model's, published with every outcome.
-    camera_fit: Degraded,
+    camera_fit: Causes,
     device: Box<dyn Device>,
     models: Models,
     probe: Option<Box<dyn Probe>>,
     inputs: Inputs,
-    plan: PlanState,
+    plan: Guard,
     buffers: Buffers,
     /// The last outcome; it is overwritten in place.
     outcome: Outcome,
     has_outcome: bool,
+    /// Whether the last call was refused and got no answer.
+    was_refused: bool,
+    /// End of what went out last.
+    covered_ns: Option<i64>,
+    /// Time of the last answer to the silence that lasts.
+    answered_ns: Option<i64>,
     /// Why the current rollout began, until an outcome reports it.
     restarted: Option<Restart>,
     /// Times since the last outcome.
@@ -75,6 +81,10 @@ impl Ride {
     /// [`Ride::step`] of its chunk then ends in that fault, and the guard answers. `Internal` when
     /// the ride is lost.
     pub fn push_frame(&mut self, stamp_ns: i64, image: &[u8]) -> Result<()> {
+        self.caught(|ride| ride.take_frame(stamp_ns, image)).inspect_err(|_| self.was_refused = true)
+    }
+
+    fn take_frame(&mut self, stamp_ns: i64, image: &[u8]) -> Result<()> {
         let start = Instant::now();
         if let Some(panic) = &self.lost {
             return Err(lost(panic).at(format!("frame at {stamp_ns} ns")));
@@ -90,6 +100,9 @@ impl Ride {
         }
         let inputs = &mut self.inputs;
         let slot = check_stamp(stamp_ns).and_then(|()| inputs.grid.assign(stamp_ns)).inspect_err(|_| inputs.refused += 1)?;
+        if let Some(((pose, _), (ego, _))) = inputs.ingest.newest_pose(stamp_ns).zip(inputs.ingest.newest_ego(stamp_ns)) {
+            inputs.camera.see_order(image, pose, ego.speed_mps);
+        }
         let frame = match slot {
             FrameSlot::Between => return Ok(()),
             FrameSlot::Frame(i) => Some(i),
@@ -103,6 +116,7 @@ impl Ride {
             }
         };
         let run = StageRun::start_at(Stage::Ingest, start);
+        inputs.camera.see(stamp_ns, image);
         let resampled = self.models.encoder.frame(frame).and_then(|to| self.device.resample(image, to));
         resampled.inspect_err(|e| inputs.frame_fault = Some(e.kind()))?;
         self.models.guidance.keep_frame(image);
@@ -117,8 +131,7 @@ impl Ride {
     /// `Input` for a pose that is not finite, or a stamp that is not after the newest; the pose is
     /// refused and counted.
     pub fn push_pose(&mut self, stamp_ns: i64, pose: Pose2) -> Result<()> {
-        let inputs = &mut self.inputs;
-        inputs.ingest.push_pose(stamp_ns, pose).inspect_err(|_| inputs.refused += 1)
+        self.inputs.ingest.push_pose(stamp_ns, pose).inspect_err(|_| self.refuse_input())
     }
 
     /// Takes the ego's motion.
@@ -126,8 +139,7 @@ impl Ride {
     /// # Errors
     /// As [`Ride::push_pose`].
     pub fn push_ego(&mut self, stamp_ns: i64, ego: EgoState) -> Result<()> {
-        let inputs = &mut self.inputs;
-        inputs.ingest.push_ego(stamp_ns, ego).inspect_err(|_| inputs.refused += 1)
+        self.inputs.ingest.push_ego(stamp_ns, ego).inspect_err(|_| self.refuse_input())
     }
 
     /// Takes a route command; it holds until the next one.
@@ -135,34 +147,55 @@ impl Ride {
     /// # Errors
     /// `Input` for a stamp that is not after the newest; the command is refused and counted.
     pub fn push_command(&mut self, stamp_ns: i64, command: Command) -> Result<()> {
-        let inputs = &mut self.inputs;
-        inputs.ingest.push_command(stamp_ns, command).inspect_err(|_| inputs.refused += 1)
+        self.inputs.ingest.push_command(stamp_ns, command).inspect_err(|_| self.refuse_input())
     }
 
     /// Computes the next chunk, once its frames are complete and poses and ego states reach its
     /// newest frame. `now_ns` is the time of the call, on the clock of the stamps.
     ///
-    /// In real time, an outcome of reason `expired` comes when there is nothing to compute and the
-    /// previous plan ended more than the deadline ago; call `step` often enough for that.
+    /// In real time, a call also answers when an input stays out for longer than
+    /// `guard.max_frame_silence_ms` or `guard.max_pose_silence_ms`, or when the plan in force ended
+    /// more than the deadline ago: at once, and then every second. Call `step` ten times a second
+    /// for that.
+    ///
+    /// Inputs that are stamped more than `ingest.max_ahead_ms` after `now_ns` are dropped and named. A call
+    /// whose time lies before that of an earlier one is refused; after three in a row the clock counts as
+    /// set back, and the ride begins anew.
     ///
     /// # Errors
-    /// `Input` for a gap in poses or ego states, or a time out of range; `Output` for numbers that
-    /// are not finite; `Engine` and `Device` for their faults. The rollout then ends,
-    /// [`Ride::outcome`] holds the guard's answer, and the next frame begins a new rollout.
+    /// `Input` for a gap in poses or ego states, or a time out of range or out of order; `Output` for
+    /// numbers that are not finite; `Engine` and `Device` for their faults. [`Ride::outcome`] then
+    /// holds the guard's answer. After the error of a chunk its rollout ends, and the next frame
+    /// begins a new one.
     ///
     /// `Internal` when the computation panicked. The ride is then lost: it does not compute again,
     /// and every later `step` returns this error, with the guard's request for minimal risk in
     /// [`Ride::outcome`]. Warm a new ride to go on.
     pub fn step(&mut self, now_ns: i64) -> Result<Progress<'_>> {
-        check_stamp(now_ns).map_err(|e| e.at("step"))?;
+        self.was_refused = false;
+        match self.caught(|ride| ride.advance(now_ns)) {
+            Ok(true) => Ok(Progress::Outcome(&self.outcome)),
+            Ok(false) => Ok(Progress::Waiting),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// [`Ride::step`]. Returns whether there is an outcome.
+    fn advance(&mut self, now_ns: i64) -> Result<bool> {
+        let now_ns = self.take_time(now_ns)?;
         if let Some(panic) = &self.lost {
             let error = lost(panic).at("step");
-            self.publish_lost(now_ns);
+            self.refuse_without_chunk(now_ns, Cause::fault(ErrorKind::Internal));
             return Err(error);
         }
+        let most_ns = now_ns.saturating_add(i64::from(self.config.ingest.max_ahead_ms) * 1_000_000);
+        if self.inputs.drop_after(most_ns) {
+            self.models.sampler.drop_noise();
+        }
         let inputs = &self.inputs;
-        let Some(ready) = inputs.grid.ready().filter(|ready| inputs.ingest.covers(ready.from_ns, ready.t0_ns)) else {
-            return Ok(if self.publish_expired(now_ns) { Progress::Outcome(&self.outcome) } else { Progress::Waiting });
+        let is_due = |ready: &Ready| ready.t0_ns <= now_ns && inputs.ingest.covers(ready.from_ns, ready.t0_ns);
+        let Some(ready) = inputs.grid.ready().filter(is_due) else {
+            return Ok(self.answer_silence(now_ns));
         };
         self.inputs.grid.take_ready();
         let _range = ProfilerRange::open(CHUNK);
@@ -179,35 +212,87 @@ impl Ride {
         });
         let latency_ns = i64::try_from(start.elapsed().as_nanos()).unwrap_or(i64::MAX);
         self.outcome.published_ns = if self.options.realtime { now_ns.saturating_add(latency_ns) } else { now_ns };
-        let run = StageRun::start(Stage::Guard);
         match computed {
             Ok(ego) => {
                 self.judge(ready, ego.speed_mps);
-                self.publish(ready.jitter_ns, run);
-                Ok(Progress::Outcome(&self.outcome))
+                Ok(true)
             }
             Err(error) => {
-                let speed_mps = self.inputs.ingest.newest_ego(ready.t0_ns).map(|(ego, _)| ego.speed_mps);
-                self.refuse(Reason::Fault(error.kind()), speed_mps);
-                self.publish(ready.jitter_ns, run);
+                self.refuse(ready, error.kind());
                 self.end_rollout(Restart::Fault(error.kind()));
                 Err(error)
             }
         }
     }
 
-    /// Begins anew, as after a jump of the vehicle's clock: forgets stamps, poses, ego states,
-    /// commands, the rollout and the published plan. A lost ride stays lost.
-    pub fn restart(&mut self) {
-        self.inputs.clear(&self.config);
-        self.plan.clear();
-        self.models.guidance.forget();
-        self.end_rollout(Restart::Asked);
+    /// The time of a call. A call out of range or out of order is answered at the time of an earlier
+    /// one.
+    fn take_time(&mut self, now_ns: i64) -> Result<i64> {
+        let newest_ns = self.inputs.clock.newest_ns();
+        if let Err(error) = check_stamp(now_ns) {
+            let by_ms = ms(newest_ns.unwrap_or(0).saturating_sub(now_ns));
+            self.refuse_without_chunk(newest_ns.unwrap_or(0), Cause::new(CauseKind::TimeBackwards, by_ms, 0.0));
+            return Err(error.at("step"));
+        }
+        match self.inputs.clock.tick(now_ns) {
+            ClockTick::Now(now_ns) => Ok(now_ns),
+            ClockTick::Backwards { newest_ns, by_ns } => {
+                self.refuse_without_chunk(newest_ns, Cause::new(CauseKind::TimeBackwards, ms(by_ns), 0.0));
+                Err(Error::new(ErrorKind::Input, "time runs backwards")
+                    .at("step")
+                    .got(format!("{now_ns} ns"))
+                    .wanted(format!("at least {newest_ns} ns, the time of an earlier call")))
+            }
+            ClockTick::SetBack => {
+                self.begin_anew(Restart::ClockSetBack);
+                self.inputs.clock.tick(now_ns);
+                Ok(now_ns)
+            }
+        }
     }
 
-    /// The last outcome; after an error of [`Ride::step`] the guard's answer to it.
+    /// Calls `body`. A panic ends the ride in its safe state.
+    fn caught<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        catch_unwind(AssertUnwindSafe(|| body(self))).unwrap_or_else(|panic| {
+            let message = panic_message(panic.as_ref());
+            let error = lost(&message);
+            self.lost = Some(message);
+            self.was_refused = true;
+            Err(error)
+        })
+    }
+
+    fn refuse_input(&mut self) {
+        self.inputs.refused += 1;
+        self.was_refused = true;
+    }
+
+    /// Begins anew, as after a jump of the vehicle's clock: forgets stamps, poses, ego states,
+    /// commands, the rollout and the plan in force. A lost ride stays lost, and a minimal-risk manoeuvre
+    /// stays under way.
+    pub fn restart(&mut self) {
+        self.begin_anew(Restart::Asked);
+    }
+
+    /// Ends a minimal-risk manoeuvre before the car stands: the driver or the vehicle has taken over,
+    /// and the next plan may be accepted.
+    pub fn release(&mut self) {
+        self.plan.release();
+    }
+
+    /// What goes out after the last call: the outcome of [`Ride::step`], or after its error the
+    /// guard's answer to it. `None` before the first one, and after a call that was refused without an
+    /// answer; the plan that went out before then stays in force until its `valid_until_ns`.
     pub fn outcome(&self) -> Option<&Outcome> {
-        self.has_outcome.then_some(&self.outcome)
+        (self.has_outcome && !self.was_refused).then_some(&self.outcome)
+    }
+
+    fn begin_anew(&mut self, why: Restart) {
+        self.inputs.clear(&self.config);
+        self.plan.forget();
+        (self.covered_ns, self.answered_ns) = (None, None);
+        self.models.guidance.forget();
+        self.end_rollout(why);
     }
 
     fn end_rollout(&mut self, why: Restart) {

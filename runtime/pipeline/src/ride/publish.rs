@@ -2,85 +2,159 @@
 
 use super::Ride;
 use super::chunk::NO_POINT;
-use crate::guard::Reason;
+use crate::guard::{Answer, Cause, CauseKind, InputStream, PlanStart, Situation};
 use crate::ingest::Ready;
-use crate::outcome::{Ages, Degraded, ms};
+use crate::outcome::{Ages, ms};
 use crate::stages::{Stage, StageRun};
 use drivewam_core::ErrorKind;
 use drivewam_device::KvCounts;
 
+/// While a silence lasts, an answer goes out this often, ns.
+const REPEAT_NS: i64 = 1_000_000_000;
+
 impl Ride {
-    /// The guard judges the computed trajectory.
+    /// The guard judges the computed trajectory, which begins at `speed_mps`.
     pub(super) fn judge(&mut self, ready: Ready, speed_mps: f64) {
-        let (outcome, plan) = (&mut self.outcome, &mut self.plan);
-        outcome.continuity_m = plan.end.zip(outcome.pose).map(|(end, pose)| end.distance_m(&pose));
-        let judged_m = outcome.continuity_m.filter(|_| self.options.closed_loop && ready.from_ns.is_some());
-        let late_ms = self.options.realtime.then(|| ms(outcome.published_ns - outcome.valid_until_ns));
-        (outcome.verdict, outcome.reason) = plan.guard.judge(&outcome.trajectory, speed_mps, judged_m, late_ms, &mut outcome.published);
-    }
-
-    /// The guard answers in place of a trajectory.
-    pub(super) fn refuse(&mut self, reason: Reason, speed_mps: Option<f64>) {
+        let run = StageRun::start(Stage::Guard);
+        let pose = self.inputs.ingest.pose(ready.t0_ns).ok();
+        let leads_to = self.plan.in_force().pose_at(ready.t0_ns);
+        let continuity_m = leads_to.zip(pose).map(|(leads_to, pose)| leads_to.distance_m(&pose));
+        self.outcome.continuity_m = continuity_m;
+        let most_m = self.config.guard.max_continuity_error_m;
+        let broken = continuity_m.filter(|m| self.options.closed_loop && ready.from_ns.is_some() && *m > most_m);
+        if let Some(m) = broken {
+            self.outcome.degraded.add(Cause::new(CauseKind::Discontinuous, m, most_m));
+        }
+        let (late_ms, most_ms) = (ms(self.outcome.published_ns.saturating_sub(ready.t0_ns)), self.latest_ms());
+        if self.options.realtime && late_ms > most_ms {
+            self.outcome.degraded.add(Cause::new(CauseKind::Late, late_ms, most_ms));
+        }
+        self.doubt(ready);
+        let start = PlanStart { t0_ns: ready.t0_ns, pose, speed_mps };
+        let at = self.situation(self.outcome.published_ns);
         let outcome = &mut self.outcome;
-        (outcome.verdict, outcome.reason) = self.plan.guard.refuse(reason, speed_mps, &mut outcome.published);
+        let answer = self.plan.judge(&outcome.trajectory, start, at, &mut outcome.degraded, &mut outcome.published);
+        self.publish(answer, run);
     }
 
-    /// In real time, once the previous plan ended more than the deadline ago: publishes the guard's
-    /// answer from the newest ego state and pose. Returns whether it did.
-    pub(super) fn publish_expired(&mut self, now_ns: i64) -> bool {
-        let deadline_ns = i64::from(self.config.guard.deadline_ms) * 1_000_000;
-        if !self.options.realtime || self.plan.end_ns.is_none_or(|end| now_ns <= end + deadline_ns) {
+    /// The guard answers in place of a chunk that ended in an error.
+    pub(super) fn refuse(&mut self, ready: Ready, kind: ErrorKind) {
+        let run = StageRun::start(Stage::Guard);
+        self.outcome.degraded.add(Cause::fault(kind));
+        self.doubt(ready);
+        self.answer(run);
+    }
+
+    /// The guard answers at `now_ns` without a chunk, because of `cause`.
+    pub(super) fn refuse_without_chunk(&mut self, now_ns: i64, cause: Cause) {
+        let run = StageRun::start(Stage::Guard);
+        let ingest = &self.inputs.ingest;
+        let age_ms = |age_ns: Option<i64>| ms(age_ns.unwrap_or(0));
+        let (command, command_age_ns) = ingest.command(now_ns);
+        let ages = Ages {
+            ego_ms: age_ms(ingest.newest_ego(now_ns).map(|(_, age)| age)),
+            pose_ms: age_ms(ingest.newest_pose(now_ns).map(|(_, age)| age)),
+            command_ms: ms(command_age_ns),
+        };
+        let outcome = &mut self.outcome;
+        (outcome.policy_t0_ns, outcome.continuity_m, outcome.restarted) = (None, None, None);
+        (outcome.published_ns, outcome.command, outcome.ages) = (now_ns, command, ages);
+        outcome.memory = KvCounts::default();
+        outcome.trajectory.points_mut().fill(NO_POINT);
+        outcome.degraded = self.camera_fit;
+        outcome.degraded.add(cause);
+        self.answer(run);
+    }
+
+    /// Answers when inputs stay out, or the plan in force ended and no other followed; in real time
+    /// alone. Returns whether it did.
+    pub(super) fn answer_silence(&mut self, now_ns: i64) -> bool {
+        let Some(cause) = self.silence(now_ns).filter(|_| self.options.realtime) else {
+            self.answered_ns = None;
+            return false;
+        };
+        if self.answered_ns.is_some_and(|answered| now_ns < answered + REPEAT_NS) {
             return false;
         }
-        let run = StageRun::start(Stage::Guard);
-        let speed_mps = self.begin_without_chunk(now_ns);
-        self.refuse(Reason::Expired, speed_mps);
-        self.publish(0, run);
+        self.answered_ns = Some(now_ns);
+        self.refuse_without_chunk(now_ns, cause);
         true
     }
 
-    /// Publishes a request for minimal risk from the newest ego state and pose, after the ride was
-    /// lost.
-    pub(super) fn publish_lost(&mut self, now_ns: i64) {
-        let run = StageRun::start(Stage::Guard);
-        let speed_mps = self.begin_without_chunk(now_ns);
-        let (outcome, reason) = (&mut self.outcome, Reason::Fault(ErrorKind::Internal));
-        (outcome.verdict, outcome.reason) = self.plan.guard.minimal_risk(reason, speed_mps, &mut outcome.published);
-        outcome.memory = KvCounts::default();
-        self.publish(0, run);
+    fn silence(&self, now_ns: i64) -> Option<Cause> {
+        let (guard, started_ns) = (&self.config.guard, self.inputs.clock.first_ns()?);
+        let [poses, ego] = self.inputs.ingest.newest_ns();
+        let streams = [
+            (InputStream::Frames, self.inputs.grid.newest_ns(), guard.max_frame_silence_ms),
+            (InputStream::Poses, poses, guard.max_pose_silence_ms),
+            (InputStream::EgoStates, ego, guard.max_pose_silence_ms),
+        ];
+        let silent = streams.into_iter().find_map(|(stream, newest_ns, most_ms)| {
+            let age_ms = ms(now_ns.saturating_sub(newest_ns.map_or(started_ns, |newest| newest.max(started_ns))));
+            (age_ms > f64::from(most_ms)).then(|| Cause::new(CauseKind::Silent(stream), age_ms, f64::from(most_ms)))
+        });
+        let over_ms = self.plan.in_force().end_ns().map(|end_ns| ms(now_ns.saturating_sub(end_ns)));
+        let deadline_ms = f64::from(guard.deadline_ms);
+        silent.or_else(|| over_ms.filter(|ms| *ms > deadline_ms).map(|ms| Cause::new(CauseKind::Expired, ms, deadline_ms)))
     }
 
-    /// Writes into the outcome what is known at `now_ns` without a chunk. Returns the newest speed.
-    fn begin_without_chunk(&mut self, now_ns: i64) -> Option<f64> {
+    /// Time after its newest frame at which a plan is late, ms: the deadline, or its own end.
+    fn latest_ms(&self) -> f64 {
+        f64::from(self.config.guard.deadline_ms).min(ms(self.config.model.chunk_ns()))
+    }
+
+    /// Adds what is wrong with the inputs of a chunk.
+    fn doubt(&mut self, ready: Ready) {
+        let (inputs, causes) = (&mut self.inputs, &mut self.outcome.degraded);
+        inputs.ingest.take_motion_doubts(causes);
+        let ingest = &inputs.ingest;
+        inputs.camera.judge(causes, |stamp_ns| ingest.pose(stamp_ns).ok());
+        let (jitter_ms, most_ms) = (ms(ready.jitter_ns), f64::from(self.config.ingest.frame_jitter_ms));
+        if jitter_ms > most_ms {
+            causes.add(Cause::new(CauseKind::FrameJitter, jitter_ms, most_ms));
+        }
+    }
+
+    /// The ego at `now_ns`: the newest pose, moved on for its age by the newest ego state.
+    fn situation(&self, now_ns: i64) -> Situation {
         let ingest = &self.inputs.ingest;
-        let (ego, pose) = (ingest.newest_ego(now_ns), ingest.newest_pose(now_ns));
-        let age_ms = |age_ns: Option<i64>| ms(age_ns.unwrap_or(0));
-        let outcome = &mut self.outcome;
-        (outcome.t0_ns, outcome.published_ns, outcome.valid_until_ns) = (now_ns, now_ns, now_ns + self.config.model.chunk_ns());
-        (outcome.pose, outcome.continuity_m, outcome.restarted) = (pose.map(|(pose, _)| pose), None, None);
-        outcome.ages = Ages {
-            ego_ms: age_ms(ego.map(|(_, age)| age)),
-            pose_ms: age_ms(pose.map(|(_, age)| age)),
-            command_ms: ms(ingest.command(now_ns).1),
-        };
-        outcome.trajectory.points_mut().fill(NO_POINT);
-        ego.map(|(ego, _)| ego.speed_mps)
+        let ego = ingest.newest_ego(now_ns).map(|(ego, _)| ego);
+        let pose = ingest.newest_pose(now_ns).map(|(pose, age_ns)| {
+            let (speed_mps, curvature_1pm) = ego.map_or((0.0, 0.0), |ego| (ego.speed_mps, ego.curvature_1pm));
+            pose.advanced(speed_mps * age_ns as f64 * 1e-9, curvature_1pm)
+        });
+        Situation { now_ns, pose, speed_mps: ego.map(|ego| ego.speed_mps) }
     }
 
-    /// Completes the outcome, and remembers the published plan's end. `guarding`: the run of the
-    /// guard's stage.
-    pub(super) fn publish(&mut self, jitter_ns: i64, guarding: StageRun) {
-        let (outcome, plan) = (&mut self.outcome, &mut self.plan);
-        outcome.uncovered_ms = plan.end_ns.map_or(0.0, |end| ms((outcome.published_ns - end).max(0)));
-        let late_ms = ms(outcome.published_ns - outcome.t0_ns) - f64::from(self.config.guard.deadline_ms);
-        outcome.degraded = Degraded {
-            frame_jitter_ms: ms(jitter_ns),
-            refused_inputs: std::mem::take(&mut self.inputs.refused),
-            late_ms: (self.options.realtime && late_ms > 0.0).then_some(late_ms),
-            ..self.camera_fit
-        };
-        plan.end_ns = Some(outcome.valid_until_ns);
-        plan.end = outcome.pose.zip(outcome.published.points().last()).map(|(pose, last)| pose.compose(&last.pose()));
+    /// The guard answers for the causes of the outcome, at its time of publication.
+    fn answer(&mut self, guarding: StageRun) {
+        let at = self.situation(self.outcome.published_ns);
+        let outcome = &mut self.outcome;
+        let answer = self.plan.refuse(at, &mut outcome.degraded, &mut outcome.published);
+        self.publish(answer, guarding);
+    }
+
+    /// Completes the outcome. `guarding`: the run of the guard's stage.
+    fn publish(&mut self, answer: Answer, guarding: StageRun) {
+        let outcome = &mut self.outcome;
+        let uncovered_ns = self.covered_ns.map_or(0, |covered| outcome.published_ns.saturating_sub(covered).max(0));
+        (outcome.verdict, outcome.cause) = (answer.verdict, answer.cause);
+        (outcome.t0_ns, outcome.anchor_ns, outcome.pose) = (answer.t0_ns, answer.anchor_ns, answer.pose);
+        outcome.valid_until_ns = answer.anchor_ns + self.config.model.chunk_ns();
+        outcome.uncovered_ms = ms(uncovered_ns);
+        if let Some(cause) = answer.cause {
+            outcome.degraded.remove(cause.kind);
+        }
+        let refused = std::mem::take(&mut self.inputs.refused);
+        if refused > 0 {
+            outcome.degraded.add(Cause::new(CauseKind::RejectedInputs, f64::from(refused), 0.0));
+        }
+        if let Some(ahead_ns) = self.inputs.dropped_ns.take() {
+            let most_ms = f64::from(self.config.ingest.max_ahead_ms);
+            outcome.degraded.add(Cause::new(CauseKind::StampAhead, ms(ahead_ns), most_ms));
+        }
+        self.covered_ns = Some(outcome.valid_until_ns);
+        self.has_outcome = true;
         self.stages.add(guarding);
         outcome.stages = std::mem::take(&mut self.stages);
     }

@@ -1,9 +1,9 @@
 //! The parts of a ride: models, inputs, the plan that is under way, and buffers.
 
+use crate::camera_health::CameraHealth;
 use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
-use crate::guard::Guard;
-use crate::ingest::{Grid, Ingest};
+use crate::ingest::{CallClock, Grid, Ingest};
 use crate::memory::Memory;
 use crate::sampler::Sampler;
 use crate::transformer::Transformer;
@@ -11,6 +11,7 @@ use drivewam_core::ErrorKind;
 use drivewam_core::action::{ActionRows, Increment};
 use drivewam_core::config::Config;
 use drivewam_core::pose::Pose2;
+use drivewam_device::SourceCamera;
 use drivewam_guidance::client::GuidanceClient;
 
 /// The models, and what computes between them.
@@ -33,6 +34,12 @@ pub(super) struct Inputs {
     pub(super) ingest: Ingest,
     /// The capture times that frames are expected at.
     pub(super) grid: Grid,
+    /// The pictures of the current chunk.
+    pub(super) camera: CameraHealth,
+    /// The times of the calls.
+    pub(super) clock: CallClock,
+    /// How far ahead of the call the inputs were stamped that were dropped since the last outcome.
+    pub(super) dropped_ns: Option<i64>,
     /// Inputs refused since the last outcome.
     pub(super) refused: u32,
     /// Set when a frame of the current chunk did not reach the device: its region holds an older
@@ -41,41 +48,40 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub(super) fn new(config: &Config) -> Self {
-        Self { ingest: Ingest::new(config.ingest.clone(), &config.model), grid: Self::new_grid(config), refused: 0, frame_fault: None }
+    pub(super) fn new(config: &Config, camera: SourceCamera) -> Self {
+        Self {
+            ingest: Ingest::new(config.ingest.clone(), &config.model),
+            grid: Self::new_grid(config),
+            camera: CameraHealth::new(camera, config.model.image.frames_per_latent),
+            clock: CallClock::default(),
+            dropped_ns: None,
+            refused: 0,
+            frame_fault: None,
+        }
     }
 
     /// Forgets all inputs; the count of refused ones stays.
     pub(super) fn clear(&mut self, config: &Config) {
         self.ingest.clear();
         self.grid = Self::new_grid(config);
+        self.camera.clear();
+        self.clock = CallClock::default();
+    }
+
+    /// Drops the inputs stamped after `most_ns`. Returns whether that ended the rollout.
+    pub(super) fn drop_after(&mut self, most_ns: i64) -> bool {
+        let frame = self.grid.drop_after(most_ns);
+        if frame.is_some() {
+            self.camera.clear();
+            self.frame_fault = None;
+        }
+        let newest = frame.max(self.ingest.drop_after(most_ns));
+        self.dropped_ns = newest.map(|newest| newest.saturating_sub(most_ns)).max(self.dropped_ns);
+        frame.is_some()
     }
 
     fn new_grid(config: &Config) -> Grid {
         Grid::new(&config.model, config.ingest.frame_tolerance_ms)
-    }
-}
-
-/// The plan that was published last, and the guard that remembers it.
-#[derive(Debug)]
-pub(super) struct PlanState {
-    pub(super) guard: Guard,
-    /// Its last pose, in the frame of the pushed poses.
-    pub(super) end: Option<Pose2>,
-    /// Time of its last pose.
-    pub(super) end_ns: Option<i64>,
-}
-
-impl PlanState {
-    pub(super) fn new(config: &Config) -> Self {
-        let step_s = config.model.pose_period_ns() as f64 * 1e-9;
-        Self { guard: Guard::new(config.guard.clone(), config.vehicle.clone(), step_s), end: None, end_ns: None }
-    }
-
-    /// Forgets the published plan.
-    pub(super) fn clear(&mut self) {
-        self.guard.forget();
-        (self.end, self.end_ns) = (None, None);
     }
 }
 

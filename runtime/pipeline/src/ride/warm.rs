@@ -2,9 +2,9 @@
 
 use super::Ride;
 use super::options::RideOptions;
-use super::state::{Buffers, Inputs, Models, PlanState};
-use crate::guard::Verdict;
-use crate::outcome::{Ages, Degraded, Outcome};
+use super::state::{Buffers, Inputs, Models};
+use crate::guard::{Causes, Guard, Verdict};
+use crate::outcome::{Ages, Outcome};
 use crate::stages::{StageTimes, WARM, register_ranges};
 use drivewam_core::Result;
 use drivewam_core::action::ActionRows;
@@ -25,7 +25,7 @@ impl Ride {
     pub(crate) fn warm(
         config: Config,
         options: RideOptions,
-        (camera, camera_fit): (SourceCamera, Degraded),
+        (camera, camera_fit): (SourceCamera, Causes),
         device: Box<dyn Device>,
         models: Models,
         manifest: &Manifest,
@@ -35,27 +35,30 @@ impl Ride {
         let outcome = Outcome {
             chunk: 0,
             rollout: 0,
-            t0_ns: 0,
+            t0_ns: None,
+            anchor_ns: 0,
             published_ns: 0,
             valid_until_ns: 0,
             uncovered_ms: 0.0,
             pose: None,
+            policy_t0_ns: None,
             trajectory: trajectory.clone(),
-            published: trajectory,
+            published: trajectory.clone(),
             verdict: Verdict::MinimalRisk,
-            reason: None,
+            cause: None,
             continuity_m: None,
             command: Command::Unknown,
             guidance: GuidanceStatus { text: String::with_capacity(MAX_TEXT_BYTES), ..GuidanceStatus::default() },
             ages: Ages::default(),
-            degraded: Degraded::default(),
+            degraded: Causes::NONE,
             restarted: None,
             memory: KvCounts::default(),
             stages: StageTimes::default(),
         };
+        let plan = Guard::new(config.guard.clone(), config.vehicle.clone(), &trajectory, model.chunk_ns(), options.closed_loop);
         let mut ride = Self {
-            inputs: Inputs::new(&config),
-            plan: PlanState::new(&config),
+            inputs: Inputs::new(&config, camera),
+            plan,
             buffers: Buffers::new(&config, ActionRows::new(model, manifest.normalisation.action)),
             config,
             options,
@@ -66,6 +69,9 @@ impl Ride {
             probe: None,
             outcome,
             has_outcome: false,
+            was_refused: false,
+            covered_ns: None,
+            answered_ns: None,
             restarted: None,
             stages: StageTimes::default(),
             lost: None,
@@ -82,12 +88,14 @@ impl Ride {
         let (period, frames, pose_ns) = (model.frame_period_ns(), model.image.frames_per_latent as i64, model.pose_period_ns());
         let grey = vec![128u8; self.camera.width * self.camera.height * 3];
         let command = model.text.commands.first().copied().unwrap_or(Command::Unknown);
-        for i in 0..=frames * period / pose_ns {
-            self.push_pose(i * pose_ns, Pose2::default())?;
-            self.push_ego(i * pose_ns, EgoState::default())?;
-        }
         self.push_command(0, command)?;
+        let mut pushed = 0;
         for i in 0..=frames {
+            while pushed * pose_ns <= i * period {
+                self.push_pose(pushed * pose_ns, Pose2::default())?;
+                self.push_ego(pushed * pose_ns, EgoState::default())?;
+                pushed += 1;
+            }
             self.push_frame(i * period, &grey)?;
             self.step(i * period).map_err(|e| e.at("warm"))?;
         }
@@ -95,6 +103,8 @@ impl Ride {
             self.future()?;
         }
         self.restart();
+        self.release();
+        self.inputs.refused = 0;
         (self.restarted, self.has_outcome, self.outcome.rollout) = (None, false, 0);
         self.stages = StageTimes::default();
         Ok(())

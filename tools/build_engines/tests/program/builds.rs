@@ -62,7 +62,7 @@ fn refused_without_a_driver(out: &Path) {
     assert_eq!(config.engine.kind, EngineKind::TensorrtRtx);
     let folder = open(out);
     let camera = SourceCamera::of_model(&config.model);
-    let warmed = Plan::new(config, folder.manifest(), camera, RideOptions::default()).unwrap().warm(folder);
+    let warmed = Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(folder);
     match (driver_version(), warmed) {
         (Err(_), Err(error)) => assert!(error.to_string().contains("no NVIDIA driver is installed"), "{error}"),
         (Err(_), Ok(_)) => panic!("a ride warmed up without a GPU"),

@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let model = loaded.config.model.clone();
     let camera = SourceCamera::of_model(&model);
-    let mut ride = Plan::new(loaded.config, folder.manifest(), camera, RideOptions::default())?.warm(folder)?;
+    let mut ride = Plan::new(loaded.config, folder.manifest(), camera, RideOptions::EVALUATION)?.warm(folder)?;
     let engines: Map<String, Value> =
         ride.engines().into_iter().map(|(graph, description)| (graph.as_str().to_owned(), json!(description))).collect();
     let mut feed = SimulationDriver::new(&model, 0, Options::default(), CameraSource::Own)?;

@@ -45,19 +45,20 @@ impl Imagined {
         let tile = [height * scale, width * scale];
         let imagined: Vec<Array3<u8>> =
             ride.future()?.outer_iter().map(|frame| enlarge(to_rgb(frame).view(), tile)).collect::<Result<_>>()?;
-        let due_ns: Vec<i64> = (1..=imagined.len() as i64).map(|i| outcome.t0_ns + i * period_ns).collect();
+        let t0_ns = outcome.policy_t0_ns.unwrap_or(outcome.anchor_ns);
+        let due_ns: Vec<i64> = (1..=imagined.len() as i64).map(|i| t0_ns + i * period_ns).collect();
         let camera = source.large_image().camera;
         let pixels = source.frame().len() / 3;
         // The small image has the large one's proportions.
         let scale = ((camera.width * camera.height) as f64 / pixels.max(1) as f64).sqrt().round().max(1.0) as usize;
         Ok(Self {
-            title: format!("chunk {} of rollout {}, t0 {:.1} s", outcome.chunk, outcome.rollout, (outcome.t0_ns - origin_ns) as f64 * 1e-9),
+            title: format!("chunk {} of rollout {}, t0 {:.1} s", outcome.chunk, outcome.rollout, (t0_ns - origin_ns) as f64 * 1e-9),
             source: [camera.height / scale, camera.width / scale],
             tile,
             came: vec![None; due_ns.len()],
             due_ns,
             tolerance_ns,
-            t0_ns: outcome.t0_ns,
+            t0_ns,
             imagined,
         })
     }

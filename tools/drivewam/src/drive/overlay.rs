@@ -205,7 +205,7 @@ fn status_bar(area: &Area<'_>, row: &Row, elapsed_s: f64, width: usize) -> Resul
     left += text_width(&verdict, 15) + 28;
     let speeds = format!("{:.1} m/s, in 4 s {end:.1}   command {}", row.speed_mps, outcome.command.as_str());
     write(area, &speeds, 15, &WHITE, left, 7)?;
-    let second = match (outcome.reason, row.errors()?) {
+    let second = match (outcome.cause, row.errors()?) {
         (Some(reason), _) => reason.to_string(),
         (None, Some((policy, constant))) => {
             let [_, policy] = policy;

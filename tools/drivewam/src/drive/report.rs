@@ -56,8 +56,8 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     let mut degradations: BTreeMap<String, u64> = BTreeMap::new();
     for row in rows {
-        if let Some(reason) = row.outcome.reason {
-            *reasons.entry(reason.as_str()).or_default() += 1;
+        if let Some(cause) = row.outcome.cause {
+            *reasons.entry(cause.as_str()).or_default() += 1;
         }
         for name in degraded(&row.outcome).as_object().into_iter().flat_map(Map::keys) {
             *degradations.entry(name.clone()).or_default() += 1;

@@ -2,7 +2,7 @@
 //! `trajectories.jsonl` (docs/output.md).
 
 use anyhow::Result;
-use drivewam::guard::Verdict;
+use drivewam::guard::{Cause, Verdict};
 use drivewam::guidance::status::RejectReason;
 use drivewam::outcome::{Outcome, Restart};
 use drivewam::stages::Stage;
@@ -22,12 +22,13 @@ pub(super) type Errors = [Displacement; HORIZONS_S.len()];
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) outcome: Outcome,
-    /// Speed at t0, m/s.
+    /// Speed at t0 of the policy's plan, m/s; without one, at the anchor.
     pub(super) speed_mps: f64,
-    /// The baseline: constant velocity and yaw rate from t0 on.
+    /// The baseline: constant velocity and yaw rate from the same time on.
     pub(super) constant: Trajectory,
-    /// The path driven from t0 on, in the ego frame at t0. `None` where the drive ended before it
-    /// was complete, or where the plan itself moved the car (closed loop).
+    /// The path driven after t0 of the policy's plan, in the ego frame then. `None` without such a
+    /// plan, where the drive ended before the path was complete, or where the plan itself moved the
+    /// car (closed loop).
     pub(super) truth: Option<Vec<Pose2>>,
 }
 
@@ -56,6 +57,8 @@ impl Row {
             "chunk": o.chunk,
             "rollout": o.rollout,
             "t0_ns": o.t0_ns,
+            "anchor_ns": o.anchor_ns,
+            "policy_t0_ns": o.policy_t0_ns,
             "published_ns": o.published_ns,
             "valid_until_ns": o.valid_until_ns,
             "uncovered_ms": o.uncovered_ms,
@@ -71,7 +74,8 @@ impl Row {
                 "rejects": o.guidance.reject_count,
             },
             "verdict": o.verdict.as_str(),
-            "reason": o.reason.map(|reason| reason.to_string()),
+            "reason": o.cause.map(|cause| cause.to_string()),
+            "cause": o.cause.map(|cause| json!({cause.as_str(): figures(&cause)})),
             "continuity_error_m": o.continuity_m,
             "ages_ms": {"ego": o.ages.ego_ms, "pose": o.ages.pose_ms, "command": o.ages.command_ms},
             "degraded": degraded(o),
@@ -112,21 +116,14 @@ fn poses(trajectory: &Trajectory) -> Value {
     trajectory.points().iter().map(|p| json!([p.x_m, p.y_m, p.yaw_rad, p.v_mps])).collect()
 }
 
-/// Degradations of a chunk by name; empty if there are none.
+/// Degradations of a chunk by name, each with its figures; empty if there are none.
 pub(super) fn degraded(outcome: &Outcome) -> Value {
-    let d = &outcome.degraded;
-    let mut map = serde_json::Map::new();
-    let mut put = |name: &str, value: Option<f64>| {
-        if let Some(value) = value {
-            map.insert(name.to_owned(), json!(value));
-        }
-    };
-    put("fov_share", d.fov);
-    put("uncovered_image_share", d.uncovered_picture);
-    put("late_ms", d.late_ms);
-    put("frame_jitter_ms", (d.frame_jitter_ms > 0.0).then_some(d.frame_jitter_ms));
-    put("rejected_inputs", (d.refused_inputs > 0).then_some(f64::from(d.refused_inputs)));
-    Value::Object(map)
+    Value::Object(outcome.degraded.iter().map(|cause| (cause.as_str().to_owned(), figures(&cause))).collect())
+}
+
+/// The figures of a cause. A value that is not finite is null.
+fn figures(cause: &Cause) -> Value {
+    json!({"value": cause.value, "threshold": cause.threshold, "unit": cause.kind.row().unit, "in_a_row": cause.in_a_row})
 }
 
 fn restarted(restart: Option<Restart>) -> Value {
@@ -136,6 +133,7 @@ fn restarted(restart: Option<Restart>) -> Value {
             json!({"reason": "missing_frame", "expected_ns": expected_ns, "got_ns": got_ns})
         }
         Some(Restart::Asked) => json!({"reason": "requested"}),
+        Some(Restart::ClockSetBack) => json!({"reason": "clock_set_back"}),
         Some(Restart::Fault(kind)) => json!({"reason": "fault", "kind": kind.as_str()}),
     }
 }

@@ -125,7 +125,8 @@ impl<'a> Drive<'a> {
             if let Progress::Outcome(outcome) = progress {
                 let outcome = outcome.clone();
                 source.steer(&outcome);
-                let imagined = if self.args.future { Some(Imagined::new(ride, source, &outcome, origin_ns)?) } else { None };
+                let has_future = self.args.future && outcome.policy_t0_ns.is_some();
+                let imagined = if has_future { Some(Imagined::new(ride, source, &outcome, origin_ns)?) } else { None };
                 let image = (self.overlays + pending.iter().filter(|p| p.image.is_some()).count() < self.args.overlays)
                     .then(|| source.large_image());
                 let row = Self::row(ride, outcome, &track, &speeds)?;
@@ -148,15 +149,16 @@ impl<'a> Drive<'a> {
     }
 
     /// The row of an outcome. The baseline takes its speed from the newest ego state at t0, and its
-    /// yaw rate from the last two poses, one pose period apart.
+    /// yaw rate from the last two poses, one pose period apart. Without a plan of the policy, t0 is
+    /// the anchor.
     fn row(ride: &Ride, outcome: Outcome, track: &PoseTrack, speeds: &[(i64, f64)]) -> Result<Row> {
         let model = &ride.config().model;
-        let t0_ns = outcome.t0_ns;
+        let t0_ns = outcome.policy_t0_ns.unwrap_or(outcome.anchor_ns);
         let newest = speeds.partition_point(|s| s.0 <= t0_ns).checked_sub(1).and_then(|i| speeds.get(i));
         let speed_mps = newest.map_or(0.0, |s| s.1);
         let period_ns = model.pose_period_ns();
         let before = track.at(t0_ns - period_ns);
-        let turn = before.zip(outcome.pose).map_or(0.0, |(before, now)| wrap(now.yaw_rad - before.yaw_rad));
+        let turn = before.zip(track.at(t0_ns)).map_or(0.0, |(before, now)| wrap(now.yaw_rad - before.yaw_rad));
         let yaw_rate = turn / (period_ns as f64 * 1e-9);
         let mut constant = Trajectory::new(model.poses(), period_ns)?;
         constant.set_constant(speed_mps, yaw_rate);
@@ -176,13 +178,13 @@ impl<'a> Drive<'a> {
             let Some(Pending { mut row, image, imagined }) = pending.pop_front() else { break };
             let points = row.outcome.trajectory.points().len();
             let period_ns = (row.outcome.trajectory.step_s() * 1e9).round() as i64;
-            if source.is_truth() {
-                row.truth = track.driven_from(row.outcome.t0_ns, period_ns, points);
+            if let Some(t0_ns) = row.outcome.policy_t0_ns.filter(|_| source.is_truth()) {
+                row.truth = track.driven_from(t0_ns, period_ns, points);
             }
             let index = self.rows.len();
             writeln!(self.lines, "{}", row.json()?).context("cannot write \"trajectories.jsonl\"")?;
             if let Some(image) = image {
-                let elapsed_s = (row.outcome.t0_ns - self.origin_ns.unwrap_or(0)) as f64 * 1e-9;
+                let elapsed_s = (row.outcome.anchor_ns - self.origin_ns.unwrap_or(0)) as f64 * 1e-9;
                 overlay::draw(&row, elapsed_s, &image, &source.mount(), &self.out.path(&format!("overlay/{index:06}.png")))?;
                 self.overlays += 1;
             }

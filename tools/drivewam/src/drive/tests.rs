@@ -4,8 +4,8 @@ use super::row::Row;
 use super::source::Source;
 use super::world_source::WorldSource;
 use super::{charts, overlay};
-use drivewam::guard::{Reason, Verdict};
-use drivewam::outcome::{Ages, Degraded, Outcome};
+use drivewam::guard::{Cause, CauseKind, Causes, Verdict};
+use drivewam::outcome::{Ages, Outcome};
 use drivewam::stages::{Stage, StageRun, StageTimes};
 use drivewam_core::config::{Config, Layer};
 use drivewam_core::dims::Command;
@@ -28,7 +28,9 @@ pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdic
     let outcome = Outcome {
         chunk,
         rollout: 0,
-        t0_ns,
+        t0_ns: Some(t0_ns),
+        anchor_ns: t0_ns,
+        policy_t0_ns: Some(t0_ns),
         published_ns: t0_ns,
         valid_until_ns: t0_ns + 4_000_000_000,
         uncovered_ms: 0.0,
@@ -36,12 +38,12 @@ pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdic
         published: trajectory.clone(),
         trajectory,
         verdict,
-        reason: (verdict != Verdict::Accepted).then_some(Reason::NotFinite { pose: 3 }),
+        cause: (verdict != Verdict::Accepted).then_some(Cause::new(CauseKind::SideSlip, 0.9, 0.5)),
         continuity_m: None,
         command: Command::Straight,
         guidance: Default::default(),
         ages: Ages::default(),
-        degraded: Degraded::default(),
+        degraded: Causes::NONE,
         restarted: None,
         memory: Default::default(),
         stages,

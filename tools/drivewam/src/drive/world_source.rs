@@ -79,7 +79,7 @@ impl WorldSource {
 
     fn control(&self) -> Control {
         match &self.plan {
-            Some((t0_ns, plan)) if self.closed_loop => plan.control((self.stamp_ns() - t0_ns) as f64 * 1e-9, &self.world.ego()),
+            Some((anchor_ns, plan)) if self.closed_loop => plan.control((self.stamp_ns() - anchor_ns) as f64 * 1e-9, &self.world.ego()),
             _ => self.world.expert(),
         }
     }
@@ -140,7 +140,7 @@ impl Source for WorldSource {
 
     fn steer(&mut self, outcome: &Outcome) {
         if let Some(origin) = outcome.pose.filter(|_| self.closed_loop) {
-            self.plan = Some((outcome.t0_ns, Follower::new(origin, outcome.published.clone())));
+            self.plan = Some((outcome.anchor_ns, Follower::new(origin, outcome.published.clone())));
         }
     }
 

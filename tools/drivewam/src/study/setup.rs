@@ -52,7 +52,7 @@ impl<'a> Study<'a> {
 
     fn plan(&self, config: Config, folder: &EngineBundle, closed_loop: bool) -> Result<Plan> {
         let camera = SourceCamera::of_model(&config.model);
-        Ok(Plan::new(config, folder.manifest(), camera, RideOptions { closed_loop, ..RideOptions::default() })?)
+        Ok(Plan::new(config, folder.manifest(), camera, RideOptions { closed_loop, ..RideOptions::EVALUATION })?)
     }
 
     /// A ride of the configured engines.

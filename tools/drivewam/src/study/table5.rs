@@ -63,7 +63,7 @@ fn thin(config: &Config, policy: MemoryPolicy, chunks: usize) -> Config {
 fn drive(config: &Config, chunks: usize, parallel: &Parallel<'_>) -> Result<Option<RideMemory>> {
     let folder = closed_form::bundle(&config.model)?;
     let camera = SourceCamera::of_model(&config.model);
-    let plan = Plan::new(config.clone(), folder.manifest(), camera, RideOptions::default())?;
+    let plan = Plan::new(config.clone(), folder.manifest(), camera, RideOptions::EVALUATION)?;
     let pool = |name: &str| matches!(TensorRole::of_name(name), Some(TensorRole::MemK(_) | TensorRole::MemV(_)));
     let region_bytes = plan.arena().rows().iter().filter(|row| pool(&row.name)).map(|row| row.region.bytes() as u64).sum();
     let threads = config.target.threads;

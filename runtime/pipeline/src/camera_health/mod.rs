@@ -1,0 +1,133 @@
+//! Whether the camera sees: pictures that stand still while the car moves, that have no contrast,
+//! that are noise, or that come in reversed order.
+
+mod reversal;
+
+use crate::guard::causes::DoubtRun;
+use crate::guard::{Cause, CauseKind, Causes};
+use drivewam_core::pose::Pose2;
+use drivewam_device::SourceCamera;
+use reversal::{PAIRS, ReversalCheck};
+use std::hash::{DefaultHasher, Hasher};
+
+/// Distance between two identical pictures that a standing car does not cover, m.
+const MOVED_M: f64 = 0.5;
+/// The least standard deviation of the brightness of a picture, of 255. Fog and night have more.
+const CONTRAST: f64 = 3.0;
+/// The least correlation of the brightness of neighbouring pixels. Pictures of roads have more than
+/// 0.8, independent noise has 0.
+const CORRELATION: f64 = 0.3;
+/// Pixels that a picture is sampled at, per axis.
+const SAMPLES: usize = 64;
+
+/// What a picture looks like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct FrameLook {
+    stamp_ns: i64,
+    hash: u64,
+    /// Standard deviation of the brightness.
+    deviation: f64,
+    /// Correlation of the brightness of horizontal neighbours.
+    correlation: f64,
+}
+
+impl FrameLook {
+    fn of(camera: &SourceCamera, stamp_ns: i64, picture: &[u8]) -> Self {
+        let pictures = camera.pictures();
+        let place = |i: usize, size: usize| (2 * i + 1) * size / (2 * SAMPLES);
+        let (mut sum, mut squares, mut products) = (0.0, 0.0, 0.0);
+        for row in 0..SAMPLES {
+            for column in 0..SAMPLES {
+                let (x, y) = (place(column, camera.width), place(row, camera.height));
+                let neighbour = if x + 1 < camera.width { x + 1 } else { x.saturating_sub(1) };
+                let [a, b] = [x, neighbour].map(|x| f64::from(pictures.luma(picture, x, y)));
+                sum += 0.5 * (a + b);
+                squares += 0.5 * (a * a + b * b);
+                products += a * b;
+            }
+        }
+        let count = (SAMPLES * SAMPLES) as f64;
+        let mean = sum / count;
+        let variance = (squares / count - mean * mean).max(0.0);
+        let covariance = products / count - mean * mean;
+        let mut hasher = DefaultHasher::new();
+        hasher.write(picture);
+        let correlation = if variance > 0.0 { covariance / variance } else { 1.0 };
+        Self { stamp_ns, hash: hasher.finish(), deviation: variance.sqrt(), correlation }
+    }
+}
+
+/// The pictures of the current chunk, and the newest one before it.
+#[derive(Debug)]
+pub(crate) struct CameraHealth {
+    camera: SourceCamera,
+    looks: Vec<FrameLook>,
+    /// Whether the first look is that of the chunk before.
+    is_continued: bool,
+    frozen: DoubtRun,
+    blank: DoubtRun,
+    noise: DoubtRun,
+    order: ReversalCheck,
+    /// Pairs of pictures in a row in reversed order, as far as not judged yet.
+    reversed: Option<u32>,
+}
+
+impl CameraHealth {
+    /// For chunks of `frames` pictures.
+    pub(crate) fn new(camera: SourceCamera, frames: usize) -> Self {
+        let looks = Vec::with_capacity(frames + 1);
+        let run = DoubtRun::default();
+        Self { camera, looks, is_continued: false, frozen: run, blank: run, noise: run, order: ReversalCheck::new(), reversed: None }
+    }
+
+    /// Looks at a picture of the current chunk.
+    pub(crate) fn see(&mut self, stamp_ns: i64, picture: &[u8]) {
+        if self.looks.len() == self.looks.capacity() {
+            self.looks.remove(0);
+        }
+        self.looks.push(FrameLook::of(&self.camera, stamp_ns, picture));
+    }
+
+    /// Looks at any picture, also between two of a chunk, taken at `pose`.
+    pub(crate) fn see_order(&mut self, picture: &[u8], pose: Pose2, speed_mps: f64) {
+        self.reversed = self.order.see(&self.camera, picture, pose, speed_mps).or(self.reversed);
+    }
+
+    /// Ends the chunk: adds what is wrong with its pictures to `causes`. `pose_at`: the ego's pose at a
+    /// stamp.
+    pub(crate) fn judge(&mut self, causes: &mut Causes, pose_at: impl Fn(i64) -> Option<Pose2>) {
+        // The first look is that of the chunk before, and was judged with it.
+        let from = usize::from(self.is_continued);
+        for i in from..self.looks.len() {
+            let Some(look) = self.looks.get(i).copied() else { break };
+            let before = i.checked_sub(1).and_then(|i| self.looks.get(i)).filter(|before| before.hash == look.hash);
+            let moved_m = before.and_then(|before| Some(pose_at(before.stamp_ns)?.distance_m(&pose_at(look.stamp_ns)?)));
+            let cause = |is_so: bool, kind, value, threshold| is_so.then(|| Cause::new(kind, value, threshold));
+            let is_blank = look.deviation < CONTRAST;
+            let is_noise = !is_blank && look.correlation < CORRELATION;
+            let moved_m = moved_m.unwrap_or(0.0);
+            let found = [
+                self.frozen.count(cause(moved_m >= MOVED_M, CauseKind::CameraFrozen, moved_m, MOVED_M), 1),
+                self.blank.count(cause(is_blank, CauseKind::CameraBlank, look.deviation, CONTRAST), 1),
+                self.noise.count(cause(is_noise, CauseKind::CameraNoise, look.correlation, CORRELATION), 1),
+            ];
+            found.into_iter().flatten().for_each(|cause| causes.add(cause));
+        }
+        if let Some(pairs) = self.reversed.take() {
+            let cause = Cause::new(CauseKind::CameraReversed, f64::from(pairs), f64::from(PAIRS));
+            causes.add(Cause { in_a_row: pairs / PAIRS, ..cause });
+        }
+        let newest = self.looks.pop();
+        self.looks.clear();
+        self.looks.extend(newest);
+        self.is_continued = newest.is_some();
+    }
+
+    /// Forgets all pictures.
+    pub(crate) fn clear(&mut self) {
+        self.looks.clear();
+        (self.is_continued, self.reversed) = (false, None);
+        self.order.clear();
+        (self.frozen, self.blank, self.noise) = Default::default();
+    }
+}

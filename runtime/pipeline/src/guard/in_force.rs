@@ -1,0 +1,92 @@
+//! The plan that went out last.
+
+use super::plan_check::end_of;
+use drivewam_core::pose::Pose2;
+use drivewam_core::trajectory::{Point, Trajectory};
+
+/// The plan that went out last, from its anchor on.
+#[derive(Debug)]
+pub(crate) struct PlanInForce {
+    /// The newest frame that it rests on.
+    pub(super) t0_ns: Option<i64>,
+    anchor_ns: i64,
+    /// Pose of the ego at the anchor, in the frame of the pushed poses.
+    pose: Option<Pose2>,
+    plan: Trajectory,
+    length_ns: i64,
+    /// Curvature, 1/m, and speed, m/s, at its end.
+    end: (f64, f64),
+    is_there: bool,
+}
+
+impl PlanInForce {
+    /// Room for a plan like `plan`, which is `length_ns` long.
+    pub(super) fn new(plan: &Trajectory, length_ns: i64) -> Self {
+        Self { t0_ns: None, anchor_ns: 0, pose: None, plan: plan.clone(), length_ns, end: (0.0, 0.0), is_there: false }
+    }
+
+    /// Replaces the plan.
+    pub(super) fn set(&mut self, t0_ns: Option<i64>, anchor_ns: i64, pose: Option<Pose2>, plan: &Trajectory) {
+        self.plan.points_mut().copy_from_slice(plan.points());
+        (self.t0_ns, self.anchor_ns, self.pose, self.end, self.is_there) = (t0_ns, anchor_ns, pose, end_of(plan.points()), true);
+    }
+
+    /// Forgets the plan.
+    pub(super) fn clear(&mut self) {
+        (self.t0_ns, self.end, self.is_there) = (None, (0.0, 0.0), false);
+    }
+
+    fn seconds(&self, at_ns: i64) -> f64 {
+        at_ns.saturating_sub(self.anchor_ns) as f64 * 1e-9
+    }
+
+    /// Curvature, 1/m, at the end of the plan; 0 without one.
+    pub(super) fn end_curvature_1pm(&self) -> f64 {
+        self.end.0
+    }
+
+    /// Time of the last point.
+    pub(crate) fn end_ns(&self) -> Option<i64> {
+        self.is_there.then(|| self.anchor_ns.saturating_add(self.length_ns))
+    }
+
+    /// Where the plan leads the car at `at_ns`, in the frame of the pushed poses; after the plan's end
+    /// its last pose. `None` before its anchor, and where the pose at the anchor is not known.
+    pub(crate) fn pose_at(&self, at_ns: i64) -> Option<Pose2> {
+        let origin = self.pose.filter(|_| self.is_there && at_ns >= self.anchor_ns)?;
+        let point = self.plan.at(self.seconds(at_ns)).or_else(|| self.plan.points().last().copied())?;
+        Some(origin.compose(&point.pose()))
+    }
+
+    /// Continues the plan from a car at `pose` at `now_ns`: what is left of it, then an arc of its
+    /// last curvature and speed. Returns whether there was a plan to continue.
+    pub(super) fn continue_into(&self, now_ns: i64, pose: Option<Pose2>, step_s: f64, out: &mut Trajectory) -> bool {
+        if !self.is_there {
+            return false;
+        }
+        let left = |after_s: f64| {
+            let point = self.plan.at(self.seconds(now_ns) + after_s)?;
+            let here = self.pose?.compose(&point.pose()).relative_to(&pose?);
+            Some(Point { x_m: here.x_m, y_m: here.y_m, yaw_rad: here.yaw_rad, v_mps: point.v_mps })
+        };
+        let mut at = Point { v_mps: self.end.1, ..Point::default() };
+        for (i, point) in (1i32..).zip(out.points_mut()) {
+            at = left(f64::from(i) * step_s).unwrap_or_else(|| along(&at, self.end.0, self.end.1, self.end.1, step_s));
+            *point = at;
+        }
+        true
+    }
+}
+
+/// The point one step after `at` on an arc, where the speed changes evenly from `from_mps` to
+/// `to_mps`.
+pub(super) fn along(at: &Point, curvature_1pm: f64, from_mps: f64, to_mps: f64, step_s: f64) -> Point {
+    let distance = 0.5 * (from_mps + to_mps) * step_s;
+    let heading = at.yaw_rad + 0.5 * curvature_1pm * distance;
+    Point {
+        x_m: at.x_m + distance * libm::cos(heading),
+        y_m: at.y_m + distance * libm::sin(heading),
+        yaw_rad: at.yaw_rad + curvature_1pm * distance,
+        v_mps: to_mps,
+    }
+}

@@ -1,0 +1,116 @@
+//! Inputs that contradict each other, and cameras that do not see: named with their figures, and
+//! refused when they last.
+
+use super::SECOND;
+use super::car::{Car, Inputs};
+use drivewam::RideOptions;
+use drivewam::guard::Verdict;
+
+/// A fault from 5 s on, and what is wanted of it.
+struct Case {
+    name: &'static str,
+    /// The cause that must be named.
+    wanted: &'static str,
+    /// Time after 5 s by which it must be named.
+    named_within_s: f64,
+    /// Time after 5 s by which no plan must be accepted any more.
+    refused_within_s: f64,
+    change: fn(&mut Inputs),
+}
+
+fn x(inputs: &mut Inputs) -> &mut f64 {
+    &mut inputs.pose.as_mut().unwrap().1.x_m
+}
+
+const CASES: [Case; 9] = [
+    Case {
+        name: "speed in km/h",
+        wanted: "speed_mismatch",
+        named_within_s: 3.1,
+        refused_within_s: 3.1,
+        change: |inputs| inputs.ego.as_mut().unwrap().1.speed_mps *= 3.6,
+    },
+    Case {
+        name: "speed stuck at zero",
+        wanted: "speed_mismatch",
+        named_within_s: 3.1,
+        refused_within_s: 3.1,
+        change: |inputs| inputs.ego.as_mut().unwrap().1.speed_mps = 0.0,
+    },
+    Case { name: "poses frozen", wanted: "poses_frozen", named_within_s: 3.1, refused_within_s: 7.1, change: |inputs| *x(inputs) = 29.4 },
+    Case {
+        name: "yaw off by a right angle",
+        wanted: "heading_mismatch",
+        named_within_s: 3.1,
+        refused_within_s: 7.1,
+        change: |inputs| inputs.pose.as_mut().unwrap().1.yaw_rad = 1.6,
+    },
+    Case {
+        name: "a frozen picture",
+        wanted: "camera_frozen",
+        named_within_s: 3.1,
+        refused_within_s: 3.1,
+        change: |inputs| inputs.frame.iter_mut().for_each(|(_, picture)| *picture = super::picture(-3)),
+    },
+    Case {
+        name: "a black picture",
+        wanted: "camera_blank",
+        named_within_s: 3.1,
+        refused_within_s: 3.1,
+        change: |inputs| inputs.frame.iter_mut().for_each(|(_, picture)| picture.fill(0)),
+    },
+    Case {
+        name: "a white picture",
+        wanted: "camera_blank",
+        named_within_s: 3.1,
+        refused_within_s: 3.1,
+        change: |inputs| inputs.frame.iter_mut().for_each(|(_, picture)| picture.fill(255)),
+    },
+    Case {
+        name: "noise",
+        wanted: "camera_noise",
+        named_within_s: 3.1,
+        refused_within_s: 3.1,
+        change: |inputs| {
+            let mut state = inputs.now_ns as u64 | 1;
+            for byte in inputs.frame.iter_mut().flat_map(|(_, picture)| picture) {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *byte = (state >> 56) as u8;
+            }
+        },
+    },
+    Case {
+        name: "poses in another unit of time",
+        wanted: "rejected_inputs",
+        named_within_s: 4.1,
+        refused_within_s: 3.1,
+        change: |inputs| inputs.pose.as_mut().unwrap().0 = 5 * SECOND - SECOND / 10 + (inputs.now_ns - 5 * SECOND) / 1000 + 1,
+    },
+];
+
+/// Breaks if a contradiction is not named, or plans are accepted on it for longer than stated.
+#[test]
+fn every_contradiction_is_named_and_then_refused() {
+    let mut failures = Vec::new();
+    for case in &CASES {
+        let mut car = Car::new(RideOptions::default());
+        car.drive(5.0, |_| {});
+        car.drive(13.0, case.change);
+        let is_named = |seen: &super::car::Seen| seen.degraded.contains(&case.wanted) || seen.cause_name() == Some(case.wanted);
+        let named_s = car.since(5.0).find(|seen| is_named(seen)).map(|seen| seen.at_s - 5.0);
+        let accepted_s = car.since(5.0).filter(|seen| seen.verdict == Verdict::Accepted).map(|seen| seen.at_s - 5.0).fold(0.0, f64::max);
+        if named_s.is_none_or(|s| s > case.named_within_s) || accepted_s > case.refused_within_s {
+            failures.push(format!("{}: named after {named_s:?} s, accepted until {accepted_s:.1} s: {:#?}", case.name, car.seen));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Breaks if a car at a red light, which sees the same picture for a minute, is degraded.
+#[test]
+fn a_standing_car_may_see_the_same_picture() {
+    let mut car = Car::new(RideOptions::default());
+    car.speed_mps = 0.0;
+    car.drive(20.0, |inputs| inputs.frame.iter_mut().for_each(|(_, picture)| *picture = super::picture(7)));
+    assert!(car.seen.iter().all(|seen| seen.verdict == Verdict::Accepted && seen.degraded.is_empty()), "{:?}", car.seen);
+}
