@@ -47,7 +47,8 @@ pub struct Degraded {
     /// Share of the model's image that the camera does not cover (`fit: reproject`); `None` for
     /// zero.
     pub uncovered_picture: Option<f64>,
-    /// Largest difference between a frame's capture time and its expected one, ms.
+    /// Largest difference between a frame's capture time and its expected one, ms; 0 up to
+    /// `ingest.max_frame_jitter_ms`.
     pub frame_jitter_ms: f64,
     /// Inputs (frames, poses, ego states, commands) refused since the previous outcome.
     pub refused_inputs: u32,

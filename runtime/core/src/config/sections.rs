@@ -100,8 +100,11 @@ pub struct IngestConfig {
     /// How far the time of a frame may be from its place in the model's frame grid. A frame farther
     /// off is not used; when none is near enough, the frame is missing and the rollout restarts.
     pub frame_tolerance_ms: u32,
-    /// The longest time between two neighbouring poses, and the greatest age of the ego state.
-    /// Inputs that exceed it are refused.
+    /// How far the time of a used frame may be from its place in the grid before the outcome names
+    /// it as a degradation (`frame_jitter_ms`).
+    pub max_frame_jitter_ms: u32,
+    /// The longest time between two neighbouring poses, and the greatest age of the ego state, both
+    /// rounded to milliseconds. Inputs that exceed it are refused.
     pub max_pose_gap_ms: u32,
     /// The most pixels (width times height) of an image. A larger image is refused before it is
     /// decoded. The default is 2^25.
@@ -276,7 +279,7 @@ impl Default for CameraConfig {
 
 impl Default for IngestConfig {
     fn default() -> Self {
-        Self { frame_tolerance_ms: 50, max_pose_gap_ms: 150, max_image_pixels: 1 << 25 }
+        Self { frame_tolerance_ms: 50, max_frame_jitter_ms: 10, max_pose_gap_ms: 150, max_image_pixels: 1 << 25 }
     }
 }
 
@@ -339,6 +342,7 @@ impl CameraConfig {
 impl IngestConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("ingest.frame_tolerance_ms", self.frame_tolerance_ms as usize, 0, 500)?;
+        within("ingest.max_frame_jitter_ms", self.max_frame_jitter_ms as usize, 0, 500)?;
         within("ingest.max_pose_gap_ms", self.max_pose_gap_ms as usize, 1, 10_000)
     }
 }

@@ -7,6 +7,7 @@ use crate::ingest::Ready;
 use crate::outcome::{Ages, Degraded, ms};
 use crate::stages::{Stage, StageRun};
 use drivewam_core::ErrorKind;
+use drivewam_core::stamp::exceeds_ms;
 use drivewam_device::KvCounts;
 
 impl Ride {
@@ -74,7 +75,7 @@ impl Ride {
         outcome.uncovered_ms = plan.end_ns.map_or(0.0, |end| ms((outcome.published_ns - end).max(0)));
         let late_ms = ms(outcome.published_ns - outcome.t0_ns) - f64::from(self.config.guard.deadline_ms);
         outcome.degraded = Degraded {
-            frame_jitter_ms: ms(jitter_ns),
+            frame_jitter_ms: if exceeds_ms(jitter_ns, self.config.ingest.max_frame_jitter_ms) { ms(jitter_ns) } else { 0.0 },
             refused_inputs: std::mem::take(&mut self.inputs.refused),
             late_ms: (self.options.realtime && late_ms > 0.0).then_some(late_ms),
             ..self.camera_fit
