@@ -17,8 +17,8 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// What `message` displays as one line of at most twice [`MAX_CHARS`] characters, spaces and control
-/// characters drawn together: the text of a parser's error, which may show lines of its input.
+/// What `message` displays as one line of at most twice [`MAX_CHARS`] characters, spaces and
+/// control characters drawn together: a parser's error, which may show lines of its input.
 pub fn one_line(message: impl fmt::Display) -> String {
     let mut line = Line(String::new(), 0);
     // An error says that the line is full; what it has is the result.
