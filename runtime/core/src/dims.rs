@@ -6,6 +6,7 @@
 //! which the manifest repeats word for word. No size of the paper's model is hard-coded here.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::quoted;
 use serde::{Deserialize, Serialize};
 
 /// The `model:` section: everything about a model that its weights depend on. [`Model::check`] must
@@ -211,9 +212,7 @@ impl Command {
             "straight" => Ok(Self::Straight),
             "right" => Ok(Self::Right),
             "unknown" => Ok(Self::Unknown),
-            _ => Err(Error::new(ErrorKind::Input, "unknown route command")
-                .got(format!("{word:?}"))
-                .wanted("left, straight, right or unknown")),
+            _ => Err(Error::new(ErrorKind::Input, "unknown route command").got(quoted(word)).wanted("left, straight, right or unknown")),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod dims;
 pub mod dtype;
 pub mod ego;
 pub mod error;
+pub mod excerpt;
 pub mod flow;
 pub mod guidance;
 pub mod manifest;

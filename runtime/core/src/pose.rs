@@ -1,6 +1,8 @@
 //! Planar poses: x forward, y left, yaw counter-clockwise. The owner of a pose names its frame of
 //! reference.
 
+use crate::ego::check_magnitudes;
+use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::{PI, TAU};
 
@@ -16,6 +18,17 @@ pub struct Pose2 {
 }
 
 impl Pose2 {
+    /// The largest magnitude of each number that is plausible for a car, with its name.
+    pub const RANGES: [(&'static str, f64); 3] = [("x_m", 1e9), ("y_m", 1e9), ("yaw_rad", 1e6)];
+
+    /// Checks that each number is finite and within [`Pose2::RANGES`].
+    ///
+    /// # Errors
+    /// `Input`, naming the number.
+    pub fn check_range(&self) -> Result<()> {
+        check_magnitudes(Self::RANGES, [self.x_m, self.y_m, self.yaw_rad])
+    }
+
     /// A pose from its three numbers.
     pub fn new(x_m: f64, y_m: f64, yaw_rad: f64) -> Self {
         Self { x_m, y_m, yaw_rad }

@@ -1,4 +1,4 @@
-//! The range of time stamps.
+//! The range of time stamps, and the comparison of times with limits in milliseconds.
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -15,4 +15,28 @@ pub fn check_stamp(stamp_ns: i64) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Input, "a stamp is out of range").got(format!("{stamp_ns} ns")).wanted(format!("0 to {LAST_STAMP_NS} ns")))
+}
+
+/// `time_ns` rounded to milliseconds.
+pub fn rounded_ms(time_ns: i64) -> i64 {
+    time_ns.saturating_add(500_000).div_euclid(1_000_000)
+}
+
+/// Whether `time_ns`, rounded to milliseconds, exceeds `limit_ms`. Stamps of logs are often rounded
+/// themselves, so that a gap of exactly the limit comes out a little longer.
+pub fn exceeds_ms(time_ns: i64, limit_ms: u32) -> bool {
+    rounded_ms(time_ns) > i64::from(limit_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_the_limit_after_rounding_does_not_exceed_it() {
+        for (time_ns, exceeds) in [(150_000_000, false), (150_000_238, false), (150_499_999, false), (150_500_000, true), (i64::MAX, true)]
+        {
+            assert_eq!(exceeds_ms(time_ns, 150), exceeds, "{time_ns}");
+        }
+    }
 }

@@ -1,12 +1,11 @@
 //! Configuration files: a YAML file, the files that it extends, and the caller's layers on top.
 
 use drivewam_core::config::{Config, Layer};
+use drivewam_core::excerpt::one_line;
 use drivewam_core::manifest::FileRole;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_engine::bundle::attest;
 use serde::Deserialize;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// Largest configuration file, bytes.
@@ -30,8 +29,8 @@ struct Head {
 /// names them; the last two are returned as paths that can be opened.
 ///
 /// # Errors
-/// `Io` for a file that cannot be read; `Config` for a circle of `extends`, a file that is too
-/// large, and everything that [`Config::from_layers`] refuses.
+/// `Io` for a file that cannot be read, is too large, or is no plain file; `Config` for a circle of
+/// `extends`, and everything that [`Config::from_layers`] refuses.
 pub fn load_config(path: &Path, overrides: &[Layer]) -> Result<Config> {
     let mut layers = Vec::new();
     collect(path, 0, &mut layers)?;
@@ -53,7 +52,7 @@ pub fn config_sha256(config: &Config) -> Result<String> {
 }
 
 fn collect(path: &Path, depth: usize, layers: &mut Vec<Layer>) -> Result<()> {
-    let text = read(path)?;
+    let text = drivewam_files::read_text(path, MAX_BYTES, ErrorKind::Io)?;
     let name = path.display().to_string();
     if depth >= MAX_DEPTH {
         return Err(Error::new(ErrorKind::Config, "too many files extend one another: does a file extend itself?")
@@ -61,7 +60,7 @@ fn collect(path: &Path, depth: usize, layers: &mut Vec<Layer>) -> Result<()> {
             .wanted(format!("at most {MAX_DEPTH}")));
     }
     let head: Head = serde_saphyr::from_str(&text)
-        .map_err(|e| Error::new(ErrorKind::Config, "the file is not valid YAML").at(format!("{name:?}")).caused_by(e))?;
+        .map_err(|e| Error::new(ErrorKind::Config, "the file is not valid YAML").at(format!("{name:?}")).caused_by(one_line(e)))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     for base in &head.extends {
         collect(&folder.join(base), depth + 1, layers)?;
@@ -76,19 +75,6 @@ fn collect(path: &Path, depth: usize, layers: &mut Vec<Layer>) -> Result<()> {
         on_top(serde_json::json!({"engine": {"tensorrt": {"kernels": folder.join(relative)}}}));
     }
     Ok(())
-}
-
-fn read(path: &Path) -> Result<String> {
-    let fail =
-        |e: std::io::Error| Error::new(ErrorKind::Io, "cannot read the configuration").at(format!("{:?}", path.display())).caused_by(e);
-    let mut text = String::new();
-    let read = File::open(path).map_err(fail)?.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(fail)?;
-    if read as u64 > MAX_BYTES {
-        return Err(Error::new(ErrorKind::Config, "the file is too large")
-            .at(format!("{:?}", path.display()))
-            .wanted(format!("at most {MAX_BYTES} bytes")));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

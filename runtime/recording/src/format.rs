@@ -1,10 +1,12 @@
 //! The format of a recording folder (`docs/input.md`): its file names, the columns of its tables
 //! and the header `input.yaml`. The reader of this crate and every writer share this definition.
 
+use crate::camera::Distortion;
 use drivewam_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// The version of the format.
+/// The version of the format. A key that is optional, and whose absence means what it meant before,
+/// does not change it; any other change does.
 pub const SCHEMA: u32 = 1;
 /// The header. A folder with this file is a recording folder.
 pub const HEADER_FILE: &str = "input.yaml";
@@ -65,7 +67,7 @@ impl<S: Serialize> RecordingHeader<S> {
     }
 }
 
-/// The camera of a header: pinhole, no distortion.
+/// The camera of a header. Angles that are left out are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CameraHeader {
@@ -90,6 +92,15 @@ pub struct CameraHeader {
     /// Pitch, radians, down positive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pitch_rad: Option<f64>,
+    /// Yaw, radians, left positive; applied before the pitch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yaw_rad: Option<f64>,
+    /// Roll, radians, positive where the camera's right side is down; applied after the pitch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roll_rad: Option<f64>,
+    /// The distortion of the lens; left out, there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distortion: Option<Distortion>,
 }
 
 /// The storage of the frames.

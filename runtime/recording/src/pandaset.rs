@@ -7,8 +7,9 @@
 //! GPS. PandaSet has no route: the command is `unknown` throughout.
 
 use crate::camera::{CameraMount, RecordedCamera};
+use crate::checks::{InputCheck, ReadRecording, add_read};
 use crate::ego_from_poses::ego_states;
-use crate::files::{bad, check_increasing, read_json};
+use crate::files::{KIND, StampColumn, bad, check_increasing, read_json};
 use crate::frames::{FrameStore, image_size};
 use crate::recording::{Limits, Recording};
 use crate::track::PoseTrack;
@@ -91,16 +92,20 @@ impl SensorPose {
     }
 }
 
-/// Reads the folder `dir`.
-///
-/// # Errors
-/// As [`Recording::open`].
-pub(crate) fn open(dir: &Path, limits: Limits) -> Result<Recording> {
+/// Reads the files of the sequence `dir` and adds a row for them to `checks`; `None` where one of
+/// them was refused.
+pub(crate) fn read(dir: &Path, limits: Limits, checks: &mut Vec<InputCheck>) -> Option<ReadRecording> {
+    add_read(checks, "files", CAMERA_DIR, "those of the development kit", read_sequence(dir, limits), |read| {
+        format!("{} frames, {} poses", read.frames.stamps.len(), read.poses.stamps.len())
+    })
+}
+
+fn read_sequence(dir: &Path, limits: Limits) -> Result<ReadRecording> {
     let camera_dir = dir.join(CAMERA_DIR);
     let frames = read_stamps(&camera_dir.join("timestamps.json"))?;
-    let paths: Vec<PathBuf> = (0..frames.len()).map(|i| camera_dir.join(format!("{i:02}.jpg"))).collect();
-    if let Some(missing) = paths.iter().find(|p| !p.is_file()) {
-        return Err(bad(missing, "the image is missing").wanted(format!("one for each of {} stamps", frames.len())));
+    let paths: Vec<PathBuf> = (0..frames.stamps.len()).map(|i| camera_dir.join(format!("{i:02}.jpg"))).collect();
+    for path in &paths {
+        drivewam_files::expect_plain(path, KIND).map_err(|e| e.wanted(format!("an image for each of {} stamps", paths.len())))?;
     }
     let first = paths.first().ok_or_else(|| bad(&camera_dir, "there is no frame"))?;
     let (width, height) = image_size(first, limits.max_image_pixels)?;
@@ -110,32 +115,36 @@ pub(crate) fn open(dir: &Path, limits: Limits) -> Result<Recording> {
         return Err(bad(&camera_dir.join("intrinsics.json"), "not a pinhole camera").got(format!("{numbers:?}")));
     }
     let intrinsics = Intrinsics { fx_px: pinhole.fx, fy_px: pinhole.fy, cx_px: pinhole.cx, cy_px: pinhole.cy };
-    let (stamps, sensor) = (read_stamps(&dir.join("lidar/timestamps.json"))?, read_poses(&dir.join("lidar/poses.json"))?);
-    same_length(&dir.join("lidar/poses.json"), sensor.len(), stamps.len())?;
-    let poses = PoseTrack::new(stamps.iter().copied().zip(sensor.iter().map(SensorPose::planar)).collect());
+    let (poses, sensor) = (read_stamps(&dir.join("lidar/timestamps.json"))?, read_poses(&dir.join("lidar/poses.json"))?);
+    same_length(&dir.join("lidar/poses.json"), sensor.len(), poses.stamps.len())?;
+    let track = PoseTrack::new(poses.stamps.iter().copied().zip(sensor.iter().map(SensorPose::planar)).collect());
     let gps: Vec<Gps> = read_json(&dir.join("meta/gps.json"))?;
     let speed = gps.first().map(|g| libm::hypot(g.xvel, g.yvel)).filter(|v| v.is_finite());
     let speed = speed.ok_or_else(|| bad(&dir.join("meta/gps.json"), "the first speed is missing").wanted("finite xvel and yvel"))?;
     let cameras = read_poses(&camera_dir.join("poses.json"))?;
-    same_length(&camera_dir.join("poses.json"), cameras.len(), frames.len())?;
-    let mount = mount(&frames, &cameras, &stamps, &sensor).unwrap_or_default();
+    same_length(&camera_dir.join("poses.json"), cameras.len(), frames.stamps.len())?;
+    let mount = mount(&frames.stamps, &cameras, &poses.stamps, &sensor).unwrap_or_default();
+    let ego = ego_states(&track, speed);
+    for (i, ((_, pose), (_, state))) in track.as_slice().iter().zip(&ego).enumerate() {
+        let place = |e: Error| e.at(format!("entry {i}")).at(format!("{:?}", dir.join("lidar/poses.json")));
+        pose.check_range().and_then(|()| state.check_range()).map_err(place)?;
+    }
     let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Recording {
+    let begin = frames.stamps.first().copied().min(poses.stamps.first().copied());
+    let commands = StampColumn { stamps: begin.into_iter().collect(), ..poses.clone() };
+    let recording = Recording {
         name,
         format: "pandaset",
-        camera: RecordedCamera { width, height, intrinsics },
+        camera: RecordedCamera { width, height, intrinsics, distortion: None },
         mount,
-        commands: frames
-            .first()
-            .map(|&stamp| (stamp.min(stamps.first().copied().unwrap_or(stamp)), Command::Unknown))
-            .into_iter()
-            .collect(),
-        frames,
+        commands: commands.stamps.iter().map(|stamp| (*stamp, Command::Unknown)).collect(),
+        frames: frames.stamps.clone(),
         store: FrameStore::Files(paths),
-        ego: ego_states(&poses, speed),
-        poses,
+        ego,
+        poses: track,
         max_image_pixels: limits.max_image_pixels,
-    })
+    };
+    Ok(ReadRecording { recording, frames, ego: poses.clone(), poses, commands })
 }
 
 fn same_length(path: &Path, got: usize, wanted: usize) -> Result<()> {
@@ -143,7 +152,7 @@ fn same_length(path: &Path, got: usize, wanted: usize) -> Result<()> {
 }
 
 /// Reads stamps in Unix seconds and converts them to nanoseconds.
-fn read_stamps(path: &Path) -> Result<Vec<i64>> {
+fn read_stamps(path: &Path) -> Result<StampColumn> {
     let seconds: Vec<f64> = read_json(path)?;
     let mut stamps: Vec<i64> = Vec::with_capacity(seconds.len());
     for (i, second) in seconds.into_iter().enumerate() {
@@ -156,7 +165,7 @@ fn read_stamps(path: &Path) -> Result<Vec<i64>> {
         check_increasing(stamps.last().copied(), stamp_ns).map_err(place)?;
         stamps.push(stamp_ns);
     }
-    Ok(stamps)
+    Ok(StampColumn { path: path.to_owned(), stamps, lines: Vec::new() })
 }
 
 fn read_poses(path: &Path) -> Result<Vec<SensorPose>> {

@@ -3,7 +3,7 @@
 use crate::camera::{CameraMount, RecordedCamera};
 use crate::frames::FrameStore;
 use crate::track::PoseTrack;
-use drivewam_core::config::IngestConfig;
+use drivewam_core::config::Config;
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
@@ -17,14 +17,17 @@ const LEAD_IN_NS: i64 = 1_000_000_000;
 pub struct Limits {
     /// Pixels of an image. A larger image is refused before it is decoded.
     pub max_image_pixels: u64,
-    /// Longest time between two poses, nanoseconds.
-    pub max_pose_gap_ns: i64,
+    /// Longest time between two poses, and between two ego states, milliseconds.
+    pub max_pose_gap_ms: u32,
+    /// Shortest drive, nanoseconds: a chunk.
+    pub min_drive_ns: i64,
 }
 
 impl Limits {
-    /// The limits of the configuration's section `ingest`.
-    pub fn of(ingest: &IngestConfig) -> Self {
-        Self { max_image_pixels: ingest.max_image_pixels, max_pose_gap_ns: i64::from(ingest.max_pose_gap_ms) * 1_000_000 }
+    /// The limits of the configuration's section `ingest`, and the length of the model's chunk.
+    pub fn of(config: &Config) -> Self {
+        let ingest = &config.ingest;
+        Self { max_image_pixels: ingest.max_image_pixels, max_pose_gap_ms: ingest.max_pose_gap_ms, min_drive_ns: config.model.chunk_ns() }
     }
 }
 
@@ -101,9 +104,22 @@ impl Recording {
         let last = self.poses.last_ns();
         known.and_then(|from| self.frames.iter().position(|&stamp| stamp >= from && last.is_some_and(|last| stamp <= last))).ok_or_else(
             || {
+                let span = |what: &str, count: usize, span: Option<(i64, i64)>| match span {
+                    Some((from, to)) => format!("{count} {what} from {from} to {to} ns"),
+                    None => format!("no {what}"),
+                };
+                let ego = self.ego.first().zip(self.ego.last()).map(|(a, b)| (a.0, b.0));
                 Error::new(ErrorKind::Input, "no frame has a pose and an ego state at its stamp")
                     .at(format!("{:?}", self.name))
-                    .got(format!("{} frames, {} poses, {} ego states", self.frames.len(), self.poses.len(), self.ego.len()))
+                    .got(
+                        [
+                            span("frames", self.frames.len(), self.frames.first().copied().zip(self.frames.last().copied())),
+                            span("poses", self.poses.len(), self.poses.first_ns().zip(self.poses.last_ns())),
+                            span("ego states", self.ego.len(), ego),
+                        ]
+                        .join(", "),
+                    )
+                    .wanted("one clock")
             },
         )
     }
@@ -124,9 +140,9 @@ impl Recording {
     ///
     /// # Errors
     /// `Input`, naming the file: it is missing, too large, of another size than the camera's
-    /// images, corrupt or truncated. Also if there is no such frame.
+    /// images, corrupt or cut short. Also if there is no such frame.
     pub fn decode(&self, index: usize, rgb: &mut Vec<u8>) -> Result<()> {
-        self.store.decode(index, self.camera, self.max_image_pixels, rgb)
+        self.store.decode(index, &self.camera, self.max_image_pixels, rgb)
     }
 }
 

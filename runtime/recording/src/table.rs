@@ -1,10 +1,20 @@
-//! CSV tables of stamped rows. An error names file, line and column.
+//! CSV tables of stamped rows. An error names file, line and column, and repeats at most a line.
 
-use crate::files::{MAX_TEXT_BYTES, check_increasing, read_bounded};
+use crate::files::{KIND, MAX_TEXT_BYTES, StampColumn, check_increasing};
 use crate::format::{CsvTable, STAMP_COLUMN};
+use drivewam_core::excerpt::{one_line, quoted};
 use drivewam_core::stamp::check_stamp;
-use drivewam_core::{Error, ErrorKind, Result};
+use drivewam_core::{Error, Result};
 use std::path::Path;
+
+/// Longest line of a table, bytes: a file name of the longest kind, quoted, and a stamp.
+const MAX_LINE_BYTES: usize = 8192;
+
+/// The rows of a table, in the order of their stamps.
+pub(crate) struct Table<T> {
+    pub(crate) column: StampColumn,
+    pub(crate) rows: Vec<T>,
+}
 
 /// One row of a table.
 pub(crate) struct CsvRow<'a> {
@@ -16,9 +26,7 @@ impl CsvRow<'_> {
     /// The text of `column`.
     pub(crate) fn text(&self, column: &str) -> Result<&str> {
         let index = self.header.iter().position(|name| name == column);
-        index
-            .and_then(|i| self.record.get(i))
-            .ok_or_else(|| Error::new(ErrorKind::Input, "the column is missing").at(format!("column {column:?}")))
+        index.and_then(|i| self.record.get(i)).ok_or_else(|| Error::new(KIND, "the column is missing").at(format!("column {column:?}")))
     }
 
     /// The finite number of `column`.
@@ -36,7 +44,7 @@ impl CsvRow<'_> {
         text.parse::<T>()
             .ok()
             .filter(is_valid)
-            .ok_or_else(|| Error::new(ErrorKind::Input, what).at(format!("column {column:?}")).got(format!("{text:?}")).wanted(wanted))
+            .ok_or_else(|| Error::new(KIND, what).at(format!("column {column:?}")).got(quoted(text)).wanted(wanted))
     }
 }
 
@@ -44,25 +52,45 @@ impl CsvRow<'_> {
 /// columns, in any order; stamps increase.
 ///
 /// # Errors
-/// `Input`: a missing or extra column, a stamp out of range or not increasing, or an error of
-/// `parse`.
-pub(crate) fn read_table<T>(dir: &Path, table: &CsvTable, mut parse: impl FnMut(&CsvRow<'_>) -> Result<T>) -> Result<Vec<(i64, T)>> {
+/// `Input`: a line that is too long or whose quotes do not close, a missing or extra column, a
+/// stamp out of range or not increasing, or an error of `parse`.
+pub(crate) fn read_table<T>(dir: &Path, table: &CsvTable, mut parse: impl FnMut(&CsvRow<'_>) -> Result<T>) -> Result<Table<T>> {
     let path = &dir.join(table.file);
-    let bytes = read_bounded(path, MAX_TEXT_BYTES)?;
+    let bytes = drivewam_files::read(path, MAX_TEXT_BYTES, KIND)?;
+    check_lines(path, &bytes)?;
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
     let header = reader.headers().map_err(|e| csv_error(path, &e))?.clone();
     check_columns(path, table, &header)?;
-    let mut rows: Vec<(i64, T)> = Vec::new();
+    let mut found = Table { column: StampColumn { path: path.clone(), ..StampColumn::default() }, rows: Vec::new() };
     for record in reader.records() {
         let record = record.map_err(|e| csv_error(path, &e))?;
         let line = record.position().map_or(0, csv::Position::line);
         let row = CsvRow { record: &record, header: &header };
         let place = |e: Error| e.at(format!("line {line}")).at(format!("{path:?}"));
         let stamp_ns = row.integer::<i64>(STAMP_COLUMN).and_then(|ns| check_stamp(ns).map(|()| ns)).map_err(place)?;
-        check_increasing(rows.last().map(|r| r.0), stamp_ns).map_err(place)?;
-        rows.push((stamp_ns, parse(&row).map_err(place)?));
+        check_increasing(found.column.stamps.last().copied(), stamp_ns).map_err(place)?;
+        found.rows.push(parse(&row).map_err(place)?);
+        found.column.stamps.push(stamp_ns);
+        found.column.lines.push(line);
     }
-    Ok(rows)
+    Ok(found)
+}
+
+/// Checks that no line is too long, and that none opens a quote that it does not close: the parser
+/// would take the lines after it into the row, to the end of the file.
+fn check_lines(path: &Path, bytes: &[u8]) -> Result<()> {
+    for (i, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let fail = |what: &str| Error::new(KIND, what).at(format!("line {}", i + 1)).at(format!("{path:?}"));
+        if line.len() > MAX_LINE_BYTES {
+            return Err(fail("the line is too long")
+                .got(format!("{} bytes", line.len()))
+                .wanted(format!("at most {MAX_LINE_BYTES} bytes")));
+        }
+        if line.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
+            return Err(fail("a quote is not closed on its line").got(quoted(&String::from_utf8_lossy(line))));
+        }
+    }
+    Ok(())
 }
 
 fn check_columns(path: &Path, table: &CsvTable, header: &csv::StringRecord) -> Result<()> {
@@ -74,21 +102,17 @@ fn check_columns(path: &Path, table: &CsvTable, header: &csv::StringRecord) -> R
         _ => format!("the column {} is missing", missing.join(", ")),
     };
     let got = header.iter().collect::<Vec<_>>().join(",");
-    Err(Error::new(ErrorKind::Input, what)
-        .at("line 1")
-        .at(format!("{path:?}"))
-        .got(format!("{got:?}"))
-        .wanted(format!("{:?}", wanted.join(","))))
+    Err(Error::new(KIND, what).at("line 1").at(format!("{path:?}")).got(quoted(&got)).wanted(format!("{:?}", wanted.join(","))))
 }
 
 fn csv_error(path: &Path, error: &csv::Error) -> Error {
     let line = error.position().map_or(0, csv::Position::line);
-    let fail = |what: &str| Error::new(ErrorKind::Input, what).at(format!("line {line}")).at(format!("{path:?}"));
+    let fail = |what: &str| Error::new(KIND, what).at(format!("line {line}")).at(format!("{path:?}"));
     match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             fail("the line has a different number of columns").got(len).wanted(expected_len)
         }
-        csv::ErrorKind::Utf8 { .. } => fail("not UTF-8 text").got(error),
-        _ => fail("not a CSV table").got(error),
+        csv::ErrorKind::Utf8 { .. } => fail("not UTF-8 text").got(one_line(error)),
+        _ => fail("not a CSV table").got(one_line(error)),
     }
 }

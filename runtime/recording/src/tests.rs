@@ -1,13 +1,15 @@
 //! What a recording accepts, what it refuses and with which message, and the numbers of PandaSet.
 
 use crate::format::{self, CameraHeader, FrameFormat, FramesHeader, RecordingHeader, SCHEMA};
-use crate::{Event, Limits, Recording};
+use crate::{Distortion, Event, Limits, Recording};
 use drivewam_core::ErrorKind;
 use drivewam_core::dims::Command;
 use std::fs;
 use std::path::Path;
 
-const LIMITS: Limits = Limits { max_image_pixels: 1 << 22, max_pose_gap_ns: 150_000_000 };
+mod whole;
+
+const LIMITS: Limits = Limits { max_image_pixels: 1 << 22, max_pose_gap_ms: 150, min_drive_ns: 0 };
 
 /// Writes 2 s of poses and ego states at 10 Hz, and one image of 4 x 2 pixels each second.
 fn write_folder(dir: &Path) {
@@ -184,7 +186,7 @@ fn an_image_that_is_huge_wrongly_sized_or_corrupt_is_refused_and_named() {
         (claims(50_000), ["1.png", "50000x50000", "ingest.max_image_pixels"]),
         (small, ["1.png", "got 2x2", "wanted 4x2"]),
         (good[..good.len() / 2].to_vec(), ["1.png", "corrupt", ""]),
-        (jpeg[..jpeg.len() - 4].to_vec(), ["1.png", "truncated", ""]),
+        (jpeg[..jpeg.len() - 4].to_vec(), ["1.png", "cut short", ""]),
         (b"BM not one of ours".to_vec(), ["1.png", "not an image", "PNG or JPEG"]),
         (Vec::new(), ["1.png", "not an image", ""]),
     ] {
@@ -226,6 +228,9 @@ fn a_header_that_is_written_reads_back_and_a_missing_source_is_none() {
         ahead_m: None,
         height_m: Some(1.5),
         pitch_rad: None,
+        yaw_rad: Some(-0.01),
+        roll_rad: None,
+        distortion: Some(Distortion::OpencvFisheye { k1: 0.1, k2: 0.0, k3: 0.0, k4: -0.01 }),
     };
     let header = RecordingHeader {
         schema: SCHEMA,
@@ -234,7 +239,10 @@ fn a_header_that_is_written_reads_back_and_a_missing_source_is_none() {
         source: serde_json::json!({"kind": "world", "seed": 7}),
     };
     let text = header.to_yaml().unwrap();
-    assert!(!text.contains("ahead_m") && text.contains("height_m: 1.5"), "{text}");
+    assert!(
+        !text.contains("ahead_m") && !text.contains("roll_rad") && text.contains("height_m: 1.5") && text.contains("opencv_fisheye"),
+        "{text}"
+    );
     assert_eq!(serde_saphyr::from_str::<RecordingHeader>(&text).unwrap(), header);
     let dir = tempfile::tempdir().unwrap();
     write_folder(dir.path());
@@ -246,7 +254,13 @@ fn a_header_that_is_written_reads_back_and_a_missing_source_is_none() {
 fn a_folder_of_neither_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let said = Recording::open(dir.path(), LIMITS).unwrap_err().to_string();
-    assert!(said.contains("not an input folder") && said.contains("input.yaml") && said.contains("camera/front_camera"), "{said}");
+    assert!(
+        said.contains("not an input folder")
+            && said.contains("docs/input.md")
+            && said.contains("input.yaml")
+            && said.contains("camera/front_camera"),
+        "{said}"
+    );
 }
 
 /// The clip starts from standstill, reaches 5.6 m/s and covers 21.7 m.

@@ -72,22 +72,4 @@ impl PoseTrack {
         let origin = self.at(t0_ns)?;
         (1..=count as i64).map(|i| self.at(t0_ns.checked_add(i.checked_mul(period_ns)?)?).map(|p| p.relative_to(&origin))).collect()
     }
-
-    /// Checks that consecutive poses are at most `max_gap_ns` apart.
-    ///
-    /// # Errors
-    /// `Input`, with the stamps at both ends of the gap.
-    pub(crate) fn check_gaps(&self, max_gap_ns: i64) -> Result<()> {
-        for pair in self.poses.windows(2) {
-            if let [(before, _), (after, _)] = pair
-                && after - before > max_gap_ns
-            {
-                return Err(Error::new(ErrorKind::Input, "a gap in the poses")
-                    .at(format!("stamps {before} to {after}"))
-                    .got(format!("{:.3} s", (after - before) as f64 * 1e-9))
-                    .wanted(format!("at most {:.3} s (`ingest.max_pose_gap_ms`)", max_gap_ns as f64 * 1e-9)));
-            }
-        }
-        Ok(())
-    }
 }

@@ -7,13 +7,14 @@ use std::process::Command;
 
 /// Our crates, lowest first, each with those of ours that it may use. A crate may only name crates
 /// above it in this list, so the list itself has no circle.
-pub(crate) const MAY_USE: [(&str, &[&str]); 13] = [
+pub(crate) const MAY_USE: [(&str, &[&str]); 14] = [
     ("drivewam-core", &[]),
+    ("drivewam-files", &["drivewam-core"]),
     ("drivewam-device", &["drivewam-core"]),
     ("drivewam-engine", &["drivewam-core", "drivewam-device"]),
-    ("drivewam-recording", &["drivewam-core"]),
+    ("drivewam-recording", &["drivewam-core", "drivewam-files"]),
     ("drivewam-guidance", &["drivewam-core", "drivewam-device", "drivewam-engine"]),
-    ("drivewam", &["drivewam-core", "drivewam-device", "drivewam-engine", "drivewam-guidance"]),
+    ("drivewam", &["drivewam-core", "drivewam-files", "drivewam-device", "drivewam-engine", "drivewam-guidance"]),
     ("drivewam-world", &["drivewam-core", "drivewam-recording", "drivewam-guidance"]),
     ("drivewam-simulation", &["drivewam", "drivewam-core", "drivewam-world"]),
     ("drivewam-build-engines", TOOLS),
@@ -26,6 +27,7 @@ pub(crate) const MAY_USE: [(&str, &[&str]); 13] = [
 /// What a binary may use.
 const TOOLS: &[&str] = &[
     "drivewam-core",
+    "drivewam-files",
     "drivewam-device",
     "drivewam-engine",
     "drivewam-recording",

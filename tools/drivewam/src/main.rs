@@ -14,6 +14,7 @@ macro_rules! print_line {
 }
 
 mod bench;
+mod check;
 mod config_args;
 mod drive;
 mod figure;
@@ -38,6 +39,8 @@ struct Cli {
 enum Command {
     /// Drive a recording or a simulated world; write trajectories, images and statistics.
     Drive(drive::Args),
+    /// Check a recording: every file, every stamp, every picture; print what was found as a table.
+    Check(check::Args),
     /// Print the memory plan, or why it does not fit. With --target: memory and lower bounds of
     /// latency on a board.
     Plan(plan::Args),
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         .init();
     let done = match Cli::parse().command {
         Command::Drive(args) => drive::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),

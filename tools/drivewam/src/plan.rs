@@ -9,8 +9,8 @@ use crate::config_args::ConfigArgs;
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use drivewam::{Plan, RideOptions, SourceCamera};
+use drivewam_core::ErrorKind;
 use drivewam_core::manifest::{FILE_NAME, Manifest};
-use drivewam_core::{Error, ErrorKind};
 use drivewam_engine::bundle::WarmPeak;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -107,10 +107,12 @@ fn check_fit(report: Option<&target::Report>) -> Result<ExitCode> {
     }
 }
 
+/// Longest manifest, bytes, as for an engine bundle.
+const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+
 /// Reads the manifest of a folder without verifying its files.
 fn read_manifest(folder: &Path) -> drivewam_core::Result<Manifest> {
     let path = folder.join(FILE_NAME);
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| Error::new(ErrorKind::Manifest, "cannot read the engines' manifest").at(format!("{path:?}")).caused_by(e))?;
+    let text = drivewam_files::read_text(&path, MAX_MANIFEST_BYTES, ErrorKind::Manifest)?;
     Manifest::parse(&text).map_err(|e| e.at(format!("{path:?}")))
 }

@@ -138,6 +138,9 @@ fn header(seed: u64, options: &WriteOptions) -> RecordingHeader<Source> {
             ahead_m: Some(CAMERA_AHEAD_M),
             height_m: Some(CAMERA_HEIGHT_M),
             pitch_rad: Some(0.0),
+            yaw_rad: Some(0.0),
+            roll_rad: Some(0.0),
+            distortion: None,
         },
         frames: FramesHeader { format: options.format },
         source: Source {

@@ -241,6 +241,8 @@ camera:
   ahead_m: 1.5
   height_m: 1.5
   pitch_rad: 0.0
+  yaw_rad: 0.0
+  roll_rad: 0.0
 frames:
   format: rgb8
 source:

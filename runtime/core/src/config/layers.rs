@@ -2,6 +2,7 @@
 //! result records which layer set each value.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::one_line;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,8 +98,8 @@ pub(super) fn merge(layers: &[Layer]) -> Result<Merged> {
         let fail = |what: &str| Error::new(ErrorKind::Config, what).at(format!("{:?}", layer.name));
         // YAML 1.2: only `true` and `false` are booleans. `off` is a string.
         let options = serde_saphyr::options! { strict_booleans: true };
-        let tree: Value =
-            serde_saphyr::from_str_with_options(&layer.text, options).map_err(|e| fail("not a YAML that can be read").caused_by(e))?;
+        let tree: Value = serde_saphyr::from_str_with_options(&layer.text, options)
+            .map_err(|e| fail("not a YAML that can be read").caused_by(one_line(e)))?;
         let Value::Object(mut tree) = tree else {
             return Err(fail("not a map of sections").got(kind(&tree)));
         };

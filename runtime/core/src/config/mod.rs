@@ -23,6 +23,7 @@ pub use sections::{
 
 use crate::dims::Model;
 use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::one_line;
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration of a ride. [`Config::from_layers`] returns only configurations that
@@ -73,7 +74,7 @@ impl Config {
         let mut config: Self = serde_path_to_error::deserialize(&merged.tree).map_err(|e| {
             let path = e.path().to_string();
             let place = if path == "." { "configuration".to_owned() } else { path };
-            Error::new(ErrorKind::Config, e.inner().to_string()).at(place.clone()).at(format!("{:?}", merged.origin(&place)))
+            Error::new(ErrorKind::Config, one_line(e.inner())).at(place.clone()).at(format!("{:?}", merged.origin(&place)))
         })?;
         config.check().map_err(|e| match e.place() {
             Some(key) => {

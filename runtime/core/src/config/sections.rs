@@ -100,11 +100,11 @@ pub struct IngestConfig {
     /// How far the time of a frame may be from its place in the model's frame grid. A frame farther
     /// off is not used; when none is near enough, the frame is missing and the rollout restarts.
     pub frame_tolerance_ms: u32,
-    /// A frame that is farther than this from its place, and not farther than the tolerance, is used
-    /// and published as a degradation.
-    pub frame_jitter_ms: u32,
-    /// The longest time between two neighbouring poses, and the greatest age of the ego state.
-    /// Inputs that exceed it are refused.
+    /// How far the time of a used frame may be from its place in the grid before the outcome names
+    /// it as a degradation (`frame_jitter_ms`).
+    pub max_frame_jitter_ms: u32,
+    /// The longest time between two neighbouring poses, and the greatest age of the ego state, both
+    /// rounded to milliseconds. Inputs that exceed it are refused.
     pub max_pose_gap_ms: u32,
     /// The longest time by which a stamp may lie after the time of the call of `step`. Inputs
     /// stamped later are dropped.
@@ -287,7 +287,7 @@ impl Default for CameraConfig {
 
 impl Default for IngestConfig {
     fn default() -> Self {
-        Self { frame_tolerance_ms: 50, frame_jitter_ms: 10, max_pose_gap_ms: 150, max_ahead_ms: 1000, max_image_pixels: 1 << 25 }
+        Self { frame_tolerance_ms: 50, max_frame_jitter_ms: 10, max_pose_gap_ms: 150, max_ahead_ms: 1000, max_image_pixels: 1 << 25 }
     }
 }
 
@@ -357,7 +357,7 @@ impl CameraConfig {
 impl IngestConfig {
     pub(super) fn check(&self) -> Result<()> {
         within("ingest.frame_tolerance_ms", self.frame_tolerance_ms as usize, 0, 500)?;
-        within("ingest.frame_jitter_ms", self.frame_jitter_ms as usize, 0, 500)?;
+        within("ingest.max_frame_jitter_ms", self.max_frame_jitter_ms as usize, 0, 500)?;
         within("ingest.max_ahead_ms", self.max_ahead_ms as usize, 10, 60_000)?;
         within("ingest.max_pose_gap_ms", self.max_pose_gap_ms as usize, 1, 10_000)
     }

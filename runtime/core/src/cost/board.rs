@@ -2,6 +2,7 @@
 
 use super::{Number, PassCost};
 use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::one_line;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -88,7 +89,7 @@ impl Boards {
     pub fn parse(text: &str) -> Result<Self> {
         let options = serde_saphyr::options! { strict_booleans: true };
         let boards: Self = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|e| Error::new(ErrorKind::Config, "boards cannot be read").caused_by(e))?;
+            .map_err(|e| Error::new(ErrorKind::Config, "boards cannot be read").caused_by(one_line(e)))?;
         boards.boards.iter().try_for_each(|(name, board)| board.check().map_err(|e| e.at(format!("boards.{name}"))))?;
         Ok(boards)
     }

@@ -20,6 +20,7 @@ use crate::bindings::Graph;
 use crate::dims::Model;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::one_line;
 use crate::guidance::GuidanceSpec;
 use crate::tensor::{Axis, Signature, TensorRole, TensorSpec};
 use serde::{Deserialize, Serialize};
@@ -82,7 +83,7 @@ impl Manifest {
         // YAML 1.2: only `true` and `false` are booleans. The axis letter N is a string.
         let options = serde_saphyr::options! { strict_booleans: true };
         let manifest: Self = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|e| Error::new(ErrorKind::Manifest, "cannot be read").caused_by(e))?;
+            .map_err(|e| Error::new(ErrorKind::Manifest, "cannot be read").caused_by(one_line(e)))?;
         manifest.check()?;
         Ok(manifest)
     }

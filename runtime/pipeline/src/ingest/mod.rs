@@ -19,7 +19,7 @@ use drivewam_core::config::IngestConfig as Settings;
 use drivewam_core::dims::{Command, Model};
 use drivewam_core::ego::EgoState;
 use drivewam_core::pose::{Pose2, wrap};
-use drivewam_core::stamp::check_stamp;
+use drivewam_core::stamp::{check_stamp, exceeds_ms, rounded_ms};
 use drivewam_core::{Error, ErrorKind, Result};
 use motion::MotionDoubts;
 
@@ -61,8 +61,7 @@ impl Ingest {
 
     pub(crate) fn push_pose(&mut self, stamp_ns: i64, pose: Pose2) -> Result<()> {
         check_stamp(stamp_ns)?;
-        let numbers = [("x_m", pose.x_m, 1e9), ("y_m", pose.y_m, 1e9), ("yaw_rad", pose.yaw_rad, 1e6)];
-        plausible("pose", stamp_ns, numbers)?;
+        pose.check_range().map_err(|e| e.at(format!("pose at {stamp_ns} ns")))?;
         if let Some((before_ns, before)) = self.poses.newest() {
             check_speed(stamp_ns, stamp_ns.saturating_sub(before_ns), before.distance_m(&pose))?;
         }
@@ -73,13 +72,7 @@ impl Ingest {
 
     pub(crate) fn push_ego(&mut self, stamp_ns: i64, ego: EgoState) -> Result<()> {
         check_stamp(stamp_ns)?;
-        let EgoState { speed_mps, acceleration_mps2, curvature_1pm } = ego;
-        let numbers = [
-            ("speed_mps", speed_mps, MAX_SPEED_MPS),
-            ("acceleration_mps2", acceleration_mps2, 100.0),
-            ("curvature_1pm", curvature_1pm, 10.0),
-        ];
-        plausible("ego state", stamp_ns, numbers)?;
+        ego.check_range().map_err(|e| e.at(format!("ego state at {stamp_ns} ns")))?;
         self.ego.push(stamp_ns, ego)
     }
 
@@ -130,8 +123,7 @@ impl Ingest {
     /// of the chunk before it in its rollout.
     pub(crate) fn covers(&self, from_ns: Option<i64>, t0_ns: i64) -> bool {
         let last_ns = from_ns.map_or(t0_ns, |from| t0_ns.max(from + self.chunk_ns));
-        let hole_ns = i64::from(self.settings.max_pose_gap_ms) * 1_000_000;
-        let ego = self.ego.newest_ns().is_some_and(|newest| newest >= t0_ns - hole_ns);
+        let ego = self.ego.newest_ns().is_some_and(|newest| !exceeds_ms(t0_ns - newest, self.settings.max_pose_gap_ms));
         self.poses.newest_ns().is_some_and(|newest| newest >= last_ns) && ego
     }
 
@@ -140,9 +132,7 @@ impl Ingest {
     fn between(&self, at_ns: i64) -> Option<Pose2> {
         match self.poses.around(at_ns) {
             (Some((ns, pose)), _) if ns == at_ns => Some(pose),
-            (Some((before_ns, before)), Some((after_ns, after)))
-                if after_ns - before_ns <= i64::from(self.settings.max_pose_gap_ms) * 1_000_000 =>
-            {
+            (Some((before_ns, before)), Some((after_ns, after))) if !exceeds_ms(after_ns - before_ns, self.settings.max_pose_gap_ms) => {
                 Some(before.interpolate(&after, (at_ns - before_ns) as f64 / (after_ns - before_ns) as f64))
             }
             _ => None,
@@ -200,10 +190,10 @@ impl Ingest {
     pub(crate) fn ego(&self, at_ns: i64) -> Result<(EgoState, i64)> {
         let found = self.newest_ego(at_ns);
         match found {
-            Some((ego, age_ns)) if age_ns <= i64::from(self.settings.max_pose_gap_ms) * 1_000_000 => Ok((ego, age_ns)),
+            Some((ego, age_ns)) if !exceeds_ms(age_ns, self.settings.max_pose_gap_ms) => Ok((ego, age_ns)),
             _ => Err(Error::new(ErrorKind::Input, "no fresh ego state")
                 .at(format!("{at_ns} ns"))
-                .got(found.map_or_else(|| "none".to_owned(), |(_, age)| format!("one that is {} ms old", age / 1_000_000)))
+                .got(found.map_or_else(|| "none".to_owned(), |(_, age)| format!("one that is {} ms old", rounded_ms(age))))
                 .wanted(format!("one at most {} ms old (ingest.max_pose_gap_ms)", self.settings.max_pose_gap_ms))),
         }
     }
@@ -226,17 +216,6 @@ fn check_speed(stamp_ns: i64, after_ns: i64, distance_m: f64) -> Result<()> {
         .at(format!("pose at {stamp_ns} ns"))
         .got(format!("{distance_m:.1} m within {after_ns} ns"))
         .wanted(format!("at most {MAX_SPEED_MPS} m/s")))
-}
-
-/// Refuses numbers that are not finite, or too large for a car.
-fn plausible(what: &str, stamp_ns: i64, numbers: [(&str, f64, f64); 3]) -> Result<()> {
-    match numbers.into_iter().find(|(_, value, most)| !(-most..=*most).contains(value)) {
-        None => Ok(()),
-        Some((name, value, most)) => Err(Error::new(ErrorKind::Input, "the number is not plausible for a car")
-            .at(format!("{what} at {stamp_ns} ns: {name}"))
-            .got(value)
-            .wanted(format!("a finite number within ±{most}"))),
-    }
 }
 
 #[cfg(test)]

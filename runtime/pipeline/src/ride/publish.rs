@@ -109,7 +109,7 @@ impl Ride {
         inputs.ingest.take_motion_doubts(causes);
         let ingest = &inputs.ingest;
         inputs.camera.judge(causes, |stamp_ns| ingest.pose(stamp_ns).ok());
-        let (jitter_ms, most_ms) = (ms(ready.jitter_ns), f64::from(self.config.ingest.frame_jitter_ms));
+        let (jitter_ms, most_ms) = (ms(ready.jitter_ns), f64::from(self.config.ingest.max_frame_jitter_ms));
         if jitter_ms > most_ms {
             causes.add(Cause::new(CauseKind::FrameJitter, jitter_ms, most_ms));
         }

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot install the handler of Ctrl-C")?;
     let loaded = args.config.load()?;
     let config = &loaded.config;
-    let recording = if args.is_world() { None } else { Some(Recording::open(&args.input, Limits::of(&config.ingest))?) };
+    let recording = if args.is_world() { None } else { Some(Recording::open(&args.input, Limits::of(config))?) };
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
     if !args.quiet && !args.json {
         print_line!("configuration {:?} {}", loaded.path, loaded.sha256);

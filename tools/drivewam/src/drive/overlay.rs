@@ -11,7 +11,7 @@ use drivewam::guard::Verdict;
 use drivewam::guidance::status::GuidanceStatus;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
-use drivewam_recording::CameraMount;
+use drivewam_recording::{CameraMount, Distortion};
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Rgb};
 use ndarray::ArrayView3;
@@ -34,20 +34,24 @@ const VERTEX_M: f64 = 0.25;
 struct View {
     mount: CameraMount,
     camera: SourceCamera,
+    distortion: Option<Distortion>,
     scale: f64,
 }
 
 impl View {
     /// Projects a point on the road, given in the ego frame, to pixels of the figure. The pixel may
-    /// lie outside the image. `None` behind the camera or nearer than [`NEAR_M`].
+    /// lie outside the image. `None` behind the camera or nearer than [`NEAR_M`], and where the
+    /// model of the lens does not reach.
     fn project(&self, x_m: f64, y_m: f64) -> Option<Place> {
         let [right, down, forward] = self.mount.to_camera([x_m, y_m, 0.0]);
         if forward < NEAR_M {
             return None;
         }
+        let pinhole = [right / forward, down / forward];
+        let [x, y] = self.distortion.map_or(Some(pinhole), |lens| lens.distort(pinhole[0], pinhole[1]))?;
         let camera = self.camera.intrinsics;
-        let u = (camera.fx_px * right / forward + camera.cx_px) * self.scale;
-        let v = (camera.fy_px * down / forward + camera.cy_px) * self.scale + STATUS_BAR as f64;
+        let u = (camera.fx_px * x + camera.cx_px) * self.scale;
+        let v = (camera.fy_px * y + camera.cy_px) * self.scale + STATUS_BAR as f64;
         Some((u, v))
     }
 
@@ -75,7 +79,7 @@ pub(super) fn draw(row: &Row, elapsed_s: f64, image: &CameraImage, mount: &Camer
     };
     let mut figure = Figure::new(width, height + STATUS_BAR);
     figure.put(ArrayView3::from_shape((height, width, 3), &scaled)?, 0, STATUS_BAR);
-    let view = View { mount: *mount, camera, scale: width as f64 / camera.width as f64 };
+    let view = View { mount: *mount, camera, distortion: image.distortion, scale: width as f64 / camera.width as f64 };
     figure.draw(|area| {
         let published = &row.outcome.published;
         let colour = colour_of(row.outcome.verdict);

@@ -6,7 +6,7 @@ use drivewam::{PixelFormat, SourceCamera};
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
-use drivewam_recording::{CameraMount, Event, Events, RecordedCamera, Recording};
+use drivewam_recording::{CameraMount, Distortion, Event, Events, RecordedCamera, Recording};
 use drivewam_world::Violations;
 
 /// One input.
@@ -24,6 +24,8 @@ pub(super) enum Input {
 pub(super) struct CameraImage {
     pub(super) rgb: Vec<u8>,
     pub(super) camera: SourceCamera,
+    /// What the lens does beside the pinhole.
+    pub(super) distortion: Option<Distortion>,
 }
 
 /// A source of inputs.
@@ -52,7 +54,7 @@ pub(super) trait Source {
 
 /// A recording's camera as the ride takes it.
 pub(super) fn source_camera(camera: RecordedCamera) -> SourceCamera {
-    let RecordedCamera { width, height, intrinsics } = camera;
+    let RecordedCamera { width, height, intrinsics, distortion: _ } = camera;
     SourceCamera { width, height, intrinsics, format: PixelFormat::Rgb8 }
 }
 
@@ -110,7 +112,8 @@ impl Source for Recorded<'_> {
     }
 
     fn large_image(&mut self) -> CameraImage {
-        CameraImage { rgb: self.rgb.clone(), camera: source_camera(self.recording.camera()) }
+        let camera = self.recording.camera();
+        CameraImage { rgb: self.rgb.clone(), camera: source_camera(camera), distortion: camera.distortion }
     }
 
     fn is_truth(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Figures and lines of synthetic chunks: overlays match the camera, and lines have their keys.
 
 use super::row::Row;
-use super::source::Source;
+use super::source::{CameraImage, Source};
 use super::world_source::WorldSource;
 use super::{charts, overlay};
 use drivewam::guard::{Cause, CauseKind, Causes, Verdict};
@@ -11,6 +11,7 @@ use drivewam_core::config::{Config, Layer};
 use drivewam_core::dims::Command;
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
+use drivewam_recording::{CameraMount, Distortion};
 use drivewam_world::Options;
 
 /// A chunk at `pose` with `verdict`, whose plan keeps `speed_mps` on a curve. The driven path goes
@@ -85,6 +86,37 @@ fn a_plan_is_drawn_where_the_camera_sees_the_road() {
         let greener = i32::from(after[1]) - i32::from(after[0]) - i32::from(before[1]) + i32::from(before[0]);
         assert_eq!(greener > 25, is_covered, "at {x_m}, {y_m}: {before:?} became {after:?}");
     }
+}
+
+/// Breaks when the overlay ignores yaw, roll or distortion of the camera: the plan then lies where
+/// it lay without them.
+#[test]
+fn a_camera_that_is_turned_or_bends_the_image_sees_the_plan_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = WorldSource::new(&tiny().model, 2, Options::default(), 10.0, false).unwrap();
+    while world.next().unwrap().is_some_and(|(stamp, _)| stamp < 3_000_000_000) {}
+    let (image, row) = (world.large_image(), row(1, Pose2::default(), 6.0, 0.0, Verdict::Accepted));
+    // The mean column of what was drawn.
+    let middle = |angles: [f64; 3], distortion: Option<Distortion>| -> f64 {
+        let path = dir.path().join("overlay.png");
+        let (mount, image) = (CameraMount::looking(1.5, 1.5, angles), CameraImage { distortion, ..image.clone() });
+        overlay::draw(&row, 2.0, &image, &mount, &path).unwrap();
+        let drawn = image::open(&path).unwrap().into_rgb8();
+        // Above the legend, whose colours are those of the plan.
+        let below = image.camera.height as u32 * 3 / 4;
+        let changed = (44..below).flat_map(|y| (0..drawn.width()).map(move |x| (x, y))).filter(|(x, y)| {
+            let at = ((y - 44) as usize * image.camera.width + *x as usize) * 3;
+            drawn.get_pixel(*x, *y).0 != [image.rgb[at], image.rgb[at + 1], image.rgb[at + 2]]
+        });
+        let columns: Vec<f64> = changed.map(|(x, _)| f64::from(x)).collect();
+        columns.iter().sum::<f64>() / columns.len() as f64
+    };
+    let straight = middle([0.0; 3], None);
+    let (left, rolled) = (middle([0.1, 0.0, 0.0], None), middle([0.0, 0.0, 0.2], None));
+    let bent = middle([0.1, 0.0, 0.0], Some(Distortion::Opencv { k1: 0.0, k2: 0.0, p1: 0.0, p2: 0.3, k3: 0.0 }));
+    assert!(left > straight + 20.0, "the camera looks left, the plan lies to the right: {left} {straight}");
+    assert!((rolled - straight).abs() > 5.0, "{rolled} {straight}");
+    assert!((bent - left).abs() > 2.0, "{bent} {left}");
 }
 
 #[test]

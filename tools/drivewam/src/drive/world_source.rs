@@ -131,7 +131,7 @@ impl Source for WorldSource {
             intrinsics: self.large.intrinsics,
             format: drivewam::PixelFormat::Rgb8,
         };
-        CameraImage { rgb: self.large.rgb.clone(), camera }
+        CameraImage { rgb: self.large.rgb.clone(), camera, distortion: None }
     }
 
     fn is_truth(&self) -> bool {

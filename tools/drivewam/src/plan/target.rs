@@ -4,6 +4,7 @@ use super::floors::Floors;
 use super::memory::{MemoryNeed, Request};
 use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
+use drivewam_core::ErrorKind;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, GuidanceMode};
@@ -14,6 +15,9 @@ use std::path::PathBuf;
 
 /// The boards at build time.
 const BOARDS: &str = include_str!("../../../../configs/target/boards.yaml");
+
+/// Longest file of boards, bytes.
+const MAX_BOARDS_BYTES: u64 = 1 << 20;
 
 /// Options of the target.
 #[derive(Debug, ClapArgs)]
@@ -64,7 +68,7 @@ impl Args {
         let Some(name) = self.target.clone() else { return Ok(None) };
         let boards = match &self.boards {
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("--boards: cannot read {path:?}"))?;
+                let text = drivewam_files::read_text(path, MAX_BOARDS_BYTES, ErrorKind::Io).context("--boards")?;
                 Boards::parse(&text).map_err(|e| e.at(format!("{path:?}")))?
             }
             None => Boards::parse(BOARDS)?,
