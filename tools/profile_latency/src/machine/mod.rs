@@ -10,6 +10,7 @@ mod cpu;
 mod gpu;
 mod host;
 mod jetson;
+mod load;
 mod power;
 mod rails;
 mod show;

@@ -1,10 +1,10 @@
 //! The state of a machine: all facts that the report lists.
 
-use super::contention::{self, Activity};
 use super::cpu::{self, Cpu, Throttle};
 use super::gpu::{self, Graphics};
 use super::host::{self, Memory, Zone};
 use super::jetson::{self, Jetson};
+use super::load::{self, Activity};
 use super::rails::Rails;
 use super::tree::Tree;
 use serde::Serialize;
@@ -49,8 +49,8 @@ impl Machine {
         let memory = tree.group("memory", host::memory, Option::is_some);
         let zones = tree.group("thermal zones", host::zones, |zones| !zones.is_empty());
         let throttles = tree.group("throttle counters", cpu::throttles, |throttles| !throttles.is_empty());
-        let load_average = tree.group("load average", contention::load_average, Option::is_some);
-        let activity = tree.group("CPU times", contention::activity, Option::is_some);
+        let load_average = tree.group("load average", load::load_average, Option::is_some);
+        let activity = tree.group("CPU times", load::activity, Option::is_some);
         let jetson = jetson::jetson(tree, model.as_deref());
         let rails = tree.group("INA3221 rails", Rails::search, Option::is_some);
         let rails = rails.map(|rails| rails.names().map(str::to_owned).collect()).unwrap_or_default();

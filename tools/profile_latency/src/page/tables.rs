@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(verdict(&json!({}), &floor), "-");
     }
 
-    /// Breaks if the rows of a comparison stand in the order of their names, with the maximum first.
+    /// Breaks if the rows of a comparison stand in the order of their names, the maximum first.
     #[test]
     fn the_rows_of_a_comparison_rise_to_the_maximum() {
         let of = json!({"mean": 1.1, "low": 1.0, "high": 1.2});
