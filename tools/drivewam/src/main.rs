@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 /// DriveWAM Edge: a video-diffusion driving policy in fixed memory.
 #[derive(Debug, Parser)]
-#[command(version = concat!(env!("CARGO_PKG_VERSION"), " (DriveWAM Edge)"), propagate_version = true)]
+#[command(name = "drivewam", version = concat!(env!("CARGO_PKG_VERSION"), " (DriveWAM Edge)"), propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -69,7 +69,7 @@ pub(super) fn draw(rows: &[Row], trace: Option<&RouteTrace>, title: &str, file: 
         }
         let has_truth = truths.iter().any(|t| !t.is_empty());
         if let Some(trace) = trace {
-            driven(&mut chart, frame, trace, if has_truth { 6 } else { 4 })?;
+            driven(&mut chart, frame, trace)?;
         }
         for (row, plan) in rows.iter().zip(&plans) {
             line(&mut chart, frame, plan, colour_of(row.outcome.verdict).stroke_width(2 * SUPERSAMPLE as u32))?;
@@ -134,12 +134,12 @@ fn lane(chart: &mut Chart<'_, '_>, frame: Frame, trace: &RouteTrace) -> Result<(
     Ok(())
 }
 
-/// The driven path of a simulated drive, `width` pixels wide, in another colour off the road.
-fn driven(chart: &mut Chart<'_, '_>, frame: Frame, trace: &RouteTrace, width: u32) -> Result<()> {
+/// The driven path of a simulated drive, in another colour off the road.
+fn driven(chart: &mut Chart<'_, '_>, frame: Frame, trace: &RouteTrace) -> Result<()> {
     for part in trace.track().chunk_by(|a, b| a.is_off_road == b.is_off_road) {
         let colour = if part.first().is_some_and(|p| p.is_off_road) { OFF_ROAD } else { DRIVEN };
         let points: Vec<Place> = part.iter().map(|p| (p.x_m, p.y_m)).collect();
-        line(chart, frame, &points, colour.mix(0.9).stroke_width(width * SUPERSAMPLE as u32))?;
+        line(chart, frame, &points, colour.mix(0.9).stroke_width(6 * SUPERSAMPLE as u32))?;
     }
     Ok(())
 }
