@@ -7,6 +7,7 @@ pub mod broken;
 pub mod cases;
 pub mod config_docs;
 pub mod conformance;
+pub mod documented;
 pub mod drive;
 pub mod fake_engines;
 pub mod fakes;

@@ -105,3 +105,30 @@ fn the_same_inputs_give_the_same_bits() {
     let (other, _) = drive(trained("{memory: {policy: selective}, flow: {seed: 1}}"), 8);
     assert!(difference(&first, &other) > 1e-6, "the noise seed has no effect");
 }
+
+/// The first video that a ride shows, decoded.
+fn first_future(set: &str) -> Vec<f64> {
+    let config = config(set);
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
+    let options = RideOptions { decoder: true, ..RideOptions::default() };
+    let camera = SourceCamera::of_model(&config.model);
+    let mut ride = Plan::new(config, folder.manifest(), camera, options).unwrap().warm(folder).unwrap();
+    drive::drive(&mut ride, 1).unwrap();
+    ride.future().unwrap().iter().map(|x| f64::from(*x)).collect()
+}
+
+/// Breaks when the imagined video is shown with the noise that its denoising leaves, or the rest of
+/// the way to the data is followed in another direction. From one velocity, a step to flow time 0
+/// and a shorter one lead to the same data.
+#[test]
+fn the_video_is_shown_without_the_noise_that_is_left() {
+    let to = |end: &str, more: &str| first_future(&format!("{{flow: {{video: {{steps: 1, shift: 2.0, end: {{tau: {end}}}}}{more}}}}}"));
+    let whole = to("0.0", ", video_commit: last_step");
+    for end in ["0.3", "0.6", "0.9"] {
+        let worst = difference(&to(end, ", video_commit: last_step"), &whole);
+        assert!(worst <= 1e-4, "to {end}: {worst:.1e}");
+    }
+    // The commit's pass sees the video where its denoising ends, so its velocity counts.
+    let (packed, unpacked) = (to("0.6", ", passes: packed"), to("0.6", ", passes: unpacked"));
+    assert!(difference(&packed, &unpacked) <= 1e-4 && difference(&packed, &whole) > 1e-3);
+}

@@ -11,6 +11,7 @@
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{EngineConfig as Settings, EngineKind, TensorRtConfig};
+use drivewam_core::tensor::TensorRole;
 use drivewam_device::{DeviceMemory, HostDevice};
 use drivewam_engine::{BoundTensor, EngineBundle, Io, Trust, load};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,11 @@ fn folder() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/wan_vae");
     assert!(path.join("manifest.yaml").exists(), "{path:?} is missing: `make fixtures` writes it");
     path
+}
+
+/// The output with this role.
+fn output(io: &Io, role: TensorRole) -> &BoundTensor {
+    io.outputs.iter().find(|tensor| TensorRole::of_name(&tensor.name) == Some(role)).unwrap()
 }
 
 /// The latents of a synthetic clip, by chunk.
@@ -57,14 +63,9 @@ fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
         let which = usize::from(chunk > 0);
         let io = &ios[which];
         for tensor in &io.inputs {
-            match tensor.name.strip_prefix("cache_in.") {
-                None => {
-                    let frames: Vec<f32> =
-                        (0..tensor.region.len()).map(|i| ((i * 7919 + chunk * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect();
-                    device.upload(tensor.region, &frames).unwrap();
-                }
-                Some(i) => {
-                    let from = ios[usize::from(chunk > 1)].outputs.iter().find(|t| t.name == format!("cache_out.{i}")).unwrap();
+            match TensorRole::of_name(&tensor.name).unwrap() {
+                TensorRole::CacheIn(i) => {
+                    let from = output(&ios[usize::from(chunk > 1)], TensorRole::CacheOut(i));
                     let mut cache = vec![0.0; from.region.len()];
                     device.download(from.region, &mut cache).unwrap();
                     device.upload(tensor.region, &cache).unwrap();
@@ -72,10 +73,15 @@ fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
                         device.fill(tensor.region, 0.0).unwrap();
                     }
                 }
+                _ => {
+                    let frames: Vec<f32> =
+                        (0..tensor.region.len()).map(|i| ((i * 7919 + chunk * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect();
+                    device.upload(tensor.region, &frames).unwrap();
+                }
             }
         }
         engines[which].run(bindings[which], &mut device).unwrap();
-        let latent = io.outputs.iter().find(|t| t.name == "latent").unwrap();
+        let latent = output(io, TensorRole::Latent);
         let mut values = vec![0.0; latent.region.len()];
         device.download(latent.region, &mut values).unwrap();
         latents.push(values);

@@ -11,7 +11,7 @@
 
 use crate::memory::Memory;
 use crate::probe::{Probe, show};
-use crate::regions::{PassTokens, Regions};
+use crate::regions::{PassTokens, Regions, key};
 use crate::stages::{Stage, StageRun, StageTimes};
 use crate::transformer::Transformer;
 use drivewam_core::arena::Region;
@@ -80,6 +80,9 @@ pub(crate) struct Sampler {
     noise: Vec<f32>,
     given: Option<GivenNoise>,
     video_rows: Vec<f32>,
+    /// The velocity of the video where its denoising ends, then the video without noise; empty in
+    /// a ride without a decoder.
+    clean_rows: Vec<f32>,
     action_rows: Vec<f32>,
 }
 
@@ -108,6 +111,7 @@ impl Sampler {
             noise: vec![0.0; tokens.len()],
             given: None,
             video_rows: vec![0.0; video.len()],
+            clean_rows: vec![0.0; if regions.get(key::DECODE_LATENT).is_ok() { video.len() } else { 0 }],
             action_rows: vec![0.0; action.len()],
         })
     }
@@ -190,15 +194,23 @@ impl Sampler {
             let velocity = work.transformer.velocity(PassTokens::Video);
             work.solve(&self.video, constants, velocity, self.width).map_err(|e| e.at(format!("chunk {chunk}: video step {i}")))?;
             show(work.probe, work.device, chunk, "video.velocity", &[velocity], &[velocity.len() / self.width, self.width])?;
+            if i == last {
+                keep_velocity(work.device, &mut self.clean_rows, velocity)?;
+            }
         }
         work.device.download(self.video.sample, &mut self.video_rows)?;
         let end = self.video.steps.last().map_or(1.0, |(step, _)| step.tau_next);
+        // The pass of the commit sees the video where its denoising ends, if at its flow time.
+        let commits_at_end = self.flow.video_commit != VideoCommit::ZeroTime;
         let commit_time = if self.flow.video_commit == VideoCommit::ZeroTime { 0.0 } else { end };
         let mut pending = self.flow.video_commit != VideoCommit::LastStep;
         if pending && self.flow.passes == PassPacking::Unpacked {
             work.pass(Stage::Video, PassTokens::Video, commit_time, 0.0)?;
             work.device.kv_commit_predicted(index(chunk), work.transformer.kv(PassTokens::Video), 0..self.n_video)?;
             pending = false;
+            if commits_at_end {
+                keep_velocity(work.device, &mut self.clean_rows, work.transformer.velocity(PassTokens::Video))?;
+            }
         }
         let samples = if let ActionStart::Mean(n) = self.flow.action.start { n } else { 1 };
         self.action_rows.fill(0.0);
@@ -211,6 +223,9 @@ impl Sampler {
                 if pending {
                     work.device.kv_commit_predicted(index(chunk), work.transformer.kv(PassTokens::Both), 0..self.n_video)?;
                     pending = false;
+                    if commits_at_end {
+                        keep_velocity(work.device, &mut self.clean_rows, work.transformer.velocity(PassTokens::Both))?;
+                    }
                 }
                 let velocity = self.action_rows_of(work.transformer.velocity(rows))?;
                 work.solve(&self.action, constants, velocity, self.width).map_err(|e| e.at(format!("chunk {chunk}: action step {i}")))?;
@@ -222,13 +237,18 @@ impl Sampler {
                 *sum += *x / samples as f32;
             }
         }
+        // x(0) = x(τ) − τ·v on the straight path, since v is noise minus data.
+        for (clean, row) in self.clean_rows.iter_mut().zip(&self.video_rows) {
+            *clean = row - end as f32 * *clean;
+        }
         Ok(&self.action_rows)
     }
 
-    /// Token rows `[Nv, W]` of the last predicted video, at the noise level where its denoising
-    /// ends.
+    /// Token rows `[Nv, W]` of the last predicted video without noise: the denoising ends at
+    /// `flow.video.end`, and from there the velocity of the commit's pass (or of the last step) is
+    /// followed to flow time 0. Empty in a ride without a decoder. No pass reads them.
     pub(crate) fn imagined(&self) -> &[f32] {
-        &self.video_rows
+        &self.clean_rows
     }
 
     /// The action rows of a pass's velocities, which come last.
@@ -258,6 +278,12 @@ impl Sampler {
         }
         device.upload(path.sample, noise)
     }
+}
+
+/// Keeps the velocity of the video rows, which come first, for [`Sampler::imagined`]. Without a
+/// decoder there are no rows to keep.
+fn keep_velocity(device: &mut dyn Device, rows: &mut [f32], velocity: Region) -> Result<()> {
+    if rows.is_empty() { Ok(()) } else { device.download(velocity.part(0, rows.len())?, rows) }
 }
 
 /// A chunk's number in the slot tables. 32 bits last for 500 years of chunks.

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod commands;
 mod crates;
 mod files;
 mod modules;
@@ -11,6 +12,7 @@ mod names;
 mod python;
 mod text;
 
+use drivewam_tests::documented;
 use files::{Source, sources};
 use std::path::{Path, PathBuf};
 
@@ -125,6 +127,14 @@ fn unsafe_is_found_in_code_alone() {
 #[test]
 fn a_source_file_begins_with_its_subject_and_has_at_most_400_lines() {
     let failures = text::shapes(&sources(&root(), &["rs", "py", "cu", "cuh", "cpp", "h"]));
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn documented_commands_stand_behind_what_they_need() {
+    let all = documented::commands(&root());
+    assert!(all.len() > 30, "{} commands found", all.len());
+    let failures = commands::unprepared(&all, &root());
     assert!(failures.is_empty(), "{failures:#?}");
 }
 

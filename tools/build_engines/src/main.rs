@@ -34,7 +34,7 @@ use std::process::ExitCode;
 /// TensorRT builds for the GPU of this machine. TensorRT-RTX builds for the compute capabilities of
 /// the target and needs no GPU.
 #[derive(Debug, Parser)]
-#[command(name = "build_engines", version)]
+#[command(name = "build_engines", version = concat!(env!("CARGO_PKG_VERSION"), " (DriveWAM Edge)"))]
 struct Args {
     /// Configuration: `engine.folder` holds the exported graphs, and its sizes are those of the
     /// engines.

@@ -19,12 +19,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Warm for later GPUs.
 const ARCHITECTURES: [&str; 6] = ["sm_87", "sm_89", "sm_90", "sm_110", "sm_120", "compute_120"];
 
+/// Where `make setup` installs the compiler, relative to the repository.
+const VENV: &str = ".venv/lib";
+
 /// Compiles the CUDA kernels for several architectures. Needs no GPU. Fails if a kernel spills
 /// registers to memory.
 ///
 /// The compiler is NVRTC of CUDA 12.8 or later, from the toolkit or the wheel nvidia-cuda-nvrtc.
 #[derive(Debug, Parser)]
-#[command(name = "build_kernels", version)]
+#[command(name = "build_kernels", version = concat!(env!("CARGO_PKG_VERSION"), " (DriveWAM Edge)"))]
 struct Args {
     /// Folder to write: one file per architecture, and kernels.yaml.
     #[arg(long, default_value = "engines/kernels")]
@@ -62,7 +65,9 @@ fn run(args: &Args) -> Result<()> {
     }
     let path = match &args.nvrtc {
         Some(path) => path.clone(),
-        None => find().context("no libnvrtc found: give --nvrtc, or install the toolkit or the wheel nvidia-cuda-nvrtc")?,
+        None => find().with_context(|| {
+            format!("no libnvrtc found, neither in {:?} nor where CUDA's toolkit lies: run `make setup`, which installs it there, or give --nvrtc", Path::new(VENV))
+        })?,
     };
     let nvrtc = Nvrtc::open(&path)?;
     let (major, minor) = nvrtc.version()?;
@@ -152,11 +157,11 @@ fn build(nvrtc: &Nvrtc, architectures: &[String], max_registers: Option<u32>) ->
 
 /// Finds the compiler.
 fn find() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("DRIVEWAM_NVRTC") {
+    if let Some(path) = std::env::var_os("DRIVEWAM_NVRTC").filter(|path| !path.is_empty()) {
         return Some(path.into());
     }
     let mut folders: Vec<PathBuf> = Vec::new();
-    for python in fs::read_dir(".venv/lib").into_iter().flatten().flatten() {
+    for python in fs::read_dir(VENV).into_iter().flatten().flatten() {
         let wheels = python.path().join("site-packages/nvidia");
         folders.extend(["cu13/lib", "cuda_nvrtc/lib"].map(|part| wheels.join(part)));
     }

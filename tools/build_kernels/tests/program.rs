@@ -13,6 +13,32 @@ fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_build_kernels")).args(arguments).current_dir(root).output().unwrap()
 }
 
+#[path = "../../../tests/src/documented.rs"]
+mod documented;
+
+/// Breaks when a document shows a command that the program does not have.
+#[test]
+fn the_documented_commands_are_understood() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    documented::assert_parsed(&root, "drivewam-build-kernels", env!("CARGO_BIN_EXE_build_kernels"));
+}
+
+/// Breaks when a fresh clone's user is not told which command installs the compiler.
+#[test]
+fn without_a_compiler_the_error_names_make_setup() {
+    let empty = tempfile::tempdir().unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_build_kernels")).current_dir(empty.path()).env("DRIVEWAM_NVRTC", "").output().unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
+    if stderr.contains("libnvrtc.so") {
+        println!("skipped: this machine has the toolkit of CUDA");
+        return;
+    }
+    assert_eq!(done.status.code(), Some(1));
+    for word in ["no libnvrtc", "make setup", "--nvrtc"] {
+        assert!(stderr.contains(word), "{word:?} is missing in {stderr:?}");
+    }
+}
+
 fn fails(arguments: &[&str], words: &[&str]) {
     let done = run(arguments);
     let stderr = String::from_utf8_lossy(&done.stderr).into_owned();

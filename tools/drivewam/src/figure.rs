@@ -36,11 +36,19 @@ pub(crate) type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift
 /// A chart with two linear axes.
 pub(crate) type Chart<'a, 'b> = ChartContext<'a, BitMapBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// One axis: its range, its name, and the decimals of its labels.
+/// One axis: its range, its name, its unit, and the decimals of its labels.
 pub(crate) struct Axis<'a> {
     pub(crate) range: Range<f64>,
     pub(crate) name: &'a str,
+    /// As it stands behind the name; "number" for counts.
+    pub(crate) unit: &'a str,
     pub(crate) digits: usize,
+}
+
+impl Axis<'_> {
+    fn title(&self) -> String {
+        format!("{}, {}", self.name, self.unit)
+    }
 }
 
 /// Draws axes, with `top` pixels free above them and `right` pixels free beside them.
@@ -48,6 +56,7 @@ pub(crate) struct Axis<'a> {
 /// Every label of y gets a grid line; those of x only with `grid`.
 pub(crate) fn axes<'a, 'b>(area: &'a Area<'b>, [top, right]: [i32; 2], x: Axis<'_>, y: Axis<'_>, grid: bool) -> Result<Chart<'a, 'b>> {
     let scale = SUPERSAMPLE as i32;
+    let (x_title, y_title) = (x.title(), y.title());
     let mut chart = ChartBuilder::on(area)
         .margin_top(top * scale)
         .margin_right(right * scale)
@@ -66,8 +75,8 @@ pub(crate) fn axes<'a, 'b>(area: &'a Area<'b>, [top, right]: [i32; 2], x: Axis<'
         .bold_line_style(GREY.mix(0.25))
         .axis_style(GREY)
         .label_style(text(13, &TEXT))
-        .x_desc(x.name)
-        .y_desc(y.name)
+        .x_desc(x_title)
+        .y_desc(y_title)
         .x_label_formatter(&of_x)
         .y_label_formatter(&of_y)
         .draw()

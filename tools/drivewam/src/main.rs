@@ -18,6 +18,7 @@ mod check;
 mod config_args;
 mod drive;
 mod figure;
+mod horizons;
 mod inspect;
 mod plan;
 mod study;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 
 /// DriveWAM Edge: a video-diffusion driving policy in fixed memory.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(name = "drivewam", version = concat!(env!("CARGO_PKG_VERSION"), " (DriveWAM Edge)"), propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -47,6 +48,8 @@ enum Command {
     /// Print the manifest of an engine folder and verify the hash of every file.
     Inspect(inspect::Args),
     /// Run as many chunks as each line of standard input asks for, and print their times as JSON.
+    /// A protocol between programs (`make bench`), so `--help` does not list it.
+    #[command(hide = true)]
     Bench(bench::Args),
     /// Evaluate a policy on held-out worlds: camera, guidance, memory, closed loop, long rides.
     Study(study::Args),

@@ -1,5 +1,6 @@
-//! `drivewam plan`: prints the arena, region by region, or why it does not fit. With `--target`,
-//! also the memory that a board needs and lower bounds of its latency (docs/plan.md).
+//! `drivewam plan`: sums up the arena, or says why it does not fit; with `--regions`, lists it
+//! region by region. With `--target`, also the memory that a board needs and lower bounds of its
+//! latency (docs/plan.md).
 
 mod floors;
 mod memory;
@@ -10,6 +11,8 @@ use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use drivewam::{Plan, RideOptions, SourceCamera};
 use drivewam_core::ErrorKind;
+use drivewam_core::arena::ArenaPlan;
+use drivewam_core::config::Config;
 use drivewam_core::manifest::{FILE_NAME, Manifest};
 use drivewam_engine::bundle::WarmPeak;
 use serde_json::{Map, Value, json};
@@ -28,12 +31,18 @@ pub(crate) struct Args {
     /// codec is unknown and not included.
     #[arg(long)]
     no_engines: bool,
+    /// List every region of the arena: owner, shape, element type, bytes, offset.
+    #[arg(long)]
+    regions: bool,
     #[command(flatten)]
     target: target::Args,
     /// Print the plan as one JSON object.
     #[arg(long)]
     json: bool,
 }
+
+/// Version of the keys of `plan --json`.
+const SCHEMA: u32 = 1;
 
 /// Runs the subcommand. Reads the manifest of the engine folder, and no other file of it.
 ///
@@ -46,7 +55,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         read_manifest(Path::new(&loaded.config.engine.folder))?
     };
-    let target = args.target.open(&mut manifest, args.no_engines)?;
+    let precision = args.target.precision(&mut manifest, args.no_engines)?;
+    let target = args.target.open(precision)?;
     let camera = SourceCamera::of_model(&loaded.config.model);
     let options = RideOptions { decoder: args.future, ..RideOptions::EVALUATION };
     let plan = Plan::new(loaded.config.clone(), &manifest, camera, options)?;
@@ -54,13 +64,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let report = target.map(|target| target.report(&loaded.config, &manifest, arena, args.no_engines)).transpose()?;
     if !args.json {
         print_line!("configuration {:?} {}", loaded.path, loaded.sha256);
-        print_line!("{arena}");
+        print_line!("precision     {} (keys and values {}), {}", precision.number, precision.number.cached(), precision.origin);
+        print_summary(&loaded.config, arena);
         print_line!("{}", warm_line(plan.warm_peak()));
         if args.no_engines {
             print_line!("not included: the causal cache of the codec; its size is known only from an engine folder");
         }
         if let Some(report) = &report {
             print_line!("\n{}", report.text());
+        }
+        if args.regions {
+            print_line!("\n{arena}");
         }
         return check_fit(report.as_ref());
     }
@@ -75,7 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .collect();
     let owners: Map<String, Value> = arena.owners().into_iter().map(|(owner, bytes)| (owner.to_owned(), json!(bytes))).collect();
     let (video, action, tail) = loaded.config.slots();
-    let mut object = json!({"configuration_sha256": loaded.sha256, "bytes": arena.bytes(), "capacity_bytes": arena.capacity_bytes(),
+    let mut object = json!({"schema": SCHEMA, "configuration_sha256": loaded.sha256, "precision": precision.number.as_str(), "bytes": arena.bytes(), "capacity_bytes": arena.capacity_bytes(),
         "slots": {"video": video, "action": action, "tail": tail}, "by_owner": owners, "regions": regions});
     let peak = plan.warm_peak();
     object["warm_peak"] =
@@ -85,6 +99,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     print_line!("{object}");
     check_fit(report.as_ref())
+}
+
+/// Prints what the arena holds and how much of its capacity that is.
+fn print_summary(config: &Config, arena: &ArenaPlan) {
+    let (video, action, tail) = config.slots();
+    let policy = json!(config.memory.policy);
+    let policy = policy.as_str().unwrap_or_default();
+    print_line!("memory        {policy}: slots of {video} video, {action} action and {tail} predicted tokens a layer");
+    let share = 100.0 * arena.bytes() as f64 / arena.capacity_bytes().max(1) as f64;
+    let count = arena.rows().len();
+    print_line!(
+        "arena         {} of {} bytes ({share:.1} %) in {count} regions (--regions lists them)",
+        arena.bytes(),
+        arena.capacity_bytes()
+    );
+    for (owner, bytes) in arena.owners() {
+        print_line!("  {owner:<11} {bytes:>14} bytes");
+    }
 }
 
 /// The host memory that file contents take while Warm loads the engines.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Parser;
 use drivewam_core::config::{Config, Layer};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Profiles a ride on this machine: latency by stage with its tail, missed deadlines, memory,
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// with random weights (`export --checkpoint random:0`) cost the same as trained ones, so any size
 /// can be profiled without a checkpoint.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "profile_latency", version)]
+#[command(name = "profile_latency", version = concat!(env!("CARGO_PKG_VERSION"), " (DriveWAM Edge)"))]
 pub(crate) struct Args {
     /// Configuration to profile.
     pub(crate) config: PathBuf,
@@ -130,6 +130,17 @@ impl Args {
     pub(crate) fn configuration(&self) -> Result<Config> {
         let layers: Vec<Layer> = self.set.iter().map(|text| Layer::setting(text)).collect::<drivewam_core::Result<_>>()?;
         Ok(drivewam::load_config(&self.config, &layers)?)
+    }
+
+    /// The files to write, with their options.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let files = [
+            ("--html", &self.html),
+            ("--export-times", &self.export_times),
+            ("--export-profile", &self.export_profile),
+            ("--export-trace", &self.export_trace),
+        ];
+        files.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?)))
     }
 
     /// The arguments of the other configuration, if there is a comparison.

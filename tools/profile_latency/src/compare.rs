@@ -2,26 +2,28 @@
 
 use crate::args::Args;
 use crate::figures::{mean_ratio, median};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Map, Value, json};
-use std::process::{Command, Stdio};
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The figures that are compared, as paths into `latency_ms`.
-const FIGURES: [&str; 5] = ["p50", "p90", "p99", "p99_9", "max"];
+pub(crate) const FIGURES: [&str; 5] = ["p50", "p90", "p99", "p99_9", "max"];
 
 /// Runs `rounds` fresh processes of `args` and of `other`, and returns their reports. The order
-/// alternates (ABBA), so that a drift of the machine affects both.
+/// alternates (ABBA), so that a drift of the machine affects both. `None` once `stop` is set.
 ///
 /// # Errors
-/// A process that fails; an interruption, after which there are no results.
+/// A process that fails.
 pub(crate) fn runs(
     args: &Args,
     other: Option<&Args>,
     rounds: u32,
     stop: &AtomicBool,
     mut progress: impl FnMut(String),
-) -> Result<[Vec<Value>; 2]> {
+) -> Result<Option<[Vec<Value>; 2]>> {
     let mut reports = [Vec::new(), Vec::new()];
     for round in 0..rounds {
         let mut order = vec![(0, args)];
@@ -31,23 +33,54 @@ pub(crate) fn runs(
         }
         for (which, args) in order {
             progress(format!("{} {} of {rounds}", if which == 0 { "run" } else { "run of the other configuration" }, round + 1));
-            reports[which].push(run(args)?);
-            if stop.load(Ordering::Relaxed) {
-                bail!("interrupted: the comparison is incomplete and has no report");
-            }
+            let Some(report) = run(args, stop)? else { return Ok(None) };
+            reports[which].push(report);
         }
     }
-    Ok(reports)
+    Ok(Some(reports))
 }
 
-/// Runs one measurement in a child process and returns its report.
-fn run(args: &Args) -> Result<Value> {
+/// How often a child process is looked at, while it measures.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Runs one measurement in a child process and returns its report. Once `stop` is set, ends the
+/// process and returns `None`.
+fn run(args: &Args, stop: &AtomicBool) -> Result<Option<Value>> {
     let program = std::env::current_exe().context("cannot find this program's own path")?;
-    let done = Command::new(program).args(args.command_line()).stdin(Stdio::null()).stderr(Stdio::piped()).output()?;
+    let mut child =
+        Command::new(program).args(args.command_line()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    let done = std::thread::scope(|scope| -> Result<Option<Output>> {
+        // A pipe that nobody reads would block the child.
+        let of_stdout = scope.spawn(|| read_all(stdout.as_mut()));
+        let of_stderr = scope.spawn(|| read_all(stderr.as_mut()));
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if stop.load(Ordering::Relaxed) {
+                // It may have ended meanwhile, which is as good.
+                let _ = child.kill();
+                child.wait()?;
+                return Ok(None);
+            }
+            std::thread::sleep(LOOK);
+        };
+        let joined = |bytes: std::thread::Result<std::io::Result<Vec<u8>>>| bytes.map_err(|_panic| anyhow!("a reading thread panicked"));
+        Ok(Some(Output { status, stdout: joined(of_stdout.join())??, stderr: joined(of_stderr.join())?? }))
+    })?;
+    let Some(done) = done.filter(|_| !stop.load(Ordering::Relaxed)) else { return Ok(None) };
     if !done.status.success() {
         bail!("a child process failed ({}): {}", done.status, String::from_utf8_lossy(&done.stderr).trim());
     }
-    serde_json::from_slice(&done.stdout).context("a child process did not print a report")
+    serde_json::from_slice(&done.stdout).map(Some).context("a child process did not print a report")
+}
+
+/// All that a child process writes to a pipe.
+fn read_all(pipe: Option<&mut impl Read>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    pipe.map_or(Ok(0), |pipe| pipe.read_to_end(&mut bytes))?;
+    Ok(bytes)
 }
 
 /// `latency_ms.NAME.FIGURE` of a report.
@@ -98,10 +131,11 @@ pub(crate) fn versus(reports: &[Value], others: &[Value]) -> Value {
     let name = reports.first().map_or("chunk", chunk_metric);
     let ratio: Map<String, Value> = FIGURES
         .iter()
-        .map(|of| {
+        .filter_map(|of| {
             let ratios: Vec<f64> =
                 reports.iter().zip(others).filter_map(|(a, b)| Some(figure(b, name, of)? / figure(a, name, of)?)).collect();
-            ((*of).to_owned(), mean_ratio(&ratios))
+            // None where the samples do not support the figure.
+            (!ratios.is_empty()).then(|| ((*of).to_owned(), mean_ratio(&ratios)))
         })
         .collect();
     let shown =

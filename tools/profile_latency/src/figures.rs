@@ -4,10 +4,21 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-/// The percentiles of every distribution, by their keys in the report.
+/// The percentiles that a distribution may have, by their keys in the report.
 pub(crate) const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
 /// One hour: longer times count as one hour.
 const LONGEST_NS: u64 = 3_600_000_000_000;
+
+/// Whether `count` samples support the quantile `share`: at least one of them lies beyond it. With
+/// fewer, the quantile would be the maximum under another name.
+pub(crate) fn supports(count: u64, share: f64) -> bool {
+    count as f64 * (1.0 - share) > 1.0 - 1e-9
+}
+
+/// The number of samples from which on [`supports`] holds.
+pub(crate) fn least_count(share: f64) -> u64 {
+    (1.0 / (1.0 - share)).round() as u64
+}
 
 /// A histogram of times in nanoseconds, with three significant digits.
 pub(crate) struct Times(Histogram<u64>);
@@ -28,13 +39,15 @@ impl Times {
         (!self.0.is_empty()).then(|| self.0.value_at_quantile(share) as f64 * 1e-6)
     }
 
-    /// The distribution for the report, in milliseconds.
+    /// The distribution for the report, in milliseconds; without the percentiles that the number
+    /// of samples does not support.
     pub(crate) fn json(&self) -> Value {
         let mut value = json!({"count": self.0.len()});
         if !self.0.is_empty() {
             value["mean"] = json!(self.0.mean() * 1e-6);
             value["max"] = json!(self.0.max() as f64 * 1e-6);
-            PERCENTILES.iter().for_each(|(name, share)| value[name] = json!(self.at(*share)));
+            let supported = PERCENTILES.iter().filter(|(_, share)| supports(self.0.len(), *share));
+            supported.for_each(|(name, share)| value[name] = json!(self.at(*share)));
         }
         value
     }
@@ -87,6 +100,23 @@ mod tests {
         }
         assert_eq!(Times::of([u64::MAX, 5]).unwrap().json()["count"], 2);
         assert_eq!(Times::of([]).unwrap().json(), json!({"count": 0}));
+    }
+
+    /// Breaks when a percentile is printed that is the maximum of its sample.
+    #[test]
+    fn a_percentile_needs_a_sample_beyond_it() {
+        let names = |count: u64| -> Vec<&str> {
+            let json = Times::of((1..=count).map(|ms| ms * 1_000_000)).unwrap().json();
+            PERCENTILES.iter().map(|(name, _)| *name).filter(|name| json.get(name).is_some()).collect()
+        };
+        let all = ["p50", "p90", "p99", "p99_9"];
+        for (count, supported) in [(1, 0), (2, 1), (9, 1), (10, 2), (99, 2), (100, 3), (999, 3), (1000, 4)] {
+            assert_eq!(names(count), &all[..supported], "{count} samples");
+        }
+        for (_, share) in PERCENTILES {
+            let least = least_count(share);
+            assert!(supports(least, share) && !supports(least - 1, share), "{share}: {least}");
+        }
     }
 
     /// Breaks when a ratio and its inverse do not cancel, the interval is not that of Student's

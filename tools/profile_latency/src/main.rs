@@ -8,6 +8,7 @@ mod compare;
 mod figures;
 mod machine;
 mod measure;
+mod output;
 mod page;
 mod report;
 mod table;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Exit code of a program that Ctrl-C ended, as in a shell.
+/// Exit code of a program that Ctrl-C or SIGTERM ended, as in a shell.
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
@@ -43,6 +44,7 @@ fn run(args: &Args, started: Instant) -> Result<ExitCode> {
     let stop = Arc::new(AtomicBool::new(false));
     let interrupted = Arc::clone(&stop);
     ctrlc::set_handler(move || interrupted.store(true, Ordering::Relaxed)).context("cannot install a handler for Ctrl-C")?;
+    output::check(args)?;
     let command: Vec<String> = std::env::args().collect();
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::with_template("{spinner} {msg}  {elapsed}")?);
@@ -56,13 +58,15 @@ fn run(args: &Args, started: Instant) -> Result<ExitCode> {
             bar.set_message(format!("{phase}: chunk {chunk}{}", if phase == "window" { &total } else { "" }));
             bar.tick();
         })?;
+        let Some(measured) = measured else { return Ok(interrupted_early("before a chunk was measured")) };
         report::report(args, &measured, &command)?
     } else {
         let rounds = args.aa.unwrap_or(args.rounds);
-        let [runs, others] = compare::runs(args, other.as_ref(), rounds, &stop, |message| {
+        let runs = compare::runs(args, other.as_ref(), rounds, &stop, |message| {
             bar.set_message(message);
             bar.tick();
         })?;
+        let Some([runs, others]) = runs else { return Ok(interrupted_early("before the comparison was complete")) };
         let mut report = compare::median_run(&runs).context("the comparison has no run")?.clone();
         report["command"] = command.into();
         report["aa"] = compare::noise(&runs);
@@ -74,6 +78,12 @@ fn run(args: &Args, started: Instant) -> Result<ExitCode> {
     bar.finish_and_clear();
     publish(args, &report)?;
     Ok(if report["interrupted"] == true { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+}
+
+/// Says that there is no report.
+fn interrupted_early(when: &str) -> ExitCode {
+    eprintln!("profile_latency: interrupted {when}: there is no report, and no file was written");
+    ExitCode::from(INTERRUPTED)
 }
 
 /// Prints the report and writes the requested files. After an interruption it writes only files
@@ -91,7 +101,7 @@ fn publish(args: &Args, report: &Value) -> Result<()> {
     ];
     for (path, text, is_wanted) in files {
         if let Some(path) = path.as_deref().filter(|_| is_wanted) {
-            report::write(path, &text())?;
+            output::write(path, &text())?;
         }
     }
     Ok(())

@@ -97,15 +97,19 @@ struct Bench {
 }
 
 /// Measures `args` once. `started` is when this process started. Calls `progress` with the phase
-/// and its number of chunks. Returns early, with the chunks so far, once `stop` is set.
+/// and its number of chunks. Returns early, with the chunks so far, once `stop` is set; `None` if
+/// there are none yet.
 ///
 /// # Errors
 /// Of the configuration, the engines or the ride; an empty window.
-pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut progress: impl FnMut(&str, usize)) -> Result<Measured> {
+pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut progress: impl FnMut(&str, usize)) -> Result<Option<Measured>> {
     ensure!(!args.window.is_empty(), "--window: nothing to measure (got {}, wanted at least one chunk)", args.window.argument());
     let began = SystemTime::now();
     let config = args.configuration()?;
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
+    if stop.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
     let mut startup = Startup { open_ns: nanos(started.elapsed()), ..Startup::default() };
     let from = Instant::now();
     let model = config.model.clone();
@@ -121,6 +125,9 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
         loaded
     };
     let ride = plan.warm_engines(folder.clone(), timed)?;
+    if stop.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
     startup.load_ns = nanos(loading.get());
     startup.warm_ns = nanos(from.elapsed().saturating_sub(loading.get()));
     let feed = SimulationDriver::new(&model, args.seed, Options::default(), CameraSource::Own)?;
@@ -154,8 +161,10 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
         progress("window", chunks.len());
     }
     let window = window.elapsed();
-    ensure!(!chunks.is_empty(), "interrupted before a chunk was measured");
-    Ok(Measured {
+    if chunks.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Measured {
         began,
         engines: bench.ride.engines().into_iter().map(|(graph, text)| (graph.as_str().to_owned(), text)).collect(),
         arena: bench.ride.arena().clone(),
@@ -170,7 +179,7 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
         after: Machine::read(Path::new("/")),
         power: meter.map(Meter::stop),
         interrupted: stop.load(Ordering::Relaxed),
-    })
+    }))
 }
 
 /// Ticks of the world per chunk.

@@ -10,7 +10,9 @@ use drivewam_core::manifest::Manifest;
 use humantime::format_rfc3339_seconds;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
+
+/// Version of the keys of the report (docs/profile.md).
+const SCHEMA: u32 = 3;
 
 /// The report of a measurement. `command` is this program's command line.
 ///
@@ -20,19 +22,23 @@ pub(crate) fn report(args: &Args, measured: &Measured, command: &[String]) -> Re
     let (chunks, config) = (&measured.chunks, &measured.config);
     let seconds = measured.window.as_secs_f64();
     let late = |c: &&Chunk| c.response_ns.unwrap_or(c.latency_ns) > u64::from(config.guard.deadline_ms) * 1_000_000;
-    let uncovered = Times::of(chunks.iter().filter(|c| c.uncovered_ms > 0.0).map(|c| (c.uncovered_ms * 1e6) as u64))?;
+    let uncovered_ms = || chunks.iter().map(|c| c.uncovered_ms).filter(|ms| *ms > 0.0);
+    let mut uncovered = Times::of(uncovered_ms().map(|ms| (ms * 1e6) as u64))?.json();
+    uncovered["total"] = json!(uncovered_ms().sum::<f64>());
+    let lines = [machine::lines(&measured.after), machine::contention_lines(&measured.before, &measured.after, measured.window)].concat();
     let startup = &measured.startup;
     let ms = |ns: u64| ns as f64 * 1e-6;
     Ok(json!({
-        "schema": 2,
+        "schema": SCHEMA,
         "tool": "profile_latency",
         "version": env!("CARGO_PKG_VERSION"),
         "command": command,
         "began": format_rfc3339_seconds(measured.began).to_string(),
         "interrupted": measured.interrupted,
         "machine": {
-            "lines": machine::lines(&measured.after),
+            "lines": lines,
             "changed": machine::changed(&measured.before, &measured.after),
+            "contention": machine::contention_json(&measured.before, &measured.after, measured.window),
             "before": measured.before.json(),
             "after": measured.after.json(),
         },
@@ -59,7 +65,7 @@ pub(crate) fn report(args: &Args, measured: &Measured, command: &[String]) -> Re
             "ms": config.guard.deadline_ms,
             "misses": chunks.iter().filter(late).count(),
             "verdicts": counts(chunks.iter().map(|c| c.verdict.as_str())),
-            "uncovered_ms": uncovered.json(),
+            "uncovered_ms": uncovered,
         },
         "throughput_chunks_per_s": chunks.len() as f64 / seconds,
         "passes_per_chunk": chunks.last().map(|c| c.runs.iter().filter(|r| r.stage.is_pass()).count()),
@@ -189,16 +195,4 @@ fn counts<K: Ord>(keys: impl Iterator<Item = K>) -> BTreeMap<K, u64> {
         *counts.entry(key).or_default() += 1;
         counts
     })
-}
-
-/// Writes `text` to `path` through a temporary file, so that no incomplete file has its name.
-///
-/// # Errors
-/// A path that cannot be written.
-pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
-    use anyhow::Context;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".partial");
-    std::fs::write(&temporary, text).with_context(|| format!("cannot write {path:?}"))?;
-    std::fs::rename(&temporary, path).with_context(|| format!("cannot rename {temporary:?} to {path:?}"))
 }

@@ -1,6 +1,7 @@
 //! The report as text.
 
-use crate::figures::PERCENTILES;
+use crate::compare::FIGURES;
+use crate::figures::{PERCENTILES, least_count, supports};
 use drivewam::stages::Stage;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -60,11 +61,26 @@ pub(crate) fn table(report: &Value) -> String {
         number(&window["seconds"]),
         window["warmup_chunks"]
     ));
+    print(deadline(report));
     print(String::new());
     latencies(report, &mut print);
     print(String::new());
     rest(report, &mut print);
     t
+}
+
+/// Missed deadlines, and the time without a valid plan.
+fn deadline(report: &Value) -> String {
+    let (deadline, count) = (&report["deadline"], &report["window"]["chunks"]);
+    let uncovered = &deadline["uncovered_ms"];
+    format!(
+        "deadline      {} ms: missed by {} of {count} chunks; without a valid plan: {} ms in all, in {} chunks, at most {} ms",
+        deadline["ms"],
+        deadline["misses"],
+        number(&uncovered["total"]),
+        uncovered["count"],
+        number(&uncovered["max"])
+    )
 }
 
 fn latencies(report: &Value, print: &mut impl FnMut(String)) {
@@ -103,19 +119,21 @@ fn latencies(report: &Value, print: &mut impl FnMut(String)) {
     for name in ["chunk", "response", "guidance"] {
         row(name, &all[name]);
     }
+    let count = all["chunk"]["count"].as_u64().unwrap_or(0);
+    let missing: Vec<String> = PERCENTILES
+        .iter()
+        .filter(|(_, share)| !supports(count, *share))
+        .map(|(name, share)| format!("{} from {} on", name.replace('_', "."), least_count(*share)))
+        .collect();
+    if !missing.is_empty() {
+        print(format!("-: not supported by {count} chunks ({})", missing.join(", ")));
+    }
 }
 
 fn rest(report: &Value, print: &mut impl FnMut(String)) {
-    let (startup, deadline, memory) = (&report["startup_ms"], &report["deadline"], &report["memory_bytes"]);
+    let (startup, memory) = (&report["startup_ms"], &report["memory_bytes"]);
     let parts = ["open", "plan", "load", "warm"].map(|part| format!("{part} {}", number(&startup[part])));
     print(format!("first trajectory after {} ms: {}", number(&startup["first_trajectory"]), parts.join(", ")));
-    print(format!(
-        "deadline {} ms: missed by {} chunks; without a valid plan: {} chunks, at most {} ms",
-        deadline["ms"],
-        deadline["misses"],
-        deadline["uncovered_ms"]["count"],
-        number(&deadline["uncovered_ms"]["max"])
-    ));
     print(format!("{} chunks/s, {} transformer passes per chunk", number(&report["throughput_chunks_per_s"]), report["passes_per_chunk"]));
     let owners: Vec<String> =
         memory["by_owner"].as_object().into_iter().flatten().map(|(owner, bytes)| format!("{owner} {bytes}")).collect();
@@ -149,7 +167,7 @@ fn rest(report: &Value, print: &mut impl FnMut(String)) {
             versus["configuration"]["set"],
             versus["rounds"]
         ));
-        for (of, ratio) in versus["ratio"].as_object().into_iter().flatten() {
+        for (of, ratio) in FIGURES.iter().filter_map(|of| Some((*of, versus["ratio"].get(of)?))) {
             let floor = &report["aa"]["ratio"][text(&versus["of"])][of];
             print(format!(
                 "  {:<6} {} [{}, {}]   noise: {} to {}",

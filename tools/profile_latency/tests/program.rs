@@ -7,6 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+#[path = "../../../tests/src/documented.rs"]
+mod documented;
+
+/// Breaks when a document shows a command that the program does not have.
+#[test]
+fn the_documented_commands_are_understood() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    documented::assert_parsed(&root, "drivewam-profile-latency", env!("CARGO_BIN_EXE_profile_latency"));
+}
+
 fn config() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/tiny.yaml")
 }
@@ -57,8 +67,8 @@ fn a_window_is_measured_to_the_last_stage() {
         let of = |figure: &str| number(&latency[stage][figure]);
         assert_eq!(latency[stage]["count"], 6, "{stage}");
         assert!(
-            0.0 < of("p50") && of("p50") <= of("p90") && of("p90") <= of("p99") && of("p99") <= of("max") * 1.001,
-            "{stage}: {}",
+            0.0 < of("p50") && of("p50") <= of("max") * 1.001 && latency[stage]["p90"].is_null(),
+            "six samples have a median and a maximum: {stage}: {}",
             latency[stage]
         );
     }
@@ -132,11 +142,52 @@ fn what_cannot_be_measured_is_an_error() {
     }
 }
 
-/// Breaks when a file that cannot be written is no error.
+/// Breaks when a file that cannot be written is found after the window, which may take an hour, or
+/// the look at it leaves something behind.
 #[test]
-fn a_file_that_cannot_be_written_is_an_error() {
-    let output = program(&["--window", "1", "--warmup", "1", "--html", "/nowhere/p.html"]).output().unwrap();
-    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("cannot write \"/nowhere/p.html\""));
+fn a_file_that_cannot_be_written_is_refused_before_anything_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (page, there) = (at("p.html"), at("folder"));
+    std::fs::create_dir(&there).unwrap();
+    std::fs::write(&page, "an earlier page").unwrap();
+    let none = at("none/p.html");
+    for (files, wanted) in [
+        (vec!["--html", &none], vec!["--html", "none", "create it first"]),
+        (vec!["--export-times", &there], vec!["--export-times", "exists and is not a file"]),
+        (vec!["--export-trace", "/dev/null"], vec!["--export-trace", "exists and is not a file"]),
+        (vec!["--export-trace", "/proc/x.json"], vec!["--export-trace", "/proc/x.json", "cannot be written"]),
+        (vec!["--html", &page, "--export-profile", &page], vec!["--export-profile", "the same file as that of --html"]),
+    ] {
+        // A window that no test waits for.
+        let output = program(&["--window", "86400s"]).args(&files).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{files:?}: {stderr}");
+        wanted.iter().for_each(|word| assert!(stderr.contains(word), "{files:?}: {word:?} is missing in {stderr}"));
+    }
+    let mut names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["folder", "p.html"]);
+    assert_eq!(std::fs::read_to_string(&page).unwrap(), "an earlier page");
+}
+
+/// Breaks when a run that is ended before its first chunk has another exit code than one that is
+/// ended later, SIGTERM kills it, or a comparison waits for its process.
+#[test]
+fn a_run_that_is_ended_early_exits_with_130_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = folder.path().join("p.html").display().to_string();
+    for (signal, more) in [("-INT", &[][..]), ("-TERM", &[]), ("-TERM", &["--aa", "2"])] {
+        let child = program(&["--warmup", "1000000", "--json", "--html", &html]).args(more).stderr(Stdio::piped()).spawn().unwrap();
+        // By now the handler is installed: it is the first thing that the program does.
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(130), "{signal} {more:?}: {stderr}");
+        assert!(stderr.contains("interrupted before") && stderr.contains("no file was written"), "{stderr}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{signal} {more:?}");
+    }
 }
 
 /// Breaks when Ctrl-C loses the report, leaves a report that looks complete, or gives exit code 0.
@@ -154,9 +205,8 @@ fn an_interrupted_window_does_not_look_complete() {
         assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
         child.wait_with_output().unwrap()
     };
-    let is_early = |output: &Output| {
-        output.status.code().is_none() || String::from_utf8_lossy(&output.stderr).contains("interrupted before a chunk was measured")
-    };
+    let is_early =
+        |output: &Output| output.status.code().is_none() || String::from_utf8_lossy(&output.stderr).contains("interrupted before");
     let output = [2, 4, 8, 16, 32].into_iter().map(interrupted).find(|output| !is_early(output)).unwrap();
     assert_eq!(output.status.code(), Some(130));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();

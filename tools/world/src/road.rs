@@ -15,7 +15,7 @@ pub const SPEED_LIMITS_MPS: [f64; 3] = [5.0, 9.0, 14.0];
 /// Distance between two samples, metres.
 pub(crate) const STEP_M: f64 = 1.0;
 /// Half of the ego lane's width, metres.
-pub(crate) const HALF_LANE_M: f64 = 1.75;
+pub const HALF_LANE_M: f64 = 1.75;
 /// Samples, junctions and fixtures this far behind the car are dropped, metres.
 const BEHIND_M: f64 = 40.0;
 /// Length of the route that is generated ahead of the car, metres.

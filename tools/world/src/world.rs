@@ -32,6 +32,19 @@ pub struct Violations {
     pub red_lights: u32,
 }
 
+/// A traffic light along the route.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlacedLight {
+    /// Its number; no other light of the world has it.
+    pub id: u64,
+    /// Arc length of its stop line, metres.
+    pub s_m: f64,
+    /// The middle of the lane at the stop line.
+    pub stop_line: Pose2,
+    /// What it shows.
+    pub state: Light,
+}
+
 /// A world with a car in it. A clone continues bit for bit as this one would.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -113,6 +126,28 @@ impl World {
     /// Arc length along the route, and offset from the lane's centre, left positive; metres.
     pub fn place(&self) -> (f64, f64) {
         (self.s_m, self.d_m)
+    }
+
+    /// Whether the car is off its lane by more than its own half width.
+    pub fn is_off_road(&self) -> bool {
+        self.is_off_road
+    }
+
+    /// The lane's centre line from 40 m behind the car to 160 m ahead of it: a pose per metre, with
+    /// its arc length along the route.
+    pub fn lane(&self) -> impl Iterator<Item = (f64, Pose2)> {
+        self.road.between(f64::NEG_INFINITY, f64::INFINITY).map(|(s_m, sample)| (s_m, sample.pose))
+    }
+
+    /// The traffic lights on that part of the route, in order.
+    pub fn lights(&self) -> impl Iterator<Item = PlacedLight> {
+        let of_light = |p: &&Placed| matches!(p.what, Fixture::Light { .. });
+        self.road.fixtures().filter(of_light).map(|p| PlacedLight {
+            id: p.id,
+            s_m: p.s_m,
+            stop_line: self.road.at(p.s_m).pose,
+            state: self.scene.light(p, self.time_s()),
+        })
     }
 
     /// This world as it continues without any disturbance.

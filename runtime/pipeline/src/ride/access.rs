@@ -16,7 +16,8 @@ use ndarray::{ArrayView2, ArrayView4};
 
 impl Ride {
     /// Decodes the video that the last chunk imagined: `[F, 3, H, W]` in [-1, 1]. For inspection;
-    /// no part of a chunk's computation.
+    /// no part of a chunk's computation. Where the denoising ends early (`flow.video.end`), the
+    /// video is the model's estimate of the data from there, so that there is something to see.
     ///
     /// # Errors
     /// `Usage` without [`RideOptions::decoder`](crate::RideOptions::decoder), and before the first

@@ -5,6 +5,8 @@ use crate::figure::{Figure, GREY, TEXT, write};
 use anyhow::{Context, Result};
 use drivewam::Ride;
 use drivewam::outcome::Outcome;
+use drivewam_core::config::FlowConfig;
+use drivewam_core::flow::schedule::video_steps;
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Rgb};
 use ndarray::{Array3, ArrayView3};
@@ -52,7 +54,13 @@ impl Imagined {
         // The small image has the large one's proportions.
         let scale = ((camera.width * camera.height) as f64 / pixels.max(1) as f64).sqrt().round().max(1.0) as usize;
         Ok(Self {
-            title: format!("chunk {} of rollout {}, t0 {:.1} s", outcome.chunk, outcome.rollout, (t0_ns - origin_ns) as f64 * 1e-9),
+            title: format!(
+                "chunk {} of rollout {}, t0 {:.1} s; {}",
+                outcome.chunk,
+                outcome.rollout,
+                (t0_ns - origin_ns) as f64 * 1e-9,
+                denoised(&ride.config().flow)
+            ),
             source: [camera.height / scale, camera.width / scale],
             tile,
             came: vec![None; due_ns.len()],
@@ -109,6 +117,15 @@ impl Imagined {
             Ok(())
         })?;
         figure.save(path)
+    }
+}
+
+/// How far the video was denoised, and what of it is shown.
+fn denoised(flow: &FlowConfig) -> String {
+    let steps = video_steps(flow.video.steps, flow.video.shift, flow.video.end);
+    match steps.last().map_or(1.0, |step| step.tau_next) {
+        end if end > 0.0 => format!("denoised to flow time {end:.2}, shown: its estimate of the data (flow time 0)"),
+        _ => "denoised to flow time 0 (data)".to_owned(),
     }
 }
 

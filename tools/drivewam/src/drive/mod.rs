@@ -7,7 +7,9 @@ mod clip;
 mod future;
 mod output_dir;
 mod overlay;
+mod path_chart;
 mod report;
+mod route_trace;
 mod row;
 mod run;
 mod source;
@@ -85,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     };
     drive.bar.finish_and_clear();
     drive.flush()?;
-    let summary = report::summary(&report::Facts {
+    let mut summary = report::summary(&report::Facts {
         interrupted: drive.is_interrupted(),
         input,
         configuration: configuration(&loaded),
@@ -98,6 +100,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         arena: ride.arena(),
         violations,
     })?;
+    if let Some(trace) = drive.trace.as_ref().filter(|_| args.closed_loop) {
+        summary["closed_loop"]["off_road_s"] = trace.off_road_s().into();
+    }
     finish(args, drive, &summary)
 }
 
@@ -138,7 +143,7 @@ fn finish(args: &Args, drive: Drive<'_>, summary: &Value) -> Result<ExitCode> {
     let name = summary["input"]["name"].as_str().unwrap_or_default();
     let rows = drive.rows.len();
     let title = |what: &str| format!("{what}: {name}, {rows} chunks");
-    charts::path(&drive.rows, &title("path"), &drive.out.path("path.png"))?;
+    path_chart::draw(&drive.rows, drive.trace.as_ref(), &title("path"), &drive.out.path("path.png"))?;
     charts::latency(&drive.rows, &title("latency"), &drive.out.path("latency.png"))?;
     let text = serde_json::to_string(summary)?;
     drive.out.write(SUMMARY, &format!("{text}\n"))?;

@@ -27,6 +27,8 @@ const STATUS_BAR: usize = 44;
 const HALF_WIDTH_M: f64 = 0.9;
 /// Points nearer to the camera are not drawn, metres.
 const NEAR_M: f64 = 0.7;
+/// A plan shorter than this stands still, metres.
+const STANDS_M: f64 = 0.5;
 /// Distance between two vertices of the ribbon, metres.
 const VERTEX_M: f64 = 0.25;
 
@@ -90,7 +92,9 @@ pub(super) fn draw(row: &Row, elapsed_s: f64, image: &CameraImage, mount: &Camer
         dots(area, &view, published, &colour)?;
         status_bar(area, row, elapsed_s, width)?;
         draw_guidance(area, &row.outcome.guidance, width)?;
-        draw_legend(area, row, mount, height)
+        let assumed = (!mount.is_measured).then(|| "camera height and pitch are assumed".to_owned());
+        let notes: Vec<String> = out_of_view(&view, published).into_iter().chain(assumed).collect();
+        draw_legend(area, row, &notes, height)
     })?;
     figure.save(path)
 }
@@ -207,7 +211,7 @@ fn status_bar(area: &Area<'_>, row: &Row, elapsed_s: f64, width: usize) -> Resul
     let mut left = 12 + text_width(&first, 15) + 28;
     write(area, &verdict, 15, &colour_of(outcome.verdict), left, 7)?;
     left += text_width(&verdict, 15) + 28;
-    let speeds = format!("{:.1} m/s, in 4 s {end:.1}   command {}", row.speed_mps, outcome.command.as_str());
+    let speeds = format!("{:.1} m/s, in 4 s {end:.1} m/s   command {}", row.speed_mps, outcome.command.as_str());
     write(area, &speeds, 15, &WHITE, left, 7)?;
     let second = match (outcome.cause, row.errors()?) {
         (Some(reason), _) => reason.to_string(),
@@ -215,7 +219,7 @@ fn status_bar(area: &Area<'_>, row: &Row, elapsed_s: f64, width: usize) -> Resul
             let [_, policy] = policy;
             let [_, constant] = constant;
             format!(
-                "ADE@4s {:.2} m, FDE {:.2} m   (constant velocity and yaw rate {:.2} m, {:.2} m)",
+                "ADE@4s {:.2} m, FDE@4s {:.2} m   (constant velocity and yaw rate {:.2} m, {:.2} m)",
                 policy.mean_m, policy.last_m, constant.mean_m, constant.last_m
             )
         }
@@ -248,15 +252,38 @@ fn wrap(text: &str, width: i32) -> Vec<String> {
     lines
 }
 
-/// Draws the legend in the lower left corner.
-fn draw_legend(area: &Area<'_>, row: &Row, mount: &CameraMount, height: usize) -> Result<()> {
+/// Why the plan, or a part of it, cannot be seen in the picture; `None` where its end is in view.
+fn out_of_view(view: &View, trajectory: &Trajectory) -> Option<String> {
+    let points = trajectory.points();
+    let last = points.last()?;
+    let end_s = trajectory.due_s(points.len() - 1);
+    let origin = std::iter::once(Pose2::default());
+    let poses: Vec<Pose2> = origin.chain(points.iter().map(|p| p.pose())).collect();
+    let way_m: f64 = poses.windows(2).map(|pair| pair[0].distance_m(&pair[1])).sum();
+    if way_m < STANDS_M {
+        return Some(format!("the plan stands still: {way_m:.1} m in {end_s:.0} s"));
+    }
+    let is_seen = |x_m: f64, y_m: f64| view.project(x_m, y_m).is_some_and(|place| view.frame().contains(place));
+    if is_seen(last.x_m, last.y_m) {
+        return None;
+    }
+    // The road right ahead of the car lies below the picture.
+    let is_below = view.project(last.x_m, last.y_m).is_none_or(|(u, v)| v > view.frame().bottom && u >= 0.0 && u <= view.frame().right);
+    match points.iter().rposition(|p| is_seen(p.x_m, p.y_m)) {
+        Some(i) => Some(format!("the plan leaves the picture after {:.1} s", trajectory.due_s(i))),
+        None if is_below => Some(format!("the plan ends below the picture, after {way_m:.1} m in {end_s:.0} s")),
+        None => Some("the plan is beside the picture from its beginning".to_owned()),
+    }
+}
+
+/// Draws the legend and notes in the lower left corner.
+fn draw_legend(area: &Area<'_>, row: &Row, notes: &[String], height: usize) -> Result<()> {
     let mut entries = vec![(colour_of(row.outcome.verdict), "published plan, a dot per second")];
     if row.truth.is_some() {
         entries.push((DRIVEN, "driven path"));
     }
-    let note = if mount.is_measured { None } else { Some("camera height and pitch are assumed") };
-    let lines = (entries.len() + usize::from(note.is_some())) as i32;
-    let widest = entries.iter().map(|e| e.1).chain(note).map(|label| text_width(label, 12)).max().unwrap_or(0);
+    let lines = (entries.len() + notes.len()) as i32;
+    let widest = entries.iter().map(|e| e.1).chain(notes.iter().map(String::as_str)).map(|label| text_width(label, 12)).max().unwrap_or(0);
     let bottom = (height + STATUS_BAR) as i32 - 10;
     let top = bottom - 20 * lines - 8;
     fill(area, (10, top), (52 + widest, bottom), RGBColor(24, 27, 32).mix(0.72))?;
@@ -265,8 +292,41 @@ fn draw_legend(area: &Area<'_>, row: &Row, mount: &CameraMount, height: usize) -
         fill(area, (18, y + 4), (36, y + 10), colour.to_rgba())?;
         write(area, label, 12, &WHITE, 44, y)?;
     }
-    match note {
-        Some(text) => write(area, text, 12, &RGBColor(190, 196, 204), 18, top + 6 + 20 * (lines - 1)),
-        None => Ok(()),
+    for (i, text) in notes.iter().enumerate() {
+        write(area, text, 12, &RGBColor(190, 196, 204), 18, top + 6 + 20 * (entries.len() + i) as i32)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use drivewam_core::dims::Intrinsics;
+
+    /// Breaks when a reader takes an overlay without a ribbon for one without a plan: a plan that
+    /// stands, creeps or turns away is said in words.
+    #[test]
+    fn a_plan_that_cannot_be_seen_is_said_in_words() {
+        let intrinsics = Intrinsics { fx_px: 448.0, fy_px: 448.0, cx_px: 448.0, cy_px: 256.0 };
+        let camera = SourceCamera { width: 896, height: 512, intrinsics, format: drivewam::PixelFormat::Rgb8 };
+        let view = View { mount: CameraMount::on_centre_line(1.5, 1.5, 0.0), camera, scale: 1.0 };
+        for (speed_mps, yaw_rate, wanted) in [
+            (8.0, 0.0, None),
+            (8.0, 0.1, None),
+            (0.0, 0.0, Some("stands still: 0.0 m in 4 s")),
+            (0.1, 0.0, Some("stands still: 0.4 m in 4 s")),
+            (0.5, 0.0, Some("ends below the picture, after 2.0 m")),
+            (6.0, 0.6, Some("leaves the picture after ")),
+            (6.0, -0.6, Some("leaves the picture after ")),
+            (1.2, 0.3, Some("beside the picture")),
+        ] {
+            let mut trajectory = Trajectory::new(40, 100_000_000).unwrap();
+            trajectory.set_constant(speed_mps, yaw_rate);
+            let got = out_of_view(&view, &trajectory);
+            assert!(
+                got.is_some() == wanted.is_some() && got.iter().all(|got| got.contains(wanted.unwrap())),
+                "{speed_mps} {yaw_rate}: {got:?}"
+            );
+        }
     }
 }

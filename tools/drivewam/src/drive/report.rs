@@ -1,6 +1,7 @@
 //! The summary of a drive: one JSON object, and the same as human-readable tables.
 
-use super::row::{Errors, HORIZONS_S, Row, SCHEMA, degraded, errors_json};
+use super::row::{Errors, Row, SCHEMA, degraded, errors_json};
+use crate::horizons::HORIZONS_S;
 use anyhow::Result;
 use drivewam::guard::Verdict;
 use drivewam::guidance::status::GuidanceStatus;
@@ -207,7 +208,8 @@ pub(super) fn table(summary: &Value) -> String {
     if violations.is_object() {
         let [collisions, off_road, red] = ["collisions", "off_road", "red_lights"].map(|k| integer(&violations[k]));
         push(format!(
-            "violations {collisions} collisions, {off_road} times off the road, {red} red lights in {} m",
+            "violations {collisions} collisions, {off_road} times off the road ({} s), {red} red lights in {} m",
+            number(&violations["off_road_s"]),
             number(&summary["driven_m"])
         ));
     }

@@ -1,6 +1,7 @@
 //! One chunk of a drive: its outcome, the path driven after it, and its line in
 //! `trajectories.jsonl` (docs/output.md).
 
+use crate::horizons::HORIZONS_S;
 use anyhow::Result;
 use drivewam::guard::{Cause, Verdict};
 use drivewam::guidance::status::RejectReason;
@@ -12,9 +13,6 @@ use serde_json::{Value, json};
 
 /// Version of the keys of `trajectories.jsonl` and `summary.json` (docs/output.md).
 pub(super) const SCHEMA: u32 = 2;
-/// The horizons of the errors, seconds.
-pub(super) const HORIZONS_S: [f64; 2] = [3.0, 4.0];
-
 /// Errors at [`HORIZONS_S`].
 pub(super) type Errors = [Displacement; HORIZONS_S.len()];
 

@@ -5,6 +5,7 @@ use super::args::Args;
 use super::future::Imagined;
 use super::output_dir::OutputDir;
 use super::overlay;
+use super::route_trace::RouteTrace;
 use super::row::Row;
 use super::source::{CameraImage, Input, Source};
 use anyhow::{Context, Result};
@@ -35,6 +36,8 @@ pub(super) struct Drive<'a> {
     pub(super) rows: Vec<Row>,
     pub(super) frames: u64,
     pub(super) driven_m: f64,
+    /// Of a simulated world.
+    pub(super) trace: Option<RouteTrace>,
     /// Wall time inside [`Drive::run`].
     pub(super) wall: Duration,
     lines: BufWriter<File>,
@@ -62,6 +65,7 @@ impl<'a> Drive<'a> {
             rows: Vec::new(),
             frames: 0,
             driven_m: 0.0,
+            trace: None,
             wall: Duration::ZERO,
             lines,
             overlays: 0,
@@ -144,6 +148,7 @@ impl<'a> Drive<'a> {
             }
         }
         self.write_complete(source, &track, &mut pending, true)?;
+        self.trace = source.trace();
         self.wall += started.elapsed();
         Ok(())
     }

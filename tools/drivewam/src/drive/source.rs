@@ -1,5 +1,6 @@
 //! Inputs of a drive in order of stamp, from a recording or a simulated world.
 
+use super::route_trace::RouteTrace;
 use anyhow::Result;
 use drivewam::outcome::Outcome;
 use drivewam::{PixelFormat, SourceCamera};
@@ -50,6 +51,8 @@ pub(super) trait Source {
     fn steer(&mut self, outcome: &Outcome);
     /// Violations so far; `None` where the source does not count them.
     fn violations(&self) -> Option<Violations>;
+    /// What the drive passed so far; `None` where the source does not know the road.
+    fn trace(&self) -> Option<RouteTrace>;
 }
 
 /// A recording's camera as the ride takes it.
@@ -123,6 +126,10 @@ impl Source for Recorded<'_> {
     fn steer(&mut self, _outcome: &Outcome) {}
 
     fn violations(&self) -> Option<Violations> {
+        None
+    }
+
+    fn trace(&self) -> Option<RouteTrace> {
         None
     }
 }

@@ -1,6 +1,7 @@
 //! A simulated world as a source. The expert drives, or, in the closed loop, the published
 //! trajectory.
 
+use super::route_trace::RouteTrace;
 use super::source::{CameraImage, Input, Source};
 use anyhow::Result;
 use drivewam::SourceCamera;
@@ -19,6 +20,7 @@ const LARGE_WIDTH: usize = 896;
 /// A simulated world.
 pub(super) struct WorldSource {
     world: World,
+    trace: RouteTrace,
     ticks: u64,
     tick: u64,
     frame_every: u64,
@@ -44,6 +46,7 @@ impl WorldSource {
         let large = Intrinsics { fx_px: fx_px * scale, fy_px: fy_px * scale, cx_px: cx_px * scale, cy_px: cy_px * scale };
         Ok(Self {
             world: World::new(seed, options),
+            trace: RouteTrace::default(),
             ticks: (seconds / TICK_S).round() as u64,
             tick: 0,
             frame_every,
@@ -109,6 +112,7 @@ impl Source for WorldSource {
                 self.tick += 1;
             }
             self.is_started = true;
+            self.trace.record(&self.world);
             self.queue_inputs();
         }
         Ok(self.queue.pop_front())
@@ -146,5 +150,9 @@ impl Source for WorldSource {
 
     fn violations(&self) -> Option<Violations> {
         self.closed_loop.then(|| self.world.violations())
+    }
+
+    fn trace(&self) -> Option<RouteTrace> {
+        Some(self.trace.clone())
     }
 }

@@ -30,10 +30,10 @@ pub(crate) struct Args {
     /// File of boards. Default: configs/target/boards.yaml as of the build of this program.
     #[arg(long, value_name = "FILE", requires = "target")]
     boards: Option<PathBuf>,
-    /// Precision of weights and matrix products: f32, f16, bf16, fp8 or int8. Default: that of the
-    /// engines; with --no-engines f16. With fp8 and int8, keys and values stay f16; no engine of
-    /// this project has these two.
-    #[arg(long, value_name = "PRECISION", requires = "target", value_parser = number)]
+    /// Precision of weights, matrix products and the memory: f32, f16, bf16, fp8 or int8. Default:
+    /// that of the engines; with --no-engines f16. With fp8 and int8, keys and values stay f16; no
+    /// engine of this project has these two.
+    #[arg(long, value_name = "PRECISION", value_parser = number)]
     precision: Option<Number>,
     /// Precision of the language model and the text encoder. Default: that of the policy.
     #[arg(long, value_name = "PRECISION", requires = "target", value_parser = number)]
@@ -48,23 +48,50 @@ fn number(text: &str) -> Result<Number, String> {
     text.parse().map_err(|e: drivewam_core::Error| e.to_string())
 }
 
+/// The precision that a plan counts with, and where it comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Precision {
+    pub(super) number: Number,
+    pub(super) origin: &'static str,
+    /// Whether it differs from that of the folder's engines.
+    is_hypothetical: bool,
+}
+
 /// A board, and the precisions of the models.
 pub(super) struct Target {
     name: String,
     board: Board,
-    number: Number,
-    is_hypothetical: bool,
+    precision: Precision,
     guidance: Number,
     prompt_rows: u64,
 }
 
 impl Args {
-    /// Reads the board, and sets the precision of the manifest's policy graphs, so that the arena
-    /// is planned for it. `None` without --target.
+    /// Sets the precision of the manifest's policy graphs, so that the arena is planned for it,
+    /// with a target and without one.
+    ///
+    /// # Errors
+    /// The manifest has no transformer.
+    pub(super) fn precision(&self, manifest: &mut Manifest, no_engines: bool) -> Result<Precision> {
+        let built = Number::from(manifest.graph(Graph::Dit)?.precision);
+        let (number, origin) = match self.precision {
+            Some(number) => (number, "as asked for with --precision"),
+            None if no_engines => (Number::F16, "assumed: no engine folder was read"),
+            None => return Ok(Precision { number: built, origin: "of the engines", is_hypothetical: false }),
+        };
+        for graph in [Graph::Dit, Graph::ContextText, Graph::ContextEgo] {
+            if let Some(entry) = manifest.graphs.get_mut(&graph) {
+                entry.precision = number.precision();
+            }
+        }
+        Ok(Precision { number, origin, is_hypothetical: number != built })
+    }
+
+    /// Reads the board. `None` without --target.
     ///
     /// # Errors
     /// The boards cannot be read, or none has this name.
-    pub(super) fn open(&self, manifest: &mut Manifest, no_engines: bool) -> Result<Option<Target>> {
+    pub(super) fn open(&self, precision: Precision) -> Result<Option<Target>> {
         let Some(name) = self.target.clone() else { return Ok(None) };
         let boards = match &self.boards {
             Some(path) => {
@@ -74,18 +101,8 @@ impl Args {
             None => Boards::parse(BOARDS)?,
         };
         let board = boards.get(&name)?.clone();
-        let built = Number::from(manifest.graph(Graph::Dit)?.precision);
-        let requested = self.precision.or(no_engines.then_some(Number::F16));
-        let number = requested.unwrap_or(built);
-        if requested.is_some() {
-            for graph in [Graph::Dit, Graph::ContextText, Graph::ContextEgo] {
-                if let Some(entry) = manifest.graphs.get_mut(&graph) {
-                    entry.precision = number.precision();
-                }
-            }
-        }
-        let guidance = self.guidance_precision.unwrap_or(number);
-        Ok(Some(Target { name, board, number, is_hypothetical: number != built, guidance, prompt_rows: self.guidance_rows }))
+        let guidance = self.guidance_precision.unwrap_or(precision.number);
+        Ok(Some(Target { name, board, precision, guidance, prompt_rows: self.guidance_rows }))
     }
 }
 
@@ -95,7 +112,7 @@ impl Target {
     /// # Errors
     /// The board has no peak rate for the precision.
     pub(super) fn report(self, config: &Config, manifest: &Manifest, arena: &ArenaPlan, no_engines: bool) -> Result<Report> {
-        let Self { name, board, number, is_hypothetical, guidance, prompt_rows } = self;
+        let Self { name, board, precision: Precision { number, is_hypothetical, .. }, guidance, prompt_rows } = self;
         let request = Request { config, manifest, number, guidance, prompt_rows, no_engines, is_hypothetical };
         let (memory, floors) = (request.memory(arena), Floors::of(&request, &board)?);
         let has_vlm = config.guidance.mode == GuidanceMode::Vlm;

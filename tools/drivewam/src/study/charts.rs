@@ -2,13 +2,15 @@
 
 use super::memory::OverTime;
 use super::routes::Tracks;
-use crate::figure::{Axis, DRIVEN, Figure, POLICY, RISK, SUPERSAMPLE, TEXT, axes, drawing, fill, write};
+use crate::figure::{Area, Axis, DRIVEN, Figure, POLICY, RISK, SUPERSAMPLE, TEXT, axes, drawing, fill, write};
 use anyhow::Result;
 use plotters::prelude::*;
 use std::path::Path;
 
 /// Chunks averaged into one point.
 const BIN: usize = 5;
+/// Length of the scale bar of a track, metres.
+const BAR_M: f64 = 100.0;
 /// Line colours, distinguishable with colour blindness.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(40, 44, 50),
@@ -43,8 +45,8 @@ pub(super) fn over_time(variants: &OverTime, file: &Path) -> Result<()> {
     let last = points().map(|p| p.0).fold(1.0, f64::max) + 0.5 * BIN as f64;
     figure.draw(|area| {
         write(area, &format!("ADE@4s over a drive, mean of {BIN} chunks, all worlds"), 16, &TEXT, 16, 12)?;
-        let x = Axis { range: 0.0..last, name: "chunk of 4 s", digits: 0 };
-        let y = Axis { range: 0.0..most, name: "ADE@4s, m", digits: 2 };
+        let x = Axis { range: 0.0..last, name: "chunk of 4 s", unit: "number", digits: 0 };
+        let y = Axis { range: 0.0..most, name: "ADE@4s", unit: "m", digits: 2 };
         let mut chart = axes(area, [44, 230], x, y, true)?;
         for ((_, line), colour) in lines.iter().zip(&COLOURS) {
             chart.draw_series(LineSeries::new(line.iter().copied(), colour.stroke_width(3 * SUPERSAMPLE as u32))).map_err(drawing)?;
@@ -59,6 +61,16 @@ pub(super) fn over_time(variants: &OverTime, file: &Path) -> Result<()> {
     figure.save(file)
 }
 
+/// Draws a bar that is [`BAR_M`] long at `scale` pixels per metre, with its length beside it.
+fn scale_bar(area: &Area<'_>, scale: f64, left: i32, middle: i32) -> Result<()> {
+    let right = left + (BAR_M * scale).round() as i32;
+    fill(area, (left, middle - 1), (right, middle + 1), TEXT.to_rgba())?;
+    for end in [left, right] {
+        fill(area, (end - 1, middle - 4), (end + 1, middle + 4), TEXT.to_rgba())?;
+    }
+    write(area, &format!("{BAR_M:.0} m"), 11, &TEXT, right + 6, middle - 5)
+}
+
 /// Draws the tracks of the policy over those of the expert, one panel per route.
 ///
 /// # Errors
@@ -68,7 +80,7 @@ pub(super) fn tracks(routes: &[Tracks], file: &Path) -> Result<()> {
     let rows = routes.len().div_ceil(columns).max(1);
     let mut figure = Figure::new(columns * panel, rows * panel + 44);
     figure.draw(|area| {
-        write(area, "closed loop: expert (wide line), policy (narrow line), violations (dots)", 14, &TEXT, 12, 12)?;
+        write(area, "closed loop: expert (wide line), policy (narrow line), violations (dots); bars of 100 m", 14, &TEXT, 12, 12)?;
         for (i, route) in routes.iter().enumerate() {
             let (left, top) = ((i % columns * panel) as f64, (i / columns * panel + 44) as f64);
             let places = || route.policy.iter().chain(&route.expert);
@@ -92,6 +104,7 @@ pub(super) fn tracks(routes: &[Tracks], file: &Path) -> Result<()> {
                 area.draw(&Circle::new(at(place), 5 * SUPERSAMPLE as i32, RISK.filled())).map_err(drawing)?;
             }
             write(area, &format!("world {}", route.seed), 12, &TEXT, left as i32 + 10, top as i32 + 4)?;
+            scale_bar(area, scale, left as i32 + 90, top as i32 + 10)?;
         }
         Ok(())
     })?;

@@ -2,6 +2,7 @@
 //! every chunk.
 
 use super::steered_device::SharedSign;
+use crate::horizons::HORIZONS_S;
 use anyhow::{Result, ensure};
 use drivewam::Ride;
 use drivewam::guidance::status::GuidanceSource;
@@ -12,9 +13,6 @@ use drivewam_simulation::{CameraSource, SimulationDriver};
 use drivewam_world::Options;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Horizons of the errors, seconds.
-pub(super) const HORIZONS_S: [f64; 2] = [3.0, 4.0];
 
 /// One drive.
 #[derive(Debug, Clone, Copy)]

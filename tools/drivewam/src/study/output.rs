@@ -4,7 +4,10 @@
 use super::args::{Args, Part};
 use crate::table::Table;
 use anyhow::{Context, Result};
+use drivewam_core::bindings::Graph;
+use drivewam_core::manifest::Manifest;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,11 +87,15 @@ pub(super) fn command() -> String {
 pub(super) fn page(args: &Args, report: &Value, table: &Table, images: &[&str]) -> String {
     let name = args.part.name();
     let results = &report["results"];
+    let short = |hash: &Value| hash.as_str().unwrap_or("?").get(..12).unwrap_or("?").to_owned();
+    let weights = report["engine"]["weights_sha256"].as_object().into_iter().flatten();
+    let weights: Vec<String> = weights.map(|(file, hash)| format!("`{file}` {}", short(hash))).collect();
     let mut text = format!(
-        "# Study: {name}\n\n```sh\n{}\n```\n\nEngines `{}`, manifest {}.\nCounts: ",
+        "# Study: {name}\n\n```sh\n{}\n```\n\nEngines `{}`, manifest {}; SHA-256 of the weights: {}.\nCounts: ",
         broken_at_options(&format!("drivewam {}", command())),
         report["engine"]["name"].as_str().unwrap_or("?"),
-        report["engine"]["manifest_sha256"].as_str().unwrap_or("?").get(..12).unwrap_or("?")
+        short(&report["engine"]["manifest_sha256"]),
+        weights.join(", ")
     );
     let counts: Vec<String> = ["worlds", "chunks_per_world", "chunks", "needed_chunks"]
         .iter()
@@ -105,6 +112,14 @@ pub(super) fn page(args: &Args, report: &Value, table: &Table, images: &[&str]) 
 /// A command line of more than 100 columns with each option on a line of its own.
 fn broken_at_options(command: &str) -> String {
     if command.chars().count() <= 100 { command.to_owned() } else { command.replace(" --", " \\\n    --") }
+}
+
+/// SHA-256 of each weight file of the graphs that a chunk runs, by name. Unlike the hash of the
+/// manifest, it stays when the manifest's form changes.
+pub(super) fn weights_sha256(manifest: &Manifest) -> BTreeMap<&str, &str> {
+    let graphs = Graph::POLICY.iter().filter_map(|graph| manifest.graphs.get(graph));
+    let names = graphs.flat_map(|entry| entry.weights.iter().chain(entry.engine.is_some().then_some(&entry.file)));
+    names.filter_map(|name| Some((name.as_str(), manifest.files.get(name)?.sha256.as_str()))).collect()
 }
 
 /// The temporary path of a file. It keeps the extension, by which the image writer picks the

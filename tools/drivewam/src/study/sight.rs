@@ -4,6 +4,7 @@
 
 use super::args::MAX_WORLDS;
 use super::episode::{Chunk, Episode};
+use super::output::weights_sha256;
 use super::parallel::Parallel;
 use super::setup::Study;
 use super::stats::{Cluster, Estimate, mean, ratio};
@@ -86,5 +87,10 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
         json.insert((*name).to_owned(), Value::Object(entry));
     }
     let manifests: Map<String, Value> = study.compared.iter().map(|(name, f)| (name.clone(), f.manifest_sha256().into())).collect();
-    Ok((json!({"worlds": worlds.len(), "chunks_per_world": CHUNKS, "compared_manifest_sha256": manifests, "policies": json}), table))
+    let weights: Map<String, Value> = study.compared.iter().map(|(name, f)| (name.clone(), json!(weights_sha256(f.manifest())))).collect();
+    Ok((
+        json!({"worlds": worlds.len(), "chunks_per_world": CHUNKS, "compared_manifest_sha256": manifests,
+            "compared_weights_sha256": weights, "policies": json}),
+        table,
+    ))
 }

@@ -93,7 +93,7 @@ fn wrong_targets_are_refused_with_what_there_is() {
         (vec!["--target", "orin"], vec!["got \"orin\"", "orin-32, orin-64", "thor"]),
         (vec!["--target", "orin-64", "--precision", "fp8"], vec!["got fp8", "f32, f16, bf16, int8"]),
         (vec!["--target", "thor", "--precision", "half"], vec!["half", "f32, f16, bf16, fp8, int8"]),
-        (vec!["--precision", "f16"], vec!["--target"]),
+        (vec!["--guidance-precision", "f16"], vec!["--target"]),
         (vec!["--target", "mine", "--boards", "/nowhere.yaml"], vec!["--boards", "/nowhere.yaml"]),
         (vec!["--target", "mine", "--boards", &odd], vec!["odd.yaml", "memory"]),
         (vec!["--target", "mine", "--boards", &mine], vec!["does not fit \"mine\"", "7999999"]),
@@ -104,7 +104,28 @@ fn wrong_targets_are_refused_with_what_there_is() {
     }
     let plain = drivewam(&["plan"]);
     let with = drivewam(&["plan", "--target", "thor"]);
-    assert!(String::from_utf8_lossy(&with.stdout).starts_with(&*String::from_utf8_lossy(&plain.stdout)), "the arena's table is the same");
+    assert!(String::from_utf8_lossy(&with.stdout).starts_with(&*String::from_utf8_lossy(&plain.stdout)), "the summary is the same");
+}
+
+/// Breaks when `--target` changes the precision that the arena is planned in, or `--precision`
+/// needs a board.
+#[test]
+fn a_plan_counts_with_the_same_precision_with_and_without_a_target() {
+    let paper = paper();
+    let json = |args: &[&str]| -> Value { serde_json::from_slice(&drivewam(&[&["plan", "--json"], args].concat()).stdout).unwrap() };
+    for (args, wanted) in [
+        (&[paper.as_str(), "--no-engines"][..], "f16"),
+        (&[paper.as_str(), "--no-engines", "--precision", "f32"], "f32"),
+        (&[], "f32"),
+        (&["--precision", "bf16"], "bf16"),
+    ] {
+        let (without, with) = (json(args), json(&[args, &["--target", "thor"]].concat()));
+        assert_eq!((&without["schema"], &without["precision"]), (&1.into(), &wanted.into()), "{args:?}");
+        for key in ["precision", "bytes", "by_owner", "regions"] {
+            assert_eq!(without[key], with[key], "{args:?}: {key}");
+        }
+        assert_eq!(with["target"]["precision"], wanted, "{args:?}");
+    }
 }
 
 /// Breaks when the help does not name a board of configs/target/boards.yaml.

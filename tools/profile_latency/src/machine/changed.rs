@@ -14,8 +14,9 @@ const FELL: f64 = 0.95;
 ///
 /// Reported are: throttle counters that rose or can no longer be read; temperatures that rose;
 /// upper clock limits that fell; fixed clocks (governor `performance`, or a single allowed clock)
-/// that fell; changed governors, power modes, CPU counts and CPU limits; new reasons that throttle
-/// a GPU. A clock under the governor's control is not compared: it falls when the run ends.
+/// that fell; changed governors, power modes, CPU counts and CPU limits; CPU time that the
+/// hypervisor took; new reasons that throttle a GPU. A clock under the governor's control is not
+/// compared: it falls when the run ends.
 pub(crate) fn changed(before: &Machine, after: &Machine) -> Vec<String> {
     let mut sentences = Vec::new();
     counters(before, after, &mut sentences);
@@ -44,6 +45,7 @@ pub(crate) fn changed(before: &Machine, after: &Machine) -> Vec<String> {
         }
     }
     settings(before, after, &mut sentences);
+    sentences.extend(super::contention::stolen(before, after));
     for now in &after.graphics.gpus {
         if let Some(then) = before.graphics.gpus.iter().find(|then| then.index == now.index) {
             gpu(then, now, &mut sentences);

@@ -5,10 +5,12 @@
 //! but cannot be read in `unreadable`.
 
 mod changed;
+mod contention;
 mod cpu;
 mod gpu;
 mod host;
 mod jetson;
+mod load;
 mod power;
 mod rails;
 mod show;
@@ -19,6 +21,7 @@ mod tests;
 mod tree;
 
 pub(crate) use changed::changed;
+pub(crate) use contention::{contention_json, contention_lines};
 pub(crate) use power::{Meter, PERIOD, Source};
 pub(crate) use show::lines;
 pub(crate) use state::Machine;

@@ -28,6 +28,15 @@ fn warnings(report: &Value, chunks: &[Chunk]) -> Vec<String> {
         let of = integer(&report["latency_ms"]["chunk"]["count"]);
         out.push(format!("{misses:.0} of {of} chunks missed the deadline of {} ms.", ms(&report["deadline"]["ms"])));
     }
+    let uncovered = &report["deadline"]["uncovered_ms"];
+    if non_negative(&uncovered["count"]).is_some_and(|count| count > 0.0) {
+        out.push(format!(
+            "The car had no valid plan for {} ms in all, in {} chunks, at most {} ms at a time.",
+            ms(&uncovered["total"]),
+            integer(&uncovered["count"]),
+            ms(&uncovered["max"])
+        ));
+    }
     let mut graphs = fields(&report["engine"]["graphs"]).peekable();
     if graphs.peek().is_some() && graphs.all(|(_, how)| how.as_str().is_some_and(|how| how.contains("CPU"))) {
         out.push("No GPU: every graph ran on the CPU. These figures do not apply to a board with a GPU.".to_owned());
@@ -60,16 +69,22 @@ fn tiles(report: &Value) -> String {
         Some(ms) => format!("of {count}, deadline {} ms", figure(ms)),
         None => "no deadline".to_owned(),
     };
+    let uncovered = &deadline["uncovered_ms"];
     let mut tiles = vec![
+        ("missed deadlines", integer(&deadline["misses"]), misses),
+        (
+            "time without a valid plan",
+            ms(&uncovered["total"]),
+            format!("ms in {} chunks, at most {} ms", integer(&uncovered["count"]), ms(&uncovered["max"])),
+        ),
         ("p50 of a chunk", ms(&chunk["p50"]), "ms".to_owned()),
-        ("p99 of a chunk", ms(&chunk["p99"]), "ms".to_owned()),
+        ("p99 of a chunk", ms(&chunk["p99"]), if chunk["p99"].is_null() { "too few chunks for it" } else { "ms" }.to_owned()),
         ("slowest chunk", ms(&chunk["max"]), format!("ms, of {count}")),
     ];
     if response.is_object() {
         tiles.push(("p99 of the response", ms(&response["p99"]), "ms since it was due".to_owned()));
     }
     tiles.extend([
-        ("missed deadlines", integer(&deadline["misses"]), misses),
         ("chunks per second", ms(&report["throughput_chunks_per_s"]), format!("{} passes each", integer(&report["passes_per_chunk"]))),
         ("arena", bytes(&report["memory_bytes"]["arena"]), format!("process at most {}", bytes(&report["memory_bytes"]["peak_resident"]))),
         ("first trajectory", ms(&report["startup_ms"]["first_trajectory"]), "ms after the start".to_owned()),
@@ -165,6 +180,10 @@ mod tests {
             (json!({"interrupted": true}), "Interrupted"),
             (json!({"machine": {"changed": ["throttle counter rose by 3"]}}), "throttle counter rose by 3"),
             (json!({"deadline": {"ms": 500.0, "misses": 2}}), "2 of - chunks missed the deadline of 500 ms"),
+            (
+                json!({"deadline": {"uncovered_ms": {"count": 2, "total": 30.0, "max": 20.0}}}),
+                "no valid plan for 30 ms in all, in 2 chunks",
+            ),
             (json!({"engine": {"graphs": {"dit": "rten 0.27, CPU, f32"}}}), "No GPU"),
             (json!({"weights": "random"}), "not those of the manifest: random"),
         ];

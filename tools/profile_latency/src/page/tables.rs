@@ -2,7 +2,8 @@
 //! and guidance.
 
 use super::html::{escape, html_section, placeholder};
-use super::read::{ABSENT, fields, figure, integer, list, ms, non_negative, not_measured, number, text_or_absent};
+use super::read::{ABSENT, fields, figure, grouped, integer, list, ms, non_negative, not_measured, number, text_or_absent};
+use crate::figures::{PERCENTILES, least_count, supports};
 use drivewam::stages::Stage;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -12,12 +13,17 @@ const WHOLES: [&str; 3] = ["chunk", "response", "guidance"];
 
 const COLUMNS: [(&str, &str); 6] = [("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p99_9", "p99.9"), ("max", "max"), ("mean", "mean")];
 
+/// Most characters of a cell that holds one figure.
+const FIGURE: usize = 30;
+
 /// Explains `versus.ratio`.
 const RATIO: &str = "Latency of the other configuration over the latency of this one: above 1, the other is slower.";
 
 /// Adds a table row with a name and cells of figures.
 fn row(out: &mut String, class: &str, name: &str, cells: &[String]) {
-    let cells: String = cells.iter().map(|cell| format!("<td class=\"n\">{}</td>", escape(cell))).collect();
+    // Figures stay on one line; long words wrap.
+    let class_of = |cell: &String| if cell.chars().count() > FIGURE { "n words" } else { "n" };
+    let cells: String = cells.iter().map(|cell| format!("<td class=\"{}\">{}</td>", class_of(cell), escape(cell))).collect();
     let _ = writeln!(out, "<tr class=\"{class}\"><th scope=\"row\">{}</th>{cells}</tr>", escape(name));
 }
 
@@ -82,8 +88,13 @@ pub(super) fn stages(report: &Value) -> String {
             integer(&aa["runs"])
         );
     }
-    if let Some(count) = non_negative(&latency["chunk"]["count"]).filter(|count| *count < 1000.0) {
-        let _ = write!(lead, "p99.9 of {count:.0} chunks is their maximum.");
+    if let Some(count) = non_negative(&latency["chunk"]["count"]) {
+        let missing = PERCENTILES.iter().filter(|(_, share)| !supports(count as u64, *share));
+        let missing: Vec<String> =
+            missing.map(|(name, share)| format!("{} from {} on", name.replace('_', "."), grouped(least_count(*share) as f64))).collect();
+        if !missing.is_empty() {
+            let _ = write!(lead, "A percentile stands where at least one of the {count:.0} chunks lies beyond it: {}.", missing.join(", "));
+        }
     }
     html_section(NAME, lead.trim(), &table(&columns, &rows))
 }
@@ -124,7 +135,7 @@ pub(super) fn versus(report: &Value) -> String {
     }
     let noise = &report["aa"]["ratio"];
     let mut rows = String::new();
-    for (key, of) in fields(&versus["ratio"]) {
+    for (key, of) in ordered(&versus["ratio"]) {
         let known = COLUMNS.iter().find(|(known, _)| *known == key).map_or(key, |(_, name)| name);
         let mean = number(&of["mean"]).map_or_else(|| ABSENT.to_owned(), |v| format!("{v:.3}"));
         let absent = || ABSENT.to_owned();
@@ -136,7 +147,7 @@ pub(super) fn versus(report: &Value) -> String {
     let set: Vec<String> = list(&other["set"]).iter().map(text_or_absent).collect();
     let name =
         format!("Compared with {}", [vec![text_or_absent(if other.is_object() { &other["path"] } else { other })], set].concat().join(" "));
-    let columns = ["chunk", "mean", "low to high", "noise floor", "reading"].map(str::to_owned);
+    let columns = ["chunk", "mean ratio", "low to high", "noise floor", "reading"].map(str::to_owned);
     let lead = format!(
         "{RATIO} {} alternating rounds. Other configuration: sha256 {}.",
         integer(&versus["rounds"]),
@@ -145,7 +156,7 @@ pub(super) fn versus(report: &Value) -> String {
     html_section(&name, &lead, &table(&columns, &rows))
 }
 
-/// Fields of a distribution: the known ones in their usual order, then the others.
+/// Fields of a distribution or of ratios: the known ones in their usual order, then the others.
 fn ordered(of: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let place = |name: &str| ["count", "p50", "p90", "p99", "p99_9", "max"].iter().position(|known| *known == name).unwrap_or(usize::MAX);
     let mut all: Vec<(&str, &Value)> = fields(of).collect();
@@ -183,9 +194,10 @@ fn deadline(deadline: &Value) -> String {
     let Some(at) = non_negative(&deadline["ms"]) else { return html_section(NAME, "", &placeholder(&not_measured(&Value::Null))) };
     let uncovered = &deadline["uncovered_ms"];
     let lead = format!(
-        "{} ms. Chunks that missed it: {}. Periods without a valid plan: {}, the longest {} ms.",
+        "{} ms. Chunks that missed it: {}. Time without a valid plan: {} ms in {} chunks, at most {} ms.",
         figure(at),
         integer(&deadline["misses"]),
+        ms(&uncovered["total"]),
         integer(&uncovered["count"]),
         ms(&uncovered["max"])
     );
@@ -241,7 +253,7 @@ fn guidance(guidance: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{noise, verdict};
+    use super::{noise, verdict, versus};
     use serde_json::json;
 
     /// Breaks if an interval that overlaps the noise counts as a difference.
@@ -253,6 +265,15 @@ mod tests {
         assert_eq!(verdict(&of(0.90, 0.96), &floor), "other faster");
         assert_eq!(verdict(&of(1.02, 1.08), &floor), "no difference found");
         assert_eq!(verdict(&json!({}), &floor), "-");
+    }
+
+    /// Breaks if the rows of a comparison stand in the order of their names, the maximum first.
+    #[test]
+    fn the_rows_of_a_comparison_rise_to_the_maximum() {
+        let of = json!({"mean": 1.1, "low": 1.0, "high": 1.2});
+        let page = versus(&json!({"versus": {"ratio": {"max": of, "p50": of, "p90": of, "p99": of, "p99_9": of, "zz": of}}}));
+        let at = ["p50", "p90", "p99", "p99.9", "max", "zz"].map(|name| page.find(&format!(">{name}</th>")).unwrap());
+        assert!(at.is_sorted(), "{page}");
     }
 
     /// Breaks if a stage without a noise floor gets that of the chunk.

@@ -57,7 +57,7 @@ pub(super) fn section(report: &Value, chunks: &[Chunk]) -> String {
     let rules: Vec<(&str, f64, String)> =
         [("rule-p50", "p50", p50), ("rule-p99", "p99", p99), ("rule-deadline", "deadline", drawn_deadline)]
             .into_iter()
-            .filter_map(|(class, name, ms)| ms.map(|ms| (class, ms, format!("{name} {}", figure(ms)))))
+            .filter_map(|(class, name, ms)| ms.map(|ms| (class, ms, format!("{name} {} ms", figure(ms)))))
             .collect();
     let labels = separate(&rules.iter().map(|(_, ms, _)| y.at(*ms) + 4.0).collect::<Vec<_>>(), 15.0, FRAME.bottom + 4.0);
     let places: Vec<(f64, f64)> = points.iter().map(|(at, ms, _)| (x.at(*at), y.at(*ms))).collect();

@@ -1,6 +1,7 @@
 //! Machines from recorded file trees: complete, incomplete and hostile ones.
 
 mod changed;
+mod contention;
 mod meter;
 mod rails;
 mod trees;
@@ -115,7 +116,7 @@ fn nothing_at_all_is_absent_and_not_unreadable() {
     for root in [tree.root().to_owned(), tree.root().join("nowhere")] {
         let machine = Machine::read(&root);
         assert_eq!(machine.unreadable, [""; 0]);
-        assert_eq!(machine.absent.len(), 10, "{:?}", machine.absent);
+        assert_eq!(machine.absent.len(), 12, "{:?}", machine.absent);
         assert_eq!(machine.json()["cpu"]["online"], serde_json::Value::Null);
     }
 }

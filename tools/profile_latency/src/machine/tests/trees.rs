@@ -80,6 +80,9 @@ impl Recorded {
         self.put("proc/cpuinfo", cpuinfo);
         self.put("sys/devices/system/cpu/online", format!("{}\n", cpus[0]));
         self.put("sys/devices/system/cpu/present", format!("{}\n", cpus[1]));
+        self.put("proc/loadavg", "0.52 0.40 0.31 2/345 6789\n");
+        self.put("proc/stat", "cpu  1000 0 500 8000 10 0 5 0 0 0\ncpu0 1000 0 500 8000 10 0 5 0 0 0\nctxt 123456\n");
+        self.put("proc/self/status", "Name:\tride\nvoluntary_ctxt_switches:\t10\nnonvoluntary_ctxt_switches:\t2\n");
         let [total, available] = kib;
         self.put("proc/meminfo", format!("MemTotal:       {total} kB\nMemFree:        1024 kB\nMemAvailable:   {available} kB\n"))
     }

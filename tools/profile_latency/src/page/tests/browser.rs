@@ -19,6 +19,7 @@ fn assert_page_is_sound(rendered: &Rendered) {
     assert_eq!(found["scripts"], 1, "a script beside the probe");
     assert_eq!(found["requests"], 0, "the page loaded something");
     assert_eq!(found["overflow_px"], 0, "the page is wider than the window");
+    assert_eq!(found["cut"], json!([]), "something is cut off at {WIDTH} px");
     let height = found["height_px"].as_f64().unwrap();
     assert!(height > 400.0 && height <= f64::from(HEIGHT), "{height} px are not all in the picture");
     for chart in found["charts"].as_array().unwrap() {

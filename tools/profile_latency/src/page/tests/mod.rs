@@ -102,7 +102,10 @@ fn every_pass_has_a_row() {
         let name = format!("<th scope=\"row\">{}</th><td class=\"n\">300</td>", pass["pass"].as_str().unwrap());
         let (_, row) = rest.split_once(&name).unwrap_or_else(|| panic!("{name} is not behind the pass before"));
         let (row, behind) = row.split_once("</tr>").unwrap();
-        let figure = |key: &str| format!("<td class=\"n\">{:.2}</td>", pass[key].as_f64().unwrap());
+        // p99.9 is not supported by 300 chunks.
+        let figure =
+            |key: &str| format!("<td class=\"n\">{}</td>", pass[key].as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2}")));
+        assert!(pass["p99_9"].is_null() && pass["p99"].is_f64());
         assert!(["p50", "p90", "p99", "p99_9", "max", "mean"].iter().all(|key| row.contains(&figure(key))), "{row}: {pass}");
         rest = behind;
     }

@@ -32,7 +32,13 @@ addEventListener("load", () => {
       named: svg.querySelector(":scope > title").textContent !== "" && svg.querySelector(":scope > desc").textContent !== "",
     };
   });
+  // What a reader cannot see without scrolling sideways, or what reaches out of its box.
+  const cut = [...document.querySelectorAll("body *")].filter((e) => {
+    const style = getComputedStyle(e);
+    return !e.closest("svg, details:not([open])") && style.display !== "inline" && e.clientWidth > 0 && e.scrollWidth > e.clientWidth + 1;
+  }).map((e) => `${e.tagName}.${e.className}: ${e.scrollWidth} of ${e.clientWidth} px`);
   const found = {
+    cut,
     charts, errors, hits,
     scripts: document.scripts.length, pictures: document.images.length,
     handlers: [...document.querySelectorAll("*")].filter((e) => [...e.attributes].some((a) => a.name.startsWith("on"))).length,

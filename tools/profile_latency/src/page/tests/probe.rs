@@ -11,7 +11,7 @@ const BROWSERS: [&str; 3] = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "
 /// A browser that hangs is killed after this time.
 const WATCHDOG: Duration = Duration::from_secs(180);
 
-pub(super) const WIDTH: u32 = 1200;
+pub(super) const WIDTH: u32 = 1280;
 pub(super) const HEIGHT: u32 = 8000;
 
 /// The result of rendering a page.

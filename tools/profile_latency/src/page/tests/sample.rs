@@ -1,5 +1,6 @@
 //! Sample reports: a full one, as of a ride on two CPU cores, and a hostile one.
 
+use crate::figures::{PERCENTILES, supports};
 use serde_json::{Map, Value, json};
 
 /// Tries to end a text, a quoted attribute, a title and a style.
@@ -49,8 +50,10 @@ fn spans(rng: &mut Rng, slow: f64) -> (Vec<Value>, f64) {
 fn distribution(mut ms: Vec<f64>) -> Value {
     ms.sort_by(f64::total_cmp);
     let at = |share: f64| ms[((share * ms.len() as f64).ceil() as usize).clamp(1, ms.len()) - 1];
-    json!({"count": ms.len(), "mean": ms.iter().sum::<f64>() / ms.len() as f64, "p50": at(0.5), "p90": at(0.9), "p99": at(0.99),
-        "p99_9": at(0.999), "max": at(1.0)})
+    let mut value = json!({"count": ms.len(), "mean": ms.iter().sum::<f64>() / ms.len() as f64, "max": at(1.0)});
+    let supported = PERCENTILES.iter().filter(|(_, share)| supports(ms.len() as u64, *share));
+    supported.for_each(|(name, share)| value[name] = json!(at(*share)));
+    value
 }
 
 /// The arena of the shipped tiny policy.
@@ -145,7 +148,7 @@ pub(super) fn full(count: usize) -> Value {
     let (regions, arena) = regions();
     let about = |low: f64, high: f64| json!({"low": low, "high": high});
     json!({
-        "schema": 2, "tool": "profile_latency", "version": "0.1.0", "command": ["profile_latency", "configs/tiny.yaml", "--out", "out/a ride"],
+        "schema": 3, "tool": "profile_latency", "version": "0.1.0", "command": ["profile_latency", "configs/tiny.yaml", "--out", "out/a ride"],
         "began": "2026-01-01T00:00:00Z", "interrupted": false,
         "machine": {"lines": ["host: board-7, Debian 12, Linux 6.1", "cpu: AMD EPYC, 2 cores, governor performance", "clock: CLOCK_MONOTONIC"],
             "changed": ["throttle counter rose by 3"]},
@@ -156,7 +159,7 @@ pub(super) fn full(count: usize) -> Value {
         "window": {"pacing": "open_loop", "warmup_chunks": 8, "chunks": count, "seconds": start / 1000.0, "period_ms": 4000.0},
         "startup_ms": {"open": 41.2, "plan": 0.4, "warm": 210.7, "first_trajectory": 318.9},
         "latency_ms": latency,
-        "deadline": {"ms": 80.0, "misses": 1, "uncovered_ms": {"count": 1, "max": 3.2}},
+        "deadline": {"ms": 80.0, "misses": 1, "uncovered_ms": {"count": 1, "total": 3.2, "max": 3.2}},
         "throughput_chunks_per_s": 17.2, "passes_per_chunk": 14,
         "memory_bytes": {"arena": arena, "capacity": 268_435_456, "by_owner": {"memory": 1_057_792}, "regions": regions,
             "resident": 84_000_000, "peak_resident": 91_000_000},
