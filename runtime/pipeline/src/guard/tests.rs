@@ -44,7 +44,7 @@ fn at(now_ns: i64, speed_mps: f64) -> Situation {
 /// Judges a plan whose newest frame was captured at `t0_ns`, and publishes at once.
 fn judge(guard: &mut Guard, plan: &Trajectory, t0_ns: i64, speed_mps: f64, out: &mut Trajectory) -> Answer {
     let start = PlanStart { t0_ns, pose: Some(Pose2::default()), speed_mps };
-    guard.judge(plan, start, at(t0_ns, speed_mps), &mut Causes::NONE, out)
+    guard.judge(plan, start, at(t0_ns, speed_mps), &mut Causes::default(), out)
 }
 
 fn refuse(guard: &mut Guard, kind: CauseKind, at: Situation, out: &mut Trajectory) -> Answer {
