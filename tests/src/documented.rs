@@ -92,7 +92,12 @@ fn parse(place: &str, line: &str, before: String) -> Option<Documented> {
             _ => {}
         }
     }
-    Some(Documented { place: place.to_owned(), package, words: words.collect(), line: line.to_owned(), before })
+    let words: Vec<String> = words.collect();
+    // "`cargo run --release --` runs it"
+    if words.is_empty() && package == "drivewam-tools" {
+        return None;
+    }
+    Some(Documented { place: place.to_owned(), package, words, line: line.to_owned(), before })
 }
 
 /// The words of a command line; single quotes hold a word together.

@@ -89,13 +89,13 @@ pub(super) fn page(args: &Args, report: &Value, table: &Table, images: &[&str]) 
     let results = &report["results"];
     let short = |hash: &Value| hash.as_str().unwrap_or("?").get(..12).unwrap_or("?").to_owned();
     let weights = report["engine"]["weights_sha256"].as_object().into_iter().flatten();
-    let weights: Vec<String> = weights.map(|(file, hash)| format!("`{file}` {}", short(hash))).collect();
+    let weights: Vec<String> = weights.map(|(file, hash)| format!("- `{file}` {}", short(hash))).collect();
     let mut text = format!(
-        "# Study: {name}\n\n```sh\n{}\n```\n\nEngines `{}`, manifest {}; SHA-256 of the weights: {}.\nCounts: ",
+        "# Study: {name}\n\n```sh\n{}\n```\n\nEngines `{}`, manifest {}. SHA-256 of the weights:\n\n{}\n\nCounts: ",
         broken_at_options(&format!("drivewam {}", command())),
         report["engine"]["name"].as_str().unwrap_or("?"),
         short(&report["engine"]["manifest_sha256"]),
-        weights.join(", ")
+        weights.join("\n")
     );
     let counts: Vec<String> = ["worlds", "chunks_per_world", "chunks", "needed_chunks"]
         .iter()
