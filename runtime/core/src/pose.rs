@@ -71,8 +71,8 @@ impl Pose2 {
     }
 
     /// The pose after a short `distance_m` on an arc of this curvature, left positive; negative
-    /// backwards. The chord gets the arc's length, which is right to a thousandth for turns of up to
-    /// 0.15 rad.
+    /// backwards. The chord gets the arc's length, which is right to a thousandth for turns of up
+    /// to 0.15 rad.
     #[must_use]
     pub fn advanced(&self, distance_m: f64, curvature_1pm: f64) -> Self {
         let turn = curvature_1pm * distance_m;
@@ -113,7 +113,8 @@ mod tests {
     #[test]
     fn a_pose_advances_on_an_arc() {
         let quarter = Pose2::new(1.0, 2.0, 0.0).advanced(10.0 * PI / 2.0, 0.1);
-        // The chord of a quarter of a circle, with the arc's length: within 11 % of the true corner.
+        // The chord of a quarter of a circle, with the arc's length: within 11 % of the true
+        // corner.
         assert!((quarter.yaw_rad - PI / 2.0).abs() < 1e-12 && (quarter.x_m - 1.0 - (quarter.y_m - 2.0)).abs() < 1e-9);
         let back = Pose2::new(0.0, 0.0, PI).advanced(-2.0, 0.0);
         assert!((back.x_m - 2.0).abs() < 1e-12 && back.y_m.abs() < 1e-12, "{back:?}");

@@ -25,8 +25,8 @@ pub enum Restart {
     Fault(ErrorKind),
     /// [`Ride::restart`](crate::Ride::restart) was called.
     Asked,
-    /// The times of several calls of `step` in a row lay before those of earlier calls: the clock was
-    /// set back.
+    /// The times of several calls of `step` in a row lay before those of earlier calls: the clock
+    /// was set back.
     ClockSetBack,
 }
 
@@ -50,8 +50,8 @@ pub struct Outcome {
     pub chunk: u64,
     /// Number of the rollout within the ride, from 0.
     pub rollout: u64,
-    /// Capture time of the newest frame that `published` rests on. A held or braking plan has that of
-    /// the last accepted plan; `None` before the first one.
+    /// Capture time of the newest frame that `published` rests on. A held or braking plan has that
+    /// of the last accepted plan; `None` before the first one.
     pub t0_ns: Option<i64>,
     /// The time from which the points of `published` start: t0 where accepted, else the time of
     /// publication.
@@ -77,8 +77,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// Why the verdict is not [`Verdict::Accepted`].
     pub cause: Option<Cause>,
-    /// Distance between the ego's pose at t0 and the place where the plan that went out before leads
-    /// to then, m; `None` without one.
+    /// Distance between the ego's pose at t0 and the place where the plan that went out before
+    /// leads to then, m; `None` without one.
     pub continuity_m: Option<f64>,
     /// The route command at t0, or at the anchor where no chunk was complete.
     pub command: Command,

@@ -205,7 +205,8 @@ impl Bench {
             // stamps.
             let late_ns = due.map_or(0, |due| i64::try_from(from.saturating_duration_since(due).as_nanos()).unwrap_or(i64::MAX));
             let (feed, ride) = (&mut self.feed, &mut self.ride);
-            let done = feed.push_late(ride, late_ns)?.is_some();
+            // An answer to a silence is no chunk.
+            let done = feed.push_late(ride, late_ns)?.is_some_and(|outcome| outcome.policy_t0_ns.is_some());
             let ended = Instant::now();
             self.feed.step(self.feed.world.expert());
             if done {

@@ -46,6 +46,8 @@ pub struct SimulationDriver {
     canvas: Canvas,
     frame_every: u64,
     tick: u64,
+    /// The time of the newest step of the ride.
+    now_ns: i64,
     command: Option<Command>,
     /// Whether the ride gets the route command; if not, it gets `unknown`.
     pub routed: bool,
@@ -64,6 +66,7 @@ impl SimulationDriver {
             canvas: Canvas::new(model.image.width, model.image.height, model.camera),
             frame_every: frame_every(model)?,
             tick: 0,
+            now_ns: 0,
             command: None,
             routed: true,
         })
@@ -72,7 +75,7 @@ impl SimulationDriver {
     /// Restarts the ride at this tick: it forgets everything before.
     pub fn begin(&mut self, ride: &mut Ride) {
         ride.restart();
-        self.command = None;
+        (self.command, self.now_ns) = (None, 0);
     }
 
     /// Ticks since the start.
@@ -108,7 +111,8 @@ impl SimulationDriver {
         self.push_late(ride, 0)
     }
 
-    /// [`SimulationDriver::push`], with the ride's step `late_ns` after the tick.
+    /// [`SimulationDriver::push`], with the ride's step `late_ns` after the tick, and never before
+    /// an earlier step.
     ///
     /// # Errors
     /// Those of the ride.
@@ -125,7 +129,8 @@ impl SimulationDriver {
             return Ok(None);
         }
         ride.push_frame(stamp_ns, &self.canvas.rgb)?;
-        Ok(match ride.step(stamp_ns.saturating_add(late_ns))? {
+        self.now_ns = self.now_ns.max(stamp_ns.saturating_add(late_ns));
+        Ok(match ride.step(self.now_ns)? {
             Progress::Outcome(outcome) => Some(outcome),
             Progress::Waiting => None,
         })

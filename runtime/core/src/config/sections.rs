@@ -107,7 +107,7 @@ pub struct IngestConfig {
     /// rounded to milliseconds. Inputs that exceed it are refused.
     pub max_pose_gap_ms: u32,
     /// The longest time by which a stamp may lie after the time of the call of `step`. Inputs
-    /// stamped later are dropped.
+    /// stamped later are dropped. Judged in real time only.
     pub max_ahead_ms: u32,
     /// The most pixels (width times height) of an image. A larger image is refused before it is
     /// decoded. The default is 2^25.

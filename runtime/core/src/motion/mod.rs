@@ -1,9 +1,9 @@
 //! Whether poses and ego states tell the same motion.
 //!
 //! A [`MotionCheck`] reads the poses of a drive in order of stamp, each with the speed that the
-//! vehicle measured, and finds contradictions: a car that jumps, stands while its speed is not zero,
-//! covers another distance than its speed says, or moves across its heading. Swapped axes, a yaw in
-//! degrees, a speed in km/h and stamps in another unit all end in one of them.
+//! vehicle measured, and finds contradictions: a car that jumps, stands while its speed is not
+//! zero, covers another distance than its speed says, or moves across its heading. Swapped axes, a
+//! yaw in degrees, a speed in km/h and stamps in another unit all end in one of them.
 //!
 //! The tolerance between the implied and the measured speed is that of Autoware's input checks:
 //! 0.5 m/s + 10 %.
@@ -125,8 +125,8 @@ pub struct MotionCheck {
 }
 
 impl MotionCheck {
-    /// Reads the next pose. `speed_mps`: the newest speed measured at or before it; without one only
-    /// jumps are looked for. Calls `found` for each conflict that the pose completes.
+    /// Reads the next pose. `speed_mps`: the newest speed measured at or before it; without one
+    /// only jumps are looked for. Calls `found` for each conflict that the pose completes.
     pub fn push(&mut self, stamp_ns: i64, pose: Pose2, speed_mps: Option<f64>, mut found: impl FnMut(FoundConflict)) {
         let now = Sample { stamp_ns, pose, speed_mps: speed_mps.unwrap_or(f64::NAN) };
         let last = self.last.replace(now).filter(|last| (1..=LONGEST_GAP_NS).contains(&(stamp_ns - last.stamp_ns)));

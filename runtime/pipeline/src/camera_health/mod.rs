@@ -93,8 +93,8 @@ impl CameraHealth {
         self.reversed = self.order.see(&self.camera, picture, pose, speed_mps).or(self.reversed);
     }
 
-    /// Ends the chunk: adds what is wrong with its pictures to `causes`. `pose_at`: the ego's pose at a
-    /// stamp.
+    /// Ends the chunk: adds what is wrong with its pictures to `causes`. `pose_at`: the ego's pose
+    /// at a stamp.
     pub(crate) fn judge(&mut self, causes: &mut Causes, pose_at: impl Fn(i64) -> Option<Pose2>) {
         // The first look is that of the chunk before, and was judged with it.
         let from = usize::from(self.is_continued);

@@ -80,8 +80,8 @@ pub enum CauseKind {
     Expired,
     /// There is no plan: the chunk ended in an error of this kind.
     Fault(ErrorKind),
-    /// A call had a time that is out of range, or far before the time of an earlier call. Value: the
-    /// difference.
+    /// A call had a time that is out of range, or far before the time of an earlier call. Value:
+    /// the difference.
     TimeBackwards,
     /// An input stayed out. Value: the age of its newest stamp.
     Silent(InputStream),
@@ -97,8 +97,8 @@ pub enum CauseKind {
     CameraBlank,
     /// Neighbouring pixels do not resemble each other: noise. Value: their correlation.
     CameraNoise,
-    /// Pictures come in reversed order: the scene shrinks while the car drives forward. Value: pairs of
-    /// pictures in a row.
+    /// Pictures come in reversed order: the scene shrinks while the car drives forward. Value:
+    /// pairs of pictures in a row.
     CameraReversed,
     /// The field of view differs from the model's. Value: the relative difference.
     FieldOfView,
@@ -308,8 +308,8 @@ pub(crate) fn strongest(causes: &Causes) -> (Option<Cause>, Option<Response>) {
     strongest
 }
 
-/// The verdict for the strongest response of a plan's causes. `may_hold`: whether the gap policy, its
-/// time limit and the vehicle's limits allow that the previous plan is continued.
+/// The verdict for the strongest response of a plan's causes. `may_hold`: whether the gap policy,
+/// its time limit and the vehicle's limits allow that the previous plan is continued.
 ///
 /// | state | none, degrade | refuse | stop |
 /// |---|---|---|---|

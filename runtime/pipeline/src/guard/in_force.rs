@@ -50,8 +50,8 @@ impl PlanInForce {
         self.is_there.then(|| self.anchor_ns.saturating_add(self.length_ns))
     }
 
-    /// Where the plan leads the car at `at_ns`, in the frame of the pushed poses; after the plan's end
-    /// its last pose. `None` before its anchor, and where the pose at the anchor is not known.
+    /// Where the plan leads the car at `at_ns`, in the frame of the pushed poses; after the plan's
+    /// end its last pose. `None` before its anchor, and where the pose at the anchor is not known.
     pub(crate) fn pose_at(&self, at_ns: i64) -> Option<Pose2> {
         let origin = self.pose.filter(|_| self.is_there && at_ns >= self.anchor_ns)?;
         let point = self.plan.at(self.seconds(at_ns)).or_else(|| self.plan.points().last().copied())?;

@@ -134,7 +134,8 @@ impl Grid {
         self.newest_ns
     }
 
-    /// Ends the rollout and takes the newest stamp back if it lies after `most_ns`. Returns it then.
+    /// Ends the rollout and takes the newest stamp back if it lies after `most_ns`. Returns it
+    /// then.
     pub(crate) fn drop_after(&mut self, most_ns: i64) -> Option<i64> {
         let newest = self.newest_ns.filter(|newest| *newest > most_ns)?;
         self.end_rollout();

@@ -205,8 +205,8 @@ impl Ingest {
     }
 }
 
-/// Refuses a pose that no car can reach: its stamp, or that of the one before, is in another unit or
-/// wrong.
+/// Refuses a pose that no car can reach: its stamp, or that of the one before, is in another unit
+/// or wrong.
 fn check_speed(stamp_ns: i64, after_ns: i64, distance_m: f64) -> Result<()> {
     let most_m = POSE_NOISE_M + MAX_SPEED_MPS * after_ns.max(0) as f64 * 1e-9;
     if distance_m <= most_m {

@@ -158,15 +158,15 @@ impl Ride {
     /// more than the deadline ago: at once, and then every second. Call `step` ten times a second
     /// for that.
     ///
-    /// Inputs that are stamped more than `ingest.max_ahead_ms` after `now_ns` are dropped and named. A call
-    /// whose time lies before that of an earlier one is refused; after three in a row the clock counts as
-    /// set back, and the ride begins anew.
+    /// In real time, inputs that are stamped more than `ingest.max_ahead_ms` after `now_ns` are
+    /// dropped and named. A call whose time lies before that of an earlier one is refused; after
+    /// three in a row the clock counts as set back, and the ride begins anew.
     ///
     /// # Errors
-    /// `Input` for a gap in poses or ego states, or a time out of range or out of order; `Output` for
-    /// numbers that are not finite; `Engine` and `Device` for their faults. [`Ride::outcome`] then
-    /// holds the guard's answer. After the error of a chunk its rollout ends, and the next frame
-    /// begins a new one.
+    /// `Input` for a gap in poses or ego states, or a time out of range or out of order; `Output`
+    /// for numbers that are not finite; `Engine` and `Device` for their faults. [`Ride::outcome`]
+    /// then holds the guard's answer. After the error of a chunk its rollout ends, and the next
+    /// frame begins a new one.
     ///
     /// `Internal` when the computation panicked. The ride is then lost: it does not compute again,
     /// and every later `step` returns this error, with the guard's request for minimal risk in
@@ -189,7 +189,7 @@ impl Ride {
             return Err(error);
         }
         let most_ns = now_ns.saturating_add(i64::from(self.config.ingest.max_ahead_ms) * 1_000_000);
-        if self.inputs.drop_after(most_ns) {
+        if self.options.realtime && self.inputs.drop_after(most_ns) {
             self.models.sampler.drop_noise();
         }
         let inputs = &self.inputs;
@@ -225,8 +225,8 @@ impl Ride {
         }
     }
 
-    /// The time of a call. A call out of range or out of order is answered at the time of an earlier
-    /// one.
+    /// The time of a call. A call out of range or out of order is answered at the time of an
+    /// earlier one.
     fn take_time(&mut self, now_ns: i64) -> Result<i64> {
         let newest_ns = self.inputs.clock.newest_ns();
         if let Err(error) = check_stamp(now_ns) {
@@ -268,21 +268,21 @@ impl Ride {
     }
 
     /// Begins anew, as after a jump of the vehicle's clock: forgets stamps, poses, ego states,
-    /// commands, the rollout and the plan in force. A lost ride stays lost, and a minimal-risk manoeuvre
-    /// stays under way.
+    /// commands, the rollout and the plan in force. A lost ride stays lost, and a minimal-risk
+    /// manoeuvre stays under way.
     pub fn restart(&mut self) {
         self.begin_anew(Restart::Asked);
     }
 
-    /// Ends a minimal-risk manoeuvre before the car stands: the driver or the vehicle has taken over,
-    /// and the next plan may be accepted.
+    /// Ends a minimal-risk manoeuvre before the car stands: the driver or the vehicle has taken
+    /// over, and the next plan may be accepted.
     pub fn release(&mut self) {
         self.plan.release();
     }
 
     /// What goes out after the last call: the outcome of [`Ride::step`], or after its error the
-    /// guard's answer to it. `None` before the first one, and after a call that was refused without an
-    /// answer; the plan that went out before then stays in force until its `valid_until_ns`.
+    /// guard's answer to it. `None` before the first one, and after a call that was refused without
+    /// an answer; the plan that went out before then stays in force until its `valid_until_ns`.
     pub fn outcome(&self) -> Option<&Outcome> {
         (self.has_outcome && !self.was_refused).then_some(&self.outcome)
     }
