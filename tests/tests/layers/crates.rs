@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// Our crates, lowest first, each with those of ours that it may use. A crate may only name crates
 /// above it in this list, so the list itself has no circle.
-pub(crate) const MAY_USE: [(&str, &[&str]); 13] = [
+pub(crate) const MAY_USE: [(&str, &[&str]); 14] = [
     ("drivewam-core", &[]),
     ("drivewam-device", &["drivewam-core"]),
     ("drivewam-engine", &["drivewam-core", "drivewam-device"]),
@@ -16,6 +16,7 @@ pub(crate) const MAY_USE: [(&str, &[&str]); 13] = [
     ("drivewam", &["drivewam-core", "drivewam-device", "drivewam-engine", "drivewam-guidance"]),
     ("drivewam-world", &["drivewam-core", "drivewam-recording", "drivewam-guidance"]),
     ("drivewam-simulation", &["drivewam", "drivewam-core", "drivewam-world"]),
+    ("drivewam-console", &[]),
     ("drivewam-build-engines", TOOLS),
     ("drivewam-build-kernels", TOOLS),
     ("drivewam-profile-latency", TOOLS),
@@ -33,6 +34,7 @@ const TOOLS: &[&str] = &[
     "drivewam",
     "drivewam-world",
     "drivewam-simulation",
+    "drivewam-console",
 ];
 
 /// Libraries that a crate must not take, each with the reason.

@@ -9,6 +9,7 @@ use crate::config_args::ConfigArgs;
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use drivewam::{Plan, RideOptions, SourceCamera};
+use drivewam_console::print_line;
 use drivewam_core::manifest::{FILE_NAME, Manifest};
 use drivewam_core::{Error, ErrorKind};
 use drivewam_engine::bundle::WarmPeak;

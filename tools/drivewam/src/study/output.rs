@@ -4,6 +4,7 @@
 use super::args::{Args, Part};
 use crate::table::Table;
 use anyhow::{Context, Result};
+use drivewam_console::print_line;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;

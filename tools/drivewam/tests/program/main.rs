@@ -6,6 +6,8 @@ mod bad_input;
 mod drive;
 mod inspect;
 mod lab;
+mod outcome;
+mod streams;
 mod study;
 mod target;
 mod world;
