@@ -44,7 +44,7 @@ const FIXED_BYTES: f64 = 1e6;
 /// About as many bytes are written for each chunk, without images.
 const ROW_BYTES: f64 = 16e3;
 /// About as many bytes are written for each pixel of an overlay, and for each `future` image.
-const OVERLAY_PIXEL_BYTES: f64 = 0.5;
+const OVERLAY_PIXEL_BYTES: f64 = 0.6;
 const FUTURE_BYTES: f64 = 3e5;
 
 /// What is driven.
