@@ -17,6 +17,7 @@ pub(crate) const MAY_USE: [(&str, &[&str]); 14] = [
     ("drivewam", &["drivewam-core", "drivewam-files", "drivewam-device", "drivewam-engine", "drivewam-guidance"]),
     ("drivewam-world", &["drivewam-core", "drivewam-recording", "drivewam-guidance"]),
     ("drivewam-simulation", &["drivewam", "drivewam-core", "drivewam-world"]),
+    ("drivewam-console", &[]),
     ("drivewam-build-engines", TOOLS),
     ("drivewam-build-kernels", TOOLS),
     ("drivewam-profile-latency", TOOLS),
@@ -35,6 +36,7 @@ const TOOLS: &[&str] = &[
     "drivewam",
     "drivewam-world",
     "drivewam-simulation",
+    "drivewam-console",
 ];
 
 /// Libraries that a crate must not take, each with the reason.

@@ -1,6 +1,7 @@
 //! `build_engines`: builds the engines of a target from exported graphs and writes their manifest.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[cfg_attr(not(feature = "tensorrt"), path = "no_build.rs")]
 mod build;
@@ -17,13 +18,13 @@ mod worker;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use drivewam::load_config;
+use drivewam_console::{note, print_line, text};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, EngineKind, Layer};
 use drivewam_core::manifest::Family;
 use drivewam_engine::{EngineBundle, Trust};
 use indicatif::{ProgressBar, ProgressStyle};
 use job::{Job, Plan, SourceBundle};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -81,17 +82,20 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_unset| "off".into()))
         .with_ansi(false)
+        // Its own complaint about a full standard error would panic.
+        .log_internal_errors(false)
         .without_time()
         .init();
     let is_worker = std::env::args_os().nth(1).is_some_and(|argument| argument == messages::WORKER_FLAG);
-    let result = if is_worker { worker::run() } else { run(&Args::parse()) };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("build_engines: {error:#}");
-            ExitCode::FAILURE
+    let done = if is_worker {
+        worker::run()
+    } else {
+        match drivewam_console::parse() {
+            Ok(args) => run(&args),
+            Err(code) => return code,
         }
-    }
+    };
+    drivewam_console::exit_code("build_engines", done.map(|()| ExitCode::SUCCESS))
 }
 
 fn run(args: &Args) -> Result<()> {
@@ -120,12 +124,11 @@ fn run(args: &Args) -> Result<()> {
     checked.manifest.check_model(&config.model)?;
     bar.finish_and_clear();
     let plan = Plan::new(&config, family, checked, &only)?;
-    let mut stdout = std::io::stdout().lock();
     if args.dry_run {
         if args.json {
-            writeln!(stdout, "{}", plan.json(&out))?;
+            print_line!("{}", plan.json(&out));
         } else {
-            write!(stdout, "{}", plan.table(&out))?;
+            text(&plan.table(&out));
         }
         return Ok(());
     }
@@ -134,14 +137,14 @@ fn run(args: &Args) -> Result<()> {
     if args.parse_only {
         for job in &plan.jobs {
             supervise::build_in_worker(&request(job, Path::new("")), &job.limits(&config.build)?, &bar)?;
-            writeln!(stdout, "{:<18} accepted by {family} {}", job.graph.as_str(), machine.library)?;
+            print_line!("{:<18} accepted by {family} {}", job.graph.as_str(), machine.library);
         }
         return Ok(());
     }
     let mut writer = bundle::BundleWriter::begin(&out, &plan, &machine, key.as_ref())?;
     for job in &plan.jobs {
         if !args.json {
-            eprintln!("{:<18} {}", job.graph.as_str(), job.description());
+            note!("{:<18} {}", job.graph.as_str(), job.description());
         }
         check_interrupted()?;
         if let Some(known) = writer.reuse(job) {
@@ -158,9 +161,9 @@ fn run(args: &Args) -> Result<()> {
     check_interrupted()?;
     let report = writer.finish(&config, &plan, &name, key.as_ref())?;
     if args.json {
-        writeln!(stdout, "{}", serde_json::to_string_pretty(&report)?)?;
+        print_line!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        write!(stdout, "{report}")?;
+        text(&report.to_string());
     }
     Ok(())
 }
@@ -186,7 +189,7 @@ fn configuration(args: &Args) -> Result<(Config, String)> {
         layers.push(Layer { name: "--graphs".to_owned(), text: serde_json::json!({"engine": {"folder": folder}}).to_string() });
     }
     let mut config = load_config(&args.config, &layers)?;
-    config.deprecated_keys().iter().for_each(|key| eprintln!("build_engines: warning: {key}"));
+    config.deprecated_keys().iter().for_each(|key| note!("build_engines: warning: {key}"));
     if let Ok(plain) = Path::new(&config.engine.folder).canonicalize() {
         config.engine.folder = plain.display().to_string();
     }

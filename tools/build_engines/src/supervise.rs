@@ -5,11 +5,11 @@ use crate::job::{Limits, mib};
 use crate::messages::{BuildRequest, BuiltEngine, WORKER_FLAG, WorkerMessage};
 use anyhow::{Context, Result, bail};
 use crossbeam_channel::{RecvTimeoutError, bounded};
+use drivewam_console::StopFlag;
 use indicatif::ProgressBar;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// What an interrupted build leaves.
@@ -19,13 +19,11 @@ const PERIOD: Duration = Duration::from_millis(20);
 /// Lines of a worker's stderr that an error message quotes: the last ones.
 const QUOTED_LINES: usize = 40;
 
-/// Whether the user pressed Ctrl-C. The first call installs the handler.
+/// Whether Ctrl-C, SIGTERM or SIGHUP came. The first call installs the handlers.
 pub(crate) fn interrupted() -> bool {
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-    static INSTALLED: Once = Once::new();
-    // Without a handler Ctrl-C kills parent and worker, which leaves the old engines valid too.
-    INSTALLED.call_once(|| drop(ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))));
-    INTERRUPTED.load(Ordering::Relaxed)
+    static STOP: OnceLock<StopFlag> = OnceLock::new();
+    // Without a handler a signal kills parent and worker, which leaves the old engines valid too.
+    STOP.get_or_init(|| StopFlag::on_signals().unwrap_or_default()).is_set()
 }
 
 /// Kills its process on drop.

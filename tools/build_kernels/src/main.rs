@@ -2,11 +2,13 @@
 //! manifest.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod usage;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
+use drivewam_console::{note, print_line};
 use drivewam_device::cuda::cubins::{FILE_NAME, KernelFile, KernelManifest, SCHEMA, hex_sha256, sources_sha256};
 use drivewam_device::cuda::nvrtc::Nvrtc;
 use std::fs;
@@ -50,13 +52,11 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("build_kernels: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let args: Args = match drivewam_console::parse() {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    drivewam_console::exit_code("build_kernels", run(&args).map(|()| ExitCode::SUCCESS))
 }
 
 fn run(args: &Args) -> Result<()> {
@@ -84,7 +84,7 @@ fn run(args: &Args) -> Result<()> {
     }
     let left_out: Vec<&str> = ARCHITECTURES.iter().copied().filter(|name| args.architectures.is_empty() && !is_known(name)).collect();
     if !left_out.is_empty() {
-        eprintln!("build_kernels: NVRTC {major}.{minor} does not know {}: skipped", left_out.join(", "));
+        note!("build_kernels: NVRTC {major}.{minor} does not know {}: skipped", left_out.join(", "));
     }
     let built = build(&nvrtc, &chosen, args.max_registers)?;
     let manifest = KernelManifest {
@@ -94,12 +94,10 @@ fn run(args: &Args) -> Result<()> {
         sources_sha256: sources_sha256(),
         files: built.iter().map(|(entry, _)| entry.clone()).collect(),
     };
-    // A closed pipe (`| head`) is no error.
-    let mut out = std::io::stdout().lock();
     if args.json {
-        let _ = writeln!(out, "{}", serde_json::to_string_pretty(&manifest)?);
+        print_line!("{}", serde_json::to_string_pretty(&manifest)?);
     } else {
-        let _ = write!(out, "{}", usage::table(&manifest));
+        drivewam_console::text(&usage::table(&manifest));
     }
     if let Some((architecture, kernel)) =
         manifest.files.iter().find_map(|f| f.kernels.iter().find(|k| k.spill_bytes > 0).map(|k| (&f.architecture, k)))
@@ -108,7 +106,7 @@ fn run(args: &Args) -> Result<()> {
     }
     write_folder(&args.out, &manifest, &built).with_context(|| format!("{}", args.out.display()))?;
     if !args.json {
-        let _ = writeln!(out, "written to {:?}", args.out);
+        print_line!("written to {:?}", args.out);
     }
     Ok(())
 }
@@ -131,7 +129,7 @@ fn build(nvrtc: &Nvrtc, architectures: &[String], max_registers: Option<u32>) ->
         let mut done = Vec::new();
         while let Some((i, architecture)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, architectures.get(i)?))) {
             if shows {
-                eprint!("\r\x1b[K{}/{} {architecture}", i + 1, architectures.len());
+                let _ = write!(std::io::stderr(), "\r\x1b[K{}/{} {architecture}", i + 1, architectures.len());
             }
             done.push((i, one(architecture)?));
         }
@@ -149,7 +147,7 @@ fn build(nvrtc: &Nvrtc, architectures: &[String], max_registers: Option<u32>) ->
         Ok(all)
     })?;
     if shows {
-        eprint!("\r\x1b[K");
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
     all.sort_by_key(|(i, _)| *i);
     Ok(all.into_iter().map(|(_, built)| built).collect())

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use drivewam::{config_sha256, load_config};
 use drivewam_core::config::{Config, Layer};
-use sha2::{Digest, Sha256};
+use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 /// The default configuration, relative to the workspace.
@@ -29,6 +29,8 @@ pub(crate) struct LoadedConfig {
     /// SHA-256 of the whole configuration as YAML. Of the engine folder only the last component
     /// counts, so that the hash does not depend on where a machine keeps it.
     pub(crate) sha256: String,
+    /// The file at `path`, and those that it extends.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 impl ConfigArgs {
@@ -58,7 +60,8 @@ impl ConfigArgs {
             config.engine.folder = plain.display().to_string();
         }
         let sha256 = config_sha256(&config)?;
-        Ok(LoadedConfig { config, path, sha256 })
+        let files = files_of(&path);
+        Ok(LoadedConfig { config, path, sha256, files })
     }
 }
 
@@ -76,7 +79,26 @@ fn default_path() -> Result<PathBuf> {
     }
 }
 
-/// SHA-256 in hexadecimal.
-pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+/// How many files a chain of `extends` is followed through.
+const MAX_FILES: usize = 64;
+
+/// The part of a configuration file that names others.
+#[derive(Deserialize)]
+struct Extends {
+    #[serde(default)]
+    extends: Vec<PathBuf>,
+}
+
+/// A configuration file that was loaded, and those that it extends.
+fn files_of(path: &Path) -> Vec<PathBuf> {
+    let mut files = vec![path.to_owned()];
+    let mut next = 0;
+    while let Some(file) = files.get(next).filter(|_| files.len() < MAX_FILES).cloned() {
+        next += 1;
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let Ok(Extends { extends }) = serde_saphyr::from_str(&text) else { continue };
+        let folder = file.parent().unwrap_or(Path::new(""));
+        files.extend(extends.iter().map(|base| folder.join(base)));
+    }
+    files
 }

@@ -3,6 +3,7 @@
 use crate::config_args::ConfigArgs;
 use anyhow::Result;
 use clap::Args as ClapArgs;
+use drivewam_console::{note, print_line};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Config;
 use drivewam_core::manifest::{Built, GraphEntry, Manifest};
@@ -59,9 +60,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let faults = report.files.iter().filter(|f| matches!(f.status, FileStatus::Fault(_))).count();
     if let Some(first) = report.into_first_fault() {
-        eprintln!("drivewam: {first}");
+        note!("drivewam: {first}");
         if faults > 1 {
-            eprintln!("drivewam: {} more files do not match the manifest", faults - 1);
+            note!("drivewam: {} more files do not match the manifest", faults - 1);
         }
     }
     Ok(ExitCode::FAILURE)

@@ -1,17 +1,7 @@
 //! The `drivewam` command line.
 
 #![forbid(unsafe_code)]
-
-/// Prints a line to standard output and ignores write errors.
-///
-/// When the reader has gone (`| head`), the work continues and the exit code is unchanged, where
-/// `println!` would panic.
-macro_rules! print_line {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
-}
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
 mod check;
@@ -65,8 +55,14 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_unset| "warn,tensorrt=warn".into()))
         .without_time()
+        // Its own complaint about a full standard error would panic.
+        .log_internal_errors(false)
         .init();
-    let done = match Cli::parse().command {
+    let cli: Cli = match drivewam_console::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let done = match cli.command {
         Command::Drive(args) => drive::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
@@ -75,11 +71,5 @@ fn main() -> ExitCode {
         Command::Study(args) => study::run(&args),
         Command::World(args) => world::run(&args).map(|()| ExitCode::SUCCESS),
     };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("drivewam: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    drivewam_console::exit_code("drivewam", done)
 }

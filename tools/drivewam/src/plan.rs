@@ -10,6 +10,7 @@ use crate::config_args::ConfigArgs;
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use drivewam::{Plan, RideOptions, SourceCamera};
+use drivewam_console::print_line;
 use drivewam_core::ErrorKind;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Config;

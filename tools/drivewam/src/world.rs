@@ -2,13 +2,12 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args as ClapArgs, ValueEnum};
+use drivewam_console::{StopFlag, print_line};
 use drivewam_core::dims::Intrinsics;
 use drivewam_world::{FrameFormat, Kind, Options, WriteOptions, write_seeds};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Options of `drivewam world`.
 #[derive(Debug, ClapArgs)]
@@ -113,12 +112,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         captions: args.captions,
         threads: args.threads.clamp(1, 64),
     };
-    let cancel = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&cancel);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot install the handler of Ctrl-C")?;
+    let stop = StopFlag::on_signals().context("cannot install the handlers of signals")?;
     let bar = ProgressBar::new(args.seeds.end - args.seeds.start);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} drives {elapsed} (left {eta})")?);
-    let written = write_seeds(args.seeds.clone(), &options, &args.out, &|done| bar.set_position(done), &cancel)?;
+    let written = write_seeds(args.seeds.clone(), &options, &args.out, &|done| bar.set_position(done), stop.flag())?;
     bar.finish_and_clear();
     let rate = written.frames as f64 / written.seconds.max(1e-9);
     if args.json {
@@ -135,7 +132,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             args.out
         );
     }
-    if cancel.load(Ordering::Relaxed) {
+    if stop.is_set() {
         bail!("interrupted: complete drives were kept, those in progress removed");
     }
     Ok(())

@@ -2,6 +2,7 @@
 //! it.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
 mod compare;
@@ -17,33 +18,24 @@ mod trtexec;
 
 use anyhow::{Context, Result};
 use args::{Args, Span};
-use clap::Parser;
+use drivewam_console::{INTERRUPTED, StopFlag};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
-use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Exit code of a program that Ctrl-C or SIGTERM ended, as in a shell.
-const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    match run(&Args::parse(), started) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("profile_latency: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let args: Args = match drivewam_console::parse() {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    drivewam_console::exit_code("profile_latency", run(&args, started))
 }
 
 fn run(args: &Args, started: Instant) -> Result<ExitCode> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let interrupted = Arc::clone(&stop);
-    ctrlc::set_handler(move || interrupted.store(true, Ordering::Relaxed)).context("cannot install a handler for Ctrl-C")?;
+    let signals = StopFlag::on_signals().context("cannot install the handlers of signals")?;
+    let stop = signals.flag();
     output::check(args)?;
     let command: Vec<String> = std::env::args().collect();
     let bar = ProgressBar::new_spinner();
@@ -54,7 +46,7 @@ fn run(args: &Args, started: Instant) -> Result<ExitCode> {
     let (other, single) = (args.other(), args.aa.is_none());
     let report = if args.one || (other.is_none() && single) {
         let total = if let Span::Chunks(count) = args.window { format!(" of {count}") } else { String::new() };
-        let measured = measure::measure(args, started, &stop, |phase, chunk| {
+        let measured = measure::measure(args, started, stop, |phase, chunk| {
             bar.set_message(format!("{phase}: chunk {chunk}{}", if phase == "window" { &total } else { "" }));
             bar.tick();
         })?;
@@ -62,7 +54,7 @@ fn run(args: &Args, started: Instant) -> Result<ExitCode> {
         report::report(args, &measured, &command)?
     } else {
         let rounds = args.aa.unwrap_or(args.rounds);
-        let runs = compare::runs(args, other.as_ref(), rounds, &stop, |message| {
+        let runs = compare::runs(args, other.as_ref(), rounds, stop, |message| {
             bar.set_message(message);
             bar.tick();
         })?;
@@ -82,16 +74,18 @@ fn run(args: &Args, started: Instant) -> Result<ExitCode> {
 
 /// Says that there is no report.
 fn interrupted_early(when: &str) -> ExitCode {
-    eprintln!("profile_latency: interrupted {when}: there is no report, and no file was written");
+    drivewam_console::note!("profile_latency: interrupted {when}: there is no report, and no file was written");
     ExitCode::from(INTERRUPTED)
 }
 
 /// Prints the report and writes the requested files. After an interruption it writes only files
 /// that mark it.
 fn publish(args: &Args, report: &Value) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    // A closed pipe (`| head`) is no error.
-    let _ = if args.json || args.one { writeln!(stdout, "{report}") } else { write!(stdout, "{}", table::table(report)) };
+    if args.json || args.one {
+        drivewam_console::print_line!("{report}");
+    } else {
+        drivewam_console::text(&table::table(report));
+    }
     let is_whole = report["interrupted"] != true;
     let files: [(_, &dyn Fn() -> String, bool); 4] = [
         (&args.html, &|| page::page(report), true),

@@ -23,6 +23,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The first stamp of a written drive, nanoseconds.
 const FIRST_STAMP_NS: i64 = 1_000_000_000;
 
+/// The expert's plans, of [`WriteOptions::plans`].
+pub(crate) const PLANS_FILE: &str = "plans.f32";
+/// The captions, of [`WriteOptions::captions`].
+pub(crate) const CAPTIONS_FILE: &str = "captions.jsonl";
+
 /// What to write of each world.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WriteOptions {
@@ -49,9 +54,21 @@ pub struct WriteOptions {
     pub threads: usize,
 }
 
+impl WriteOptions {
+    /// Ticks of a drive.
+    pub(crate) fn ticks(&self) -> u64 {
+        (self.seconds / TICK_S).round() as u64
+    }
+
+    /// Ticks from one frame to the next.
+    pub(crate) fn frame_every(&self) -> u64 {
+        u64::from(10 / self.camera_hz)
+    }
+}
+
 /// `source` in the header.
 #[derive(Serialize)]
-struct Source {
+pub(crate) struct Source {
     kind: &'static str,
     seed: u64,
     world_version: u32,
@@ -67,15 +84,14 @@ struct Source {
 pub(crate) fn write_files(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -> Result<u64> {
     fs::create_dir_all(folder.join(format::FRAMES_DIR)).map_err(|e| write_error(e, folder))?;
     let mut frames = FrameWriter::create(folder, options.format)?;
-    let mut plans = if options.plans { Some(Output::create(folder.join("plans.f32"))?) } else { None };
+    let mut plans = if options.plans { Some(Output::create(folder.join(PLANS_FILE))?) } else { None };
     let mut plots = if options.captions { Some(PlotWriter::create(folder, options.height, options.width)?) } else { None };
     let mut world = World::new(seed, options.world);
     let mut canvas = Canvas::new(options.width, options.height, options.intrinsics);
     let mut tables = Tables::new();
     let mut captions = String::new();
-    let every = u64::from(10 / options.camera_hz);
-    let ticks = (options.seconds / TICK_S).round() as u64;
-    for tick in 0..=ticks {
+    let every = options.frame_every();
+    for tick in 0..=options.ticks() {
         if cancel.load(Ordering::Relaxed) {
             break;
         }
@@ -112,7 +128,7 @@ pub(crate) fn write_files(seed: u64, options: &WriteOptions, folder: &Path, canc
         (format::EGO.file, tables.ego),
         (format::COMMANDS.file, tables.commands),
         ("labels.csv", tables.labels),
-        ("captions.jsonl", captions),
+        (CAPTIONS_FILE, captions),
         (format::HEADER_FILE, header(seed, options).to_yaml()?),
     ] {
         if text.is_empty() {
@@ -124,7 +140,8 @@ pub(crate) fn write_files(seed: u64, options: &WriteOptions, folder: &Path, canc
     Ok(frames.count)
 }
 
-fn header(seed: u64, options: &WriteOptions) -> RecordingHeader<Source> {
+/// `input.yaml` of the drive of `seed`.
+pub(crate) fn header(seed: u64, options: &WriteOptions) -> RecordingHeader<Source> {
     let Intrinsics { fx_px, fy_px, cx_px, cy_px } = options.intrinsics;
     RecordingHeader {
         schema: format::SCHEMA,

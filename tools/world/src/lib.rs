@@ -18,6 +18,7 @@ mod car;
 mod dimensions;
 mod drift;
 mod drive_files;
+mod existing;
 mod expert;
 mod follow;
 mod labels;

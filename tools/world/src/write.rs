@@ -1,14 +1,16 @@
 //! Writes worlds as input folders, which training and `drive` read (`docs/input.md`).
 //!
-//! One folder per seed. It is written under another name and renamed when it is complete, so a
-//! cancelled run leaves only complete folders.
+//! One folder per seed. It is written under a name of its own and renamed when it is complete, so a
+//! cancelled run leaves only complete folders, and several runs may write side by side.
 
 use crate::drive_files::{WriteOptions, write_files};
+use crate::existing::{check_existing, folder_name};
 use crate::output::write_error;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_recording::format;
 use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -25,13 +27,14 @@ pub struct Written {
 }
 
 /// Writes the worlds of `seeds` below `out`, one folder each, named by the seed with six digits.
-/// Seeds whose folder exists are skipped.
+/// Seeds whose folder holds the same drive are skipped.
 ///
 /// Calls `progress` after each drive with the number of finished drives, from any of the threads.
 /// When `cancel` turns true, the drives in progress are dropped.
 ///
 /// # Errors
-/// `Config` if the camera rate does not divide ten; `Io` if a file cannot be written or a thread
+/// `Config` if the camera rate does not divide ten, or a folder of one of the seeds holds something
+/// else than this drive: nothing is written then. `Io` if a file cannot be written or a thread
 /// cannot be spawned; `Usage` if a thread panicked.
 pub fn write_seeds(
     seeds: Range<u64>,
@@ -47,6 +50,7 @@ pub fn write_seeds(
             .wanted("1, 2, 5 or 10"));
     }
     fs::create_dir_all(out).map_err(|e| write_error(e, out))?;
+    check_existing(&seeds, options, out)?;
     let start = Instant::now();
     let (next, drives, frames) = (AtomicU64::new(seeds.start), AtomicU64::new(0), AtomicU64::new(0));
     let worker = || -> Result<()> {
@@ -77,18 +81,29 @@ pub fn write_seeds(
 
 /// Writes one drive; returns its frames, 0 if its folder exists or the drive was cancelled.
 fn write_drive(seed: u64, options: &WriteOptions, out: &Path, cancel: &AtomicBool) -> Result<u64> {
-    let folder = out.join(format!("{seed:06}"));
-    if folder.join(format::HEADER_FILE).exists() {
+    let folder = out.join(folder_name(seed));
+    let exists = || folder.join(format::HEADER_FILE).exists();
+    if exists() {
         return Ok(0);
     }
-    let aside = out.join(format!(".{seed:06}.partial"));
-    let _ = fs::remove_dir_all(&aside);
-    let written = write_files(seed, options, &aside, cancel);
-    if cancel.load(Ordering::Relaxed) || written.is_err() {
-        let _ = fs::remove_dir_all(&aside);
-        return written.map(|_| 0);
+    // Removed when it is dropped.
+    let mut partial = tempfile::Builder::new()
+        .prefix(&format!(".{}.partial-", folder_name(seed)))
+        // Readable as far as the umask lets it be, as any folder.
+        .permissions(fs::Permissions::from_mode(0o777))
+        .tempdir_in(out)
+        .map_err(|e| write_error(e, out))?;
+    let frames = write_files(seed, options, partial.path(), cancel)?;
+    if cancel.load(Ordering::Relaxed) {
+        return Ok(0);
     }
-    let _ = fs::remove_dir_all(&folder);
-    fs::rename(&aside, &folder).map_err(|e| write_error(e, &folder))?;
-    written
+    match fs::rename(partial.path(), &folder) {
+        Ok(()) => {
+            partial.disable_cleanup(true);
+            Ok(frames)
+        }
+        // Another run was faster.
+        Err(_) if exists() => Ok(0),
+        Err(error) => Err(write_error(error, &folder)),
+    }
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
 use drivewam::stages::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
+use drivewam_console::print_line;
 use drivewam_engine::{EngineBundle, Trust};
 use drivewam_simulation::{CameraSource, SimulationDriver};
 use drivewam_world::Options;

@@ -14,21 +14,22 @@ pub(crate) struct Args {
     /// drive.
     #[arg(long, value_name = "DIR|world", default_value = "world")]
     pub(super) input: PathBuf,
-    /// Output folder (docs/output.md). The output of an earlier drive is replaced.
+    /// Output folder (docs/output.md). The output of an earlier drive is replaced when this one is
+    /// over; the output never is, contains or lies in the input, the engines or the configuration.
     #[arg(long, value_name = "DIR", default_value = "out/drive")]
     pub(super) out: PathBuf,
     /// Replace the output folder, whatever it contains.
     #[arg(long)]
     pub(super) force: bool,
-    /// World: seed. Seeds below 10000 are held out of training.
-    #[arg(long, default_value_t = 0)]
-    pub(super) seed: u64,
-    /// World: length of the drive in seconds.
-    #[arg(long, default_value_t = 60.0)]
-    pub(super) seconds: f64,
-    /// World: which kinds of road sections it has.
-    #[arg(long, value_enum, default_value_t = WorldKind::Mixed)]
-    pub(super) kind: WorldKind,
+    /// World: seed, 0 by default. Seeds below 10000 are held out of training.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// World: length of the drive in seconds, 60 by default.
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// World: which kinds of road sections it has, mixed by default.
+    #[arg(long, value_enum)]
+    kind: Option<WorldKind>,
     /// World: the published trajectory moves the car, not the expert.
     #[arg(long)]
     pub(super) closed_loop: bool,
@@ -36,6 +37,10 @@ pub(crate) struct Args {
     /// recording is evaluated once.
     #[arg(long)]
     pub(super) phases: bool,
+    /// Recording: drive it again with grey, mirrored and black pictures, and print the errors beside
+    /// those with the true ones.
+    #[arg(long)]
+    pub(super) controls: bool,
     /// Replay at the speed of the stamps and enforce the deadline. Default: as fast as possible,
     /// without a deadline.
     #[arg(long)]
@@ -63,23 +68,52 @@ impl Args {
         self.input == Path::new("world")
     }
 
+    /// World: its seed.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+
+    /// World: length of the drive, seconds.
+    pub(super) fn seconds(&self) -> f64 {
+        self.seconds.unwrap_or(60.0)
+    }
+
+    /// World: which kinds of road sections it has.
+    pub(super) fn kind(&self) -> WorldKind {
+        self.kind.unwrap_or(WorldKind::Mixed)
+    }
+
     /// Checks ranges, and options that exclude one another.
     ///
     /// # Errors
     /// The first option that is out of range or contradicts another.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         if self.is_world() {
-            if !(self.seconds >= 1.0 && self.seconds <= 86_400.0) {
-                anyhow::bail!("--seconds: out of range (got {}, wanted 1 to 86400)", self.seconds);
+            let seconds = self.seconds();
+            if !(1.0..=86_400.0).contains(&seconds) {
+                anyhow::bail!("--seconds: out of range (got {seconds}, wanted 1 to 86400)");
             }
-            if self.phases {
-                anyhow::bail!("--phases: needs a recording (got --input world, wanted a folder)");
+            for (option, is_given) in [("--phases", self.phases), ("--controls", self.controls)] {
+                if is_given {
+                    anyhow::bail!("{option}: needs a recording (got --input world, wanted a folder)");
+                }
             }
-        } else if self.closed_loop {
-            anyhow::bail!("--closed-loop: a recording cannot react to the plan (got --input {:?}, wanted world)", self.input);
+        } else {
+            if self.closed_loop {
+                anyhow::bail!("--closed-loop: a recording cannot react to the plan (got --input {:?}, wanted world)", self.input);
+            }
+            for (option, is_given) in
+                [("--seed", self.seed.is_some()), ("--seconds", self.seconds.is_some()), ("--kind", self.kind.is_some())]
+            {
+                if is_given {
+                    anyhow::bail!("{option}: a recording is what it is (got --input {:?}, wanted world)", self.input);
+                }
+            }
         }
-        if self.phases && self.realtime {
-            anyhow::bail!("--phases and --realtime: --phases replays the same seconds several times; give one of the two");
+        for (option, is_given) in [("--phases", self.phases), ("--controls", self.controls)] {
+            if is_given && self.realtime {
+                anyhow::bail!("{option} and --realtime: {option} replays the same seconds several times; give one of the two");
+            }
         }
         if self.chunks == Some(0) {
             anyhow::bail!("--chunks: out of range (got 0, wanted at least 1)");

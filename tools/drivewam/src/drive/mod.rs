@@ -4,10 +4,13 @@
 mod args;
 mod charts;
 mod clip;
+mod controls;
 mod future;
-mod output_dir;
+mod output;
 mod overlay;
 mod path_chart;
+mod pictures;
+mod recorded;
 mod report;
 mod route_trace;
 mod row;
@@ -20,75 +23,106 @@ mod world_source;
 pub(crate) use args::Args;
 
 use crate::config_args::LoadedConfig;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
+use drivewam_console::{INTERRUPTED, StopFlag, note, print_line};
+use drivewam_core::config::Config;
 use drivewam_engine::{EngineBundle, Trust};
 use drivewam_recording::{Limits, Recording};
 use drivewam_world::Options;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use output_dir::{OutputDir, SUMMARY};
-use run::Drive;
+use output::{OutputDir, OutputRequest, Protected, SUMMARY};
+use pictures::Pictures;
+use recorded::{drive_recording, windows};
+use run::{Drive, length_ms};
 use serde_json::{Map, Value, json};
-use source::{Recorded, Source, source_camera};
+use source::{Driver, Source, source_camera};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use world_source::WorldSource;
 
-/// Exit code of a program that Ctrl-C ended, by the convention of shells.
-const INTERRUPTED: u8 = 130;
+/// About as many bytes are written whatever is driven: charts, summary.
+const FIXED_BYTES: f64 = 1e6;
+/// About as many bytes are written for each chunk, without images.
+const ROW_BYTES: f64 = 16e3;
+/// About as many bytes are written for each pixel of an overlay, and for each `future` image.
+const OVERLAY_PIXEL_BYTES: f64 = 0.6;
+const FUTURE_BYTES: f64 = 3e5;
+
+/// What is driven.
+enum Subject {
+    Recording(Box<Recording>),
+    World(Box<WorldSource>),
+}
 
 /// Runs the subcommand.
 ///
 /// # Errors
 /// Invalid options, configuration, engines or input; the output cannot be written. No output
-/// remains.
+/// remains, unless a chunk had been driven before: then what was written does, marked as partial.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     args.check()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot install the handler of Ctrl-C")?;
+    let stop = StopFlag::on_signals().context("cannot install the handlers of signals")?;
     let loaded = args.config.load()?;
     let config = &loaded.config;
-    let recording = if args.is_world() { None } else { Some(Recording::open(&args.input, Limits::of(config))?) };
+    let mut subject = subject(args, config)?;
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
+    let driver = match &subject {
+        Subject::Recording(_) => Driver::Recorded,
+        Subject::World(_) if args.closed_loop => Driver::Policy,
+        Subject::World(_) => Driver::Expert,
+    };
     if !args.quiet && !args.json {
         print_line!("configuration {:?} {}", loaded.path, loaded.sha256);
         print_line!("engines       {:?} {}", folder.path(), folder.manifest().name);
+        print_line!("driver        {}", driver.describe());
     }
-    let out = OutputDir::begin(&args.out, args.force)?;
+    let camera = match &subject {
+        Subject::Recording(recording) => source_camera(recording.camera()),
+        Subject::World(_) => SourceCamera::of_model(&config.model),
+    };
+    let need_bytes = need_bytes(args, config, &subject, camera)?;
+    let out = OutputDir::begin(&OutputRequest { target: &args.out, force: args.force, protected: &protected(args, &loaded), need_bytes })?;
+    if !args.quiet {
+        out.remarks().iter().for_each(|remark| note!("drivewam: {remark}"));
+    }
+    let replaced_chunks = out.former_chunks();
     let bar = ProgressBar::new(0);
-    bar.set_style(ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}  {elapsed} (left {eta})")?);
+    bar.set_style(ProgressStyle::with_template("{bar:40} {percent:>3} %  {prefix}{msg}  {elapsed} (left {eta})")?);
     if args.quiet || args.json {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
-    let mut drive = Drive::new(args, out, bar, &stop)?;
-    let camera = recording.as_ref().map_or_else(|| SourceCamera::of_model(&config.model), |recording| source_camera(recording.camera()));
+    let mut drive = Drive::new(args, out, bar, stop.flag())?;
     let options = RideOptions { realtime: args.realtime, closed_loop: args.closed_loop, decoder: args.future };
     let mut ride = Plan::new(config.clone(), folder.manifest(), camera, options)?.warm(folder.clone())?;
-    let (violations, input) = match &recording {
-        None => {
-            let options = Options { kind: args.kind.into(), disturb: false };
-            let mut world = WorldSource::new(&config.model, args.seed, options, args.seconds, args.closed_loop)?;
+    let mut controls = None;
+    let driven = match &mut subject {
+        Subject::World(world) => {
             let span = world.span_ns();
             drive.bar.set_length(length_ms(span));
-            drive.run(&mut world, &mut ride, span.1)?;
-            let input = json!({"format": "world", "name": world.name(), "seed": args.seed, "kind": options.kind.as_str(),
-                "seconds": args.seconds, "closed_loop": args.closed_loop});
-            (world.violations(), input)
+            drive.run(world.as_mut(), &mut ride, span.1)
         }
-        Some(recording) => {
-            drive_recording(args, &mut drive, recording, &mut ride)?;
-            let seconds = recording.frames().last().zip(recording.frames().first()).map_or(0.0, |(b, a)| (b - a) as f64 * 1e-9);
-            let input = json!({"format": recording.format(), "name": recording.name(), "seconds": seconds, "phases": args.phases,
-                "camera": {"width": camera.width, "height": camera.height, "fov_deg": camera.fov_rad().map(f64::to_degrees)}});
-            (None, input)
+        Subject::Recording(recording) => {
+            note_skipped(args, recording);
+            drive_recording(args, &mut drive, recording, &mut ride, Pictures::AsTaken).and_then(|()| {
+                if args.controls && !drive.is_interrupted() {
+                    controls = controls::errors(args, recording, &mut ride, &drive.bar, stop.flag())?;
+                }
+                Ok(())
+            })
         }
     };
     drive.bar.finish_and_clear();
-    drive.flush()?;
+    let fault = match driven {
+        Err(fault) if drive.rows.is_empty() => return Err(fault),
+        driven => driven.err(),
+    };
+    let (input, windows_by_phases) = input(args, &subject, camera, config.model.chunk_ns())?;
     let mut summary = report::summary(&report::Facts {
         interrupted: drive.is_interrupted(),
+        error: fault.as_ref().map(|fault| format!("{fault:#}")),
+        driver,
+        replaced_chunks: replaced_chunks.filter(|_| fault.is_none()),
         input,
         configuration: configuration(&loaded),
         engine: engine(&folder, &ride),
@@ -98,71 +132,145 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         realtime: args.realtime,
         rows: &drive.rows,
         arena: ride.arena(),
-        violations,
+        controls,
+        windows_by_phases,
+        lost: drive.lost,
+        violations: match &subject {
+            Subject::World(world) => world.violations(),
+            Subject::Recording(_) => None,
+        },
     })?;
     if let Some(trace) = drive.trace.as_ref().filter(|_| args.closed_loop) {
         summary["closed_loop"]["off_road_s"] = trace.off_road_s().into();
     }
-    finish(args, drive, &summary)
+    finish(args, drive, &summary, fault)
 }
 
-/// Drives a recording once, or with --phases from every frame of its first chunk.
-fn drive_recording(args: &Args, drive: &mut Drive<'_>, recording: &Recording, ride: &mut Ride) -> Result<()> {
-    let first = recording.first_frame()?;
-    if !args.phases {
-        let mut source = Recorded::new(recording, first);
-        drive.bar.set_length(length_ms(source.span_ns()));
-        let last_ns = recording.poses().last_ns().unwrap_or(i64::MAX);
-        let skipped = recording.frames().iter().filter(|stamp| **stamp > last_ns).count();
-        if skipped > 0 && !args.quiet {
-            eprintln!("drivewam: skipping {skipped} frames after the last pose: the path driven there is not known");
-        }
-        return drive.run(&mut source, ride, last_ns);
+/// Opens the recording, or makes the world.
+fn subject(args: &Args, config: &Config) -> Result<Subject> {
+    if args.is_world() {
+        let options = Options { kind: args.kind().into(), disturb: false };
+        let world = WorldSource::new(&config.model, args.seed(), options, args.seconds(), args.closed_loop)?;
+        return Ok(Subject::World(Box::new(world)));
     }
-    let chunk_ns = ride.config().model.chunk_ns();
-    let last_t0_ns = recording.poses().last_ns().unwrap_or(0).saturating_sub(chunk_ns);
-    let start_ns = recording.frames().get(first).copied().unwrap_or(0);
-    let starts = recording.frames().iter().enumerate().skip(first);
-    for (frame, _) in starts.filter(|(_, stamp)| **stamp < start_ns + chunk_ns && **stamp <= last_t0_ns) {
-        if drive.is_interrupted() {
-            break;
-        }
-        if frame != first {
-            ride.restart();
-        }
-        let mut source = Recorded::new(recording, frame);
-        drive.bar.set_length(length_ms(source.span_ns()));
-        drive.run(&mut source, ride, last_t0_ns)?;
-    }
-    Ok(())
+    Ok(Subject::Recording(Box::new(Recording::open(&args.input, Limits::of(config))?)))
 }
 
-/// Writes the charts and the summary, renames the folder, and prints the result.
-fn finish(args: &Args, drive: Drive<'_>, summary: &Value) -> Result<ExitCode> {
+/// What the output must not touch: the input, the engines and the configuration.
+fn protected(args: &Args, loaded: &LoadedConfig) -> Vec<Protected> {
+    let engine = &loaded.config.engine;
+    let mut all = Protected::folder("the folder of engines", Path::new(&engine.folder));
+    let libraries = [&engine.onnxruntime, &engine.tensorrt.library, &engine.tensorrt.kernels];
+    all.extend(libraries.into_iter().flatten().map(|path| Protected { what: "a file of the engines", path: path.into() }));
+    all.extend(loaded.files.iter().map(|path| Protected { what: "the configuration", path: path.clone() }));
+    if !args.is_world() {
+        all.extend(Protected::folder("the input", &args.input));
+    }
+    all
+}
+
+/// About how many bytes the output will take.
+fn need_bytes(args: &Args, config: &Config, subject: &Subject, camera: SourceCamera) -> Result<u64> {
+    let chunk_ns = config.model.chunk_ns();
+    let (chunks, pixels) = match subject {
+        Subject::Recording(recording) if args.phases => (windows(recording, chunk_ns)? as f64, camera.width * camera.height),
+        Subject::Recording(recording) => (span_s(recording) * 1e9 / chunk_ns as f64, camera.width * camera.height),
+        // Drawn pictures are flat: their files are small, whatever their size.
+        Subject::World(_) => (args.seconds() * 1e9 / chunk_ns as f64, 1 << 17),
+    };
+    let chunks = args.chunks.filter(|_| !args.phases).map_or(chunks, |most| chunks.min(most as f64)).ceil();
+    let overlays = chunks.min(args.overlays as f64) * pixels as f64 * OVERLAY_PIXEL_BYTES;
+    let future = if args.future { chunks * FUTURE_BYTES } else { 0.0 };
+    Ok((FIXED_BYTES + chunks * ROW_BYTES + overlays + future) as u64)
+}
+
+/// From a recording's first to its last frame, seconds.
+fn span_s(recording: &Recording) -> f64 {
+    recording.frames().last().zip(recording.frames().first()).map_or(0.0, |(b, a)| (b - a) as f64 * 1e-9)
+}
+
+fn note_skipped(args: &Args, recording: &Recording) {
+    let last_ns = recording.poses().last_ns().unwrap_or(i64::MAX);
+    let skipped = recording.frames().iter().filter(|stamp| **stamp > last_ns).count();
+    if skipped > 0 && !args.quiet && !args.phases {
+        note!("drivewam: skipping {skipped} frames after the last pose: the path driven there is not known");
+    }
+}
+
+/// `input` of the summary, and how many windows `--phases` would evaluate of a recording.
+fn input(args: &Args, subject: &Subject, camera: SourceCamera, chunk_ns: i64) -> Result<(Value, Option<usize>)> {
+    Ok(match subject {
+        Subject::World(world) => {
+            let kind = drivewam_world::Kind::from(args.kind());
+            let input = json!({"format": "world", "name": world.name(), "seed": args.seed(), "kind": kind.as_str(),
+                "seconds": args.seconds(), "closed_loop": args.closed_loop});
+            (input, None)
+        }
+        Subject::Recording(recording) => {
+            let input = json!({"format": recording.format(), "name": recording.name(), "seconds": span_s(recording),
+                "phases": args.phases,
+                "camera": {"width": camera.width, "height": camera.height, "fov_deg": camera.fov_rad().map(f64::to_degrees)}});
+            (input, Some(windows(recording, chunk_ns)?))
+        }
+    })
+}
+
+/// Writes the charts and the summary, puts the folder in its place, and prints the result. With a
+/// fault, the result is partial, and the fault is returned after all of it.
+fn finish(args: &Args, drive: Drive<'_>, summary: &Value, fault: Option<anyhow::Error>) -> Result<ExitCode> {
     let interrupted = drive.is_interrupted();
-    let name = summary["input"]["name"].as_str().unwrap_or_default();
     let rows = drive.rows.len();
-    let title = |what: &str| format!("{what}: {name}, {rows} chunks");
-    path_chart::draw(&drive.rows, drive.trace.as_ref(), &title("path"), &drive.out.path("path.png"))?;
-    charts::latency(&drive.rows, &title("latency"), &drive.out.path("latency.png"))?;
     let text = serde_json::to_string(summary)?;
-    drive.out.write(SUMMARY, &format!("{text}\n"))?;
-    drive.out.finish()?;
-    if args.json {
-        print_line!("{text}");
-    } else if !args.quiet {
-        print_line!("{}", report::table(summary).trim_end());
-        print_line!("written    {:?}", args.out);
-    }
+    let placed = place(drive, summary, &text, fault.is_some());
+    let path = match (placed, fault) {
+        (Ok(path), None) => path,
+        (Ok(path), Some(fault)) => {
+            print_summary(args, summary, &text, &path);
+            return Err(anyhow!("{fault:#}; the chunks before it ({rows}) are in {path:?}, marked as partial"));
+        }
+        (Err(error), None) => return Err(error),
+        // The fault comes first: it is the cause.
+        (Err(error), Some(fault)) => return Err(anyhow!("{fault:#}; then: {error:#}")),
+    };
+    print_summary(args, summary, &text, &path);
     if interrupted {
-        eprintln!("drivewam: interrupted: the chunk in progress was finished, and {:?} is complete", args.out);
+        note!("drivewam: interrupted: the chunk in progress was finished, and {path:?} is complete up to it");
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn length_ms((first_ns, last_ns): (i64, i64)) -> u64 {
-    u64::try_from((last_ns - first_ns) / 1_000_000).unwrap_or(0).max(1)
+/// Writes what is left to write and puts the folder in its place. Returns where it is.
+fn place(drive: Drive<'_>, summary: &Value, text: &str, failed: bool) -> Result<PathBuf> {
+    let args = drive.args();
+    let name = summary["input"]["name"].as_str().unwrap_or_default();
+    let title = |what: &str| format!("{what}: {name}, {} chunks", drive.rows.len());
+    let out = drive.output().context("this drive writes no files")?;
+    let written = path_chart::draw(&drive.rows, drive.trace.as_ref(), &title("path"), &out.path("path.png"))
+        .and_then(|()| charts::latency(&drive.rows, &title("latency"), &out.path("latency.png")))
+        .and_then(|()| out.write(SUMMARY, &format!("{text}\n")));
+    if drive.rows.is_empty() {
+        written?;
+    } else {
+        written.with_context(|| format!("the trajectories are in {:?}", out.path("")))?;
+    }
+    let out = drive.into_output().context("this drive writes no files")?;
+    if failed {
+        return out.finish_failed();
+    }
+    if let Some(remark) = out.finish()? {
+        note!("drivewam: {remark}");
+    }
+    Ok(args.out.clone())
+}
+
+fn print_summary(args: &Args, summary: &Value, text: &str, path: &Path) {
+    if args.json {
+        print_line!("{text}");
+    } else if !args.quiet {
+        print_line!("{}", report::table(summary).trim_end());
+        print_line!("written    {path:?}");
+    }
 }
 
 fn configuration(loaded: &LoadedConfig) -> Value {

@@ -1,6 +1,8 @@
 //! The summary of a drive: one JSON object, and the same as human-readable tables.
 
 use super::row::{Errors, Row, SCHEMA, degraded, errors_json};
+use super::run::Lost;
+use super::source::Driver;
 use crate::horizons::HORIZONS_S;
 use anyhow::Result;
 use drivewam::guard::Verdict;
@@ -17,6 +19,11 @@ use std::fmt::Write as _;
 /// Inputs of the summary.
 pub(super) struct Facts<'a> {
     pub(super) interrupted: bool,
+    /// The fault that ended the drive.
+    pub(super) error: Option<String>,
+    pub(super) driver: Driver,
+    /// Chunks of the drive that this one takes the place of.
+    pub(super) replaced_chunks: Option<u64>,
     pub(super) input: Value,
     pub(super) configuration: Value,
     pub(super) engine: Value,
@@ -27,6 +34,12 @@ pub(super) struct Facts<'a> {
     pub(super) rows: &'a [Row],
     pub(super) arena: &'a ArenaPlan,
     pub(super) violations: Option<Violations>,
+    /// Where the car was lost, and the drive ended.
+    pub(super) lost: Option<Lost>,
+    /// Errors of the policy with each control, by name.
+    pub(super) controls: Option<Map<String, Value>>,
+    /// Windows that --phases evaluates of a recording.
+    pub(super) windows_by_phases: Option<usize>,
 }
 
 /// The smallest of the sorted values that at least `share` of them do not exceed (nearest rank).
@@ -65,10 +78,19 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
         }
     }
     let owners: Map<String, Value> = facts.arena.owners().into_iter().map(|(owner, bytes)| (owner.to_owned(), json!(bytes))).collect();
+    let mut measured = errors(rows)?;
+    measured["windows_by_phases"] = facts.windows_by_phases.into();
+    if let Some(controls) = &facts.controls {
+        measured["controls"] = controls.clone().into();
+    }
     Ok(json!({
         "schema": SCHEMA,
         "version": env!("CARGO_PKG_VERSION"),
+        "partial": facts.interrupted || facts.error.is_some(),
         "interrupted": facts.interrupted,
+        "error": facts.error,
+        "driver": facts.driver.as_str(),
+        "replaced_chunks": facts.replaced_chunks,
         "realtime": facts.realtime,
         "input": facts.input,
         "configuration": facts.configuration,
@@ -90,8 +112,9 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
         "guidance": guidance(rows),
         "latency_ms": latency,
         "memory_bytes": {"arena": facts.arena.bytes(), "capacity": facts.arena.capacity_bytes(), "by_owner": owners},
-        "errors_m": errors(rows)?,
-        "closed_loop": facts.violations.map(|v| json!({"collisions": v.collisions, "off_road": v.off_road, "red_lights": v.red_lights})),
+        "errors_m": measured,
+        "closed_loop": facts.violations.map(|v| json!({"collisions": v.collisions, "off_road": v.off_road, "red_lights": v.red_lights,
+            "lost": facts.lost.map(|lost| json!({"stamp_ns": lost.stamp_ns, "off_road_m": lost.off_road_m}))})),
     }))
 }
 
@@ -117,7 +140,10 @@ fn guidance(rows: &[Row]) -> Value {
 }
 
 /// Mean errors over the chunks for which the path driven afterwards is known to the last horizon.
-fn errors(rows: &[Row]) -> Result<Value> {
+///
+/// # Errors
+/// A trajectory is shorter than a horizon.
+pub(super) fn errors(rows: &[Row]) -> Result<Value> {
     let mut sums: [Errors; 2] = [[Displacement { mean_m: 0.0, last_m: 0.0 }; HORIZONS_S.len()]; 2];
     let mut windows = 0usize;
     for row in rows {
@@ -168,14 +194,28 @@ pub(super) fn table(summary: &Value) -> String {
     let windows = errors["windows"].as_u64().unwrap_or(0);
     if windows > 0 {
         push(format!("{:<32} {:>8} {:>8} {:>8} {:>8}   n", "error, m", "ADE@3s", "FDE@3s", "ADE@4s", "FDE@4s"));
-        for (name, key) in [("policy", "policy"), ("constant velocity and yaw rate", "constant_velocity_and_yaw_rate")] {
-            let [a, b, c, d] = ["ade_3s", "fde_3s", "ade_4s", "fde_4s"].map(|k| number(&errors[key][k]));
+        let controls = errors["controls"].as_object();
+        let ours = [("policy".to_owned(), &errors["policy"])].into_iter();
+        let ours = ours.chain(controls.into_iter().flatten().map(|(name, error)| (format!("policy, {name} pictures"), error)));
+        let constant = ("constant velocity and yaw rate".to_owned(), &errors["constant_velocity_and_yaw_rate"]);
+        for (name, error) in ours.chain([constant]) {
+            let [a, b, c, d] = ["ade_3s", "fde_3s", "ade_4s", "fde_4s"].map(|k| number(&error[k]));
             push(format!("{name:<32} {a:>8} {b:>8} {c:>8} {d:>8}   {windows}"));
+        }
+        let all = errors["windows_by_phases"].as_u64().unwrap_or(0);
+        if all > windows {
+            push(format!("n counts windows: a plan every 4 s has {windows}; --phases evaluates all {all} of this recording"));
         }
     } else {
         push("error      not measured: no plan is followed by 4 s that someone else drove".to_owned());
     }
     push(String::new());
+    if let Some(driver) = summary["driver"].as_str() {
+        push(format!("driver     {driver}"));
+    }
+    if let Some(error) = summary["error"].as_str() {
+        push(format!("PARTIAL    the drive ended at a fault: {error}"));
+    }
     let verdicts = &summary["verdicts"];
     let [accepted, held, risk] = ["accepted", "held", "minimal_risk"].map(|k| integer(&verdicts[k]));
     push(format!(
@@ -212,6 +252,9 @@ pub(super) fn table(summary: &Value) -> String {
             number(&violations["off_road_s"]),
             number(&summary["driven_m"])
         ));
+        if violations["lost"].is_object() {
+            push(format!("LOST       the car was {} m off its lane: the drive ended there", number(&violations["lost"]["off_road_m"])));
+        }
     }
     t
 }

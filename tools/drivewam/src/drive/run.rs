@@ -3,7 +3,7 @@
 
 use super::args::Args;
 use super::future::Imagined;
-use super::output_dir::OutputDir;
+use super::output::OutputDir;
 use super::overlay;
 use super::route_trace::RouteTrace;
 use super::row::Row;
@@ -28,10 +28,26 @@ struct Pending {
     imagined: Option<Imagined>,
 }
 
+/// Where a drive ended because the car was lost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Lost {
+    pub(super) stamp_ns: i64,
+    /// Distance from the lane, metres.
+    pub(super) off_road_m: f64,
+}
+
+/// The files that a drive writes as it goes.
+struct Files {
+    out: OutputDir,
+    lines: BufWriter<File>,
+    overlays: usize,
+}
+
 /// A drive in progress.
 pub(super) struct Drive<'a> {
-    pub(super) args: &'a Args,
-    pub(super) out: OutputDir,
+    args: &'a Args,
+    /// `None` for a drive that is only measured.
+    files: Option<Files>,
     pub(super) bar: ProgressBar,
     pub(super) rows: Vec<Row>,
     pub(super) frames: u64,
@@ -40,8 +56,8 @@ pub(super) struct Drive<'a> {
     pub(super) trace: Option<RouteTrace>,
     /// Wall time inside [`Drive::run`].
     pub(super) wall: Duration,
-    lines: BufWriter<File>,
-    overlays: usize,
+    /// Set where the drive ended because the car was lost.
+    pub(super) lost: Option<Lost>,
     /// Stamp of the first frame: the zero of the times in figures.
     origin_ns: Option<i64>,
     stop_requested: &'a AtomicBool,
@@ -58,42 +74,66 @@ impl<'a> Drive<'a> {
         if args.future {
             out.folder("future")?;
         }
-        Ok(Self {
+        Ok(Self { files: Some(Files { out, lines, overlays: 0 }), ..Self::unwritten(args, bar, stop_requested) })
+    }
+
+    /// A drive that writes nothing.
+    pub(super) fn unwritten(args: &'a Args, bar: ProgressBar, stop_requested: &'a AtomicBool) -> Self {
+        Self {
             args,
-            out,
+            files: None,
             bar,
             rows: Vec::new(),
             frames: 0,
             driven_m: 0.0,
             trace: None,
             wall: Duration::ZERO,
-            lines,
-            overlays: 0,
+            lost: None,
             origin_ns: None,
             stop_requested,
-        })
+        }
     }
 
-    /// Whether Ctrl-C was pressed.
+    /// Whether a signal asked to stop.
     pub(super) fn is_interrupted(&self) -> bool {
         self.stop_requested.load(Ordering::Relaxed)
     }
 
-    /// Drives `source` to its end, to the limit of chunks, or until Ctrl-C. A chunk in progress is
-    /// finished. Frames after `last_frame_ns` are not pushed; poses after it still extend the
-    /// driven path.
+    /// Drives `source` to its end, to the limit of chunks, until the car is lost, or until a signal.
+    /// A chunk in progress is finished. Frames after `last_frame_ns` are not pushed; poses after it
+    /// still extend the driven path.
     ///
     /// # Errors
-    /// Those of the source and the ride; a file cannot be written.
+    /// Those of the source and the ride; a file cannot be written. Every chunk that was published
+    /// before has its row all the same.
     pub(super) fn run(&mut self, source: &mut dyn Source, ride: &mut Ride, last_frame_ns: i64) -> Result<()> {
         let started = Instant::now();
+        let (mut track, mut pending) = (PoseTrack::default(), VecDeque::new());
+        let driven = self.drive(source, ride, last_frame_ns, (&mut track, &mut pending));
+        let written = self.write_complete(source, &track, &mut pending, true);
+        self.trace = source.trace();
+        self.wall += started.elapsed();
+        driven.and(written)
+    }
+
+    /// [`Drive::run`], except for the chunks that are still pending at its end.
+    fn drive(
+        &mut self,
+        source: &mut dyn Source,
+        ride: &mut Ride,
+        last_frame_ns: i64,
+        (track, pending): (&mut PoseTrack, &mut VecDeque<Pending>),
+    ) -> Result<()> {
         let origin_ns = *self.origin_ns.get_or_insert(source.span_ns().0);
-        let mut pace = Pace { first_ns: source.span_ns().0, started, is_realtime: self.args.realtime };
-        let (mut track, mut speeds) = (PoseTrack::default(), Vec::new());
-        let mut pending: VecDeque<Pending> = VecDeque::new();
+        let mut pace = Pace { first_ns: source.span_ns().0, started: Instant::now(), is_realtime: self.args.realtime };
+        let mut speeds = Vec::new();
         let mut chunks = 0;
         while !self.is_interrupted() {
             let Some((stamp_ns, input)) = source.next()? else { break };
+            if let Some(off_road_m) = source.lost_m() {
+                self.lost = Some(Lost { stamp_ns, off_road_m });
+                break;
+            }
             pace.wait_for(stamp_ns);
             match input {
                 Input::Command(command) => ride.push_command(stamp_ns, command)?,
@@ -115,7 +155,7 @@ impl<'a> Drive<'a> {
                     }
                     source.load()?;
                     self.frames += 1;
-                    for waiting in &mut pending {
+                    for waiting in pending.iter_mut() {
                         if let Some(imagined) = &mut waiting.imagined {
                             imagined.add(stamp_ns, source.frame())?;
                         }
@@ -129,11 +169,12 @@ impl<'a> Drive<'a> {
             if let Progress::Outcome(outcome) = progress {
                 let outcome = outcome.clone();
                 source.steer(&outcome);
-                let has_future = self.args.future && outcome.policy_t0_ns.is_some();
-                let imagined = if has_future { Some(Imagined::new(ride, source, &outcome, origin_ns)?) } else { None };
-                let image = (self.overlays + pending.iter().filter(|p| p.image.is_some()).count() < self.args.overlays)
-                    .then(|| source.large_image());
-                let row = Self::row(ride, outcome, &track, &speeds)?;
+                let is_drawn = self.args.future && self.files.is_some() && outcome.policy_t0_ns.is_some();
+                let imagined = if is_drawn { Some(Imagined::new(ride, source, &outcome, origin_ns)?) } else { None };
+                let waiting = pending.iter().filter(|p| p.image.is_some()).count();
+                let has_room = self.files.as_ref().is_some_and(|files| files.overlays + waiting < self.args.overlays);
+                let image = has_room.then(|| source.large_image());
+                let row = Self::row(ride, outcome, track, &speeds)?;
                 pending.push_back(Pending { row, image, imagined });
                 chunks += 1;
                 self.bar.set_message(format!("chunk {}", self.rows.len() + pending.len()));
@@ -141,15 +182,12 @@ impl<'a> Drive<'a> {
             self.bar.set_position(u64::try_from((stamp_ns - pace.first_ns) / 1_000_000).unwrap_or(0));
             // With --realtime, drawing waits until the drive is over: it would delay plans.
             if !self.args.realtime {
-                self.write_complete(source, &track, &mut pending, false)?;
+                self.write_complete(source, track, pending, false)?;
             }
             if self.args.chunks.is_some_and(|most| chunks >= most) && pending.is_empty() {
                 break;
             }
         }
-        self.write_complete(source, &track, &mut pending, true)?;
-        self.trace = source.trace();
-        self.wall += started.elapsed();
         Ok(())
     }
 
@@ -187,27 +225,42 @@ impl<'a> Drive<'a> {
                 row.truth = track.driven_from(t0_ns, period_ns, points);
             }
             let index = self.rows.len();
-            writeln!(self.lines, "{}", row.json()?).context("cannot write \"trajectories.jsonl\"")?;
+            self.rows.push(row);
+            let (Some(files), Some(row)) = (&mut self.files, self.rows.last()) else { continue };
+            // Whole on the disk before the next row, whatever ends the process.
+            writeln!(files.lines, "{}", row.json()?).and_then(|()| files.lines.flush()).context("cannot write \"trajectories.jsonl\"")?;
+            files.out.keep();
             if let Some(image) = image {
                 let elapsed_s = (row.outcome.anchor_ns - self.origin_ns.unwrap_or(0)) as f64 * 1e-9;
-                overlay::draw(&row, elapsed_s, &image, &source.mount(), &self.out.path(&format!("overlay/{index:06}.png")))?;
-                self.overlays += 1;
+                overlay::draw(row, elapsed_s, &image, &source.mount(), &files.out.path(&format!("overlay/{index:06}.png")))?;
+                files.overlays += 1;
             }
             if let Some(imagined) = imagined {
-                imagined.save(&self.out.path(&format!("future/{index:06}.png")))?;
+                imagined.save(&files.out.path(&format!("future/{index:06}.png")))?;
             }
-            self.rows.push(row);
         }
         Ok(())
     }
 
-    /// Flushes `trajectories.jsonl`.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub(super) fn flush(&mut self) -> Result<()> {
-        self.lines.flush().context("cannot write \"trajectories.jsonl\"")
+    /// The options of the drive.
+    pub(super) fn args(&self) -> &'a Args {
+        self.args
     }
+
+    /// The folder that the drive writes into, if it writes.
+    pub(super) fn output(&self) -> Option<&OutputDir> {
+        self.files.as_ref().map(|files| &files.out)
+    }
+
+    /// The folder that the drive wrote into, if it wrote.
+    pub(super) fn into_output(self) -> Option<OutputDir> {
+        self.files.map(|files| files.out)
+    }
+}
+
+/// The length of a progress bar over a span of stamps, milliseconds.
+pub(super) fn length_ms((first_ns, last_ns): (i64, i64)) -> u64 {
+    u64::try_from((last_ns - first_ns) / 1_000_000).unwrap_or(0).max(1)
 }
 
 /// The clock of a drive: the stamps, or with --realtime the wall time since the first stamp.

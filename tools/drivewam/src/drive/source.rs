@@ -1,5 +1,6 @@
 //! Inputs of a drive in order of stamp, from a recording or a simulated world.
 
+use super::pictures::Pictures;
 use super::route_trace::RouteTrace;
 use anyhow::Result;
 use drivewam::outcome::Outcome;
@@ -29,6 +30,37 @@ pub(super) struct CameraImage {
     pub(super) distortion: Option<Distortion>,
 }
 
+/// Who moves the car.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// The world's expert. The policy is asked, and its plans move nothing.
+    Expert,
+    /// The policy: the published trajectory.
+    Policy,
+    /// Whoever drove when the recording was made.
+    Recorded,
+}
+
+impl Driver {
+    /// The name in `summary.json`.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Expert => "expert",
+            Self::Policy => "policy",
+            Self::Recorded => "recorded",
+        }
+    }
+
+    /// Who drives, and what the policy's plans do.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Self::Expert => "the world's expert; the policy is only asked, and its plans move nothing (--closed-loop lets them)",
+            Self::Policy => "the policy: its published plans move the car",
+            Self::Recorded => "whoever drove the recording; the policy is only asked, and its plans move nothing",
+        }
+    }
+}
+
 /// A source of inputs.
 pub(super) trait Source {
     /// The name of the drive in reports.
@@ -49,6 +81,9 @@ pub(super) trait Source {
     fn is_truth(&self) -> bool;
     /// Receives the outcome of the newest frame. Only a closed loop uses it.
     fn steer(&mut self, outcome: &Outcome);
+    /// The car's distance from its lane, metres, once the drive is lost; `None` before, and where
+    /// the plans do not move the car.
+    fn lost_m(&self) -> Option<f64>;
     /// Violations so far; `None` where the source does not count them.
     fn violations(&self) -> Option<Violations>;
     /// What the drive passed so far; `None` where the source does not know the road.
@@ -64,6 +99,7 @@ pub(super) fn source_camera(camera: RecordedCamera) -> SourceCamera {
 /// A recording, from one frame on.
 pub(super) struct Recorded<'a> {
     recording: &'a Recording,
+    pictures: Pictures,
     events: Events<'a>,
     first_frame: usize,
     newest: usize,
@@ -71,9 +107,9 @@ pub(super) struct Recorded<'a> {
 }
 
 impl<'a> Recorded<'a> {
-    /// The recording from `first_frame` on.
-    pub(super) fn new(recording: &'a Recording, first_frame: usize) -> Self {
-        Self { recording, events: recording.events(first_frame), first_frame, newest: first_frame, rgb: Vec::new() }
+    /// The recording from `first_frame` on, with `pictures` in place of its own.
+    pub(super) fn new(recording: &'a Recording, first_frame: usize, pictures: Pictures) -> Self {
+        Self { recording, pictures, events: recording.events(first_frame), first_frame, newest: first_frame, rgb: Vec::new() }
     }
 }
 
@@ -107,7 +143,9 @@ impl Source for Recorded<'_> {
     }
 
     fn load(&mut self) -> Result<()> {
-        Ok(self.recording.decode(self.newest, &mut self.rgb)?)
+        self.recording.decode(self.newest, &mut self.rgb)?;
+        self.pictures.alter(&mut self.rgb, self.recording.camera().width);
+        Ok(())
     }
 
     fn frame(&self) -> &[u8] {
@@ -124,6 +162,10 @@ impl Source for Recorded<'_> {
     }
 
     fn steer(&mut self, _outcome: &Outcome) {}
+
+    fn lost_m(&self) -> Option<f64> {
+        None
+    }
 
     fn violations(&self) -> Option<Violations> {
         None

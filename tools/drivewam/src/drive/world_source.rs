@@ -14,6 +14,9 @@ use std::collections::VecDeque;
 
 /// The first stamp; `drivewam world` writes the same.
 const FIRST_STAMP_NS: i64 = 1_000_000_000;
+/// A car so far from its lane, metres, finds no way back: the closed loop ends. The study of routes
+/// ends a route there too.
+const LOST_M: f64 = 30.0;
 /// Minimum width of images for human readers, pixels.
 const LARGE_WIDTH: usize = 896;
 
@@ -146,6 +149,11 @@ impl Source for WorldSource {
         if let Some(origin) = outcome.pose.filter(|_| self.closed_loop) {
             self.plan = Some((outcome.anchor_ns, Follower::new(origin, outcome.published.clone())));
         }
+    }
+
+    fn lost_m(&self) -> Option<f64> {
+        let (_, off_m) = self.world.place();
+        Some(off_m.abs()).filter(|off_m| self.closed_loop && *off_m >= LOST_M)
     }
 
     fn violations(&self) -> Option<Violations> {

@@ -25,13 +25,13 @@ use crate::config_args::LoadedConfig;
 use crate::table::Table;
 use anyhow::{Context, Result, bail};
 use args::{Part, Sizes};
+use drivewam_console::StopFlag;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use output::{Images, SCHEMA};
 use parallel::Parallel;
 use serde_json::{Value, json};
 use setup::Study;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs the subcommand.
@@ -40,28 +40,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Invalid options or engines; a ride fails; the output cannot be written; Ctrl-C.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let sizes = args.sizes()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot install the handler of Ctrl-C")?;
+    let signals = StopFlag::on_signals().context("cannot install the handlers of signals")?;
+    let stop = signals.flag();
     let loaded = args.config.load()?;
     match args.part {
-        Part::Table5 => run_table5(args, &loaded, sizes.chunks, &stop),
-        Part::Sight => run_part(args, &loaded, sizes, &stop, |study, parallel, _| sight::run(study, parallel)),
-        Part::Guidance => run_part(args, &loaded, sizes, &stop, |study, parallel, _| guidance::run(study, parallel)),
-        Part::Memory => run_part(args, &loaded, sizes, &stop, |study, parallel, images| {
+        Part::Table5 => run_table5(args, &loaded, sizes.chunks, stop),
+        Part::Sight => run_part(args, &loaded, sizes, stop, |study, parallel, _| sight::run(study, parallel)),
+        Part::Guidance => run_part(args, &loaded, sizes, stop, |study, parallel, _| guidance::run(study, parallel)),
+        Part::Memory => run_part(args, &loaded, sizes, stop, |study, parallel, images| {
             let (results, table, over_time) = memory::run(study, parallel)?;
             if !stop.load(Ordering::Relaxed) {
                 images.add("memory-over-time.png", |path| charts::over_time(&over_time, path))?;
-                images.add("memory-retention.png", |path| retention::draw(study, &stop, path))?;
+                images.add("memory-retention.png", |path| retention::draw(study, stop, path))?;
             }
             Ok((results, table))
         }),
-        Part::Routes => run_part(args, &loaded, sizes, &stop, |study, parallel, images| {
+        Part::Routes => run_part(args, &loaded, sizes, stop, |study, parallel, images| {
             let (results, table, tracks) = routes::run(study, parallel)?;
             images.add("routes-tracks.png", |path| charts::tracks(&tracks, path))?;
             Ok((results, table))
         }),
-        Part::Hours => run_part(args, &loaded, sizes, &stop, |study, parallel, _| hours::run(study, parallel)),
+        Part::Hours => run_part(args, &loaded, sizes, stop, |study, parallel, _| hours::run(study, parallel)),
     }
 }
 

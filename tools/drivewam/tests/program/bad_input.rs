@@ -164,6 +164,15 @@ fn a_configuration_that_is_wrong_is_refused_by_key() {
             words: &["capacity error", "1000000", "target.arena_bytes", "memory.video_slots"],
         },
         Case { name: "recording moved", spoil: NOTHING, more: &["--closed-loop"], words: &["--closed-loop", "wanted world"] },
+        Case { name: "a recording has no seed", spoil: NOTHING, more: &["--seed", "0"], words: &["--seed", "wanted world"] },
+        Case { name: "a recording has its length", spoil: NOTHING, more: &["--seconds", "60"], words: &["--seconds", "wanted world"] },
+        Case { name: "a recording has its roads", spoil: NOTHING, more: &["--kind", "mixed"], words: &["--kind", "wanted world"] },
+        Case {
+            name: "controls take their time",
+            spoil: NOTHING,
+            more: &["--controls", "--realtime"],
+            words: &["--controls", "--realtime"],
+        },
     ]);
 }
 
@@ -175,36 +184,6 @@ fn input_that_is_wrong_is_refused_by_file_and_line() {
             spoil: |lab| fs::remove_file(lab.path("input/frames/000002.png")).unwrap(),
             more: &[],
             words: &["input error", "frames.csv", "line 4", "missing", "000002.png"],
-        },
-        Case {
-            name: "corrupt image in the middle of the drive",
-            spoil: |lab| {
-                let bytes = fs::read(lab.path("input/frames/000004.png")).unwrap();
-                lab.write("input/frames/000004.png", &bytes[..bytes.len() / 2]);
-            },
-            more: &[],
-            words: &["input error", "000004.png", "corrupt"],
-        },
-        Case {
-            name: "huge image",
-            spoil: |lab| {
-                let mut bytes = fs::read(lab.path("input/frames/000002.png")).unwrap();
-                // Width and height of the header, and its checksum.
-                bytes[16..24].copy_from_slice(&[0, 0, 0xc3, 0x50, 0, 0, 0xc3, 0x50]);
-                let crc = crc(&bytes[12..29]);
-                bytes[29..33].copy_from_slice(&crc);
-                lab.write("input/frames/000002.png", bytes);
-            },
-            more: &[],
-            words: &["input error", "000002.png", "50000x50000", "ingest.max_image_pixels"],
-        },
-        Case {
-            name: "wrongly sized image",
-            spoil: |lab| {
-                image::save_buffer(lab.path("input/frames/000002.png"), &[0; 12], 2, 2, image::ColorType::Rgb8).unwrap();
-            },
-            more: &[],
-            words: &["input error", "000002.png", "got 2x2", "wanted 112x64"],
         },
         Case {
             name: "stamps that go back",
@@ -253,6 +232,60 @@ fn input_that_is_wrong_is_refused_by_file_and_line() {
     ]);
 }
 
+/// Breaks when a fault after some plans removes them, or the drive that was there before.
+#[test]
+fn an_image_that_is_wrong_in_mid_drive_keeps_the_plans_before_it_marked_as_partial() {
+    let cases = [
+        Case {
+            name: "corrupt image in the middle of the drive",
+            spoil: |lab| {
+                let bytes = fs::read(lab.path("input/frames/000004.png")).unwrap();
+                lab.write("input/frames/000004.png", &bytes[..bytes.len() / 2]);
+            },
+            more: &[],
+            words: &["input error", "000004.png", "corrupt"],
+        },
+        Case {
+            name: "huge image",
+            spoil: |lab| {
+                let mut bytes = fs::read(lab.path("input/frames/000002.png")).unwrap();
+                // Width and height of the header, and its checksum.
+                bytes[16..24].copy_from_slice(&[0, 0, 0xc3, 0x50, 0, 0, 0xc3, 0x50]);
+                let crc = crc(&bytes[12..29]);
+                bytes[29..33].copy_from_slice(&crc);
+                lab.write("input/frames/000002.png", bytes);
+            },
+            more: &[],
+            words: &["input error", "000002.png", "50000x50000", "ingest.max_image_pixels"],
+        },
+        Case {
+            name: "wrongly sized image",
+            spoil: |lab| {
+                image::save_buffer(lab.path("input/frames/000002.png"), &[0; 12], 2, 2, image::ColorType::Rgb8).unwrap();
+            },
+            more: &[],
+            words: &["input error", "000002.png", "got 2x2", "wanted 112x64"],
+        },
+    ];
+    for Case { name, spoil, more, words } in cases {
+        let lab = Lab::new();
+        spoil(&lab);
+        let done = lab.drive(&[more, &["--json"]].concat());
+        let text = stderr(&done);
+        assert!(done.status.code() == Some(1) && words.iter().all(|word| text.contains(word)), "{name}: {text}");
+        let summary: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!((&summary["partial"], &summary["interrupted"], &summary["chunks"]), (&true.into(), &false.into(), &1.into()));
+        assert!(summary["error"].as_str().is_some_and(|error| words.iter().all(|word| error.contains(word))), "{name}: {summary}");
+        assert_eq!(lab.read("out/trajectories.jsonl").lines().count(), 1, "{name}");
+        assert!(text.contains("marked as partial") && lab.path("out/path.png").exists(), "{name}: {text}");
+        // What this drive left is a drive: the next one that fails leaves it alone.
+        let before = lab.read("out/summary.json");
+        let text = stderr(&lab.drive(&[]));
+        assert!(text.contains("out.partial-"), "{name}: {text}");
+        assert_eq!(lab.read("out/summary.json"), before);
+    }
+}
+
 /// The CRC of a PNG chunk.
 fn crc(bytes: &[u8]) -> [u8; 4] {
     let crc = bytes
@@ -274,6 +307,19 @@ fn an_output_folder_that_cannot_be_written_is_refused_before_the_drive_and_nothi
     let done = lab.drive(&[]);
     assert!(done.status.code() == Some(1) && stderr(&done).contains("--force"), "{done:?}");
     assert_eq!(lab.read("out/letter"), "dear");
+    for (out, words) in [
+        ("input", "is the input"),
+        ("input/out", "lies in the input"),
+        ("engines", "is the folder of engines"),
+        (".", "contains"),
+        ("config.yaml", "is the configuration"),
+    ] {
+        let before = lab.names();
+        let done = lab.drive_to(out, &["--force"]);
+        assert!(done.status.code() == Some(1) && stderr(&done).contains(words), "{out}: {done:?}");
+        assert_eq!(lab.names(), before, "{out}");
+        assert!(lab.path("input/poses.csv").exists() && lab.path("engines/manifest.yaml").exists(), "{out}");
+    }
     let config = lab.path("config.yaml");
     let done = super::lab::drivewam(&["drive", config.to_str().unwrap(), "--out", "/proc/nowhere/drive"]);
     assert!(done.status.code() == Some(1) && stderr(&done).contains("/proc/nowhere/drive"), "{done:?}");

@@ -86,7 +86,12 @@ impl Lab {
 
     /// Runs `drive config.yaml --input input --out out`, with more options.
     pub fn drive(&self, more: &[&str]) -> Output {
-        let [config, input, out] = ["config.yaml", "input", "out"].map(|name| self.path(name).display().to_string());
+        self.drive_to("out", more)
+    }
+
+    /// The same with `--out` another path.
+    pub fn drive_to(&self, out: &str, more: &[&str]) -> Output {
+        let [config, input, out] = ["config.yaml", "input", out].map(|name| self.path(name).display().to_string());
         let mut args = vec!["drive", &config, "--input", &input, "--out", &out];
         args.extend_from_slice(more);
         drivewam(&args)

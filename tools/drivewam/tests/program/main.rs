@@ -8,6 +8,8 @@ mod documents;
 mod drive;
 mod inspect;
 mod lab;
+mod outcome;
+mod streams;
 mod study;
 mod target;
 mod world;

@@ -12,6 +12,42 @@ fn world_writes_folders_and_says_how_many() {
     assert!(out.join("000004/frames/000020.png").exists());
 }
 
+/// Breaks when folders of two lengths, cameras or kinds are mixed, or when a folder that is no
+/// drive is removed.
+#[test]
+fn a_rerun_continues_the_same_drives_and_refuses_other_options() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("worlds");
+    let world = |seeds: &str, more: &[&str]| {
+        let usual = [["--seeds", seeds], ["--seconds", "2"], ["--camera-hz", "2"], ["--out", out.to_str().unwrap()]];
+        let kept = usual.iter().filter(|[option, _]| !more.contains(option)).flatten().copied();
+        drivewam(&["world"].into_iter().chain(kept).chain(more.iter().copied()).collect::<Vec<_>>())
+    };
+    assert!(world("3..5", &[]).status.success());
+    let done = world("3..6", &["--json"]);
+    assert!(done.status.success() && out.join("000005").is_dir(), "{done:?}");
+    for (more, words) in [
+        (vec!["--seconds", "3"], vec!["000003", "got 21 poses", "wanted 31"]),
+        (vec!["--camera-hz", "5"], vec!["000003", "got 5 frames", "wanted 11"]),
+        (vec!["--width", "56"], vec!["got width: 112", "wanted width: 56"]),
+        (vec!["--kind", "memory"], vec!["got stretches: mixed", "wanted stretches: memory"]),
+        (vec!["--disturb"], vec!["got disturb: false", "wanted disturb: true"]),
+        (vec!["--frames", "rgb8"], vec!["got format: files", "wanted format: rgb8"]),
+        (vec!["--plans"], vec!["got without plans.f32"]),
+    ] {
+        let done = world("0..9", &more);
+        let text = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.code() == Some(1) && words.iter().all(|word| text.contains(word)), "{more:?}: {text}");
+    }
+    std::fs::create_dir(out.join("000007")).unwrap();
+    std::fs::write(out.join("000007/letter"), "dear").unwrap();
+    let done = world("7..9", &[]);
+    assert!(done.status.code() == Some(1) && String::from_utf8_lossy(&done.stderr).contains("not a whole drive"), "{done:?}");
+    let mut names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["000003", "000004", "000005", "000007"], "nothing else was written");
+}
+
 #[test]
 fn a_wrong_option_is_refused_with_what_was_got_and_wanted() {
     let dir = tempfile::tempdir().unwrap();
