@@ -5,6 +5,7 @@ use crate::table::Table;
 use anyhow::Result;
 use clap::Args as ClapArgs;
 use drivewam::{PixelFormat, SourceCamera};
+use drivewam_console::{note, print_line};
 use drivewam_core::config::{CameraFit, Config};
 use drivewam_core::stamp::exceeds_ms;
 use drivewam_recording::{InputCheck, Limits, RecordedCamera, Recording};
@@ -56,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         print_line!("{}", table.markdown().trim_end());
     }
     for fault in checks.iter().filter_map(|check| check.fault.as_ref()) {
-        eprintln!("drivewam: {fault}");
+        note!("drivewam: {fault}");
     }
     Ok(if refused > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
