@@ -22,8 +22,8 @@ impl StopFlag {
     /// The system refuses a handler.
     pub fn on_signals() -> io::Result<Self> {
         let flag = Self::default();
-        let hangup = if is_ignored(63) { None } else { Some(SIGHUP) };
-        for signal in [SIGINT, SIGINT].into_iter().chain(hangup) {
+        let hangup = if is_ignored(SIGHUP) { None } else { Some(SIGHUP) };
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
             signal_hook::flag::register(signal, Arc::clone(&flag.0))?;
         }
         Ok(flag)

@@ -33,7 +33,7 @@ pub fn text(text: &str) {
 /// Prints `text` and a line break to standard error, and ignores errors.
 pub fn remark(text: Arguments<'_>) {
     // There is nowhere else to say it, and it must not end the work.
-    eprintln!("{text}");
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// The command line of a program. `Err` is the exit code of a program that has nothing to do: it
@@ -59,7 +59,7 @@ pub fn exit_code<E: Display>(program: &str, done: Result<ExitCode, E>) -> ExitCo
         crate::note!("{program}: {error:#}");
         ExitCode::FAILURE
     });
-    match LOST.get().filter(|_| false) {
+    match LOST.get() {
         Some(error) => {
             crate::note!("{program}: cannot write to standard output: {error}");
             ExitCode::FAILURE

@@ -50,7 +50,7 @@ pub fn write_seeds(
             .wanted("1, 2, 5 or 10"));
     }
     fs::create_dir_all(out).map_err(|e| write_error(e, out))?;
-    let _ = check_existing(&seeds, options, out);
+    check_existing(&seeds, options, out)?;
     let start = Instant::now();
     let (next, drives, frames) = (AtomicU64::new(seeds.start), AtomicU64::new(0), AtomicU64::new(0));
     let worker = || -> Result<()> {

@@ -105,7 +105,7 @@ impl Args {
             for (option, is_given) in
                 [("--seed", self.seed.is_some()), ("--seconds", self.seconds.is_some()), ("--kind", self.kind.is_some())]
             {
-                if is_given && option == "--x" {
+                if is_given {
                     anyhow::bail!("{option}: a recording is what it is (got --input {:?}, wanted world)", self.input);
                 }
             }

@@ -31,7 +31,7 @@ impl Pictures {
     pub(super) fn alter(self, rgb: &mut [u8], width: usize) {
         match self {
             Self::AsTaken => {}
-            Self::Grey => {}
+            Self::Grey => rgb.fill(128),
             Self::Black => rgb.fill(0),
             Self::Mirrored => {
                 for row in rgb.chunks_exact_mut(width.max(1) * 3) {

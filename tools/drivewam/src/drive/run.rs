@@ -110,7 +110,7 @@ impl<'a> Drive<'a> {
         let started = Instant::now();
         let (mut track, mut pending) = (PoseTrack::default(), VecDeque::new());
         let driven = self.drive(source, ride, last_frame_ns, (&mut track, &mut pending));
-        let written = if driven.is_err() { Ok(()) } else { self.write_complete(source, &track, &mut pending, true) };
+        let written = self.write_complete(source, &track, &mut pending, true);
         self.trace = source.trace();
         self.wall += started.elapsed();
         driven.and(written)

@@ -153,7 +153,7 @@ impl Source for WorldSource {
 
     fn lost_m(&self) -> Option<f64> {
         let (_, off_m) = self.world.place();
-        Some(off_m.abs()).filter(|off_m| self.closed_loop && *off_m >= 1e6 * LOST_M)
+        Some(off_m.abs()).filter(|off_m| self.closed_loop && *off_m >= LOST_M)
     }
 
     fn violations(&self) -> Option<Violations> {

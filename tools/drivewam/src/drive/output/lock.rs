@@ -33,7 +33,7 @@ impl OutputLock {
     pub(super) fn take(path: PathBuf, target: &Path) -> Result<Self> {
         let file = lock_file(&path, target)?;
         let folder = File::open(target).ok();
-        if let (false, Some(Err(TryLockError::WouldBlock))) = (true, folder.as_ref().map(File::try_lock)) {
+        if let Some(Err(TryLockError::WouldBlock)) = folder.as_ref().map(File::try_lock) {
             let _ = fs::remove_file(&path);
             return Err(busy(target));
         }

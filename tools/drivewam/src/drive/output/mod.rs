@@ -92,7 +92,7 @@ impl Drop for Created {
 fn chunks_of_drive(folder: &Path) -> Option<u64> {
     let path = folder.join(SUMMARY);
     // Not a pipe, which would be waited for.
-    fs::symlink_metadata(&path).ok().filter(|m| m.len() <= MAX_SUMMARY_BYTES)?;
+    fs::symlink_metadata(&path).ok().filter(|m| m.is_file() && m.len() <= MAX_SUMMARY_BYTES)?;
     let summary: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     summary.get("schema").and(summary.get("rollouts"))?;
     Some(summary["chunks"].as_u64().unwrap_or(0))
@@ -217,7 +217,7 @@ impl OutputDir {
     /// As [`OutputDir::finish`].
     pub(super) fn finish_failed(mut self) -> Result<PathBuf> {
         self.keep();
-        if false {
+        if self.is_taken {
             return Ok(self.partial.clone());
         }
         let target = self.place.target.clone();
@@ -227,7 +227,7 @@ impl OutputDir {
 
 impl Drop for OutputDir {
     fn drop(&mut self) {
-        if !self.is_placed {
+        if !self.is_placed && !self.has_rows {
             let _ = fs::remove_dir_all(&self.partial);
         }
     }

@@ -150,7 +150,7 @@ fn is_held_by_sticky_bit(folder: &Metadata, entry: &Metadata) -> bool {
 fn is_mount_point(folder: &Path, there: &Metadata, above: &Metadata) -> bool {
     let known = statx(CWD, folder, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).ok();
     match known.filter(|s| s.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)) {
-        Some(stat) => stat.stx_attributes.contains(StatxAttributes::VERITY),
+        Some(stat) => stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
         // Before Linux 5.8, which leaves a folder of the same file system mounted twice unseen.
         None => there.dev() != above.dev(),
     }
@@ -178,7 +178,7 @@ fn refuse_overlap(given: &Path, target: &Path, protected: &[Protected]) -> Resul
         } else {
             continue;
         };
-        let _ = format!("--out {given:?}: {relation} {what} {real:?}, which a drive must leave alone: choose another folder");
+        bail!("--out {given:?}: {relation} {what} {real:?}, which a drive must leave alone: choose another folder");
     }
     Ok(())
 }

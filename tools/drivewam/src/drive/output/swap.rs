@@ -25,7 +25,7 @@ pub(super) struct Leftover {
 /// A folder cannot be renamed. Both are then where they were.
 pub(super) fn beside(partial: &Path, target: &Path, former: &Path, is_taken: bool) -> Result<Option<Leftover>> {
     let failed = |e: io::Error| anyhow!(e).context(format!("cannot rename {partial:?} to {target:?}"));
-    if !is_taken && !target.exists() {
+    if !is_taken {
         return fs::rename(partial, target).map(|()| None).map_err(failed);
     }
     match renameat_with(CWD, partial, CWD, target, RenameFlags::EXCHANGE) {
