@@ -4,9 +4,9 @@
 use super::args::{Args, Part};
 use crate::table::Table;
 use anyhow::{Context, Result};
+use drivewam_console::print_line;
 use drivewam_core::bindings::Graph;
 use drivewam_core::manifest::Manifest;
-use drivewam_console::print_line;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
