@@ -56,12 +56,12 @@ pub fn parse<A: Parser>() -> Result<A, ExitCode> {
 /// also when a result could not be printed.
 pub fn exit_code<E: Display>(program: &str, done: Result<ExitCode, E>) -> ExitCode {
     let code = done.unwrap_or_else(|error| {
-        crate::note!("{program}: {error:#}");
+        remark(format_args!("{program}: {error:#}"));
         ExitCode::FAILURE
     });
     match LOST.get() {
         Some(error) => {
-            crate::note!("{program}: cannot write to standard output: {error}");
+            remark(format_args!("{program}: cannot write to standard output: {error}"));
             ExitCode::FAILURE
         }
         None => code,

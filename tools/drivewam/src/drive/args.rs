@@ -37,8 +37,8 @@ pub(crate) struct Args {
     /// recording is evaluated once.
     #[arg(long)]
     pub(super) phases: bool,
-    /// Recording: drive it again with grey, mirrored and black pictures, and print the errors beside
-    /// those with the true ones.
+    /// Recording: drive it again with grey, mirrored and black pictures, and print the errors
+    /// beside those with the true ones.
     #[arg(long)]
     pub(super) controls: bool,
     /// Replay at the speed of the stamps and enforce the deadline. Default: as fast as possible,

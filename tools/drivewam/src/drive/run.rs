@@ -99,9 +99,9 @@ impl<'a> Drive<'a> {
         self.stop_requested.load(Ordering::Relaxed)
     }
 
-    /// Drives `source` to its end, to the limit of chunks, until the car is lost, or until a signal.
-    /// A chunk in progress is finished. Frames after `last_frame_ns` are not pushed; poses after it
-    /// still extend the driven path.
+    /// Drives `source` to its end, to the limit of chunks, until the car is lost, or until a
+    /// signal. A chunk in progress is finished. Frames after `last_frame_ns` are not pushed; poses
+    /// after it still extend the driven path.
     ///
     /// # Errors
     /// Those of the source and the ride; a file cannot be written. Every chunk that was published

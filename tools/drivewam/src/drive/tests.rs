@@ -149,7 +149,7 @@ fn a_line_has_the_policys_poses_only_where_another_plan_was_published() {
     let held = row(2, Pose2::default(), 5.0, 0.1, Verdict::Held).json().unwrap();
     assert_eq!((&accepted["schema"], &accepted["guidance"]["source"]), (&2.into(), &"command".into()));
     assert!(accepted.get("policy_poses").is_none() && held["policy_poses"].as_array().unwrap().len() == 40);
-    assert!(held["reason"].as_str().unwrap().contains("not finite"));
+    assert!(held["reason"].as_str().unwrap().contains("across the heading"));
     assert!(accepted["errors_m"]["policy"]["ade_4s"].as_f64().unwrap() < 1e-9);
     assert!(held["errors_m"]["policy"]["fde_4s"].as_f64().unwrap() > 1.0);
 }

@@ -90,9 +90,11 @@ fn in_real_time_a_plan_is_published_after_its_frame_and_the_drive_takes_as_long_
     let begun = std::time::Instant::now();
     let summary = drive_world(&out, &["--seconds", "5", "--overlays", "0", "--realtime"]);
     assert!(begun.elapsed().as_secs_f64() > 4.9);
-    assert_eq!(summary["chunks"], 2);
-    for line in lines(&out) {
-        assert!(line["published_ns"].as_i64().unwrap() > line["t0_ns"].as_i64().unwrap(), "{line}");
+    // On a busy machine an answer to a silence may come between two chunks.
+    let chunks: Vec<_> = lines(&out).into_iter().filter(|line| !line["policy_t0_ns"].is_null()).collect();
+    assert!(chunks.len() == 2 && summary["chunks"].as_u64().unwrap() >= 2, "{summary}");
+    for line in chunks {
+        assert!(line["published_ns"].as_i64().unwrap() > line["policy_t0_ns"].as_i64().unwrap(), "{line}");
     }
 }
 

@@ -7,6 +7,7 @@ mod swap;
 mod tests;
 
 pub(super) use place::Protected;
+pub(super) use swap::SUMMARY;
 
 use anyhow::{Context, Result, bail};
 use lock::OutputLock;
@@ -17,8 +18,6 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The file that identifies a folder as the output of a drive.
-pub(super) const SUMMARY: &str = "summary.json";
 /// Largest [`SUMMARY`] that is read.
 const MAX_SUMMARY_BYTES: u64 = 16 << 20;
 /// The lock file of a folder that is filled inside its place.

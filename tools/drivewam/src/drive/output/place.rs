@@ -27,15 +27,15 @@ pub(super) enum Placement {
 
 /// A path that the output must not touch.
 #[derive(Debug, Clone)]
-pub(in super::super) struct Protected {
+pub(crate) struct Protected {
     /// What it is, for messages.
-    pub(in super::super) what: &'static str,
-    pub(in super::super) path: PathBuf,
+    pub(crate) what: &'static str,
+    pub(crate) path: PathBuf,
 }
 
 impl Protected {
     /// A folder, and the targets of the links in it.
-    pub(in super::super) fn folder(what: &'static str, path: &Path) -> Vec<Self> {
+    pub(crate) fn folder(what: &'static str, path: &Path) -> Vec<Self> {
         let links = fs::read_dir(path).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|t| t.is_symlink()));
         let paths = std::iter::once(path.to_owned()).chain(links.map(|entry| entry.path()));
         paths.map(|path| Self { what, path }).collect()

@@ -1,7 +1,6 @@
 //! Puts a finished folder in its place. What was there before is never lost half-way: either all of
 //! it is replaced, or none.
 
-use super::SUMMARY;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -9,6 +8,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// The file that identifies a folder as the output of a drive.
+pub(crate) const SUMMARY: &str = "summary.json";
 
 /// What could not be removed of what was there before.
 #[derive(Debug, PartialEq)]
@@ -45,8 +47,8 @@ pub(super) fn beside(partial: &Path, target: &Path, former: &Path, is_taken: boo
 }
 
 /// Moves the entries of `partial`, a folder in `target`, up into `target`, and removes the entries
-/// that were there before, where the place `is_taken`. `is_kept` names entries that stay. The summary goes first and comes
-/// last, so that a folder with a summary is whole.
+/// that were there before, where the place `is_taken`. `is_kept` names entries that stay. The
+/// summary goes first and comes last, so that a folder with a summary is whole.
 ///
 /// # Errors
 /// An entry cannot be renamed, or there are entries though nothing `is_taken`. All are then where
