@@ -22,7 +22,7 @@ const COMMANDS: [(&str, Run); 29] = [
     ("drive", Run::With(&[], "")),
     ("drive --seed 7 --closed-loop", Run::With(&["--seconds", "9"], "")),
     ("drive --input DIR --out out/mine", Run::With(&[], "")),
-    ("drive --input DIR --controls", Run::With(&["--overlays", "0"], "")),
+    ("drive --input DIR --phases --controls", Run::With(&["--overlays", "0"], "")),
     ("drive --input DIR --phases", Run::With(&["--overlays", "0"], "")),
     ("drive --future --overlays 12", Run::With(&["--seconds", "9"], "")),
     ("drive --realtime", Run::With(&["--seconds", "2"], "")),
