@@ -18,7 +18,7 @@ enum Run {
 }
 
 /// Every command, as the documents write it.
-const COMMANDS: [(&str, Run); 29] = [
+const COMMANDS: [(&str, Run); 30] = [
     ("drive", Run::With(&[], "")),
     ("drive --seed 7 --closed-loop", Run::With(&["--seconds", "9"], "")),
     ("drive --input DIR --out out/mine", Run::With(&[], "")),
@@ -48,6 +48,7 @@ const COMMANDS: [(&str, Run); 29] = [
     ("bench --selection", Run::With(&["--warmup", "0"], "1")),
     ("bench CONFIG --guidance 32", Run::Parsed("needs fixtures")),
     ("check DIR", Run::With(&[], "")),
+    ("check DIR --json --set ingest.max_pose_gap_ms=250", Run::With(&[], "")),
 ];
 
 /// The suite of `study` runs each part for a few worlds.
