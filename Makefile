@@ -37,8 +37,8 @@ test:
 	$(MAKE) python
 
 # What does not fit into `make test`: every element type under the sanitizer, every architecture,
-# more worlds. About 10 minutes more.
-LONG := $(FEATURES),drivewam-tests/long,drivewam-tools/long,drivewam-build-kernels/long
+# About 5 minutes more.
+LONG := $(FEATURES),drivewam-tests/long,drivewam-build-kernels/long
 
 long: setup fixtures
 	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --features $(LONG) --no-fail-fast

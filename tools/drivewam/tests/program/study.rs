@@ -28,8 +28,7 @@ fn files(dir: &Path) -> Vec<String> {
 /// Breaks when the shipped policy gets worse, or ignores the camera. Seeds 0 to 9999 are held out.
 #[test]
 fn the_shipped_policy_sees_on_worlds_that_it_was_not_trained_on() {
-    let worlds = if cfg!(feature = "long") { "24" } else { "8" };
-    let (results, _dir) = study("sight", &["--worlds", worlds]);
+    let (results, _dir) = study("sight", &["--worlds", "24"]);
     let ade = |who: &str| results["policies"][who]["ADE@4s"]["value"].as_f64().unwrap();
     let (own, constant) = (ade("policy"), ade("constant velocity and yaw rate"));
     println!("{own:.3} m of {constant:.3} m: {:.1} % below", 100.0 * (1.0 - own / constant));
@@ -41,8 +40,7 @@ fn the_shipped_policy_sees_on_worlds_that_it_was_not_trained_on() {
 /// the sign follows without any policy.
 #[test]
 fn each_memory_keeps_what_it_says() {
-    let (worlds, chunks) = if cfg!(feature = "long") { ("2", 24) } else { ("1", 12) };
-    let (results, dir) = study("memory", &["--worlds", worlds, "--chunks", &chunks.to_string()]);
+    let (results, dir) = study("memory", &["--worlds", "2", "--chunks", "24"]);
     let of = |variant: &str| results["memory"][variant].clone();
     let retention = |variant: &str| of(variant)["sign_retention"]["value"].as_f64().unwrap();
     assert!(results["needed_chunks"].as_u64().unwrap() >= 2, "{results}");
@@ -50,8 +48,8 @@ fn each_memory_keeps_what_it_says() {
     assert!(retention("fifo") < 1e-9 && retention("random") > 0.0 && retention("random") < 0.9);
     assert!(retention("selective, literal") > retention("fifo"));
     let bytes = |variant: &str| of(variant)["bytes"].as_u64().unwrap();
-    assert_eq!(bytes("full"), bytes("fifo") / 4 * (chunks + 1), "slots for all chunks against four");
-    assert_eq!(of("random")["ade_4s_m_by_chunk"].as_array().unwrap().len() as u64, chunks, "the chart over time is drawn from these");
+    assert_eq!(bytes("full"), bytes("fifo") / 4 * 25, "slots for 25 chunks against four");
+    assert_eq!(of("random")["ade_4s_m_by_chunk"].as_array().unwrap().len(), 24, "the chart over time is drawn from these");
     assert_eq!(files(&dir.path().join("study")), ["memory-over-time.png", "memory-retention.png", "memory.json", "memory.md"]);
 }
 
