@@ -3,6 +3,9 @@
 use crate::dims::EgoFeature;
 use crate::error::{Error, ErrorKind, Result};
 
+/// No car is faster, m/s.
+pub const MAX_SPEED_MPS: f64 = 150.0;
+
 /// Speed, acceleration and curvature of the ego vehicle at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct EgoState {
@@ -16,7 +19,7 @@ pub struct EgoState {
 
 impl EgoState {
     /// The largest magnitude of each number that is plausible for a car, with its name.
-    pub const RANGES: [(&'static str, f64); 3] = [("speed_mps", 150.0), ("acceleration_mps2", 100.0), ("curvature_1pm", 10.0)];
+    pub const RANGES: [(&'static str, f64); 3] = [("speed_mps", MAX_SPEED_MPS), ("acceleration_mps2", 100.0), ("curvature_1pm", 10.0)];
 
     /// Checks that each number is finite and within [`EgoState::RANGES`].
     ///

@@ -5,6 +5,7 @@
 
 use crate::files::StampColumn;
 use crate::recording::{Limits, Recording};
+use drivewam_core::motion::{MotionCheck, MotionConflict};
 use drivewam_core::stamp::{exceeds_ms, rounded_ms};
 use drivewam_core::{Error, Result};
 
@@ -14,8 +15,6 @@ const MIN_STEP_NS: i64 = 500_000;
 const MIN_FRAME_STEP_NS: i64 = 4_000_000;
 /// Farthest that a command may lie from the frames.
 const DAY_NS: i64 = 86_400_000_000_000;
-/// Length of the windows in which speeds are compared with the distance covered.
-const WINDOW_NS: i64 = 1_000_000_000;
 
 /// One check of a recording, and what it found.
 #[derive(Debug)]
@@ -89,7 +88,8 @@ impl ReadRecording {
         let known = InputCheck::new("frames with pose and ego state", self.frames.file(), figure, limit, first.map(drop));
         checks.push(InputCheck { is_noted: !is_whole, ..known });
         if let Some(first_ns) = first_ns {
-            checks.extend([self.end_of_ego(limits), self.length(first_ns, limits), self.speeds()]);
+            checks.extend([self.end_of_ego(limits), self.length(first_ns, limits)]);
+            checks.extend(self.motion());
         }
     }
 
@@ -169,30 +169,22 @@ impl ReadRecording {
         InputCheck::new("length of the drive", self.poses.file(), figure, limit, result)
     }
 
-    /// The distance that the poses cover in each second, beside the speeds of the ego states.
-    fn speeds(&self) -> InputCheck {
-        let mut worst: Option<(f64, f64, f64)> = None;
-        let (mut begin_ns, mut covered_m) = (self.recording.poses.first_ns().unwrap_or(0), 0.0);
-        for pair in self.recording.poses.as_slice().windows(2) {
-            let [(_, from), (to_ns, to)] = pair else { continue };
-            covered_m += from.distance_m(to);
-            if to_ns - begin_ns < WINDOW_NS {
-                continue;
-            }
+    /// Where poses and speeds tell different motions ([`MotionCheck`]): the first of each kind.
+    fn motion(&self) -> impl Iterator<Item = InputCheck> {
+        let (mut check, mut first) = (MotionCheck::default(), [None; MotionConflict::ALL.len()]);
+        for (stamp_ns, pose) in self.recording.poses.as_slice() {
             let ego = &self.recording.ego;
-            let states = ego.get(ego.partition_point(|e| e.0 < begin_ns)..ego.partition_point(|e| e.0 <= *to_ns)).unwrap_or_default();
-            let covered = covered_m / ((to_ns - begin_ns) as f64 * 1e-9);
-            let stated = states.iter().map(|e| e.1.speed_mps.abs()).sum::<f64>() / states.len().max(1) as f64;
-            let excess = (covered - stated).abs() - 0.5 - 0.1 * stated;
-            if !states.is_empty() && worst.is_none_or(|(.., most)| excess > most) {
-                worst = Some((covered, stated, excess));
-            }
-            (begin_ns, covered_m) = (*to_ns, 0.0);
+            let newest = ego.partition_point(|e| e.0 <= *stamp_ns).checked_sub(1).and_then(|i| ego.get(i));
+            check.push(*stamp_ns, *pose, newest.map(|e| e.1.speed_mps), |found| {
+                first[found.kind as usize].get_or_insert(found);
+            });
         }
-        let figure =
-            worst.map_or_else(|| "-".to_owned(), |(covered, stated, _)| format!("{covered:.2} m/s covered, {stated:.2} m/s stated"));
-        let is_noted = worst.is_some_and(|(.., excess)| excess > 0.0);
-        InputCheck::note("speed against distance", self.ego.file(), figure, "0.5 m/s + 10 %", is_noted)
+        MotionConflict::ALL.into_iter().zip(first).map(|(kind, found)| {
+            let unit = kind.unit();
+            let figure = found.map_or_else(|| "none".to_owned(), |f| format!("{:.2} {unit} at {} ns", f.value, f.stamp_ns));
+            let limit = found.map_or_else(|| "none".to_owned(), |f| format!("{:.2} {unit}", f.limit));
+            InputCheck::note(kind.as_str(), self.poses.file(), figure, limit, found.is_some())
+        })
     }
 }
 

@@ -17,7 +17,7 @@ mod streams;
 pub use signals::{INTERRUPTED, StopFlag};
 pub use streams::{exit_code, line, parse, remark, text};
 
-/// Prints a line to standard output, as [`line`] does.
+/// Prints a line to standard output, as [`line()`] does.
 #[macro_export]
 macro_rules! print_line {
     ($($text:tt)*) => { $crate::line(::core::format_args!($($text)*)) };

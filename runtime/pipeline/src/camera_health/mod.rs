@@ -68,8 +68,6 @@ pub(crate) struct CameraHealth {
     blank: DoubtRun,
     noise: DoubtRun,
     order: ReversalCheck,
-    /// Pairs of pictures in a row in reversed order, as far as not judged yet.
-    reversed: Option<u32>,
 }
 
 impl CameraHealth {
@@ -77,20 +75,21 @@ impl CameraHealth {
     pub(crate) fn new(camera: SourceCamera, frames: usize) -> Self {
         let looks = Vec::with_capacity(frames + 1);
         let run = DoubtRun::default();
-        Self { camera, looks, is_continued: false, frozen: run, blank: run, noise: run, order: ReversalCheck::new(), reversed: None }
+        Self { camera, looks, is_continued: false, frozen: run, blank: run, noise: run, order: ReversalCheck::new() }
     }
 
     /// Looks at a picture of the current chunk.
     pub(crate) fn see(&mut self, stamp_ns: i64, picture: &[u8]) {
         if self.looks.len() == self.looks.capacity() {
             self.looks.remove(0);
+            self.is_continued = false;
         }
         self.looks.push(FrameLook::of(&self.camera, stamp_ns, picture));
     }
 
     /// Looks at any picture, also between two of a chunk, taken at `pose`.
     pub(crate) fn see_order(&mut self, picture: &[u8], pose: Pose2, speed_mps: f64) {
-        self.reversed = self.order.see(&self.camera, picture, pose, speed_mps).or(self.reversed);
+        self.order.see(&self.camera, picture, pose, speed_mps);
     }
 
     /// Ends the chunk: adds what is wrong with its pictures to `causes`. `pose_at`: the ego's pose
@@ -113,7 +112,8 @@ impl CameraHealth {
             ];
             found.into_iter().flatten().for_each(|cause| causes.add(cause));
         }
-        if let Some(pairs) = self.reversed.take() {
+        let pairs = self.order.shrinking();
+        if pairs >= PAIRS {
             let cause = Cause::new(CauseKind::CameraReversed, f64::from(pairs), f64::from(PAIRS));
             causes.add(Cause { in_a_row: pairs / PAIRS, ..cause });
         }
@@ -126,7 +126,7 @@ impl CameraHealth {
     /// Forgets all pictures.
     pub(crate) fn clear(&mut self) {
         self.looks.clear();
-        (self.is_continued, self.reversed) = (false, None);
+        self.is_continued = false;
         self.order.clear();
         (self.frozen, self.blank, self.noise) = Default::default();
     }

@@ -24,15 +24,13 @@ const MARGIN: f32 = 0.0005;
 /// Pairs in a row that shrink, for one doubt.
 pub(super) const PAIRS: u32 = 15;
 
-/// Brightness, row by row.
-type Thumbnail = Vec<f32>;
-
 /// Compares each picture with the last one about a metre before it.
 #[derive(Debug)]
 pub(super) struct ReversalCheck {
-    before: Thumbnail,
-    now: Thumbnail,
-    zoomed: Thumbnail,
+    /// Thumbnails: brightness, row by row.
+    before: Vec<f32>,
+    now: Vec<f32>,
+    zoomed: Vec<f32>,
     /// Where the picture in `before` was taken.
     place: Option<Pose2>,
     /// Pairs in a row that shrink.
@@ -45,39 +43,32 @@ impl ReversalCheck {
         Self { before: blank(), now: blank(), zoomed: blank(), place: None, shrinking: 0 }
     }
 
-    /// Looks at a picture taken at `pose` while the car drove at `speed_mps`. Returns the number of
-    /// pairs in a row that shrink, where that is a multiple of [`PAIRS`] at this picture.
-    pub(super) fn see(&mut self, camera: &SourceCamera, picture: &[u8], pose: Pose2, speed_mps: f64) -> Option<u32> {
-        let Some(place) = self.place else {
-            self.keep(camera, picture, pose);
-            return None;
-        };
-        let moved_m = place.distance_m(&pose);
+    /// Looks at a picture taken at `pose` while the car drove at `speed_mps`.
+    pub(super) fn see(&mut self, camera: &SourceCamera, picture: &[u8], pose: Pose2, speed_mps: f64) {
+        let moved_m = self.place.map_or(f64::INFINITY, |place| place.distance_m(&pose));
         if moved_m < APART_M.0 {
-            return None;
+            return;
         }
-        let turn = wrap(pose.yaw_rad - place.yaw_rad).abs();
+        let turn = self.place.map_or(0.0, |place| wrap(pose.yaw_rad - place.yaw_rad).abs());
+        self.place = Some(pose);
         if moved_m > APART_M.1 || turn > TURN_RAD || speed_mps <= 0.0 {
-            self.keep(camera, picture, pose);
-            return None;
+            return shrink(camera, picture, &mut self.before);
         }
         shrink(camera, picture, &mut self.now);
         let grows = resemblance(&self.before, &self.now, &mut self.zoomed);
         let shrinks = resemblance(&self.now, &self.before, &mut self.zoomed);
         self.shrinking = if shrinks - grows > MARGIN { self.shrinking + 1 } else { 0 };
         std::mem::swap(&mut self.before, &mut self.now);
-        self.place = Some(pose);
-        (self.shrinking > 0 && self.shrinking.is_multiple_of(PAIRS)).then_some(self.shrinking)
+    }
+
+    /// Pairs in a row that shrink.
+    pub(super) fn shrinking(&self) -> u32 {
+        self.shrinking
     }
 
     /// Forgets the picture.
     pub(super) fn clear(&mut self) {
         (self.place, self.shrinking) = (None, 0);
-    }
-
-    fn keep(&mut self, camera: &SourceCamera, picture: &[u8], pose: Pose2) {
-        shrink(camera, picture, &mut self.before);
-        self.place = Some(pose);
     }
 }
 

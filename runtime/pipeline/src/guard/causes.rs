@@ -1,9 +1,9 @@
 //! The one table of causes: what is wrong with a plan or with its inputs, and what the vehicle then
 //! receives. No other file decides a verdict.
 //!
-//! A [`Cause`] has a kind, a value, and the threshold that the value lies beyond. [`TABLE`] gives
-//! each kind its name, its unit and its [`Response`]; [`decide`] turns the strongest response and
-//! the state of the guard into a verdict.
+//! A [`Cause`] has a kind, a value, and the threshold that the value lies beyond.
+//! [`CauseKind::row`] gives each kind its name, its unit and its [`Response`]; `decide` turns the
+//! strongest response and the state of the guard into a verdict.
 
 use drivewam_core::ErrorKind;
 use drivewam_core::motion::MotionConflict;

@@ -17,7 +17,7 @@ pub(crate) use track::Track;
 use crate::guard::Causes;
 use drivewam_core::config::IngestConfig as Settings;
 use drivewam_core::dims::{Command, Model};
-use drivewam_core::ego::EgoState;
+use drivewam_core::ego::{EgoState, MAX_SPEED_MPS};
 use drivewam_core::pose::{Pose2, wrap};
 use drivewam_core::stamp::{check_stamp, exceeds_ms, rounded_ms};
 use drivewam_core::{Error, ErrorKind, Result};
@@ -29,8 +29,6 @@ const POSES: usize = 8192;
 const EGO_STATES: usize = 8192;
 /// Capacity for commands.
 const COMMANDS: usize = 64;
-/// No car is faster, m/s.
-const MAX_SPEED_MPS: f64 = 150.0;
 /// Distance between two poses that noise may add, m.
 const POSE_NOISE_M: f64 = 2.0;
 

@@ -155,8 +155,8 @@ impl Ride {
     ///
     /// In real time, a call also answers when an input stays out for longer than
     /// `guard.max_frame_silence_ms` or `guard.max_pose_silence_ms`, or when the plan in force ended
-    /// more than the deadline ago: at once, and then every second. Call `step` ten times a second
-    /// for that.
+    /// more than the deadline ago: at once, and then every second. Push all that has
+    /// arrived before the call, and call `step` ten times a second.
     ///
     /// In real time, inputs that are stamped more than `ingest.max_ahead_ms` after `now_ns` are
     /// dropped and named. A call whose time lies before that of an earlier one is refused; after

@@ -21,6 +21,9 @@ use std::io::{BufWriter, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// An input that is pushed this long after its stamp has waited, ns.
+const BACKLOG_NS: i64 = 100_000_000;
+
 /// A chunk that waits for the path driven after it.
 struct Pending {
     row: Row,
@@ -165,8 +168,15 @@ impl<'a> Drive<'a> {
                     }
                 }
             }
-            let progress = ride.step(pace.now_ns(stamp_ns)).with_context(|| format!("at stamp {stamp_ns} ns"))?;
-            if let Progress::Outcome(outcome) = progress {
+            let now_ns = pace.now_ns(stamp_ns);
+            // A ride is asked once all that has arrived is pushed: what waits behind a long chunk
+            // is no silence. Each frame may complete a chunk.
+            let progress = match input {
+                Input::Frame => ride.step(now_ns),
+                _ if now_ns - stamp_ns > BACKLOG_NS => Ok(Progress::Waiting),
+                _ => ride.step(now_ns),
+            };
+            if let Progress::Outcome(outcome) = progress.with_context(|| format!("at stamp {stamp_ns} ns"))? {
                 let outcome = outcome.clone();
                 source.steer(&outcome);
                 let is_drawn = self.args.future && self.files.is_some() && outcome.policy_t0_ns.is_some();

@@ -38,8 +38,7 @@ fn a_recording_is_checked_row_by_row_and_every_picture_is_decoded() {
     ] {
         assert_eq!(row(&all, name)["figure"], figure, "{name}");
     }
-    for name in ["camera", "curvature_1pm", "median time between rows", "end of the ego states", "speed against distance", "field of view"]
-    {
+    for name in ["camera", "curvature_1pm", "median time between rows", "end of the ego states", "speed_mismatch", "field of view"] {
         row(&all, name);
     }
     let table = String::from_utf8(check(&lab, &[]).stdout).unwrap();

@@ -35,7 +35,7 @@ impl Contention {
     }
 }
 
-/// The sentence of [`changed`](super::changed) about time that the hypervisor took.
+/// The sentence of [`changed`](fn@super::changed) about time that the hypervisor took.
 pub(super) fn stolen(before: &Machine, after: &Machine) -> Option<String> {
     let steal = Contention::between(before, after, Duration::ZERO)?.steal?;
     (steal > STEAL).then(|| format!("the hypervisor gave {:.1} % of the CPU time to others (steal)", 100.0 * steal))
