@@ -3,7 +3,8 @@
 //!
 //! Allocations inside a call of an engine library are counted separately and printed
 //! (`drivewam_engine::library`). Minor page faults are counted too: they reveal memory that is
-//! first touched in the ride.
+//! first touched in the ride. The main thread is not counted: the test harness alone runs on it,
+//! and allocates when it tells of a slow test.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(unsafe_code, reason = "a counting allocator has to be a global allocator")]
@@ -29,6 +30,9 @@ static OURS: AtomicU64 = AtomicU64::new(0);
 static LIBRARY: AtomicU64 = AtomicU64::new(0);
 
 fn count() {
+    if rustix::thread::gettid() == rustix::process::getpid() {
+        return;
+    }
     let counter = if library::inside() { &LIBRARY } else { &OURS };
     counter.fetch_add(1, Ordering::Relaxed);
 }
