@@ -58,8 +58,6 @@ pub struct Ride {
     has_outcome: bool,
     /// Whether the last call was refused and got no answer.
     was_refused: bool,
-    /// End of what went out last.
-    covered_ns: Option<i64>,
     /// Time of the last answer to the silence that lasts.
     answered_ns: Option<i64>,
     /// Why the current rollout began, until an outcome reports it.
@@ -290,7 +288,7 @@ impl Ride {
     fn begin_anew(&mut self, why: Restart) {
         self.inputs.clear(&self.config);
         self.plan.forget();
-        (self.covered_ns, self.answered_ns) = (None, None);
+        self.answered_ns = None;
         self.models.guidance.forget();
         self.end_rollout(why);
     }

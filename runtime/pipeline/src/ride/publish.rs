@@ -32,9 +32,9 @@ impl Ride {
         self.doubt(ready);
         let start = PlanStart { t0_ns: ready.t0_ns, pose, speed_mps };
         let at = self.situation(self.outcome.published_ns);
-        let outcome = &mut self.outcome;
+        let (outcome, covered_ns) = (&mut self.outcome, self.plan.in_force().end_ns());
         let answer = self.plan.judge(&outcome.trajectory, start, at, &mut outcome.degraded, &mut outcome.published);
-        self.publish(answer, run);
+        self.publish(answer, covered_ns, run);
     }
 
     /// The guard answers in place of a chunk that ended in an error.
@@ -129,15 +129,16 @@ impl Ride {
     /// The guard answers for the causes of the outcome, at its time of publication.
     fn answer(&mut self, guarding: StageRun) {
         let at = self.situation(self.outcome.published_ns);
-        let outcome = &mut self.outcome;
+        let (outcome, covered_ns) = (&mut self.outcome, self.plan.in_force().end_ns());
         let answer = self.plan.refuse(at, &mut outcome.degraded, &mut outcome.published);
-        self.publish(answer, guarding);
+        self.publish(answer, covered_ns, guarding);
     }
 
-    /// Completes the outcome. `guarding`: the run of the guard's stage.
-    fn publish(&mut self, answer: Answer, guarding: StageRun) {
+    /// Completes the outcome. `covered_ns`: the end of the plan that went out before; `guarding`: the
+    /// run of the guard's stage.
+    fn publish(&mut self, answer: Answer, covered_ns: Option<i64>, guarding: StageRun) {
         let outcome = &mut self.outcome;
-        let uncovered_ns = self.covered_ns.map_or(0, |covered| outcome.published_ns.saturating_sub(covered).max(0));
+        let uncovered_ns = covered_ns.map_or(0, |covered| outcome.published_ns.saturating_sub(covered).max(0));
         (outcome.verdict, outcome.cause) = (answer.verdict, answer.cause);
         (outcome.t0_ns, outcome.anchor_ns, outcome.pose) = (answer.t0_ns, answer.anchor_ns, answer.pose);
         outcome.valid_until_ns = answer.anchor_ns + self.config.model.chunk_ns();
@@ -153,7 +154,6 @@ impl Ride {
             let most_ms = f64::from(self.config.ingest.max_ahead_ms);
             outcome.degraded.add(Cause::new(CauseKind::StampAhead, ms(ahead_ns), most_ms));
         }
-        self.covered_ns = Some(outcome.valid_until_ns);
         self.has_outcome = true;
         self.stages.add(guarding);
         outcome.stages = std::mem::take(&mut self.stages);

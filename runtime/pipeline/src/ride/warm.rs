@@ -70,7 +70,6 @@ impl Ride {
             outcome,
             has_outcome: false,
             was_refused: false,
-            covered_ns: None,
             answered_ns: None,
             restarted: None,
             stages: StageTimes::default(),

@@ -171,11 +171,8 @@ impl<'a> Drive<'a> {
             let now_ns = pace.now_ns(stamp_ns);
             // A ride is asked once all that has arrived is pushed: what waits behind a long chunk
             // is no silence. Each frame may complete a chunk.
-            let progress = match input {
-                Input::Frame => ride.step(now_ns),
-                _ if now_ns - stamp_ns > BACKLOG_NS => Ok(Progress::Waiting),
-                _ => ride.step(now_ns),
-            };
+            let has_waited = input != Input::Frame && now_ns - stamp_ns > BACKLOG_NS;
+            let progress = if has_waited { Ok(Progress::Waiting) } else { ride.step(now_ns) };
             if let Progress::Outcome(outcome) = progress.with_context(|| format!("at stamp {stamp_ns} ns"))? {
                 let outcome = outcome.clone();
                 source.steer(&outcome);
