@@ -48,9 +48,12 @@ pub(super) fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
     sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied()
 }
 
+/// The distribution of `values`, without the percentiles that so few values do not support: no
+/// value lies beyond them, so they would be the maximum under another name.
 fn distribution(mut values: Vec<f64>) -> Value {
     values.sort_by(f64::total_cmp);
-    let at = |share| percentile(&values, share);
+    let supports = |share: f64| values.len() as f64 * (1.0 - share) > 1.0 - 1e-9;
+    let at = |share| percentile(&values, share).filter(|_| supports(share));
     json!({"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": values.last(), "count": values.len()})
 }
 
@@ -261,7 +264,7 @@ pub(super) fn table(summary: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::percentile;
+    use super::{distribution, percentile};
 
     #[test]
     fn a_percentile_is_a_value_that_was_measured() {
@@ -269,5 +272,16 @@ mod tests {
         assert_eq!([0.5, 0.9, 0.99, 1.0].map(|share| percentile(&values, share)), [Some(50.0), Some(90.0), Some(99.0), Some(100.0)]);
         assert_eq!(percentile(&[7.0], 0.5), Some(7.0));
         assert_eq!(percentile(&[], 0.5), None);
+    }
+
+    /// Breaks when a percentile of too few values is printed.
+    #[test]
+    fn a_distribution_has_the_percentiles_that_its_values_support() {
+        for (count, supported) in [(1, 0), (2, 1), (9, 1), (10, 2), (99, 2), (100, 3)] {
+            let found = distribution((0..count).map(f64::from).collect());
+            let known = ["p50", "p90", "p99"].map(|key| found[key].is_f64());
+            assert_eq!(known, [supported > 0, supported > 1, supported > 2], "{count} values");
+            assert_eq!(found["max"], f64::from(count - 1));
+        }
     }
 }
