@@ -134,8 +134,8 @@ impl Ride {
         self.publish(answer, covered_ns, guarding);
     }
 
-    /// Completes the outcome. `covered_ns`: the end of the plan that went out before; `guarding`: the
-    /// run of the guard's stage.
+    /// Completes the outcome. `covered_ns`: the end of the plan that went out before; `guarding`:
+    /// the run of the guard's stage.
     fn publish(&mut self, answer: Answer, covered_ns: Option<i64>, guarding: StageRun) {
         let outcome = &mut self.outcome;
         let uncovered_ns = covered_ns.map_or(0, |covered| outcome.published_ns.saturating_sub(covered).max(0));

@@ -19,7 +19,7 @@ fn controls_stand_beside_the_true_pictures_and_the_baseline() {
     let of = |error: &Value| error["ade_4s"].as_f64().unwrap();
     let all =
         [of(&errors["policy"]), of(&errors["controls"]["grey"]), of(&errors["controls"]["mirrored"]), of(&errors["controls"]["black"])];
-    assert!(all.iter().skip(1).all(|control| *control > all[0]), "a drawn world, which the policy was trained on: {all:?}");
+    assert!(all.iter().skip(1).all(|control| *control > all[0]), "the simulated world, which the policy was trained on: {all:?}");
     assert_eq!(lab.read("out/trajectories.jsonl").lines().count(), 5, "controls write no rows");
 }
 
