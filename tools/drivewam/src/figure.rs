@@ -137,14 +137,12 @@ impl Figure {
     /// The file cannot be written.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
         let (height, width, _) = self.canvas.dim();
-        let (height, width) = (height / SUPERSAMPLE, width / SUPERSAMPLE);
-        let mut sums = Array3::<u16>::zeros((height, width, 3));
-        for offset in OFFSETS {
-            sums.zip_mut_with(&self.canvas.slice_each_axis(|axis| sample(axis, offset)), |sum, sample| *sum += u16::from(*sample));
-        }
-        let rgb: Vec<u8> = sums.iter().map(|sum| (sum / (SUPERSAMPLE * SUPERSAMPLE) as u16) as u8).collect();
-        image::save_buffer(path, &rgb, width as u32, height as u32, image::ColorType::Rgb8)
-            .with_context(|| format!("cannot write {path:?}"))
+        let pixels = self.canvas.as_slice().context("the canvas is not in standard layout")?.to_vec();
+        let canvas = image::RgbImage::from_raw(width as u32, height as u32, pixels).context("the canvas has another size")?;
+        // Of whole multiples of the size this is the mean of the canvas pixels.
+        let [width, height] = [width, height].map(|side| (side / SUPERSAMPLE) as u32);
+        let smooth = image::imageops::thumbnail(&canvas, width, height);
+        smooth.save(path).with_context(|| format!("cannot write {path:?}"))
     }
 }
 
