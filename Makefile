@@ -2,7 +2,8 @@
 # and nothing outside this folder.
 PYTHON ?= python3
 VENV := .venv
-PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
+# Compiling all of the packages takes a minute; what is imported is compiled then.
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile
 WAN := target/wan_vae
 # Qwen's own vocabulary is outside of this folder. Without it two tests compare nothing, and say so.
 RANKS := $(wildcard ../shared/data/tokenizer/qwen.tiktoken)
@@ -23,7 +24,8 @@ export BINDGEN_EXTRA_CLANG_ARGS ?= -I$(shell $(CC) -print-file-name=include)
 
 # Delete the target of a rule that failed.
 .DELETE_ON_ERROR:
-.PHONY: test long build rust python setup headers lint lint-rust lint-python docs release fixtures study bench gpu
+.PHONY: test long build rust python setup headers lint lint-rust lint-python docs release
+.PHONY: fixtures long-fixtures study bench gpu
 
 # Headers of TensorRT for a machine without its SDK: those that a crate ships, pinned by its lock
 # file. Not used with an SDK or DRIVEWAM_TENSORRT_INCLUDE.
@@ -36,11 +38,13 @@ test:
 	$(MAKE) rust
 	$(MAKE) python
 
-# What does not fit into `make test`: every element type under the sanitizer, every architecture,
-# About 5 minutes more.
+# `make test` with what does not fit into it: every element type under the sanitizer, every
+# architecture and precision, a pretrained language model, layers of the paper's width.
 LONG := $(FEATURES),drivewam-tests/long,drivewam-build-kernels/long
+LONG := $(LONG),drivewam-build-engines/long,drivewam-guidance/long
 
-long: setup fixtures
+long: setup fixtures long-fixtures
+	$(MAKE) lint-rust FEATURES=$(LONG)
 	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --features $(LONG) --no-fail-fast
 	cd export && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --long
 
@@ -110,10 +114,13 @@ $(VENV)/ready: export/pyproject.toml | $(VENV)/bin/pip
 	touch $@
 
 # What the Rust tests read: each rule below says what it writes.
-fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/tiny-bf16/manifest.yaml \
-	target/wide/manifest.yaml target/guided/manifest.yaml target/tiny-vlm/manifest.yaml \
-	target/tiny-vlm-f16/manifest.yaml target/smollm2/manifest.yaml target/vlm_pictures/index.json \
-	target/tiny_tokenizers/golden.json $(QWEN)
+fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/guided/manifest.yaml \
+	target/tiny-vlm/manifest.yaml target/vlm_pictures/index.json target/tiny_tokenizers/golden.json \
+	$(QWEN)
+
+# What the tests of `make long` read beside them.
+long-fixtures: target/tiny-bf16/manifest.yaml target/wide/manifest.yaml \
+	target/tiny-vlm-f16/manifest.yaml target/smollm2/manifest.yaml
 
 EXPORT := $(VENV)/bin/python -m drivewam_export.onnx_graphs.export
 SOURCES := $(wildcard $(addprefix export/drivewam_export/,*.py */*.py */*/*.py))

@@ -1,6 +1,6 @@
 //! Runs the conformance suite of devices on the host device (with one thread, with three, with its
-//! portable loops) and on the CUDA kernels (emulated on the CPU, for every element type of the
-//! memory).
+//! portable loops) and on the CUDA kernels (emulated on the CPU). `sanitizer.rs` runs the kernels on
+//! bf16; with `long` every element type of the memory runs here and there.
 
 use drivewam_core::dtype::DType;
 use drivewam_core::selection::{HeadSets, Keys, Normalise, Policy, Scored, Scoring};
@@ -16,14 +16,18 @@ const PORTABLE_LOOPS: Make = Make { device: |plan| Ok(Box::new(HostDevice::new(p
 /// The kernels of `runtime/device/kernels`, emulated on the CPU; the seed determines the order of
 /// threads.
 const KERNELS: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(1)), plan)?)), kv: DType::F32 };
+#[cfg(feature = "long")]
 const KERNELS_F16: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(2)), plan)?)), kv: DType::F16 };
+#[cfg(feature = "long")]
 const KERNELS_BF16: Make = Make { device: |plan| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(3)), plan)?)), kv: DType::Bf16 };
 
 conformance_suite!(host_of_one_thread, ONE_THREAD);
 conformance_suite!(host_of_three_threads, THREE_THREADS);
 conformance_suite!(host_on_portable_loops, PORTABLE_LOOPS);
 conformance_suite!(kernels_on_f32, KERNELS);
+#[cfg(feature = "long")]
 conformance_suite!(kernels_on_f16, KERNELS_F16);
+#[cfg(feature = "long")]
 conformance_suite!(kernels_on_bf16, KERNELS_BF16);
 
 /// Breaks if a result depends on which thread computed it, or on what that thread computed before.

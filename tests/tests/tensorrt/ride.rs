@@ -17,7 +17,7 @@ use drivewam_tests::fake_engines::FakeBundle;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub(crate) const CASES: [Case; 10] = [
+pub(crate) const CASES: &[Case] = &[
     Case { name: "a ride on TensorRT", machine: &[], body: || equals_the_hosts(Family::Tensorrt, "{}") },
     Case { name: "a ride on TensorRT-RTX", machine: &[], body: || equals_the_hosts(Family::TensorrtRtx, "{}") },
     Case {
@@ -26,6 +26,7 @@ pub(crate) const CASES: [Case; 10] = [
         body: || equals_the_hosts(Family::Tensorrt, "{engine: {tensorrt: {cuda_graphs: false}}}"),
     },
     Case { name: "a ride in half precision", machine: &[], body: || in_half("target/tiny-f16", "f16") },
+    #[cfg(feature = "long")]
     Case { name: "a ride in bfloat16", machine: &[], body: || in_half("target/tiny-bf16", "bf16") },
     Case { name: "a language model on TensorRT", machine: &[], body: || rides_with_guidance(Family::Tensorrt, "target/tiny-vlm", 1e-3) },
     Case {
@@ -33,6 +34,7 @@ pub(crate) const CASES: [Case; 10] = [
         machine: &[],
         body: || rides_with_guidance(Family::TensorrtRtx, "target/tiny-vlm", 1e-3),
     },
+    #[cfg(feature = "long")]
     Case {
         name: "a language model in half precision",
         machine: &[],
