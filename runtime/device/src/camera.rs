@@ -39,8 +39,8 @@ impl SourceCamera {
     /// intrinsics.
     ///
     /// # Errors
-    /// `Input` for a picture without pixels or with too many of them, and for intrinsics that are
-    /// not finite or have no positive focal length.
+    /// `Input` for a picture without pixels or with too many of them, and for intrinsics out of
+    /// range ([`Intrinsics::check`]).
     pub fn check(&self, most_pixels: u64) -> Result<()> {
         let pixels = (self.width as u64).checked_mul(self.height as u64);
         if self.width == 0 || self.height == 0 || pixels.is_none_or(|p| p > most_pixels) {
@@ -49,13 +49,6 @@ impl SourceCamera {
                 .got(format!("{} x {} pixels", self.width, self.height))
                 .wanted(format!("1 to {most_pixels} pixels (ingest.max_image_pixels)")));
         }
-        let Intrinsics { fx_px, fy_px, cx_px, cy_px } = self.intrinsics;
-        if ![fx_px, fy_px].iter().all(|f| f.is_finite() && *f > 0.0) || !cx_px.is_finite() || !cy_px.is_finite() {
-            return Err(Error::new(ErrorKind::Input, "not a pinhole camera")
-                .at("camera")
-                .got(format!("{:?}", self.intrinsics))
-                .wanted("finite pixels, positive focal lengths"));
-        }
-        Ok(())
+        self.intrinsics.check([self.width, self.height], ErrorKind::Input, "camera")
     }
 }

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 mod car;
 mod contradictions;
+mod drop_order;
 mod publication;
 
 const SECOND: i64 = 1_000_000_000;

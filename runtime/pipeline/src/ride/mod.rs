@@ -47,8 +47,9 @@ pub struct Ride {
     camera: SourceCamera,
     /// Deviations of the camera from the model's, published with every outcome.
     camera_fit: Causes,
-    device: Box<dyn Device>,
+    // Fields are dropped in order: engines before the device that they compute on.
     models: Models,
+    device: Box<dyn Device>,
     probe: Option<Box<dyn Probe>>,
     inputs: Inputs,
     plan: Guard,
