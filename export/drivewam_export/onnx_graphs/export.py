@@ -182,6 +182,7 @@ def write_folder(
             "model": config.to_dict(),
             "normalisation": source.normalisation,
             "schedule": source.schedule,
+            **({"trained_ranges": source.trained_ranges} if source.trained_ranges else {}),
             "commands": {
                 "file": "commands.safetensors",
                 "rows": {k: v.shape[0] for k, v in source.rows.items()},
@@ -243,9 +244,11 @@ def export(
     layers: int | None = None,
     only: list[str] | None = None,
     attention: str = ATTENTIONS[0],
+    trained_ranges: Path | None = None,
 ) -> None:
     """Exports the checkpoint. `only`: names of the graphs, by default all that the checkpoint has.
-    `target`: by default portable-PRECISION. Raises ExportError."""
+    `target`: by default portable-PRECISION. `trained_ranges`: a file of train/ranges.py, in place
+    of what the checkpoint states. Raises ExportError."""
     torch.set_num_threads(1)
     unknown = [name for name in only or [] if name not in NAMES]
     if unknown:
@@ -260,6 +263,8 @@ def export(
     if absent:
         raise ExportError(f"--graphs: {checkpoint} has no {', '.join(absent)}")
     graphs = [g for g in graphs if g.name in wanted]
+    if trained_ranges is not None:
+        source.trained_ranges = yaml.safe_load(trained_ranges.read_text())
     write_folder(source, out, target or f"portable-{precision.name}", graphs, sources, precision)
 
 
@@ -314,6 +319,11 @@ def main() -> None:
     parser.add_argument(
         "--vae", help="lingbot:, wan: a diffusers folder of AutoencoderKLWan, or random:SEED"
     )
+    parser.add_argument(
+        "--trained-ranges",
+        type=Path,
+        help="a file of train.ranges, in place of the ranges that the checkpoint states",
+    )
     args, began = parser.parse_args(), time.monotonic()
     try:
         mapping, only = (
@@ -331,6 +341,7 @@ def main() -> None:
             args.layers,
             only,
             args.attention,
+            args.trained_ranges,
         )
     except (ExportError, CheckpointError) as error:
         sys.exit(f"export: {error}")

@@ -45,6 +45,7 @@ mod regions;
 mod ride;
 mod sampler;
 pub mod stages;
+mod trained;
 mod transformer;
 
 pub use drivewam_core::config::Config;
@@ -52,7 +53,7 @@ pub use drivewam_core::dims::Command;
 pub use drivewam_core::ego::EgoState;
 pub use drivewam_core::pose::Pose2;
 pub use drivewam_core::{Error, ErrorKind, Result};
-pub use drivewam_device::{PixelFormat, SourceCamera};
+pub use drivewam_device::{PixelFormat, SourceCamera, SourceMount};
 pub use drivewam_engine::{EngineBundle, Trust};
 /// The language model that describes the scene.
 pub use drivewam_guidance as guidance;

@@ -11,6 +11,7 @@ use crate::ride::Ride;
 use crate::ride::options::RideOptions;
 use crate::ride::state::Models;
 use crate::sampler::Sampler;
+use crate::trained;
 use crate::transformer::Transformer;
 use drivewam_core::Result;
 use drivewam_core::arena::ArenaPlan;
@@ -130,6 +131,9 @@ impl Plan {
             uncovered.map(|share| Cause::new(CauseKind::UncoveredImage, share, 0.0)),
         ];
         found.into_iter().flatten().for_each(|cause| camera_fit.add(cause));
+        if let Some(ranges) = &manifest.trained_ranges {
+            trained::judge_camera(ranges, &camera, &mut camera_fit);
+        }
         let on = device.as_mut();
         let models = Models {
             encoder: Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, on)?,

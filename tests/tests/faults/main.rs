@@ -23,6 +23,7 @@ mod car;
 mod contradictions;
 mod drop_order;
 mod publication;
+mod trained;
 
 const SECOND: i64 = 1_000_000_000;
 
