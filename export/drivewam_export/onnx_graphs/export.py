@@ -196,7 +196,8 @@ def write_folder(
             yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None)
         )
     print(
-        f"{out}: {len(entries)} graphs, {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB",
+        f"{out}: {len(entries)} graphs, {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB\n"
+        f"manifest {sha256(out / 'manifest.yaml')}: the value for engine.manifest_sha256",
         file=sys.stderr,
     )
 

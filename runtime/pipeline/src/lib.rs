@@ -11,7 +11,7 @@
 //!
 //! # fn main() -> drivewam::Result<()> {
 //! let config = load_config("configs/tiny.yaml".as_ref(), &[])?;
-//! let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
+//! let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
 //! let camera = SourceCamera::of_model(&config.model);
 //! // The defaults are a vehicle's: the deadline, silent inputs (`realtime`) and the continuity of
 //! // the plans (`closed_loop`) are judged.

@@ -62,6 +62,7 @@ fn a_wrong_key_is_refused_with_its_name_and_its_layer() {
         Case { text: "vehicle: {max_lateral_acceleration_mps2: 98}", words: &["vehicle.max_lateral_acceleration_mps2", "got 98"] },
         Case { text: "model: {camera: {fx_px: 0.0036}}", words: &["mine.yaml", "model.camera.fx_px", "0.0036", "0.1 to 20"] },
         Case { text: "model: {camera: {cx_px: 960}}", words: &["mine.yaml", "model.camera.cx_px", "got 960", "112"] },
+        Case { text: "engine: {manifest_sha256: abc}", words: &["mine.yaml", "engine.manifest_sha256", "abc", "64 lower-case"] },
         Case { text: "engines: {}", words: &["engines", "unknown field"] },
         Case { text: "memory: {policy: full, policy: fifo}", words: &["mine.yaml", "policy"] },
         Case { text: "- a list", words: &["mine.yaml", "a list"] },

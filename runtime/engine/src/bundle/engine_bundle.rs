@@ -79,14 +79,14 @@ impl Clone for EngineBundle {
 
 impl EngineBundle {
     /// Opens the bundle in directory `path`. Where `trust` has keys, one of them must have signed
-    /// it.
+    /// it; where `trust` pins a manifest, it must be that one.
     ///
     /// # Errors
     /// `Manifest`, with the file, what was got and what was wanted: [`Manifest::parse`] refuses the
-    /// manifest; no trusted key signed it; a file is missing, is not a plain file (but a link, a
-    /// directory, a device), is writable by others, or has another length than the manifest says;
-    /// command texts or self-test have another hash or shape. `Io` when reading fails; `Capacity`
-    /// when a content does not fit in memory.
+    /// manifest; no trusted key signed it, or another one is pinned; a file is missing, is not a
+    /// plain file (but a link, a directory, a device), is writable by others, or has another length
+    /// than the manifest says; command texts or self-test have another hash or shape. `Io` when
+    /// reading fails; `Capacity` when a content does not fit in memory.
     pub fn open(path: &Path, trust: &Trust) -> Result<Self> {
         let named = |e: Error| e.at(path.display());
         let read::CheckedManifest { manifest, sha256, signed } = read::manifest(path, trust).map_err(named)?;

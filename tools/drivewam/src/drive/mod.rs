@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let loaded = args.config.load()?;
     let config = &loaded.config;
     let mut subject = subject(args, config)?;
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(config)?)?;
     let driver = match &subject {
         Subject::Recording(_) => Driver::Recorded,
         Subject::World(_) if args.closed_loop => Driver::Policy,
