@@ -33,7 +33,7 @@ from ..folder import Checkpoint, ExportError, Mapping, atomic_folder, open_check
 from ..model import DriveWam
 from ..streamed import LazyWeights, Weights, in_memory, on_meta
 from ..wan_vae import WanEncoder, open_vae
-from . import self_test, weights
+from . import self_test, trajectory, weights
 from .graphs import ATTENTIONS, NAMES, Graph, belongs, codec_graphs, policy_graphs, wan_vae_graphs
 from .precision import F32, PRECISIONS, Precision, lower, supported
 from .trace import OPSET, reference, tensor_entries, trace
@@ -67,9 +67,10 @@ def export_graphs(
     config: ModelConfig,
     out: Path,
     wanted: Precision,
+    texts: dict[str, torch.Tensor],
 ) -> tuple[dict, dict]:
     """Writes the graphs and the weight files that they read. Returns the manifest's `graphs:`
-    section and the tensors of the self-test.
+    section and the tensors of the self-test. `texts`: rows of each route command.
 
     `sources`: weights by prefix ("model.", "codec."). A weight file holds the union of what its
     graphs read. Releases `sources` and the graphs' modules before ONNX Runtime loads the files.
@@ -93,7 +94,7 @@ def export_graphs(
             traced[graph.name].SerializeToString(deterministic=True)
         )
         inputs[graph.name], outputs[graph.name] = (
-            self_test.inputs(graph, config, precisions[graph.name]),
+            self_test.inputs(graph, config, precisions[graph.name], texts=texts),
             {},
         )
         for case, values in inputs[graph.name].items():
@@ -171,7 +172,14 @@ def write_folder(
     """
     config = source.config
     with atomic_folder(out) as aside:
-        entries, answers = export_graphs(graphs, sources, config, aside, precision)
+        decoded = self_test.decoded(config, source.normalisation)
+        answers = {"trajectory/decoded": decoded}
+        if trajectory.GRAPHS <= {graph.name for graph in graphs}:
+            print("self-test: a short rollout of PyTorch", file=sys.stderr, flush=True)
+            predicted = trajectory.predicted(config, source, sources["model."])
+            answers["trajectory/predicted"] = predicted
+        entries, outputs = export_graphs(graphs, sources, config, aside, precision, source.rows)
+        answers |= outputs
         weights.write(aside / "commands.safetensors", in_memory(source.rows))
         weights.write(aside / self_test.FILE, in_memory(answers))
         manifest = {

@@ -44,6 +44,7 @@ pub mod probe;
 mod regions;
 mod ride;
 mod sampler;
+mod self_test;
 pub mod stages;
 mod trained;
 mod transformer;
