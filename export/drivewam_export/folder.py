@@ -35,6 +35,7 @@ CODEC_FILES = ("vae_encode.safetensors", "vae_decode.safetensors")
 # mapped checkpoints (DriveWAM's are not known).
 TRAINED_SHIFTS = {"video": {"shift": 2.0}, "action": {"shift": 1.0}}
 LINGBOT_SHIFTS = {"video": {"shift": 5.0}, "action": {"shift": 1.0}}
+RANGES = "trained_ranges.yaml"
 RANDOM_NORMALISATION = {
     "action": {"q01": [0.0, -0.02, -0.02], "q99": [1.5, 0.02, 0.02], "epsilon": 1e-6}
 }
@@ -60,6 +61,7 @@ class Checkpoint:
     record: dict
     weights: dict[str, str] = field(default_factory=dict)
     schedule: dict = field(default_factory=lambda: TRAINED_SHIFTS)
+    trained_ranges: dict | None = None  # train/ranges.py; None: not stated
 
     @cached_property
     def model(self) -> DriveWam | None:
@@ -184,6 +186,11 @@ def read_rows(path: Path, config: ModelConfig) -> dict[str, torch.Tensor]:
     return rows
 
 
+def read_ranges(path: Path) -> dict | None:
+    """The trained ranges that stand beside weights; None where nobody states them."""
+    return yaml.safe_load(path.read_text()) if path.exists() else None
+
+
 def open_mapped(kind: str, path: Path, config: ModelConfig, mapping: Mapping) -> Checkpoint:
     if mapping.beside is None:
         raise ExportError(
@@ -208,8 +215,9 @@ def open_mapped(kind: str, path: Path, config: ModelConfig, mapping: Mapping) ->
         "initialised": found.initialised,
         "unused": found.unused,
     }
+    ranges = read_ranges(mapping.beside / RANGES)
     return Checkpoint(
-        config, found.weights, None, rows, normalisation, record, weights, LINGBOT_SHIFTS
+        config, found.weights, None, rows, normalisation, record, weights, LINGBOT_SHIFTS, ranges
     )
 
 
@@ -253,15 +261,17 @@ def open_checkpoint(
     codec = check_weights(Codec, config, codec, f"{folder}: codec")
     rows = read_rows(folder / "commands.safetensors", config)
     if manifest is not None:
-        record, normalisation, schedule = (
+        record, normalisation, schedule, ranges = (
             manifest["training"],
             manifest["normalisation"],
             manifest["schedule"],
+            manifest.get("trained_ranges"),
         )
     else:
         schedule = TRAINED_SHIFTS
         record = yaml.safe_load((folder / "training.yaml").read_text())
         normalisation = yaml.safe_load((folder / "normalisation.yaml").read_text())
+        ranges = read_ranges(folder / RANGES)
     files = sorted({*policy_files, *codec_files, "commands.safetensors"})
     return Checkpoint(
         config,
@@ -272,4 +282,5 @@ def open_checkpoint(
         record,
         {name: sha256(folder / name) for name in files},
         schedule,
+        ranges,
     )

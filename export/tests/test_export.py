@@ -127,6 +127,7 @@ def test_a_cut_has_so_many_layers_and_only_the_graphs_that_were_named(tiny, tmp_
     assert {k.split("/")[0] for k in load_file(tmp_path / "cut/self_test.safetensors")} == {
         "context_ego",
         "dit",
+        "trajectory",
     }
     assert "mem_k.1" in {
         t["name"] for t in manifest["graphs"]["dit"]["inputs"]

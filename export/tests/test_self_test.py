@@ -2,6 +2,7 @@
 shipped folder.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import nn
 
 from conftest import ROOT, closeness
 from drivewam_export.folder import ExportError, Mapping, open_checkpoint
-from drivewam_export.onnx_graphs import self_test
+from drivewam_export.onnx_graphs import self_test, trajectory
 from drivewam_export.onnx_graphs.export import open_graphs
 from drivewam_export.onnx_graphs.graphs import Graph, policy_graphs
 from drivewam_export.onnx_graphs.precision import BF16, F16, F32
@@ -124,17 +125,49 @@ def test_the_shipped_answers_are_those_of_the_shipped_weights(tiny):
     """Breaks when weights, graphs or the rule change and the folder is not exported again."""
     manifest = yaml.safe_load((SHIPPED / "manifest.yaml").read_text())
     kept = load_file(SHIPPED / manifest["self_test"]["file"])
-    _, graphs, sources = open_graphs(str(SHIPPED), tiny, Mapping(), None, True)
-    wanted = {}
+    source, graphs, sources = open_graphs(str(SHIPPED), tiny, Mapping(), None, True)
+    wanted = {
+        "trajectory/decoded": self_test.decoded(tiny, source.normalisation),
+        "trajectory/predicted": trajectory.predicted(tiny, source, sources["model."]),
+    }
     for graph in graphs:
-        for case, values in self_test.inputs(graph, tiny, F32).items():
+        for case, values in self_test.inputs(graph, tiny, F32, texts=source.rows).items():
             with LazyWeights(graph.module, graph.prefix, sources[graph.prefix]):
                 wanted |= self_test.answer(graph.name, case, reference(graph, values))
         assert {o["name"] for o in manifest["graphs"][graph.name]["outputs"]} == set(graph.outputs)
-    assert (
-        kept.keys() == wanted.keys()
-        and {k.split("/")[0] for k in kept} == manifest["graphs"].keys()
-    )
+    assert kept.keys() == wanted.keys() and {k.split("/")[0] for k in kept} == {
+        "trajectory",
+        *manifest["graphs"],
+    }
     worst = max(closeness(kept[name], value) for name, value in wanted.items())
     print(f"{len(kept)} tensors, largest relative difference {worst:.1e}")
     assert worst <= 1e-5
+
+
+def test_a_decoded_trajectory_is_the_sum_of_undone_actions(tiny):
+    """Breaks when channels are exchanged, or the normalisation is not the manifest's."""
+    action = {"q01": [0.0, -0.5, -0.1], "q99": [2.0, 0.5, 0.3], "epsilon": 0.01}
+    got = self_test.decoded(tiny, {"action": action})
+    assert got.shape == (40, 3) and got.dtype == torch.float32
+    for channel, (low, high) in enumerate(zip(action["q01"], action["q99"])):
+        undone = [
+            (by_hand("actions", 3 * step + channel) + 1) / 2 * (high - low + 0.01) + low
+            for step in range(40)
+        ]
+        assert got[39, channel].item() == pytest.approx(sum(undone), abs=1e-5)
+    moved = self_test.decoded(tiny, {"action": action | {"epsilon": 0.0100011}})
+    assert (moved - got).abs().max() > 1e-5
+
+
+def test_the_rollout_depends_on_shifts_and_commands(tiny):
+    """Breaks when the rollout ignores the manifest's schedule or the text."""
+    source = open_checkpoint(str(SHIPPED), tiny)
+    predict = lambda **changes: trajectory.predicted(
+        tiny, dataclasses.replace(source, **changes), source.policy_weights
+    )
+    first, schedule = predict(), source.schedule
+    for stream in ("video", "action"):
+        shifted = schedule | {stream: {"shift": 4.0}}
+        assert (predict(schedule=shifted) - first).abs().max() > 1e-3, stream
+    other = source.rows | {"left": source.rows["right"]}
+    assert not torch.equal(predict(rows=other), first)

@@ -120,14 +120,24 @@ impl FakeBundle {
         *self.plan(graph) = text.replacen(from, to, 1).into_bytes();
     }
 
-    /// Sets the expected outputs of the self-test to zero: what fake engines without an
-    /// executor return.
+    /// Sets the expected outputs of the self-test to zero, and the predicted trajectory to that of
+    /// zeros: what fake engines without an executor return.
     #[must_use]
     pub fn of_zeros(mut self) -> Self {
-        for (name, content) in &mut self.files {
-            if name.starts_with("self_test") {
-                let head = 8 + usize::try_from(u64::from_le_bytes(content[..8].try_into().unwrap())).unwrap();
-                content[head..].fill(0);
+        let action = self.manifest.normalisation.action;
+        let step: [f64; 3] = std::array::from_fn(|k| 0.5 * (action.q99[k] - action.q01[k] + action.epsilon) + action.q01[k]);
+        let zeros = (1..=self.manifest.model.poses()).flat_map(|pose| step.map(|step| (pose as f64 * step) as f32));
+        let zeros: Vec<u8> = zeros.flat_map(f32::to_le_bytes).collect();
+        let content = self.files.get_mut(&self.manifest.self_test.clone().unwrap().file).unwrap();
+        let head = 8 + usize::try_from(u64::from_le_bytes(content[..8].try_into().unwrap())).unwrap();
+        let tensors: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&content[8..head]).unwrap();
+        for (name, tensor) in tensors {
+            let Some(offsets) = tensor["data_offsets"].as_array() else { continue };
+            let [from, to] = [0, 1].map(|i| head + usize::try_from(offsets[i].as_u64().unwrap()).unwrap());
+            match name.as_str() {
+                "trajectory/decoded" => {}
+                "trajectory/predicted" => content[from..to].copy_from_slice(&zeros),
+                _ => content[from..to].fill(0),
             }
         }
         self

@@ -60,6 +60,7 @@ fn every_shipped_graph_gives_the_same_output_in_rten_and_in_onnx_runtime() {
     let config = |kind| EngineConfig {
         kind,
         folder: folder.path().display().to_string(),
+        manifest_sha256: None,
         threads: 2,
         onnxruntime: None,
         tensorrt: TensorRtConfig::default(),

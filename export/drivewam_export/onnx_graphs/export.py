@@ -33,7 +33,7 @@ from ..folder import Checkpoint, ExportError, Mapping, atomic_folder, open_check
 from ..model import DriveWam
 from ..streamed import LazyWeights, Weights, in_memory, on_meta
 from ..wan_vae import WanEncoder, open_vae
-from . import self_test, weights
+from . import self_test, trajectory, weights
 from .graphs import ATTENTIONS, NAMES, Graph, belongs, codec_graphs, policy_graphs, wan_vae_graphs
 from .precision import F32, PRECISIONS, Precision, lower, supported
 from .trace import OPSET, reference, tensor_entries, trace
@@ -67,9 +67,10 @@ def export_graphs(
     config: ModelConfig,
     out: Path,
     wanted: Precision,
+    texts: dict[str, torch.Tensor],
 ) -> tuple[dict, dict]:
     """Writes the graphs and the weight files that they read. Returns the manifest's `graphs:`
-    section and the tensors of the self-test.
+    section and the tensors of the self-test. `texts`: rows of each route command.
 
     `sources`: weights by prefix ("model.", "codec."). A weight file holds the union of what its
     graphs read. Releases `sources` and the graphs' modules before ONNX Runtime loads the files.
@@ -93,7 +94,7 @@ def export_graphs(
             traced[graph.name].SerializeToString(deterministic=True)
         )
         inputs[graph.name], outputs[graph.name] = (
-            self_test.inputs(graph, config, precisions[graph.name]),
+            self_test.inputs(graph, config, precisions[graph.name], texts=texts),
             {},
         )
         for case, values in inputs[graph.name].items():
@@ -171,7 +172,14 @@ def write_folder(
     """
     config = source.config
     with atomic_folder(out) as aside:
-        entries, answers = export_graphs(graphs, sources, config, aside, precision)
+        decoded = self_test.decoded(config, source.normalisation)
+        answers = {"trajectory/decoded": decoded}
+        if trajectory.GRAPHS <= {graph.name for graph in graphs}:
+            print("self-test: a short rollout of PyTorch", file=sys.stderr, flush=True)
+            predicted = trajectory.predicted(config, source, sources["model."])
+            answers["trajectory/predicted"] = predicted
+        entries, outputs = export_graphs(graphs, sources, config, aside, precision, source.rows)
+        answers |= outputs
         weights.write(aside / "commands.safetensors", in_memory(source.rows))
         weights.write(aside / self_test.FILE, in_memory(answers))
         manifest = {
@@ -182,6 +190,7 @@ def write_folder(
             "model": config.to_dict(),
             "normalisation": source.normalisation,
             "schedule": source.schedule,
+            **({"trained_ranges": source.trained_ranges} if source.trained_ranges else {}),
             "commands": {
                 "file": "commands.safetensors",
                 "rows": {k: v.shape[0] for k, v in source.rows.items()},
@@ -195,7 +204,8 @@ def write_folder(
             yaml.safe_dump(manifest, sort_keys=False, width=160, default_flow_style=None)
         )
     print(
-        f"{out}: {len(entries)} graphs, {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB",
+        f"{out}: {len(entries)} graphs, {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB\n"
+        f"manifest {sha256(out / 'manifest.yaml')}: the value for engine.manifest_sha256",
         file=sys.stderr,
     )
 
@@ -243,9 +253,11 @@ def export(
     layers: int | None = None,
     only: list[str] | None = None,
     attention: str = ATTENTIONS[0],
+    trained_ranges: Path | None = None,
 ) -> None:
     """Exports the checkpoint. `only`: names of the graphs, by default all that the checkpoint has.
-    `target`: by default portable-PRECISION. Raises ExportError."""
+    `target`: by default portable-PRECISION. `trained_ranges`: a file of train/ranges.py, in place
+    of what the checkpoint states. Raises ExportError."""
     torch.set_num_threads(1)
     unknown = [name for name in only or [] if name not in NAMES]
     if unknown:
@@ -260,6 +272,8 @@ def export(
     if absent:
         raise ExportError(f"--graphs: {checkpoint} has no {', '.join(absent)}")
     graphs = [g for g in graphs if g.name in wanted]
+    if trained_ranges is not None:
+        source.trained_ranges = yaml.safe_load(trained_ranges.read_text())
     write_folder(source, out, target or f"portable-{precision.name}", graphs, sources, precision)
 
 
@@ -314,6 +328,11 @@ def main() -> None:
     parser.add_argument(
         "--vae", help="lingbot:, wan: a diffusers folder of AutoencoderKLWan, or random:SEED"
     )
+    parser.add_argument(
+        "--trained-ranges",
+        type=Path,
+        help="a file of train.ranges, in place of the ranges that the checkpoint states",
+    )
     args, began = parser.parse_args(), time.monotonic()
     try:
         mapping, only = (
@@ -331,6 +350,7 @@ def main() -> None:
             args.layers,
             only,
             args.attention,
+            args.trained_ranges,
         )
     except (ExportError, CheckpointError) as error:
         sys.exit(f"export: {error}")

@@ -24,6 +24,9 @@ fnv1a32 has basis 0x811c9dc5 and prime 0x01000193 and runs over the name's UTF-8
 
 Then each value is rounded to the type of the graph's input.
 
+`context_text` is asked once more for each route command, by its name: `text` is the command's own
+text, padded with zeros. So a text that stands under another command's name is noticed.
+
 **Shapes.** `dit` has three: `video` (N = Nv), `action` (N = Na), `packed` (N = Nv + Na), each with
 S = 8 memory slots. `vlm_decoder` has two with as many slots: `one` (N = 1) and `rows` (N = 16). Any
 other graph has one, `only`. The inputs of `vlm_decoder` are such that a longer pass begins with the
@@ -38,6 +41,13 @@ f32:
 |---|---|---|
 | `GRAPH/SHAPE/OUTPUT` | `[m]` | samples |
 | `GRAPH/SHAPE/OUTPUT/norm` | `[1]` | Euclidean norm of the whole output, summed in f64 |
+| `trajectory/decoded` | `[poses, 3]` | x, y, yaw of the actions u("actions"), see below |
+| `trajectory/predicted` | `[poses, 3]` | x, y, yaw that a short rollout predicts (trajectory.py) |
+
+`decoded`: element (step, channel) of the normalised increments is u("actions", 3 * step + channel).
+They are undone with the manifest's `normalisation.action` in f64, and summed. No engine takes part,
+so the runtime compares it to 1e-5 m and rad: every digit of the normalisation that moves a
+trajectory by more is noticed.
 """
 
 from __future__ import annotations
@@ -48,6 +58,8 @@ import torch
 from ..config import ModelConfig
 from ..folder import ExportError
 from ..model.transformer import MASKED
+from ..rollout import guidance
+from ..train.data import Normalisation
 from .graphs import Graph
 from .precision import Precision
 
@@ -103,10 +115,15 @@ def value(name: str, shape: list[int], video_rows: int, vocabulary: int = 0) -> 
 
 
 def inputs(
-    graph: Graph, config: ModelConfig | None, precision: Precision, vocabulary: int = 0
+    graph: Graph,
+    config: ModelConfig | None,
+    precision: Precision,
+    vocabulary: int = 0,
+    texts: dict[str, torch.Tensor] | None = None,
 ) -> dict[str, dict[str, torch.Tensor]]:
     """By shape, the inputs of `graph` in f32, rounded to the types of a folder of `precision`.
-    `config`: of a policy's graph; `vocabulary`: as in `value`."""
+    `config`: of a policy's graph; `vocabulary`: as in `value`; `texts`: text rows [R, Dt] of each
+    route command."""
     bad = [name for name, example in graph.inputs.items() if not example.is_floating_point()]
     if bad:
         raise ExportError(
@@ -133,7 +150,18 @@ def inputs(
             out[case][name] = (
                 value(name, shape, video, vocabulary).to(precision.io(name).torch).float()
             )
+    if graph.name == "context_text":
+        kind = precision.io("text").torch
+        for command, rows in (texts or {}).items():
+            out[command] = {"text": guidance(config, rows)[0].to(kind).float()}
     return out
+
+
+def decoded(config: ModelConfig, normalisation: dict) -> torch.Tensor:
+    """The trajectory [poses, 3] of the rule's actions, under `normalisation` of a manifest."""
+    actions = uniform("actions", 3 * config.poses).astype(np.float64).reshape(-1, 3)
+    moved = Normalisation.from_dict(normalisation["action"]).undo(actions)
+    return torch.from_numpy(np.cumsum(moved, 0).astype(np.float32))
 
 
 def answer(graph: str, case: str, outputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

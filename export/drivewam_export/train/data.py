@@ -6,7 +6,7 @@ Memory-mapped frames, observed actions, ego states, commands, labels.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ class Drive:
     sign: np.ndarray  # [m] 1 where a limit sign is visible
     # [n, 40, 3] f32: the expert's plan from each frame on, in the frame of the pose there
     plans: np.ndarray | None
+    camera: dict = field(default_factory=dict)  # the section of input.yaml
 
     @classmethod
     def open(cls, path: Path) -> "Drive":
@@ -85,6 +86,7 @@ class Drive:
             limit,
             sign,
             np.memmap(plans, "<f4", "r").reshape(len(frames), -1, 3) if plans.exists() else None,
+            meta["camera"],
         )
 
 

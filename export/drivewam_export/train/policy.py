@@ -30,7 +30,7 @@ from torch import nn
 
 from ..codec import Codec
 from ..config import load
-from ..folder import CODEC_FILES, open_checkpoint, stored_weights
+from ..folder import CODEC_FILES, RANGES, open_checkpoint, stored_weights
 from ..loss import NoiseLevels, displacement_loss, flow_matching_loss, interpolate
 from ..model import DriveWam
 from ..packed import Layout, self_scale
@@ -38,6 +38,7 @@ from .augmentation import drop_old_keys, ego_dropout
 from .data import COMMANDS, LIMITS_MPS, Normalisation, open_all
 from .latents import encode_all
 from .policy_options import options
+from .ranges import trained_ranges
 from .texts import Texts, config_with_text_rows, context, encode, read_generated
 from .windows import Window, Windows, arrange
 
@@ -168,13 +169,10 @@ class Trainer:
             "codec.safetensors",
             lambda p: save_file({k: v.cpu() for k, v in self.codec.state_dict().items()}, p),
         )
-        write(
-            "normalisation.yaml",
-            lambda p: p.write_text(yaml.safe_dump({"action": self.normalisation.to_dict()})),
-        )
-        write(
-            "training.yaml", lambda p: p.write_text(yaml.safe_dump(self.record(), sort_keys=False))
-        )
+        dump = lambda value: lambda p: p.write_text(yaml.safe_dump(value, sort_keys=False))
+        write("normalisation.yaml", dump({"action": self.normalisation.to_dict()}))
+        write(RANGES, dump(self.ranges))
+        write("training.yaml", dump(self.record()))
         state = {
             "modules": self.modules.state_dict(),
             "ema": self.ema,
@@ -309,6 +307,7 @@ class Trainer:
         drives = self.drives
         per_second = round(1.0 / (drives[0].frame_s[1] - drives[0].frame_s[0]))
         self.normalisation = n = self.normalisation or Normalisation.of(drives)
+        self.ranges = trained_ranges(drives)
         self.metres = torch.tensor((n.q99 - n.q01) / 2, dtype=torch.float32, device=self.device)
         self.data = Windows(
             self.config,

@@ -7,6 +7,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::excerpt::quoted;
+pub use crate::intrinsics::Intrinsics;
 use serde::{Deserialize, Serialize};
 
 /// The `model:` section: everything about a model that its weights depend on. [`Model::check`] must
@@ -86,21 +87,6 @@ pub struct Image {
     pub frame_hz: u32,
     /// The number of frames of a chunk. The VAE encodes them to one latent.
     pub frames_per_latent: usize,
-}
-
-/// A pinhole camera without distortion. Axes: x right, y down, z forward. The centre of the first
-/// pixel is (0.5, 0.5).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Intrinsics {
-    /// The horizontal focal length of the model's camera, pixels.
-    pub fx_px: f64,
-    /// The vertical focal length of the model's camera, pixels.
-    pub fy_px: f64,
-    /// The principal point of the model's camera, pixels from the left edge of the image.
-    pub cx_px: f64,
-    /// The principal point of the model's camera, pixels from the upper edge of the image.
-    pub cy_px: f64,
 }
 
 /// The latent of one chunk, `[Cz, Hz, Wz]`.
@@ -345,11 +331,7 @@ impl Model {
                 format!("[1, divisor of {}, divisor of {}]", self.latent.height, self.latent.width),
             );
         }
-        for (key, value) in [("camera.fx_px", self.camera.fx_px), ("camera.fy_px", self.camera.fy_px)] {
-            if !(value.is_finite() && value > 0.0) {
-                return bad(key, "out of range", value.to_string(), "a positive number of pixels".into());
-            }
-        }
+        self.camera.check([self.image.width, self.image.height], ErrorKind::Config, "model.camera")?;
         let used = &self.action.used_channels;
         let increasing = used.windows(2).all(|w| w[0] < w[1]);
         if used.len() != INCREMENT_CHANNELS * self.action.steps_per_token

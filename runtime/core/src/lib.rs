@@ -18,6 +18,7 @@ pub mod error;
 pub mod excerpt;
 pub mod flow;
 pub mod guidance;
+pub mod intrinsics;
 pub mod manifest;
 pub mod motion;
 pub mod noise;

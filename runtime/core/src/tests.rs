@@ -39,6 +39,11 @@ fn manifest() -> serde_json::Value {
     }
     let file = |role: &str| serde_json::json!({"sha256": "0".repeat(64), "bytes": 1, "role": role});
     tree["commands"] = serde_json::json!({"file": "c.safetensors", "rows": {"left": 4, "straight": 4, "right": 4, "unknown": 4}});
+    tree["trained_ranges"] = serde_json::json!({
+        "speed_mps": [0.0, 12.0],
+        "camera": {"yaw_rad": [0.0, 0.0], "pitch_rad": [0.0, 0.1], "roll_rad": [0.0, 0.0], "height_m": [1.5, 1.5], "distorted_lenses": false},
+        "picture": {"brightness": [90, 160], "contrast": [20, 60], "saturation": [10, 50]},
+    });
     tree["files"] = serde_json::json!({"g.onnx": file("graph"), "w.safetensors": file("weights"), "c.safetensors": file("commands")});
     tree
 }
@@ -48,6 +53,9 @@ fn a_manifest_made_from_the_contract_is_accepted() {
     let parsed = Manifest::parse(&manifest().to_string()).unwrap();
     assert_eq!(parsed.caches(Graph::VaeEncode), vec![vec![1, 24, 8, 14]]);
     assert!(parsed.caches(Graph::VaeDecode).is_empty());
+    let said = parsed.trained_text();
+    assert!(said.starts_with("trained ranges: 0 to 12 m/s; camera at yaw, pitch, roll of 0, 0 to 0.1, 0 rad, 1.5 m high"), "{said}");
+    assert_eq!(Manifest::by_contract(&tiny(), &[]).trained_text(), "trained ranges: not stated");
 }
 
 /// The exporter writes a plain `N`, which a YAML 1.1 reader takes for "no".
@@ -78,6 +86,15 @@ fn a_manifest_that_contradicts_itself_is_refused_with_the_key_got_and_wanted() {
         Case { pointer: "/commands/rows/left", value: 17.into(), words: &["commands.rows.left", "17", "16"] },
         Case { pointer: "/schedule/video/shift", value: 0.into(), words: &["schedule.video.shift"] },
         Case { pointer: "/normalisation/action/q99/0", value: (-9).into(), words: &["normalisation.action"] },
+        Case {
+            pointer: "/trained_ranges/speed_mps/0",
+            value: 13.into(),
+            words: &["trained_ranges.speed_mps", "got [13, 12]", "least, most", "150"],
+        },
+        Case { pointer: "/trained_ranges/speed_mps/1", value: 300.into(), words: &["trained_ranges.speed_mps", "300"] },
+        Case { pointer: "/trained_ranges/camera/yaw_rad/1", value: 90.into(), words: &["trained_ranges.camera.yaw_rad", "90", "3.142"] },
+        Case { pointer: "/trained_ranges/camera/height_m/0", value: serde_json::Value::Null, words: &["null"] },
+        Case { pointer: "/trained_ranges/picture/contrast/1", value: 200.into(), words: &["trained_ranges.picture.contrast", "200"] },
     ];
     let mut failures = Vec::new();
     for case in cases {

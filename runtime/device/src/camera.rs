@@ -4,7 +4,21 @@ use crate::picture::{Pictures, PixelFormat};
 use drivewam_core::dims::{Intrinsics, Model};
 use drivewam_core::{Error, ErrorKind, Result};
 
-/// The vehicle's front camera: pinhole, no distortion.
+/// How a camera is mounted on the car.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SourceMount {
+    /// Yaw, radians, left positive.
+    pub yaw_rad: f64,
+    /// Pitch, radians, down positive.
+    pub pitch_rad: f64,
+    /// Roll, radians, positive where the camera's right side is down.
+    pub roll_rad: f64,
+    /// Height of the optical centre above the road, metres.
+    pub height_m: f64,
+}
+
+/// The vehicle's front camera. Its pictures are resampled as a pinhole's; mount and distortion are
+/// compared with those of the training alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SourceCamera {
     /// Width of its pictures, pixels.
@@ -15,12 +29,22 @@ pub struct SourceCamera {
     pub intrinsics: Intrinsics,
     /// Pixel format of its pictures.
     pub format: PixelFormat,
+    /// How it is mounted; `None` where that is not known.
+    pub mount: Option<SourceMount>,
+    /// How far the lens moves the picture's edge from where a pinhole shows it, as a share of the
+    /// picture's width. 0: no distortion.
+    pub distortion_share: f64,
 }
 
 impl SourceCamera {
+    /// A pinhole camera of packed RGB pictures, whose mount is not known.
+    pub fn rgb8(width: usize, height: usize, intrinsics: Intrinsics) -> Self {
+        Self { width, height, intrinsics, format: PixelFormat::Rgb8, mount: None, distortion_share: 0.0 }
+    }
+
     /// The camera that the model was trained for.
     pub fn of_model(model: &Model) -> Self {
-        Self { width: model.image.width, height: model.image.height, intrinsics: model.camera, format: PixelFormat::Rgb8 }
+        Self::rgb8(model.image.width, model.image.height, model.camera)
     }
 
     /// Size and pixel format of its pictures.
@@ -39,8 +63,8 @@ impl SourceCamera {
     /// intrinsics.
     ///
     /// # Errors
-    /// `Input` for a picture without pixels or with too many of them, and for intrinsics that are
-    /// not finite or have no positive focal length.
+    /// `Input` for a picture without pixels or with too many of them, and for intrinsics out of
+    /// range ([`Intrinsics::check`]).
     pub fn check(&self, most_pixels: u64) -> Result<()> {
         let pixels = (self.width as u64).checked_mul(self.height as u64);
         if self.width == 0 || self.height == 0 || pixels.is_none_or(|p| p > most_pixels) {
@@ -49,13 +73,6 @@ impl SourceCamera {
                 .got(format!("{} x {} pixels", self.width, self.height))
                 .wanted(format!("1 to {most_pixels} pixels (ingest.max_image_pixels)")));
         }
-        let Intrinsics { fx_px, fy_px, cx_px, cy_px } = self.intrinsics;
-        if ![fx_px, fy_px].iter().all(|f| f.is_finite() && *f > 0.0) || !cx_px.is_finite() || !cy_px.is_finite() {
-            return Err(Error::new(ErrorKind::Input, "not a pinhole camera")
-                .at("camera")
-                .got(format!("{:?}", self.intrinsics))
-                .wanted("finite pixels, positive focal lengths"));
-        }
-        Ok(())
+        self.intrinsics.check([self.width, self.height], ErrorKind::Input, "camera")
     }
 }

@@ -44,7 +44,7 @@ pub mod wrapper;
 
 pub use affinity::{Affinity, AffinityGuard};
 pub use arena::HostArena;
-pub use camera::SourceCamera;
+pub use camera::{SourceCamera, SourceMount};
 pub use copy::StridedCopy;
 pub use cuda::CudaDevice;
 pub use device::{Device, DeviceMemory, ImageOps, KvMemory, SolverOps, Traffic};

@@ -61,7 +61,7 @@ impl Pictures {
 
     /// Red, green and blue of a pixel, 0 to 255, of a picture of [`Pictures::bytes`] bytes. YUV is
     /// BT.601 limited range, as cameras deliver it.
-    pub(crate) fn pixel(&self, picture: &[u8], x: usize, y: usize) -> [f32; 3] {
+    pub fn pixel(&self, picture: &[u8], x: usize, y: usize) -> [f32; 3] {
         let at = |i: usize| f32::from(picture.get(i).copied().unwrap_or_default());
         let (luma, u, v) = match self.format {
             PixelFormat::Rgb8 => return [0, 1, 2].map(|channel| at((y * self.width + x) * 3 + channel)),

@@ -45,6 +45,7 @@ pub use engine::{Binding, BoundTensor, Engine, Io};
 pub use load::load;
 pub use open_device::open_device;
 pub use scratch::scratch_bytes;
+pub use self_test::trajectory::TrajectoryTest;
 
 #[cfg(test)]
 mod tests;

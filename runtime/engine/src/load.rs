@@ -9,6 +9,7 @@ use crate::self_test::Tested;
 use drivewam_core::Result;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{self, EngineKind};
+use drivewam_core::dims::Command;
 #[cfg(feature = "tensorrt")]
 use drivewam_core::manifest::Family;
 
@@ -24,7 +25,12 @@ pub fn load(config: &config::EngineConfig, bundle: &EngineBundle, graph: Graph) 
     let engine: Box<dyn Engine> = open(config, bundle, graph)?;
     match config.kind {
         EngineKind::ClosedForm => Ok(engine),
-        _ => Ok(Box::new(Tested::new(engine, bundle.manifest(), bundle.self_test()?)?)),
+        _ => {
+            let commands = &bundle.manifest().model.text.commands;
+            let text = |command: &Command| Ok((command.as_str(), bundle.text(*command)?.values.clone()));
+            let texts = commands.iter().filter(|_| graph == Graph::ContextText).map(text).collect::<Result<_>>()?;
+            Ok(Box::new(Tested::new(engine, bundle.manifest(), bundle.self_test()?, texts)?))
+        }
     }
 }
 

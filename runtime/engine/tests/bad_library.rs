@@ -57,6 +57,7 @@ fn every_library_that_is_no_onnx_runtime_is_refused_with_its_path_and_what_is_wr
         let config = EngineConfig {
             kind: EngineKind::Ort,
             folder: folder.path().display().to_string(),
+            manifest_sha256: None,
             threads: 1,
             onnxruntime: Some(path.to_owned()),
             tensorrt: TensorRtConfig::default(),

@@ -11,7 +11,7 @@
 //!
 //! # fn main() -> drivewam::Result<()> {
 //! let config = load_config("configs/tiny.yaml".as_ref(), &[])?;
-//! let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
+//! let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
 //! let camera = SourceCamera::of_model(&config.model);
 //! // The defaults are a vehicle's: the deadline, silent inputs (`realtime`) and the continuity of
 //! // the plans (`closed_loop`) are judged.
@@ -44,7 +44,9 @@ pub mod probe;
 mod regions;
 mod ride;
 mod sampler;
+mod self_test;
 pub mod stages;
+mod trained;
 mod transformer;
 
 pub use drivewam_core::config::Config;
@@ -52,7 +54,7 @@ pub use drivewam_core::dims::Command;
 pub use drivewam_core::ego::EgoState;
 pub use drivewam_core::pose::Pose2;
 pub use drivewam_core::{Error, ErrorKind, Result};
-pub use drivewam_device::{PixelFormat, SourceCamera};
+pub use drivewam_device::{PixelFormat, SourceCamera, SourceMount};
 pub use drivewam_engine::{EngineBundle, Trust};
 /// The language model that describes the scene.
 pub use drivewam_guidance as guidance;

@@ -12,6 +12,11 @@ use std::path::Path;
 const MAX_BYTES: u64 = 1 << 20;
 /// Longest chain of `extends`; a circle exceeds it.
 const MAX_DEPTH: usize = 8;
+/// Most files of a configuration, each counted as often as it is named: files that name one another
+/// twice would be read exponentially often.
+const MAX_FILES: usize = 32;
+/// Most bytes of all of them.
+const MAX_TOTAL_BYTES: u64 = 2 << 20;
 
 /// The keys that the loader itself reads.
 #[derive(Deserialize)]
@@ -30,10 +35,12 @@ struct Head {
 ///
 /// # Errors
 /// `Io` for a file that cannot be read, is too large, or is no plain file; `Config` for a circle of
-/// `extends`, and everything that [`Config::from_layers`] refuses.
+/// `extends`, for more than 32 files or 2 MiB in all (a file counts as often as it is named), and
+/// everything that [`Config::from_layers`] refuses.
 pub fn load_config(path: &Path, overrides: &[Layer]) -> Result<Config> {
-    let mut layers = Vec::new();
-    collect(path, 0, &mut layers)?;
+    let mut files = Files::default();
+    files.collect(path, 0)?;
+    let mut layers = files.layers;
     layers.extend_from_slice(overrides);
     Config::from_layers(&layers)
 }
@@ -51,30 +58,53 @@ pub fn config_sha256(config: &Config) -> Result<String> {
     Ok(attest(portable.to_yaml()?.as_bytes(), FileRole::Graph).sha256)
 }
 
-fn collect(path: &Path, depth: usize, layers: &mut Vec<Layer>) -> Result<()> {
-    let text = drivewam_files::read_text(path, MAX_BYTES, ErrorKind::Io)?;
-    let name = path.display().to_string();
-    if depth >= MAX_DEPTH {
-        return Err(Error::new(ErrorKind::Config, "too many files extend one another: does a file extend itself?")
-            .at(format!("{name:?}"))
-            .wanted(format!("at most {MAX_DEPTH}")));
+/// The files of one configuration.
+#[derive(Default)]
+struct Files {
+    layers: Vec<Layer>,
+    count: usize,
+    bytes: u64,
+}
+
+impl Files {
+    /// Adds the file at `path`, after those that it extends.
+    fn collect(&mut self, path: &Path, depth: usize) -> Result<()> {
+        let name = path.display().to_string();
+        let refused = |what: &str| Error::new(ErrorKind::Config, what).at(format!("{name:?}"));
+        if depth >= MAX_DEPTH {
+            return Err(
+                refused("too many files extend one another: does a file extend itself?").wanted(format!("a chain of at most {MAX_DEPTH}"))
+            );
+        }
+        self.count += 1;
+        if self.count > MAX_FILES {
+            return Err(refused("the configuration has too many files: does one name another twice?")
+                .got(format!("{} files", self.count))
+                .wanted(format!("at most {MAX_FILES}, each counted as often as it is named")));
+        }
+        let text = drivewam_files::read_text(path, MAX_BYTES, ErrorKind::Io)?;
+        self.bytes = self.bytes.saturating_add(text.len() as u64);
+        if self.bytes > MAX_TOTAL_BYTES {
+            return Err(refused("the files of the configuration are too large")
+                .got(format!("{} bytes", self.bytes))
+                .wanted(format!("at most {MAX_TOTAL_BYTES} bytes in all")));
+        }
+        let head: Head = serde_saphyr::from_str(&text).map_err(|e| refused("the file is not valid YAML").caused_by(one_line(e)))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for base in &head.extends {
+            self.collect(&folder.join(base), depth + 1)?;
+        }
+        self.layers.push(Layer { name: name.clone(), text });
+        // A layer on top of the file replaces its relative paths by ones that can be opened.
+        let mut on_top = |text: serde_json::Value| self.layers.push(Layer { name: name.clone(), text: text.to_string() });
+        if let Some(relative) = head.engine["folder"].as_str() {
+            on_top(serde_json::json!({"engine": {"folder": folder.join(relative)}}));
+        }
+        if let Some(relative) = head.engine["tensorrt"]["kernels"].as_str() {
+            on_top(serde_json::json!({"engine": {"tensorrt": {"kernels": folder.join(relative)}}}));
+        }
+        Ok(())
     }
-    let head: Head = serde_saphyr::from_str(&text)
-        .map_err(|e| Error::new(ErrorKind::Config, "the file is not valid YAML").at(format!("{name:?}")).caused_by(one_line(e)))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    for base in &head.extends {
-        collect(&folder.join(base), depth + 1, layers)?;
-    }
-    layers.push(Layer { name: name.clone(), text });
-    // A layer on top of the file replaces its relative paths by ones that can be opened.
-    let mut on_top = |text: serde_json::Value| layers.push(Layer { name: name.clone(), text: text.to_string() });
-    if let Some(relative) = head.engine["folder"].as_str() {
-        on_top(serde_json::json!({"engine": {"folder": folder.join(relative)}}));
-    }
-    if let Some(relative) = head.engine["tensorrt"]["kernels"].as_str() {
-        on_top(serde_json::json!({"engine": {"tensorrt": {"kernels": folder.join(relative)}}}));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -113,5 +143,28 @@ mod tests {
         assert!(error.kind() == ErrorKind::Io && error.to_string().contains("b.yaml"), "{error}");
         std::fs::write(&path, " ".repeat(MAX_BYTES as usize + 1)).unwrap();
         assert!(load_config(&path, &[]).unwrap_err().to_string().contains("the file is too large"));
+    }
+
+    /// Breaks when files that name one another are read exponentially often (the first case then
+    /// reads 5^7 files), or when many files or bytes are taken one by one.
+    #[test]
+    fn many_files_and_many_bytes_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |i: usize| dir.path().join(format!("{i}.yaml"));
+        for i in 0..7 {
+            std::fs::write(path(i), format!("extends: [{0}, {0}, {0}, {0}, {0}]", path(i + 1).display())).unwrap();
+        }
+        std::fs::write(path(7), "{}").unwrap();
+        let error = load_config(&path(0), &[]).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            error.kind() == ErrorKind::Config && said.contains(".yaml") && said.contains("33 files") && said.contains("at most 32"),
+            "{said}"
+        );
+        // One of 600,000 bytes, four times.
+        std::fs::write(path(1), format!("# {}\n{{}}", "x".repeat(600_000))).unwrap();
+        std::fs::write(path(0), format!("extends: [{0}, {0}, {0}, {0}]", path(1).display())).unwrap();
+        let said = load_config(&path(0), &[]).unwrap_err().to_string();
+        assert!(said.contains("1.yaml") && said.contains("too large") && said.contains("bytes in all"), "{said}");
     }
 }

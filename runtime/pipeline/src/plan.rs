@@ -11,6 +11,8 @@ use crate::ride::Ride;
 use crate::ride::options::RideOptions;
 use crate::ride::state::Models;
 use crate::sampler::Sampler;
+use crate::self_test;
+use crate::trained;
 use crate::transformer::Transformer;
 use drivewam_core::Result;
 use drivewam_core::arena::ArenaPlan;
@@ -130,8 +132,11 @@ impl Plan {
             uncovered.map(|share| Cause::new(CauseKind::UncoveredImage, share, 0.0)),
         ];
         found.into_iter().flatten().for_each(|cause| camera_fit.add(cause));
+        if let Some(ranges) = &manifest.trained_ranges {
+            trained::judge_camera(ranges, &camera, &mut camera_fit);
+        }
         let on = device.as_mut();
-        let models = Models {
+        let mut models = Models {
             encoder: Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, on)?,
             context: Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, &bundle, &regions, on)?,
             guidance: GuidanceClient::new(&config, &bundle, camera, affinity, &open)?,
@@ -143,6 +148,9 @@ impl Plan {
             },
             sampler: Sampler::new(&config, &regions)?,
         };
+        if let Some(test) = bundle.trajectory_test()? {
+            self_test::check(&test, &config, manifest, &regions, &mut models, device.as_mut())?;
+        }
         bundle.verify_unread()?;
         drop(bundle);
         let ride = Ride::warm(config, options, (camera, camera_fit), device, models, manifest)?;

@@ -16,6 +16,23 @@ pub struct RecordedCamera {
     pub distortion: Option<Distortion>,
 }
 
+impl RecordedCamera {
+    /// How far the lens moves the picture's corners and the middles of its sides from where a
+    /// pinhole shows them, the farthest, as a share of the width. 0: no distortion; 1: a point of
+    /// the edge is beyond what the lens's model describes.
+    pub fn distortion_share(&self) -> f64 {
+        let Some(lens) = self.distortion else { return 0.0 };
+        let Intrinsics { fx_px, fy_px, cx_px, cy_px } = self.intrinsics;
+        let (width, height) = (self.width as f64, self.height as f64);
+        let share = |u: f64, v: f64| {
+            let (x, y) = ((u - cx_px) / fx_px, (v - cy_px) / fy_px);
+            lens.distort(x, y).map_or(1.0, |[bent_x, bent_y]| libm::hypot((bent_x - x) * fx_px, (bent_y - y) * fy_px) / width)
+        };
+        let sides = |i: u32, side: f64| f64::from(i) / 2.0 * side;
+        (0..9).map(|i| share(sides(i % 3, width), sides(i / 3, height))).fold(0.0, f64::max)
+    }
+}
+
 /// The distortion of a lens, in the models and with the coefficients of OpenCV. They act on the
 /// coordinates of the pinhole: x = right / forward, y = down / forward.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -189,5 +206,18 @@ mod tests {
         let fisheye = Distortion::OpencvFisheye { k1: 0.05, k2: -0.01, k3: 0.002, k4: -0.0005 };
         let [x, y] = fisheye.distort(0.4, -0.3).unwrap();
         assert!((x - 0.374740449470813).abs() < 1e-12 && (y + 0.281055337103110).abs() < 1e-12, "{x} {y}");
+    }
+
+    /// Breaks when a lens with distortion counts as a pinhole, or a pinhole does not.
+    #[test]
+    fn distortion_is_a_share_of_the_picture_s_width() {
+        let intrinsics = Intrinsics { fx_px: 50.0, fy_px: 50.0, cx_px: 50.0, cy_px: 25.0 };
+        let of = |distortion| RecordedCamera { width: 100, height: 50, intrinsics, distortion }.distortion_share();
+        let radial = |k1| Some(Distortion::Opencv { k1, k2: 0.0, p1: 0.0, p2: 0.0, k3: 0.0 });
+        assert!(of(None) == 0.0 && of(radial(0.0)) == 0.0);
+        // At a corner r² is 1.25, so a point moves by k1 · r³ · f.
+        let wanted = 0.1 * 1.25f64.powf(1.5) * 0.5;
+        assert!((of(radial(0.1)) - wanted).abs() < 1e-12, "{} is not {wanted}", of(radial(0.1)));
+        assert_eq!(of(radial(-0.5)), 1.0, "the corner is beyond the radius at which the model folds back");
     }
 }

@@ -25,13 +25,8 @@ pub(crate) fn read_camera(header: &CameraHeader, limits: Limits) -> Result<(Reco
         let wanted = format!("at most {} pixels (`ingest.max_image_pixels`)", limits.max_image_pixels);
         return Err(outside("width", format!("{}x{}", header.width, header.height), &wanted));
     }
-    let size = header.width.max(header.height) as f64;
-    let focal = "a positive number of pixels, 0.01 to 100 times the longer side";
-    let centre = "at most 10 times the longer side, pixels";
-    within("fx_px", header.fx_px, 0.01 * size..=100.0 * size, focal)?;
-    within("fy_px", header.fy_px, 0.01 * size..=100.0 * size, focal)?;
-    within("cx_px", header.cx_px, -10.0 * size..=10.0 * size, centre)?;
-    within("cy_px", header.cy_px, -10.0 * size..=10.0 * size, centre)?;
+    let intrinsics = Intrinsics { fx_px: header.fx_px, fy_px: header.fy_px, cx_px: header.cx_px, cy_px: header.cy_px };
+    intrinsics.check([header.width, header.height], KIND, "camera")?;
     let guess = CameraMount::default().position_m;
     let (ahead, height) = (header.ahead_m.unwrap_or(guess[0]), header.height_m.unwrap_or(guess[2]));
     within("ahead_m", ahead, -20.0..=20.0, "-20 to 20 m")?;
@@ -44,7 +39,6 @@ pub(crate) fn read_camera(header: &CameraHeader, limits: Limits) -> Result<(Reco
         within(&format!("distortion.{key}"), value, -100.0..=100.0, "-100 to 100")?;
     }
     let mount = CameraMount { is_measured: header.height_m.is_some(), ..CameraMount::looking(ahead, height, [yaw, pitch, roll]) };
-    let intrinsics = Intrinsics { fx_px: header.fx_px, fy_px: header.fy_px, cx_px: header.cx_px, cy_px: header.cy_px };
     Ok((RecordedCamera { width: header.width, height: header.height, intrinsics, distortion: header.distortion }, mount))
 }
 

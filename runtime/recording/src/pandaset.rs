@@ -110,11 +110,9 @@ fn read_sequence(dir: &Path, limits: Limits) -> Result<ReadRecording> {
     let first = paths.first().ok_or_else(|| bad(&camera_dir, "there is no frame"))?;
     let (width, height) = image_size(first, limits.max_image_pixels)?;
     let pinhole: Pinhole = read_json(&camera_dir.join("intrinsics.json"))?;
-    let numbers = [pinhole.fx, pinhole.fy, pinhole.cx, pinhole.cy];
-    if !(numbers.iter().all(|n| n.is_finite()) && pinhole.fx > 0.0 && pinhole.fy > 0.0) {
-        return Err(bad(&camera_dir.join("intrinsics.json"), "not a pinhole camera").got(format!("{numbers:?}")));
-    }
     let intrinsics = Intrinsics { fx_px: pinhole.fx, fy_px: pinhole.fy, cx_px: pinhole.cx, cy_px: pinhole.cy };
+    let place = |e: Error| e.at(format!("{:?}", camera_dir.join("intrinsics.json")));
+    intrinsics.check([width, height], KIND, "camera").map_err(place)?;
     let (poses, sensor) = (read_stamps(&dir.join("lidar/timestamps.json"))?, read_poses(&dir.join("lidar/poses.json"))?);
     same_length(&dir.join("lidar/poses.json"), sensor.len(), poses.stamps.len())?;
     let track = PoseTrack::new(poses.stamps.iter().copied().zip(sensor.iter().map(SensorPose::planar)).collect());

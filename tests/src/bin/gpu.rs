@@ -141,7 +141,7 @@ fn run_suite(only: &str) -> Result<()> {
 /// Warms up a ride.
 fn warm(path: &Path, layers: &[Layer]) -> Result<Ride> {
     let config = load_config(path, layers)?;
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
     let camera = SourceCamera::of_model(&config.model);
     Ok(Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION)?.warm(folder)?)
 }

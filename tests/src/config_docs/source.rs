@@ -171,7 +171,8 @@ fn type_name(kind: &Type) -> (String, bool) {
     (kind.to_token_stream().to_string(), false)
 }
 
-/// Finds `within("key", value, low, high)` and `positive("key", value, high)`.
+/// Finds `within("key", value, low, high)`, `between` with the same arguments, and
+/// `positive("key", value, high)`.
 fn find_ranges(tokens: TokenStream, ranges: &mut BTreeMap<String, String>) {
     let mut call = String::new();
     for token in tokens {
@@ -179,7 +180,7 @@ fn find_ranges(tokens: TokenStream, ranges: &mut BTreeMap<String, String>) {
             let arguments = split(group.stream());
             let key = arguments.first().map(|first| first.trim_matches('"').to_owned()).unwrap_or_default();
             match (call.as_str(), arguments.as_slice()) {
-                ("within", [_, _, low, high]) => drop(ranges.insert(key, format!("{low} to {high}"))),
+                ("within" | "between", [_, _, low, high]) => drop(ranges.insert(key, format!("{low} to {high}"))),
                 ("positive", [_, _, high]) => drop(ranges.insert(key, format!("above 0, at most {high}"))),
                 _ => {}
             }

@@ -22,7 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 mod camera_order;
 mod car;
 mod contradictions;
+mod drop_order;
 mod publication;
+mod trained;
 
 const SECOND: i64 = 1_000_000_000;
 

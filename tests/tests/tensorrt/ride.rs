@@ -72,7 +72,7 @@ fn moved(mut config: Config, family: Family, folder: &Path) -> Config {
 
 /// Warms up a ride.
 pub(crate) fn warm(config: Config) -> Result<Ride> {
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
     let camera = SourceCamera::of_model(&config.model);
     Plan::new(config, folder.manifest(), camera, RideOptions { decoder: true, ..RideOptions::EVALUATION })?.warm(folder)
 }

@@ -64,7 +64,8 @@ impl fmt::Display for BuildReport {
             let (engine, peak) = (mib(done.file.bytes), mib(done.peak_bytes));
             writeln!(f, "{:<18} {engine:>12} {:>8.1} {peak:>12}  {}", graph.as_str(), done.seconds, done.fusion)?;
         }
-        writeln!(f, "written to {:?} by {}, manifest {}", self.out, self.library, &self.manifest_sha256[..12])?;
+        writeln!(f, "written to {:?} by {}", self.out, self.library)?;
+        writeln!(f, "manifest {}: the value for engine.manifest_sha256", self.manifest_sha256)?;
         match &self.signed_by {
             Some(key) => writeln!(f, "signed by {key}: the entry for vehicle.trusted_keys"),
             None => writeln!(f, "not signed (--sign)"),

@@ -4,7 +4,7 @@ use crate::config_args::ConfigArgs;
 use crate::table::Table;
 use anyhow::Result;
 use clap::Args as ClapArgs;
-use drivewam::{PixelFormat, SourceCamera};
+use drivewam::SourceCamera;
 use drivewam_console::{note, print_line};
 use drivewam_core::config::{CameraFit, Config};
 use drivewam_core::stamp::exceeds_ms;
@@ -79,7 +79,7 @@ fn row(check: &InputCheck) -> Value {
 /// is a degradation of every chunk.
 fn field_of_view(camera: RecordedCamera, config: &Config) -> InputCheck {
     let RecordedCamera { width, height, intrinsics, .. } = camera;
-    let theirs = SourceCamera { width, height, intrinsics, format: PixelFormat::Rgb8 }.fov_rad();
+    let theirs = SourceCamera::rgb8(width, height, intrinsics).fov_rad();
     let ours = SourceCamera::of_model(&config.model).fov_rad();
     let differs = theirs.iter().zip(ours).map(|(theirs, ours)| (theirs / ours - 1.0).abs()).fold(0.0, f64::max);
     let show = |fov: [f64; 2]| format!("{:.1} x {:.1} degrees", fov[0].to_degrees(), fov[1].to_degrees());

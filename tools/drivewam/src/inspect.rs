@@ -135,6 +135,7 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
     );
     let q = &manifest.normalisation.action;
     print_line!("action     q01 {:?}, q99 {:?}", q.q01, q.q99);
+    print_line!("{}", manifest.trained_text());
     let commands: Vec<String> =
         manifest.commands.rows.iter().map(|(command, rows)| format!("{} ({rows} rows)", command.as_str())).collect();
     print_line!("commands   {}", commands.join(", "));

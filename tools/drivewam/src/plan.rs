@@ -68,6 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         print_line!("precision     {} (keys and values {}), {}", precision.number, precision.number.cached(), precision.origin);
         print_summary(&loaded.config, arena);
         print_line!("{}", warm_line(plan.warm_peak()));
+        print_line!("{}", manifest.trained_text());
         if args.no_engines {
             print_line!("not included: the causal cache of the codec; its size is known only from an engine folder");
         }
@@ -95,6 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let peak = plan.warm_peak();
     object["warm_peak"] =
         json!({"file_bytes": peak.file_bytes, "library_bytes": peak.library_bytes, "graph": peak.graph.map(|graph| graph.as_str())});
+    object["trained_ranges"] = json!(manifest.trained_ranges);
     if let Some(report) = &report {
         object["target"] = report.json();
     }

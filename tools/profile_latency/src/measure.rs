@@ -106,7 +106,7 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
     ensure!(!args.window.is_empty(), "--window: nothing to measure (got {}, wanted at least one chunk)", args.window.argument());
     let began = SystemTime::now();
     let config = args.configuration()?;
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
     if stop.load(Ordering::Relaxed) {
         return Ok(None);
     }

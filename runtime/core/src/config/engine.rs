@@ -1,7 +1,8 @@
 //! `engine:` which library runs the graphs, and where.
 
-use super::sections::within;
+use super::sections::{bad, within};
 use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::quoted;
 use serde::{Deserialize, Serialize};
 
 /// `engine:` which library runs the graphs.
@@ -13,6 +14,11 @@ pub struct EngineConfig {
     pub kind: EngineKind,
     /// The engine folder, which contains `manifest.yaml`. Relative to the file that names it.
     pub folder: String,
+    /// The SHA-256 of `manifest.yaml` in the engine folder, 64 lower-case hexadecimal digits. A
+    /// folder with another manifest is refused before the manifest is read. The exporter and
+    /// `build_engines` print it. When it is left out, any manifest is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<String>,
     /// The threads inside the library. Used by the kinds `rten` and `ort`.
     pub threads: usize,
     /// The path of the ONNX Runtime library, used by the kind `ort`. When it is left out, the
@@ -83,6 +89,10 @@ impl Default for TensorRtConfig {
 
 impl EngineConfig {
     pub(super) fn check(&self) -> Result<()> {
+        let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if let Some(odd) = self.manifest_sha256.as_ref().filter(|text| !is_hash(text)) {
+            return Err(bad("engine.manifest_sha256", quoted(odd), "64 lower-case hexadecimal digits"));
+        }
         within("engine.threads", self.threads, 1, 64)?;
         within("engine.tensorrt.gpu", self.tensorrt.gpu as usize, 0, 63)?;
         if self.tensorrt.cuda_graphs && self.tensorrt.weight_budget_bytes.is_some() {

@@ -11,6 +11,7 @@ mod layers;
 mod sections;
 #[cfg(test)]
 mod tests;
+mod vehicle;
 
 pub use build::BuildConfig;
 pub use engine::{EngineConfig, EngineKind, TensorRtConfig};
@@ -18,8 +19,9 @@ pub use guidance::{Forever, GuidanceConfig, GuidanceMode, Wait};
 pub use layers::{DeprecatedKey, Layer};
 pub use sections::{
     ActionFlow, ActionStart, CameraConfig, CameraFit, CoresConfig, FlowConfig, GapPolicy, GuardConfig, IngestConfig, MemoryConfig,
-    MemoryPolicy, PassPacking, SolverKind, TargetConfig, VehicleConfig, VideoCommit, VideoFlow,
+    MemoryPolicy, PassPacking, SolverKind, TargetConfig, VideoCommit, VideoFlow,
 };
+pub use vehicle::VehicleConfig;
 
 use crate::dims::Model;
 use crate::error::{Error, ErrorKind, Result};

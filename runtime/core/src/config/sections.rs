@@ -43,33 +43,6 @@ impl CoresConfig {
     }
 }
 
-/// `vehicle:` the limits that a trajectory must keep, and the keys that may sign engines.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VehicleConfig {
-    /// The name of the vehicle, for reports.
-    pub name: String,
-    /// The highest speed.
-    pub max_speed_mps: f64,
-    /// The highest forward acceleration.
-    pub max_acceleration_mps2: f64,
-    /// The strongest braking, as a positive number.
-    pub max_deceleration_mps2: f64,
-    /// The highest curvature, to either side.
-    pub max_curvature_1pm: f64,
-    /// The highest lateral acceleration, to either side.
-    pub max_lateral_acceleration_mps2: f64,
-    /// Public ed25519 keys, each 64 hexadecimal digits. When this list or `revoked_keys` has an
-    /// entry, an engine folder is refused unless one of these keys signed its manifest. When both
-    /// are empty or left out, folders need no signature.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub trusted_keys: Vec<String>,
-    /// Public ed25519 keys, each 64 hexadecimal digits, that are no longer trusted. A manifest that
-    /// one of them signed is refused, even if `trusted_keys` lists the key too.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub revoked_keys: Vec<String>,
-}
-
 /// `camera:` how a camera image becomes an image of the model's size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -304,11 +277,18 @@ impl Default for GuardConfig {
     }
 }
 
-fn bad(key: &str, got: impl std::fmt::Display, wanted: &str) -> Error {
+pub(super) fn bad(key: &str, got: impl std::fmt::Display, wanted: &str) -> Error {
     Error::new(ErrorKind::Config, "out of range").at(key).got(got).wanted(wanted)
 }
 
 pub(super) fn within(key: &str, value: usize, low: usize, high: usize) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(bad(key, value, &format!("{low} to {high}")))
+}
+
+pub(super) fn between(key: &str, value: f64, low: f64, high: f64) -> Result<()> {
     if (low..=high).contains(&value) {
         return Ok(());
     }
@@ -329,28 +309,9 @@ impl TargetConfig {
     }
 }
 
-impl VehicleConfig {
-    pub(super) fn check(&self) -> Result<()> {
-        positive("vehicle.max_speed_mps", self.max_speed_mps, 150.0)?;
-        positive("vehicle.max_acceleration_mps2", self.max_acceleration_mps2, 50.0)?;
-        positive("vehicle.max_deceleration_mps2", self.max_deceleration_mps2, 50.0)?;
-        positive("vehicle.max_curvature_1pm", self.max_curvature_1pm, 2.0)?;
-        positive("vehicle.max_lateral_acceleration_mps2", self.max_lateral_acceleration_mps2, 50.0)?;
-        for (key, list) in [("vehicle.trusted_keys", &self.trusted_keys), ("vehicle.revoked_keys", &self.revoked_keys)] {
-            if let Some(odd) = list.iter().find(|k| k.len() != 64 || k.bytes().any(|b| !b.is_ascii_hexdigit())) {
-                return Err(bad(key, format!("{odd:?}"), "ed25519 public keys of 64 hexadecimal digits"));
-            }
-        }
-        Ok(())
-    }
-}
-
 impl CameraConfig {
     pub(super) fn check(&self) -> Result<()> {
-        if (0.0..=1.0).contains(&self.fov_tolerance) {
-            return Ok(());
-        }
-        Err(bad("camera.fov_tolerance", self.fov_tolerance, "0 to 1"))
+        between("camera.fov_tolerance", self.fov_tolerance, 0.0, 1.0)
     }
 }
 

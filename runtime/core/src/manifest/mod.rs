@@ -7,12 +7,15 @@
 
 mod built;
 mod entries;
+mod trained;
 mod words;
 
 pub use entries::{
     ActionNormalisation, CommandTexts, FileEntry, FileRole, FlowDirection, GraphEntry, Normalisations, Precision, SelfTest,
     TrainedSchedule, TrainedShift,
 };
+
+pub use trained::{TrainedCamera, TrainedPictures, TrainedQuantity, TrainedRange, TrainedRanges};
 
 pub use built::{Built, Capability, Compatible, Dotted, EngineEntry, Family, Flags, Fusion, Machine, Profile, Version};
 
@@ -51,6 +54,9 @@ pub struct Manifest {
     pub normalisation: Normalisations,
     /// The shifts of the noise levels that the weights were trained with.
     pub schedule: TrainedSchedule,
+    /// What the weights were trained on. Absent: nobody says, and the ride judges nothing by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_ranges: Option<TrainedRanges>,
     /// The text embeddings of the route commands.
     pub commands: CommandTexts,
     /// The language model and its text encoder. Absent when the folder has none.
@@ -110,6 +116,7 @@ impl Manifest {
                 action: ActionNormalisation { q01: [0.0, -0.02, -0.02], q99: [1.5, 0.02, 0.02], epsilon: 1e-6 },
             },
             schedule: TrainedSchedule { video: shift(), action: shift() },
+            trained_ranges: None,
             commands: CommandTexts { file: String::new(), rows: BTreeMap::new() },
             guidance: None,
             self_test: None,
@@ -139,6 +146,7 @@ impl Manifest {
                 return Err(bad("out of range").at(format!("schedule.{key}.shift")).got(shift.shift).wanted("a positive number"));
             }
         }
+        self.trained_ranges.as_ref().map_or(Ok(()), TrainedRanges::check)?;
         for (name, entry) in &self.files {
             check_file_name(name)?;
             check_hash(&entry.sha256).map_err(|e| e.at(format!("files.{name:?}")))?;
@@ -239,6 +247,11 @@ impl Manifest {
             Error::new(ErrorKind::Manifest, "the folder has no language model").at("guidance").wanted("a folder that guidance.join made")
         };
         self.guidance.as_ref().ok_or_else(none)
+    }
+
+    /// The trained ranges in one line, or that the manifest does not state them.
+    pub fn trained_text(&self) -> String {
+        self.trained_ranges.as_ref().map_or_else(|| "trained ranges: not stated".to_owned(), |ranges| format!("trained ranges: {ranges}"))
     }
 
     /// The shapes of the causal cache of a codec graph, in order. Empty for other graphs, and for a

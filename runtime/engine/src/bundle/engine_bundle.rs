@@ -7,6 +7,7 @@ use super::texts::{self, CommandText};
 use super::trust::{Signed, Trust, hex};
 use crate::bytes::Bytes;
 use crate::meter::LoadMeter;
+use crate::self_test::trajectory::{self, TrajectoryTest};
 use drivewam_core::bindings::Graph;
 use drivewam_core::dims::Command;
 use drivewam_core::manifest::{FileEntry, Manifest};
@@ -79,14 +80,15 @@ impl Clone for EngineBundle {
 
 impl EngineBundle {
     /// Opens the bundle in directory `path`. Where `trust` has keys, one of them must have signed
-    /// it.
+    /// it; where `trust` pins a manifest, it must be that one.
     ///
     /// # Errors
     /// `Manifest`, with the file, what was got and what was wanted: [`Manifest::parse`] refuses the
-    /// manifest; no trusted key signed it; a file is missing, is not a plain file (but a link, a
-    /// directory, a device), is writable by others, or has another length than the manifest says;
-    /// command texts or self-test have another hash or shape. `Io` when reading fails; `Capacity`
-    /// when a content does not fit in memory.
+    /// manifest; no trusted key signed it, or another one is pinned; a file is missing, is not a
+    /// plain file (but a link, a directory, a device), is writable by others, or has another length
+    /// than the manifest says; command texts or self-test have another hash or shape; the
+    /// normalisation is not the one that the self-test was made with. `Io` when reading fails;
+    /// `Capacity` when a content does not fit in memory.
     pub fn open(path: &Path, trust: &Trust) -> Result<Self> {
         let named = |e: Error| e.at(path.display());
         let read::CheckedManifest { manifest, sha256, signed } = read::manifest(path, trust).map_err(named)?;
@@ -140,6 +142,9 @@ impl EngineBundle {
         let commands = self.read(&self.manifest.commands.file)?;
         self.texts = texts::read(&self.manifest, commands.as_slice()).map_err(|e| self.at(&self.manifest.commands.file, e))?;
         self.self_test = self.manifest.self_test.as_ref().map(|test| self.read(&test.file)).transpose()?;
+        if let (Some(test), Some(content)) = (&self.manifest.self_test, &self.self_test) {
+            trajectory::check_decoded(&self.manifest, content.as_slice()).map_err(|e| self.at(&test.file, e))?;
+        }
         Ok(())
     }
 
@@ -200,6 +205,15 @@ impl EngineBundle {
                 .at("self_test")
                 .wanted("a bundle that the exporter wrote")),
         }
+    }
+
+    /// The rollout that a ride repeats in Warm; `None` for a bundle without a self-test.
+    ///
+    /// # Errors
+    /// `Manifest` for a self-test without a rollout.
+    pub fn trajectory_test(&self) -> Result<Option<TrajectoryTest>> {
+        let Some((test, content)) = self.manifest.self_test.as_ref().zip(self.self_test.as_ref()) else { return Ok(None) };
+        TrajectoryTest::new(&self.manifest, content.as_slice()).map(Some).map_err(|e| self.at(&test.file, e))
     }
 
     /// Counts what is read and what of it is in memory. The meter outlives the bundle.

@@ -31,7 +31,7 @@ pub(super) struct CheckedManifest {
     pub signed: Signed,
 }
 
-/// The manifest of the directory `path`, signed as `trust` requires. The signature is checked
+/// The manifest of the directory `path`, signed and pinned as `trust` requires. Both are checked
 /// before the text is parsed.
 pub(super) fn manifest(path: &Path, trust: &Trust) -> Result<CheckedManifest> {
     let at = |e: Error| e.at(FILE_NAME);
@@ -42,6 +42,7 @@ pub(super) fn manifest(path: &Path, trust: &Trust) -> Result<CheckedManifest> {
     let signature = small(&path.join(SIGNATURE_FILE_NAME), SIGNATURE_LIMIT).map_err(|e| e.at(SIGNATURE_FILE_NAME))?;
     let signed = trust.check(&text, signature.as_deref())?;
     let sha256 = hex(&Sha256::digest(&text));
+    trust.check_pin(&sha256).map_err(at)?;
     let text = std::str::from_utf8(&text).map_err(|e| at(Error::new(ErrorKind::Manifest, "not UTF-8 text").caused_by(e)))?;
     Ok(CheckedManifest { manifest: Manifest::parse(text).map_err(at)?, sha256, signed })
 }

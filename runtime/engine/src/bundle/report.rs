@@ -2,7 +2,7 @@
 
 use super::trust::{Signed, Trust};
 use super::{read, texts};
-use crate::self_test::answers;
+use crate::self_test::{answers, trajectory};
 use drivewam_core::manifest::{FILE_NAME, FileEntry, FileRole, Manifest};
 use drivewam_core::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
@@ -87,8 +87,10 @@ pub(super) fn verify(path: &Path, trust: &Trust, progress: Option<ReadProgress<'
                 FileRole::Commands => {
                     read::whole(&path.join(name), entry, tell).and_then(|c| texts::read(manifest, c.as_slice()).map(drop))
                 }
-                FileRole::SelfTest => read::whole(&path.join(name), entry, tell)
-                    .and_then(|c| manifest.graphs.keys().try_for_each(|graph| answers::read(c.as_slice(), *graph).map(drop))),
+                FileRole::SelfTest => read::whole(&path.join(name), entry, tell).and_then(|c| {
+                    manifest.graphs.keys().try_for_each(|graph| answers::read(c.as_slice(), *graph).map(drop))?;
+                    trajectory::check_decoded(manifest, c.as_slice())
+                }),
                 _ => read::hash_only(&path.join(name), entry, tell),
             };
             let status = checked.map_or_else(FileStatus::Fault, |()| FileStatus::Whole);

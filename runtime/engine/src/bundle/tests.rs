@@ -5,7 +5,7 @@ use super::*;
 use crate::bytes::Bytes;
 use drivewam_core::ErrorKind;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{EngineConfig, EngineKind, TensorRtConfig};
+use drivewam_core::config::{Config, EngineConfig, EngineKind, Layer, TensorRtConfig};
 use drivewam_core::dims::Command;
 use drivewam_core::manifest::{FILE_NAME, FileRole, Manifest};
 use std::collections::BTreeMap;
@@ -126,7 +126,14 @@ fn the_planned_peak_of_file_contents_is_the_measured_one() {
     let bundle = crate::tests::shipped();
     let (meter, graphs) = (bundle.meter(), loads(bundle.manifest()));
     let order: Vec<Graph> = graphs.iter().map(|(graph, ..)| *graph).collect();
-    let config = |kind| EngineConfig { kind, folder: String::new(), threads: 1, onnxruntime: None, tensorrt: TensorRtConfig::default() };
+    let config = |kind| EngineConfig {
+        kind,
+        folder: String::new(),
+        manifest_sha256: None,
+        threads: 1,
+        onnxruntime: None,
+        tensorrt: TensorRtConfig::default(),
+    };
     let peak = |kind| warm_peak(&config(kind), bundle.manifest(), &order);
     bundle.plan_loads(&order);
     let small = meter.live_bytes();
@@ -274,4 +281,36 @@ fn a_text_of_another_shape_or_with_a_nan_is_refused() {
     assert!(text.contains("not finite"), "{text}");
     let text = spoilt(&|_, content| content.truncate(4));
     assert!(text.contains("not a safetensors file"), "{text}");
+}
+
+/// Breaks when a manifest other than the pinned one is parsed or opened, or the message lacks one
+/// of the two hashes.
+#[test]
+fn a_manifest_that_the_configuration_does_not_pin_is_refused_with_both_hashes() {
+    let dir = on_disk();
+    let layer = |text: String| Layer { name: "test".into(), text };
+    let shipped = ["model/tiny.yaml", "target/host-cpu.yaml", "vehicle/world.yaml", "tiny.yaml"].map(|name| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs").join(name);
+        layer(fs::read_to_string(path).unwrap())
+    });
+    let trust = |sha256: &str| {
+        let pin = layer(format!("engine: {{manifest_sha256: {sha256}}}"));
+        Trust::of_config(&Config::from_layers(&[shipped.to_vec(), vec![pin]].concat()).unwrap()).unwrap()
+    };
+    let own = EngineBundle::open(dir.path(), &Trust::default()).unwrap().manifest_sha256().to_owned();
+    EngineBundle::open(dir.path(), &trust(&own)).unwrap();
+    let other = "0123456789abcdef".repeat(4);
+    for spoilt in [false, true] {
+        // A byte more is another manifest, and one that is not parsed.
+        let text = fs::read_to_string(dir.path().join(FILE_NAME)).unwrap();
+        if spoilt {
+            fs::write(dir.path().join(FILE_NAME), format!("{text}: [")).unwrap();
+        }
+        let pinned = if spoilt { &own } else { &other };
+        let error = EngineBundle::open(dir.path(), &trust(pinned)).unwrap_err();
+        let said = error.to_string();
+        let names_both = said.contains(&format!("wanted {pinned}")) && (spoilt || said.contains(&format!("got {own}")));
+        assert!(error.kind() == ErrorKind::Manifest && said.contains("engine.manifest_sha256") && names_both, "{said}");
+        assert_eq!(EngineBundle::verify(dir.path(), &trust(pinned), None).into_first_fault().unwrap().to_string(), said);
+    }
 }

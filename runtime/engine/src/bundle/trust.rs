@@ -1,5 +1,6 @@
-//! Signatures of manifests: a detached ed25519 signature over the manifest's bytes, 64 bytes in a
-//! file beside it, as `openssl pkeyutl -sign -rawin` and `build_engines --sign` write it.
+//! Which manifests are trusted: those with a pinned hash, and those with a signature, a detached
+//! ed25519 signature over the manifest's bytes, 64 bytes in a file beside it, as
+//! `openssl pkeyutl -sign -rawin` and `build_engines --sign` write it.
 
 use drivewam_core::config;
 use drivewam_core::{Error, ErrorKind, Result};
@@ -8,12 +9,13 @@ use ed25519_dalek::{Signature, VerifyingKey};
 /// The signature's file name inside an engine folder.
 pub const FILE_NAME: &str = "manifest.yaml.sig";
 
-/// Public keys whose signature of a manifest is accepted. Without keys, a manifest needs no
-/// signature.
+/// Public keys whose signature of a manifest is accepted, and the hash of the one manifest that is.
+/// Without keys, a manifest needs no signature; without a hash, it may be any.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
     keys: Vec<VerifyingKey>,
     revoked: Vec<VerifyingKey>,
+    pinned: Option<String>,
 }
 
 /// Who signed a manifest.
@@ -37,7 +39,17 @@ impl Trust {
         Ok(Self {
             keys: keys("vehicle.trusted_keys", &vehicle.trusted_keys)?,
             revoked: keys("vehicle.revoked_keys", &vehicle.revoked_keys)?,
+            pinned: None,
         })
+    }
+
+    /// The keys of a configuration, and the hash that it pins (`engine.manifest_sha256`): what its
+    /// engine folder is opened with.
+    ///
+    /// # Errors
+    /// As [`Trust::of`].
+    pub fn of_config(config: &config::Config) -> Result<Self> {
+        Ok(Self { pinned: config.engine.manifest_sha256.clone(), ..Self::of(&config.vehicle)? })
     }
 
     /// Trust in one key.
@@ -45,7 +57,20 @@ impl Trust {
     /// # Errors
     /// `Config` for bytes that are not a key.
     pub fn only(key: &[u8; 32]) -> Result<Self> {
-        Ok(Self { keys: vec![parse(&hex(key))?], revoked: Vec::new() })
+        Ok(Self { keys: vec![parse(&hex(key))?], ..Self::default() })
+    }
+
+    /// Proves that the manifest with this hash is the pinned one, if one is.
+    pub(super) fn check_pin(&self, sha256: &str) -> Result<()> {
+        match &self.pinned {
+            Some(pinned) if pinned != sha256 => {
+                Err(Error::new(ErrorKind::Manifest, "the manifest is not the one that the configuration pins")
+                    .at("engine.manifest_sha256")
+                    .got(sha256)
+                    .wanted(pinned))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Proves that `manifest` is signed as these keys require.

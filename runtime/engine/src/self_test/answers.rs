@@ -23,14 +23,7 @@ pub(crate) fn read(content: &[u8], graph: Graph) -> Result<BTreeMap<String, Refe
     let bad = |what: &str| Error::new(ErrorKind::Manifest, what);
     let file = SafeTensors::deserialize(content).map_err(|e| bad("not a safetensors file").caused_by(e))?;
     let prefix = format!("{graph}/");
-    let numbers = |name: &str| -> Result<Vec<f32>> {
-        let view = file.tensor(name).map_err(|e| bad("lacks a tensor").at(format!("{name:?}")).caused_by(e))?;
-        let numbers: Vec<f32> = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        if view.dtype() != Dtype::F32 || numbers.is_empty() || numbers.iter().any(|x| !x.is_finite()) {
-            return Err(bad("not finite f32 numbers").at(format!("{name:?}")));
-        }
-        Ok(numbers)
-    };
+    let numbers = |name: &str| numbers(&file, name);
     let mut answers = BTreeMap::new();
     for name in file.names().into_iter().filter(|name| name.starts_with(&prefix) && !name.ends_with("/norm")) {
         let norm = numbers(&format!("{name}/norm"))?[0];
@@ -40,4 +33,18 @@ pub(crate) fn read(content: &[u8], graph: Graph) -> Result<BTreeMap<String, Refe
         answers.insert(name[prefix.len()..].to_owned(), ReferenceOutput { samples: numbers(name)?, norm });
     }
     if answers.is_empty() { Err(bad("has no answers of the graph").at(graph)) } else { Ok(answers) }
+}
+
+/// The numbers of the tensor `name`.
+///
+/// # Errors
+/// `Manifest` when there is no such tensor, or it is not finite f32.
+pub(super) fn numbers(file: &SafeTensors<'_>, name: &str) -> Result<Vec<f32>> {
+    let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at(format!("{name:?}"));
+    let view = file.tensor(name).map_err(|e| bad("lacks a tensor").wanted("a bundle of this version's exporter").caused_by(e))?;
+    let numbers: Vec<f32> = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    if view.dtype() != Dtype::F32 || numbers.is_empty() || numbers.iter().any(|x| !x.is_finite()) {
+        return Err(bad("not finite f32 numbers"));
+    }
+    Ok(numbers)
 }

@@ -4,12 +4,17 @@
 //! exporter stored 64 samples and the norm of the f32 model in PyTorch ([`answers`]). An engine
 //! that is fast and wrong is thus refused in Warm, whatever library runs it.
 //!
+//! The text graph also runs on the text of each route command, so texts that stand under another
+//! command's name are noticed. What the bundle's tensors do not show, its trajectories do
+//! ([`trajectory`]).
+//!
 //! The number of rows of a prompt is not known at export. A pass of the language model therefore
 //! begins with the rows that the reference was given: they see no later ones, so their keys and
 //! values must be the reference's.
 
 pub(crate) mod answers;
 mod rule;
+pub(crate) mod trajectory;
 
 use crate::engine::{Binding, BoundTensor, Engine, Io};
 use crate::io_check;
@@ -34,6 +39,9 @@ pub(crate) struct Tested {
     test: SelfTest,
 }
 
+/// Texts of route commands, by name.
+pub(crate) type NamedTexts = Vec<(&'static str, Vec<f32>)>;
+
 /// The reference's outputs of a graph.
 #[derive(Debug)]
 struct SelfTest {
@@ -42,16 +50,19 @@ struct SelfTest {
     n_video: usize,
     n_action: usize,
     vocabulary: usize,
+    /// The texts of the route commands `[T, Dt]`, by name; only for the graph that reads them.
+    texts: NamedTexts,
     /// By `shape/output`.
     answers: BTreeMap<String, ReferenceOutput>,
 }
 
 impl Tested {
-    /// Wraps `engine`. `file` and `content` are the self-test's file of the bundle.
+    /// Wraps `engine`. `file` and `content` are the self-test's file of the bundle; `texts` are
+    /// those of the route commands, `[rows, Dt]` by name, for the graph that reads them.
     ///
     /// # Errors
     /// `Manifest` when the content is not a self-test, or has no answers of the graph.
-    pub fn new(engine: Box<dyn Engine>, manifest: &Manifest, (file, content): (&str, &[u8])) -> Result<Self> {
+    pub fn new(engine: Box<dyn Engine>, manifest: &Manifest, (file, content): (&str, &[u8]), mut texts: NamedTexts) -> Result<Self> {
         let graph = engine.graph();
         let answers = answers::read(content, graph).map_err(|e| e.at(format!("{file:?}")))?;
         let model = &manifest.model;
@@ -60,7 +71,9 @@ impl Tested {
             Graph::TextEncode => guidance.text.vocabulary,
             _ => guidance.vlm.vocabulary,
         });
-        Ok(Self { engine, test: SelfTest { graph, entry: manifest.graph(graph)?.clone(), n_video, n_action, vocabulary, answers } })
+        texts.iter_mut().for_each(|(_, rows)| rows.resize(model.text_rows() * model.text.dim, 0.0));
+        let entry = manifest.graph(graph)?.clone();
+        Ok(Self { engine, test: SelfTest { graph, entry, n_video, n_action, vocabulary, texts, answers } })
     }
 }
 
@@ -109,12 +122,28 @@ impl SelfTest {
             let role = self.entry.inputs.iter().find(|spec| spec.name == bound.name).and_then(|spec| spec.role);
             device.upload(bound.region, &rule::input(&bound.name, role, &bound.shape, facts))?;
         }
-        let compared =
-            engine.run(binding, device).and_then(|()| io.outputs.iter().try_for_each(|bound| self.compare(shape, bound, n, device)));
+        let compared = self.run(engine, binding, device, io, (shape, n)).and_then(|()| self.check_texts(engine, binding, device, io));
         for (bound, before) in io.inputs.iter().zip(&kept) {
             device.upload(bound.region, before)?;
         }
         compared
+    }
+
+    /// Runs the shape on the present inputs and compares all outputs.
+    fn run(&self, engine: &mut dyn Engine, binding: Binding, device: &mut dyn Device, io: &Io, (shape, n): (&str, usize)) -> Result<()> {
+        engine.run(binding, device)?;
+        io.outputs.iter().try_for_each(|bound| self.compare(shape, bound, n, device))
+    }
+
+    /// Runs the text graph on the text of each route command.
+    fn check_texts(&self, engine: &mut dyn Engine, binding: Binding, device: &mut dyn Device, io: &Io) -> Result<()> {
+        for (command, rows) in &self.texts {
+            for bound in &io.inputs {
+                device.upload(bound.region, rows)?;
+            }
+            self.run(engine, binding, device, io, (command, 0))?;
+        }
+        Ok(())
     }
 
     /// Where element `at` of the reference's keys or values `[H, ROWS, D]` lies in those of a pass

@@ -14,12 +14,12 @@ use std::f64::consts::PI;
 pub(super) const SLOTS: usize = 8;
 
 /// FNV-1a of 32 bits.
-fn fnv1a(name: &str) -> u32 {
+pub(super) fn fnv1a(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |x, byte| (x ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Element `i` of the tensor whose name has the hash `seed`, within [-1, 1).
-fn uniform(seed: u32, i: usize) -> f32 {
+pub(super) fn uniform(seed: u32, i: usize) -> f32 {
     let mut x = seed.wrapping_add(i as u32);
     x = (x ^ x >> 16).wrapping_mul(0x7feb_352d);
     x = (x ^ x >> 15).wrapping_mul(0x846c_a68b);

@@ -1,10 +1,12 @@
 //! Whether the camera sees: pictures that stand still while the car moves, that have no contrast,
-//! that are noise, or that come in reversed order.
+//! that are noise, or that come in reversed order. And whether they look like the training's.
 
 mod reversal;
 
 use crate::guard::causes::DoubtRun;
 use crate::guard::{Cause, CauseKind, Causes};
+use crate::trained;
+use drivewam_core::manifest::TrainedPictures;
 use drivewam_core::pose::Pose2;
 use drivewam_device::SourceCamera;
 use reversal::{PAIRS, ReversalCheck};
@@ -25,17 +27,21 @@ const SAMPLES: usize = 64;
 struct FrameLook {
     stamp_ns: i64,
     hash: u64,
+    /// Mean brightness.
+    brightness: f64,
     /// Standard deviation of the brightness.
     deviation: f64,
     /// Correlation of the brightness of horizontal neighbours.
     correlation: f64,
+    /// Mean distance between the strongest and the weakest colour of a pixel.
+    saturation: f64,
 }
 
 impl FrameLook {
     fn of(camera: &SourceCamera, stamp_ns: i64, picture: &[u8]) -> Self {
         let pictures = camera.pictures();
         let place = |i: usize, size: usize| (2 * i + 1) * size / (2 * SAMPLES);
-        let (mut sum, mut squares, mut products) = (0.0, 0.0, 0.0);
+        let (mut sum, mut squares, mut products, mut colours) = (0.0, 0.0, 0.0, 0.0);
         for row in 0..SAMPLES {
             for column in 0..SAMPLES {
                 let (x, y) = (place(column, camera.width), place(row, camera.height));
@@ -44,6 +50,8 @@ impl FrameLook {
                 sum += 0.5 * (a + b);
                 squares += 0.5 * (a * a + b * b);
                 products += a * b;
+                let [red, green, blue] = pictures.pixel(picture, x, y);
+                colours += f64::from(red.max(green).max(blue) - red.min(green).min(blue));
             }
         }
         let count = (SAMPLES * SAMPLES) as f64;
@@ -53,7 +61,8 @@ impl FrameLook {
         let mut hasher = DefaultHasher::new();
         hasher.write(picture);
         let correlation = if variance > 0.0 { covariance / variance } else { 1.0 };
-        Self { stamp_ns, hash: hasher.finish(), deviation: variance.sqrt(), correlation }
+        let (deviation, saturation) = (variance.sqrt(), colours / count);
+        Self { stamp_ns, hash: hasher.finish(), brightness: mean, deviation, correlation, saturation }
     }
 }
 
@@ -61,6 +70,8 @@ impl FrameLook {
 #[derive(Debug)]
 pub(crate) struct CameraHealth {
     camera: SourceCamera,
+    /// The looks of the training's pictures; `None` where nobody says.
+    trained: Option<TrainedPictures>,
     looks: Vec<FrameLook>,
     /// Whether the first look is that of the chunk before.
     is_continued: bool,
@@ -72,10 +83,10 @@ pub(crate) struct CameraHealth {
 
 impl CameraHealth {
     /// For chunks of `frames` pictures.
-    pub(crate) fn new(camera: SourceCamera, frames: usize) -> Self {
+    pub(crate) fn new(camera: SourceCamera, frames: usize, trained: Option<TrainedPictures>) -> Self {
         let looks = Vec::with_capacity(frames + 1);
         let run = DoubtRun::default();
-        Self { camera, looks, is_continued: false, frozen: run, blank: run, noise: run, order: ReversalCheck::new() }
+        Self { camera, trained, looks, is_continued: false, frozen: run, blank: run, noise: run, order: ReversalCheck::new() }
     }
 
     /// Looks at a picture of the current chunk.
@@ -111,6 +122,9 @@ impl CameraHealth {
                 self.noise.count(cause(is_noise, CauseKind::CameraNoise, look.correlation, CORRELATION), 1),
             ];
             found.into_iter().flatten().for_each(|cause| causes.add(cause));
+            if let Some(trained) = &self.trained {
+                trained::judge_picture(trained, look.brightness, look.deviation, look.saturation, causes);
+            }
         }
         let pairs = self.order.shrinking();
         if pairs >= PAIRS {

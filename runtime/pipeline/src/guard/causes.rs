@@ -6,6 +6,7 @@
 //! strongest response and the state of the guard into a verdict.
 
 use drivewam_core::ErrorKind;
+use drivewam_core::manifest::TrainedQuantity;
 use drivewam_core::motion::MotionConflict;
 use std::fmt;
 
@@ -104,6 +105,9 @@ pub enum CauseKind {
     FieldOfView,
     /// The camera does not cover a share of the model's image.
     UncoveredImage,
+    /// A value outside of the range that the policy was trained on (`trained_ranges` of the
+    /// manifest).
+    Untrained(TrainedQuantity),
     /// A frame was captured this long before or after its expected time.
     FrameJitter,
     /// Inputs were refused since the last outcome. Value: their number.
@@ -164,6 +168,7 @@ impl CauseKind {
             Self::CameraReversed => ("camera_reversed", "pairs", Doubt),
             Self::FieldOfView => ("fov_share", "", Degrade),
             Self::UncoveredImage => ("uncovered_image_share", "", Degrade),
+            Self::Untrained(quantity) => (quantity.as_str(), quantity.unit(), Degrade),
             Self::FrameJitter => ("frame_jitter_ms", "ms", Degrade),
             Self::RejectedInputs => ("rejected_inputs", "", Degrade),
         };
@@ -336,7 +341,7 @@ pub struct Causes {
 
 impl Causes {
     /// More than can occur at once: each kind is listed once.
-    const MOST: usize = 24;
+    const MOST: usize = 32;
 
     /// No cause.
     pub const NONE: Self = Self { list: [None; Self::MOST] };

@@ -19,6 +19,7 @@ use crate::stages::{CHUNK, Stage, StageRun, StageTimes};
 use drivewam_core::config::Config;
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
+use drivewam_core::manifest::TrainedRanges;
 use drivewam_core::pose::Pose2;
 use drivewam_core::stamp::check_stamp;
 use drivewam_core::{Error, ErrorKind, Result};
@@ -47,8 +48,11 @@ pub struct Ride {
     camera: SourceCamera,
     /// Deviations of the camera from the model's, published with every outcome.
     camera_fit: Causes,
-    device: Box<dyn Device>,
+    /// What the policy was trained on; `None` where the manifest does not say.
+    trained: Option<TrainedRanges>,
+    // Fields are dropped in order: engines before the device that they compute on.
     models: Models,
+    device: Box<dyn Device>,
     probe: Option<Box<dyn Probe>>,
     inputs: Inputs,
     plan: Guard,

@@ -6,6 +6,7 @@ use crate::guard::{Answer, Cause, CauseKind, InputStream, PlanStart, Situation};
 use crate::ingest::Ready;
 use crate::outcome::{Ages, ms};
 use crate::stages::{Stage, StageRun};
+use crate::trained;
 use drivewam_core::ErrorKind;
 use drivewam_device::KvCounts;
 
@@ -28,6 +29,9 @@ impl Ride {
         let (late_ms, most_ms) = (ms(self.outcome.published_ns.saturating_sub(ready.t0_ns)), self.latest_ms());
         if self.options.realtime && late_ms > most_ms {
             self.outcome.degraded.add(Cause::new(CauseKind::Late, late_ms, most_ms));
+        }
+        if let Some(ranges) = &self.trained {
+            trained::judge_speed(ranges, speed_mps, &mut self.outcome.degraded);
         }
         self.doubt(ready);
         let start = PlanStart { t0_ns: ready.t0_ns, pose, speed_mps };

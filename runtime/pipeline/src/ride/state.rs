@@ -10,6 +10,7 @@ use crate::transformer::Transformer;
 use drivewam_core::ErrorKind;
 use drivewam_core::action::{ActionRows, Increment};
 use drivewam_core::config::Config;
+use drivewam_core::manifest::TrainedPictures;
 use drivewam_core::pose::Pose2;
 use drivewam_device::SourceCamera;
 use drivewam_guidance::client::GuidanceClient;
@@ -48,11 +49,11 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub(super) fn new(config: &Config, camera: SourceCamera) -> Self {
+    pub(super) fn new(config: &Config, camera: SourceCamera, trained: Option<TrainedPictures>) -> Self {
         Self {
             ingest: Ingest::new(config.ingest.clone(), &config.model),
             grid: Self::new_grid(config),
-            camera: CameraHealth::new(camera, config.model.image.frames_per_latent),
+            camera: CameraHealth::new(camera, config.model.image.frames_per_latent, trained),
             clock: CallClock::default(),
             dropped_ns: None,
             refused: 0,

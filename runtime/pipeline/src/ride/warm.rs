@@ -57,15 +57,16 @@ impl Ride {
         };
         let plan = Guard::new(config.guard.clone(), config.vehicle.clone(), &trajectory, model.chunk_ns(), options.closed_loop);
         let mut ride = Self {
-            inputs: Inputs::new(&config, camera),
+            inputs: Inputs::new(&config, camera, manifest.trained_ranges.map(|ranges| ranges.picture)),
             plan,
             buffers: Buffers::new(&config, ActionRows::new(model, manifest.normalisation.action)),
             config,
             options,
             camera,
             camera_fit,
-            device,
+            trained: manifest.trained_ranges,
             models,
+            device,
             probe: None,
             outcome,
             has_outcome: false,

@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Ok(json!({"chunk_ms": times}))
         });
     }
-    let folder = EngineBundle::open(loaded.config.engine.folder.as_ref(), &Trust::of(&loaded.config.vehicle)?)?;
+    let folder = EngineBundle::open(loaded.config.engine.folder.as_ref(), &Trust::of_config(&loaded.config)?)?;
     if let Some(tokens) = args.guidance {
         let mut bench = VlmBench::new(&loaded.config, &folder, args.prompt, tokens)?;
         print_line!("{}", json!({"ready": true, "engines": bench.describe()}));

@@ -36,7 +36,7 @@ use pictures::Pictures;
 use recorded::{drive_recording, windows};
 use run::{Drive, length_ms};
 use serde_json::{Map, Value, json};
-use source::{Driver, Source, source_camera};
+use source::{Driver, Source, source_camera, source_mount};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use world_source::WorldSource;
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let loaded = args.config.load()?;
     let config = &loaded.config;
     let mut subject = subject(args, config)?;
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of(&config.vehicle)?)?;
+    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(config)?)?;
     let driver = match &subject {
         Subject::Recording(_) => Driver::Recorded,
         Subject::World(_) if args.closed_loop => Driver::Policy,
@@ -78,8 +78,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         print_line!("driver        {}", driver.describe());
     }
     let camera = match &subject {
-        Subject::Recording(recording) => source_camera(recording.camera()),
-        Subject::World(_) => SourceCamera::of_model(&config.model),
+        Subject::Recording(recording) => source_camera(recording.camera(), recording.mount()),
+        Subject::World(world) => SourceCamera { mount: source_mount(&world.mount()), ..SourceCamera::of_model(&config.model) },
     };
     let need_bytes = need_bytes(args, config, &subject, camera)?;
     let out = OutputDir::begin(&OutputRequest { target: &args.out, force: args.force, protected: &protected(args, &loaded), need_bytes })?;

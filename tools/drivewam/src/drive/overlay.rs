@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn a_plan_that_cannot_be_seen_is_said_in_words() {
         let intrinsics = Intrinsics { fx_px: 448.0, fy_px: 448.0, cx_px: 448.0, cy_px: 256.0 };
-        let camera = SourceCamera { width: 896, height: 512, intrinsics, format: drivewam::PixelFormat::Rgb8 };
+        let camera = SourceCamera::rgb8(896, 512, intrinsics);
         let view = View { mount: CameraMount::on_centre_line(1.5, 1.5, 0.0), camera, distortion: None, scale: 1.0 };
         for (speed_mps, yaw_rate, wanted) in [
             (8.0, 0.0, None),

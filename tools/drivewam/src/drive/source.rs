@@ -4,7 +4,7 @@ use super::pictures::Pictures;
 use super::route_trace::RouteTrace;
 use anyhow::Result;
 use drivewam::outcome::Outcome;
-use drivewam::{PixelFormat, SourceCamera};
+use drivewam::{SourceCamera, SourceMount};
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
 use drivewam_core::pose::Pose2;
@@ -91,9 +91,15 @@ pub(super) trait Source {
 }
 
 /// A recording's camera as the ride takes it.
-pub(super) fn source_camera(camera: RecordedCamera) -> SourceCamera {
-    let RecordedCamera { width, height, intrinsics, distortion: _ } = camera;
-    SourceCamera { width, height, intrinsics, format: PixelFormat::Rgb8 }
+pub(super) fn source_camera(camera: RecordedCamera, mount: &CameraMount) -> SourceCamera {
+    let pinhole = SourceCamera::rgb8(camera.width, camera.height, camera.intrinsics);
+    SourceCamera { mount: source_mount(mount), distortion_share: camera.distortion_share(), ..pinhole }
+}
+
+/// A mount as the ride takes it; `None` where it is a guess.
+pub(super) fn source_mount(mount: &CameraMount) -> Option<SourceMount> {
+    let [yaw_rad, pitch_rad, roll_rad] = mount.angles_rad();
+    mount.is_measured.then_some(SourceMount { yaw_rad, pitch_rad, roll_rad, height_m: mount.position_m[2] })
 }
 
 /// A recording, from one frame on.
@@ -154,7 +160,7 @@ impl Source for Recorded<'_> {
 
     fn large_image(&mut self) -> CameraImage {
         let camera = self.recording.camera();
-        CameraImage { rgb: self.rgb.clone(), camera: source_camera(camera), distortion: camera.distortion }
+        CameraImage { rgb: self.rgb.clone(), camera: source_camera(camera, self.recording.mount()), distortion: camera.distortion }
     }
 
     fn is_truth(&self) -> bool {

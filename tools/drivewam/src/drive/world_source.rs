@@ -132,12 +132,7 @@ impl Source for WorldSource {
 
     fn large_image(&mut self) -> CameraImage {
         self.world.render(&mut self.large);
-        let camera = SourceCamera {
-            width: self.large.width,
-            height: self.large.height,
-            intrinsics: self.large.intrinsics,
-            format: drivewam::PixelFormat::Rgb8,
-        };
+        let camera = SourceCamera::rgb8(self.large.width, self.large.height, self.large.intrinsics);
         CameraImage { rgb: self.large.rgb.clone(), camera, distortion: None }
     }
 

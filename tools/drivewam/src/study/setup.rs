@@ -26,8 +26,8 @@ impl<'a> Study<'a> {
     /// # Errors
     /// A folder is not valid.
     pub(super) fn open(args: &'a Args, loaded: &LoadedConfig, sizes: Sizes) -> Result<Self> {
+        let folder = EngineBundle::open(loaded.config.engine.folder.as_ref(), &Trust::of_config(&loaded.config)?)?;
         let trust = Trust::of(&loaded.config.vehicle)?;
-        let folder = EngineBundle::open(loaded.config.engine.folder.as_ref(), &trust)?;
         let open = |(name, path): &(String, PathBuf)| Ok((name.clone(), EngineBundle::open(path, &trust)?));
         let compared = args.compare.iter().map(open).collect::<Result<_>>()?;
         let Sizes { worlds, chunks } = sizes;

@@ -140,6 +140,10 @@ fn every_window_of_the_real_clip_is_driven_and_measured() {
     );
     assert_eq!((&errors["windows"], &summary["rollouts"]), (&Value::from(39), &Value::from(39)));
     assert_eq!(summary["degraded_chunks"]["fov_share"], 39, "52 degrees against the model's 90 are reported as a degradation");
+    let untrained: Vec<_> =
+        summary["degraded_chunks"].as_object().unwrap().iter().filter(|(name, _)| name.ends_with("_untrained")).collect();
+    println!("unlike the training: {untrained:?} of 39 chunks");
+    assert!(untrained.iter().any(|(name, _)| !name.starts_with("camera_")), "its pictures are unlike drawn ones");
     let baseline = errors["constant_velocity_and_yaw_rate"]["ade_4s"].as_f64().unwrap();
     assert!((0.5..4.0).contains(&baseline), "the car speeds up to 5.6 m/s, so constant motion is metres off: {baseline}");
     assert!(errors["policy"]["ade_4s"].as_f64().unwrap().is_finite());
