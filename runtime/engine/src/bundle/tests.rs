@@ -126,7 +126,14 @@ fn the_planned_peak_of_file_contents_is_the_measured_one() {
     let bundle = crate::tests::shipped();
     let (meter, graphs) = (bundle.meter(), loads(bundle.manifest()));
     let order: Vec<Graph> = graphs.iter().map(|(graph, ..)| *graph).collect();
-    let config = |kind| EngineConfig { kind, folder: String::new(), threads: 1, onnxruntime: None, tensorrt: TensorRtConfig::default() };
+    let config = |kind| EngineConfig {
+        kind,
+        folder: String::new(),
+        threads: 1,
+        warm_time_limit_s: 600,
+        onnxruntime: None,
+        tensorrt: TensorRtConfig::default(),
+    };
     let peak = |kind| warm_peak(&config(kind), bundle.manifest(), &order);
     bundle.plan_loads(&order);
     let small = meter.live_bytes();
