@@ -36,8 +36,8 @@ test:
 	$(MAKE) rust
 	$(MAKE) python
 
-# What does not fit into `make test`: every element type under the sanitizer, every architecture,
-# About 5 minutes more.
+# What does not fit into `make test`: every element type under the sanitizer, every architecture, a
+# million changed graphs and recordings. About 5 minutes more, and the fuzzing.
 LONG := $(FEATURES),drivewam-tests/long,drivewam-build-kernels/long
 
 long: setup fixtures
