@@ -39,7 +39,8 @@ test:
 	$(MAKE) python
 
 # `make test` with what does not fit into it: every element type under the sanitizer, every
-# architecture and precision, a pretrained language model, layers of the paper's width.
+# architecture and precision, a pretrained language model, layers of the paper's width, a million
+# changed graphs and recordings.
 LONG := $(FEATURES),drivewam-tests/long,drivewam-build-kernels/long
 LONG := $(LONG),drivewam-build-engines/long,drivewam-guidance/long
 

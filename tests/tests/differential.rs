@@ -62,6 +62,7 @@ fn every_shipped_graph_gives_the_same_output_in_rten_and_in_onnx_runtime() {
         folder: folder.path().display().to_string(),
         manifest_sha256: None,
         threads: 2,
+        warm_time_limit_s: 600,
         onnxruntime: None,
         tensorrt: TensorRtConfig::default(),
     };

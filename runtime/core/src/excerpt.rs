@@ -26,6 +26,20 @@ pub fn one_line(message: impl fmt::Display) -> String {
     line.0
 }
 
+/// `text` with every character escaped that would not be shown but obeyed by a terminal: control
+/// characters, and those that turn the direction of writing.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for letter in text.chars() {
+        match letter {
+            _ if letter.is_control() => shown.extend(letter.escape_default()),
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => shown.extend(letter.escape_unicode()),
+            _ => shown.push(letter),
+        }
+    }
+    shown
+}
+
 /// A line under construction, and its characters.
 struct Line(String, usize);
 
@@ -57,6 +71,7 @@ mod tests {
         assert_eq!(quoted("a\"b\u{1b}[2J"), "\"a\\\"b\\u{1b}[2J\"");
         let long = quoted(&"é".repeat(1_000_000));
         assert!(long.chars().count() < 150 && long.ends_with("... (2000000 bytes)"), "{long}");
+        assert_eq!(printable("é a\u{1b}[2J\u{9b}1m\u{202e}\n\""), "é a\\u{1b}[2J\\u{9b}1m\\u{202e}\\n\"");
         assert_eq!(one_line("first\u{1b}[2J\n   second"), "first [2J second");
         assert_eq!(one_line("x".repeat(1_000_000)).len(), 2 * MAX_CHARS + 3);
     }

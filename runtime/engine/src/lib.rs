@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod access;
 pub mod bundle;
 pub mod bytes;
 pub mod closed_form;
@@ -30,6 +31,7 @@ mod io_check;
 pub mod library;
 mod load;
 mod meter;
+mod native;
 mod onnx;
 #[cfg(feature = "ort")]
 pub mod onnxruntime;
@@ -39,10 +41,12 @@ mod scratch;
 mod self_test;
 #[cfg(feature = "tensorrt")]
 pub mod tensorrt;
+mod time_limit;
 
 pub use bundle::{EngineBundle, Trust};
 pub use engine::{Binding, BoundTensor, Engine, Io};
 pub use load::load;
+pub use native::check_library_source;
 pub use open_device::open_device;
 pub use scratch::scratch_bytes;
 pub use self_test::trajectory::TrajectoryTest;

@@ -4,34 +4,42 @@
 use crate::bundle::EngineBundle;
 use crate::closed_form::{ClosedForm, Options};
 use crate::engine::Engine;
+use crate::native::check_library_source;
 use crate::rten::Rten;
 use crate::self_test::Tested;
+use crate::time_limit::{self, TimeLimited};
 use drivewam_core::Result;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{self, EngineKind};
 use drivewam_core::dims::Command;
 #[cfg(feature = "tensorrt")]
 use drivewam_core::manifest::Family;
+use std::time::Duration;
 
 /// Loads `graph` of `bundle` with the engine library `config.kind`. Warm.
 ///
 /// Every shape that is bound runs the bundle's self-test, and is refused when an output differs
 /// from the reference. The closed-form engine, which has no weights, does not.
 ///
+/// Loading, and each binding with its first runs, may take `config.warm_time_limit_s`. A call that
+/// takes longer ends the process, with the graph, the limit and the time on standard error.
+///
 /// # Errors
 /// As the engine's own `open`; `Manifest` for a bundle without a self-test; `Engine` for a library
-/// that this program was built without.
+/// that this program was built without, and for one that only the environment names while a trusted
+/// key signed the bundle.
 pub fn load(config: &config::EngineConfig, bundle: &EngineBundle, graph: Graph) -> Result<Box<dyn Engine>> {
-    let engine: Box<dyn Engine> = open(config, bundle, graph)?;
-    match config.kind {
-        EngineKind::ClosedForm => Ok(engine),
-        _ => {
-            let commands = &bundle.manifest().model.text.commands;
-            let text = |command: &Command| Ok((command.as_str(), bundle.text(*command)?.values.clone()));
-            let texts = commands.iter().filter(|_| graph == Graph::ContextText).map(text).collect::<Result<_>>()?;
-            Ok(Box::new(Tested::new(engine, bundle.manifest(), bundle.self_test()?, texts)?))
-        }
+    check_library_source(config, bundle.signed())?;
+    let limit = Duration::from_secs(config.warm_time_limit_s);
+    let engine = time_limit::within(graph, "loading", limit, || open(config, bundle, graph)).flatten()?;
+    if config.kind == EngineKind::ClosedForm {
+        return Ok(engine);
     }
+    let commands = &bundle.manifest().model.text.commands;
+    let text = |command: &Command| Ok((command.as_str(), bundle.text(*command)?.values.clone()));
+    let texts = commands.iter().filter(|_| graph == Graph::ContextText).map(text).collect::<Result<_>>()?;
+    let engine = Box::new(Tested::new(engine, bundle.manifest(), bundle.self_test()?, texts)?);
+    Ok(Box::new(TimeLimited { engine, limit }))
 }
 
 fn open(config: &config::EngineConfig, bundle: &EngineBundle, graph: Graph) -> Result<Box<dyn Engine>> {

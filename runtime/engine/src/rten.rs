@@ -13,7 +13,7 @@ use crate::bytes::Bytes;
 use crate::engine::{Binding, Engine, Io};
 use crate::io_check;
 use crate::library;
-use crate::onnx;
+use crate::onnx::{self, GraphSizes};
 use drivewam_core::bindings::Graph;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{GraphEntry, Precision};
@@ -37,6 +37,7 @@ pub struct Rten {
     #[expect(dead_code, reason = "keeps the bytes alive that `model` reads in place")]
     weights: Vec<Arc<Bytes>>,
     graph: Graph,
+    sizes: GraphSizes,
     entry: GraphEntry,
     threads: usize,
     pool: Arc<ThreadPool>,
@@ -64,7 +65,7 @@ impl Rten {
     pub fn open(bundle: &EngineBundle, graph: Graph, threads: usize) -> Result<Self> {
         let at = |e: Error| e.at(format!("graph {graph}")).at("rten");
         let files = bundle.graph_files(graph)?;
-        onnx::check(graph, files.entry, files.content.as_slice(), &bundle.manifest().files)?;
+        let sizes = onnx::check(graph, files.entry, files.content.as_slice(), &bundle.manifest().files)?;
         let borders = files.entry.inputs.iter().chain(&files.entry.outputs);
         if let Some(tensor) = borders.into_iter().find(|t| t.dtype != DType::F32) {
             return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at(format!("{:?}", tensor.name)).got(tensor.dtype)));
@@ -87,7 +88,7 @@ impl Rten {
         let content = respelt(&files);
         let loaded = call(|| options.load(content)).map_err(at)?;
         let model = loaded.map_err(|e| at(Error::new(ErrorKind::Engine, "the library refuses the graph").caused_by(e)))?;
-        Ok(Self { model, weights, graph, entry: files.entry.clone(), threads, pool, bindings: Vec::new() })
+        Ok(Self { model, weights, graph, sizes, entry: files.entry.clone(), threads, pool, bindings: Vec::new() })
     }
 
     fn at(&self, e: Error) -> Error {
@@ -110,6 +111,8 @@ impl Engine for Rten {
 
     fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
         io_check::check(self.graph, &self.entry, io)?;
+        let (n, s) = io_check::dynamic_dims(&self.entry, io);
+        self.sizes.check(n, s).map_err(|e| self.at(e))?;
         let arena = io_check::host(device, self.graph)?;
         let (reads, writes) = io_check::exact(io)?;
         let lease = arena.lease(&reads, &writes).map_err(|e| self.at(e))?;

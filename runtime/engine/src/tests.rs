@@ -136,8 +136,14 @@ pub(crate) fn refuses_bad_graphs(open_and_bind: impl Fn(&EngineBundle, Graph, &m
         Case {
             name: "an operator that does not exist",
             spoil: |_, c| replace(onnx(c), b"MatMul", b"MatMux"),
-            kinds: &[ErrorKind::Engine],
+            kinds: MANIFEST,
             words: &["context_ego", "MatMux"],
+        },
+        Case {
+            name: "2,000 graphs inside one another",
+            spoil: |_, c| *onnx(c) = crate::onnx::tests::nested("If", 2000),
+            kinds: MANIFEST,
+            words: &["context_ego.onnx", "\"If\""],
         },
         Case {
             name: "an output of another shape than its table says",
@@ -145,7 +151,7 @@ pub(crate) fn refuses_bad_graphs(open_and_bind: impl Fn(&EngineBundle, Graph, &m
                 entry(m).outputs.iter_mut().find(|t| t.name == "ego_k.0").unwrap().shape[2] = Axis::Fixed(16);
                 replace_in_table(onnx(c), "ego_k.0", b"\x0a\x02\x08\x20", b"\x0a\x02\x08\x10");
             },
-            kinds: &[ErrorKind::Manifest, ErrorKind::Engine],
+            kinds: MANIFEST,
             words: &["ego_k.0", "16", "32"],
         },
     ];

@@ -44,7 +44,7 @@ fn every_library_that_is_no_onnx_runtime_is_refused_with_its_path_and_what_is_wr
     let absent = dir.path().join("libonnxruntime.so");
     let cases: [(&str, &[&str]); 8] = [
         (absent.to_str().unwrap(), &["not there"]),
-        (dir.path().to_str().unwrap(), &["not a file"]),
+        (dir.path().to_str().unwrap(), &["not a plain file", "a folder"]),
         (text.to_str().unwrap(), &["not a library that can be opened", "ELF"]),
         ("libnowhere_to_be_found.so", &["not a library that can be opened", "No such file"]),
         ("libc.so.6", &["not ONNX Runtime", "OrtGetApiBase"]),
@@ -59,6 +59,7 @@ fn every_library_that_is_no_onnx_runtime_is_refused_with_its_path_and_what_is_wr
             folder: folder.path().display().to_string(),
             manifest_sha256: None,
             threads: 1,
+            warm_time_limit_s: 600,
             onnxruntime: Some(path.to_owned()),
             tensorrt: TensorRtConfig::default(),
         };

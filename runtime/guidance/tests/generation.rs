@@ -30,7 +30,15 @@ fn golden(name: &str) -> Vec<u8> {
 }
 
 fn engine(kind: EngineKind) -> EngineConfig {
-    EngineConfig { kind, folder: String::new(), manifest_sha256: None, threads: 1, onnxruntime: None, tensorrt: Default::default() }
+    EngineConfig {
+        kind,
+        folder: String::new(),
+        manifest_sha256: None,
+        threads: 1,
+        warm_time_limit_s: 600,
+        onnxruntime: None,
+        tensorrt: Default::default(),
+    }
 }
 
 fn whole(file: &SafeTensors<'_>, name: &str) -> Vec<u32> {

@@ -30,8 +30,9 @@ struct Head {
 
 /// Loads `path` on top of the files of its `extends`, in order, and `overrides` on top of both.
 ///
-/// Paths in `extends`, `engine.folder` and `engine.tensorrt.kernels` are relative to the file that
-/// names them; the last two are returned as paths that can be opened.
+/// Paths in `extends`, `engine.folder`, `engine.onnxruntime`, `engine.tensorrt.library` and
+/// `engine.tensorrt.kernels` are relative to the file that names them; all but the first are
+/// returned as paths that can be opened. A library's bare file name stays one.
 ///
 /// # Errors
 /// `Io` for a file that cannot be read, is too large, or is no plain file; `Config` for a circle of
@@ -97,14 +98,26 @@ impl Files {
         self.layers.push(Layer { name: name.clone(), text });
         // A layer on top of the file replaces its relative paths by ones that can be opened.
         let mut on_top = |text: serde_json::Value| self.layers.push(Layer { name: name.clone(), text: text.to_string() });
-        if let Some(relative) = head.engine["folder"].as_str() {
+        let engine = &head.engine;
+        if let Some(relative) = engine["folder"].as_str() {
             on_top(serde_json::json!({"engine": {"folder": folder.join(relative)}}));
         }
-        if let Some(relative) = head.engine["tensorrt"]["kernels"].as_str() {
+        if let Some(relative) = engine["onnxruntime"].as_str().filter(|name| has_folder(name)) {
+            on_top(serde_json::json!({"engine": {"onnxruntime": folder.join(relative)}}));
+        }
+        if let Some(relative) = engine["tensorrt"]["library"].as_str().filter(|name| has_folder(name)) {
+            on_top(serde_json::json!({"engine": {"tensorrt": {"library": folder.join(relative)}}}));
+        }
+        if let Some(relative) = engine["tensorrt"]["kernels"].as_str() {
             on_top(serde_json::json!({"engine": {"tensorrt": {"kernels": folder.join(relative)}}}));
         }
         Ok(())
     }
+}
+
+/// Whether a library's name is a path. The system's loader finds a bare name.
+fn has_folder(name: &str) -> bool {
+    Path::new(name).components().count() > 1
 }
 
 #[cfg(test)]
@@ -121,6 +134,24 @@ mod tests {
         let config = load_config(&shipped(), &[]).unwrap();
         assert_eq!(config.model.name, "tiny");
         assert!(config.engine.folder.ends_with("configs/../engines/tiny"), "{}", config.engine.folder);
+    }
+
+    /// Breaks when a relative library is looked for where the program happens to be started, or a
+    /// bare name is not left to the system's loader.
+    #[test]
+    fn libraries_are_relative_to_the_file_that_names_them_and_bare_names_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        let load = |onnxruntime: &str, tensorrt: &str| {
+            let text = format!("extends: [{:?}]\nengine: {{onnxruntime: {onnxruntime}, tensorrt: {{library: {tensorrt}}}}}", shipped());
+            std::fs::write(&path, text).unwrap();
+            let engine = load_config(&path, &[]).unwrap().engine;
+            (engine.onnxruntime.unwrap(), engine.tensorrt.library.unwrap())
+        };
+        let beside = |name: &str| dir.path().join(name).display().to_string();
+        assert_eq!(load("lib/a.so", "./b.so"), (beside("lib/a.so"), beside("./b.so")));
+        assert_eq!(load("/lib/a.so", "../b.so"), ("/lib/a.so".into(), beside("../b.so")));
+        assert_eq!(load("a.so", "b.so"), ("a.so".into(), "b.so".into()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::files::{KIND, MAX_HEADER_BYTES, StampColumn, bad};
 use crate::format::{self, CsvTable, FrameFormat, RecordingHeader};
 use crate::frames::FrameStore;
 use crate::recording::{Limits, Recording};
-use crate::table::{Table, read_table};
+use crate::table::{CsvRow, Table, read_table};
 use crate::track::PoseTrack;
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
@@ -33,21 +33,11 @@ pub(crate) fn read(dir: &Path, limits: Limits, checks: &mut Vec<InputCheck>) -> 
         FrameFormat::Rgb8 => read_raw(dir, camera),
     });
     let frames = frames.and_then(|read| add_rows(checks, &format::FRAMES, "at least 1", read));
-    let poses = read_table(dir, &format::POSES, |row| {
-        let pose = Pose2::new(row.number("x_m")?, row.number("y_m")?, row.number("yaw_rad")?);
-        pose.check_range().map(|()| pose)
-    });
+    let poses = read_table(dir, &format::POSES, pose);
     let poses = add_rows(checks, &format::POSES, "at least 1", poses.map(split));
-    let ego = read_table(dir, &format::EGO, |row| {
-        let state = EgoState {
-            speed_mps: row.number("speed_mps")?,
-            acceleration_mps2: row.number("acceleration_mps2")?,
-            curvature_1pm: row.number("curvature_1pm")?,
-        };
-        state.check_range().map(|()| state)
-    });
+    let ego = read_table(dir, &format::EGO, ego_state);
     let ego = add_rows(checks, &format::EGO, "at least 1", ego.map(split));
-    let commands = read_table(dir, &format::COMMANDS, |row| Command::parse(row.text("command")?));
+    let commands = read_table(dir, &format::COMMANDS, command);
     let commands = add_rows(checks, &format::COMMANDS, "-", commands.map(split));
     let (header, camera, mount) = header?;
     let ((frames, store), (poses, pose_rows), (ego, ego_rows), (commands, command_rows)) = (frames?, poses?, ego?, commands?);
@@ -68,6 +58,33 @@ pub(crate) fn read(dir: &Path, limits: Limits, checks: &mut Vec<InputCheck>) -> 
     Some(ReadRecording { recording, frames, poses, ego, commands })
 }
 
+pub(crate) fn pose(row: &CsvRow<'_>) -> Result<Pose2> {
+    let pose = Pose2::new(row.number("x_m")?, row.number("y_m")?, row.number("yaw_rad")?);
+    pose.check_range().map(|()| pose)
+}
+
+pub(crate) fn ego_state(row: &CsvRow<'_>) -> Result<EgoState> {
+    let state = EgoState {
+        speed_mps: row.number("speed_mps")?,
+        acceleration_mps2: row.number("acceleration_mps2")?,
+        curvature_1pm: row.number("curvature_1pm")?,
+    };
+    state.check_range().map(|()| state)
+}
+
+pub(crate) fn command(row: &CsvRow<'_>) -> Result<Command> {
+    Command::parse(row.text("command")?)
+}
+
+/// The name of an image below the folder of images.
+pub(crate) fn file_name<'a>(row: &'a CsvRow<'_>) -> Result<&'a str> {
+    let name = row.text("file")?;
+    match !name.is_empty() && Path::new(name).components().all(|c| matches!(c, Component::Normal(_))) {
+        true => Ok(name),
+        false => Err(Error::new(KIND, "not a file name below \"frames\"").at("column \"file\"").got(quoted(name))),
+    }
+}
+
 fn split<T>(table: Table<T>) -> (StampColumn, Vec<T>) {
     (table.column, table.rows)
 }
@@ -82,9 +99,13 @@ fn add_rows<T>(checks: &mut Vec<InputCheck>, table: &CsvTable, limit: &str, read
 }
 
 fn read_header(path: &Path) -> Result<RecordingHeader> {
-    let text = drivewam_files::read_text(path, MAX_HEADER_BYTES, KIND)?;
+    parse_header(path, &drivewam_files::read_text(path, MAX_HEADER_BYTES, KIND)?)
+}
+
+/// Parses the text of the header `path`.
+pub(crate) fn parse_header(path: &Path, text: &str) -> Result<RecordingHeader> {
     let header: RecordingHeader =
-        serde_saphyr::from_str(&text).map_err(|e| bad(path, "not the header of an input folder").caused_by(one_line(e)))?;
+        serde_saphyr::from_str(text).map_err(|e| bad(path, "not the header of an input folder").caused_by(one_line(e)))?;
     if header.schema != format::SCHEMA {
         return Err(Error::new(KIND, "unsupported schema").at("schema").at(format!("{path:?}")).got(header.schema).wanted(format::SCHEMA));
     }
@@ -94,12 +115,7 @@ fn read_header(path: &Path) -> Result<RecordingHeader> {
 /// Stamps and image files of [`FrameFormat::Files`].
 fn read_files(dir: &Path) -> Result<(StampColumn, FrameStore)> {
     let table = read_table(dir, &format::FRAMES, |row| {
-        let name = row.text("file")?;
-        let inside = !name.is_empty() && Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
-        if !inside {
-            return Err(Error::new(KIND, "not a file name below \"frames\"").at("column \"file\"").got(quoted(name)));
-        }
-        let path = dir.join(format::FRAMES_DIR).join(name);
+        let path = dir.join(format::FRAMES_DIR).join(file_name(row)?);
         drivewam_files::expect_plain(&path, KIND)?;
         Ok(path)
     })?;

@@ -13,6 +13,7 @@
 mod camera;
 mod camera_header;
 mod checks;
+pub mod content;
 mod ego_from_poses;
 mod files;
 mod folder;

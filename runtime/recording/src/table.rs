@@ -54,14 +54,24 @@ impl CsvRow<'_> {
 /// # Errors
 /// `Input`: a line that is too long or whose quotes do not close, a missing or extra column, a
 /// stamp out of range or not increasing, or an error of `parse`.
-pub(crate) fn read_table<T>(dir: &Path, table: &CsvTable, mut parse: impl FnMut(&CsvRow<'_>) -> Result<T>) -> Result<Table<T>> {
-    let path = &dir.join(table.file);
-    let bytes = drivewam_files::read(path, MAX_TEXT_BYTES, KIND)?;
-    check_lines(path, &bytes)?;
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
+pub(crate) fn read_table<T>(dir: &Path, table: &CsvTable, parse: impl FnMut(&CsvRow<'_>) -> Result<T>) -> Result<Table<T>> {
+    let path = dir.join(table.file);
+    let bytes = drivewam_files::read(&path, MAX_TEXT_BYTES, KIND)?;
+    parse_table(&path, &bytes, table, parse)
+}
+
+/// Parses the content `bytes` of the file `path` as [`read_table`] does.
+pub(crate) fn parse_table<T>(
+    path: &Path,
+    bytes: &[u8],
+    table: &CsvTable,
+    mut parse: impl FnMut(&CsvRow<'_>) -> Result<T>,
+) -> Result<Table<T>> {
+    check_lines(path, bytes)?;
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
     let header = reader.headers().map_err(|e| csv_error(path, &e))?.clone();
     check_columns(path, table, &header)?;
-    let mut found = Table { column: StampColumn { path: path.clone(), ..StampColumn::default() }, rows: Vec::new() };
+    let mut found = Table { column: StampColumn { path: path.to_owned(), ..StampColumn::default() }, rows: Vec::new() };
     for record in reader.records() {
         let record = record.map_err(|e| csv_error(path, &e))?;
         let line = record.position().map_or(0, csv::Position::line);

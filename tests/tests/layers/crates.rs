@@ -11,7 +11,7 @@ pub(crate) const MAY_USE: [(&str, &[&str]); 15] = [
     ("drivewam-core", &[]),
     ("drivewam-files", &["drivewam-core"]),
     ("drivewam-device", &["drivewam-core"]),
-    ("drivewam-engine", &["drivewam-core", "drivewam-device"]),
+    ("drivewam-engine", &["drivewam-core", "drivewam-files", "drivewam-device"]),
     ("drivewam-recording", &["drivewam-core", "drivewam-files"]),
     ("drivewam-guidance", &["drivewam-core", "drivewam-device", "drivewam-engine"]),
     ("drivewam", &["drivewam-core", "drivewam-files", "drivewam-device", "drivewam-engine", "drivewam-guidance"]),

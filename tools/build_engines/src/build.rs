@@ -4,6 +4,7 @@ use crate::files::write_synced;
 use crate::fusion;
 use crate::messages::{BuildMachine, BuildRequest, BuiltEngine, WorkerMessage};
 use anyhow::{Result, anyhow, bail};
+use drivewam_core::ErrorKind;
 use drivewam_core::config::Config;
 use drivewam_core::manifest::{Dotted, Family, FileRole, Fusion};
 use drivewam_device::cuda::{PrimaryContext, driver_version};
@@ -11,6 +12,9 @@ use drivewam_engine::bundle::attest;
 use drivewam_engine::tensorrt::{Library, builder};
 use std::fs;
 use std::time::Instant;
+
+/// Largest file of timings, bytes. A larger one is not read, and the build measures anew.
+const TIMING_CACHE_BYTES: u64 = 1 << 30;
 
 /// The library, driver and GPU that would build.
 ///
@@ -42,7 +46,7 @@ pub(crate) fn machine(family: Family, config: &Config) -> Result<BuildMachine> {
 pub(crate) fn build(request: &BuildRequest, onnx: &[u8], send: &mut dyn FnMut(WorkerMessage) -> bool) -> Result<BuiltEngine> {
     let began = Instant::now();
     let library = Library::open(request.family, request.library.as_deref())?;
-    let timing_cache = fs::read(&request.timing_cache).unwrap_or_default();
+    let timing_cache = drivewam_files::read(&request.timing_cache, TIMING_CACHE_BYTES, ErrorKind::Io).unwrap_or_default();
     let builder_request = builder::BuildRequest {
         onnx,
         path: &request.onnx,

@@ -6,6 +6,7 @@ use crate::job::{Job, Plan, mib};
 use crate::messages::{BuildMachine, BuiltEngine};
 use crate::sign;
 use anyhow::{Context, Result, anyhow, bail};
+use drivewam_core::ErrorKind;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Config;
 use drivewam_core::manifest::{
@@ -22,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 /// File of a partial folder that holds the [`Built`] of its engines.
 const KEY_FILE: &str = "build.json";
+/// Longest record of an earlier build that is read, bytes.
+const RECORD_BYTES: u64 = 1 << 20;
 
 /// An unfinished build. The engines built so far stay on disk, and the next build resumes from
 /// them.
@@ -156,7 +159,7 @@ impl BundleWriter {
     /// Reuses an engine that an earlier build left, in the partial or in the existing folder, if it
     /// is intact and was built from the same ONNX file for the same profiles.
     pub(crate) fn reuse(&mut self, job: &Job) -> Option<BuiltEngine> {
-        let text = fs::read_to_string(self.record(job.graph)).unwrap_or_default();
+        let text = drivewam_files::read_text(&self.record(job.graph), RECORD_BYTES, ErrorKind::Io).unwrap_or_default();
         let left = serde_json::from_str::<(Vec<Profile>, BuiltEngine)>(&text)
             .ok()
             .filter(|(profiles, done)| *profiles == job.profiles && check_file(&self.engine_path(job), &done.file).is_ok())
@@ -291,7 +294,8 @@ const AMPERE_AND_LATER: [[u32; 2]; 7] = [[8, 0], [8, 6], [8, 9], [9, 0], [10, 0]
 fn partial_folder(out: &Path, built: &Built) -> Result<PathBuf> {
     let partial = sibling(out, "partial");
     let (key, text) = (partial.join(KEY_FILE), serde_json::to_string_pretty(built)?);
-    if fs::read_to_string(&key).is_ok_and(|known| known == text) && files::is_private(&partial) {
+    let known = drivewam_files::read_text(&key, RECORD_BYTES, ErrorKind::Io);
+    if known.is_ok_and(|known| known == text) && files::is_private(&partial) {
         return Ok(partial);
     }
     files::create_empty(&partial)?;

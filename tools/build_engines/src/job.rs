@@ -7,6 +7,7 @@ use drivewam::guidance::vlm::DecoderShapes;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{BuildConfig, Config};
 use drivewam_core::manifest::{Family, FileEntry, Fusion, GraphEntry, Manifest, Precision, Profile};
+use drivewam_core::{Error, ErrorKind};
 use drivewam_engine::bundle::{check_file, check_onnx, weight_bytes};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -112,8 +113,10 @@ impl Plan {
                 _ => Vec::new(),
             };
             let onnx = source.join(&entry.file);
-            let content = std::fs::read(&onnx).with_context(|| format!("{onnx:?}"))?;
-            check_onnx(graph, entry, &content, &manifest.files).map_err(|e| e.at(source.display()))?;
+            let content = drivewam_files::read(&onnx, manifest.files[&entry.file].bytes, ErrorKind::Io)?;
+            let named = |e: Error| e.at(source.display());
+            let sizes = check_onnx(graph, entry, &content, &manifest.files).map_err(named)?;
+            profiles.iter().try_for_each(|profile| sizes.check(profile.n[2], profile.s[2])).map_err(named)?;
             jobs.push(Job {
                 graph,
                 entry: entry.clone(),
@@ -232,8 +235,9 @@ impl Job {
 fn decoder(config: &Config, manifest: &Manifest, source: &Path) -> Result<Vec<Profile>> {
     let name = &manifest.guidance()?.vlm.tokenizer;
     let path = source.join(name);
-    check_file(&path, manifest.files.get(name).with_context(|| format!("{source:?}: the manifest names no file {name:?}"))?)?;
-    let tokenizer = std::fs::read(&path).with_context(|| format!("{path:?}"))?;
+    let file = manifest.files.get(name).with_context(|| format!("{source:?}: the manifest names no file {name:?}"))?;
+    check_file(&path, file)?;
+    let tokenizer = drivewam_files::read(&path, file.bytes, ErrorKind::Io)?;
     let DecoderShapes { prompts, slots } = decoder_shapes(config, manifest, &tokenizer)?;
     let (least, most) = (prompts.iter().copied().min().unwrap_or(1), prompts.iter().copied().max().unwrap_or(1));
     let s = [slots; 3];

@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use drivewam::load_config;
 use drivewam_console::{note, print_line, text};
+use drivewam_core::ErrorKind;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, EngineKind, Layer};
 use drivewam_core::manifest::Family;
@@ -27,6 +28,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use job::{Job, Plan, SourceBundle};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Largest file of a target, bytes.
+const TARGET_BYTES: u64 = 1 << 20;
 
 /// Builds engines with TensorRT or TensorRT-RTX. Each graph is built in a process of its own, with
 /// a memory and a time limit; finished engines are kept when a later graph fails.
@@ -178,9 +182,9 @@ fn configuration(args: &Args) -> Result<(Config, String)> {
     let beside = args.config.parent().unwrap_or(Path::new("")).join("target").join(format!("{}.yaml", args.target));
     let path = [PathBuf::from(&args.target), beside.clone()]
         .into_iter()
-        .find(|path| path.is_file())
+        .find(|path| path.exists())
         .with_context(|| format!("--target {:?}: no such file, and no {beside:?}", args.target))?;
-    let text = std::fs::read_to_string(&path).with_context(|| format!("--target {path:?}"))?;
+    let text = drivewam_files::read_text(&path, TARGET_BYTES, ErrorKind::Io).context("--target")?;
     let mut layers = vec![Layer { name: path.display().to_string(), text }];
     for text in &args.set {
         layers.push(Layer::setting(text)?);

@@ -1,14 +1,18 @@
 //! Signs a manifest with an ed25519 key.
 
 use anyhow::{Context, Result, anyhow};
+use drivewam_core::ErrorKind;
 use drivewam_engine::bundle::Trust;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
 use std::path::Path;
 
+/// Longest file of a key, bytes. One has about 120.
+const KEY_BYTES: u64 = 1 << 16;
+
 /// Reads a private key from a PEM file, as `openssl genpkey -algorithm ed25519` writes it.
 pub(crate) fn read(path: &Path) -> Result<SigningKey> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("--sign: cannot read {path:?}"))?;
+    let text = drivewam_files::read_text(path, KEY_BYTES, ErrorKind::Io).context("--sign")?;
     SigningKey::from_pkcs8_pem(&text)
         .map_err(|e| anyhow!("--sign {path:?}: not an ed25519 private key in PEM: {e}; openssl genpkey -algorithm ed25519 makes one"))
 }

@@ -8,6 +8,7 @@ use crate::build::build;
 use crate::job::Job;
 use crate::messages::{BuildRequest, WorkerMessage};
 use anyhow::{Context, Result, bail};
+use drivewam_core::ErrorKind;
 use drivewam_core::config::Config;
 use drivewam_core::manifest::Family;
 use drivewam_engine::bundle::{attest, check_file};
@@ -48,7 +49,7 @@ pub(crate) fn run() -> Result<()> {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text)?;
     let request: BuildRequest = serde_json::from_str(&text).context("stdin holds no build request")?;
-    let onnx = fs::read(&request.onnx).with_context(|| format!("{:?}", request.onnx))?;
+    let onnx = drivewam_files::read(&request.onnx, request.onnx_file.bytes, ErrorKind::Io)?;
     if attest(&onnx, request.onnx_file.role) != request.onnx_file {
         bail!("{:?}: changed since the manifest was checked", request.onnx);
     }

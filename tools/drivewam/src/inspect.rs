@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 use drivewam_console::{note, print_line};
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::Config;
+use drivewam_core::excerpt::printable;
 use drivewam_core::manifest::{Built, GraphEntry, Manifest};
 use drivewam_engine::bundle::{FileReport, FileStatus, Report, Signed};
 use drivewam_engine::{EngineBundle, Trust};
@@ -13,6 +14,12 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Prints one line. What a manifest or a folder says reaches the terminal in no other way, so that
+/// nothing of it is obeyed there.
+macro_rules! show {
+    ($($text:tt)*) => { print_line!("{}", printable(&format!($($text)*))) };
+}
 
 /// Options of `drivewam inspect`.
 #[derive(Debug, ClapArgs)]
@@ -43,16 +50,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let is_whole = report.is_whole();
     let headers = headers(&report, &config);
     if args.json {
-        print_line!("{}", to_json(&report, &headers)?);
+        print_line!("{}", json_text(&to_json(&report, &headers)?));
     } else if let Ok(manifest) = &report.manifest {
         print_manifest(manifest, args.tensors);
         if let Some(signed) = &report.signed {
-            print_line!("signed     {}", describe_signature(signed));
+            show!("signed     {}", describe_signature(signed));
         }
         if let Some(built) = &manifest.built {
             print_built(built, manifest, &headers);
         }
-        print_line!("");
+        show!("");
         print_files(&report.files);
     }
     if is_whole {
@@ -60,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let faults = report.files.iter().filter(|f| matches!(f.status, FileStatus::Fault(_))).count();
     if let Some(first) = report.into_first_fault() {
-        note!("drivewam: {first}");
+        note!("drivewam: {}", printable(&first.to_string()));
         if faults > 1 {
             note!("drivewam: {} more files do not match the manifest", faults - 1);
         }
@@ -97,10 +104,22 @@ fn to_json(report: &Report, headers: &Headers) -> Result<Value> {
     Ok(json!({"whole": report.is_whole(), "fault": fault, "signed": signed, "headers": headers, "files": files, "manifest": manifest}))
 }
 
+/// JSON as ASCII. JSON itself escapes only the control characters of ASCII.
+fn json_text(value: &Value) -> String {
+    let mut text = String::new();
+    for letter in value.to_string().chars() {
+        match letter.is_ascii() {
+            true => text.push(letter),
+            false => letter.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    text
+}
+
 fn print_manifest(manifest: &Manifest, tensors: bool) {
     let model = &manifest.model;
-    print_line!("{} for {}", manifest.name, manifest.target);
-    print_line!(
+    show!("{} for {}", manifest.name, manifest.target);
+    show!(
         "model      {} layers, {} heads of {}, width {}, feed-forward {}",
         model.layers,
         model.heads,
@@ -108,7 +127,7 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
         model.dim,
         model.ffn_dim
     );
-    print_line!(
+    show!(
         "image      {} x {} at {} Hz, {} frames per chunk; latent {} x {} x {}",
         model.image.width,
         model.image.height,
@@ -118,7 +137,7 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
         model.latent.height,
         model.latent.width
     );
-    print_line!(
+    show!(
         "tokens     {} video, {} action ({} increments at {} Hz), {} text rows, {} ego",
         model.video_tokens(),
         model.action_tokens(),
@@ -127,34 +146,34 @@ fn print_manifest(manifest: &Manifest, tensors: bool) {
         model.text_rows(),
         model.ego.tokens
     );
-    print_line!(
+    show!(
         "flow       {:?}; trained with shift {} (video), {} (action)",
         manifest.flow_direction,
         manifest.schedule.video.shift,
         manifest.schedule.action.shift
     );
     let q = &manifest.normalisation.action;
-    print_line!("action     q01 {:?}, q99 {:?}", q.q01, q.q99);
-    print_line!("{}", manifest.trained_text());
+    show!("action     q01 {:?}, q99 {:?}", q.q01, q.q99);
+    show!("{}", manifest.trained_text());
     let commands: Vec<String> =
         manifest.commands.rows.iter().map(|(command, rows)| format!("{} ({rows} rows)", command.as_str())).collect();
-    print_line!("commands   {}", commands.join(", "));
-    print_line!("");
-    print_line!("{:<18} {:<10} {:>5} {:>7} {:>8}  file", "graph", "precision", "opset", "inputs", "outputs");
+    show!("commands   {}", commands.join(", "));
+    show!("");
+    show!("{:<18} {:<10} {:>5} {:>7} {:>8}  file", "graph", "precision", "opset", "inputs", "outputs");
     for (graph, entry) in &manifest.graphs {
         print_graph(graph.as_str(), entry, tensors);
     }
     if let Some(training) = manifest.training.as_object().filter(|t| !t.is_empty()) {
-        print_line!("");
-        print_line!("training");
+        show!("");
+        show!("training");
         for (key, value) in training {
-            print_line!("  {key}: {value}");
+            show!("  {key}: {value}");
         }
     }
-    print_line!("");
+    show!("");
     match &manifest.self_test {
-        Some(test) => print_line!("self-test  {}", test.file),
-        None => print_line!("self-test  none: only the closed-form engine can load this folder"),
+        Some(test) => show!("self-test  {}", test.file),
+        None => show!("self-test  none: only the closed-form engine can load this folder"),
     }
 }
 
@@ -164,14 +183,25 @@ type Headers = BTreeMap<Graph, String>;
 /// Reads the headers with the library that the engines were built by, if this program finds it.
 #[cfg(feature = "tensorrt")]
 fn headers(report: &Report, config: &Config) -> Headers {
+    use drivewam_core::ErrorKind;
+    use drivewam_core::config::{EngineConfig, EngineKind};
+    use drivewam_core::manifest::Family;
+    use drivewam_engine::check_library_source;
     use drivewam_engine::tensorrt::{Library, header};
+    use std::io::Read;
     let Ok(manifest) = &report.manifest else { return Headers::new() };
     let Some(built) = &manifest.built else { return Headers::new() };
     let is_whole = |name: &str| report.files.iter().any(|file| file.name == name && matches!(file.status, FileStatus::Whole));
-    let library = Library::open(built.family, config.engine.tensorrt.library.as_deref());
-    let first = |file: &str| -> std::io::Result<Vec<u8>> {
+    let kind = match built.family {
+        Family::Tensorrt => EngineKind::Tensorrt,
+        Family::TensorrtRtx => EngineKind::TensorrtRtx,
+    };
+    let engine = EngineConfig { kind, ..config.engine.clone() };
+    let named = report.signed.as_ref().map_or(Ok(()), |signed| check_library_source(&engine, signed));
+    let library = named.and_then(|()| Library::open(built.family, config.engine.tensorrt.library.as_deref()));
+    let first = |file: &str| -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(report.path.join(file))?, 4096), &mut bytes)?;
+        drivewam_files::open(&report.path.join(file), ErrorKind::Io)?.take(4096).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let describe = |file: &str| match (&library, first(file)) {
@@ -211,29 +241,29 @@ fn print_built(built: &Built, manifest: &Manifest, headers: &Headers) {
     ] {
         options.extend(is_set.then(|| name.to_owned()));
     }
-    print_line!("built      by {} {} on {gpu}{driver}; {}", built.family, built.library, options.join(", "));
-    print_line!(
+    show!("built      by {} {} on {gpu}{driver}; {}", built.family, built.library, options.join(", "));
+    show!(
         "loads      with {} to {}, on compute capability {}",
         built.compatible.library_from,
         built.compatible.library_to,
         gpus.join(", ")
     );
-    print_line!("from       manifest {}", built.source_sha256);
-    print_line!("");
-    print_line!("{:<18} {:>12} {:>10}  {:<18} {:<38}  header", "engine", "weights", "scratch", "attention", "profiles (N over S)");
+    show!("from       manifest {}", built.source_sha256);
+    show!("");
+    show!("{:<18} {:>12} {:>10}  {:<18} {:<38}  header", "engine", "weights", "scratch", "attention", "profiles (N over S)");
     for (graph, entry) in &manifest.graphs {
         let Some(engine) = &entry.engine else { continue };
         let profiles: Vec<String> = engine.profiles.iter().map(ToString::to_string).collect();
         let scratch = engine.scratch_bytes.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string());
         let fusion = engine.fusion.to_string();
         let header = headers.get(graph).map_or("not read", String::as_str);
-        print_line!("{:<18} {:>12} {scratch:>10}  {fusion:<18} {:<38}  {header}", graph.as_str(), engine.weight_bytes, profiles.join(", "));
+        show!("{:<18} {:>12} {scratch:>10}  {fusion:<18} {:<38}  {header}", graph.as_str(), engine.weight_bytes, profiles.join(", "));
     }
 }
 
 fn print_graph(name: &str, entry: &GraphEntry, tensors: bool) {
     let files: Vec<&str> = std::iter::once(&entry.file).chain(&entry.weights).map(String::as_str).collect();
-    print_line!(
+    show!(
         "{name:<18} {:<10} {:>5} {:>7} {:>8}  {}",
         entry.precision,
         entry.opset,
@@ -244,7 +274,7 @@ fn print_graph(name: &str, entry: &GraphEntry, tensors: bool) {
     if tensors {
         for (side, specs) in [("in ", &entry.inputs), ("out", &entry.outputs)] {
             for spec in specs {
-                print_line!("    {side} {spec}");
+                show!("    {side} {spec}");
             }
         }
     }
@@ -252,13 +282,13 @@ fn print_graph(name: &str, entry: &GraphEntry, tensors: bool) {
 
 fn print_files(files: &[FileReport]) {
     let width = files.iter().map(|f| f.name.len()).max().unwrap_or(4).max(4);
-    print_line!("{:<width$} {:>12}  {:<10} {:<9} sha256", "file", "bytes", "role", "status");
+    show!("{:<width$} {:>12}  {:<10} {:<9} sha256", "file", "bytes", "role", "status");
     for file in files {
         let entry = file.entry.as_ref().map(|e| (e.bytes.to_string(), e.role.to_string(), e.sha256.as_str()));
         let (bytes, role, hash) = entry.unwrap_or_default();
-        print_line!("{:<width$} {bytes:>12}  {role:<10} {:<9} {hash}", file.name, status_name(&file.status));
+        show!("{:<width$} {bytes:>12}  {role:<10} {:<9} {hash}", file.name, status_name(&file.status));
         if let FileStatus::Fault(error) = &file.status {
-            print_line!("{:<width$} {:>12}  {error}", "", "");
+            show!("{:<width$} {:>12}  {error}", "", "");
         }
     }
 }

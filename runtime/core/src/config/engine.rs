@@ -21,13 +21,24 @@ pub struct EngineConfig {
     pub manifest_sha256: Option<String>,
     /// The threads inside the library. Used by the kinds `rten` and `ort`.
     pub threads: usize,
-    /// The path of the ONNX Runtime library, used by the kind `ort`. When it is left out, the
-    /// environment variable `ORT_DYLIB_PATH` must name the library.
+    /// The longest time, in seconds, that Warm may take to load one graph, and to run one shape for
+    /// the first time. After it the process ends with an error: a call into a library cannot be
+    /// stopped.
+    #[serde(default = "warm_time_limit_s")]
+    pub warm_time_limit_s: u64,
+    /// The path of the ONNX Runtime library, used by the kind `ort`. Relative to the file that names
+    /// it; a bare file name is left to the system's loader. When it is left out, the environment
+    /// variable `ORT_DYLIB_PATH` must name the library, which is refused together with
+    /// `vehicle.trusted_keys`.
     #[serde(default)]
     pub onnxruntime: Option<String>,
     /// Used by the kinds `tensorrt` and `tensorrt_rtx`.
     #[serde(default)]
     pub tensorrt: TensorRtConfig,
+}
+
+fn warm_time_limit_s() -> u64 {
+    600
 }
 
 /// A library that runs graphs.
@@ -58,9 +69,10 @@ impl EngineKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TensorRtConfig {
-    /// The path of the TensorRT library. When it is left out, the environment variable
-    /// `DRIVEWAM_TENSORRT` names it; when that is not set either, the library's usual file names
-    /// are tried.
+    /// The path of the TensorRT library. Relative to the file that names it; a bare file name is
+    /// left to the system's loader. When it is left out, the environment variable
+    /// `DRIVEWAM_TENSORRT` names it, which is refused together with `vehicle.trusted_keys`; when
+    /// that is not set either, the library's usual file names are tried.
     pub library: Option<String>,
     /// The index of the GPU, from 0.
     pub gpu: u32,
@@ -94,6 +106,8 @@ impl EngineConfig {
             return Err(bad("engine.manifest_sha256", quoted(odd), "64 lower-case hexadecimal digits"));
         }
         within("engine.threads", self.threads, 1, 64)?;
+        let limit = usize::try_from(self.warm_time_limit_s).unwrap_or(usize::MAX);
+        within("engine.warm_time_limit_s", limit, 1, 86400)?;
         within("engine.tensorrt.gpu", self.tensorrt.gpu as usize, 0, 63)?;
         if self.tensorrt.cuda_graphs && self.tensorrt.weight_budget_bytes.is_some() {
             return Err(Error::new(ErrorKind::Config, "a pass whose weights stream in cannot be a graph")

@@ -2,10 +2,12 @@
 //! writes it, and Warm reads it.
 
 use drivewam_core::{Error, ErrorKind, Result};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// File name of the manifest.
@@ -100,15 +102,25 @@ fn refused(what: &str) -> Error {
     Error::new(ErrorKind::Manifest, what)
 }
 
-/// Reads a plain file of at most `max` bytes.
+/// Reads a plain file of at most `max` bytes, without waiting.
 fn read_file(path: &Path, max: u64) -> Result<Vec<u8>> {
     let io = |e: std::io::Error| Error::new(ErrorKind::Io, "cannot read the file").at(path.display()).caused_by(e);
-    let about = std::fs::symlink_metadata(path).map_err(io)?;
-    if !about.is_file() || about.len() > max {
-        return Err(refused("not a plain file, or too long").at(path.display()).got(about.len()).wanted(format!("at most {max} bytes")));
-    }
+    let expect = |about: &Metadata| {
+        let bad = |what: &str| refused(what).at(path.display()).wanted(format!("a plain file of at most {max} bytes"));
+        match about.is_file() {
+            true if about.len() <= max => Ok(()),
+            true => Err(bad("the file is too large").got(format!("{} bytes", about.len()))),
+            false => Err(bad("not a plain file").got(format!("{:?}", about.file_type()))),
+        }
+    };
+    // Looked at first, because opening a device can have an effect; and once more when it is open,
+    // because another file may have taken its place. The flag keeps a pipe from waiting then.
+    expect(&std::fs::symlink_metadata(path).map_err(io)?)?;
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
+    let file = File::options().read(true).custom_flags(flags).open(path).map_err(io)?;
+    expect(&file.metadata().map_err(io)?)?;
     let mut bytes = Vec::new();
-    File::open(path).map_err(io)?.take(max + 1).read_to_end(&mut bytes).map_err(io)?;
+    file.take(max + 1).read_to_end(&mut bytes).map_err(io)?;
     Ok(bytes)
 }
 
@@ -273,6 +285,11 @@ mod tests {
             assert!(error.contains(word), "{word} is missing in {error}");
         };
         refuses("cannot read the file");
+        // Breaks (and the test never ends) when a pipe is waited for.
+        let status = std::process::Command::new("mkfifo").arg(folder.path().join("sm_90.bin")).status().unwrap();
+        assert!(status.success());
+        refuses("not a plain file");
+        std::fs::remove_file(folder.path().join("sm_90.bin")).unwrap();
         std::fs::write(folder.path().join("sm_90.bin"), b"abd").unwrap();
         refuses("attests");
         std::fs::write(folder.path().join("sm_90.bin"), b"abcd").unwrap();

@@ -149,7 +149,8 @@ impl EngineBundle {
     }
 
     /// Checks every file and goes on after a fault: what `drivewam inspect` shows. Reads every file
-    /// once, in constant memory. `progress` gets the bytes read so far and the bytes of all files.
+    /// once, weights in constant memory; graphs are checked as before they are loaded. `progress`
+    /// gets the bytes read so far and the bytes of all files.
     pub fn verify(path: &Path, trust: &Trust, progress: Option<ReadProgress<'_>>) -> Report {
         report::verify(path, trust, progress)
     }

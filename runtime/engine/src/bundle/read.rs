@@ -2,12 +2,14 @@
 //! hashed while they are read.
 
 use super::trust::{FILE_NAME as SIGNATURE_FILE_NAME, Signed, Trust, hex};
+use crate::access;
 use crate::bytes::Bytes;
 use drivewam_core::manifest::{FILE_NAME, FileEntry, Manifest};
 use drivewam_core::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind as IoKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Longest manifest that is read. Ours have about 10 kB.
@@ -35,7 +37,7 @@ pub(super) struct CheckedManifest {
 /// before the text is parsed.
 pub(super) fn manifest(path: &Path, trust: &Trust) -> Result<CheckedManifest> {
     let at = |e: Error| e.at(FILE_NAME);
-    private(path)?;
+    access::private_folder(path, ErrorKind::Manifest)?;
     let Some(text) = small(&path.join(FILE_NAME), MANIFEST_LIMIT).map_err(at)? else {
         return Err(at(Error::new(ErrorKind::Manifest, "not an engine bundle: the folder has no manifest")));
     };
@@ -110,8 +112,8 @@ pub(super) fn check(content: &[u8], entry: &FileEntry) -> Result<()> {
 
 /// Opens a plain file. Returns it with its length; `None` where there is no file.
 ///
-/// A link, directory, pipe or device is refused before it is opened, because opening a pipe would
-/// wait for ever. The opened file must be the one that was looked at.
+/// A link, directory, pipe or device is refused before it is opened. The opened file must be the one
+/// that was looked at.
 fn open(path: &Path) -> Result<Option<(File, u64)>> {
     let looked_at = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -127,60 +129,17 @@ fn open(path: &Path) -> Result<Option<(File, u64)>> {
         };
         return Err(Error::new(ErrorKind::Manifest, "not a plain file").got(got).wanted("a plain file"));
     }
-    let file = File::open(path).map_err(|e| io("cannot be opened", e))?;
+    let file = drivewam_files::open(path, ErrorKind::Io)?;
     let opened = file.metadata().map_err(|e| io("cannot be looked at", e))?;
     if !same_file(&looked_at, &opened) {
         return Err(Error::new(ErrorKind::Io, "was replaced while it was being opened"));
     }
-    if others_write(&opened) {
-        return Err(Error::new(ErrorKind::Manifest, "others may write it").wanted("a file that its owner and group alone may write"));
-    }
+    access::private_file(&opened, ErrorKind::Manifest)?;
     Ok(Some((file, opened.len())))
 }
 
-/// Proves that only owner and group can put files into the directory. A missing directory passes:
-/// the missing manifest is reported later.
-fn private(path: &Path) -> Result<()> {
-    match std::fs::metadata(path) {
-        Ok(folder) if folder.is_dir() && others_write(&folder) && !is_sticky(&folder) => {
-            Err(Error::new(ErrorKind::Manifest, "others may write into the folder")
-                .wanted("a folder that its owner and group alone may write into"))
-        }
-        _ => Ok(()),
-    }
-}
-
-#[cfg(unix)]
-fn others_write(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    metadata.mode() & 0o002 != 0
-}
-
-#[cfg(unix)]
-fn is_sticky(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    metadata.mode() & 0o1000 != 0
-}
-
-#[cfg(not(unix))]
-fn others_write(_: &std::fs::Metadata) -> bool {
-    false
-}
-
-#[cfg(not(unix))]
-fn is_sticky(_: &std::fs::Metadata) -> bool {
-    false
-}
-
-#[cfg(unix)]
-fn same_file(a: &std::fs::Metadata, b: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    a.dev() == b.dev() && a.ino() == b.ino()
-}
-
-#[cfg(not(unix))]
-fn same_file(_: &std::fs::Metadata, b: &std::fs::Metadata) -> bool {
-    b.file_type().is_file()
+fn same_file(a: &Metadata, b: &Metadata) -> bool {
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
 fn sized(path: &Path, entry: &FileEntry) -> Result<File> {

@@ -131,6 +131,7 @@ fn the_planned_peak_of_file_contents_is_the_measured_one() {
         folder: String::new(),
         manifest_sha256: None,
         threads: 1,
+        warm_time_limit_s: 600,
         onnxruntime: None,
         tensorrt: TensorRtConfig::default(),
     };

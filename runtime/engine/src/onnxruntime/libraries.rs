@@ -6,17 +6,15 @@
 //! So this module examines the library first, and gives it to `ort` once.
 
 use crate::library;
+use crate::native::{self, ORT_VARIABLE as VARIABLE};
 use drivewam_core::{Error, ErrorKind, Result};
 use libloading::Library as Shared;
 use ort::environment::Environment;
 use ort::sys::{ORT_API_VERSION, OrtApiBase};
 use std::ffi::{CStr, OsString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-
-/// The environment variable with the library's path, for a configuration without one.
-const VARIABLE: &str = "ORT_DYLIB_PATH";
 
 /// The opened library.
 #[derive(Debug, Clone)]
@@ -36,13 +34,13 @@ enum Given {
     Failed(PathBuf),
 }
 
-/// Opens the library at `configured`, or else at [`VARIABLE`]. Returns the open one if it is the
+/// Opens the library at `configured`, or else where the environment says ([`VARIABLE`]). Returns the open one if it is the
 /// same.
 pub(super) fn open(configured: Option<&str>) -> Result<OrtLibrary> {
     static GIVEN: Mutex<Given> = Mutex::new(Given::Nothing);
     let (named, key) = place(configured, std::env::var_os(VARIABLE))?;
     let at = |e: Error| e.at(format!("{:?}", named.display())).at(key);
-    let path = resolve(&named).map_err(at)?;
+    let path = native::resolve(&named).map_err(at)?;
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     match &*given {
         Given::Works(library) if library.path == path => return Ok(library.clone()),
@@ -76,19 +74,6 @@ fn place(configured: Option<&str>, variable: Option<OsString>) -> Result<(PathBu
             .at("engine.kind: ort")
             .wanted(format!("the path of libonnxruntime in `engine.onnxruntime` or in the environment's {VARIABLE}"))),
     }
-}
-
-/// The file behind a path. A bare name is left to the system's loader.
-fn resolve(named: &Path) -> Result<PathBuf> {
-    if named.components().count() < 2 {
-        return Ok(named.to_owned());
-    }
-    let absent = |e| Error::new(ErrorKind::Engine, "the ONNX Runtime library is not there").caused_by(e);
-    let path = absolute(named).and_then(std::fs::canonicalize).map_err(absent)?;
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(Error::new(ErrorKind::Engine, "not a file").wanted("the ONNX Runtime library"))
 }
 
 /// Opens the library, and asks it for its version and for the function table that `ort` needs.

@@ -15,7 +15,7 @@ use crate::bundle::EngineBundle;
 use crate::engine::{Binding, Engine, Io};
 use crate::io_check;
 use crate::library;
-use crate::onnx;
+use crate::onnx::{self, GraphSizes};
 use drivewam_core::bindings::Graph;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::GraphEntry;
@@ -43,6 +43,7 @@ pub struct OnnxRuntime {
     session: Session,
     library: OrtLibrary,
     graph: Graph,
+    sizes: GraphSizes,
     entry: GraphEntry,
     threads: usize,
 }
@@ -68,7 +69,7 @@ impl OnnxRuntime {
     pub fn open(bundle: &EngineBundle, graph: Graph, threads: usize, path: Option<&str>) -> Result<Self> {
         let at = |e: Error| e.at(format!("graph {graph}")).at("ONNX Runtime");
         let files = bundle.graph_files(graph)?;
-        onnx::check(graph, files.entry, files.content.as_slice(), &bundle.manifest().files)?;
+        let sizes = onnx::check(graph, files.entry, files.content.as_slice(), &bundle.manifest().files)?;
         let borders = files.entry.inputs.iter().chain(&files.entry.outputs);
         if let Some(tensor) = borders.into_iter().find(|t| t.dtype != DType::F32) {
             return Err(at(Error::new(ErrorKind::Engine, "its borders are bound as f32")
@@ -97,7 +98,7 @@ impl OnnxRuntime {
                 .got(format!("{providers:?}"))
                 .wanted(PROVIDER)));
         }
-        Ok(Self { bindings: Vec::new(), session, library, graph, entry: files.entry.clone(), threads })
+        Ok(Self { bindings: Vec::new(), session, library, graph, sizes, entry: files.entry.clone(), threads })
     }
 
     fn at(&self, e: Error) -> Error {
@@ -152,6 +153,8 @@ impl Engine for OnnxRuntime {
 
     fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
         io_check::check(self.graph, &self.entry, io)?;
+        let (n, s) = io_check::dynamic_dims(&self.entry, io);
+        self.sizes.check(n, s).map_err(|e| self.at(e))?;
         let bound = libraries::call(|| self.tie(io, device)).flatten().map_err(|e| self.at(e))?;
         self.bindings.push(bound);
         // This run proves the shapes of the outputs, and makes the library plan and allocate in

@@ -48,25 +48,3 @@ fn a_bad_graph_that_is_correctly_hashed_is_an_error_in_words() {
     }
     crate::tests::refuses_bad_graphs(|folder, graph, bench| bench.bind(&mut OnnxRuntime::open(folder, graph, 1, None)?).map(|_| ()));
 }
-
-/// Breaks when a library that does not work leaves a trace, or when a second library is opened, or
-/// taken for the first, in silence.
-#[test]
-fn a_library_that_works_opens_after_one_that_did_not_and_stays_the_only_one() {
-    if !at_hand("a_library_that_works_opens_after_one_that_did_not_and_stays_the_only_one") {
-        return;
-    }
-    let folder = shipped();
-    let open = |path: Option<&str>| OnnxRuntime::open(&folder, Graph::ContextEgo, 1, path);
-    for bad in ["/nowhere/libonnxruntime.so", "libnowhere_to_be_found.so"] {
-        assert_eq!(open(Some(bad)).unwrap_err().kind(), ErrorKind::Engine);
-    }
-    let path = std::env::var("ORT_DYLIB_PATH").unwrap();
-    open(None).unwrap();
-    open(Some(&path)).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let copy = dir.path().join("libonnxruntime.so");
-    std::fs::copy(&path, &copy).unwrap();
-    let error = open(copy.to_str()).unwrap_err().to_string();
-    assert!(error.contains("cannot open two") && error.contains(&path), "{error}");
-}

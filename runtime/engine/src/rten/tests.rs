@@ -93,3 +93,38 @@ fn weight_files_are_respelt_only_where_a_weight_points() {
         "`safe` and `data` differ in three letters"
     );
 }
+
+/// Breaks when the deepest graph and the widest product that the check lets pass overflow the stack
+/// of a thread with Rust's usual 2 MiB, or keep the library busy: it follows inputs by recursion.
+#[test]
+fn the_deepest_graph_that_passes_runs_on_a_usual_stack() {
+    use crate::onnx::tests::write::{bytes, constant, join, model, node, value};
+    let bundle = crate::tests::spoilt(|manifest, contents| {
+        let entry = manifest.graphs.get_mut(&Graph::ContextEgo).unwrap();
+        let lengths = |spec: &drivewam_core::tensor::TensorSpec| spec.resolve(0, 0).iter().map(|&len| len as i64).collect::<Vec<_>>();
+        let mut nodes = vec![node("ReduceMean", &[&entry.inputs[0].name], &["t0"], &[])];
+        for i in 0..6100 {
+            let (from, to) = (format!("t{i}"), format!("t{}", i + 1));
+            match i < 16 {
+                true => nodes.push(node("Mul", &[&from, &from], &[&to], &[])),
+                false => nodes.push(node("Tanh", &[&from], &[&to], &[])),
+            }
+        }
+        let mut sides = Vec::new();
+        for (i, spec) in entry.outputs.iter().enumerate() {
+            let shape = format!("shape{i}");
+            nodes.push(constant(&shape, &[spec.shape.len() as i64], &lengths(spec)));
+            nodes.push(node("Expand", &["t6100", &shape], &[&spec.name], &[]));
+            sides.extend(bytes(12, &value(&spec.name, &lengths(spec))));
+        }
+        sides.extend(bytes(11, &value(&entry.inputs[0].name, &lengths(&entry.inputs[0]))));
+        let nodes = nodes.iter().flat_map(|node| bytes(1, node)).collect();
+        contents.insert(entry.file.clone(), model(&join(&[nodes, sides]), &[]));
+    });
+    let run = move || {
+        let mut engine = Rten::open(&bundle, Graph::ContextEgo, 1).unwrap();
+        let mut bench = Bench::new(bundle.manifest().graph(Graph::ContextEgo).unwrap(), 0, 0);
+        bench.bind(&mut engine).unwrap();
+    };
+    std::thread::Builder::new().name("usual-stack".into()).stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
+}

@@ -3,6 +3,7 @@
 
 use super::error_log::ErrorLog;
 use super::ffi::{self, Api, Handle};
+use crate::native::{self, TENSORRT_VARIABLE as VARIABLE};
 use drivewam_core::manifest::{Dotted, Family, Version};
 use drivewam_core::{Error, ErrorKind, Result};
 use libloading::Library as Shared;
@@ -11,8 +12,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The environment variable with the library's path, for a configuration without one.
-const VARIABLE: &str = "DRIVEWAM_TENSORRT";
 /// The configuration key.
 const KEY: &str = "engine.tensorrt.library";
 
@@ -53,9 +52,9 @@ impl Library {
     /// under the family's usual names. Runs only its version functions.
     ///
     /// # Errors
-    /// `Engine`, with the path, what was got and what was wanted: there is no file; it is not such
-    /// a library, or of the other family; this program was built without headers of its major
-    /// version; it is older than the headers.
+    /// `Engine`, with the path, what was got and what was wanted: there is no file; others may write
+    /// it or its folder; it is not such a library, or of the other family; this program was built
+    /// without headers of its major version; it is older than the headers.
     pub fn open(family: Family, configured: Option<&str>) -> Result<Arc<Self>> {
         static OPEN: Mutex<Vec<Arc<Library>>> = Mutex::new(Vec::new());
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,9 +64,16 @@ impl Library {
             if let Some(library) = open.iter().find(|library| library.path == *path && library.family == family) {
                 return Ok(Arc::clone(library));
             }
+            let file = match native::resolve(path) {
+                Ok(file) => file,
+                Err(e) => {
+                    refused.push(e.to_string());
+                    continue;
+                }
+            };
             // SAFETY: runs the initialisers of a library that the user names or the system's loader
             // finds.
-            match unsafe { Shared::new(path) } {
+            match unsafe { Shared::new(&file) } {
                 Ok(shared) => {
                     let library = Arc::new(Self::of(family, path, shared).map_err(|e| e.at(format!("{:?}", path.display())).at(key))?);
                     open.push(Arc::clone(&library));
@@ -136,8 +142,9 @@ impl Library {
         let failed = |e: libloading::Error| {
             Error::new(ErrorKind::Engine, "the library's ONNX parser cannot be opened").at(format!("{:?}", path.display())).caused_by(e)
         };
+        let file = native::resolve(&path).map_err(|e| e.at(format!("{:?}", path.display())))?;
         // SAFETY: runs the initialisers of the vendor's parser.
-        let shared = unsafe { Shared::new(&path) }.map_err(failed)?;
+        let shared = unsafe { Shared::new(&file) }.map_err(failed)?;
         let create = symbol(&shared, "createNvOnnxParser_INTERNAL")?;
         Ok((shared, create))
     }

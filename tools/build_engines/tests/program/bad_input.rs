@@ -26,6 +26,11 @@ fn a_wrong_call_is_refused_with_what_was_got_and_wanted() {
     fails(&build(&out, &["--graphs", "configs"]), &["no manifest", "configs"]);
     fails(&build(&out, &["--sign", "no/such/key.pem"]), &["--sign", "no/such/key.pem"]);
     fails(&build(&out, &["--sign", "README.md"]), &["README.md", "not an ed25519 private key", "openssl genpkey"]);
+    // Breaks (and the test never ends) when a pipe is waited for.
+    let pipe = temp.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fails(&build(&out, &["--sign", pipe.to_str().unwrap()]), &["--sign", "not a plain file", "a pipe"]);
+    fails(&run(&["configs/tiny.yaml", "--target", pipe.to_str().unwrap()]), &["--target", "not a plain file", "a pipe"]);
     fails(&build(Path::new("engines/tiny"), &SMALL), &["engines/tiny", "is the folder of the graphs"]);
     // Files that are no engines are not replaced.
     fails(&build(Path::new("engines"), &SMALL), &["contains it or lies inside it"]);

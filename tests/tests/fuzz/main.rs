@@ -1,109 +1,23 @@
-//! Fuzzes two parsers of untrusted bytes: a manifest's text and the header of an engine. A failure
-//! is shrunk to the fewest changes.
+//! Fuzzes the parsers of untrusted bytes: a manifest's text, an ONNX graph, the files of a
+//! recording, the header of an engine. A failure is shrunk to the fewest changes.
 //!
-//! Longer runs: `PROPTEST_CASES=1000000 cargo test --profile ci -p drivewam-tests --features
-//! tensorrt --test fuzz`.
+//! `make long` tries graphs and recordings a million times each. Longer runs:
+//! `PROPTEST_CASES=10000000 cargo test --profile ci -p drivewam-tests --features tensorrt --test
+//! fuzz`.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod changes;
+mod graphs;
+mod heap;
+mod recordings;
+
+use changes::{change, changed};
 
 use drivewam_core::manifest::Manifest;
 use proptest::prelude::*;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// A change of a text. Positions are in 1/65536 of its length.
-#[derive(Debug, Clone)]
-enum Change {
-    Flip(u16, u8),
-    Cut(u16, u16),
-    Repeat(u16, u16),
-    Insert(u16, Vec<u8>),
-    /// Exchanges two bytes.
-    Swap(u16, u16),
-}
-
-fn change() -> impl Strategy<Value = Change> {
-    // Tokens with a meaning in YAML or in the schema.
-    let words = prop::sample::select(vec![
-        "&a [",
-        "*a",
-        "{",
-        "}",
-        "!!binary ",
-        "? ",
-        ": ",
-        "\n- ",
-        "\n  ",
-        "<<: ",
-        "|\n",
-        "\u{0}",
-        "..",
-        "/",
-        "1e999",
-        ".nan",
-        "-1",
-        "18446744073709551616",
-        "null",
-        "~",
-        "true",
-        "N",
-        "S",
-        "\"",
-        "'",
-        "#",
-        "schema: 2",
-        "tensorrt",
-        "dit",
-        "engine:",
-    ]);
-    prop_oneof![
-        (any::<u16>(), any::<u8>()).prop_map(|(at, byte)| Change::Flip(at, byte)),
-        (any::<u16>(), 0..2000u16).prop_map(|(at, len)| Change::Cut(at, len)),
-        (any::<u16>(), 0..2000u16).prop_map(|(at, len)| Change::Repeat(at, len)),
-        (any::<u16>(), words).prop_map(|(at, word)| Change::Insert(at, word.as_bytes().to_vec())),
-        (any::<u16>(), prop::collection::vec(any::<u8>(), 0..32)).prop_map(|(at, bytes)| Change::Insert(at, bytes)),
-        (any::<u16>(), any::<u16>()).prop_map(|(a, b)| Change::Swap(a, b)),
-    ]
-}
-
-fn apply(content: &mut Vec<u8>, change: &Change) {
-    let place = |at: u16, content: &[u8]| usize::from(at) * content.len() / 65536;
-    let part = |at: u16, len: u16, content: &[u8]| {
-        let from = place(at, content);
-        from..(from + usize::from(len)).min(content.len())
-    };
-    match change {
-        Change::Flip(at, byte) => {
-            let at = place(*at, content);
-            if let Some(old) = content.get_mut(at) {
-                *old ^= byte;
-            }
-        }
-        Change::Cut(at, len) => drop(content.drain(part(*at, *len, content))),
-        Change::Repeat(at, len) => {
-            let range = part(*at, *len, content);
-            let copy = content[range.clone()].to_vec();
-            content.splice(range.start..range.start, copy);
-        }
-        Change::Insert(at, bytes) => {
-            let at = place(*at, content);
-            content.splice(at..at, bytes.iter().copied());
-        }
-        Change::Swap(a, b) => {
-            let (a, b) = (place(*a, content), place(*b, content));
-            if !content.is_empty() {
-                content.swap(a, b);
-            }
-        }
-    }
-}
-
-fn changed(mut content: Vec<u8>, changes: &[Change]) -> Vec<u8> {
-    for change in changes {
-        apply(&mut content, change);
-    }
-    content
-}
 
 /// A manifest of graphs and one of engines.
 fn manifests() -> Vec<Vec<u8>> {
