@@ -133,6 +133,7 @@ mod tests {
             let config = EngineConfig {
                 kind: EngineKind::Rten,
                 folder: String::new(),
+                manifest_sha256: None,
                 threads: 1,
                 warm_time_limit_s: 1,
                 onnxruntime: None,

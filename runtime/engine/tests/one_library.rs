@@ -2,7 +2,6 @@
 //! process of its own, because a test before it would open the library first.
 
 #![cfg(feature = "ort")]
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam_core::ErrorKind;
 use drivewam_core::bindings::Graph;

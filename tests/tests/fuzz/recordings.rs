@@ -30,9 +30,12 @@ fn said<T>(result: drivewam_core::Result<T>) -> Option<String> {
     result.err().map(|e| e.to_string())
 }
 
+/// A parser. Returns its error's text, if it refuses the file.
+type Parser = Box<dyn Fn(&[u8]) -> Option<String>>;
+
 /// One parser, and a file that it accepts.
 struct Seed {
-    parse: Box<dyn Fn(&[u8]) -> Option<String>>,
+    parse: Parser,
     file: Vec<u8>,
     is_text: bool,
 }
