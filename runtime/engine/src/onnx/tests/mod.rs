@@ -122,7 +122,9 @@ fn eight_gigabytes_in_any_form_are_refused_and_the_node_is_named() {
     let kept: Vec<Vec<u8>> = std::iter::once(constant("n", &[1], &[1 << 22]))
         .chain((0..100).map(|i| node("ConstantOfShape", &["n"], &[&format!("kept{i}")], &[])))
         .collect();
-    let cases: Vec<(&str, Vec<Vec<u8>>, Vec<Vec<u8>>)> = vec![
+    // Name, nodes and weights.
+    type Case = (&'static str, Vec<Vec<u8>>, Vec<Vec<u8>>);
+    let cases: Vec<Case> = vec![
         ("ConstantOfShape", vec![size.clone(), node("ConstantOfShape", &["n"], &["z"], &[])], vec![]),
         ("Expand", vec![size.clone(), one.clone(), node("Expand", &["one", "n"], &["z"], &[])], vec![]),
         ("Tile", vec![size.clone(), one.clone(), node("Tile", &["one", "n"], &["z"], &[])], vec![]),
