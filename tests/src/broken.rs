@@ -138,8 +138,8 @@ impl Build {
         out
     }
 
-    /// Runs the tests of `bugs` that are run ([`EVERY`]) on unchanged sources. Returns the first failure. `make` uses
-    /// [`library`].
+    /// Runs the tests of `bugs`, without `long` of every fourth, on unchanged sources. Returns the
+    /// first failure. `make` uses [`library`].
     pub fn untouched(&self, bugs: &[Bug], make: Make) -> Option<String> {
         set_library(self.library("untouched", None));
         let mut tests: Vec<fn(Make)> = bugs.iter().step_by(EVERY).map(|bug| bug.test).collect();
@@ -148,8 +148,8 @@ impl Build {
         tests.into_iter().find_map(|test| failure(test, make))
     }
 
-    /// Runs the test of each bug that is run with the bug. Returns the bugs whose test passes, or fails with a
-    /// message without `says`. `make` uses [`library`].
+    /// Runs the test of each bug, without `long` of every fourth, with the bug. Returns the bugs
+    /// whose test passes, or fails with a message without `says`. `make` uses [`library`].
     pub fn missed(&self, bugs: &[Bug], make: Make, says: &str) -> Vec<String> {
         let run = |(i, bug): (usize, &Bug)| -> Option<String> {
             set_library(self.library(&format!("{}{i}", says.trim_end_matches(": ")), Some(bug)));

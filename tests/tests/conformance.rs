@@ -1,6 +1,6 @@
 //! Runs the conformance suite of devices on the host device (with one thread, with three, with its
-//! portable loops) and on the CUDA kernels (emulated on the CPU). `sanitizer.rs` runs the kernels on
-//! bf16; with `long` every element type of the memory runs here and there.
+//! portable loops) and on the CUDA kernels (emulated on the CPU). `sanitizer.rs` runs the kernels
+//! on bf16; with `long` every element type of the memory runs here and there.
 
 use drivewam_core::dtype::DType;
 use drivewam_core::selection::{HeadSets, Keys, Normalise, Policy, Scored, Scoring};

@@ -90,8 +90,8 @@ mod tests {
     /// Set in the process that runs the endless graph.
     const INSIDE: &str = "DRIVEWAM_TEST_ENDLESS_GRAPH";
 
-    /// A graph with the tensors of `entry` that multiplies matrices for many minutes: every operator and
-    /// every size is allowed.
+    /// A graph with the tensors of `entry` that multiplies matrices for many minutes: every
+    /// operator and every size is allowed.
     fn endless(entry: &GraphEntry) -> Vec<u8> {
         let lengths = |spec: &TensorSpec| spec.resolve(0, 0).iter().map(|&len| len as i64).collect::<Vec<_>>();
         let side = |number: u8, specs: &[TensorSpec]| -> Vec<u8> {
@@ -120,7 +120,8 @@ mod tests {
         model(&join(&[nodes, side(11, &entry.inputs), side(12, &entry.outputs)]), &[])
     }
 
-    /// Breaks when a graph that takes for ever hangs Warm: this test then ends much later, and fails.
+    /// Breaks when a graph that takes for ever hangs Warm: this test then ends much later, and
+    /// fails.
     #[test]
     fn an_endless_graph_ends_the_process_with_graph_limit_and_time() {
         if std::env::var_os(INSIDE).is_some() {

@@ -54,9 +54,13 @@ fn fields(bytes: &[u8]) -> Vec<(u64, std::ops::Range<usize>, usize)> {
         match tag & 7 {
             0 => drop(number(&mut at)),
             2 => {
-                let len = number(&mut at) as usize;
-                all.push((tag >> 3, at..at + len, begins));
-                at += len;
+                let len = number(&mut at);
+                // Numbers and texts are no messages: what follows from reading one as such is
+                // left alone.
+                let end = usize::try_from(len).ok().and_then(|len| at.checked_add(len)).filter(|end| *end <= bytes.len());
+                let Some(end) = end else { break };
+                all.push((tag >> 3, at..end, begins));
+                at = end;
             }
             kind => at += if kind == 1 { 8 } else { 4 },
         }

@@ -26,9 +26,9 @@ pub struct EngineConfig {
     /// stopped.
     #[serde(default = "warm_time_limit_s")]
     pub warm_time_limit_s: u64,
-    /// The path of the ONNX Runtime library, used by the kind `ort`. Relative to the file that names
-    /// it; a bare file name is left to the system's loader. When it is left out, the environment
-    /// variable `ORT_DYLIB_PATH` must name the library, which is refused together with
+    /// The path of the ONNX Runtime library, used by the kind `ort`. Relative to the file that
+    /// names it; a bare file name is left to the system's loader. When it is left out, the
+    /// environment variable `ORT_DYLIB_PATH` must name the library, which is refused together with
     /// `vehicle.trusted_keys`.
     #[serde(default)]
     pub onnxruntime: Option<String>,

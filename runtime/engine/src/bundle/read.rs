@@ -112,8 +112,8 @@ pub(super) fn check(content: &[u8], entry: &FileEntry) -> Result<()> {
 
 /// Opens a plain file. Returns it with its length; `None` where there is no file.
 ///
-/// A link, directory, pipe or device is refused before it is opened. The opened file must be the one
-/// that was looked at.
+/// A link, directory, pipe or device is refused before it is opened. The opened file must be the
+/// one that was looked at.
 fn open(path: &Path) -> Result<Option<(File, u64)>> {
     let looked_at = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata,

@@ -8,8 +8,8 @@ use super::operators::Rule;
 use super::step::Step;
 use drivewam_core::{Error, ErrorKind, Result};
 
-/// Most nodes on a way through the graph. The longest of the exporter's have 141 for each layer of a
-/// transformer in half precision: 4,230 for the paper's.
+/// Most nodes on a way through the graph. The longest of the exporter's have 141 for each layer of
+/// a transformer in half precision: 4,230 for the paper's.
 const MAX_DEPTH: u32 = 6144;
 /// Most terms of a sum or product.
 const MAX_TERMS: u64 = 1 << 16;

@@ -1,13 +1,13 @@
 //! Checks an ONNX file before an engine library sees a byte of it, so that every engine refuses the
 //! same files with the same messages.
 //!
-//! Engine libraries trust a graph: their parsers descend as deep as the file does, control flow runs
-//! without an end, a constant may take all memory, and ONNX Runtime reads weights from any file
-//! beside the graph. They are also lenient: `rten` reads f16 inputs as f32. This check parses the
-//! file itself ([`graph`], no deeper than the exporter writes), knows the exporter's operators
+//! Engine libraries trust a graph: their parsers descend as deep as the file does, control flow
+//! runs without an end, a constant may take all memory, and ONNX Runtime reads weights from any
+//! file beside the graph. They are also lenient: `rten` reads f16 inputs as f32. This check parses
+//! the file itself ([`graph`], no deeper than the exporter writes), knows the exporter's operators
 //! alone ([`operators`]), limits how far a library descends ([`depth`]), computes the size of every
-//! tensor before a pass ([`program`]), and compares names, element types and shapes of inputs and outputs, the operator set, and the
-//! location of each weight with the manifest.
+//! tensor before a pass ([`program`]), and compares names, element types and shapes of inputs and
+//! outputs, the operator set, and the location of each weight with the manifest.
 
 mod depth;
 mod graph;

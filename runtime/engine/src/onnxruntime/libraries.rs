@@ -34,8 +34,8 @@ enum Given {
     Failed(PathBuf),
 }
 
-/// Opens the library at `configured`, or else where the environment says ([`VARIABLE`]). Returns the open one if it is the
-/// same.
+/// Opens the library at `configured`, or else where the environment says ([`VARIABLE`]). Returns
+/// the open one if it is the same.
 pub(super) fn open(configured: Option<&str>) -> Result<OrtLibrary> {
     static GIVEN: Mutex<Given> = Mutex::new(Given::Nothing);
     let (named, key) = place(configured, std::env::var_os(VARIABLE))?;

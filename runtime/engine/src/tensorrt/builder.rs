@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// An engine to build.
 #[derive(Debug, Clone, Copy)]
 pub struct BuildRequest<'a> {
-    /// The ONNX file's content. The vendor's parser trusts it, so [`crate::bundle::check_onnx`] must
-    /// have passed it.
+    /// The ONNX file's content. The vendor's parser trusts it, so [`crate::bundle::check_onnx`]
+    /// must have passed it.
     pub onnx: &'a [u8],
     /// The ONNX file's path; its weights lie beside it.
     pub path: &'a Path,

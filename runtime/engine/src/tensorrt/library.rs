@@ -52,9 +52,9 @@ impl Library {
     /// under the family's usual names. Runs only its version functions.
     ///
     /// # Errors
-    /// `Engine`, with the path, what was got and what was wanted: there is no file; others may write
-    /// it or its folder; it is not such a library, or of the other family; this program was built
-    /// without headers of its major version; it is older than the headers.
+    /// `Engine`, with the path, what was got and what was wanted: there is no file; others may
+    /// write it or its folder; it is not such a library, or of the other family; this program was
+    /// built without headers of its major version; it is older than the headers.
     pub fn open(family: Family, configured: Option<&str>) -> Result<Arc<Self>> {
         static OPEN: Mutex<Vec<Arc<Library>>> = Mutex::new(Vec::new());
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);

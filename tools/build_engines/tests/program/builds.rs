@@ -73,7 +73,8 @@ fn refused_without_a_driver(out: &Path) {
 /// Precisions whose graphs `make fixtures` writes beside those in f32.
 const HALVES: &[&str] = if cfg!(feature = "long") { &["f16", "bf16"] } else { &["f16"] };
 
-/// Every graph in f32 and in half precision. Breaks if a graph is exported that TensorRT does not accept.
+/// Every graph in f32 and in half precision. Breaks if a graph is exported that TensorRT does not
+/// accept.
 #[test]
 fn the_parser_takes_every_graph_in_every_precision() {
     let halves = HALVES.iter().map(|half| root().join(format!("target/tiny-{half}")));

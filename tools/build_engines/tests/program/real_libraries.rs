@@ -48,8 +48,8 @@ fn tensorrt_rtx_knows_an_engine_by_its_first_bytes_without_a_driver() {
     }
 }
 
-/// The paper's codec and, with `long`, two layers of its width, with random weights. Breaks if a graph is
-/// exported that TensorRT's parser does not accept.
+/// The paper's codec and, with `long`, two layers of its width, with random weights. Breaks if a
+/// graph is exported that TensorRT's parser does not accept.
 #[test]
 fn the_parser_takes_the_graphs_of_the_papers_size() {
     let library = Library::open(Family::TensorrtRtx, Some(rtx().to_str().unwrap())).unwrap();
