@@ -75,12 +75,14 @@ impl Error {
     }
 
     /// Adds where it happened: a file, a YAML key, a tensor, a stage. When called again, the outer
-    /// place is put before the inner one.
+    /// place is put before the inner one, unless that begins with it.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
+        let place = place.to_string();
         self.0.place = Some(match self.0.place.take() {
+            Some(inner) if inner.strip_prefix(&place).is_some_and(|rest| rest.is_empty() || rest.starts_with(": ")) => inner,
             Some(inner) => format!("{place}: {inner}"),
-            None => place.to_string(),
+            None => place,
         });
         self
     }
@@ -151,6 +153,13 @@ mod tests {
         let e = Error::new(ErrorKind::Manifest, "wrong shape").at("tensor \"tokens\"").at("graph \"dit\"").got("[N, 95]").wanted("[N, 96]");
         assert_eq!(e.to_string(), "manifest error at graph \"dit\": tensor \"tokens\": wrong shape (got [N, 95], wanted [N, 96])");
         assert_eq!(e.kind(), ErrorKind::Manifest);
+    }
+
+    /// Breaks if a file that caller and callee both name stands there twice.
+    #[test]
+    fn a_place_is_told_once() {
+        let e = Error::new(ErrorKind::Manifest, "absent").at("line 3").at("a.yaml").at("a.yaml").at("a");
+        assert_eq!(e.place(), Some("a: a.yaml: line 3"));
     }
 
     /// Breaks if code that prints a chain of errors prints the cause twice.
