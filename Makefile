@@ -47,7 +47,7 @@ LONG := $(LONG),drivewam-build-engines/long,drivewam-guidance/long
 long: setup fixtures long-fixtures
 	$(MAKE) lint-rust FEATURES=$(LONG)
 	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --features $(LONG) --no-fail-fast
-	cd export && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --long
+	cd export && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --durations 12 --long
 
 # One chain: two builds of cargo would wait for each other.
 build: headers
@@ -194,7 +194,7 @@ target/qwen_tokenizer/tokenizer.json: $(EXPORTER) $(RANKS)
 
 # Two processes of one thread each. A file's tests stay together: they share what it exports.
 python: setup
-	cd export && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
+	cd export && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --durations 12
 
 # The results in docs/studies and docs/bench. They take hours, so `make test` does not run them.
 
