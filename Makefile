@@ -40,9 +40,9 @@ test:
 
 # `make test` with what does not fit into it: every element type under the sanitizer, every
 # architecture and precision, a pretrained language model, layers of the paper's width, a million
-# changed graphs and recordings.
+# changed graphs and recordings, the study of the memory policies.
 LONG := $(FEATURES),drivewam-tests/long,drivewam-build-kernels/long
-LONG := $(LONG),drivewam-build-engines/long,drivewam-guidance/long
+LONG := $(LONG),drivewam-build-engines/long,drivewam-guidance/long,drivewam-tools/long
 
 long: setup fixtures long-fixtures
 	$(MAKE) lint-rust FEATURES=$(LONG)

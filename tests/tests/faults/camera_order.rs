@@ -64,17 +64,17 @@ impl Clip {
 }
 
 /// Breaks if a ride does not notice that its pictures come in reversed order, or takes a true drive
-/// for a reversed one. The worlds are those of the first eight in which the car hardly stops: the
-/// pictures of a car that stands are the same in either order.
+/// for a reversed one. The car of these worlds hardly stops: the pictures of a car that stands are
+/// the same in either order.
 #[test]
 fn reversed_pictures_are_named_and_refused_and_a_true_drive_is_not() {
-    for seed in [1, 2, 5, 7] {
+    for seed in [1, 7] {
         let mut clip = Clip::of_world(seed);
         assert_eq!(clip.drive(), (None, None), "world {seed}, true order");
         clip.pictures.reverse();
         let (named_s, refused_s) = clip.drive();
         assert!(named_s.is_some_and(|s| s <= 4.0), "world {seed}: named at {named_s:?} s");
-        assert!(refused_s.is_some_and(|s| s <= 40.0), "world {seed}: refused at {refused_s:?} s");
+        assert!(refused_s.is_some_and(|s| s <= 12.0), "world {seed}: refused at {refused_s:?} s");
     }
 }
 
