@@ -4,7 +4,7 @@
 
 use drivewam_core::arena::{Planner, Region};
 use drivewam_core::bindings::{FLOW_TIME, Graph, IS_ACTION, MASKED, MEM_BIAS, TEXT_BIAS};
-use drivewam_core::config::{EngineConfig, EngineKind, TensorRtConfig};
+use drivewam_core::config::{EngineConfig, EngineKind};
 use drivewam_core::dims::Model;
 use drivewam_core::dtype::DType;
 use drivewam_core::noise::{Stream, standard_normal};
@@ -57,15 +57,7 @@ fn every_shipped_graph_gives_the_same_output_in_rten_and_in_onnx_runtime() {
     }
     let folder = shipped();
     let model = &folder.manifest().model;
-    let config = |kind| EngineConfig {
-        kind,
-        folder: folder.path().display().to_string(),
-        manifest_sha256: None,
-        threads: 2,
-        warm_time_limit_s: 600,
-        onnxruntime: None,
-        tensorrt: TensorRtConfig::default(),
-    };
+    let config = |kind| EngineConfig { threads: 2, ..EngineConfig::new(kind) };
     let mut failed = Vec::new();
     for (&graph, entry) in &folder.manifest().graphs {
         let mut engines = [EngineKind::Rten, EngineKind::Ort].map(|kind| load(&config(kind), &folder, graph).unwrap());

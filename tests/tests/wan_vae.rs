@@ -10,7 +10,7 @@
 
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{EngineConfig as Settings, EngineKind, TensorRtConfig};
+use drivewam_core::config::{EngineConfig as Settings, EngineKind};
 use drivewam_core::tensor::TensorRole;
 use drivewam_device::{DeviceMemory, HostDevice};
 use drivewam_engine::{BoundTensor, EngineBundle, Io, Trust, load};
@@ -55,15 +55,7 @@ fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
         })
         .collect();
     let mut device = HostDevice::new(planner.finish(1 << 30).unwrap(), 1).unwrap();
-    let settings = Settings {
-        kind,
-        folder: String::new(),
-        manifest_sha256: None,
-        threads: 2,
-        warm_time_limit_s: 600,
-        onnxruntime: None,
-        tensorrt: TensorRtConfig::default(),
-    };
+    let settings = Settings { threads: 2, ..Settings::new(kind) };
     let mut engines: Vec<_> = graphs.iter().map(|&graph| load(&settings, &folder, graph).unwrap()).collect();
     let bindings: Vec<_> = engines.iter_mut().zip(&ios).map(|(engine, io)| engine.bind(&mut device, io).unwrap()).collect();
     let mut latents = Vec::new();

@@ -82,7 +82,7 @@ mod tests {
     use crate::onnx::tests::write::{bytes, constant, join, model, node, value};
     use crate::tests::{Bench, spoilt};
     use drivewam_core::bindings::Graph;
-    use drivewam_core::config::{EngineConfig, EngineKind, TensorRtConfig};
+    use drivewam_core::config::{EngineConfig, EngineKind};
     use drivewam_core::manifest::GraphEntry;
     use drivewam_core::tensor::{Axis, TensorSpec};
     use std::process::Command;
@@ -130,16 +130,7 @@ mod tests {
                 assert!(entry.inputs.iter().chain(&entry.outputs).all(|spec| spec.shape.iter().all(|axis| matches!(axis, Axis::Fixed(_)))));
                 contents.insert(entry.file.clone(), endless(entry));
             });
-            let tensorrt = TensorRtConfig::default();
-            let config = EngineConfig {
-                kind: EngineKind::Rten,
-                folder: String::new(),
-                manifest_sha256: None,
-                threads: 1,
-                warm_time_limit_s: 1,
-                onnxruntime: None,
-                tensorrt,
-            };
+            let config = EngineConfig { warm_time_limit_s: 1, ..EngineConfig::new(EngineKind::Rten) };
             let mut engine = load(&config, &bundle, Graph::ContextEgo).unwrap();
             let mut bench = Bench::new(bundle.manifest().graph(Graph::ContextEgo).unwrap(), 0, 0);
             bench.bind(engine.as_mut()).unwrap();

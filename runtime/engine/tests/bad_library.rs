@@ -6,7 +6,7 @@
 
 use drivewam_core::ErrorKind;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{EngineConfig, EngineKind, TensorRtConfig};
+use drivewam_core::config::{EngineConfig, EngineKind};
 use drivewam_engine::{EngineBundle, Trust, load};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,15 +54,7 @@ fn every_library_that_is_no_onnx_runtime_is_refused_with_its_path_and_what_is_wr
     ];
     let mut failed = Vec::new();
     for (path, words) in cases {
-        let config = EngineConfig {
-            kind: EngineKind::Ort,
-            folder: folder.path().display().to_string(),
-            manifest_sha256: None,
-            threads: 1,
-            warm_time_limit_s: 600,
-            onnxruntime: Some(path.to_owned()),
-            tensorrt: TensorRtConfig::default(),
-        };
+        let config = EngineConfig { onnxruntime: Some(path.to_owned()), ..EngineConfig::new(EngineKind::Ort) };
         match load(&config, &folder, Graph::ContextEgo) {
             Ok(engine) => failed.push(format!("{path}: {}", engine.describe())),
             Err(e) => {

@@ -29,18 +29,6 @@ fn golden(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{path:?}: run `make fixtures` ({e})"))
 }
 
-fn engine(kind: EngineKind) -> EngineConfig {
-    EngineConfig {
-        kind,
-        folder: String::new(),
-        manifest_sha256: None,
-        threads: 1,
-        warm_time_limit_s: 600,
-        onnxruntime: None,
-        tensorrt: Default::default(),
-    }
-}
-
 fn whole(file: &SafeTensors<'_>, name: &str) -> Vec<u32> {
     let data = file.tensor(name).unwrap();
     data.data().as_chunks::<8>().0.iter().map(|bytes| u32::try_from(i64::from_le_bytes(*bytes)).unwrap()).collect()
@@ -62,7 +50,7 @@ fn generates_as_transformers(kind: EngineKind, name: &str, at_least: usize, cap:
     let mut planner = Planner::new();
     let plan = VlmPlan::new(&mut planner, folder.manifest(), &prompts, cap).unwrap();
     let mut device = HostDevice::new(planner.finish(usize::MAX).unwrap(), 1).unwrap();
-    let mut vlm = plan.warm(&|graph| load(&engine(kind), &folder, graph), &mut device, None).unwrap();
+    let mut vlm = plan.warm(&|graph| load(&EngineConfig::new(kind), &folder, graph), &mut device, None).unwrap();
     let facts = &folder.manifest().guidance.as_ref().unwrap().vlm;
     let (mut answer, mut images) = (Vec::new(), 0);
     // A second time in reverse order: a prompt must leave nothing behind for the next.
@@ -132,7 +120,7 @@ fn texts_of(name: &str) {
     let mut planner = Planner::new();
     let plan = TextEncoderPlan::new(&mut planner, folder.manifest()).unwrap();
     let mut device = HostDevice::new(planner.finish(usize::MAX).unwrap(), 1).unwrap();
-    let open = load(&engine(EngineKind::Rten), &folder, Graph::TextEncode).unwrap();
+    let open = load(&EngineConfig::new(EngineKind::Rten), &folder, Graph::TextEncode).unwrap();
     let mut encoder = plan.warm(open, &mut device, None).unwrap();
     let dim = folder.manifest().model.text.dim;
     let mut rows = vec![0.0; encoder.max_tokens() * dim];

@@ -100,6 +100,19 @@ impl Default for TensorRtConfig {
 }
 
 impl EngineConfig {
+    /// The defaults for `kind`, on one thread; names no folder.
+    pub fn new(kind: EngineKind) -> Self {
+        Self {
+            kind,
+            folder: String::new(),
+            manifest_sha256: None,
+            threads: 1,
+            warm_time_limit_s: warm_time_limit_s(),
+            onnxruntime: None,
+            tensorrt: TensorRtConfig::default(),
+        }
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if let Some(odd) = self.manifest_sha256.as_ref().filter(|text| !is_hash(text)) {

@@ -5,7 +5,7 @@ use super::*;
 use crate::bytes::Bytes;
 use drivewam_core::ErrorKind;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Config, EngineConfig, EngineKind, Layer, TensorRtConfig};
+use drivewam_core::config::{Config, EngineConfig, EngineKind, Layer};
 use drivewam_core::dims::Command;
 use drivewam_core::manifest::{FILE_NAME, FileRole, Manifest};
 use std::collections::BTreeMap;
@@ -126,19 +126,10 @@ fn the_planned_peak_of_file_contents_is_the_measured_one() {
     let bundle = crate::tests::shipped();
     let (meter, graphs) = (bundle.meter(), loads(bundle.manifest()));
     let order: Vec<Graph> = graphs.iter().map(|(graph, ..)| *graph).collect();
-    let config = |kind| EngineConfig {
-        kind,
-        folder: String::new(),
-        manifest_sha256: None,
-        threads: 1,
-        warm_time_limit_s: 600,
-        onnxruntime: None,
-        tensorrt: TensorRtConfig::default(),
-    };
-    let peak = |kind| warm_peak(&config(kind), bundle.manifest(), &order);
+    let peak = |kind| warm_peak(&EngineConfig::new(kind), bundle.manifest(), &order);
     bundle.plan_loads(&order);
     let small = meter.live_bytes();
-    let engines: Vec<_> = order.iter().map(|graph| crate::load(&config(EngineKind::Rten), &bundle, *graph).unwrap()).collect();
+    let engines: Vec<_> = order.iter().map(|graph| crate::load(&EngineConfig::new(EngineKind::Rten), &bundle, *graph).unwrap()).collect();
     // rten reads weights in place: each weight file stays, once.
     let in_place: u64 = [0, 2, 4].map(|i: usize| graphs[i].2).iter().sum();
     assert_eq!(meter.live_bytes() - small, in_place);
