@@ -10,7 +10,7 @@ use std::process::Command;
 pub(crate) const MAY_USE: [(&str, &[&str]); 15] = [
     ("drivewam-core", &[]),
     ("drivewam-files", &["drivewam-core"]),
-    ("drivewam-device", &["drivewam-core"]),
+    ("drivewam-device", &["drivewam-core", "drivewam-files"]),
     ("drivewam-engine", &["drivewam-core", "drivewam-files", "drivewam-device"]),
     ("drivewam-recording", &["drivewam-core", "drivewam-files"]),
     ("drivewam-guidance", &["drivewam-core", "drivewam-device", "drivewam-engine"]),

@@ -2,12 +2,8 @@
 //! writes it, and Warm reads it.
 
 use drivewam_core::{Error, ErrorKind, Result};
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{File, Metadata};
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// File name of the manifest.
@@ -102,38 +98,16 @@ fn refused(what: &str) -> Error {
     Error::new(ErrorKind::Manifest, what)
 }
 
-/// Reads a plain file of at most `max` bytes, without waiting.
-fn read_file(path: &Path, max: u64) -> Result<Vec<u8>> {
-    let io = |e: std::io::Error| Error::new(ErrorKind::Io, "cannot read the file").at(path.display()).caused_by(e);
-    let expect = |about: &Metadata| {
-        let bad = |what: &str| refused(what).at(path.display()).wanted(format!("a plain file of at most {max} bytes"));
-        match about.is_file() {
-            true if about.len() <= max => Ok(()),
-            true => Err(bad("the file is too large").got(format!("{} bytes", about.len()))),
-            false => Err(bad("not a plain file").got(format!("{:?}", about.file_type()))),
-        }
-    };
-    // Looked at first, because opening a device can have an effect; and once more when it is open,
-    // because another file may have taken its place. The flag keeps a pipe from waiting then.
-    expect(&std::fs::symlink_metadata(path).map_err(io)?)?;
-    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
-    let file = File::options().read(true).custom_flags(flags).open(path).map_err(io)?;
-    expect(&file.metadata().map_err(io)?)?;
-    let mut bytes = Vec::new();
-    file.take(max + 1).read_to_end(&mut bytes).map_err(io)?;
-    Ok(bytes)
-}
-
 impl KernelManifest {
     /// Reads the manifest of `folder`.
     ///
     /// # Errors
-    /// `Io`; `Manifest` for a text that is no manifest, for another schema, and for a file name
-    /// that leads out of the folder.
+    /// `Io` for a file that cannot be read as text; `Manifest` for a text that is no manifest, for
+    /// another schema, and for a file name that leads out of the folder.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE_NAME);
         let named = |e: Error| e.at(path.display());
-        let text = String::from_utf8(read_file(&path, 1 << 20)?).map_err(|e| named(refused("not UTF-8 text").caused_by(e)))?;
+        let text = drivewam_files::read_text(&path, 1 << 20, ErrorKind::Io)?;
         let manifest: Self = serde_saphyr::from_str(&text).map_err(|e| named(refused("not a manifest of kernels").caused_by(e)))?;
         if manifest.schema != SCHEMA {
             return Err(named(refused("another schema").at("schema").got(manifest.schema).wanted(SCHEMA)));
@@ -202,7 +176,7 @@ impl KernelFile {
     /// `Io`; `Manifest` for another length or hash.
     pub fn load(&self, folder: &Path) -> Result<Vec<u8>> {
         let path = folder.join(&self.file);
-        let bytes = read_file(&path, MAX_BYTES)?;
+        let bytes = drivewam_files::read(&path, MAX_BYTES, ErrorKind::Io)?;
         let sha256 = hex_sha256(&bytes);
         if bytes.len() as u64 != self.bytes || sha256 != self.sha256 {
             return Err(refused("the file differs from what the manifest attests")
@@ -284,7 +258,7 @@ mod tests {
             let error = KernelManifest::read(folder.path()).and_then(|m| m.files[0].load(folder.path())).unwrap_err().to_string();
             assert!(error.contains(word), "{word} is missing in {error}");
         };
-        refuses("cannot read the file");
+        refuses("missing");
         // Breaks (and the test never ends) when a pipe is waited for.
         let status = std::process::Command::new("mkfifo").arg(folder.path().join("sm_90.bin")).status().unwrap();
         assert!(status.success());
