@@ -15,7 +15,7 @@ pub(crate) const MAY_USE: [(&str, &[&str]); 15] = [
     ("drivewam-recording", &["drivewam-core", "drivewam-files"]),
     ("drivewam-guidance", &["drivewam-core", "drivewam-device", "drivewam-engine"]),
     ("drivewam", &["drivewam-core", "drivewam-files", "drivewam-device", "drivewam-engine", "drivewam-guidance"]),
-    ("drivewam-world", &["drivewam-core", "drivewam-recording", "drivewam-guidance"]),
+    ("drivewam-world", &["drivewam-core", "drivewam-files", "drivewam-recording", "drivewam-guidance"]),
     ("drivewam-simulation", &["drivewam", "drivewam-core", "drivewam-world"]),
     ("drivewam-console", &[]),
     ("drivewam-build-engines", TOOLS),

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use drivewam::{config_sha256, load_config};
+use drivewam_core::ErrorKind;
 use drivewam_core::config::{Config, Layer};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -81,6 +82,8 @@ fn default_path() -> Result<PathBuf> {
 
 /// How many files a chain of `extends` is followed through.
 const MAX_FILES: usize = 64;
+/// Longest of them, bytes, as when the configuration is loaded.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The part of a configuration file that names others.
 #[derive(Deserialize)]
@@ -95,7 +98,7 @@ fn files_of(path: &Path) -> Vec<PathBuf> {
     let mut next = 0;
     while let Some(file) = files.get(next).filter(|_| files.len() < MAX_FILES).cloned() {
         next += 1;
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let text = drivewam_files::read_text(&file, MAX_FILE_BYTES, ErrorKind::Io).unwrap_or_default();
         let Ok(Extends { extends }) = serde_saphyr::from_str(&text) else { continue };
         let folder = file.parent().unwrap_or(Path::new(""));
         files.extend(extends.iter().map(|base| folder.join(base)));

@@ -9,13 +9,12 @@ mod target;
 use crate::config_args::ConfigArgs;
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
-use drivewam::{Plan, RideOptions, SourceCamera};
+use drivewam::{Plan, RideOptions, SourceCamera, Trust};
 use drivewam_console::print_line;
-use drivewam_core::ErrorKind;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Config;
-use drivewam_core::manifest::{FILE_NAME, Manifest};
-use drivewam_engine::bundle::WarmPeak;
+use drivewam_core::manifest::Manifest;
+use drivewam_engine::bundle::{WarmPeak, read_manifest};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,16 +44,17 @@ pub(crate) struct Args {
 /// Version of the keys of `plan --json`.
 const SCHEMA: u32 = 1;
 
-/// Runs the subcommand. Reads the manifest of the engine folder, and no other file of it.
+/// Runs the subcommand. Reads the manifest of the engine folder and its signature, and no other file
+/// of it.
 ///
 /// # Errors
-/// Invalid configuration, manifest or board; the plan does not fit the arena or the board.
+/// Invalid configuration, manifest or board; a manifest that the configuration does not trust; the plan does not fit the arena or the board.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let loaded = args.config.load()?;
     let mut manifest = if args.no_engines {
         Manifest::by_contract(&loaded.config.model, &[])
     } else {
-        read_manifest(Path::new(&loaded.config.engine.folder))?
+        read_manifest(Path::new(&loaded.config.engine.folder), &Trust::of_config(&loaded.config)?)?
     };
     let precision = args.target.precision(&mut manifest, args.no_engines)?;
     let target = args.target.open(precision)?;
@@ -140,14 +140,4 @@ fn check_fit(report: Option<&target::Report>) -> Result<ExitCode> {
         Some(excess) => bail!("{excess}"),
         None => Ok(ExitCode::SUCCESS),
     }
-}
-
-/// Longest manifest, bytes, as for an engine bundle.
-const MAX_MANIFEST_BYTES: u64 = 4 << 20;
-
-/// Reads the manifest of a folder without verifying its files.
-fn read_manifest(folder: &Path) -> drivewam_core::Result<Manifest> {
-    let path = folder.join(FILE_NAME);
-    let text = drivewam_files::read_text(&path, MAX_MANIFEST_BYTES, ErrorKind::Manifest)?;
-    Manifest::parse(&text).map_err(|e| e.at(format!("{path:?}")))
 }

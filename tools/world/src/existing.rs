@@ -10,6 +10,10 @@ use std::path::Path;
 
 /// Longest part of a file that a message repeats, characters.
 const MAX_QUOTE: usize = 80;
+/// Longest `input.yaml` that is read, bytes. Those of this crate have less than 1 kB.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
+/// Longest table that is read, bytes: one of a drive of an hour has 3 MB.
+const MAX_TABLE_BYTES: u64 = 1 << 30;
 
 /// The name of the folder of `seed`.
 pub(crate) fn folder_name(seed: u64) -> String {
@@ -44,7 +48,7 @@ fn check(seed: u64, options: &WriteOptions, folder: &Path) -> Result<()> {
             .got(quote(got))
             .wanted(quote(wanted)))
     };
-    let Ok(text) = fs::read_to_string(folder.join(format::HEADER_FILE)) else {
+    let Ok(text) = drivewam_files::read_text(&folder.join(format::HEADER_FILE), MAX_HEADER_BYTES, ErrorKind::Io) else {
         return Err(Error::new(ErrorKind::Config, "exists and is not a whole drive; move it away").at(format!("{folder:?}")));
     };
     let wanted = header(seed, options).to_yaml()?;
@@ -56,8 +60,7 @@ fn check(seed: u64, options: &WriteOptions, folder: &Path) -> Result<()> {
     for (file, rows, what) in
         [(format::POSES.file, options.ticks() + 1, "poses"), (format::FRAMES.file, options.ticks() / options.frame_every() + 1, "frames")]
     {
-        let path = folder.join(file);
-        let text = fs::read_to_string(&path).map_err(|e| Error::new(ErrorKind::Io, "cannot read").at(format!("{path:?}")).caused_by(e))?;
+        let text = drivewam_files::read_text(&folder.join(file), MAX_TABLE_BYTES, ErrorKind::Io)?;
         let got = text.lines().count().saturating_sub(1) as u64;
         if got != rows {
             return different(format!("{got} {what}"), format!("{rows}, by the length and the camera's rate"));

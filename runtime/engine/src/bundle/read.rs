@@ -33,6 +33,15 @@ pub(super) struct CheckedManifest {
     pub signed: Signed,
 }
 
+/// The manifest of the bundle in directory `path`, signed and pinned as `trust` requires, without a
+/// look at the files that it lists.
+///
+/// # Errors
+/// As [`EngineBundle::open`](super::EngineBundle::open) for a manifest.
+pub fn read_manifest(path: &Path, trust: &Trust) -> Result<Manifest> {
+    manifest(path, trust).map(|checked| checked.manifest).map_err(|e| e.at(path.display()))
+}
+
 /// The manifest of the directory `path`, signed and pinned as `trust` requires. Both are checked
 /// before the text is parsed.
 pub(super) fn manifest(path: &Path, trust: &Trust) -> Result<CheckedManifest> {
