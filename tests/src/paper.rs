@@ -74,7 +74,7 @@ impl Memory {
     /// # Errors
     /// Of the device.
     pub fn fill(&self, device: &mut dyn Device) -> Result<()> {
-        device.kv_open(self.layout.clone(), self.regions.clone())?;
+        device.kv_open(&self.layout, std::slice::from_ref(&self.regions))?;
         let row: Vec<f32> = (0u16..4099).map(|i| f32::from(i % 251) / 64.0 - 2.0).collect();
         let data: Vec<f32> = row.iter().copied().cycle().take(HEADS * self.layout.pass_tokens * WIDTH).collect();
         for region in self.pass.k.iter().chain(&self.pass.v).chain(&self.pass.q) {

@@ -21,7 +21,7 @@ fn open(layout: &KvLayout, kv: DType) -> Result<(), Error> {
     let (k, v) = (layered("mem_k"), layered("mem_v"));
     let bias = planner.add("memory", "mem_bias", DType::F32, &[layout.slots()]).unwrap();
     let mut device = CudaDevice::new(Box::new(Emulator::new(1)), planner.finish(1 << 28).unwrap()).unwrap();
-    device.kv_open(layout.clone(), KvRegions { k, v, bias })
+    device.kv_open(layout, &[KvRegions { k, v, bias }])
 }
 
 /// Breaks if a shape that no kernel supports is first noticed in the ride.

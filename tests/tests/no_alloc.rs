@@ -126,6 +126,7 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
     let _alone = ALONE.lock();
     for (set, speaks) in [
         ("{memory: {policy: selective}}", false),
+        ("{memory: {policy: selective}, lanes: {count: 4}}", false),
         ("{memory: {policy: selective}, guidance: {wait_ms: 5, max_age_ms: 3000}}", true),
         ("{memory: {policy: fifo}, flow: {solver: unipc, action: {start: {mean: 2}}}}", false),
         ("{memory: {policy: selective, scoring: {heads: per_head, keys: pre_rope, normalise: softmax, max_pool: 7}}}", false),
@@ -140,7 +141,8 @@ fn twenty_chunks_allocate_nothing_in_our_code_on_any_thread() {
         drive(&mut ride, &mut picture, 0, 6);
         let faults = minor_faults();
         let (ours, theirs) = (OURS.load(Ordering::Relaxed), LIBRARY.load(Ordering::Relaxed));
-        let outcomes = drive(&mut ride, &mut picture, 24_000, 20);
+        let lanes = ride.config().lanes.count as i64;
+        let outcomes = drive(&mut ride, &mut picture, 24_000, 20 / lanes);
         let (ours, theirs) = (OURS.load(Ordering::Relaxed) - ours, LIBRARY.load(Ordering::Relaxed) - theirs);
         let faults = minor_faults() - faults;
         println!("{set}: {outcomes} chunks, allocations of ours {ours}, of the engine library {theirs}, minor page faults {faults}");
@@ -205,6 +207,7 @@ fn a_ride_on_a_gpu_allocates_nothing_either() {
     let library = drivewam_tests::fakes::runtime(home, family);
     drivewam_tests::fake_engines::FakeBundle::new(family).of_zeros().write(&folder);
     let mut config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &[]).unwrap();
+    config.lanes.count = 2;
     config.engine.kind = drivewam_core::config::EngineKind::Tensorrt;
     config.engine.folder = folder.display().to_string();
     config.engine.tensorrt.library = Some(library.display().to_string());
@@ -215,7 +218,7 @@ fn a_ride_on_a_gpu_allocates_nothing_either() {
     let mut picture = vec![0u8; 64 * 112 * 3];
     drive(&mut ride, &mut picture, 0, 6);
     let (ours, theirs) = (OURS.load(Ordering::Relaxed), LIBRARY.load(Ordering::Relaxed));
-    let outcomes = drive(&mut ride, &mut picture, 24_000, 20);
+    let outcomes = drive(&mut ride, &mut picture, 24_000, 10);
     let (ours, theirs) = (OURS.load(Ordering::Relaxed) - ours, LIBRARY.load(Ordering::Relaxed) - theirs);
     println!("on a GPU: {outcomes} chunks, allocations of ours {ours}, within calls of the engine library {theirs}");
     assert_eq!((outcomes, ours, theirs), (20, 0, 0));

@@ -160,7 +160,7 @@ fn rows(pass: &PassKv) -> [Region; 2] {
 fn full() -> (CudaDevice, Rig, PassKv) {
     let mut rig = Rig::new(Make { kv: DType::F32, ..DEVICE }, Scoring { max_age_chunks: 3, ..Scoring::default() });
     let mut device = CudaDevice::new(open().unwrap(), rig.device.plan().clone()).unwrap();
-    device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap();
+    device.kv_open(&rig.layout, std::slice::from_ref(&rig.regions)).unwrap();
     let mut pass = None;
     for chunk in 0..5 {
         let offer = rig.offer(12, u64::from(chunk));

@@ -75,6 +75,8 @@ pub struct ArenaRow {
     pub name: String,
     /// The stage that owns the region, for example `memory`.
     pub owner: &'static str,
+    /// The lane that the region belongs to; `None` where lanes share it.
+    pub lane: Option<usize>,
     /// Shape of the tensor in the region.
     pub shape: Vec<usize>,
     /// Place of the region in the arena.
@@ -99,7 +101,14 @@ impl Planner {
     /// # Errors
     /// `Capacity` when the size exceeds the address space.
     pub fn add(&mut self, owner: &'static str, name: impl Into<String>, dtype: DType, shape: &[usize]) -> Result<Region> {
-        let name = name.into();
+        self.add_of_lane(None, owner, name.into(), dtype, shape)
+    }
+
+    /// As [`Planner::add`], for a region of one lane.
+    ///
+    /// # Errors
+    /// As [`Planner::add`].
+    pub fn add_of_lane(&mut self, lane: Option<usize>, owner: &'static str, name: String, dtype: DType, shape: &[usize]) -> Result<Region> {
         let too_large = || {
             Error::new(ErrorKind::Capacity, "a region is larger than the address space")
                 .at(format!("arena: {owner}: {name}"))
@@ -114,7 +123,7 @@ impl Planner {
             .ok_or_else(too_large)?;
         let region = Region { offset: self.end, len, dtype };
         self.end = end;
-        self.rows.push(ArenaRow { name, owner, shape: shape.to_vec(), region });
+        self.rows.push(ArenaRow { name, owner, lane, shape: shape.to_vec(), region });
         Ok(region)
     }
 
@@ -134,7 +143,7 @@ impl Planner {
             .at("arena")
             .got(format!("a need of {} bytes, of which {owner:?} {bytes}", plan.bytes))
             .wanted(format!(
-                "at most {capacity_bytes} bytes: raise `target.arena_bytes` or lower `memory.video_slots`, `memory.action_slots` or `memory.max_chunks`"
+                "at most {capacity_bytes} bytes: raise `target.arena_bytes` or lower `memory.video_slots`, `memory.action_slots`, `memory.max_chunks` or `lanes.count`"
             )))
     }
 }
@@ -181,6 +190,15 @@ impl ArenaPlan {
             .at("arena")
             .got(format!("{region:?}"))
             .wanted("a part of one region of the plan, with its type"))
+    }
+
+    /// Bytes of one lane's regions, and of the regions that the lanes share, padding included. All
+    /// lanes are of one size.
+    pub fn lane_and_shared_bytes(&self) -> (usize, usize) {
+        let sum = |lane: Option<usize>| {
+            self.rows.iter().filter(|row| row.lane == lane).map(|row| row.region.bytes().next_multiple_of(ALIGNMENT)).sum::<usize>()
+        };
+        (sum(Some(0)), sum(None))
     }
 
     /// Total bytes of each owner, padding to [`ALIGNMENT`] included, in order of first appearance.

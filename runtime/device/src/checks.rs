@@ -12,12 +12,13 @@ fn usage(what: &str, got: impl std::fmt::Display, wanted: impl std::fmt::Display
     Error::new(ErrorKind::Usage, what).at("memory").got(got).wanted(wanted)
 }
 
-/// Checks that `regions` belong to `plan`, have the shapes of `layout` and one type, and do not
-/// overlap. Returns the type of keys and values.
+/// Checks that the regions of each lane belong to `plan` and have the shapes of `layout`, that all
+/// have one type, and that none overlaps another. Returns the type of keys and values.
 ///
 /// # Errors
-/// `Usage`; `Config` for a scoring option out of range.
-pub(crate) fn memory(plan: &ArenaPlan, layout: &KvLayout, regions: &KvRegions) -> Result<DType> {
+/// `Usage`, also without a lane; `Config` for a scoring option out of range.
+pub(crate) fn memory(plan: &ArenaPlan, layout: &KvLayout, lanes: &[KvRegions]) -> Result<DType> {
+    lane(0, lanes.len())?;
     layout.scoring.check()?;
     if layout.rope.row_len() != layout.head_dim {
         return Err(usage("the rotations have another head width", layout.rope.row_len(), layout.head_dim));
@@ -26,23 +27,26 @@ pub(crate) fn memory(plan: &ArenaPlan, layout: &KvLayout, regions: &KvRegions) -
     if row == 0 {
         return Err(usage("the memory has no heads or no head width", row, 1));
     }
-    let dtype = regions.k.first().map_or(DType::F32, |region| region.dtype());
-    for (name, list) in [("mem_k", &regions.k), ("mem_v", &regions.v)] {
-        if list.len() != layout.layers {
-            return Err(usage(name, list.len(), layout.layers));
-        }
-        for region in list {
-            plan.holds(*region)?;
-            if region.len() != row * layout.slots() || region.dtype() != dtype {
-                return Err(usage(name, format!("{} {}", region.len(), region.dtype()), format!("{} {dtype}", row * layout.slots())));
+    let dtype = lanes.iter().find_map(|regions| regions.k.first()).map_or(DType::F32, |region| region.dtype());
+    let mut all = Vec::new();
+    for regions in lanes {
+        for (name, list) in [("mem_k", &regions.k), ("mem_v", &regions.v)] {
+            if list.len() != layout.layers {
+                return Err(usage(name, list.len(), layout.layers));
+            }
+            for region in list {
+                plan.holds(*region)?;
+                if region.len() != row * layout.slots() || region.dtype() != dtype {
+                    return Err(usage(name, format!("{} {}", region.len(), region.dtype()), format!("{} {dtype}", row * layout.slots())));
+                }
             }
         }
+        plan.holds(regions.bias)?;
+        if regions.bias.len() != layout.slots() || regions.bias.dtype() != DType::F32 {
+            return Err(usage("mem_bias", regions.bias.len(), layout.slots()));
+        }
+        all.extend(regions.k.iter().chain(&regions.v).chain([&regions.bias]).copied());
     }
-    plan.holds(regions.bias)?;
-    if regions.bias.len() != layout.slots() || regions.bias.dtype() != DType::F32 {
-        return Err(usage("mem_bias", regions.bias.len(), layout.slots()));
-    }
-    let all: Vec<_> = regions.k.iter().chain(&regions.v).chain([&regions.bias]).copied().collect();
     apart(&[], &all)?;
     Ok(dtype)
 }
@@ -137,6 +141,14 @@ pub(crate) fn kv_is_closed() -> Error {
 /// The error for a second `kv_open`.
 pub(crate) fn kv_is_open() -> Error {
     Error::new(ErrorKind::Usage, "the KV memory is open already").at("memory")
+}
+
+/// Proves that a memory of `lanes` lanes has lane `lane`.
+pub(crate) fn lane(lane: usize, lanes: usize) -> Result<()> {
+    if lane < lanes {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, "the memory has no such lane").at("memory").got(lane).wanted(format!("below {lanes}")))
 }
 
 /// The error for a layer that the memory does not have.

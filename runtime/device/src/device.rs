@@ -123,15 +123,23 @@ pub trait SolverOps {
     -> Result<()>;
 }
 
-/// The KV memory: two pools of observed tokens and a tail of predicted ones.
+/// The KV memory: for each lane two pools of observed tokens and a tail of predicted ones.
 pub trait KvMemory {
-    /// Takes over the memory's regions: checks them, empties every slot, allocates all work space.
-    /// Warm; called once.
+    /// Takes over the regions of each lane's memory: checks them, empties every slot, allocates the
+    /// work space that the lanes share. Operations act on lane 0. Warm; called once.
     ///
     /// # Errors
-    /// `Usage` when a region's shape or type is not the layout's; `Capacity` when the work space
-    /// cannot be allocated.
-    fn kv_open(&mut self, layout: KvLayout, regions: KvRegions) -> Result<()>;
+    /// `Usage` when a region's shape or type is not the layout's, and without a lane; `Capacity`
+    /// when the work space cannot be allocated.
+    fn kv_open(&mut self, layout: &KvLayout, lanes: &[KvRegions]) -> Result<()>;
+
+    /// Lets the operations below act on lane `lane` from now on.
+    ///
+    /// # Errors
+    /// `Usage` before [`KvMemory::kv_open`] and beyond the last lane; the first fault of the device
+    /// that was not returned yet, which belongs to the lane before: the lane is changed all the
+    /// same.
+    fn kv_use_lane(&mut self, lane: usize) -> Result<()>;
 
     /// Empties every slot. The bias masks the old values, so nothing reads them.
     ///

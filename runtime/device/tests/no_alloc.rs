@@ -94,7 +94,7 @@ fn twelve_chunks_of_the_costliest_options_allocate_nothing() {
         let (columns, rows) = (ResampleWeights::triangle(300, 112), ResampleWeights::triangle(200, 64));
         let picture = vec![90u8; 300 * 200 * 3];
         device.open_camera(Pictures::rgb8(300, 200), columns, rows).unwrap();
-        device.kv_open(layout.clone(), KvRegions { k, v, bias }).unwrap();
+        device.kv_open(&layout, &[KvRegions { k, v, bias }]).unwrap();
         let steps = plan(SolverKind::Unipc, &action_steps(12, 1.0)).unwrap();
         let channels: Vec<usize> = (0..15).collect();
         let mut row = vec![0.0; layout.heads * 36 * layout.head_dim];

@@ -10,7 +10,7 @@ use crate::text_encoder::TextEncoderPlan;
 use crate::vlm_guidance::VlmGuidancePlan;
 use drivewam_core::arena::Planner;
 use drivewam_core::bindings::Graph;
-use drivewam_core::config::{Config, GuidanceConfig as Settings, GuidanceMode, Wait};
+use drivewam_core::config::{Config, GuidanceConfig as Settings, GuidanceMode, LaneGuidance, Wait};
 use drivewam_core::dims::Command;
 use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
@@ -47,14 +47,21 @@ pub struct GuidanceClient {
     /// Answers up to this number belong to the time before [`GuidanceClient::forget`].
     forgotten: u64,
     newest: Box<GuidanceAnswer>,
-    accepted: Box<GuidanceAnswer>,
-    has_accepted: bool,
+    /// The answers of each lane; a single entry where the lanes share them.
+    lanes: Vec<LaneAnswers>,
     /// Embeddings and token count of `guidance.text`.
     fixed: Option<(Vec<f32>, usize)>,
-    rejected: Option<RejectReason>,
-    reject_count: u32,
     /// Description of the engine of each graph.
     engines: Vec<(Graph, String)>,
+}
+
+/// The answers that a lane reads.
+#[derive(Debug, Default)]
+struct LaneAnswers {
+    accepted: Box<GuidanceAnswer>,
+    has_accepted: bool,
+    rejected: Option<RejectReason>,
+    reject_count: u32,
 }
 
 impl GuidanceClient {
@@ -125,7 +132,8 @@ impl GuidanceClient {
             || GuidanceAnswer { text: String::with_capacity(MAX_TEXT_BYTES), embeddings: embeddings.clone(), ..GuidanceAnswer::default() };
         let _moved = self.affinity.guidance()?;
         self.mailbox = Some(LatestMailbox::open(model, &request, &new_answer())?);
-        (self.newest, self.accepted) = (Box::new(new_answer()), Box::new(new_answer()));
+        *self.newest = new_answer();
+        self.lanes.iter_mut().for_each(|lane| *lane.accepted = new_answer());
         *self.request = request;
         self.forget();
         Ok(())
@@ -142,11 +150,10 @@ impl GuidanceClient {
             polled: 0,
             forgotten: 0,
             newest: Box::default(),
-            accepted: Box::default(),
-            has_accepted: false,
+            lanes: (0..if config.lanes.guidance == LaneGuidance::PerLane { config.lanes.count } else { 1 })
+                .map(|_| LaneAnswers::default())
+                .collect(),
             fixed: None,
-            rejected: None,
-            reject_count: 0,
             engines: Vec::new(),
         }
     }
@@ -163,32 +170,39 @@ impl GuidanceClient {
         }
     }
 
-    /// Submits a request about the newest frame, captured at `t0_ns`. `path`: the ego's past 4 s,
-    /// oldest first, relative to the pose at `t0_ns`. Without a model, and under a command that has
-    /// no prompt, it submits nothing.
-    pub fn submit(&mut self, t0_ns: i64, command: Command, path: impl Iterator<Item = PathSample>) {
+    /// Whether each lane asks for itself.
+    pub fn is_per_lane(&self) -> bool {
+        self.lanes.len() > 1
+    }
+
+    /// Submits a request of lane `lane` about the newest frame, captured at `t0_ns`. `path`: the
+    /// ego's past 4 s, oldest first, relative to the pose at `t0_ns`. Without a model, and under a
+    /// command that has no prompt, it submits nothing.
+    pub fn submit(&mut self, lane: usize, t0_ns: i64, command: Command, path: impl Iterator<Item = PathSample>) {
         let prompt = self.commands.iter().position(|known| *known == command);
         let (Some(mailbox), Some(prompt)) = (&self.mailbox, prompt) else { return };
         self.submitted += 1;
         let request = &mut self.request;
-        (request.number, request.t0_ns, request.prompt) = (self.submitted, t0_ns, prompt);
+        (request.number, request.lane, request.t0_ns, request.prompt) = (self.submitted, lane.min(self.lanes.len() - 1), t0_ns, prompt);
         request.path.clear();
         request.path.extend(path.take(PATH_SAMPLES));
         mailbox.submit(request);
     }
 
-    /// The text for the chunk at `t0_ns`, and its description in `status`. Waits at most
-    /// `guidance.wait_ms` for the answer to the newest request. `None`: the embedding of the route
-    /// command is to be used.
-    pub fn poll(&mut self, t0_ns: i64, status: &mut GuidanceStatus) -> Option<TextEmbedding<'_>> {
+    /// The text for the chunk of lane `lane` at `t0_ns`, and its description in `status`. Waits at
+    /// most `guidance.wait_ms` for the answer to the newest request. `None`: the embedding of the
+    /// route command is to be used.
+    pub fn poll(&mut self, lane: usize, t0_ns: i64, status: &mut GuidanceStatus) -> Option<TextEmbedding<'_>> {
         self.receive();
-        let age_ns = t0_ns.saturating_sub(self.accepted.t0_ns);
-        let is_fresh = self.has_accepted && age_ns <= i64::from(self.settings.max_age_ms) * 1_000_000;
+        let lane = lane.min(self.lanes.len() - 1);
+        let LaneAnswers { accepted, has_accepted, rejected, reject_count } = &self.lanes[lane];
+        let age_ns = t0_ns.saturating_sub(accepted.t0_ns);
+        let is_fresh = *has_accepted && age_ns <= i64::from(self.settings.max_age_ms) * 1_000_000;
         status.text.clear();
-        (status.rejected, status.reject_count) = (self.rejected, self.reject_count);
+        (status.rejected, status.reject_count) = (*rejected, *reject_count);
         (status.age_ms, status.generate_ms) = (None, None);
         if is_fresh {
-            let answer = &self.accepted;
+            let answer = accepted;
             status.source = GuidanceSource::Vlm;
             (status.age_ms, status.generate_ms) = (Some(age_ns as f64 * 1e-6), Some(answer.generate_time.as_secs_f64() * 1e3));
             status.text.push_str(&answer.text);
@@ -216,21 +230,25 @@ impl GuidanceClient {
             self.polled = self.newest.number;
         }
         if is_new && self.polled > self.forgotten {
-            self.rejected = self.newest.rejected;
-            match self.rejected {
+            let lane = &mut self.lanes[self.newest.lane];
+            lane.rejected = self.newest.rejected;
+            match lane.rejected {
                 None => {
-                    std::mem::swap(&mut self.newest, &mut self.accepted);
-                    self.has_accepted = true;
+                    std::mem::swap(&mut self.newest, &mut lane.accepted);
+                    lane.has_accepted = true;
                 }
-                Some(_) => self.reject_count = self.reject_count.saturating_add(1),
+                Some(_) => lane.reject_count = lane.reject_count.saturating_add(1),
             }
         } else if mailbox.is_dead() {
-            self.rejected = Some(RejectReason::Dead);
+            self.lanes.iter_mut().for_each(|lane| lane.rejected = Some(RejectReason::Dead));
         }
     }
 
     /// Forgets all answers, also those under way: the clock of the stamps begins anew.
     pub fn forget(&mut self) {
-        (self.forgotten, self.has_accepted, self.rejected, self.reject_count) = (self.submitted, false, None, 0);
+        self.forgotten = self.submitted;
+        for lane in &mut self.lanes {
+            (lane.has_accepted, lane.rejected, lane.reject_count) = (false, None, 0);
+        }
     }
 }

@@ -93,8 +93,8 @@ impl LatestMailbox {
         let work = move || {
             while theirs.next_request(&mut own_request) {
                 let start = Instant::now();
-                (own_answer.number, own_answer.t0_ns, own_answer.tokens, own_answer.rejected) =
-                    (own_request.number, own_request.t0_ns, 0, None);
+                (own_answer.number, own_answer.lane, own_answer.t0_ns) = (own_request.number, own_request.lane, own_request.t0_ns);
+                (own_answer.tokens, own_answer.rejected) = (0, None);
                 own_answer.text.clear();
                 // The model is not used after a panic, and its answer is marked as rejected.
                 let generated = catch_unwind(AssertUnwindSafe(|| {

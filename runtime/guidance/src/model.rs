@@ -19,6 +19,8 @@ pub const PATH_SAMPLES: usize = (PATH_NS / PATH_STEP_NS) as usize + 1;
 pub struct GuidanceRequest {
     /// Grows by one with every request; the first is 1.
     pub number: u64,
+    /// The lane that reads the answer; 0 where the lanes share it.
+    pub lane: usize,
     /// Capture time of `frame`, ns.
     pub t0_ns: i64,
     /// Index of the prompt: the position of the route command in `model.text.commands`.
@@ -35,6 +37,8 @@ pub struct GuidanceRequest {
 pub struct GuidanceAnswer {
     /// The number of the request.
     pub number: u64,
+    /// The lane of the request.
+    pub lane: usize,
     /// The capture time of the request, ns.
     pub t0_ns: i64,
     /// The generated text, also where it is rejected.

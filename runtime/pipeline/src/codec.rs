@@ -17,18 +17,24 @@ use drivewam_engine::{Binding, Engine};
 pub(crate) struct Encoder {
     first: Box<dyn Engine>,
     chunk: Box<dyn Engine>,
+    lanes: Vec<LaneFrames>,
+    latent: Region,
+    values: Vec<f32>,
+}
+
+/// The frames and the causal cache of one lane.
+#[derive(Debug)]
+struct LaneFrames {
     first_binding: Binding,
     /// Reading cache 0 and writing cache 1, and the reverse.
     bindings: [Binding; 2],
     turn: usize,
-    latent: Region,
     first_frame: Region,
     frames: Vec<Region>,
-    values: Vec<f32>,
 }
 
 impl Encoder {
-    /// Binds both graphs. Called in Warm.
+    /// Binds both graphs for every lane. Called in Warm.
     pub(crate) fn new(
         [mut first, mut chunk]: [Box<dyn Engine>; 2],
         config: &Config,
@@ -37,52 +43,54 @@ impl Encoder {
         device: &mut dyn Device,
     ) -> Result<Self> {
         let model = &config.model;
-        let cache = |spec: &TensorSpec, turn: usize| match spec.role {
-            Some(TensorRole::CacheIn(i) | TensorRole::CacheOut(i)) => regions.get(&key::cache(turn, i)),
-            _ => regions.get(&spec.name),
-        };
-        let io = regions.io(&manifest.signature(first.graph())?, 0, |_| regions.get(key::FIRST_FRAME), |spec| cache(spec, 0))?;
-        let first_binding = first.bind(device, &io)?;
-        let signature = manifest.signature(chunk.graph())?;
-        let mut bind = |turn: usize| {
-            let io = regions.io(&signature, 0, |spec| cache(spec, turn), |spec| cache(spec, 1 - turn))?;
-            chunk.bind(device, &io)
-        };
-        let bindings = [bind(0)?, bind(1)?];
-        let frames = regions.get(bindings::FRAMES)?;
-        let one = frames.len() / model.image.frames_per_latent;
-        Ok(Self {
-            first_binding,
-            bindings,
-            turn: 0,
-            latent: regions.get(bindings::LATENT)?,
-            first_frame: regions.get(key::FIRST_FRAME)?,
-            frames: (0..model.image.frames_per_latent).map(|i| frames.part(i * one, one)).collect::<Result<_>>()?,
-            values: vec![0.0; model.latent_len()],
-            first,
-            chunk,
-        })
+        let signatures = [manifest.signature(first.graph())?, manifest.signature(chunk.graph())?];
+        let mut lanes = Vec::with_capacity(config.lanes.count);
+        for lane in 0..config.lanes.count {
+            let cache = |spec: &TensorSpec, turn: usize| match spec.role {
+                Some(TensorRole::CacheIn(i) | TensorRole::CacheOut(i)) => regions.of_lane(lane, &key::cache(turn, i)),
+                _ => regions.of_lane(lane, &spec.name),
+            };
+            let first_frame = regions.of_lane(lane, key::FIRST_FRAME)?;
+            let io = regions.io(&signatures[0], 0, |_| Ok(first_frame), |spec| cache(spec, 0))?;
+            let first_binding = first.bind(device, &io)?;
+            let mut bind = |turn: usize| {
+                let io = regions.io(&signatures[1], 0, |spec| cache(spec, turn), |spec| cache(spec, 1 - turn))?;
+                chunk.bind(device, &io)
+            };
+            let bindings = [bind(0)?, bind(1)?];
+            let frames = regions.of_lane(lane, bindings::FRAMES)?;
+            let one = frames.len() / model.image.frames_per_latent;
+            let frames = (0..model.image.frames_per_latent).map(|i| frames.part(i * one, one)).collect::<Result<_>>()?;
+            lanes.push(LaneFrames { first_binding, bindings, turn: 0, first_frame, frames });
+        }
+        let latent = regions.get(bindings::LATENT)?;
+        Ok(Self { first, chunk, lanes, latent, values: vec![0.0; model.latent_len()] })
     }
 
-    /// The region of a frame: the first one of a rollout, or frame `slot` of a chunk.
-    pub(crate) fn frame(&self, slot: Option<usize>) -> Result<Region> {
+    /// The region of a frame of lane `lane`: the first one of a rollout, or frame `slot` of a
+    /// chunk.
+    pub(crate) fn frame(&self, lane: usize, slot: Option<usize>) -> Result<Region> {
+        let LaneFrames { first_frame, frames, .. } = &self.lanes[lane];
         match slot {
-            None => Ok(self.first_frame),
-            Some(slot) => self.frames.get(slot).copied().ok_or_else(|| Error::new(ErrorKind::Usage, "a chunk has no such frame").got(slot)),
+            None => Ok(*first_frame),
+            Some(slot) => frames.get(slot).copied().ok_or_else(|| Error::new(ErrorKind::Usage, "a chunk has no such frame").got(slot)),
         }
     }
 
-    /// Encodes the first frame of a rollout to a latent `[Cz, Hz, Wz]`; the cache begins anew.
-    pub(crate) fn encode_first(&mut self, device: &mut dyn Device) -> Result<&[f32]> {
-        self.first.run(self.first_binding, device)?;
-        self.turn = 0;
+    /// Encodes the first frame of a lane's rollout to a latent `[Cz, Hz, Wz]`; the cache begins
+    /// anew.
+    pub(crate) fn encode_first(&mut self, device: &mut dyn Device, lane: usize) -> Result<&[f32]> {
+        let lane = &mut self.lanes[lane];
+        self.first.run(lane.first_binding, device)?;
+        lane.turn = 0;
         self.download(device)
     }
 
-    /// Encodes the frames of a chunk to a latent `[Cz, Hz, Wz]`.
-    pub(crate) fn encode(&mut self, device: &mut dyn Device) -> Result<&[f32]> {
-        self.chunk.run(self.bindings[self.turn], device)?;
-        self.turn = 1 - self.turn;
+    /// Encodes the frames of a lane's chunk to a latent `[Cz, Hz, Wz]`.
+    pub(crate) fn encode(&mut self, device: &mut dyn Device, lane: usize) -> Result<&[f32]> {
+        let lane = &mut self.lanes[lane];
+        self.chunk.run(lane.bindings[lane.turn], device)?;
+        lane.turn = 1 - lane.turn;
         self.download(device)
     }
 

@@ -7,6 +7,7 @@ use drivewam_core::bindings::{self, MASKED};
 use drivewam_core::config::Config;
 use drivewam_core::dims::{Command, EgoFeature};
 use drivewam_core::ego::EgoState;
+use drivewam_core::tensor::TensorSpec;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_engine::{Binding, Engine, EngineBundle};
@@ -27,18 +28,24 @@ enum CurrentText {
     Guidance(u64),
 }
 
+/// What the passes of one lane read.
+#[derive(Debug)]
+struct LaneContext {
+    text_binding: Binding,
+    ego_binding: Binding,
+    text_bias: Region,
+    current: Option<CurrentText>,
+}
+
 /// Both context graphs.
 #[derive(Debug)]
 pub(crate) struct Context {
     text: Box<dyn Engine>,
     ego: Box<dyn Engine>,
-    text_binding: Binding,
-    ego_binding: Binding,
+    lanes: Vec<LaneContext>,
     text_in: Region,
-    text_bias: Region,
     ego_in: Region,
     texts: Vec<CommandText>,
-    current: Option<CurrentText>,
     /// Buffers for the embeddings and the bias of a guidance text.
     rows: Vec<f32>,
     bias: Vec<f32>,
@@ -73,24 +80,20 @@ impl Context {
                 Ok(CommandText { command, rows, bias })
             })
             .collect::<Result<Vec<_>>>()?;
-        let mut bind = |engine: &mut dyn Engine| {
-            let io = regions.io(
-                &folder.manifest().signature(engine.graph())?,
-                0,
-                |spec| regions.get(&spec.name),
-                |spec| regions.get(&spec.name),
-            )?;
+        let mut bind = |engine: &mut dyn Engine, lane: usize| {
+            let region = |spec: &TensorSpec| regions.of_lane(lane, &spec.name);
+            let io = regions.io(&folder.manifest().signature(engine.graph())?, 0, region, region)?;
             engine.bind(device, &io)
         };
-        let (text_binding, ego_binding) = (bind(text.as_mut())?, bind(ego.as_mut())?);
+        let mut lane = |lane: usize| -> Result<LaneContext> {
+            let (text_binding, ego_binding) = (bind(text.as_mut(), lane)?, bind(ego.as_mut(), lane)?);
+            Ok(LaneContext { text_binding, ego_binding, text_bias: regions.of_lane(lane, bindings::TEXT_BIAS)?, current: None })
+        };
         Ok(Self {
-            text_binding,
-            ego_binding,
+            lanes: (0..config.lanes.count).map(&mut lane).collect::<Result<_>>()?,
             text_in: regions.get(bindings::TEXT)?,
-            text_bias: regions.get(bindings::TEXT_BIAS)?,
             ego_in: regions.get(bindings::EGO)?,
             texts,
-            current: None,
             rows: vec![0.0; model.text_rows() * model.text.dim],
             bias: vec![MASKED; model.text_rows()],
             dim: model.text.dim,
@@ -102,9 +105,9 @@ impl Context {
         })
     }
 
-    /// Sets what the passes read from now on: the text `guidance`, or without one the text of
-    /// `command`, and the ego state. The text graph runs only when the text differs from the last
-    /// one.
+    /// Sets what the passes of lane `lane` read from now on: the text `guidance`, or without one
+    /// the text of `command`, and the ego state. The text graph runs only when the text differs
+    /// from the lane's last one.
     ///
     /// # Errors
     /// `Input` for a command without a text, also where `guidance` is given; `Usage` for a text of
@@ -112,6 +115,7 @@ impl Context {
     pub(crate) fn set(
         &mut self,
         device: &mut dyn Device,
+        lane: usize,
         command: Command,
         guidance: Option<TextEmbedding<'_>>,
         state: EgoState,
@@ -120,7 +124,8 @@ impl Context {
             Error::new(ErrorKind::Input, "the model has no text for this route command").at("context").got(command.as_str())
         })?;
         let wanted = guidance.as_ref().map_or(CurrentText::Command(command), |text| CurrentText::Guidance(text.number));
-        if self.current != Some(wanted) {
+        let lane = &mut self.lanes[lane];
+        if lane.current != Some(wanted) {
             let (rows, bias) = match guidance {
                 Some(TextEmbedding { embeddings, tokens, .. }) => {
                     let len = tokens * self.dim;
@@ -137,17 +142,17 @@ impl Context {
                 }
                 None => (&text.rows, &text.bias),
             };
-            self.current = None;
+            lane.current = None;
             device.upload(self.text_in, rows)?;
-            device.upload(self.text_bias, bias)?;
-            self.text.run(self.text_binding, device)?;
-            self.current = Some(wanted);
+            device.upload(lane.text_bias, bias)?;
+            self.text.run(lane.text_binding, device)?;
+            lane.current = Some(wanted);
         }
         for (value, &feature) in self.values.iter_mut().zip(&self.features) {
             *value = state.feature(feature) as f32;
         }
         device.upload(self.ego_in, &self.values)?;
-        self.ego.run(self.ego_binding, device)
+        self.ego.run(lane.ego_binding, device)
     }
 
     /// Library and version of both engines.

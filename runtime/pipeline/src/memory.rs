@@ -15,13 +15,17 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Gives the memory's regions to the device. Called in Warm.
+    /// Gives the regions of each lane's memory to the device. Called in Warm.
     pub(crate) fn new(config: &Config, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
         let model = &config.model;
-        let layered =
-            |stem: &str| (0..model.layers).map(|l| regions.get(&drivewam_core::tensor::layered(stem, l))).collect::<Result<Vec<_>>>();
-        let layout = KvLayout::of(config);
-        device.kv_open(layout, KvRegions { k: layered("mem_k")?, v: layered("mem_v")?, bias: regions.get(bindings::MEM_BIAS)? })?;
+        let lane = |lane: usize| -> Result<KvRegions> {
+            let layered = |stem: &str| {
+                (0..model.layers).map(|l| regions.of_lane(lane, &drivewam_core::tensor::layered(stem, l))).collect::<Result<Vec<_>>>()
+            };
+            Ok(KvRegions { k: layered("mem_k")?, v: layered("mem_v")?, bias: regions.of_lane(lane, bindings::MEM_BIAS)? })
+        };
+        let lanes = (0..config.lanes.count).map(lane).collect::<Result<Vec<_>>>()?;
+        device.kv_open(&KvLayout::of(config), &lanes)?;
         Ok(Self { policy: config.memory.policy })
     }
 

@@ -46,9 +46,11 @@ pub struct Ages {
 /// The points of `published` are in the ego frame at `anchor_ns`: x forward, y left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
+    /// The lane that the newest chunk belongs to.
+    pub lane: usize,
     /// Number of the chunk within its rollout; the first with a trajectory is 1.
     pub chunk: u64,
-    /// Number of the rollout within the ride, from 0.
+    /// Number of the rollout within its lane, from 0.
     pub rollout: u64,
     /// Capture time of the newest frame that `published` rests on. A held or braking plan has that
     /// of the last accepted plan; `None` before the first one.

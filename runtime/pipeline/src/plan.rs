@@ -140,7 +140,7 @@ impl Plan {
             encoder: Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, on)?,
             context: Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, &bundle, &regions, on)?,
             guidance: GuidanceClient::new(&config, &bundle, camera, affinity, &open)?,
-            transformer: Transformer::new(open(Graph::Dit)?, manifest, &regions, on)?,
+            transformer: Transformer::new(open(Graph::Dit)?, config.lanes.count, manifest, &regions, on)?,
             memory: Memory::new(&config, &regions, on)?,
             decoder: match options.decoder {
                 true => Some(Decoder::new(open(Graph::VaeDecode)?, manifest, &regions, on)?),

@@ -15,7 +15,7 @@ use drivewam_engine::{BoundTensor, Io, scratch_bytes};
 #[derive(Debug, Clone)]
 pub(crate) struct Regions {
     /// Regions by key: the tensor's name, or a key of [`key`] where several graphs share a name.
-    named: Vec<(String, Region)>,
+    named: Vec<(String, Place)>,
     /// The solver's history of the video and of the actions.
     pub(crate) video_history: Vec<Region>,
     pub(crate) action_history: Vec<Region>,
@@ -24,6 +24,24 @@ pub(crate) struct Regions {
     pub(crate) n_video: usize,
     pub(crate) n_action: usize,
     pub(crate) slots: usize,
+}
+
+/// Where a tensor lies.
+#[derive(Debug, Clone)]
+enum Place {
+    /// In a region that the lanes share.
+    Shared(Region),
+    /// In a region of each lane.
+    PerLane(Vec<Region>),
+}
+
+impl Place {
+    fn of_lane(&self, lane: usize) -> Option<Region> {
+        match self {
+            Self::Shared(region) => Some(*region),
+            Self::PerLane(regions) => regions.get(lane).copied(),
+        }
+    }
 }
 
 /// The tokens that a transformer pass computes.
@@ -58,6 +76,17 @@ pub(crate) mod key {
     }
 }
 
+/// Whether each lane has a region of its own for a tensor: one that is written in one chunk, or
+/// between two, and read in the next.
+fn is_of_lane(name: &str, role: Option<TensorRole>) -> bool {
+    use TensorRole::{CacheIn, CacheOut, EgoK, EgoV, Frames, MemBias, MemK, MemV, TextBias, TextK, TextV};
+    match role {
+        Some(Frames) => name != key::DECODED,
+        Some(MemBias | MemK(_) | MemV(_) | CacheIn(_) | CacheOut(_) | TextBias | TextK(_) | TextV(_) | EgoK(_) | EgoV(_)) => true,
+        _ => false,
+    }
+}
+
 impl Regions {
     /// Plans the arena of a ride.
     ///
@@ -67,15 +96,26 @@ impl Regions {
         let model = &config.model;
         let (video_slots, action_slots, tail) = config.slots();
         let (n_video, n_action, slots) = (model.video_tokens(), model.action_tokens(), video_slots + action_slots + tail);
+        let lanes = config.lanes.count;
         let mut planner = Planner::new();
-        let mut named: Vec<(String, Region)> = Vec::new();
+        let mut named: Vec<(String, Place)> = Vec::new();
         let mut add = |planner: &mut Planner, owner: &'static str, name: String, spec: &TensorSpec, n: usize| -> Result<()> {
             // An output of one graph and an input of another share a region under their common
             // name.
-            if named.iter().all(|(known, _)| *known != name) {
-                let region = planner.add(owner, name.clone(), spec.dtype, &spec.resolve(n, slots))?;
-                named.push((name, region));
+            if named.iter().any(|(known, _)| *known == name) {
+                return Ok(());
             }
+            let shape = spec.resolve(n, slots);
+            let place = if is_of_lane(&name, spec.role) {
+                let of_lane = |lane: usize| {
+                    let shown = if lanes == 1 { name.clone() } else { format!("{name}@{lane}") };
+                    planner.add_of_lane(Some(lane), owner, shown, spec.dtype, &shape)
+                };
+                Place::PerLane((0..lanes).map(of_lane).collect::<Result<_>>()?)
+            } else {
+                Place::Shared(planner.add(owner, name.clone(), spec.dtype, &shape)?)
+            };
+            named.push((name, place));
             Ok(())
         };
         let signature = |graph: Graph| manifest.signature(graph);
@@ -138,16 +178,24 @@ impl Regions {
         Ok((regions, planner.finish(config.target.arena_bytes)?))
     }
 
-    /// The region with the key `name`.
+    /// The region with the key `name`, which the lanes share.
     ///
     /// # Errors
     /// `Usage` when the plan has none.
     pub(crate) fn get(&self, name: &str) -> Result<Region> {
+        self.of_lane(0, name)
+    }
+
+    /// The region with the key `name` of lane `lane`, or the one that the lanes share.
+    ///
+    /// # Errors
+    /// `Usage` when the plan has none.
+    pub(crate) fn of_lane(&self, lane: usize, name: &str) -> Result<Region> {
         self.named
             .iter()
             .find(|(n, _)| n == name)
-            .map(|(_, region)| *region)
-            .ok_or_else(|| Error::new(ErrorKind::Usage, "the plan has no such region").at("arena").got(format!("{name:?}")))
+            .and_then(|(_, place)| place.of_lane(lane))
+            .ok_or_else(|| Error::new(ErrorKind::Usage, "the plan has no such region").at("arena").got(format!("{name:?}, lane {lane}")))
     }
 
     /// Number of tokens of a pass.

@@ -45,6 +45,7 @@ impl Denoiser {
 
 /// What the passes of a chunk use, borrowed from the ride for one call.
 pub(crate) struct Work<'a> {
+    pub(crate) lane: usize,
     pub(crate) device: &'a mut dyn Device,
     pub(crate) transformer: &'a mut Transformer,
     pub(crate) memory: &'a mut Memory,
@@ -55,7 +56,7 @@ pub(crate) struct Work<'a> {
 impl Work<'_> {
     fn pass(&mut self, stage: Stage, rows: PassTokens, video_time: f64, action_time: f64) -> Result<()> {
         let run = StageRun::start(stage);
-        self.transformer.run(self.device, rows, video_time, action_time)?;
+        self.transformer.run(self.device, self.lane, rows, [video_time, action_time])?;
         self.times.add(run);
         Ok(())
     }

@@ -28,7 +28,10 @@ const VIDEO_END: VideoEnd = VideoEnd::Tau(0.6);
 /// The ego state of the rollout.
 const EGO: EgoState = EgoState { speed_mps: 5.0, acceleration_mps2: 0.5, curvature_1pm: 0.01 };
 
-/// Predicts the trajectory of `test`, and compares it. Empties the memory. Called in Warm.
+/// The lane that the rollout uses.
+const LANE: usize = 0;
+
+/// Predicts the trajectory of `test`, and compares it. Empties the lane's memory. Called in Warm.
 ///
 /// # Errors
 /// `Manifest` for another trajectory than the reference's; errors of the engines and the device.
@@ -58,10 +61,11 @@ pub(crate) fn check(
     patchify(model, &test.latent, &mut video);
     rows.physical_zero(&mut action)?;
     let command = model.text.commands.first().copied().unwrap_or(Command::Unknown);
+    device.kv_use_lane(LANE)?;
     device.kv_clear()?;
-    models.context.set(device, command, None, EGO)?;
+    models.context.set(device, LANE, command, None, EGO)?;
     let (times, probe) = (&mut StageTimes::default(), &mut None);
-    let work = &mut Work { device, transformer: &mut models.transformer, memory: &mut models.memory, times, probe };
+    let work = &mut Work { lane: LANE, device, transformer: &mut models.transformer, memory: &mut models.memory, times, probe };
     sampler.observe(work, 0, &video, &action)?;
     // Actions start from zero, so their noise is not read.
     sampler.give_noise(token_rows(&test.noise, model)?, token_rows(&action, model)?)?;

@@ -1,5 +1,5 @@
-//! The denoising transformer: one engine, three bound shapes, and the inputs that change between
-//! passes.
+//! The denoising transformer: one engine, three shapes bound for each lane, and the inputs that
+//! change between passes.
 
 use crate::regions::{PassTokens, Regions, key};
 use drivewam_core::Result;
@@ -16,7 +16,8 @@ use drivewam_engine::{Binding, Engine};
 #[derive(Debug)]
 struct Pass {
     rows: PassTokens,
-    binding: Binding,
+    /// One per lane: they differ in the memory and in the context.
+    bindings: Vec<Binding>,
     /// Keys, values and queries that the pass outputs, `[H, N, D]` per layer.
     kv: PassKv,
     /// Velocities `[N, W]`.
@@ -39,21 +40,31 @@ pub(crate) struct Transformer {
 }
 
 impl Transformer {
-    /// Binds the three shapes. Called in Warm.
-    pub(crate) fn new(mut engine: Box<dyn Engine>, manifest: &Manifest, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
+    /// Binds the three shapes for each of `lanes` lanes. Called in Warm.
+    pub(crate) fn new(
+        mut engine: Box<dyn Engine>,
+        lanes: usize,
+        manifest: &Manifest,
+        regions: &Regions,
+        device: &mut dyn Device,
+    ) -> Result<Self> {
         let model = &manifest.model;
         let signature = manifest.signature(engine.graph())?;
         let mut bind = |rows: PassTokens| -> Result<Pass> {
             let n = regions.n(rows);
-            let input = |spec: &TensorSpec| match spec.role {
+            let input = |lane: usize, spec: &TensorSpec| match spec.role {
                 Some(TensorRole::IsAction | TensorRole::SelfScale) => regions.get(&key::of_pass(&spec.name, rows)),
                 Some(TensorRole::Tokens | TensorRole::Rope) => regions.rows_of(regions.get(&spec.name)?, rows),
-                _ => regions.get(&spec.name),
+                _ => regions.of_lane(lane, &spec.name),
             };
             // A video pass and an action pass write to separate regions, so the outputs of one
             // outlive the other.
             let output = |name: &str| regions.rows_of(regions.get(name)?, rows);
-            let io = regions.io(&signature, n, input, |spec| output(&spec.name))?;
+            let mut bind = |lane: usize| {
+                let io = regions.io(&signature, n, |spec| input(lane, spec), |spec| output(&spec.name))?;
+                engine.bind(device, &io)
+            };
+            let bindings = (0..lanes).map(&mut bind).collect::<Result<_>>()?;
             let part = |stem: &str| -> Result<Vec<Region>> { (0..model.layers).map(|l| output(&layered(stem, l))).collect() };
             let velocity = output(bindings::VELOCITY)?;
             let flags: Vec<f32> = (0..n)
@@ -65,7 +76,7 @@ impl Transformer {
                 SelfScale::None => None,
             };
             let kv = PassKv { tokens: n, k: part("k")?, v: part("v")?, q: part("q")? };
-            Ok(Pass { rows, binding: engine.bind(device, &io)?, kv, velocity, self_scale })
+            Ok(Pass { rows, bindings, kv, velocity, self_scale })
         };
         let passes = [bind(PassTokens::Video)?, bind(PassTokens::Action)?, bind(PassTokens::Both)?];
         Ok(Self {
@@ -93,11 +104,12 @@ impl Transformer {
         device.upload(self.rope, &self.table)
     }
 
-    /// Runs a pass over `rows` at the flow times of the video and the action rows. Its outputs are
-    /// in [`Transformer::kv`] and [`Transformer::velocity`].
-    pub(crate) fn run(&mut self, device: &mut dyn Device, rows: PassTokens, video_time: f64, action_time: f64) -> Result<()> {
+    /// Runs a pass of lane `lane` over `rows` at the flow times `[video, action]` of the rows. Its
+    /// outputs are in [`Transformer::kv`] and [`Transformer::velocity`]. The device must use the
+    /// memory of the same lane.
+    pub(crate) fn run(&mut self, device: &mut dyn Device, lane: usize, rows: PassTokens, times: [f64; 2]) -> Result<()> {
         let pass = &self.passes[rows as usize];
-        device.upload(self.flow_time, &[video_time as f32, action_time as f32])?;
+        device.upload(self.flow_time, &times.map(|time| time as f32))?;
         if let Some(region) = pass.self_scale {
             let memory = device.kv_counts().total();
             let video = if rows == PassTokens::Action { 0 } else { self.n_video };
@@ -108,7 +120,7 @@ impl Transformer {
             device.upload(region, scale)?;
         }
         debug_assert_eq!(pass.rows, rows);
-        self.engine.run(pass.binding, device)
+        self.engine.run(pass.bindings[lane], device)
     }
 
     /// Keys, values and queries of the last pass over `rows`. A pass over both overwrites those of

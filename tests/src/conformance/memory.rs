@@ -35,10 +35,14 @@ pub fn a_memory_begins_empty_and_is_used_only_when_open(make: Make) {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Usage, "operation {i}");
     }
     assert_eq!(rig.device.kv_counts(), KvCounts::default());
-    rig.device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap();
+    rig.device.kv_open(&rig.layout, std::slice::from_ref(&rig.regions)).unwrap();
     rig.check();
     assert_eq!(rig.device.kv_table(2).unwrap_err().kind(), ErrorKind::Usage, "beyond the last layer");
-    assert_eq!(rig.device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap_err().kind(), ErrorKind::Usage, "a second kv_open");
+    assert_eq!(
+        rig.device.kv_open(&rig.layout, std::slice::from_ref(&rig.regions)).unwrap_err().kind(),
+        ErrorKind::Usage,
+        "a second kv_open"
+    );
 }
 
 /// Breaks if the device accepts regions that the layout does not describe.
@@ -55,16 +59,20 @@ pub fn a_memory_of_another_shape_is_refused(make: Make) {
         ("a short bias", regions(k, v, bias.part(0, 5).unwrap())),
     ] {
         let mut rig = Rig::closed(make, layout(Scoring::default()));
-        assert_eq!(rig.device.kv_open(rig.layout.clone(), bad).unwrap_err().kind(), ErrorKind::Usage, "{what}");
-        rig.device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap();
+        assert_eq!(rig.device.kv_open(&rig.layout, &[bad]).unwrap_err().kind(), ErrorKind::Usage, "{what}");
+        rig.device.kv_open(&rig.layout, std::slice::from_ref(&rig.regions)).unwrap();
     }
     let mut rig = Rig::closed(make, layout(Scoring::default()));
     let mut layout = rig.layout.clone();
     layout.scoring.max_pool = 4;
-    assert_eq!(rig.device.kv_open(layout, rig.regions.clone()).unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(rig.device.kv_open(&layout, std::slice::from_ref(&rig.regions)).unwrap_err().kind(), ErrorKind::Config);
     let mut layout = rig.layout.clone();
     (layout.heads, layout.head_dim) = (6, 16);
-    assert_eq!(rig.device.kv_open(layout, rig.regions.clone()).unwrap_err().kind(), ErrorKind::Usage, "rotations of another width");
+    assert_eq!(
+        rig.device.kv_open(&layout, std::slice::from_ref(&rig.regions)).unwrap_err().kind(),
+        ErrorKind::Usage,
+        "rotations of another width"
+    );
 }
 
 /// Breaks if free slots are skipped, a pool writes into the other, or rows are read from the wrong

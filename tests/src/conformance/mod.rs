@@ -7,6 +7,7 @@
 
 pub mod camera;
 pub mod joint;
+pub mod lanes;
 pub mod memory;
 pub mod properties;
 pub mod regions;
@@ -57,6 +58,10 @@ macro_rules! each_conformance_test {
                 an_error_leaves_the_memory_as_it_was
                 a_fault_that_was_not_told_yet_leaves_the_memory_as_it_was
                 passes_of_another_shape_are_refused;
+            lanes:
+                a_lane_does_what_a_memory_of_its_own_does
+                lanes_that_do_not_exist_or_overlap_are_refused
+                a_fault_stays_with_its_lane;
             joint:
                 a_commit_of_both_pools_leaves_what_two_commits_leave
                 a_number_that_is_not_finite_in_one_pool_leaves_both_as_they_were

@@ -145,28 +145,45 @@ pub struct Rig {
     record: BTreeMap<Token, Pair>,
     /// Counts that the device must report.
     counts: KvCounts,
+    /// The other lanes' regions, tokens and counts; an empty entry at the lane in use.
+    parked: Vec<Parked>,
+    lane: usize,
 }
+
+/// Regions, tokens and counts of a lane that is not in use.
+type Parked = Option<(KvRegions, BTreeMap<Token, Pair>, KvCounts)>;
 
 impl Rig {
     /// A device whose memory is not open yet.
     pub fn closed(make: Make, layout: KvLayout) -> Self {
+        Self::closed_lanes(make, layout, 1)
+    }
+
+    /// A device for a memory of `lanes` lanes, which is not open yet.
+    pub fn closed_lanes(make: Make, layout: KvLayout, lanes: usize) -> Self {
         let mut planner = Planner::new();
         let mut per_layer = |name: &str, rows: usize| -> Vec<Region> {
             let shape = [layout.heads, rows, layout.head_dim];
             (0..layout.layers).map(|l| planner.add("memory", format!("{name}.{l}"), make.kv, &shape).unwrap()).collect()
         };
-        let (k, v) = (per_layer("mem_k", layout.slots()), per_layer("mem_v", layout.slots()));
+        let mut memory: Vec<_> = (0..lanes).map(|_| (per_layer("mem_k", layout.slots()), per_layer("mem_v", layout.slots()))).collect();
         let pass = PassKv {
             tokens: layout.pass_tokens,
             k: per_layer("k", layout.pass_tokens),
             v: per_layer("v", layout.pass_tokens),
             q: per_layer("q", layout.pass_tokens),
         };
-        let bias = planner.add("memory", "mem_bias", DType::F32, &[layout.slots()]).unwrap();
+        let mut parked: Vec<Parked> = memory
+            .drain(..)
+            .map(|(k, v)| {
+                let bias = planner.add("memory", "mem_bias", DType::F32, &[layout.slots()]).unwrap();
+                Some((KvRegions { k, v, bias }, BTreeMap::new(), KvCounts::default()))
+            })
+            .collect();
         let spare = ["x", "velocity"].map(|name| planner.add("sampler", name, DType::F32, &[8]).unwrap());
         let device = (make.device)(planner.finish(1 << 24).unwrap()).unwrap();
-        let regions = KvRegions { k, v, bias };
-        Self { device, kv: make.kv, layout, regions, spare, pass, record: BTreeMap::new(), counts: KvCounts::default() }
+        let (regions, record, counts) = parked[0].take().unwrap();
+        Self { device, kv: make.kv, layout, regions, spare, pass, record, counts, parked, lane: 0 }
     }
 
     /// A device with an open, empty memory.
@@ -177,8 +194,33 @@ impl Rig {
     /// The same for any layout.
     pub fn open(make: Make, layout: KvLayout) -> Self {
         let mut rig = Self::closed(make, layout);
-        rig.device.kv_open(rig.layout.clone(), rig.regions.clone()).unwrap();
+        rig.device.kv_open(&rig.layout, std::slice::from_ref(&rig.regions)).unwrap();
         rig
+    }
+
+    /// A device with an open, empty memory of `lanes` lanes.
+    pub fn of_lanes(make: Make, layout: KvLayout, lanes: usize) -> Self {
+        let mut rig = Self::closed_lanes(make, layout, lanes);
+        let regions = rig.lanes();
+        rig.device.kv_open(&rig.layout, &regions).unwrap();
+        rig
+    }
+
+    /// The regions of every lane.
+    pub fn lanes(&self) -> Vec<KvRegions> {
+        self.parked.iter().map(|parked| parked.as_ref().map_or(&self.regions, |(regions, ..)| regions).clone()).collect()
+    }
+
+    /// Lets the device and all other functions act on lane `lane`.
+    pub fn use_lane(&mut self, lane: usize) -> Result<()> {
+        let used = self.device.kv_use_lane(lane);
+        if let Some((regions, record, counts)) = self.parked[lane].take() {
+            let before = (&mut self.regions, &mut self.record, &mut self.counts);
+            let before = (std::mem::replace(before.0, regions), std::mem::replace(before.1, record), std::mem::replace(before.2, counts));
+            self.parked[self.lane] = Some(before);
+            self.lane = lane;
+        }
+        used
     }
 
     /// Outputs of a pass of `tokens` tokens, which depend on the seed alone.

@@ -44,11 +44,12 @@ pub(crate) struct Args {
 /// Version of the keys of `plan --json`.
 const SCHEMA: u32 = 1;
 
-/// Runs the subcommand. Reads the manifest of the engine folder and its signature, and no other file
-/// of it.
+/// Runs the subcommand. Reads the manifest of the engine folder and its signature, and no other
+/// file of it.
 ///
 /// # Errors
-/// Invalid configuration, manifest or board; a manifest that the configuration does not trust; the plan does not fit the arena or the board.
+/// Invalid configuration, manifest or board; a manifest that the configuration does not trust; the
+/// plan does not fit the arena or the board.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let loaded = args.config.load()?;
     let mut manifest = if args.no_engines {
@@ -93,6 +94,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let (video, action, tail) = loaded.config.slots();
     let mut object = json!({"schema": SCHEMA, "configuration_sha256": loaded.sha256, "precision": precision.number.as_str(), "bytes": arena.bytes(), "capacity_bytes": arena.capacity_bytes(),
         "slots": {"video": video, "action": action, "tail": tail}, "by_owner": owners, "regions": regions});
+    let (lane, shared) = arena.lane_and_shared_bytes();
+    object["lanes"] = json!({"count": loaded.config.lanes.count, "lane_bytes": lane, "shared_bytes": shared});
     let peak = plan.warm_peak();
     object["warm_peak"] =
         json!({"file_bytes": peak.file_bytes, "library_bytes": peak.library_bytes, "graph": peak.graph.map(|graph| graph.as_str())});
@@ -120,6 +123,8 @@ fn print_summary(config: &Config, arena: &ArenaPlan) {
     for (owner, bytes) in arena.owners() {
         print_line!("  {owner:<11} {bytes:>14} bytes");
     }
+    let (lane, shared) = arena.lane_and_shared_bytes();
+    print_line!("lanes         {} of {lane} bytes each; {shared} bytes are shared", config.lanes.count);
 }
 
 /// The host memory that file contents take while Warm loads the engines.

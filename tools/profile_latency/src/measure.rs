@@ -13,7 +13,6 @@ use drivewam::stages::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Config;
-use drivewam_core::dims::Model;
 use drivewam_core::manifest::Manifest;
 use drivewam_engine::{EngineBundle, Trust, load};
 use drivewam_simulation::{CameraSource, SimulationDriver};
@@ -130,9 +129,10 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
     }
     startup.load_ns = nanos(loading.get());
     startup.warm_ns = nanos(from.elapsed().saturating_sub(loading.get()));
-    let feed = SimulationDriver::new(&model, args.seed, Options::default(), CameraSource::Own)?;
+    let ticks_per_chunk = ticks_per_chunk(ride.config())?;
+    let feed = SimulationDriver::new(ride.config(), args.seed, Options::default(), CameraSource::Own)?;
     let ready = started.elapsed();
-    let mut bench = Bench { ride, feed, due: None, chunks: 0, generate_ms: None, ticks_per_chunk: ticks_per_chunk(&model)? };
+    let mut bench = Bench { ride, feed, due: None, chunks: 0, generate_ms: None, ticks_per_chunk };
     let (mut warmup_chunks, warming) = (0, Instant::now());
     loop {
         let chunk = bench.chunk(warming)?;
@@ -182,9 +182,9 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
     }))
 }
 
-/// Ticks of the world per chunk.
-fn ticks_per_chunk(model: &Model) -> Result<u64> {
-    u64::try_from(model.chunk_ns() / TICK_NS).context("the duration of a chunk is not a whole number of ticks")
+/// Ticks of the world from one chunk to the next, whichever lanes they are of.
+fn ticks_per_chunk(config: &Config) -> Result<u64> {
+    u64::try_from(config.stagger_ns() / TICK_NS).context("the duration of a chunk is not a whole number of ticks")
 }
 
 impl Bench {

@@ -5,7 +5,8 @@
 
 use drivewam::outcome::Outcome;
 use drivewam::{Progress, Ride};
-use drivewam_core::dims::{Command, Model};
+use drivewam_core::config::Config;
+use drivewam_core::dims::Command;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_world::{Canvas, Control, Options, TICK_NS, World};
 
@@ -20,18 +21,27 @@ pub enum CameraSource {
     Other(u64),
 }
 
-/// Ticks from one frame to the next.
+/// Ticks from one frame to the next: as many as the frames of all lanes need.
 ///
 /// # Errors
-/// `Config` if the model's frame rate does not divide the world's ten ticks per second.
-pub fn frame_every(model: &Model) -> Result<u64> {
-    if model.image.frame_hz == 0 || !10u32.is_multiple_of(model.image.frame_hz) {
-        return Err(Error::new(ErrorKind::Config, "the frame rate does not divide the world's ten ticks per second")
-            .at("model.image.frame_hz")
-            .got(model.image.frame_hz)
-            .wanted("1, 2, 5 or 10"));
+/// `Config` if the model's frame rate or the lanes do not divide the world's ten ticks per second.
+pub fn frame_every(config: &Config) -> Result<u64> {
+    let frame_hz = config.model.image.frame_hz;
+    let refused = |key: &str, got: u64, wanted: &str| {
+        Err(Error::new(ErrorKind::Config, "the frames do not lie on the world's ten ticks per second").at(key).got(got).wanted(wanted))
+    };
+    if frame_hz == 0 || !10u32.is_multiple_of(frame_hz) {
+        return refused("model.image.frame_hz", frame_hz.into(), "1, 2, 5 or 10");
     }
-    Ok(u64::from(10 / model.image.frame_hz))
+    if config.stagger_ns() % TICK_NS != 0 {
+        return refused("lanes.count", config.lanes.count as u64, "lanes a multiple of 100 ms apart");
+    }
+    // Their greatest common divisor.
+    let (mut every, mut rest) = (u64::from(10 / frame_hz), config.stagger_ns().unsigned_abs() / TICK_NS.unsigned_abs());
+    while rest != 0 {
+        (every, rest) = (rest, every % rest);
+    }
+    Ok(every)
 }
 
 /// Drives a ride through a world: pushes the inputs of each tick and moves the world on. A tick is
@@ -58,13 +68,14 @@ impl SimulationDriver {
     ///
     /// # Errors
     /// As [`frame_every`].
-    pub fn new(model: &Model, seed: u64, options: Options, camera: CameraSource) -> Result<Self> {
+    pub fn new(config: &Config, seed: u64, options: Options, camera: CameraSource) -> Result<Self> {
+        let model = &config.model;
         Ok(Self {
             world: World::new(seed, options),
             other: if let CameraSource::Other(seed) = camera { Some(World::new(seed, options)) } else { None },
             camera,
             canvas: Canvas::new(model.image.width, model.image.height, model.camera),
-            frame_every: frame_every(model)?,
+            frame_every: frame_every(config)?,
             tick: 0,
             now_ns: 0,
             command: None,

@@ -1,21 +1,22 @@
 //! What the ride's camera shows, and which frame rates fit the world.
 
 use super::{CameraSource, SimulationDriver, frame_every};
-use drivewam_core::dims::Model;
+use drivewam_core::config::Config;
 use drivewam_world::{Canvas, Options, World};
 use std::path::Path;
 
-fn model() -> Model {
+fn config() -> Config {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/tiny.yaml");
-    drivewam::load_config(&path, &[]).unwrap().model
+    drivewam::load_config(&path, &[]).unwrap()
 }
 
 /// Breaks when the camera shows the wrong world, or when the other world stands still.
 #[test]
 fn the_camera_shows_its_own_world_black_or_another_one() {
-    let model = model();
+    let config = config();
+    let model = &config.model;
     for (camera, seed) in [(CameraSource::Own, Some(1)), (CameraSource::Black, None), (CameraSource::Other(2), Some(2))] {
-        let mut driver = SimulationDriver::new(&model, 1, Options::default(), camera).unwrap();
+        let mut driver = SimulationDriver::new(&config, 1, Options::default(), camera).unwrap();
         let mut canvas = Canvas::new(model.image.width, model.image.height, model.camera);
         let mut shown = seed.map(|seed| World::new(seed, Options::default()));
         for tick in 0..30 {
@@ -37,11 +38,24 @@ fn the_camera_shows_its_own_world_black_or_another_one() {
 
 #[test]
 fn a_frame_rate_that_does_not_divide_the_ticks_is_refused_by_its_key() {
-    let mut model = model();
-    assert_eq!(frame_every(&model).unwrap(), u64::from(10 / model.image.frame_hz));
+    let mut config = config();
+    assert_eq!(frame_every(&config).unwrap(), u64::from(10 / config.model.image.frame_hz));
     for rate in [0, 3, 20] {
-        model.image.frame_hz = rate;
-        let error = frame_every(&model).unwrap_err().to_string();
+        config.model.image.frame_hz = rate;
+        let error = frame_every(&config).unwrap_err().to_string();
         assert!(error.contains("model.image.frame_hz") && error.contains(&format!("got {rate}")), "{error}");
     }
+}
+
+/// Breaks if lanes get no frames at their turns: eight of them need two a second.
+#[test]
+fn frames_come_as_often_as_the_lanes_need_them() {
+    for (lanes, every) in [(1, 10), (2, 10), (4, 10), (5, 2), (8, 5)] {
+        let mut config = config();
+        config.lanes.count = lanes;
+        assert_eq!(frame_every(&config).unwrap(), every, "{lanes} lanes");
+    }
+    let mut config = config();
+    config.lanes.count = 16;
+    assert!(frame_every(&config).unwrap_err().to_string().contains("lanes.count"));
 }

@@ -7,6 +7,7 @@
 mod build;
 mod engine;
 mod guidance;
+mod lanes;
 mod layers;
 mod sections;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod vehicle;
 pub use build::BuildConfig;
 pub use engine::{EngineConfig, EngineKind, TensorRtConfig};
 pub use guidance::{Forever, GuidanceConfig, GuidanceMode, Wait};
+pub use lanes::{LaneGuidance, LanesConfig};
 pub use layers::{DeprecatedKey, Layer};
 pub use sections::{
     ActionFlow, ActionStart, CameraConfig, CameraFit, CoresConfig, FlowConfig, GapPolicy, GuardConfig, IngestConfig, MemoryConfig,
@@ -52,6 +54,9 @@ pub struct Config {
     pub flow: FlowConfig,
     /// The KV memory: its size, and which tokens it keeps.
     pub memory: MemoryConfig,
+    /// Rollouts that run side by side, each a part of a chunk after the one before.
+    #[serde(default)]
+    pub lanes: LanesConfig,
     /// The text that describes the scene to the model, and where it comes from.
     #[serde(default)]
     pub guidance: GuidanceConfig,
@@ -112,6 +117,11 @@ impl Config {
         }
     }
 
+    /// The time from one lane's chunk to the next lane's, ns.
+    pub fn stagger_ns(&self) -> i64 {
+        self.model.chunk_ns() / self.lanes.count.max(1) as i64
+    }
+
     fn check(&self) -> Result<()> {
         self.model.check()?;
         self.target.check()?;
@@ -120,6 +130,7 @@ impl Config {
         self.camera.check()?;
         self.ingest.check()?;
         self.flow.check()?;
+        self.lanes.check(&self.model)?;
         self.guidance.check()?;
         self.guard.check(&self.model)?;
         self.build.check()?;

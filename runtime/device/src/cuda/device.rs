@@ -28,10 +28,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct CudaDevice {
     context: CudaContext,
     resampler: Option<Resampler>,
-    kv: Option<CudaKv>,
-    /// Every captured graph. For one whose operations carry the memory's counts: the counts at
-    /// capture.
-    graphs: Vec<(CapturedGraph, Option<KvCounts>)>,
+    /// The memory of each lane; none before `kv_open`.
+    lanes: Vec<CudaKv>,
+    /// The lane that operations act on.
+    lane: usize,
+    /// Every captured graph. For one whose operations carry the memory's counts: the lane and the
+    /// counts at capture.
+    graphs: Vec<(CapturedGraph, Option<(usize, KvCounts)>)>,
     id: u64,
     traffic: Traffic,
 }
@@ -46,7 +49,8 @@ impl CudaDevice {
         Ok(Self {
             context: CudaContext::new(driver, plan)?,
             resampler: None,
-            kv: None,
+            lanes: Vec::new(),
+            lane: 0,
             graphs: Vec::new(),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             traffic: Traffic::default(),
@@ -66,14 +70,14 @@ impl CudaDevice {
 
     fn kv(&mut self) -> Result<(&mut CudaKv, &mut CudaContext)> {
         self.context.note_counts();
-        match &mut self.kv {
+        match self.lanes.get_mut(self.lane) {
             Some(kv) => Ok((kv, &mut self.context)),
             None => Err(checks::kv_is_closed()),
         }
     }
 
     fn set_counts(&mut self, counts: KvCounts) {
-        if let Some(kv) = &mut self.kv {
+        if let Some(kv) = self.lanes.get_mut(self.lane) {
             kv.set_counts(counts);
         }
     }
@@ -111,7 +115,7 @@ impl Gpu for CudaDevice {
                 .wanted("a memory that is already full"));
         }
         let graph = graph?;
-        self.graphs.push((graph, uses_counts.then_some(counts)));
+        self.graphs.push((graph, uses_counts.then_some((self.lane, counts))));
         Ok(graph)
     }
 
@@ -119,14 +123,15 @@ impl Gpu for CudaDevice {
         let Some((_, captured)) = self.graphs.iter().find(|(known, _)| *known == graph) else {
             return Err(Error::new(ErrorKind::Usage, "the graph belongs to another device").at("device").got(format!("{graph:?}")));
         };
-        let counts = self.kv_counts();
+        let now = (self.lane, self.kv_counts());
         if let Some(captured) = captured
-            && *captured != counts
+            && *captured != now
         {
+            let show = |(lane, counts): (usize, KvCounts)| format!("lane {lane}, {counts:?}");
             return Err(Error::new(ErrorKind::Usage, "the graph was captured for another memory")
                 .at("memory")
-                .got(format!("{counts:?}"))
-                .wanted(format!("{captured:?}")));
+                .got(show(now))
+                .wanted(show(*captured)));
         }
         self.context.driver.replay(graph)
     }
@@ -210,7 +215,7 @@ impl DeviceMemory for CudaDevice {
     }
 
     fn synchronize(&mut self) -> Result<()> {
-        match (self.context.take_fault()?, &mut self.kv) {
+        match (self.context.take_fault()?, self.lanes.get_mut(self.lane)) {
             (None, _) => Ok(()),
             (Some(state), Some(kv)) => Err(kv.roll_back(&state)),
             (Some(state), None) => Err(state.error()),
@@ -256,12 +261,24 @@ impl SolverOps for CudaDevice {
 }
 
 impl KvMemory for CudaDevice {
-    fn kv_open(&mut self, layout: KvLayout, regions: KvRegions) -> Result<()> {
-        if self.kv.is_some() {
+    fn kv_open(&mut self, layout: &KvLayout, lanes: &[KvRegions]) -> Result<()> {
+        if !self.lanes.is_empty() {
             return Err(checks::kv_is_open());
         }
-        self.kv = Some(CudaKv::open(&mut self.context, layout, regions)?);
+        self.lanes = CudaKv::open(&mut self.context, layout, lanes)?;
         Ok(())
+    }
+
+    fn kv_use_lane(&mut self, lane: usize) -> Result<()> {
+        self.kv()?;
+        checks::lane(lane, self.lanes.len())?;
+        if lane == self.lane {
+            return Ok(());
+        }
+        // A fault that is found later would be counted against the other lane.
+        let earlier = self.synchronize();
+        self.lane = lane;
+        earlier
     }
 
     fn kv_clear(&mut self) -> Result<()> {
@@ -293,7 +310,7 @@ impl KvMemory for CudaDevice {
     }
 
     fn kv_counts(&self) -> KvCounts {
-        self.kv.as_ref().map(CudaKv::counts).unwrap_or_default()
+        self.lanes.get(self.lane).map(CudaKv::counts).unwrap_or_default()
     }
 
     fn kv_table(&mut self, layer: usize) -> Result<SlotTable> {

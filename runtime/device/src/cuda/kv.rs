@@ -12,23 +12,24 @@
 
 mod limits;
 mod params;
+mod work_space;
 
 use super::context::CudaContext;
 use super::driver::{Kernel, LaunchGrid};
 use super::fault::FaultState;
 use crate::checks;
 use crate::kv::{Commit, KvCounts, KvLayout, KvRegions, PassKv, Pool};
-use bytemuck::Zeroable;
 use drivewam_core::arena::Region;
 use drivewam_core::dtype::DType;
 use drivewam_core::selection::policy::{check_forced, makes_room};
 use drivewam_core::selection::{Keys, Normalise, Policy, Provenance, Scored, Slot, SlotTable};
 use drivewam_core::{Error, ErrorKind, Result};
-use limits::{MAX_SCORED, QUERIES, THREADS, check, fits, narrow, score_shared_bytes, stages, uses_tensor_cores, warps};
+use limits::{THREADS, check, fits, narrow, score_shared_bytes, stages, uses_tensor_cores, warps};
 use params::{FIFO, FORCED, KvParams, PREDICTED, PoolParams, RANDOM, SELECTIVE, SlotRow, VALID};
 use std::ops::Range;
+use work_space::{queries_of_block, work_space};
 
-/// The memory of one ride.
+/// The memory of one lane.
 #[derive(Debug)]
 pub(super) struct CudaKv {
     layout: KvLayout,
@@ -47,34 +48,29 @@ pub(super) struct CudaKv {
 
 impl CudaKv {
     /// Checks the regions, empties every slot, allocates all work space. Warm.
-    pub(super) fn open(context: &mut CudaContext, layout: KvLayout, regions: KvRegions) -> Result<Self> {
-        let dtype = checks::memory(&context.plan, &layout, &regions)?;
+    /// The lanes share what is only used within a commit.
+    pub(super) fn open(context: &mut CudaContext, layout: &KvLayout, lanes: &[KvRegions]) -> Result<Vec<Self>> {
+        let dtype = checks::memory(&context.plan, layout, lanes)?;
         if !matches!(dtype, DType::F32 | DType::F16 | DType::Bf16) {
             return Err(Error::new(ErrorKind::Usage, "no kernels for this type of keys").at("memory: mem_k").got(dtype));
         }
-        check(&layout, context.driver.shared_bytes())?;
+        check(layout, context.driver.shared_bytes())?;
+        let space = work_space(context, layout, dtype)?;
+        lanes.iter().map(|regions| Self::open_lane(context, layout, (regions, dtype), &space)).collect()
+    }
+
+    /// Opens the memory of one lane on the work space of all.
+    fn open_lane(context: &mut CudaContext, layout: &KvLayout, (regions, dtype): (&KvRegions, DType), space: &KvParams) -> Result<Self> {
         let sets = layout.scoring.sets(layout.heads);
-        let (jobs, slots, pass) = (layout.layers * sets, layout.slots(), layout.pass_tokens);
-        let queries = QUERIES[usize::from(!uses_tensor_cores(&layout, dtype))];
-        let tiles = pass.div_ceil(queries).max(1);
-        let scored = layout.video_slots.max(layout.action_slots).min(MAX_SCORED) + pass;
-        let rope_step = layout.rope.turns();
+        let (jobs, slots) = (layout.layers * sets, layout.slots());
+        let queries = queries_of_block(layout, dtype);
         let [time_pairs, height_pairs, _] = layout.rope.pairs();
         let scoring = &layout.scoring;
-        let mut pools = [PoolParams::zeroed(); 2];
-        for pool in &mut pools {
-            pool.inv_norm_new = context.driver.allocate(jobs * pass * 4)?;
-            pool.partial = context.driver.allocate(jobs * tiles * 2 * scored * 4)?;
-            pool.destinations = context.driver.allocate(jobs * pass * 4)?;
-        }
         let mut params = KvParams {
             arena: context.base,
-            pools,
             bias: context.f32_at(regions.bias)?,
             table: context.driver.allocate(jobs * slots * size_of::<SlotRow>())?,
             inv_norm: context.driver.allocate(jobs * slots * 4)?,
-            rope_step: context.driver.allocate(rope_step.len() * 8)?,
-            keep_mask: context.driver.allocate(slots)?,
             state: context.state,
             chunk: context.driver.allocate(4)?,
             layers: narrow(layout.layers)?,
@@ -92,14 +88,14 @@ impl CudaKv {
             action_tokens: narrow(layout.rope.action_tokens())?,
             time_pairs: narrow(time_pairs)?,
             height_pairs: narrow(height_pairs)?,
-            ..KvParams::zeroed()
+            ..*space
         };
-        context.driver.write(params.rope_step, bytemuck::cast_slice(&rope_step))?;
         for layer in 0..layout.layers {
             (params.mem_k[layer], params.mem_v[layer]) =
                 (Self::offset(context, regions.k[layer])?, Self::offset(context, regions.v[layer])?);
         }
         let rows = vec![SlotRow::default(); sets * slots];
+        let (layout, regions) = (layout.clone(), regions.clone());
         let mut kv = Self { layout, regions, dtype, queries, params, chunk: 0, counts: KvCounts::default(), rows };
         kv.clear(context)?;
         Ok(kv)

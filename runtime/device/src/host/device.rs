@@ -158,12 +158,16 @@ impl SolverOps for HostDevice {
 }
 
 impl KvMemory for HostDevice {
-    fn kv_open(&mut self, layout: KvLayout, regions: KvRegions) -> Result<()> {
+    fn kv_open(&mut self, layout: &KvLayout, lanes: &[KvRegions]) -> Result<()> {
         if self.kv.is_some() {
             return Err(checks::kv_is_open());
         }
-        self.kv = Some(HostKv::open(layout, regions, &mut self.arena, self.threads.count())?);
+        self.kv = Some(HostKv::open(layout, lanes, &mut self.arena, self.threads.count())?);
         Ok(())
+    }
+
+    fn kv_use_lane(&mut self, lane: usize) -> Result<()> {
+        self.kv()?.0.use_lane(lane)
     }
 
     fn kv_clear(&mut self) -> Result<()> {

@@ -29,19 +29,27 @@ pub(crate) struct HostContext<'a> {
     pub(crate) simd: Simd,
 }
 
-/// The memory of one ride.
+/// The memory of one ride: one per lane, and the work space that they share.
 #[derive(Debug)]
 pub(crate) struct HostKv {
-    store: Store,
-    /// One per layer.
-    tables: Vec<SlotTable>,
-    counts: KvCounts,
+    lanes: Vec<Lane>,
+    /// The lane that operations act on.
+    lane: usize,
     /// One per job: commit by commit, layer by layer, set by set.
     selections: Vec<Mutex<Selection>>,
     /// One per thread.
     spaces: Vec<Mutex<Workspace>>,
     /// 0, 1, 2, ...: slots of predicted tokens, from the start of the tail.
     in_order: Vec<u32>,
+}
+
+/// The memory of one lane.
+#[derive(Debug)]
+struct Lane {
+    store: Store,
+    /// One per layer.
+    tables: Vec<SlotTable>,
+    counts: KvCounts,
 }
 
 /// The shape of the memory, and its regions.
@@ -78,8 +86,8 @@ impl<'a> NewRows<'a> {
 
 impl HostKv {
     /// Checks the regions, empties every slot, allocates all work space. Warm.
-    pub(crate) fn open(layout: KvLayout, regions: KvRegions, arena: &mut HostArena, threads: usize) -> Result<Self> {
-        if checks::memory(arena.plan(), &layout, &regions)? != DType::F32 {
+    pub(crate) fn open(layout: &KvLayout, lanes: &[KvRegions], arena: &mut HostArena, threads: usize) -> Result<Self> {
+        if checks::memory(arena.plan(), layout, lanes)? != DType::F32 {
             return Err(Error::new(ErrorKind::Usage, "the host keeps keys and values in f32 alone").at("memory: mem_k"));
         }
         let sets = layout.scoring.sets(layout.heads);
@@ -87,76 +95,76 @@ impl HostKv {
         let selection = || {
             Mutex::new(Selection { scores: vec![0.0; max_slots], scored: false, destinations: vec![0; layout.pass_tokens], failed: None })
         };
-        let mut kv = Self {
+        let lane = |regions: &KvRegions| Lane {
             tables: (0..layout.layers).map(|_| SlotTable::new(sets, layout.slots())).collect(),
             counts: KvCounts::default(),
+            store: Store { layout: layout.clone(), regions: regions.clone() },
+        };
+        let mut kv = Self {
+            lanes: lanes.iter().map(lane).collect(),
+            lane: 0,
             // A commit names each of the two pools at most once.
             selections: (0..2 * layout.layers * sets).map(|_| selection()).collect(),
-            spaces: (0..threads).map(|_| Mutex::new(Workspace::new(&layout))).collect(),
+            spaces: (0..threads).map(|_| Mutex::new(Workspace::new(layout))).collect(),
             in_order: (0u32..).take(layout.tail_slots).collect(),
-            store: Store { layout, regions },
         };
-        kv.clear(arena)?;
+        kv.lanes.iter_mut().try_for_each(|lane| lane.clear(arena))?;
         Ok(kv)
+    }
+
+    /// Lets operations act on lane `lane` from now on.
+    pub(crate) fn use_lane(&mut self, lane: usize) -> Result<()> {
+        checks::lane(lane, self.lanes.len())?;
+        self.lane = lane;
+        Ok(())
     }
 
     /// Empties every slot.
     pub(crate) fn clear(&mut self, arena: &mut HostArena) -> Result<()> {
-        arena.f32_mut(self.store.regions.bias)?.fill(MASKED);
-        let all = 0..self.store.layout.slots();
-        self.each_set(all, |slots| {
-            slots.fill(Slot::FREE);
-            Ok(())
-        })?;
-        self.counts = KvCounts::default();
-        Ok(())
+        self.lanes[self.lane].clear(arena)
     }
 
     /// Empties the tail.
     pub(crate) fn drop_predicted(&mut self, arena: &mut HostArena) -> Result<()> {
-        let tail = self.store.layout.tail();
-        arena.f32_mut(self.store.regions.bias)?[tail.clone()].fill(MASKED);
-        self.each_set(tail, |slots| {
-            slots.fill(Slot::FREE);
-            Ok(())
-        })?;
-        self.counts.tail = 0;
-        Ok(())
+        self.lanes[self.lane].drop_predicted(arena)
     }
 
     /// Slots that hold a token.
     pub(crate) fn counts(&self) -> KvCounts {
-        self.counts
+        self.lanes[self.lane].counts
     }
 
     /// A copy of the slot table of one layer.
     pub(crate) fn table(&self, layer: usize) -> Result<SlotTable> {
-        self.tables.get(layer).cloned().ok_or_else(|| checks::no_layer(layer, self.store.layout.layers))
+        let Lane { store, tables, .. } = &self.lanes[self.lane];
+        tables.get(layer).cloned().ok_or_else(|| checks::no_layer(layer, store.layout.layers))
     }
 
     /// Replaces the tail by rows of a pass. Returns the bytes copied.
     pub(crate) fn commit_predicted(&mut self, mut context: HostContext<'_>, chunk: u32, pass: &PassKv, rows: Range<usize>) -> Result<u64> {
-        self.store.check(context.arena, pass, &rows)?;
-        checks::tail(&self.store.layout, &rows)?;
+        let Self { lanes, lane, in_order, .. } = self;
+        let lane = &mut lanes[*lane];
+        lane.store.check(context.arena, pass, &rows)?;
+        checks::tail(&lane.store.layout, &rows)?;
         let new = NewRows { pool: Pool::Video, chunk, pass, first: rows.start, len: rows.len() };
-        for layer in 0..self.store.layout.layers {
-            self.store
-                .are_finite(context.simd, context.arena, &new, layer, 0..self.store.layout.heads)
+        for layer in 0..lane.store.layout.layers {
+            lane.store
+                .are_finite(context.simd, context.arena, &new, layer, 0..lane.store.layout.heads)
                 .map_err(|e| e.at(format!("predicted video, layer {layer}")))?;
         }
-        self.drop_predicted(context.arena)?;
-        let (tail, len) = (self.store.layout.tail(), rows.len());
+        lane.drop_predicted(context.arena)?;
+        let (tail, len) = (lane.store.layout.tail(), rows.len());
         let mut bytes = 0;
-        for layer in 0..self.store.layout.layers {
-            bytes += self.store.scatter(&mut context, &new, layer, 0..self.store.layout.heads, tail.start, &self.in_order[..len])?;
+        for layer in 0..lane.store.layout.layers {
+            bytes += lane.store.scatter(&mut context, &new, layer, 0..lane.store.layout.heads, tail.start, &in_order[..len])?;
         }
-        for table in &mut self.tables {
+        for table in &mut lane.tables {
             for set in 0..table.sets() {
-                commit(table.pool_mut(set, tail.clone())?, &self.in_order[..len], chunk, Provenance::Predicted)?;
+                commit(table.pool_mut(set, tail.clone())?, &in_order[..len], chunk, Provenance::Predicted)?;
             }
         }
-        context.arena.f32_mut(self.store.regions.bias)?[tail][..len].fill(0.0);
-        self.counts.tail = len;
+        context.arena.f32_mut(lane.store.regions.bias)?[tail][..len].fill(0.0);
+        lane.counts.tail = len;
         Ok(bytes)
     }
 
@@ -165,34 +173,36 @@ impl HostKv {
     pub(crate) fn commit_observed(&mut self, mut context: HostContext<'_>, chunk: u32, commits: &[Commit<'_>]) -> Result<u64> {
         checks::pools(commits)?;
         for Commit { pass, rows, .. } in commits {
-            self.store.check(context.arena, pass, rows)?;
+            self.lanes[self.lane].store.check(context.arena, pass, rows)?;
         }
         self.select(&mut context, chunk, commits)?;
         // Nothing from here on fails.
+        let Self { lanes, lane, selections, .. } = self;
+        let lane = &mut lanes[*lane];
         let mut bytes = 0;
-        let sets = self.store.layout.scoring.sets(self.store.layout.heads);
-        let jobs = self.store.layout.layers * sets;
-        for (job, selection) in self.selections.iter_mut().enumerate().take(commits.len() * jobs) {
+        let sets = lane.store.layout.scoring.sets(lane.store.layout.heads);
+        let jobs = lane.store.layout.layers * sets;
+        for (job, selection) in selections.iter_mut().enumerate().take(commits.len() * jobs) {
             let new = NewRows::of(&commits[job / jobs], chunk);
             let (layer, set) = (job % jobs / sets, job % sets);
-            let slots = self.store.layout.pool(new.pool);
+            let slots = lane.store.layout.pool(new.pool);
             let selection = selection.get_mut().unwrap_or_else(PoisonError::into_inner);
             let destinations = &selection.destinations[..new.len];
-            let heads = self.store.layout.scoring.heads_of(set, self.store.layout.heads);
-            bytes += self.store.scatter(&mut context, &new, layer, heads, slots.start, destinations)?;
-            let table = self.tables[layer].pool_mut(set, slots.clone())?;
+            let heads = lane.store.layout.scoring.heads_of(set, lane.store.layout.heads);
+            bytes += lane.store.scatter(&mut context, &new, layer, heads, slots.start, destinations)?;
+            let table = lane.tables[layer].pool_mut(set, slots.clone())?;
             if selection.scored {
                 record(table, &selection.scores[..slots.len()])?;
             }
             commit(table, destinations, chunk, Provenance::Observed)?;
-            let bias = &mut context.arena.f32_mut(self.store.regions.bias)?[slots.clone()];
+            let bias = &mut context.arena.f32_mut(lane.store.regions.bias)?[slots.clone()];
             for slot in destinations {
                 bias[*slot as usize] = 0.0;
             }
         }
         for commit in commits {
-            let count = self.counts.of_mut(commit.pool);
-            *count = (*count + commit.rows.len()).min(self.store.layout.pool(commit.pool).len());
+            let count = lane.counts.of_mut(commit.pool);
+            *count = (*count + commit.rows.len()).min(lane.store.layout.pool(commit.pool).len());
         }
         Ok(bytes)
     }
@@ -200,8 +210,9 @@ impl HostKv {
     /// Computes the selection of every job of every commit, and changes nothing else.
     fn select(&self, context: &mut HostContext<'_>, chunk: u32, commits: &[Commit<'_>]) -> Result<()> {
         let (arena, simd) = (&*context.arena, context.simd);
-        let sets = self.store.layout.scoring.sets(self.store.layout.heads);
-        let jobs = self.store.layout.layers * sets;
+        let layout = &self.lanes[self.lane].store.layout;
+        let sets = layout.scoring.sets(layout.heads);
+        let jobs = layout.layers * sets;
         context.threads.run(commits.len() * jobs, &|job, thread| {
             let (commit, mut selection) = (&commits[job / jobs], lock(&self.selections[job]));
             let at = (job % jobs / sets, job % sets);
@@ -227,17 +238,18 @@ impl HostKv {
         selection: &mut Selection,
         space: &mut Workspace,
     ) -> Result<()> {
-        let (layout, policy, new) = (&self.store.layout, commit.policy, NewRows::of(commit, chunk));
+        let Lane { store, tables, .. } = &self.lanes[self.lane];
+        let (layout, policy, new) = (&store.layout, commit.policy, NewRows::of(commit, chunk));
         let (range, heads) = (layout.pool(new.pool), layout.scoring.heads_of(set, layout.heads));
-        self.store.are_finite(simd, arena, &new, layer, heads.clone())?;
-        let slots = self.tables[layer].pool(set, range.clone())?;
+        store.are_finite(simd, arena, &new, layer, heads.clone())?;
+        let slots = tables[layer].pool(set, range.clone())?;
         let Selection { scores, scored, destinations: out, .. } = selection;
         let scores = &mut scores[..slots.len()];
         *scored = matches!(policy, Policy::Selective) && must_forget(slots, new.len) && new.len <= slots.len();
         if *scored {
-            let new_rows = |region| Ok::<_, Error>(self.store.rows(arena.f32(region)?, heads.start, &new));
+            let new_rows = |region| Ok::<_, Error>(store.rows(arena.f32(region)?, heads.start, &new));
             let inputs = Inputs {
-                keys: HeadRows::new(arena.f32(self.store.regions.k[layer])?, heads.start, layout.slots(), layout.head_dim, range),
+                keys: HeadRows::new(arena.f32(store.regions.k[layer])?, heads.start, layout.slots(), layout.head_dim, range),
                 queries: new_rows(new.pass.q[layer])?,
                 new: new_rows(new.pass.k[layer])?,
                 slots,
@@ -247,6 +259,32 @@ impl HostKv {
             space.score(simd, layout, &inputs, scores)?;
         }
         destinations(policy.of_set(layer, set), scores, slots, space.order(), &mut out[..new.len])
+    }
+}
+
+impl Lane {
+    /// Empties every slot.
+    fn clear(&mut self, arena: &mut HostArena) -> Result<()> {
+        arena.f32_mut(self.store.regions.bias)?.fill(MASKED);
+        let all = 0..self.store.layout.slots();
+        self.each_set(all, |slots| {
+            slots.fill(Slot::FREE);
+            Ok(())
+        })?;
+        self.counts = KvCounts::default();
+        Ok(())
+    }
+
+    /// Empties the tail.
+    fn drop_predicted(&mut self, arena: &mut HostArena) -> Result<()> {
+        let tail = self.store.layout.tail();
+        arena.f32_mut(self.store.regions.bias)?[tail.clone()].fill(MASKED);
+        self.each_set(tail, |slots| {
+            slots.fill(Slot::FREE);
+            Ok(())
+        })?;
+        self.counts.tail = 0;
+        Ok(())
     }
 
     fn each_set(&mut self, range: Range<usize>, mut with: impl FnMut(&mut [Slot]) -> Result<()>) -> Result<()> {

@@ -108,6 +108,9 @@ pub enum CauseKind {
     /// A value outside of the range that the policy was trained on (`trained_ranges` of the
     /// manifest).
     Untrained(TrainedQuantity),
+    /// Lanes have no rollout: they wait for their turn after a fault, or no frame comes at it.
+    /// Value: their number.
+    IdleLanes,
     /// A frame was captured this long before or after its expected time.
     FrameJitter,
     /// Inputs were refused since the last outcome. Value: their number.
@@ -169,6 +172,7 @@ impl CauseKind {
             Self::FieldOfView => ("fov_share", "", Degrade),
             Self::UncoveredImage => ("uncovered_image_share", "", Degrade),
             Self::Untrained(quantity) => (quantity.as_str(), quantity.unit(), Degrade),
+            Self::IdleLanes => ("idle_lanes", "", Degrade),
             Self::FrameJitter => ("frame_jitter_ms", "ms", Degrade),
             Self::RejectedInputs => ("rejected_inputs", "", Degrade),
         };

@@ -1,24 +1,29 @@
 //! Which inputs are accepted, which are refused, and the messages.
 
 use super::*;
-use drivewam_core::config::IngestConfig as Settings;
+use drivewam_core::config::{Config, IngestConfig as Settings, Layer};
 use drivewam_core::stamp::LAST_STAMP_NS;
 
-fn model() -> Model {
+fn config(lanes: usize) -> Config {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/tiny.yaml");
-    crate::load_config(&path, &[]).unwrap().model
+    let set = Layer { name: "test".to_owned(), text: format!("{{lanes: {{count: {lanes}}}, ingest: {{frame_tolerance_ms: 50}}}}") };
+    crate::load_config(&path, &[set]).unwrap()
+}
+
+fn model() -> Model {
+    config(1).model
 }
 
 const MS: i64 = 1_000_000;
 
 fn slots(stamps_ms: &[i64]) -> Vec<FrameSlot> {
-    let mut grid = Grid::new(&model(), 50);
+    let mut grid = Grid::new(&config(1));
     stamps_ms
         .iter()
         .map(|ms| {
-            let slot = grid.assign(ms * MS).unwrap();
-            grid.take_ready();
-            slot
+            grid.assign(ms * MS).unwrap();
+            grid.take_ready(0);
+            grid.slot(0)
         })
         .collect()
 }
@@ -49,30 +54,101 @@ fn a_frame_too_far_off_the_grid_ends_the_rollout_and_begins_the_next() {
 
 #[test]
 fn stamps_that_come_twice_or_go_backwards_are_refused_and_change_nothing() {
-    let mut grid = Grid::new(&model(), 50);
+    let mut grid = Grid::new(&config(1));
     grid.assign(5_000 * MS).unwrap();
-    grid.take_ready();
+    grid.take_ready(0);
     for (stamp, word) in [(5_000, "twice"), (4_000, "backwards")] {
         let error = grid.assign(stamp * MS).unwrap_err();
         assert!(error.kind() == ErrorKind::Input && error.to_string().contains(word), "{error}");
     }
-    assert_eq!(grid.assign(6_000 * MS).unwrap(), FrameSlot::Frame(0));
+    grid.assign(6_000 * MS).unwrap();
+    assert_eq!(grid.slot(0), FrameSlot::Frame(0));
 }
 
 #[test]
 fn four_frames_are_ready_and_a_fifth_waits_for_them() {
-    let mut grid = Grid::new(&model(), 50);
+    let mut grid = Grid::new(&config(1));
     grid.assign(0).unwrap();
     assert_eq!(grid.ready().unwrap().from_ns, None);
-    grid.take_ready();
+    grid.take_ready(0);
     for i in 1..=4 {
         grid.assign(i * 1000 * MS).unwrap();
     }
     let ready = grid.ready().unwrap();
     assert_eq!((ready.t0_ns, ready.from_ns), (4000 * MS, Some(0)));
     assert!(grid.assign(5000 * MS).unwrap_err().to_string().contains("poses or ego states are late"));
-    grid.take_ready();
-    assert_eq!(grid.assign(5000 * MS).unwrap(), FrameSlot::Frame(0), "the refused frame can be pushed again");
+    grid.take_ready(0);
+    grid.assign(5000 * MS).unwrap();
+    assert_eq!(grid.slot(0), FrameSlot::Frame(0), "the refused frame can be pushed again");
+}
+
+/// Pushes frames; returns for each the lanes whose chunk is then complete, with t0 of the chunk
+/// before in ms.
+fn computed(grid: &mut Grid, stamps_ms: impl IntoIterator<Item = i64>) -> Vec<Vec<(usize, Option<i64>)>> {
+    let mut all = Vec::new();
+    for ms in stamps_ms {
+        grid.assign(ms * MS).unwrap();
+        let mut now = Vec::new();
+        while let Some(ready) = grid.ready() {
+            assert_eq!(ready.t0_ns, ms * MS);
+            grid.take_ready(ready.lane);
+            now.push((ready.lane, ready.from_ns.map(|ns| ns / MS)));
+        }
+        all.push(now);
+    }
+    all
+}
+
+/// Breaks if lanes do not begin a stagger after one another, two compute at one frame, or a lane's
+/// chunk has other frames than every frame of its four seconds.
+#[test]
+fn lanes_begin_one_after_the_other_and_each_has_a_chunk_of_four_seconds() {
+    let mut grid = Grid::new(&config(4));
+    let seen = computed(&mut grid, (0..=11).map(|i| i * 1000));
+    for (i, now) in (0i64..).zip(&seen) {
+        let from = (i >= 4).then_some((i - 4) * 1000);
+        assert_eq!(*now, [((i % 4) as usize, from)], "at {i} s");
+    }
+    // Eight lanes need a frame every half second; with one every second, every other lane waits.
+    let mut grid = Grid::new(&config(8));
+    let seen = computed(&mut grid, (0..=16).map(|i| i * 500));
+    assert!(seen.iter().enumerate().all(|(i, now)| now.len() == 1 && now[0].0 == i % 8), "{seen:?}");
+    assert_eq!(grid.idle_lanes(), 0);
+    let mut grid = Grid::new(&config(8));
+    let seen = computed(&mut grid, (0..=8).map(|i| i * 1000));
+    assert!(seen.iter().enumerate().all(|(i, now)| now.len() == 1 && now[0].0 == 2 * i % 8), "{seen:?}");
+    assert_eq!(grid.idle_lanes(), 4);
+}
+
+/// Breaks if a lane that lost its rollout takes the others with it, or begins out of its turn.
+#[test]
+fn a_lane_that_ends_begins_again_at_its_turn() {
+    let mut grid = Grid::new(&config(4));
+    computed(&mut grid, (0..=5).map(|i| i * 1000));
+    grid.end_rollout(1);
+    let seen = computed(&mut grid, (6..=13).map(|i| i * 1000));
+    let lanes: Vec<usize> = seen.iter().flatten().map(|(lane, _)| *lane).collect();
+    assert_eq!(lanes, [2, 3, 0, 1, 2, 3, 0, 1]);
+    assert_eq!(seen[3], [(1, None)], "at 9 s lane 1 begins anew");
+    assert_eq!(seen[7], [(1, Some(9000))]);
+}
+
+/// Breaks if the turns are counted from the first frame, so that a camera whose second is 5 ms long
+/// lets a lane begin at a wrong frame, or if lanes that miss a frame all begin at the next.
+#[test]
+fn turns_follow_the_camera_and_a_missing_frame_staggers_the_lanes_anew() {
+    let mut grid = Grid::new(&config(4));
+    computed(&mut grid, (0..200).map(|i| i * 1005));
+    grid.end_rollout(2);
+    let seen = computed(&mut grid, (200..204).map(|i| i * 1005));
+    assert_eq!(seen.concat().iter().map(|(lane, _)| *lane).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    grid.assign(204 * 1005 * MS + 300 * MS).unwrap();
+    let missed = FrameSlot::First { missed_ns: Some(204 * 1005 * MS) };
+    assert!(matches!(grid.slot(0), FrameSlot::First { missed_ns: Some(_) }), "{:?}, like {missed:?}", grid.slot(0));
+    assert_eq!([1, 2, 3].map(|lane| grid.slot(lane)), [FrameSlot::Between; 3]);
+    grid.take_ready(0);
+    let seen = computed(&mut grid, (1..4).map(|i| 204 * 1005 + 300 + i * 1000));
+    assert_eq!(seen.concat(), [(1, None), (2, None), (3, None)]);
 }
 
 fn ingest() -> Ingest {

@@ -21,15 +21,17 @@ impl Ride {
     /// Writes into the outcome what is known of a chunk before its computation can fail.
     pub(super) fn begin_outcome(&mut self, ready: Ready) {
         let begins = ready.from_ns.is_none();
-        let outcome = &mut self.outcome;
-        outcome.rollout += u64::from(begins && self.has_outcome);
-        outcome.chunk = if begins { 1 } else { outcome.chunk + 1 };
+        let (outcome, lane) = (&mut self.outcome, &mut self.lanes[ready.lane]);
+        lane.rollout += u64::from(begins && lane.has_begun);
+        lane.chunk = if begins { 1 } else { lane.chunk + 1 };
+        lane.has_begun = true;
+        (outcome.lane, outcome.rollout, outcome.chunk) = (ready.lane, lane.rollout, lane.chunk);
         outcome.policy_t0_ns = Some(ready.t0_ns);
         outcome.degraded = self.camera_fit;
         outcome.ages = Ages::default();
         outcome.continuity_m = None;
         outcome.memory = KvCounts::default();
-        outcome.restarted = self.restarted.take();
+        outcome.restarted = lane.restarted.take();
         outcome.trajectory.points_mut().fill(NO_POINT);
     }
 
@@ -37,9 +39,11 @@ impl Ride {
     pub(super) fn compute(&mut self, ready: Ready) -> Result<EgoState> {
         let Self { models, buffers, inputs, outcome, .. } = self;
         let (chunk, begins, device) = (outcome.chunk, ready.from_ns.is_none(), self.device.as_mut());
-        if let Some(kind) = inputs.frame_fault {
+        let lane = ready.lane;
+        if let Some(kind) = self.lanes[lane].frame_fault {
             return Err(Error::new(kind, "a frame of this chunk did not reach the device").at("frames"));
         }
+        device.kv_use_lane(lane)?;
         if begins {
             device.kv_clear()?;
         }
@@ -53,10 +57,12 @@ impl Ride {
 
         // Times without a pose are left out of the path.
         let path = ingest.past(ready.t0_ns, PATH_NS, PATH_STEP_NS).map(|(pose, speed_mps)| PathSample { pose, speed_mps });
-        models.guidance.submit(ready.t0_ns, command, path);
+        if models.guidance.is_per_lane() || inputs.grid.first_lane() == Some(lane) {
+            models.guidance.submit(lane, ready.t0_ns, command, path);
+        }
 
         let run = StageRun::start(Stage::Encode);
-        let latent = if begins { models.encoder.encode_first(device)? } else { models.encoder.encode(device)? };
+        let latent = if begins { models.encoder.encode_first(device, lane)? } else { models.encoder.encode(device, lane)? };
         patchify(&self.config.model, latent, &mut buffers.video);
         self.stages.add(run);
         match ready.from_ns {
@@ -72,19 +78,19 @@ impl Ride {
         if begins {
             // Nothing precedes chunk 0, so it is committed under the text that chunk 1 reads.
             let run = StageRun::start(Stage::Context);
-            let text = models.guidance.poll(ready.t0_ns, &mut outcome.guidance);
-            models.context.set(device, command, text, ego)?;
+            let text = models.guidance.poll(lane, ready.t0_ns, &mut outcome.guidance);
+            models.context.set(device, lane, command, text, ego)?;
             self.stages.add(run);
         }
         let (memory, transformer) = (&mut models.memory, &mut models.transformer);
-        let mut work = Work { device, transformer, memory, times: &mut self.stages, probe: &mut self.probe };
+        let mut work = Work { lane, device, transformer, memory, times: &mut self.stages, probe: &mut self.probe };
         models.sampler.observe(&mut work, chunk - 1, &buffers.video, &buffers.action)?;
         outcome.memory = work.device.kv_counts();
         if !begins {
             // The observed chunk was committed under the text that it was predicted under.
             let run = StageRun::start(Stage::Context);
-            let text = models.guidance.poll(ready.t0_ns, &mut outcome.guidance);
-            models.context.set(work.device, command, text, ego)?;
+            let text = models.guidance.poll(lane, ready.t0_ns, &mut outcome.guidance);
+            models.context.set(work.device, lane, command, text, ego)?;
             work.times.add(run);
         }
         let rows = models.sampler.predict(&mut work, chunk)?;

@@ -16,6 +16,7 @@ use crate::ingest::{ClockTick, FrameSlot, Ready};
 use crate::outcome::{Outcome, Restart, ms};
 use crate::probe::Probe;
 use crate::stages::{CHUNK, Stage, StageRun, StageTimes};
+use drivewam_core::arena::Region;
 use drivewam_core::config::Config;
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
@@ -24,9 +25,9 @@ use drivewam_core::pose::Pose2;
 use drivewam_core::stamp::check_stamp;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::profiler::ProfilerRange;
-use drivewam_device::{Device, SourceCamera};
+use drivewam_device::{Device, SourceCamera, StridedCopy};
 use options::RideOptions;
-use state::{Buffers, Inputs, Models};
+use state::{Buffers, Inputs, Lane, Models};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -64,8 +65,7 @@ pub struct Ride {
     was_refused: bool,
     /// Time of the last answer to the silence that lasts.
     answered_ns: Option<i64>,
-    /// Why the current rollout began, until an outcome reports it.
-    restarted: Option<Restart>,
+    lanes: Vec<Lane>,
     /// Times since the last outcome.
     stages: StageTimes,
     /// The message of the panic that ended the ride.
@@ -101,29 +101,53 @@ impl Ride {
                 .wanted(format!("{wanted} of {width} x {height} {format:?}")));
         }
         let inputs = &mut self.inputs;
-        let slot = check_stamp(stamp_ns).and_then(|()| inputs.grid.assign(stamp_ns)).inspect_err(|_| inputs.refused += 1)?;
+        check_stamp(stamp_ns).and_then(|()| inputs.grid.assign(stamp_ns)).inspect_err(|_| inputs.refused += 1)?;
         if let Some(((pose, _), (ego, _))) = inputs.ingest.newest_pose(stamp_ns).zip(inputs.ingest.newest_ego(stamp_ns)) {
             inputs.camera.see_order(image, pose, ego.speed_mps);
         }
-        let frame = match slot {
-            FrameSlot::Between => return Ok(()),
-            FrameSlot::Frame(i) => Some(i),
+        let run = StageRun::start_at(Stage::Ingest, start);
+        let mut placed: Result<Option<Region>> = Ok(None);
+        for lane in 0..self.lanes.len() {
+            let Some(slot) = self.begin_frame(lane, stamp_ns) else { continue };
+            let before = placed.as_ref().ok().copied().flatten();
+            let now = self.place_frame(lane, slot, image, before);
+            placed = placed.and(now.inspect_err(|e| self.lanes[lane].frame_fault = Some(e.kind())).map(Some));
+        }
+        if placed?.is_some() {
+            self.inputs.camera.see(stamp_ns, image);
+            self.models.guidance.keep_frame(image);
+            self.stages.add(run);
+        }
+        Ok(())
+    }
+
+    /// What lane `lane` does with the frame at `stamp_ns`: its index in the lane's chunk,
+    /// `Some(None)` for the first of a rollout, and `None` where it is not used.
+    #[expect(clippy::option_option, reason = "used or not, and first or not")]
+    fn begin_frame(&mut self, lane: usize, stamp_ns: i64) -> Option<Option<usize>> {
+        match self.inputs.grid.slot(lane) {
+            FrameSlot::Between => None,
+            FrameSlot::Frame(i) => Some(Some(i)),
             FrameSlot::First { missed_ns } => {
                 // A frame that did not arrive belonged to a chunk that will not be computed.
-                inputs.frame_fault = None;
+                let lane = &mut self.lanes[lane];
+                lane.frame_fault = None;
                 if let Some(expected_ns) = missed_ns {
-                    self.restarted = Some(Restart::MissingFrame { expected_ns, got_ns: stamp_ns });
+                    lane.restarted = Some(Restart::MissingFrame { expected_ns, got_ns: stamp_ns });
                 }
-                None
+                Some(None)
             }
-        };
-        let run = StageRun::start_at(Stage::Ingest, start);
-        inputs.camera.see(stamp_ns, image);
-        let resampled = self.models.encoder.frame(frame).and_then(|to| self.device.resample(image, to));
-        resampled.inspect_err(|e| inputs.frame_fault = Some(e.kind()))?;
-        self.models.guidance.keep_frame(image);
-        self.stages.add(run);
-        Ok(())
+        }
+    }
+
+    /// Brings a frame to its place in a lane: by a copy of `before`, where another lane has it.
+    fn place_frame(&mut self, lane: usize, slot: Option<usize>, image: &[u8], before: Option<Region>) -> Result<Region> {
+        let to = self.models.encoder.frame(lane, slot)?;
+        match before {
+            None => self.device.resample(image, to)?,
+            Some(from) => self.device.copy(from, to, StridedCopy::contiguous(to.len()))?,
+        }
+        Ok(to)
     }
 
     /// Takes the ego's pose: x and y in metres, yaw in radians, in one continuous frame of the
@@ -153,7 +177,8 @@ impl Ride {
     }
 
     /// Computes the next chunk, once its frames are complete and poses and ego states reach its
-    /// newest frame. `now_ns` is the time of the call, on the clock of the stamps.
+    /// newest frame. `now_ns` is the time of the call, on the clock of the stamps. With several
+    /// lanes it is the chunk of the lane whose newest frame is the oldest; a call computes one.
     ///
     /// In real time, a call also answers when an input stays out for longer than
     /// `guard.max_frame_silence_ms` or `guard.max_pose_silence_ms`, or when the plan in force ended
@@ -168,7 +193,8 @@ impl Ride {
     /// `Input` for a gap in poses or ego states, or a time out of range or out of order; `Output`
     /// for numbers that are not finite; `Engine` and `Device` for their faults. [`Ride::outcome`]
     /// then holds the guard's answer. After the error of a chunk its rollout ends, and the next
-    /// frame begins a new one.
+    /// frame begins a new one; with several lanes the others go on, and the new one begins where
+    /// its lane's turn is.
     ///
     /// `Internal` when the computation panicked. The ride is then lost: it does not compute again,
     /// and every later `step` returns this error, with the guard's request for minimal risk in
@@ -193,13 +219,14 @@ impl Ride {
         let most_ns = now_ns.saturating_add(i64::from(self.config.ingest.max_ahead_ms) * 1_000_000);
         if self.options.realtime && self.inputs.drop_after(most_ns) {
             self.models.sampler.drop_noise();
+            self.lanes.iter_mut().for_each(|lane| lane.frame_fault = None);
         }
         let inputs = &self.inputs;
         let is_due = |ready: &Ready| ready.t0_ns <= now_ns && inputs.ingest.covers(ready.from_ns, ready.t0_ns);
         let Some(ready) = inputs.grid.ready().filter(is_due) else {
             return Ok(self.answer_silence(now_ns));
         };
-        self.inputs.grid.take_ready();
+        self.inputs.grid.take_ready(ready.lane);
         let _range = ProfilerRange::open(CHUNK);
         let start = Instant::now();
         self.begin_outcome(ready);
@@ -221,7 +248,7 @@ impl Ride {
             }
             Err(error) => {
                 self.refuse(ready, error.kind());
-                self.end_rollout(Restart::Fault(error.kind()));
+                self.end_rollout(ready.lane, Restart::Fault(error.kind()));
                 Err(error)
             }
         }
@@ -290,18 +317,18 @@ impl Ride {
     }
 
     fn begin_anew(&mut self, why: Restart) {
-        self.inputs.clear(&self.config);
+        self.inputs.clear();
         self.plan.forget();
         self.answered_ns = None;
         self.models.guidance.forget();
-        self.end_rollout(why);
+        (0..self.lanes.len()).for_each(|lane| self.end_rollout(lane, why));
     }
 
-    fn end_rollout(&mut self, why: Restart) {
-        self.inputs.grid.end_rollout();
-        self.inputs.frame_fault = None;
+    fn end_rollout(&mut self, lane: usize, why: Restart) {
+        self.inputs.grid.end_rollout(lane);
         self.models.sampler.drop_noise();
-        self.restarted = Some(why);
+        let lane = &mut self.lanes[lane];
+        (lane.frame_fault, lane.restarted) = (None, Some(why));
     }
 }
 

@@ -34,6 +34,11 @@ impl Ride {
             trained::judge_speed(ranges, speed_mps, &mut self.outcome.degraded);
         }
         self.doubt(ready);
+        // Every lane has had its turn since this lane's rollout began.
+        let idle = self.inputs.grid.idle_lanes();
+        if idle > 0 && ready.from_ns.is_some() {
+            self.outcome.degraded.add(Cause::new(CauseKind::IdleLanes, idle as f64, 0.0));
+        }
         let start = PlanStart { t0_ns: ready.t0_ns, pose, speed_mps };
         let at = self.situation(self.outcome.published_ns);
         let (outcome, covered_ns) = (&mut self.outcome, self.plan.in_force().end_ns());

@@ -5,6 +5,7 @@ use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
 use crate::ingest::{CallClock, Grid, Ingest};
 use crate::memory::Memory;
+use crate::outcome::Restart;
 use crate::sampler::Sampler;
 use crate::transformer::Transformer;
 use drivewam_core::ErrorKind;
@@ -28,6 +29,22 @@ pub(crate) struct Models {
     pub(crate) decoder: Option<Decoder>,
 }
 
+/// The rollouts of a lane.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lane {
+    /// Number of the newest chunk within its rollout.
+    pub(super) chunk: u64,
+    /// Number of the rollout, from 0.
+    pub(super) rollout: u64,
+    /// Whether the first rollout has begun.
+    pub(super) has_begun: bool,
+    /// Why the current rollout began, until an outcome reports it.
+    pub(super) restarted: Option<Restart>,
+    /// Set when a frame of the current chunk did not reach the device: its region holds an older
+    /// image.
+    pub(super) frame_fault: Option<ErrorKind>,
+}
+
 /// The inputs since the last restart.
 #[derive(Debug)]
 pub(super) struct Inputs {
@@ -43,46 +60,37 @@ pub(super) struct Inputs {
     pub(super) dropped_ns: Option<i64>,
     /// Inputs refused since the last outcome.
     pub(super) refused: u32,
-    /// Set when a frame of the current chunk did not reach the device: its region holds an older
-    /// image.
-    pub(super) frame_fault: Option<ErrorKind>,
 }
 
 impl Inputs {
     pub(super) fn new(config: &Config, camera: SourceCamera, trained: Option<TrainedPictures>) -> Self {
         Self {
             ingest: Ingest::new(config.ingest.clone(), &config.model),
-            grid: Self::new_grid(config),
+            grid: Grid::new(config),
             camera: CameraHealth::new(camera, config.model.image.frames_per_latent, trained),
             clock: CallClock::default(),
             dropped_ns: None,
             refused: 0,
-            frame_fault: None,
         }
     }
 
     /// Forgets all inputs; the count of refused ones stays.
-    pub(super) fn clear(&mut self, config: &Config) {
+    pub(super) fn clear(&mut self) {
         self.ingest.clear();
-        self.grid = Self::new_grid(config);
+        self.grid.clear();
         self.camera.clear();
         self.clock = CallClock::default();
     }
 
-    /// Drops the inputs stamped after `most_ns`. Returns whether that ended the rollout.
+    /// Drops the inputs stamped after `most_ns`. Returns whether that ended the rollouts.
     pub(super) fn drop_after(&mut self, most_ns: i64) -> bool {
         let frame = self.grid.drop_after(most_ns);
         if frame.is_some() {
             self.camera.clear();
-            self.frame_fault = None;
         }
         let newest = frame.max(self.ingest.drop_after(most_ns));
         self.dropped_ns = newest.map(|newest| newest.saturating_sub(most_ns)).max(self.dropped_ns);
         frame.is_some()
-    }
-
-    fn new_grid(config: &Config) -> Grid {
-        Grid::new(&config.model, config.ingest.frame_tolerance_ms)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Ride;
 use super::options::RideOptions;
-use super::state::{Buffers, Inputs, Models};
+use super::state::{Buffers, Inputs, Lane, Models};
 use crate::guard::{Causes, Guard, Verdict};
 use crate::outcome::{Ages, Outcome};
 use crate::stages::{StageTimes, WARM, register_ranges};
@@ -33,6 +33,7 @@ impl Ride {
         let model = &config.model;
         let trajectory = Trajectory::new(model.poses(), model.pose_period_ns())?;
         let outcome = Outcome {
+            lane: 0,
             chunk: 0,
             rollout: 0,
             t0_ns: None,
@@ -56,6 +57,7 @@ impl Ride {
             stages: StageTimes::default(),
         };
         let plan = Guard::new(config.guard.clone(), config.vehicle.clone(), &trajectory, model.chunk_ns(), options.closed_loop);
+        let lanes = vec![Lane::default(); config.lanes.count];
         let mut ride = Self {
             inputs: Inputs::new(&config, camera, manifest.trained_ranges.map(|ranges| ranges.picture)),
             plan,
@@ -72,7 +74,7 @@ impl Ride {
             has_outcome: false,
             was_refused: false,
             answered_ns: None,
-            restarted: None,
+            lanes,
             stages: StageTimes::default(),
             lost: None,
         };
@@ -81,23 +83,27 @@ impl Ride {
         Ok(ride)
     }
 
-    /// Computes two chunks of a grey image and a standing ego, then resets the ride.
+    /// Computes two chunks of a grey image and a standing ego in every lane, then resets the ride.
     fn rehearse(&mut self) -> Result<()> {
         let _range = ProfilerRange::open(WARM);
         let model = &self.config.model;
-        let (period, frames, pose_ns) = (model.frame_period_ns(), model.image.frames_per_latent as i64, model.pose_period_ns());
+        let (frame_ns, stagger_ns, pose_ns) = (model.frame_period_ns(), self.config.stagger_ns(), model.pose_period_ns());
+        let last_ns = model.chunk_ns() + (self.lanes.len() as i64 - 1) * stagger_ns;
         let grey = vec![128u8; self.camera.width * self.camera.height * 3];
         let command = model.text.commands.first().copied().unwrap_or(Command::Unknown);
         self.push_command(0, command)?;
-        let mut pushed = 0;
-        for i in 0..=frames {
-            while pushed * pose_ns <= i * period {
-                self.push_pose(pushed * pose_ns, Pose2::default())?;
-                self.push_ego(pushed * pose_ns, EgoState::default())?;
-                pushed += 1;
+        let mut posed_ns = 0;
+        // Every time at which a lane expects a frame.
+        let is_frame = |ns: &i64| (0..self.lanes.len() as i64).any(|lane| (ns - lane * stagger_ns) % frame_ns == 0);
+        let frames: Vec<i64> = (0..=last_ns / 1_000_000).map(|ms| ms * 1_000_000).filter(is_frame).collect();
+        for frame_ns in frames {
+            while posed_ns < frame_ns + pose_ns {
+                self.push_pose(posed_ns, Pose2::default())?;
+                self.push_ego(posed_ns, EgoState::default())?;
+                posed_ns += pose_ns;
             }
-            self.push_frame(i * period, &grey)?;
-            self.step(i * period).map_err(|e| e.at("warm"))?;
+            self.push_frame(frame_ns, &grey)?;
+            self.step(frame_ns.max(posed_ns - pose_ns)).map_err(|e| e.at("warm"))?;
         }
         if self.models.decoder.is_some() {
             self.future()?;
@@ -105,7 +111,8 @@ impl Ride {
         self.restart();
         self.release();
         self.inputs.refused = 0;
-        (self.restarted, self.has_outcome, self.outcome.rollout) = (None, false, 0);
+        self.lanes.fill(Lane::default());
+        self.has_outcome = false;
         self.stages = StageTimes::default();
         Ok(())
     }

@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut ride = Plan::new(loaded.config, folder.manifest(), camera, RideOptions::EVALUATION)?.warm(folder)?;
     let engines: Map<String, Value> =
         ride.engines().into_iter().map(|(graph, description)| (graph.as_str().to_owned(), json!(description))).collect();
-    let mut feed = SimulationDriver::new(&model, 0, Options::default(), CameraSource::Own)?;
+    let mut feed = SimulationDriver::new(ride.config(), 0, Options::default(), CameraSource::Own)?;
     for _ in 0..args.warmup {
         run_chunk(&mut feed, &mut ride)?;
     }

@@ -39,7 +39,7 @@ impl SelectionBench {
         let bias = planner.add("memory", "mem_bias", DType::F32, &[layout.slots()])?;
         let mut device = HostDevice::new(planner.finish(config.target.arena_bytes)?, config.target.threads)?;
         device.fill(bias, MASKED)?;
-        device.kv_open(layout, KvRegions { k, v, bias })?;
+        device.kv_open(&layout, &[KvRegions { k, v, bias }])?;
         let mut bench = Self { device, pass, video: model.video_tokens(), action: model.action_tokens(), chunk: 0 };
         for _ in 0..=config.memory.video_slots.div_ceil(bench.video) {
             bench.fill_pass()?;

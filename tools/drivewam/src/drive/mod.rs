@@ -150,7 +150,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 fn subject(args: &Args, config: &Config) -> Result<Subject> {
     if args.is_world() {
         let options = Options { kind: args.kind().into(), disturb: false };
-        let world = WorldSource::new(&config.model, args.seed(), options, args.seconds(), args.closed_loop)?;
+        let world = WorldSource::new(config, args.seed(), options, args.seconds(), args.closed_loop)?;
         return Ok(Subject::World(Box::new(world)));
     }
     Ok(Subject::Recording(Box::new(Recording::open(&args.input, Limits::of(config))?)))

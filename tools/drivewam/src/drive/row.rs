@@ -52,6 +52,7 @@ impl Row {
         let o = &self.outcome;
         let mut line = json!({
             "schema": SCHEMA,
+            "lane": o.lane,
             "chunk": o.chunk,
             "rollout": o.rollout,
             "t0_ns": o.t0_ns,

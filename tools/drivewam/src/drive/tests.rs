@@ -27,6 +27,7 @@ pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdic
     }
     let t0_ns = 1_000_000_000 + chunk as i64 * 4_000_000_000;
     let outcome = Outcome {
+        lane: 0,
         chunk,
         rollout: 0,
         t0_ns: Some(t0_ns),
@@ -67,7 +68,7 @@ pub(super) fn tiny() -> Config {
 #[test]
 fn a_plan_is_drawn_where_the_camera_sees_the_road() {
     let dir = tempfile::tempdir().unwrap();
-    let mut world = WorldSource::new(&tiny().model, 2, Options::default(), 10.0, false).unwrap();
+    let mut world = WorldSource::new(&tiny(), 2, Options::default(), 10.0, false).unwrap();
     while world.next().unwrap().is_some_and(|(stamp, _)| stamp < 3_000_000_000) {}
     let (image, mount) = (world.large_image(), world.mount());
     let row = row(1, Pose2::default(), 6.0, 0.0, Verdict::Accepted);
@@ -93,7 +94,7 @@ fn a_plan_is_drawn_where_the_camera_sees_the_road() {
 #[test]
 fn a_camera_that_is_turned_or_bends_the_image_sees_the_plan_elsewhere() {
     let dir = tempfile::tempdir().unwrap();
-    let mut world = WorldSource::new(&tiny().model, 2, Options::default(), 10.0, false).unwrap();
+    let mut world = WorldSource::new(&tiny(), 2, Options::default(), 10.0, false).unwrap();
     while world.next().unwrap().is_some_and(|(stamp, _)| stamp < 3_000_000_000) {}
     let (image, row) = (world.large_image(), row(1, Pose2::default(), 6.0, 0.0, Verdict::Accepted));
     // The mean column of what was drawn.

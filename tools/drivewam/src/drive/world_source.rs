@@ -6,7 +6,8 @@ use super::source::{CameraImage, Input, Source};
 use anyhow::Result;
 use drivewam::SourceCamera;
 use drivewam::outcome::Outcome;
-use drivewam_core::dims::{Command, Intrinsics, Model};
+use drivewam_core::config::Config;
+use drivewam_core::dims::{Command, Intrinsics};
 use drivewam_recording::CameraMount;
 use drivewam_simulation::frame_every;
 use drivewam_world::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M, Canvas, Control, Follower, Options, TICK_NS, TICK_S, Violations, World};
@@ -40,9 +41,9 @@ impl WorldSource {
     /// The world of `seed` for `seconds`, rendered with the model's camera.
     ///
     /// # Errors
-    /// The model's frame rate does not divide the world's ten ticks per second.
-    pub(super) fn new(model: &Model, seed: u64, options: Options, seconds: f64, closed_loop: bool) -> Result<Self> {
-        let frame_every = frame_every(model)?;
+    /// As [`frame_every`].
+    pub(super) fn new(config: &Config, seed: u64, options: Options, seconds: f64, closed_loop: bool) -> Result<Self> {
+        let (model, frame_every) = (&config.model, frame_every(config)?);
         let Intrinsics { fx_px, fy_px, cx_px, cy_px } = model.camera;
         let (width, height, times) = (model.image.width, model.image.height, LARGE_WIDTH.div_ceil(model.image.width));
         let scale = times as f64;

@@ -75,6 +75,11 @@ impl Floors {
         seconds(&self.chunk)
     }
 
+    /// The most lanes whose chunks could follow one another in the time of one chunk.
+    pub(super) fn most_lanes(&self) -> u64 {
+        (self.chunk_s / self.chunk_s()) as u64
+    }
+
     pub(super) fn text(&self) -> String {
         let (chunk_s, guidance_s) = (self.chunk_s(), seconds(&self.guidance));
         let ms = |s: f64| format!("{:.3}", s * 1e3);

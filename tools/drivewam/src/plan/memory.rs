@@ -24,6 +24,8 @@ pub(super) struct MemoryNeed {
     pub(super) policy: Vec<Item>,
     pub(super) guidance: Vec<Item>,
     pub(super) unknown: Vec<String>,
+    /// The part of one lane; `policy` has it once for each.
+    pub(super) lane_bytes: u64,
 }
 
 /// What the plan is for.
@@ -68,7 +70,7 @@ impl Request<'_> {
 
     /// Collects all uses of memory.
     pub(super) fn memory(&self, arena: &ArenaPlan) -> MemoryNeed {
-        let mut need = MemoryNeed::default();
+        let mut need = MemoryNeed { lane_bytes: arena.lane_and_shared_bytes().0 as u64, ..MemoryNeed::default() };
         let model = &self.config.model;
         for (graph, count) in [(Graph::Dit, dit(model)), (Graph::ContextText, context_text(model)), (Graph::ContextEgo, context_ego(model))]
         {
@@ -96,8 +98,10 @@ impl Request<'_> {
             let number = WanEncoder::number(self.number);
             let (owner, from) = (format!("weights: vae_encode, {number}"), format!("{} numbers of Wan2.2's encoder", WAN22.weights));
             need.policy.push(Item { owner, from, bytes: WAN22.weights * number.bytes() });
-            let from = format!("two of {} numbers, f32; not in the arena above", WAN22.cache);
-            need.policy.push(Item { owner: "codec's causal cache".to_owned(), from, bytes: WAN22.cache_bytes() });
+            let lanes = self.config.lanes.count as u64;
+            let from = format!("two of {} numbers a lane, f32; not in the arena above", WAN22.cache);
+            need.policy.push(Item { owner: "codec's causal cache".to_owned(), from, bytes: lanes * WAN22.cache_bytes() });
+            need.lane_bytes += WAN22.cache_bytes();
         } else {
             need.unknown.push(
                 "weights and causal cache of the codec: no engine folder was read, and the image shape is not the paper's".to_owned(),

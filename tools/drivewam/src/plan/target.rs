@@ -116,7 +116,7 @@ impl Target {
         let request = Request { config, manifest, number, guidance, prompt_rows, no_engines, is_hypothetical };
         let (memory, floors) = (request.memory(arena), Floors::of(&request, &board)?);
         let has_vlm = config.guidance.mode == GuidanceMode::Vlm;
-        Ok(Report { name, board, number, guidance, has_vlm, memory, floors })
+        Ok(Report { name, board, number, guidance, has_vlm, lanes: config.lanes.count as u64, memory, floors })
     }
 }
 
@@ -128,6 +128,7 @@ pub(super) struct Report {
     guidance: Number,
     /// Whether the configuration has guidance by a VLM.
     has_vlm: bool,
+    lanes: u64,
     memory: MemoryNeed,
     floors: Floors,
 }
@@ -138,12 +139,27 @@ impl Report {
         self.memory.policy_bytes() + if self.has_vlm { self.memory.guidance_bytes() } else { 0 }
     }
 
+    /// The most lanes that the board has memory for.
+    fn lanes_by_memory(&self) -> u64 {
+        let rest = self.need() - self.lanes * self.memory.lane_bytes;
+        self.board.room_bytes().saturating_sub(rest) / self.memory.lane_bytes.max(1)
+    }
+
     /// Why the plan does not fit; `None` if it does.
     pub(super) fn excess(&self) -> Option<String> {
         let (need, available) = (self.need(), self.board.room_bytes());
+        let most = self.floors.most_lanes();
+        if need <= available && self.lanes > most {
+            return Some(format!(
+                "{:?} cannot keep up (got {} lanes, wanted at most {most}: a chunk of each takes at least {:.0} ms): lower `lanes.count`, or try --precision",
+                self.name,
+                self.lanes,
+                self.floors.chunk_s() * 1e3
+            ));
+        }
         (need > available).then(|| {
             format!(
-                "the plan does not fit {:?} (got a need of {need} bytes, wanted at most {available}: {} without the reserve of {}): try --precision, lower `memory.video_slots`, `memory.action_slots` or `memory.max_chunks`{}",
+                "the plan does not fit {:?} (got a need of {need} bytes, wanted at most {available}: {} without the reserve of {}): try --precision, lower `memory.video_slots`, `memory.action_slots`, `memory.max_chunks` or `lanes.count`{}",
                 self.name,
                 self.board.memory_bytes,
                 self.board.reserve_bytes,
@@ -179,6 +195,13 @@ impl Report {
             let note = if self.has_vlm { "" } else { " (not configured: `guidance.mode` is not vlm)" };
             text.push_str(&format!("policy and guidance{note}: {}\n", fit(memory.policy_bytes() + memory.guidance_bytes())));
         }
+        text.push_str(&format!(
+            "lanes: {} configured; at most {} by memory ({:.3} GB each), {} by the lower bound of a chunk\n",
+            self.lanes,
+            self.lanes_by_memory(),
+            memory.lane_bytes as f64 / 1e9,
+            self.floors.most_lanes()
+        ));
         memory.unknown.iter().for_each(|what| text.push_str(&format!("unknown, not counted: {what}\n")));
         format!("{text}\n{}", self.floors.text())
     }
@@ -187,6 +210,7 @@ impl Report {
     pub(super) fn json(&self) -> Value {
         json!({"name": self.name, "board": self.board, "precision": self.number.as_str(), "guidance_precision": self.guidance.as_str(),
             "guidance_asked": self.has_vlm, "held": self.memory.json(), "need_bytes": self.need(), "room_bytes": self.board.room_bytes(),
-            "fits": self.excess().is_none(), "floors": self.floors.json()})
+            "fits": self.excess().is_none(), "lanes": {"count": self.lanes, "lane_bytes": self.memory.lane_bytes,
+                "most_by_memory": self.lanes_by_memory(), "most_by_time": self.floors.most_lanes()}, "floors": self.floors.json()})
     }
 }

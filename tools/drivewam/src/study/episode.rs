@@ -78,7 +78,7 @@ impl Episode {
     ) -> Result<Option<Vec<Chunk>>> {
         let model = ride.config().model.clone();
         let steps = model.poses();
-        let mut feed = SimulationDriver::new(&model, self.seed, self.options, self.camera)?;
+        let mut feed = SimulationDriver::new(ride.config(), self.seed, self.options, self.camera)?;
         feed.routed = self.routed;
         let (mut poses, mut pending, mut chunks) =
             (VecDeque::with_capacity(steps + 1), None::<PendingPlan>, Vec::with_capacity(self.chunks));

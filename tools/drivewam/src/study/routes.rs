@@ -81,7 +81,7 @@ pub(super) struct Tracks {
 /// Returns `None` when `stop` was set meanwhile.
 fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Result<Option<Route>> {
     let model = ride.config().model.clone();
-    let mut feed = SimulationDriver::new(&model, seed, Options::default(), CameraSource::Own)?;
+    let mut feed = SimulationDriver::new(ride.config(), seed, Options::default(), CameraSource::Own)?;
     let mut route = Route {
         progress_m: 0.0,
         driven_m: 0.0,

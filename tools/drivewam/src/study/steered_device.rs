@@ -102,9 +102,13 @@ impl DeviceWrapper for SteeredDevice {
 }
 
 impl KvMemory for SteeredDevice {
-    fn kv_open(&mut self, layout: KvLayout, regions: KvRegions) -> Result<()> {
+    fn kv_open(&mut self, layout: &KvLayout, lanes: &[KvRegions]) -> Result<()> {
         self.pools = [layout.pool(Pool::Video), layout.pool(Pool::Action)];
-        self.host.kv_open(layout, regions)
+        self.host.kv_open(layout, lanes)
+    }
+
+    fn kv_use_lane(&mut self, lane: usize) -> Result<()> {
+        self.host.kv_use_lane(lane)
     }
 
     fn kv_commit_observed(&mut self, chunk: u32, commits: &[Commit<'_>]) -> Result<()> {
