@@ -48,6 +48,7 @@ def drive(seconds, seed=0):
         mark(60),
         limit,
         mark(20),
+        np.zeros(len(ticks), np.int64),
         plans.astype(np.float32),
     )
 

@@ -38,6 +38,7 @@ class Drive:
     needed: np.ndarray  # [m] 1 where only memory tells the limit
     limit: np.ndarray  # [m] index of the limit in force among LIMITS_MPS, -1 where unknown
     sign: np.ndarray  # [m] 1 where a limit sign is visible
+    masked: np.ndarray  # [m] 1 where no plan is an example
     # [n, 40, 3] f32: the expert's plan from each frame on, in the frame of the pose there
     plans: np.ndarray | None
     camera: dict = field(default_factory=dict)  # the section of input.yaml
@@ -62,16 +63,14 @@ class Drive:
         stamps_c = np.array(commands["stamp_ns"], np.int64)
         at = np.searchsorted(stamps_c, np.array(poses["stamp_ns"], np.int64), side="right") - 1
         command = np.array([COMMANDS.index(c) for c in commands["command"]])[np.maximum(at, 0)]
-        needed, sign, limit = (
-            np.zeros(len(pose_s), np.int64),
-            np.zeros(len(pose_s), np.int64),
-            np.full(len(pose_s), -1),
-        )
+        needed, sign, masked = (np.zeros(len(pose_s), np.int64) for _ in range(3))
+        limit = np.full(len(pose_s), -1)
         if (path / "labels.csv").exists():
             labels = _table(path / "labels.csv")
             needed, sign = (
                 np.array(labels[name], np.int64) for name in ("memory_needed", "sign_visible")
             )
+            masked = np.array(labels.get("masked", masked), np.int64)
             limit = np.array([LIMITS_MPS.index(float(v)) for v in labels["limit_mps"]])
         plans = path / "plans.f32"
         columns = lambda table, names: np.stack([np.array(table[n], np.float64) for n in names], 1)
@@ -85,6 +84,7 @@ class Drive:
             needed,
             limit,
             sign,
+            masked,
             np.memmap(plans, "<f4", "r").reshape(len(frames), -1, 3) if plans.exists() else None,
             meta["camera"],
         )

@@ -36,9 +36,11 @@ from ..model import DriveWam
 from ..packed import Layout, self_scale
 from .augmentation import drop_old_keys, ego_dropout
 from .data import COMMANDS, LIMITS_MPS, Normalisation, open_all
+from .driven import DrivenWindows
 from .latents import encode_all
 from .policy_options import options
 from .ranges import trained_ranges
+from .readers import limit_loss, road_loss
 from .texts import Texts, config_with_text_rows, context, encode, read_generated
 from .windows import Window, Windows, arrange
 
@@ -67,6 +69,7 @@ class Trainer:
         )
         self.model = DriveWam(self.config)
         self.drives = open_all(args.data)
+        self.policy_drives = [drive for folder in args.driven for drive in open_all(folder)]
         self.text_ids, generated, self.normalisation = None, [], None
         if args.words:
             self.text_ids, generated = read_generated(self.drives)
@@ -198,6 +201,8 @@ class Trainer:
         """A batch of short windows, of long ones, or of ones that reach through a whole drive; of
         the latter so many that the step costs no more."""
         a = self.args
+        if self.driven is not None and rng.random() < a.driven_share:
+            return self.layout(a.chunks, True), self.driven.draw_driven(a.chunks, a.batch, rng)
         whole_share = a.whole_share if self.whole else 0.0
         kind = rng.choice(3, p=(1 - a.long_share - whole_share, a.long_share, whole_share))
         if kind == 0:
@@ -235,33 +240,10 @@ class Trainer:
         grouped = lambda x: x[:, from_zero].unflatten(1, (len(zero), c.na))
         answer = grouped(mixed) - times[:, zero, None, None] * grouped(velocity)
         displacement, along, across = displacement_loss(c, answer, grouped(clean), self.metres)
-        limit, road = self.limit_loss(layout, window.limit), self.road_loss(layout, window.plan)
+        limit = limit_loss(self.modules["limit"], self.hidden, layout, window.limit)
+        road = road_loss(self.modules["road"], c, self.hidden, layout, window.plan, self.metres)
         loss = loss + a.displacement_weight * displacement + a.reader_weight * (limit + road)
         return loss, video, action, along, across, limit, road
-
-    def road_loss(self, layout: Layout, plan):
-        """Displacement of the expert's plan as read from the last rows of the newest observed
-        video: it makes them represent the road."""
-        c = self.config
-        noisy = [g.chunk for g in layout.groups if g.noisy and not g.is_action and not g.imagined]
-        seen = [
-            self.hidden[:, layout.find(chunk - 1, False, False)[1].span].flatten(1)
-            for chunk in noisy
-        ]
-        answer = self.modules["road"](torch.stack(seen, 1)).unflatten(-1, (c.na, c.action.channels))
-        answer = nn.functional.pad(answer, (0, c.token_width - c.action.channels))
-        return displacement_loss(
-            c, answer, torch.stack([plan[:, chunk] for chunk in noisy], 1), self.metres
-        )[0]
-
-    def limit_loss(self, layout: Layout, limit):
-        """Cross-entropy of the limit in force as read from the last rows of the noisy actions: it
-        makes them remember the signs."""
-        rows = layout.rows(is_action=True, noisy=True)
-        logits = self.modules["limit"](self.hidden[:, rows]).float()
-        return nn.functional.cross_entropy(
-            logits.flatten(0, 1), limit[:, layout.chunk[rows]].flatten(), ignore_index=-1
-        )
 
     def run(self, layout: Layout, tokens, times, given, visible):
         """One pass. On a GPU, products and attention are in bf16, the rest in f32."""
@@ -307,7 +289,7 @@ class Trainer:
         drives = self.drives
         per_second = round(1.0 / (drives[0].frame_s[1] - drives[0].frame_s[0]))
         self.normalisation = n = self.normalisation or Normalisation.of(drives)
-        self.ranges = trained_ranges(drives)
+        self.ranges = trained_ranges(drives + self.policy_drives)
         self.metres = torch.tensor((n.q99 - n.q01) / 2, dtype=torch.float32, device=self.device)
         self.data = Windows(
             self.config,
@@ -317,6 +299,19 @@ class Trainer:
             per_second,
             self.device,
             self.text_ids,
+        )
+        driven = self.policy_drives
+        self.driven = (
+            None
+            if not driven
+            else DrivenWindows(
+                self.config,
+                driven,
+                encode_all(codec, driven, per_second),
+                n,
+                per_second,
+                self.device,
+            )
         )
 
     def train(self):
@@ -377,13 +372,13 @@ class Trainer:
         options = {
             k: (str(v) if isinstance(v, Path) else v)
             for k, v in a.items()
-            if k not in ("data", "codec", "out", "start", "words")
+            if k not in ("data", "driven", "codec", "out", "start", "words")
         }
         return {
             "steps": self.step,
             "windows": self.windows,
             "seconds": round(self.spent),
-            "drives": len(self.data.drives),
+            "drives": len(self.data.drives) + len(self.policy_drives),
             "options": json.loads(json.dumps(options)),
         }
 

@@ -11,6 +11,19 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, default=Path("configs/model/tiny.yaml"))
     parser.add_argument("--data", type=Path, required=True, help="folder of input folders")
     parser.add_argument(
+        "--driven",
+        type=Path,
+        action="append",
+        default=[],
+        help="folder of drives of the policy itself (world --policy); repeatable",
+    )
+    parser.add_argument(
+        "--driven-share",
+        type=float,
+        default=0.5,
+        help="share of the steps whose windows are of --driven; half of them end on a hard frame",
+    )
+    parser.add_argument(
         "--codec",
         type=Path,
         required=True,

@@ -3,12 +3,18 @@
 
 #![forbid(unsafe_code)]
 
+mod feed;
+mod policy_driver;
+
+pub use policy_driver::PolicyDriver;
+
+use drivewam::Ride;
 use drivewam::outcome::Outcome;
-use drivewam::{Progress, Ride};
 use drivewam_core::config::Config;
 use drivewam_core::dims::Command;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_world::{Canvas, Control, Options, TICK_NS, World};
+use feed::Feed;
 
 /// What the ride's camera shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +60,7 @@ pub struct SimulationDriver {
     other: Option<World>,
     camera: CameraSource,
     canvas: Canvas,
-    frame_every: u64,
-    tick: u64,
-    /// The time of the newest step of the ride.
-    now_ns: i64,
-    command: Option<Command>,
+    feed: Feed,
     /// Whether the ride gets the route command; if not, it gets `unknown`.
     pub routed: bool,
 }
@@ -75,10 +77,7 @@ impl SimulationDriver {
             other: if let CameraSource::Other(seed) = camera { Some(World::new(seed, options)) } else { None },
             camera,
             canvas: Canvas::new(model.image.width, model.image.height, model.camera),
-            frame_every: frame_every(config)?,
-            tick: 0,
-            now_ns: 0,
-            command: None,
+            feed: Feed::new(config)?,
             routed: true,
         })
     }
@@ -86,17 +85,17 @@ impl SimulationDriver {
     /// Restarts the ride at this tick: it forgets everything before.
     pub fn begin(&mut self, ride: &mut Ride) {
         ride.restart();
-        (self.command, self.now_ns) = (None, 0);
+        self.feed.begin();
     }
 
     /// Ticks since the start.
     pub fn tick(&self) -> u64 {
-        self.tick
+        self.feed.tick
     }
 
     /// Whether this tick has a frame.
     pub fn is_frame(&self) -> bool {
-        self.tick.is_multiple_of(self.frame_every)
+        self.feed.is_frame()
     }
 
     /// The newest frame and its camera.
@@ -128,23 +127,8 @@ impl SimulationDriver {
     /// # Errors
     /// Those of the ride.
     pub fn push_late<'a>(&mut self, ride: &'a mut Ride, late_ns: i64) -> Result<Option<&'a Outcome>> {
-        let (stamp_ns, ego) = (self.tick as i64 * TICK_NS, self.world.ego());
         let command = if self.routed { self.world.command() } else { Command::Unknown };
-        if self.command != Some(command) {
-            self.command = Some(command);
-            ride.push_command(stamp_ns, command)?;
-        }
-        ride.push_ego(stamp_ns, ego.state())?;
-        ride.push_pose(stamp_ns, ego.pose)?;
-        if !self.is_frame() {
-            return Ok(None);
-        }
-        ride.push_frame(stamp_ns, &self.canvas.rgb)?;
-        self.now_ns = self.now_ns.max(stamp_ns.saturating_add(late_ns));
-        Ok(match ride.step(self.now_ns)? {
-            Progress::Outcome(outcome) => Some(outcome),
-            Progress::Waiting => None,
-        })
+        self.feed.push(ride, &self.world, command, &self.canvas, late_ns)
     }
 
     /// Advances the world by one tick, with the car under `control`.
@@ -153,7 +137,7 @@ impl SimulationDriver {
         if let Some(other) = &mut self.other {
             other.step(other.expert());
         }
-        self.tick += 1;
+        self.feed.tick += 1;
     }
 }
 

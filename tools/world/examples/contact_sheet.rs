@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (width, height, columns, rows) = (224usize, 128usize, 6usize, 8usize);
     let intrinsics = Intrinsics { fx_px: 112.0, fy_px: 112.0, cx_px: 112.0, cy_px: 64.0 };
     let mut canvas = Canvas::new(width, height, intrinsics);
-    let mut world = World::new(seed, Options { kind, disturb: false });
+    let mut world = World::new(seed, Options { kind, ..Options::default() });
     let mut sheet = vec![0u8; width * height * columns * rows * 3];
     for cell in 0..columns * rows {
         world.render(&mut canvas);

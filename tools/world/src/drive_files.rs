@@ -4,9 +4,11 @@
 use crate::canvas::Canvas;
 use crate::caption::Facts;
 use crate::dimensions::{CAMERA_AHEAD_M, CAMERA_HEIGHT_M};
+use crate::driver::Driver;
 use crate::labels::Labels;
 use crate::options::Options;
 use crate::output::{Output, write_error};
+use crate::plan::PlanLabels;
 use crate::plots::PlotWriter;
 use crate::tick::{PLAN_TICKS, TICK_NS, TICK_S};
 use crate::world::{WORLD_VERSION, World};
@@ -45,11 +47,14 @@ pub struct WriteOptions {
     pub intrinsics: Intrinsics,
     /// Storage of the frames.
     pub format: FrameFormat,
-    /// Whether to write the expert's plan beside each frame (`plans.f32`), for training.
-    pub plans: bool,
+    /// Which of the expert's plans to write beside each frame (`plans.f32`), for training; `None`
+    /// for none.
+    pub plans: Option<PlanLabels>,
     /// Whether to write captions and the plot of the past 4 s beside each frame (`captions.jsonl`,
     /// `plots.rgb`), for training the VLM.
     pub captions: bool,
+    /// Who drives, for the header; `None` for the expert.
+    pub driver: Option<String>,
     /// Threads, each with worlds of its own.
     pub threads: usize,
 }
@@ -74,23 +79,37 @@ pub(crate) struct Source {
     world_version: u32,
     stretches: &'static str,
     disturb: bool,
+    /// Left out where the expert drives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    driver: Option<String>,
+    /// Left out where the plans know what others will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plans: Option<PlanSource>,
+}
+
+/// How the plans beside the frames were made.
+#[derive(Serialize)]
+pub(crate) struct PlanSource {
+    foresight: bool,
+    extra_margin_m: f64,
 }
 
 /// Writes the drive of `seed` into `folder` and returns the number of frames. Stops early when
 /// `cancel` turns true; the folder is then incomplete.
 ///
 /// # Errors
-/// `Io` if a file cannot be written.
-pub(crate) fn write_files(seed: u64, options: &WriteOptions, folder: &Path, cancel: &AtomicBool) -> Result<u64> {
+/// `Io` if a file cannot be written; errors of `driver`.
+pub(crate) fn write_files(seed: u64, options: &WriteOptions, folder: &Path, driver: &mut dyn Driver, cancel: &AtomicBool) -> Result<u64> {
     fs::create_dir_all(folder.join(format::FRAMES_DIR)).map_err(|e| write_error(e, folder))?;
     let mut frames = FrameWriter::create(folder, options.format)?;
-    let mut plans = if options.plans { Some(Output::create(folder.join(PLANS_FILE))?) } else { None };
+    let mut plans = if options.plans.is_some() { Some(Output::create(folder.join(PLANS_FILE))?) } else { None };
     let mut plots = if options.captions { Some(PlotWriter::create(folder, options.height, options.width)?) } else { None };
     let mut world = World::new(seed, options.world);
     let mut canvas = Canvas::new(options.width, options.height, options.intrinsics);
     let mut tables = Tables::new();
     let mut captions = String::new();
     let every = options.frame_every();
+    driver.begin(&world)?;
     for tick in 0..=options.ticks() {
         if cancel.load(Ordering::Relaxed) {
             break;
@@ -103,8 +122,8 @@ pub(crate) fn write_files(seed: u64, options: &WriteOptions, folder: &Path, canc
         }
         if tick % every == 0 {
             world.render(&mut canvas);
-            if let Some(plans) = &mut plans {
-                for number in world.plan(PLAN_TICKS).iter().flat_map(|p| [p.x_m, p.y_m, p.yaw_rad]) {
+            if let Some((plans, labels)) = plans.as_mut().zip(options.plans) {
+                for number in world.label_plan(labels, PLAN_TICKS).iter().flat_map(|p| [p.x_m, p.y_m, p.yaw_rad]) {
                     plans.write(&(number as f32).to_le_bytes())?;
                 }
             }
@@ -114,7 +133,7 @@ pub(crate) fn write_files(seed: u64, options: &WriteOptions, folder: &Path, canc
             }
             frames.write(stamp_ns, &canvas)?;
         }
-        world.step(world.expert());
+        world.step(driver.control(&world)?);
     }
     for output in frames.raw.into_iter().chain(plans) {
         output.finish()?;
@@ -166,6 +185,11 @@ pub(crate) fn header(seed: u64, options: &WriteOptions) -> RecordingHeader<Sourc
             world_version: WORLD_VERSION,
             stretches: options.world.kind.as_str(),
             disturb: options.world.disturb,
+            driver: options.driver.clone(),
+            plans: options
+                .plans
+                .filter(|plans| !plans.foresight || plans.extra_margin_m != 0.0)
+                .map(|PlanLabels { foresight, extra_margin_m }| PlanSource { foresight, extra_margin_m }),
         },
     }
 }

@@ -66,7 +66,7 @@ fn check(seed: u64, options: &WriteOptions, folder: &Path) -> Result<()> {
             return different(format!("{got} {what}"), format!("{rows}, by the length and the camera's rate"));
         }
     }
-    for (file, is_wanted) in [(PLANS_FILE, options.plans), (CAPTIONS_FILE, options.captions)] {
+    for (file, is_wanted) in [(PLANS_FILE, options.plans.is_some()), (CAPTIONS_FILE, options.captions)] {
         if folder.join(file).exists() != is_wanted {
             let [with, without] = ["with", "without"].map(|word| format!("{word} {file}"));
             return if is_wanted { different(without, with) } else { different(with, without) };

@@ -43,7 +43,7 @@ impl World {
 pub(crate) fn decide(world: &World) -> (Control, Reason) {
     let ego = world.ego();
     let (s_m, _) = world.place();
-    let speed = ego.speed_mps;
+    let (speed, extra_m) = (ego.speed_mps, world.options().extra_margin_m);
     let mut wanted = world.limit_mps();
     for (at_m, sample) in world.road().between(s_m, s_m + 45.0) {
         let curve = libm::sqrt(LATERAL_MPS2 / sample.curvature_1pm.abs().max(1e-4));
@@ -63,10 +63,10 @@ pub(crate) fn decide(world: &World) -> (Control, Reason) {
         && lead.is_in_lane()
         && lead.s_m > s_m
     {
-        at_most(follow(speed, lead.speed_mps, lead.s_m - LEAD_REAR_M - s_m - FRONT_M), Reason::Lead);
+        at_most(follow(speed, lead.speed_mps, lead.s_m - LEAD_REAR_M - s_m - FRONT_M - extra_m), Reason::Lead);
     }
     if let Some((stop_m, why)) = stopping_point(world, s_m, speed) {
-        at_most(halt(speed, stop_m - s_m - FRONT_M - LINE_MARGIN_M), why);
+        at_most(halt(speed, stop_m - s_m - FRONT_M - LINE_MARGIN_M - extra_m), why);
     }
     let control = Control {
         acceleration_mps2: acceleration.clamp(-HARDEST_MPS2, ACCELERATION_MPS2),

@@ -18,11 +18,14 @@ pub struct Labels {
     /// Whether only memory can tell the limit: for 16 s the car was slow and the sign out of sight,
     /// and now the road has become free.
     pub memory_needed: bool,
+    /// Whether no plan from here is an example: the car touches another or a person, or stands past
+    /// a stop line on red.
+    pub masked: bool,
 }
 
 impl Labels {
     /// The first line of `labels.csv`.
-    pub(crate) const CSV_HEADER: &'static str = "stamp_ns,limit_mps,sign_visible,light,lead_gap_m,pedestrian,memory_needed\n";
+    pub(crate) const CSV_HEADER: &'static str = "stamp_ns,limit_mps,sign_visible,light,lead_gap_m,pedestrian,memory_needed,masked\n";
 
     /// One line of `labels.csv`.
     pub(crate) fn csv(&self, stamp_ns: i64) -> String {
@@ -34,11 +37,12 @@ impl Labels {
         };
         let gap = self.lead_gap_m.map_or_else(String::new, |gap| format!("{gap:.2}"));
         format!(
-            "{stamp_ns},{},{},{light},{gap},{},{}\n",
+            "{stamp_ns},{},{},{light},{gap},{},{},{}\n",
             self.limit_mps,
             u8::from(self.sign_visible),
             u8::from(self.pedestrian),
-            u8::from(self.memory_needed)
+            u8::from(self.memory_needed),
+            u8::from(self.masked)
         )
     }
 }

@@ -29,10 +29,12 @@ pub struct Options {
     pub kind: Kind,
     /// Whether the car drifts off now and then, so that the expert shows how to recover.
     pub disturb: bool,
+    /// The expert stops this much sooner, before lines, behind leads and for people; metres.
+    pub extra_margin_m: f64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { kind: Kind::Mixed, disturb: false }
+        Self { kind: Kind::Mixed, disturb: false, extra_margin_m: 0.0 }
     }
 }

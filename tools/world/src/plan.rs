@@ -18,6 +18,25 @@ impl World {
     }
 }
 
+/// Which plan stands beside a frame, as the label that training learns from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlanLabels {
+    /// Whether the plan knows what others will do. A plan that does is not a function of what can
+    /// be seen, and its mean is to creep.
+    pub foresight: bool,
+    /// The plan stops this much sooner than the expert drives, metres. A policy stops a little
+    /// farther on than its labels say.
+    pub extra_margin_m: f64,
+}
+
+impl World {
+    /// The expert's plan of `ticks` ticks as a label.
+    pub(crate) fn label_plan(&self, labels: PlanLabels, ticks: usize) -> Vec<Pose2> {
+        let world = if labels.foresight { self.undisturbed() } else { self.without_foresight() };
+        drive_expert(world.with_margin(labels.extra_margin_m), ticks)
+    }
+}
+
 fn drive_expert(mut world: World, ticks: usize) -> Vec<Pose2> {
     let from = world.ego().pose;
     (0..ticks)

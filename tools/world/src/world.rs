@@ -18,6 +18,9 @@ pub const WORLD_VERSION: u32 = 3;
 const SUBSTEPS: usize = 2;
 /// The policy has no recent image of a sign this long after the sign left the view, seconds.
 const FORGOTTEN_S: f64 = 16.0;
+/// A car whose front is this far past a red line has no good plan, metres; farther on it clears the
+/// junction.
+const PAST_LINE_M: f64 = 5.0;
 /// Below this speed, m/s, the speed itself does not tell the limit.
 const SLOW_MPS: f64 = 5.0;
 
@@ -26,6 +29,8 @@ const SLOW_MPS: f64 = 5.0;
 pub struct Violations {
     /// Contacts with a lead or a pedestrian.
     pub collisions: u32,
+    /// Those with a pedestrian.
+    pub pedestrians: u32,
     /// Times that the car left its lane by more than its own half width.
     pub off_road: u32,
     /// Stop lines crossed on red.
@@ -164,6 +169,27 @@ impl World {
         copy
     }
 
+    /// This world with an expert that stops `extra_margin_m` sooner.
+    pub(crate) fn with_margin(mut self, extra_margin_m: f64) -> Self {
+        self.options.extra_margin_m = extra_margin_m;
+        self
+    }
+
+    /// The parameters.
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Whether no plan from here is an example: the car touches another or a person, or its front
+    /// has just passed a stop line on red.
+    fn is_masked(&self) -> bool {
+        let past_red = self.lights().any(|light| {
+            let ahead_m = light.s_m - self.s_m;
+            light.state == Light::Red && (FRONT_M - PAST_LINE_M..=FRONT_M - 0.3).contains(&ahead_m)
+        });
+        self.in_contact || past_red
+    }
+
     /// Advances the world by one tick, with the car under `control`.
     pub fn step(&mut self, control: Control) {
         let dt_s = TICK_S / SUBSTEPS as f64;
@@ -215,6 +241,7 @@ impl World {
             at.x_m.abs() < 0.5 * FRONT_M + 0.2 && at.y_m.abs() < 1.1
         });
         self.violations.collisions += u32::from((lead || walker) && !self.in_contact);
+        self.violations.pedestrians += u32::from(walker && !self.in_contact);
         self.in_contact = lead || walker;
         let crossed = |p: &&Placed| before_m + FRONT_M <= p.s_m && p.s_m < self.s_m + FRONT_M;
         let red = self.road.fixtures().filter(crossed).any(|p| self.scene.light(p, self.time_s()) == Light::Red);
@@ -279,6 +306,7 @@ impl World {
             lead_gap_m,
             pedestrian: self.scene.pedestrians.iter().any(|p| p.s_m > self.s_m && p.s_m < self.s_m + 40.0),
             memory_needed: forgotten && self.is_free && time_s - self.freed_s < CHUNK_S,
+            masked: self.is_masked(),
         }
     }
 

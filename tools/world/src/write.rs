@@ -4,6 +4,7 @@
 //! cancelled run leaves only complete folders, and several runs may write side by side.
 
 use crate::drive_files::{WriteOptions, write_files};
+use crate::driver::Driver;
 use crate::existing::{check_existing, folder_name};
 use crate::output::write_error;
 use drivewam_core::{Error, ErrorKind, Result};
@@ -29,17 +30,19 @@ pub struct Written {
 /// Writes the worlds of `seeds` below `out`, one folder each, named by the seed with six digits.
 /// Seeds whose folder holds the same drive are skipped.
 ///
-/// Calls `progress` after each drive with the number of finished drives, from any of the threads.
-/// When `cancel` turns true, the drives in progress are dropped.
+/// Each thread drives its worlds with a driver of its own from `make_driver`. Calls `progress`
+/// after each drive with the number of finished drives, from any of the threads. When `cancel`
+/// turns true, the drives in progress are dropped.
 ///
 /// # Errors
 /// `Config` if the camera rate does not divide ten, or a folder of one of the seeds holds something
 /// else than this drive: nothing is written then. `Io` if a file cannot be written or a thread
-/// cannot be spawned; `Usage` if a thread panicked.
+/// cannot be spawned; `Usage` if a thread panicked; errors of the drivers.
 pub fn write_seeds(
     seeds: Range<u64>,
     options: &WriteOptions,
     out: &Path,
+    make_driver: &(dyn Fn() -> Result<Box<dyn Driver>> + Sync),
     progress: &(dyn Fn(u64) + Sync),
     cancel: &AtomicBool,
 ) -> Result<Written> {
@@ -54,12 +57,13 @@ pub fn write_seeds(
     let start = Instant::now();
     let (next, drives, frames) = (AtomicU64::new(seeds.start), AtomicU64::new(0), AtomicU64::new(0));
     let worker = || -> Result<()> {
+        let mut driver = make_driver()?;
         while !cancel.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
                 break;
             }
-            frames.fetch_add(write_drive(seed, options, out, cancel)?, Ordering::Relaxed);
+            frames.fetch_add(write_drive(seed, options, out, driver.as_mut(), cancel)?, Ordering::Relaxed);
             progress(drives.fetch_add(1, Ordering::Relaxed) + 1);
         }
         Ok(())
@@ -80,7 +84,7 @@ pub fn write_seeds(
 }
 
 /// Writes one drive; returns its frames, 0 if its folder exists or the drive was cancelled.
-fn write_drive(seed: u64, options: &WriteOptions, out: &Path, cancel: &AtomicBool) -> Result<u64> {
+fn write_drive(seed: u64, options: &WriteOptions, out: &Path, driver: &mut dyn Driver, cancel: &AtomicBool) -> Result<u64> {
     let folder = out.join(folder_name(seed));
     let exists = || folder.join(format::HEADER_FILE).exists();
     if exists() {
@@ -93,7 +97,7 @@ fn write_drive(seed: u64, options: &WriteOptions, out: &Path, cancel: &AtomicBoo
         .permissions(fs::Permissions::from_mode(0o777))
         .tempdir_in(out)
         .map_err(|e| write_error(e, out))?;
-    let frames = write_files(seed, options, partial.path(), cancel)?;
+    let frames = write_files(seed, options, partial.path(), driver, cancel)?;
     if cancel.load(Ordering::Relaxed) {
         return Ok(0);
     }

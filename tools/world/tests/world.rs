@@ -1,8 +1,11 @@
 //! The world's guarantees: a safe expert, a real need for memory, the same bits for the same seed,
 //! complete folders.
 
+use drivewam_core::Result;
 use drivewam_core::dims::Intrinsics;
-use drivewam_world::{Canvas, FrameFormat, Kind, Options, Violations, World, WriteOptions, write_seeds};
+use drivewam_world::{Canvas, ExpertDriver, FrameFormat, Kind, Options, PlanLabels, Violations, World, WriteOptions, Written, write_seeds};
+use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 const CAMERA: Intrinsics = Intrinsics { fx_px: 56.0, fy_px: 56.0, cx_px: 56.0, cy_px: 32.0 };
@@ -22,7 +25,7 @@ fn the_expert_never_collides_leaves_the_road_or_runs_a_red_light() {
     let mut failures = Vec::new();
     for seed in 0..48 {
         for kind in [Kind::Ordinary, Kind::Memory, Kind::Mixed] {
-            let world = ride(seed, Options { kind, disturb: false }, 1200, |_| {});
+            let world = ride(seed, Options { kind, disturb: false, ..Options::default() }, 1200, |_| {});
             if world.violations() != Default::default() {
                 failures.push((seed, kind, world.violations()));
             }
@@ -36,7 +39,7 @@ fn the_expert_never_collides_leaves_the_road_or_runs_a_red_light() {
 fn the_expert_stops_where_it_must_and_reaches_the_limits_where_it_may() {
     let (mut stopped, mut fast, mut ticks) = (0, 0, 0);
     for seed in 0..24 {
-        ride(seed, Options { kind: Kind::Mixed, disturb: false }, 1200, |world| {
+        ride(seed, Options { kind: Kind::Mixed, disturb: false, ..Options::default() }, 1200, |world| {
             stopped += usize::from(world.ego().speed_mps < 0.1);
             fast += usize::from(world.ego().speed_mps > 0.93 * world.labels().limit_mps);
             ticks += 1;
@@ -54,7 +57,7 @@ fn memory_worlds_need_memory_in_at_least_eight_percent_of_their_chunks() {
     let (mut needed, mut chunks) = (0, 0);
     for seed in 0..24 {
         let mut tick = 0;
-        ride(seed, Options { kind: Kind::Memory, disturb: false }, 3000, |world| {
+        ride(seed, Options { kind: Kind::Memory, disturb: false, ..Options::default() }, 3000, |world| {
             if tick % 40 == 0 {
                 chunks += 1;
                 needed += usize::from(world.labels().memory_needed);
@@ -80,7 +83,7 @@ fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
 fn a_seed_draws_the_same_world_to_the_bit() {
     let mut canvas = Canvas::new(112, 64, CAMERA);
     let mut bits = 0u64;
-    let world = ride(7, Options { kind: Kind::Mixed, disturb: true }, 600, |world| {
+    let world = ride(7, Options { kind: Kind::Mixed, disturb: true, ..Options::default() }, 600, |world| {
         if (world.time_s() as u64).is_multiple_of(10) {
             world.render(&mut canvas);
             bits ^= hash(canvas.rgb.iter().copied()).rotate_left((world.time_s() * 10.0) as u32 % 64);
@@ -99,7 +102,7 @@ fn a_visible_sign_changes_the_picture() {
     let (mut seen, mut coloured) = (0, 0);
     let mut canvas = Canvas::new(112, 64, CAMERA);
     for seed in 0..8 {
-        ride(seed, Options { kind: Kind::Memory, disturb: false }, 1200, |world| {
+        ride(seed, Options { kind: Kind::Memory, disturb: false, ..Options::default() }, 1200, |world| {
             if world.labels().sign_visible {
                 seen += 1;
                 world.render(&mut canvas);
@@ -121,7 +124,7 @@ fn a_sign_is_drawn_where_it_is_said_to_be() {
     let mut canvas = Canvas::new(112, 64, CAMERA);
     let (mut told, mut found) = (0, 0);
     for seed in 0..8 {
-        ride(seed, Options { kind: Kind::Memory, disturb: false }, 1200, |world| {
+        ride(seed, Options { kind: Kind::Memory, disturb: false, ..Options::default() }, 1200, |world| {
             world.render(&mut canvas);
             let Some(view) = world.sign_in(&canvas) else { return };
             let [left, top, right, bottom] = view.face;
@@ -158,7 +161,7 @@ fn a_plan_is_what_the_expert_then_drives() {
 fn a_disturbed_car_drifts_off_and_the_plan_brings_it_back() {
     let (mut far, mut back, mut ticks, mut off_road) = (0, 0, 0, 0);
     for seed in 0..12 {
-        let world = ride(seed, Options { kind: Kind::Mixed, disturb: true }, 900, |world| {
+        let world = ride(seed, Options { kind: Kind::Mixed, disturb: true, ..Options::default() }, 900, |world| {
             ticks += 1;
             let moving = world.ego().speed_mps > 3.0;
             if world.place().1.abs() > 0.8 && moving {
@@ -195,16 +198,21 @@ fn options() -> WriteOptions {
         height: 64,
         intrinsics: CAMERA,
         format: FrameFormat::Rgb8,
-        plans: true,
+        plans: Some(PlanLabels { foresight: true, extra_margin_m: 0.0 }),
         captions: true,
+        driver: None,
         threads: 2,
     }
+}
+
+fn write(seeds: Range<u64>, options: &WriteOptions, out: &Path, cancel: &AtomicBool) -> Result<Written> {
+    write_seeds(seeds, options, out, &|| Ok(Box::new(ExpertDriver)), &|_| {}, cancel)
 }
 
 #[test]
 fn a_written_folder_is_whole_and_a_cancelled_one_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
-    let written = write_seeds(0..3, &options(), dir.path(), &|_| {}, &AtomicBool::new(false)).unwrap();
+    let written = write(0..3, &options(), dir.path(), &AtomicBool::new(false)).unwrap();
     assert_eq!((written.drives, written.frames), (3, 3 * 17));
     let raw = std::fs::metadata(dir.path().join("000001/frames.rgb")).unwrap();
     assert_eq!(raw.len(), 17 * 64 * 112 * 3);
@@ -218,7 +226,7 @@ fn a_written_folder_is_whole_and_a_cancelled_one_is_not_there() {
     let poses = std::fs::read_to_string(dir.path().join("000001/poses.csv")).unwrap();
     assert_eq!(poses.lines().count(), 1 + 81);
     let cancelled = dir.path().join("cancelled");
-    write_seeds(0..3, &options(), &cancelled, &|_| {}, &AtomicBool::new(true)).unwrap();
+    write(0..3, &options(), &cancelled, &AtomicBool::new(true)).unwrap();
     assert_eq!(std::fs::read_dir(cancelled).unwrap().count(), 0);
 }
 
@@ -226,7 +234,7 @@ fn a_written_folder_is_whole_and_a_cancelled_one_is_not_there() {
 #[test]
 fn the_header_of_a_written_folder_is_this_text() {
     let dir = tempfile::tempdir().unwrap();
-    write_seeds(7..8, &WriteOptions { seconds: 0.5, captions: false, ..options() }, dir.path(), &|_| {}, &AtomicBool::new(false)).unwrap();
+    write(7..8, &WriteOptions { seconds: 0.5, captions: false, ..options() }, dir.path(), &AtomicBool::new(false)).unwrap();
     assert_eq!(std::fs::read_to_string(dir.path().join("000007/input.yaml")).unwrap(), HEADER);
 }
 
@@ -256,6 +264,33 @@ source:
 #[test]
 fn a_camera_rate_that_does_not_divide_the_ticks_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let error = write_seeds(0..1, &WriteOptions { camera_hz: 3, ..options() }, dir.path(), &|_| {}, &AtomicBool::new(false)).unwrap_err();
+    let error = write(0..1, &WriteOptions { camera_hz: 3, ..options() }, dir.path(), &AtomicBool::new(false)).unwrap_err();
     assert!(error.to_string().contains("camera_hz") && error.to_string().contains("got 3"), "{error}");
+}
+
+/// Breaks if a label knows what others will do though it must not, or does not stop sooner, or if
+/// the header does not say how the labels were made.
+#[test]
+fn labels_without_foresight_stop_sooner_and_the_header_says_so() {
+    let labels = [(true, 0.0), (false, 0.0), (false, 1.3)].map(|(foresight, extra_margin_m)| PlanLabels { foresight, extra_margin_m });
+    let (mut ends, mut headers) = (Vec::new(), Vec::new());
+    for plans in labels {
+        let dir = tempfile::tempdir().unwrap();
+        let options = WriteOptions { seconds: 60.0, captions: false, plans: Some(plans), ..options() };
+        write(2..6, &options, dir.path(), &AtomicBool::new(false)).unwrap();
+        let last = |seed: u64| {
+            let bytes = std::fs::read(dir.path().join(format!("{seed:06}/plans.f32"))).unwrap();
+            let numbers: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+            numbers.chunks_exact(120).map(|plan| plan[117]).collect::<Vec<f32>>()
+        };
+        ends.push((2..6).flat_map(last).collect::<Vec<f32>>());
+        headers.push(std::fs::read_to_string(dir.path().join("000002/input.yaml")).unwrap());
+    }
+    let share = |a: &[f32], b: &[f32], by: f32| a.iter().zip(b).filter(|(a, b)| (*a - *b).abs() > by).count() as f64 / a.len() as f64;
+    let foreseen = share(&ends[0], &ends[1], 1.0);
+    assert!((0.03..0.4).contains(&foreseen), "{foreseen:.3} of the plans differ by more than 1 m");
+    let sooner = ends[1].iter().zip(&ends[2]).filter(|(a, b)| *a - *b > 1.0).count();
+    assert!(sooner > 20, "{sooner} plans stop sooner");
+    assert!(ends[1].iter().zip(&ends[2]).all(|(a, b)| b - a < 0.3), "no plan goes farther");
+    assert!(!headers[0].contains("plans:") && headers[2].contains("extra_margin_m: 1.3") && headers[2].contains("foresight: false"));
 }

@@ -149,7 +149,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Opens the recording, or makes the world.
 fn subject(args: &Args, config: &Config) -> Result<Subject> {
     if args.is_world() {
-        let options = Options { kind: args.kind().into(), disturb: false };
+        let options = Options { kind: args.kind().into(), ..Options::default() };
         let world = WorldSource::new(config, args.seed(), options, args.seconds(), args.closed_loop)?;
         return Ok(Subject::World(Box::new(world)));
     }

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 /// Maximum number of worlds. Seed `n` + this number is the other world whose camera `sight` shows
 /// in world `n`; both are below 10000 and so held out of training.
 pub(super) const MAX_WORLDS: usize = 5000;
+/// Seeds below this one are held out of training.
+const HELD_OUT: u64 = 10_000;
 /// Default chunks of a drive of `memory` and `table5`: 300 s.
 const CHUNKS: usize = 75;
 /// Chunks of 4 s in an hour.
@@ -25,6 +27,13 @@ pub(crate) struct Args {
     /// for routes. `hours` has one.
     #[arg(long)]
     pub(super) worlds: Option<usize>,
+    /// First world of `routes`. All are below 10000, and so held out of training.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub(super) first_world: u64,
+    /// Rollouts side by side with which `routes` drives the policy: several numbers, for example
+    /// 4,2,1. Default: `lanes.count` of the configuration.
+    #[arg(long, value_name = "COUNTS", value_delimiter = ',')]
+    pub(super) lanes: Vec<usize>,
     /// Chunks of 4 s in each drive. Default: 75 for memory and table5, 3600 for hours.
     #[arg(long)]
     pub(super) chunks: Option<usize>,
@@ -94,6 +103,8 @@ impl Args {
             ("--worlds", self.worlds.is_some(), &[Part::Sight, Part::Guidance, Part::Memory, Part::Routes][..]),
             ("--chunks", self.chunks.is_some(), &[Part::Memory, Part::Hours, Part::Table5]),
             ("--compare", !self.compare.is_empty(), &[Part::Sight]),
+            ("--first-world", self.first_world > 0, &[Part::Routes]),
+            ("--lanes", !self.lanes.is_empty(), &[Part::Routes]),
         ] {
             if is_given && !parts.contains(&self.part) {
                 let names: Vec<&str> = parts.iter().map(|p| p.name()).collect();
@@ -109,6 +120,9 @@ impl Args {
         let chunks = self.chunks.unwrap_or(if self.part == Part::Hours { 4 * HOUR } else { CHUNKS });
         if !(1..=MAX_WORLDS).contains(&worlds) {
             bail!("--worlds: out of range (got {worlds}, wanted 1 to {MAX_WORLDS}: higher seeds provide another world's camera)");
+        }
+        if self.first_world.saturating_add(worlds as u64) > HELD_OUT {
+            bail!("--first-world: out of range (got {}, wanted at most {HELD_OUT} less --worlds)", self.first_world);
         }
         if !(1..=100_000).contains(&chunks) {
             bail!("--chunks: out of range (got {chunks}, wanted 1 to 100000)");

@@ -100,7 +100,7 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
             Ok((ride, sign))
         };
         let worlds = parallel.map(study.worlds, make, |(ride, sign), seed| {
-            let options = Options { kind: Kind::Memory, disturb: false };
+            let options = Options { kind: Kind::Memory, ..Options::default() };
             let episode = Episode {
                 seed: seed as u64,
                 options,

@@ -31,7 +31,7 @@ const FORGOTTEN: f64 = 0.22;
 pub(super) fn draw(study: &Study<'_>, stop: &AtomicBool, file: &Path) -> Result<()> {
     let mut ride = study.ride(study.config("memory: {policy: selective}")?)?;
     let model = ride.config().model.clone();
-    let options = Options { kind: Kind::Memory, disturb: false };
+    let options = Options { kind: Kind::Memory, ..Options::default() };
     let episode = Episode { seed: 0, options, chunks: study.chunks.min(40), camera: CameraSource::Own, reset_every: None, routed: true };
     if episode.drive(&mut ride, &SharedSign::default(), stop)?.is_none() {
         return Ok(());

@@ -14,6 +14,7 @@ use drivewam_core::trajectory::Trajectory;
 use drivewam_simulation::{CameraSource, SimulationDriver};
 use drivewam_world::{Follower, Options, TICK_S, Violations};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Length of a route, metres.
@@ -26,7 +27,8 @@ const MAX_DEVIATION_M: f64 = 30.0;
 /// Who moves the car.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Driver {
-    Policy,
+    /// The policy, with the ride of this index.
+    Policy(usize),
     /// The expert, at every tick.
     Expert,
     /// The expert's plan of 4 s, followed like the policy's: the best that planning by chunks can
@@ -38,14 +40,23 @@ enum Driver {
     Constant,
 }
 
-const DRIVERS: [(&str, Driver); 6] = [
-    ("policy", Driver::Policy),
+/// Beside the policy.
+const REFERENCES: [(&str, Driver); 5] = [
     ("expert", Driver::Expert),
     ("expert's plan", Driver::ExpertPlan),
     ("expert's plan without foresight", Driver::NoForesight(4)),
     ("... replanned every second", Driver::NoForesight(1)),
     ("constant velocity and yaw rate", Driver::Constant),
 ];
+
+/// The policy with each number of lanes, then the references.
+fn drivers(lanes: &[usize]) -> Vec<(String, Driver)> {
+    let policy = lanes.iter().enumerate().map(|(i, count)| match count {
+        1 => ("policy".to_owned(), Driver::Policy(i)),
+        count => (format!("policy, {count} lanes"), Driver::Policy(i)),
+    });
+    policy.chain(REFERENCES.map(|(name, driver)| (name.to_owned(), driver))).collect()
+}
 
 /// The result of one route.
 #[derive(Debug, Clone)]
@@ -59,6 +70,8 @@ struct Route {
     clean_m: f64,
     finished: bool,
     violations: Violations,
+    /// The first violation, and the speed then, m/s.
+    first: Option<(&'static str, f64)>,
     /// Position of the car every second, (x m, y m), and whether a new violation happened since the
     /// previous one.
     track: Vec<(f64, f64, bool)>,
@@ -70,16 +83,30 @@ impl Route {
     }
 }
 
+/// What a first violation is called.
+const KINDS: [&str; 4] = ["lead", "pedestrian", "off road", "red light"];
+
+/// The kind of the violations of a tick, the gravest first.
+fn kind_of(now: &Violations) -> &'static str {
+    match now {
+        Violations { pedestrians: 1.., .. } => KINDS[1],
+        Violations { collisions: 1.., .. } => KINDS[0],
+        Violations { off_road: 1.., .. } => KINDS[2],
+        _ => KINDS[3],
+    }
+}
+
 /// Tracks of the policy and the expert on one route, as in [`Route::track`].
 pub(super) struct Tracks {
-    pub(super) seed: usize,
+    pub(super) seed: u64,
     pub(super) policy: Vec<(f64, f64, bool)>,
     pub(super) expert: Vec<(f64, f64, bool)>,
 }
 
 /// Drives the world of `seed` until the end of the route, the timeout or the maximum deviation.
 /// Returns `None` when `stop` was set meanwhile.
-fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Result<Option<Route>> {
+fn drive(driver: Driver, rides: &mut [Ride], seed: u64, stop: &AtomicBool) -> Result<Option<Route>> {
+    let ride = &mut rides[if let Driver::Policy(i) = driver { i } else { 0 }];
     let model = ride.config().model.clone();
     let mut feed = SimulationDriver::new(ride.config(), seed, Options::default(), CameraSource::Own)?;
     let mut route = Route {
@@ -89,6 +116,7 @@ fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Resul
         clean_m: 0.0,
         finished: false,
         violations: Violations::default(),
+        first: None,
         track: Vec::new(),
     };
     let mut plan: Option<(u64, Follower)> = None;
@@ -124,7 +152,7 @@ fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Resul
                     plan = Some((tick, Follower::new(ego.pose, trajectory)));
                 }
             }
-            Driver::Policy => {
+            Driver::Policy(_) => {
                 if feed.is_frame() {
                     feed.draw();
                 }
@@ -138,8 +166,9 @@ fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Resul
             None => feed.world.expert(),
         });
         route.driven_m += feed.world.ego().speed_mps * TICK_S;
-        if feed.world.violations() == Violations::default() {
-            route.clean_m = route.driven_m;
+        match feed.world.violations() {
+            none if none == Violations::default() => route.clean_m = route.driven_m,
+            some => _ = route.first.get_or_insert((kind_of(&some), feed.world.ego().speed_mps)),
         }
         route.progress_m = feed.world.place().0 - start_m;
         route.seconds = feed.world.time_s();
@@ -154,13 +183,15 @@ fn drive(driver: Driver, ride: &mut Ride, seed: u64, stop: &AtomicBool) -> Resul
 /// # Errors
 /// A ride fails.
 pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, Table, Vec<Tracks>)> {
+    let (lanes, first_world) = (study.lanes()?, study.first_world());
+    let drivers = drivers(&lanes);
     let routes = parallel.map(
         study.worlds,
-        || study.ride(study.config("")?),
-        |ride, seed| {
-            let mut all = Vec::with_capacity(DRIVERS.len());
-            for (_, driver) in DRIVERS {
-                let Some(route) = drive(driver, ride, seed as u64, parallel.stop)? else { return Ok(None) };
+        || lanes.iter().map(|count| study.ride(study.config(&format!("lanes: {{count: {count}}}"))?)).collect::<Result<Vec<Ride>>>(),
+        |rides, i| {
+            let mut all = Vec::with_capacity(drivers.len());
+            for (_, driver) in &drivers {
+                let Some(route) = drive(*driver, rides, first_world + i as u64, parallel.stop)? else { return Ok(None) };
                 all.push(route);
             }
             Ok(Some(all))
@@ -171,13 +202,15 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
         "routes without violation",
         "finished",
         "metres before the first violation",
+        "violations / km",
         "collisions / km",
         "off road / km",
         "red lights / km",
+        "first: lead, pedestrian, off road, red light",
         "mean speed, m/s",
     ]);
     let mut json = Map::new();
-    for (who, (name, _)) in DRIVERS.iter().enumerate() {
+    for (who, (name, _)) in drivers.iter().enumerate() {
         let share = |filter: &dyn Fn(&Route) -> bool| -> Vec<Cluster> {
             routes.iter().map(|r| Cluster { sum: f64::from(u8::from(filter(&r[who]))), count: 1 }).collect()
         };
@@ -191,26 +224,31 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
             let km = routes.iter().map(|r| Cluster { sum: r[who].driven_m * 1e-3, count: 1 }).collect::<Vec<_>>();
             ratio(&counts, &km)
         };
-        let rates = [rate(&|v| v.collisions), rate(&|v| v.off_road), rate(&|v| v.red_lights)];
-        let mut cells = vec![(*name).to_owned(), clean.to_string(), format!("{:.2}", finished.value), first.to_string()];
+        let rates =
+            [rate(&|v| v.collisions + v.off_road + v.red_lights), rate(&|v| v.collisions), rate(&|v| v.off_road), rate(&|v| v.red_lights)];
+        let firsts = KINDS.map(|kind| routes.iter().filter(|r| r[who].first.is_some_and(|first| first.0 == kind)).count());
+        let mut speeds: Vec<f64> = routes.iter().filter_map(|r| Some(r[who].first?.1)).collect();
+        speeds.sort_by(f64::total_cmp);
+        let median_mps = speeds.get(speeds.len() / 2);
+        let mut cells = vec![name.clone(), clean.to_string(), format!("{:.2}", finished.value), first.to_string()];
         cells.extend(rates.iter().map(ToString::to_string));
+        cells.push(firsts.map(|count| count.to_string()).join(", "));
         cells.push(format!("{:.2}", metres / seconds));
         table.row(cells);
         json.insert(
-            (*name).to_owned(),
-            json!({"clean": clean.json(), "finished": finished.json(), "km": metres * 1e-3, "clean_m": first.json(), "collisions_per_km": rates[0].json(),
-                "off_road_per_km": rates[1].json(), "red_lights_per_km": rates[2].json(), "mean_speed_mps": metres / seconds}),
+            name.clone(),
+            json!({"clean": clean.json(), "finished": finished.json(), "km": metres * 1e-3, "clean_m": first.json(),
+                "violations_per_km": rates[0].json(), "collisions_per_km": rates[1].json(), "off_road_per_km": rates[2].json(),
+                "red_lights_per_km": rates[3].json(), "first_violation": KINDS.iter().zip(firsts).collect::<BTreeMap<_, _>>(),
+                "first_violation_median_mps": median_mps, "mean_speed_mps": metres / seconds}),
         );
     }
     let worlds = routes.len();
     let tracks = routes
         .into_iter()
-        .enumerate()
+        .zip(first_world..)
         .take(12)
-        .filter_map(|(seed, all)| {
-            let [policy, expert, ..]: [Route; 6] = all.try_into().ok()?;
-            Some(Tracks { seed, policy: policy.track, expert: expert.track })
-        })
+        .filter_map(|(all, seed)| Some(Tracks { seed, policy: all.first()?.track.clone(), expert: all.get(lanes.len())?.track.clone() }))
         .collect();
-    Ok((json!({"worlds": worlds, "route_m": ROUTE_M, "drivers": json}), table, tracks))
+    Ok((json!({"worlds": worlds, "first_world": first_world, "route_m": ROUTE_M, "drivers": json}), table, tracks))
 }

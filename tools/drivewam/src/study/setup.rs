@@ -50,6 +50,19 @@ impl<'a> Study<'a> {
         Ok(config)
     }
 
+    /// The numbers of lanes with which `routes` drives.
+    ///
+    /// # Errors
+    /// The configuration is not valid.
+    pub(super) fn lanes(&self) -> Result<Vec<usize>> {
+        Ok(if self.args.lanes.is_empty() { vec![self.config("")?.lanes.count] } else { self.args.lanes.clone() })
+    }
+
+    /// The first world of `routes`.
+    pub(super) fn first_world(&self) -> u64 {
+        self.args.first_world
+    }
+
     fn plan(&self, config: Config, folder: &EngineBundle, closed_loop: bool) -> Result<Plan> {
         let camera = SourceCamera::of_model(&config.model);
         Ok(Plan::new(config, folder.manifest(), camera, RideOptions { closed_loop, ..RideOptions::EVALUATION })?)

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// Calls `see` for every second of the worlds of `seeds`.
 fn each_second(seeds: std::ops::Range<u64>, mut see: impl FnMut(&World)) {
     for seed in seeds {
-        let mut world = World::new(seed, Options { kind: Kind::Mixed, disturb: seed % 2 == 0 });
+        let mut world = World::new(seed, Options { kind: Kind::Mixed, disturb: seed % 2 == 0, ..Options::default() });
         for tick in 0..600 {
             if tick % 10 == 0 {
                 see(&world);

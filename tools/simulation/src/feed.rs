@@ -1,0 +1,70 @@
+//! What a ride is told of a world, tick by tick.
+
+use crate::frame_every;
+use drivewam::outcome::Outcome;
+use drivewam::{Progress, Ride};
+use drivewam_core::Result;
+use drivewam_core::config::Config;
+use drivewam_core::dims::Command;
+use drivewam_world::{Canvas, TICK_NS, World};
+
+/// The stream of inputs of one ride.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    /// Ticks since the start.
+    pub(crate) tick: u64,
+    frame_every: u64,
+    /// The time of the newest step of the ride.
+    now_ns: i64,
+    command: Option<Command>,
+}
+
+impl Feed {
+    /// # Errors
+    /// As [`frame_every`].
+    pub(crate) fn new(config: &Config) -> Result<Self> {
+        Ok(Self { tick: 0, frame_every: frame_every(config)?, now_ns: 0, command: None })
+    }
+
+    /// The ride was restarted: it knows no command.
+    pub(crate) fn begin(&mut self) {
+        (self.command, self.now_ns) = (None, 0);
+    }
+
+    /// Whether this tick has a frame.
+    pub(crate) fn is_frame(&self) -> bool {
+        self.tick.is_multiple_of(self.frame_every)
+    }
+
+    /// Pushes command, ego state and pose of this tick. If the tick has a frame, also pushes
+    /// `canvas` and lets the ride step `late_ns` after the tick, and never before an earlier step;
+    /// returns its outcome if a chunk is complete.
+    ///
+    /// # Errors
+    /// Those of the ride.
+    pub(crate) fn push<'a>(
+        &mut self,
+        ride: &'a mut Ride,
+        world: &World,
+        command: Command,
+        canvas: &Canvas,
+        late_ns: i64,
+    ) -> Result<Option<&'a Outcome>> {
+        let (stamp_ns, ego) = (self.tick as i64 * TICK_NS, world.ego());
+        if self.command != Some(command) {
+            self.command = Some(command);
+            ride.push_command(stamp_ns, command)?;
+        }
+        ride.push_ego(stamp_ns, ego.state())?;
+        ride.push_pose(stamp_ns, ego.pose)?;
+        if !self.is_frame() {
+            return Ok(None);
+        }
+        ride.push_frame(stamp_ns, &canvas.rgb)?;
+        self.now_ns = self.now_ns.max(stamp_ns.saturating_add(late_ns));
+        Ok(match ride.step(self.now_ns)? {
+            Progress::Outcome(outcome) => Some(outcome),
+            Progress::Waiting => None,
+        })
+    }
+}
