@@ -1,7 +1,7 @@
 """Writes golden chunks for the runtime's tests.
 
 `python -m drivewam_export.golden --input DIR [--checkpoint DIR|random:SEED] [--config FILE] [--out
-DIR]`
+DIR] [--lanes K]`
 
 Runs one rollout of the reference ride over an input folder (docs/input.md; the camera at 1 Hz or a
 multiple). Writes `golden.safetensors` and `golden.yaml`, which holds the seed, the SHA-256 of the
@@ -41,6 +41,16 @@ Results:
 | `chunk.N.action.sample` | `[Na, A]` | normalised tokens |
 | `chunk.N.trajectory.increments` | `[poses, 3]` | metres and radians (5) |
 
+With `--lanes K`, K rollouts run side by side, a chunk's K-th part after one another, and the file
+holds what all of them share and the trajectory of each chunk:
+
+| name | shape | meaning |
+|---|---|---|
+| `frames` | `[seconds, Hpx, Wpx, 3]` u8 | RGB |
+| `poses` | `[ticks, 3]` f64 | x, y, yaw, ten a second |
+| `ego` | `[ticks, features]` f64 | |
+| `lane.l.chunk.N.video.noise`, `.trajectory.increments` | as above | |
+
 (2) Of chunk N, made at T_{N+1}; video rows first; first and last layer. (3) The slot in its pool of
 each token; all other slots are kept. (4) Only where tokens were evicted. (5) Their running sum is
 the trajectory in the frame at T_N.
@@ -69,11 +79,11 @@ LARGEST_BYTES = 3_000_000
 
 
 class Source:
-    """The inputs of each chunk, read from a drive."""
+    """The inputs of each chunk of a rollout that begins at second `begin` of a drive."""
 
-    def __init__(self, checkpoint: Checkpoint, drive: Drive):
+    def __init__(self, checkpoint: Checkpoint, drive: Drive, begin: int = 0):
         c = checkpoint.config
-        self.config, self.drive = c, drive
+        self.config, self.drive, self.begin = c, drive, begin
         self.normalisation = Normalisation.from_dict(checkpoint.normalisation["action"])
         period = drive.frame_s[1] - drive.frame_s[0]
         self.per_frame = round(1 / (c.image.frame_hz * period))
@@ -84,19 +94,20 @@ class Source:
         ):
             wanted = f"wanted a multiple of {c.image.frame_hz} Hz, from the first pose on"
             raise ExportError(f"{drive.path}: got a frame every {period:.3f} s, {wanted}")
-        self.chunks = (len(drive.frames) - 1) // (self.per_frame * c.image.frames_per_latent) + 1
+        self.first = begin * c.image.frame_hz * self.per_frame
+        left = len(drive.frames) - 1 - self.first
+        self.chunks = left // (self.per_frame * c.image.frames_per_latent) + 1
 
     def tick(self, chunk: int) -> int:
         """Index of the pose at T_chunk."""
-        return round((chunk - 1) * self.config.chunk_s * 10)
+        return round((self.begin + (chunk - 1) * self.config.chunk_s) * 10)
 
     def frames(self, chunk: int) -> np.ndarray:
         if chunk == 0:
-            return self.drive.frames[:1]
+            return self.drive.frames[self.first : self.first + 1]
         first = (chunk - 1) * self.config.image.frames_per_latent + 1
-        return self.drive.frames[
-            np.arange(first, first + self.config.image.frames_per_latent) * self.per_frame
-        ]
+        count = self.config.image.frames_per_latent
+        return self.drive.frames[self.first + np.arange(first, first + count) * self.per_frame]
 
     def increments(self, chunk: int) -> np.ndarray:
         if chunk == 0:
@@ -215,15 +226,74 @@ def ride(
     return {name: value.detach().contiguous().clone() for name, value in tensors.items()}, index
 
 
+def ride_lanes(
+    checkpoint: Checkpoint, options: Options, drive: Drive, chunks: int, seed: int, lanes: int
+) -> tuple[dict, dict]:
+    """Runs `lanes` rollouts side by side, for `chunks` chunks each: at second s the lane s mod
+    `lanes` computes a chunk. Returns as `ride`."""
+    c, spacing = checkpoint.config, checkpoint.config.chunk_s / lanes
+    sources = [Source(checkpoint, drive, round(lane * spacing)) for lane in range(lanes)]
+    if spacing != round(spacing) or chunks > sources[-1].chunks:
+        raise ExportError(
+            f"{drive.path}: got {lanes} lanes of {chunks} chunks, wanted lanes whole seconds apart "
+            f"and at most {sources[-1].chunks} chunks (its frames allow no more)"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    rollouts, caches = [Rollout(checkpoint.model, options) for _ in sources], [None] * lanes
+    tensors, commands = {}, []
+    for turn in range(lanes * chunks):
+        lane, index = turn % lanes, turn // lanes + 1
+        source, name = sources[lane], f"lane.{lane}.chunk.{index}"
+        frames = to_frames(np.array(source.frames(index - 1)))[None]
+        with torch.no_grad():
+            latent, caches[lane] = (
+                checkpoint.codec.encode_first(frames)
+                if index == 1
+                else checkpoint.codec.encode(frames, caches[lane])
+            )
+        action = source.action(source.increments(index - 1))
+        noise = torch.zeros(c.nv, c.token_width)
+        noise[:, : c.video_channels] = torch.randn(c.nv, c.video_channels, generator=generator)
+        commands.append(COMMANDS[drive.command[source.tick(index)]])
+        step = rollouts[lane].step(
+            latent[0],
+            torch.nn.functional.pad(action, (0, c.token_width - c.action.channels)),
+            checkpoint.rows[commands[-1]],
+            torch.from_numpy(drive.ego[source.tick(index)]).float(),
+            noise,
+            torch.randn(c.na, c.action.channels, generator=generator),
+        )
+        tensors[f"{name}.video.noise"] = noise
+        given = step.action[:, : c.action.channels].double().numpy()
+        moved = source.normalisation.undo(unpack(c, given))
+        tensors[f"{name}.trajectory.increments"] = torch.from_numpy(moved.astype(np.float32))
+    seconds = round((chunks - 1) * c.chunk_s + (lanes - 1) * spacing) + 1
+    per_second = c.image.frame_hz * sources[0].per_frame
+    tensors |= {
+        "frames": torch.from_numpy(np.array(drive.frames[: seconds * per_second : per_second])),
+        "poses": torch.from_numpy(drive.poses[: seconds * 10].copy()),
+        "ego": torch.from_numpy(drive.ego[: seconds * 10].copy()),
+    }
+    return tensors, {"chunks": chunks, "lanes": lanes, "seed": seed, "commands": commands}
+
+
 def write(
-    spec: str, config_path: Path, model_path: Path, folder: Path, out: Path, chunks: int, seed: int
+    spec: str,
+    config_path: Path,
+    model_path: Path,
+    folder: Path,
+    out: Path,
+    chunks: int,
+    seed: int,
+    lanes: int = 0,
 ) -> dict:
     """Writes the folder atomically. Returns the index."""
     torch.set_num_threads(1)
     exported = not spec.startswith("random:") and (Path(spec) / "manifest.yaml").exists()
     checkpoint = open_checkpoint(spec, None if exported else load(model_path))
     document = yaml.safe_load(config_path.read_text())
-    tensors, index = ride(checkpoint, Options.of(document), Drive.open(folder), chunks, seed)
+    given = (checkpoint, Options.of(document), Drive.open(folder), chunks, seed)
+    tensors, index = ride_lanes(*given, lanes) if lanes else ride(*given)
     data = save(tensors)
     if len(data) > LARGEST_BYTES:
         raise ExportError(
@@ -278,10 +348,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=root / "tests/golden/tiny")
     parser.add_argument("--chunks", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--lanes", type=int, default=0, help="rollouts side by side, instead of one in detail"
+    )
     args = parser.parse_args()
     try:
         index = write(
-            args.checkpoint, args.config, args.model, args.input, args.out, args.chunks, args.seed
+            args.checkpoint,
+            args.config,
+            args.model,
+            args.input,
+            args.out,
+            args.chunks,
+            args.seed,
+            args.lanes,
         )
     except ExportError as error:
         sys.exit(f"golden: {error}")

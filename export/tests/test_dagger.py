@@ -13,13 +13,13 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from test_training import PER_SECOND, drive
 
 from drivewam_export.codec import Codec
 from drivewam_export.train.dagger import average
 from drivewam_export.train.data import Normalisation, open_all
 from drivewam_export.train.driven import DrivenWindows, label_errors
 from drivewam_export.train.latents import encode_drive
+from test_training import PER_SECOND, drive
 
 ROOT = Path(__file__).parents[2]
 

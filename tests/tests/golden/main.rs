@@ -86,6 +86,8 @@ fn commands(golden: &serde_json::Value) -> Vec<Command> {
     golden["commands"].as_array().unwrap().iter().map(|c| Command::parse(c.as_str().unwrap()).unwrap()).collect()
 }
 
+mod lanes;
+
 fn drive(ride: &mut Ride, golden: &Golden, words: &[Command], mut each: impl FnMut(&mut Ride, u64)) -> u64 {
     let (mut origin, mut t_ns) = (Pose2::default(), 0i64);
     let last = (1u64..).take_while(|c| golden.tensor(&format!("chunk.{c}.trajectory.increments")).is_some()).last().unwrap();
@@ -142,13 +144,14 @@ fn the_ride_on_the_cuda_kernels_equals_the_reference_too() {
     equals_the_reference(|arena| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(5)), arena)?)));
 }
 
-fn equals_the_reference(device: fn(ArenaPlan) -> Result<Box<dyn Device>>) {
-    let folder = root().join("tests/golden/tiny");
+/// A ride of the goldens in `folder`, with `lanes` lanes, and the goldens with their index.
+fn opened(folder: &str, lanes: usize, device: fn(ArenaPlan) -> Result<Box<dyn Device>>) -> (Ride, Golden, serde_json::Value) {
+    let folder = root().join("tests/golden").join(folder);
     let golden = Golden { bytes: std::fs::read(folder.join("golden.safetensors")).unwrap() };
     let index: serde_json::Value = serde_saphyr::from_str(&std::fs::read_to_string(folder.join("golden.yaml")).unwrap()).unwrap();
     // The sampler and memory settings of the goldens, which may differ from the shipped
     // configuration.
-    let text = serde_json::json!({"flow": index["flow"], "memory": index["memory"]}).to_string();
+    let text = serde_json::json!({"flow": index["flow"], "memory": index["memory"], "lanes": {"count": lanes}}).to_string();
     let config = load_config(&root().join("configs/tiny.yaml"), &[Layer { name: "golden.yaml".to_owned(), text }]).unwrap();
     let (model, engine) = (config.model.clone(), config.engine.clone());
     let engines = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
@@ -161,10 +164,16 @@ fn equals_the_reference(device: fn(ArenaPlan) -> Result<Box<dyn Device>>) {
         );
     }
     let camera = SourceCamera::of_model(&model);
-    let mut ride = Plan::new(config, engines.manifest(), camera, RideOptions::EVALUATION)
+    let ride = Plan::new(config, engines.manifest(), camera, RideOptions::EVALUATION)
         .unwrap()
         .warm_with(engines, device, |bundle, graph| load(&engine, bundle, graph))
         .unwrap();
+    (ride, golden, index)
+}
+
+fn equals_the_reference(device: fn(ArenaPlan) -> Result<Box<dyn Device>>) {
+    let (mut ride, golden, index) = opened("tiny", 1, device);
+    let model = ride.config().model.clone();
     let recorder = Recorder::default();
     ride.set_probe(Some(Box::new(recorder.clone())));
     let (mut worst, mut kept, mut forgotten) = (Worst::default(), 0, 0);
