@@ -32,11 +32,10 @@ export BINDGEN_EXTRA_CLANG_ARGS ?= -I$(shell $(CC) -print-file-name=include)
 HEADERS := target/tensorrt/headers
 
 # Cargo works on one core or both; beside it pip downloads PyTorch for minutes and then the exporter
-# writes the fixtures on one core.
+# writes the fixtures on one core. Several Rust tests use one core alone: Python's run beside them.
 test:
 	$(MAKE) --jobs=2 build fixtures lint-python
-	$(MAKE) rust
-	$(MAKE) python
+	$(MAKE) --jobs=2 rust python PROCESSES=1
 
 # `make test` with what does not fit into it: every element type under the sanitizer, every
 # architecture and precision, a pretrained language model, layers of the paper's width, a million
@@ -62,10 +61,10 @@ rust: setup fixtures
 	test -f $(ORT)
 	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --features $(FEATURES) --no-fail-fast
 
-# Documents of the crates, and the workspace without its optional features.
+# Documents of the crates, and the one crate with a default feature without it.
 docs: headers
 	RUSTDOCFLAGS="-D warnings" cargo doc --profile ci --workspace --features $(FEATURES) --no-deps
-	cargo check --profile ci --workspace --no-default-features
+	cargo check --profile ci --package drivewam-engine --no-default-features
 
 # The program as it ships: without symbols, its debug info in a file beside it, and without the
 # paths of the machine that built it, which the last two lines prove.
@@ -192,9 +191,13 @@ target/tiny_tokenizers/golden.json: $(EXPORTER)
 target/qwen_tokenizer/tokenizer.json: $(EXPORTER) $(RANKS)
 	cd export && ../$(VENV)/bin/python -m drivewam_export.guidance.qwen_tokenizer ../$(RANKS) --out ../$@
 
-# Two processes of one thread each. A file's tests stay together: they share what it exports.
+# Processes of one thread each. A file's tests stay together: they share what it exports. One test
+# runs the program that the Rust tests have built.
+PROCESSES := 2
+
 python: setup
-	cd export && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --durations 12
+	cd export && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m pytest -q -n $(PROCESSES) --dist loadfile \
+		--durations 12
 
 # The results in docs/studies and docs/bench. They take hours, so `make test` does not run them.
 

@@ -2,6 +2,8 @@
 complete checkpoint.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from drivewam_export.codec import Codec
 from drivewam_export.folder import open_checkpoint
 from drivewam_export.loss import displacement_loss
 from drivewam_export.model import DriveWam
-from drivewam_export.train import policy
+from drivewam_export.train import latents, policy
 from drivewam_export.train.data import Drive, Normalisation, increments, pack
 from drivewam_export.train.latents import encode_drive
 from drivewam_export.train.windows import Windows
@@ -140,7 +142,11 @@ def test_a_run_leaves_a_whole_checkpoint_and_a_blind_one_sees_nothing(
     tiny, tmp_path, monkeypatch, blind
 ):
     """Breaks when a step, the checkpoint or its record fails, or when the control sees anything."""
-    monkeypatch.setattr(policy, "open_all", lambda _: [drive(120), drive(120, 1)])
+    folders = [tmp_path / name for name in ("one", "two")]
+    made = [dataclasses.replace(drive(120, i), path=path) for i, path in enumerate(folders)]
+    for path in folders:
+        path.mkdir()
+    monkeypatch.setattr(policy, "open_all", lambda _: made)
     torch.manual_seed(0)
     codec = Codec(tiny)
     save_file(codec.state_dict(), tmp_path / "codec.safetensors")
@@ -185,3 +191,19 @@ def test_a_run_leaves_a_whole_checkpoint_and_a_blind_one_sees_nothing(
     ended = load_file(tmp_path / "out" / "policy.safetensors")
     assert all(torch.isfinite(x).all() for x in ended.values())
     assert not torch.equal(ended["blocks.0.attn1.to_q.weight"], begun["blocks.0.attn1.to_q.weight"])
+
+
+def test_latents_are_computed_once_and_anew_for_another_codec(tiny, tmp_path, monkeypatch):
+    """Breaks if kept latents are those of another codec, or are computed every time."""
+    made = dataclasses.replace(drive(20), path=tmp_path)
+    calls = []
+    real = latents.encode_drive
+    monkeypatch.setattr(latents, "encode_drive", lambda *given: calls.append(1) or real(*given))
+    torch.manual_seed(0)
+    first, other = Codec(tiny), Codec(tiny)
+    [one] = latents.encode_all(first, [made], PER_SECOND)
+    [again] = latents.encode_all(first, [made], PER_SECOND)
+    [changed] = latents.encode_all(other, [made], PER_SECOND)
+    assert len(calls) == 2 and torch.equal(one.chunk, again.chunk)
+    assert one.first.dtype == torch.float16 and not torch.equal(one.first, changed.first)
+    assert not list(tmp_path.glob("*.partial"))

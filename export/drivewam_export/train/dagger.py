@@ -153,7 +153,8 @@ class Dagger:
 
 
 def average(folders: list[Path], out: Path) -> None:
-    """Writes a checkpoint with the mean of the weights of `folders`, whose other files are alike."""
+    """Writes a checkpoint with the mean of the weights of `folders`; its other files are those of
+    the first."""
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -1,12 +1,16 @@
-"""The latents of all drives, computed once: the policy's training data.
+"""The latents of all drives: the policy's training data.
 
 Each frame has its latent as a first frame, and the latent of the chunk that follows it (the next
-four frames at 1 Hz, with the causal cache of the frame itself).
+four frames at 1 Hz, with the causal cache of the frame itself). They are computed once and kept
+beside the drive, in files that are named by the hash of the codec's weights.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -43,10 +47,32 @@ def encode_drive(codec: Codec, drive: Drive, per_second: int) -> Latents:
     return Latents(torch.cat(first), torch.cat(chunk))
 
 
+def codec_hash(codec: Codec) -> str:
+    """Twelve digits of the SHA-256 of the weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(codec.state_dict().items()):
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def kept(drive: Drive, name: str, make) -> Latents:
+    """The latents in the files `name` of a drive, made by `make` where they are missing. Processes
+    may race: each writes aside and renames."""
+    files = [Path(drive.path) / f"{name}.{part}.npy" for part in ("first", "chunk")]
+    if not all(file.exists() for file in files):
+        made = make()
+        for file, value in zip(files, (made.first, made.chunk)):
+            aside = file.with_suffix(f".{os.getpid()}.partial")
+            with aside.open("wb") as out:
+                np.save(out, value.cpu().numpy())
+            aside.rename(file)
+    return Latents(*(torch.from_numpy(np.load(file)) for file in files))
+
+
 def encode_all(codec: Codec, drives: list[Drive], per_second: int) -> list[Latents]:
-    out = []
+    out, name = [], f"latents-{codec_hash(codec)}"
     for i, drive in enumerate(drives):
-        out.append(encode_drive(codec, drive, per_second))
+        out.append(kept(drive, name, lambda drive=drive: encode_drive(codec, drive, per_second)))
         if (i + 1) % 100 == 0:
             print(f"latents of {i + 1} of {len(drives)} drives", flush=True)
     return out

@@ -6,14 +6,15 @@
 mod feed;
 mod policy_driver;
 
+pub use feed::frame_every;
 pub use policy_driver::PolicyDriver;
 
 use drivewam::Ride;
 use drivewam::outcome::Outcome;
+use drivewam_core::Result;
 use drivewam_core::config::Config;
 use drivewam_core::dims::Command;
-use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_world::{Canvas, Control, Options, TICK_NS, World};
+use drivewam_world::{Canvas, Control, Options, World};
 use feed::Feed;
 
 /// What the ride's camera shows.
@@ -25,29 +26,6 @@ pub enum CameraSource {
     Black,
     /// The world of another seed, in which the expert drives.
     Other(u64),
-}
-
-/// Ticks from one frame to the next: as many as the frames of all lanes need.
-///
-/// # Errors
-/// `Config` if the model's frame rate or the lanes do not divide the world's ten ticks per second.
-pub fn frame_every(config: &Config) -> Result<u64> {
-    let frame_hz = config.model.image.frame_hz;
-    let refused = |key: &str, got: u64, wanted: &str| {
-        Err(Error::new(ErrorKind::Config, "the frames do not lie on the world's ten ticks per second").at(key).got(got).wanted(wanted))
-    };
-    if frame_hz == 0 || !10u32.is_multiple_of(frame_hz) {
-        return refused("model.image.frame_hz", frame_hz.into(), "1, 2, 5 or 10");
-    }
-    if config.stagger_ns() % TICK_NS != 0 {
-        return refused("lanes.count", config.lanes.count as u64, "lanes a multiple of 100 ms apart");
-    }
-    // Their greatest common divisor.
-    let (mut every, mut rest) = (u64::from(10 / frame_hz), config.stagger_ns().unsigned_abs() / TICK_NS.unsigned_abs());
-    while rest != 0 {
-        (every, rest) = (rest, every % rest);
-    }
-    Ok(every)
 }
 
 /// Drives a ride through a world: pushes the inputs of each tick and moves the world on. A tick is

@@ -37,7 +37,7 @@ impl PolicyDriver {
     /// expert drives alone, if it is not 0.
     ///
     /// # Errors
-    /// As [`frame_every`](crate::frame_every).
+    /// As [`frame_every`](crate::feed::frame_every).
     pub fn new(ride: Ride, expert_every: u64) -> Result<Self> {
         let (feed, model) = (Feed::new(ride.config())?, &ride.config().model);
         let canvas = Canvas::new(model.image.width, model.image.height, model.camera);

@@ -18,7 +18,7 @@ enum Run {
 }
 
 /// Every command, as the documents write it.
-const COMMANDS: [(&str, Run); 30] = [
+const COMMANDS: [(&str, Run); 32] = [
     ("drive", Run::With(&[], "")),
     ("drive --seed 7 --closed-loop", Run::With(&["--seconds", "9"], "")),
     ("drive --input DIR --out out/mine", Run::With(&[], "")),
@@ -36,12 +36,17 @@ const COMMANDS: [(&str, Run); 30] = [
     ("inspect engines/rtx-pc", Run::Parsed("needs engines that a GPU's owner builds")),
     ("world --seeds 0..4 --out out/worlds", Run::With(&["--seconds", "1"], "")),
     ("world --seeds 0..4 --plans --captions --out out/train", Run::With(&["--seconds", "1"], "")),
+    (
+        "world --seeds 0..4 --plans --no-foresight --policy configs/tiny.yaml --set lanes.count=4 --out out/driven",
+        Run::With(&["--seconds", "1"], ""),
+    ),
     ("study sight", Run::Parsed(HOURS)),
     ("study sight --worlds 50", Run::Parsed(HOURS)),
     ("study sight --compare no images=DIR", Run::Parsed(HOURS)),
     ("study guidance configs/tiny-vlm.yaml", Run::Parsed(HOURS)),
     ("study memory", Run::Parsed(HOURS)),
     ("study routes", Run::Parsed(HOURS)),
+    ("study routes --lanes 4,2,1", Run::Parsed(HOURS)),
     ("study hours", Run::Parsed(HOURS)),
     ("study table5 configs/drivewam-5b.yaml", Run::Parsed(HOURS)),
     ("bench", Run::With(&["--warmup", "0"], "1")),

@@ -58,12 +58,19 @@ fn each_memory_keeps_what_it_says() {
 /// violation, and constant velocity cannot drive a kilometre.
 #[test]
 fn the_closed_loop_tells_a_driver_from_a_plan_that_looks_at_nothing() {
-    let (results, dir) = study("routes", &["--worlds", "3"]);
+    let (results, dir) = study("routes", &["--worlds", "2", "--first-world", "1", "--lanes", "2,1"]);
     let of = |who: &str, what: &str| results["drivers"][who][what].clone();
     assert_eq!(of("expert", "clean")["value"], 1.0);
     assert_eq!(of("constant velocity and yaw rate", "clean")["value"], 0.0);
     // With a correct plan, the loop itself must not fail.
     assert_eq!(of("expert's plan", "clean")["value"], 1.0, "{results}");
+    // Each number of lanes has its row, and a route with violations has a first one.
+    for who in ["policy", "policy, 2 lanes"] {
+        let first: u64 =
+            ["lead", "pedestrian", "off road", "red light"].map(|kind| of(who, "first_violation")[kind].as_u64().unwrap()).iter().sum();
+        assert!(first <= 2 && (first == 0) == (of(who, "violations_per_km")["value"] == 0.0), "{results}");
+    }
+    assert_eq!((results["first_world"].as_u64(), results["worlds"].as_u64()), (Some(1), Some(2)));
     assert_eq!(files(&dir.path().join("study")), ["routes-tracks.png", "routes.json", "routes.md"]);
 }
 
