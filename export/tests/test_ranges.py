@@ -37,7 +37,7 @@ def test_looks_are_those_of_the_runtime_s_grid(size):
 def drive(speeds, grey, camera):
     ego = np.stack([speeds, np.zeros(len(speeds)), np.zeros(len(speeds))], -1)
     frames = np.full((3, 64, 112, 3), grey, np.uint8)
-    return Drive("made", frames, *[None] * 2, ego, *[None] * 5, camera)
+    return Drive("made", frames, *[None] * 2, ego, *[None] * 6, camera)
 
 
 def test_ranges_hold_every_camera_and_frame_and_all_but_the_fastest_states():

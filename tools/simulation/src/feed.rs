@@ -58,9 +58,14 @@ impl Feed {
         self.tick.is_multiple_of(self.frame_every)
     }
 
+    /// Number of the newest frame, from 0.
+    pub(crate) fn frame(&self) -> u64 {
+        self.tick / self.frame_every
+    }
+
     /// Pushes command, ego state and pose of this tick. If the tick has a frame, also pushes
-    /// `canvas` and lets the ride step `late_ns` after the tick, and never before an earlier step;
-    /// returns its outcome if a chunk is complete.
+    /// `canvas`, if it was not lost, and lets the ride step `late_ns` after the tick, and never
+    /// before an earlier step; returns its outcome if a chunk is complete.
     ///
     /// # Errors
     /// Those of the ride.
@@ -69,7 +74,7 @@ impl Feed {
         ride: &'a mut Ride,
         world: &World,
         command: Command,
-        canvas: &Canvas,
+        canvas: Option<&Canvas>,
         late_ns: i64,
     ) -> Result<Option<&'a Outcome>> {
         let (stamp_ns, ego) = (self.tick as i64 * TICK_NS, world.ego());
@@ -82,7 +87,7 @@ impl Feed {
         if !self.is_frame() {
             return Ok(None);
         }
-        ride.push_frame(stamp_ns, &canvas.rgb)?;
+        canvas.map_or(Ok(()), |canvas| ride.push_frame(stamp_ns, &canvas.rgb))?;
         self.now_ns = self.now_ns.max(stamp_ns.saturating_add(late_ns));
         Ok(match ride.step(self.now_ns)? {
             Progress::Outcome(outcome) => Some(outcome),

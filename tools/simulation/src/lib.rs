@@ -41,6 +41,8 @@ pub struct SimulationDriver {
     feed: Feed,
     /// Whether the ride gets the route command; if not, it gets `unknown`.
     pub routed: bool,
+    /// Every so many frames one is lost; 0 for none.
+    pub lost_every: u64,
 }
 
 impl SimulationDriver {
@@ -57,6 +59,7 @@ impl SimulationDriver {
             canvas: Canvas::new(model.image.width, model.image.height, model.camera),
             feed: Feed::new(config)?,
             routed: true,
+            lost_every: 0,
         })
     }
 
@@ -106,7 +109,8 @@ impl SimulationDriver {
     /// Those of the ride.
     pub fn push_late<'a>(&mut self, ride: &'a mut Ride, late_ns: i64) -> Result<Option<&'a Outcome>> {
         let command = if self.routed { self.world.command() } else { Command::Unknown };
-        self.feed.push(ride, &self.world, command, &self.canvas, late_ns)
+        let is_lost = self.lost_every > 0 && (self.feed.frame() + 1).is_multiple_of(self.lost_every);
+        self.feed.push(ride, &self.world, command, (!is_lost).then_some(&self.canvas), late_ns)
     }
 
     /// Advances the world by one tick, with the car under `control`.

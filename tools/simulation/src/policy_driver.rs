@@ -76,7 +76,7 @@ impl Driver for PolicyDriver {
         if self.feed.is_frame() {
             world.render(&mut self.canvas);
         }
-        if let Some(outcome) = self.feed.push(&mut self.ride, world, world.command(), &self.canvas, 0)? {
+        if let Some(outcome) = self.feed.push(&mut self.ride, world, world.command(), Some(&self.canvas), 0)? {
             self.plan = Some((self.feed.tick, Follower::new(ego.pose, outcome.published.clone())));
         }
         let takes_over = self.takes_over(world, &expert);

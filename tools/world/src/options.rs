@@ -1,5 +1,7 @@
 //! The parameters of a world beside its seed.
 
+use crate::palette::Palette;
+
 /// The kind of road sections in a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -29,12 +31,25 @@ pub struct Options {
     pub kind: Kind,
     /// Whether the car drifts off now and then, so that the expert shows how to recover.
     pub disturb: bool,
+    /// How pictures look.
+    pub palette: Palette,
+    /// The camera's place beside where the training had it: to the left and upwards, metres.
+    pub camera_offset_m: [f64; 2],
+    /// Time constant with which the car's curvature follows the control's, seconds; 0 for at once.
+    pub steering_lag_s: f64,
     /// The expert stops this much sooner, before lines, behind leads and for people; metres.
     pub extra_margin_m: f64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { kind: Kind::Mixed, disturb: false, extra_margin_m: 0.0 }
+        Self {
+            kind: Kind::Mixed,
+            disturb: false,
+            palette: Palette::Day,
+            camera_offset_m: [0.0; 2],
+            steering_lag_s: 0.0,
+            extra_margin_m: 0.0,
+        }
     }
 }

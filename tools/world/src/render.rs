@@ -45,6 +45,7 @@ impl World {
     /// Draws the front camera.
     pub fn render(&self, canvas: &mut Canvas) {
         draw(self, canvas);
+        self.options().palette.apply(&mut canvas.rgb);
     }
 
     /// Where the image of `canvas` shows the nearest visible speed limit sign.
@@ -53,8 +54,14 @@ impl World {
     }
 }
 
+/// The pose of the camera in the world's plane, and its height, metres.
+fn camera(world: &World) -> (Pose2, f64) {
+    let [left_m, up_m] = world.options().camera_offset_m;
+    (world.ego().pose.compose(&Pose2::new(CAMERA_AHEAD_M, left_m, 0.0)), CAMERA_HEIGHT_M + up_m)
+}
+
 fn draw(world: &World, canvas: &mut Canvas) {
-    let camera = world.ego().pose.compose(&Pose2::new(CAMERA_AHEAD_M, 0.0, 0.0));
+    let (camera, height_m) = camera(world);
     let (s_m, _) = world.place();
     canvas.centre_line.clear();
     for (at_m, Sample { pose, .. }) in world.road().between(s_m - 2.0, s_m + FAR_M + 8.0) {
@@ -63,8 +70,8 @@ fn draw(world: &World, canvas: &mut Canvas) {
         canvas.centre_line.push(CentreLinePoint { s_m: at_m, x_m: local.x_m, y_m: local.y_m, sin, cos });
     }
     sky(canvas, &camera);
-    ground(world, canvas, &camera);
-    upright(world, canvas, &camera);
+    ground(world, canvas, &camera, height_m);
+    upright(world, canvas, &camera, height_m);
 }
 
 fn sky(canvas: &mut Canvas, camera: &Pose2) {
@@ -85,7 +92,7 @@ fn sky(canvas: &mut Canvas, camera: &Pose2) {
     }
 }
 
-fn ground(world: &World, canvas: &mut Canvas, camera: &Pose2) {
+fn ground(world: &World, canvas: &mut Canvas, camera: &Pose2, height_m: f64) {
     let Intrinsics { fx_px, fy_px, cx_px, cy_px } = canvas.intrinsics;
     let (sin, cos) = libm::sincos(camera.yaw_rad);
     let (s_m, _) = world.place();
@@ -97,9 +104,9 @@ fn ground(world: &World, canvas: &mut Canvas, camera: &Pose2) {
     let crossings: Vec<Pose2> = world.road().junctions().map(|j| j.centre.relative_to(camera)).collect();
     for row in (cy_px.ceil().max(0.0) as usize)..canvas.height {
         let below = (row as f64 + 0.5 - cy_px) / fy_px;
-        let x_m = CAMERA_HEIGHT_M / below.max(1e-3);
+        let x_m = height_m / below.max(1e-3);
         let haze = ramp(x_m, 30.0, FAR_M);
-        let (soft_side, soft_deep) = ((x_m / fx_px).max(0.02), (x_m * x_m / (CAMERA_HEIGHT_M * fy_px)).max(0.02));
+        let (soft_side, soft_deep) = ((x_m / fx_px).max(0.02), (x_m * x_m / (height_m * fy_px)).max(0.02));
         let mut hint = 0;
         for column in 0..canvas.width {
             let y_m = -(column as f64 + 0.5 - cx_px) / fx_px * x_m;
@@ -169,20 +176,20 @@ fn nearest(near: &[CentreLinePoint], x_m: f64, y_m: f64, hint: &mut usize) -> Op
     Some((n.s_m + n.cos * dx + n.sin * dy, n.cos * dy - n.sin * dx))
 }
 
-/// Projects an outline `[left, bottom, right, top]` around a foot at `forward_m`, `right_m` to the
-/// image: left, top, right, bottom, pixels.
-fn project(intrinsics: &Intrinsics, forward_m: f64, right_m: f64, [left, bottom, right, top]: [f64; 4]) -> [f64; 4] {
+/// Projects an outline `[left, bottom, right, top]` around a foot at `[forward, right]` to the
+/// image of a camera `height_m` above it: left, top, right, bottom, pixels.
+fn project(intrinsics: &Intrinsics, height_m: f64, [forward_m, right_m]: [f64; 2], [left, bottom, right, top]: [f64; 4]) -> [f64; 4] {
     let (wide, high) = (intrinsics.fx_px / forward_m, intrinsics.fy_px / forward_m);
     [
         intrinsics.cx_px + (right_m + left) * wide,
-        intrinsics.cy_px + (CAMERA_HEIGHT_M - top) * high,
+        intrinsics.cy_px + (height_m - top) * high,
         intrinsics.cx_px + (right_m + right) * wide,
-        intrinsics.cy_px + (CAMERA_HEIGHT_M - bottom) * high,
+        intrinsics.cy_px + (height_m - bottom) * high,
     ]
 }
 
 fn sign(world: &World, canvas: &Canvas) -> Option<SignView> {
-    let camera = world.ego().pose.compose(&Pose2::new(CAMERA_AHEAD_M, 0.0, 0.0));
+    let (camera, height_m) = camera(world);
     let (s_m, _) = world.place();
     world.road().fixtures().filter(|p| p.s_m > s_m).find_map(|placed| {
         let Fixture::Sign { reveal_m, .. } = placed.what else { return None };
@@ -190,7 +197,7 @@ fn sign(world: &World, canvas: &Canvas) -> Option<SignView> {
         if placed.s_m - s_m >= reveal_m || foot.x_m <= NEAR_M {
             return None;
         }
-        let [left, top, right, bottom] = project(&canvas.intrinsics, foot.x_m, -foot.y_m, SIGN_FACE_M);
+        let [left, top, right, bottom] = project(&canvas.intrinsics, height_m, [foot.x_m, -foot.y_m], SIGN_FACE_M);
         let (width, height) = (canvas.width as f64, canvas.height as f64);
         let face = [left.clamp(0.0, width), top.clamp(0.0, height), right.clamp(0.0, width), bottom.clamp(0.0, height)];
         (face[0] < face[2] && face[1] < face[3]).then_some(SignView { id: placed.id, face })
@@ -205,7 +212,7 @@ struct Upright {
 }
 
 /// Draws bushes, signs, traffic lights, pedestrians and the lead, far to near.
-fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
+fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2, height_m: f64) {
     let road = world.road();
     let (s_m, _) = world.place();
     let mut things: Vec<Upright> = Vec::with_capacity(48);
@@ -287,7 +294,7 @@ fn upright(world: &World, canvas: &mut Canvas, camera: &Pose2) {
     for thing in &things {
         for &(part, colour) in &thing.parts {
             let haze = ramp(thing.forward_m, 35.0, 90.0);
-            let [left, top, right, bottom] = project(&canvas.intrinsics, thing.forward_m, thing.right_m, part);
+            let [left, top, right, bottom] = project(&canvas.intrinsics, height_m, [thing.forward_m, thing.right_m], part);
             canvas.rectangle(left, top, right, bottom, mixed(colour, [165.0, 178.0, 185.0], 0.6 * haze));
         }
     }

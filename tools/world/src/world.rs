@@ -58,6 +58,8 @@ pub struct World {
     road: Road,
     scene: Scene,
     ego: Ego,
+    /// Curvature that the steering stands at, 1/m.
+    steering_1pm: f64,
     tick: u64,
     s_m: f64,
     d_m: f64,
@@ -88,6 +90,7 @@ impl World {
             road,
             scene: Scene::default(),
             ego,
+            steering_1pm: 0.0,
             tick: 0,
             s_m: 4.0,
             d_m: 0.0,
@@ -169,6 +172,13 @@ impl World {
         copy
     }
 
+    /// This world as it continues with other parameters.
+    #[must_use]
+    pub fn with(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
     /// This world with an expert that stops `extra_margin_m` sooner.
     pub(crate) fn with_margin(mut self, extra_margin_m: f64) -> Self {
         self.options.extra_margin_m = extra_margin_m;
@@ -198,7 +208,14 @@ impl World {
         for _ in 0..SUBSTEPS {
             let speed = (self.ego.speed_mps + control.acceleration_mps2 * dt_s).max(0.0);
             let way = 0.5 * (self.ego.speed_mps + speed) * dt_s;
-            let turn = control.curvature_1pm.clamp(-0.25, 0.25) * way;
+            self.steering_1pm = match self.options.steering_lag_s {
+                lag_s if lag_s > 0.0 => {
+                    let share = 1.0 - libm::exp(-dt_s / lag_s);
+                    self.steering_1pm + share * (control.curvature_1pm.clamp(-0.25, 0.25) - self.steering_1pm)
+                }
+                _ => control.curvature_1pm.clamp(-0.25, 0.25),
+            };
+            let turn = self.steering_1pm * way;
             let (sin, cos) = libm::sincos(self.ego.pose.yaw_rad + 0.5 * turn);
             self.ego.pose.x_m += way * cos;
             self.ego.pose.y_m += way * sin;

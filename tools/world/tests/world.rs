@@ -3,7 +3,9 @@
 
 use drivewam_core::Result;
 use drivewam_core::dims::Intrinsics;
-use drivewam_world::{Canvas, ExpertDriver, FrameFormat, Kind, Options, PlanLabels, Violations, World, WriteOptions, Written, write_seeds};
+use drivewam_world::{
+    Canvas, ExpertDriver, FrameFormat, Kind, Options, Palette, PlanLabels, Violations, World, WriteOptions, Written, write_seeds,
+};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -293,4 +295,25 @@ fn labels_without_foresight_stop_sooner_and_the_header_says_so() {
     assert!(sooner > 20, "{sooner} plans stop sooner");
     assert!(ends[1].iter().zip(&ends[2]).all(|(a, b)| b - a < 0.3), "no plan goes farther");
     assert!(!headers[0].contains("plans:") && headers[2].contains("extra_margin_m: 1.3") && headers[2].contains("foresight: false"));
+}
+
+/// Breaks if a camera elsewhere shows the same picture, a night is as bright as the day, or a lag
+/// of the steering leaves the drive as it was.
+#[test]
+fn harder_worlds_look_and_drive_otherwise() {
+    let picture = |options: Options| {
+        let mut canvas = Canvas::new(112, 64, CAMERA);
+        ride(3, Options::default(), 100, |_| {}).with(options).render(&mut canvas);
+        canvas.rgb
+    };
+    let mean = |rgb: &[u8]| rgb.iter().map(|v| f64::from(*v)).sum::<f64>() / rgb.len() as f64;
+    let plain = picture(Options::default());
+    for offset in [[0.3, 0.0], [0.0, 0.3]] {
+        assert_ne!(picture(Options { camera_offset_m: offset, ..Options::default() }), plain, "{offset:?}");
+    }
+    let [night, rain] = [Palette::Night, Palette::Rain].map(|palette| picture(Options { palette, ..Options::default() }));
+    assert!(mean(&night) < 0.5 * mean(&plain) && rain != plain);
+    let lagging = Options { steering_lag_s: 0.3, ..Options::default() };
+    let [exact, late] = [Options::default(), lagging].map(|options| ride(3, options, 600, |_| {}));
+    assert!(exact.ego() != late.ego() && late.violations() == Violations::default(), "{:?}", late.violations());
 }

@@ -24,10 +24,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
     /// Number of worlds, from seed 0 on. Default: 200 for sight and guidance, 40 for memory, 100
-    /// for routes. `hours` has one.
+    /// for routes, 24 for harder. `hours` has one.
     #[arg(long)]
     pub(super) worlds: Option<usize>,
-    /// First world of `routes`. All are below 10000, and so held out of training.
+    /// First world of `routes` and `harder`. All are below 10000, and so held out of training.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub(super) first_world: u64,
     /// Rollouts side by side with which `routes` drives the policy: several numbers, for example
@@ -65,6 +65,9 @@ pub(super) enum Part {
     Memory,
     /// Closed loop: the policy moves the car along routes of 1 km.
     Routes,
+    /// Closed loop, as `routes`, at night, in rain, with a camera elsewhere, lost frames, latency,
+    /// and steering that lags.
+    Harder,
     /// One ride of four hours.
     Hours,
     /// Table 5 of the paper: memory and operations of full, fifo and selective at the
@@ -79,6 +82,7 @@ impl Part {
             Self::Guidance => "guidance",
             Self::Memory => "memory",
             Self::Routes => "routes",
+            Self::Harder => "harder",
             Self::Hours => "hours",
             Self::Table5 => "table5",
         }
@@ -100,10 +104,10 @@ impl Args {
     /// An option that this part does not have; a number out of range.
     pub(super) fn sizes(&self) -> Result<Sizes> {
         for (option, is_given, parts) in [
-            ("--worlds", self.worlds.is_some(), &[Part::Sight, Part::Guidance, Part::Memory, Part::Routes][..]),
+            ("--worlds", self.worlds.is_some(), &[Part::Sight, Part::Guidance, Part::Memory, Part::Routes, Part::Harder][..]),
             ("--chunks", self.chunks.is_some(), &[Part::Memory, Part::Hours, Part::Table5]),
             ("--compare", !self.compare.is_empty(), &[Part::Sight]),
-            ("--first-world", self.first_world > 0, &[Part::Routes]),
+            ("--first-world", self.first_world > 0, &[Part::Routes, Part::Harder]),
             ("--lanes", !self.lanes.is_empty(), &[Part::Routes]),
         ] {
             if is_given && !parts.contains(&self.part) {
@@ -115,6 +119,7 @@ impl Args {
             Part::Sight | Part::Guidance => 200,
             Part::Memory => 40,
             Part::Routes => 100,
+            Part::Harder => 24,
             Part::Hours | Part::Table5 => 1,
         });
         let chunks = self.chunks.unwrap_or(if self.part == Part::Hours { 4 * HOUR } else { CHUNKS });

@@ -1,17 +1,19 @@
 //! `drivewam study`: evaluates a policy on simulated worlds held out of training (seeds 0 to 9999).
 //!
-//! Six parts: `sight`, `guidance`, `memory`, `routes`, `hours`, and `table5`, which needs no
-//! engines. Each writes `PART.json` and `PART.md`; some also write images.
+//! Seven parts: `sight`, `guidance`, `memory`, `routes`, `harder`, `hours`, and `table5`, which
+//! needs no engines. Each writes `PART.json` and `PART.md`; some also write images.
 
 mod args;
 mod charts;
 mod episode;
 mod guidance;
+mod harder;
 mod hours;
 mod memory;
 mod output;
 mod parallel;
 mod retention;
+mod route;
 mod routes;
 mod setup;
 mod sight;
@@ -60,6 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             images.add("routes-tracks.png", |path| charts::tracks(&tracks, path))?;
             Ok((results, table))
         }),
+        Part::Harder => run_part(args, &loaded, sizes, stop, |study, parallel, _| harder::run(study, parallel)),
         Part::Hours => run_part(args, &loaded, sizes, stop, |study, parallel, _| hours::run(study, parallel)),
     }
 }
@@ -83,7 +86,11 @@ fn run_part(
 ) -> Result<ExitCode> {
     let study = Study::open(args, loaded, sizes)?;
     output::create(args)?;
-    let rounds = if args.part == Part::Memory { memory::variants() } else { 1 };
+    let rounds = match args.part {
+        Part::Memory => memory::variants(),
+        Part::Harder => harder::count(),
+        _ => 1,
+    };
     let bar = progress_bar(args, sizes.worlds * rounds, "drives")?;
     let parallel = Parallel { threads: args.threads.clamp(1, 64), bar: &bar, stop };
     let mut images = Images::new(&args.out);

@@ -58,7 +58,7 @@ impl<'a> Study<'a> {
         Ok(if self.args.lanes.is_empty() { vec![self.config("")?.lanes.count] } else { self.args.lanes.clone() })
     }
 
-    /// The first world of `routes`.
+    /// The first world of `routes` and `harder`.
     pub(super) fn first_world(&self) -> u64 {
         self.args.first_world
     }
@@ -73,7 +73,7 @@ impl<'a> Study<'a> {
     /// # Errors
     /// The plan does not fit; an engine cannot be loaded.
     pub(super) fn ride(&self, config: Config) -> Result<Ride> {
-        let closed_loop = self.args.part == Part::Routes;
+        let closed_loop = matches!(self.args.part, Part::Routes | Part::Harder);
         Ok(self.plan(config, &self.folder, closed_loop)?.warm(self.folder.clone())?)
     }
 

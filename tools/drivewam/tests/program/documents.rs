@@ -18,7 +18,7 @@ enum Run {
 }
 
 /// Every command, as the documents write it.
-const COMMANDS: [(&str, Run); 32] = [
+const COMMANDS: [(&str, Run); 33] = [
     ("drive", Run::With(&[], "")),
     ("drive --seed 7 --closed-loop", Run::With(&["--seconds", "9"], "")),
     ("drive --input DIR --out out/mine", Run::With(&[], "")),
@@ -47,6 +47,7 @@ const COMMANDS: [(&str, Run); 32] = [
     ("study memory", Run::Parsed(HOURS)),
     ("study routes", Run::Parsed(HOURS)),
     ("study routes --lanes 4,2,1", Run::Parsed(HOURS)),
+    ("study harder --set lanes.count=4", Run::Parsed(HOURS)),
     ("study hours", Run::Parsed(HOURS)),
     ("study table5 configs/drivewam-5b.yaml", Run::Parsed(HOURS)),
     ("bench", Run::With(&["--warmup", "0"], "1")),

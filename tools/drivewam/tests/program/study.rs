@@ -74,6 +74,18 @@ fn the_closed_loop_tells_a_driver_from_a_plan_that_looks_at_nothing() {
     assert_eq!(files(&dir.path().join("study")), ["routes-tracks.png", "routes.json", "routes.md"]);
 }
 
+/// Breaks when conditions do not reach the drive: each gives another drive than the plain one.
+#[cfg(feature = "long")]
+#[test]
+fn harder_worlds_are_driven_otherwise() {
+    let (results, dir) = study("harder", &["--worlds", "1", "--first-world", "2"]);
+    let metres = |name: &str| results["conditions"][name]["km"].as_f64().unwrap();
+    let names: Vec<&String> = results["conditions"].as_object().unwrap().keys().collect();
+    assert_eq!(names.len(), 8);
+    assert!(names.iter().filter(|name| metres(name).to_bits() == metres("as in training").to_bits()).count() == 1, "{results}");
+    assert_eq!(files(&dir.path().join("study")), ["harder.json", "harder.md"]);
+}
+
 /// Breaks when a long ride needs more memory than a short one.
 #[test]
 fn a_long_ride_stays_finite_in_the_memory_that_it_began_with() {

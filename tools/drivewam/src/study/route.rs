@@ -1,0 +1,167 @@
+//! One route of 1 km in closed loop, under given conditions.
+
+use anyhow::Result;
+use drivewam::Ride;
+use drivewam_core::action::{Increment, increments};
+use drivewam_core::pose::Pose2;
+use drivewam_core::trajectory::Trajectory;
+use drivewam_simulation::{CameraSource, SimulationDriver};
+use drivewam_world::{Follower, Options, TICK_S, Violations};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Length of a route, metres.
+pub(super) const ROUTE_M: f64 = 1000.0;
+/// A route that takes longer counts as not finished: the car stands where it should not.
+const TIMEOUT_S: f64 = 600.0;
+/// At this distance from the route the drive ends, as on the CARLA leaderboard.
+const MAX_DEVIATION_M: f64 = 30.0;
+
+/// What a route is driven in.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Conditions {
+    pub(super) world: Options,
+    /// Every so many frames one is lost; 0 for none.
+    pub(super) lost_every: u64,
+    /// Ticks from a plan's newest frame until the car follows it.
+    pub(super) latency_ticks: u64,
+}
+
+/// Who moves the car.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// The policy, with the ride of this index.
+    Policy(usize),
+    /// The expert, at every tick.
+    Expert,
+    /// The expert's plan of 4 s, followed like the policy's: the best that planning by chunks can
+    /// reach.
+    ExpertPlan,
+    /// The same, made as if all others kept doing what they do: the best without knowing the
+    /// future. Seconds between plans.
+    NoForesight(u64),
+    Constant,
+}
+
+/// The result of one route.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    /// Progress along the route.
+    pub(super) progress_m: f64,
+    /// Distance driven, on or off the route.
+    pub(super) driven_m: f64,
+    pub(super) seconds: f64,
+    /// Distance driven from the start to the first violation.
+    pub(super) clean_m: f64,
+    pub(super) finished: bool,
+    pub(super) violations: Violations,
+    /// The first violation, and the speed then, m/s.
+    pub(super) first: Option<(&'static str, f64)>,
+    /// Position of the car every second, (x m, y m), and whether a new violation happened since the
+    /// previous one.
+    pub(super) track: Vec<(f64, f64, bool)>,
+}
+
+impl Route {
+    pub(super) fn is_clean(&self) -> bool {
+        self.finished && self.violations == Violations::default()
+    }
+}
+
+/// A plan, and the tick at which it was made.
+type MadePlan = (u64, Follower);
+
+/// What a first violation is called.
+pub(super) const KINDS: [&str; 4] = ["lead", "pedestrian", "off road", "red light"];
+
+/// The kind of the violations of a tick, the gravest first.
+fn kind_of(now: &Violations) -> &'static str {
+    match now {
+        Violations { pedestrians: 1.., .. } => KINDS[1],
+        Violations { collisions: 1.., .. } => KINDS[0],
+        Violations { off_road: 1.., .. } => KINDS[2],
+        _ => KINDS[3],
+    }
+}
+
+/// Drives the world of `seed` until the end of the route, the timeout or the maximum deviation.
+/// Returns `None` when `stop` was set meanwhile.
+///
+/// # Errors
+/// The ride fails.
+pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: Conditions, stop: &AtomicBool) -> Result<Option<Route>> {
+    let ride = &mut rides[if let Driver::Policy(i) = driver { i } else { 0 }];
+    let model = ride.config().model.clone();
+    let mut feed = SimulationDriver::new(ride.config(), seed, conditions.world, CameraSource::Own)?;
+    feed.lost_every = conditions.lost_every;
+    let mut route = Route {
+        progress_m: 0.0,
+        driven_m: 0.0,
+        seconds: 0.0,
+        clean_m: 0.0,
+        finished: false,
+        violations: Violations::default(),
+        first: None,
+        track: Vec::new(),
+    };
+    // The second waits for its latency to pass.
+    let (mut plan, mut next): (Option<MadePlan>, Option<MadePlan>) = (None, None);
+    feed.begin(ride);
+    let start_m = feed.world.place().0;
+    while route.progress_m < ROUTE_M && route.seconds < TIMEOUT_S && feed.world.place().1.abs() < MAX_DEVIATION_M {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let (tick, ego) = (feed.tick(), feed.world.ego());
+        if tick.is_multiple_of(10) {
+            route.track.push((ego.pose.x_m, ego.pose.y_m, feed.world.violations() != route.violations));
+            route.violations = feed.world.violations();
+        }
+        match driver {
+            Driver::Expert => {}
+            Driver::Constant | Driver::ExpertPlan | Driver::NoForesight(_) => {
+                let every = if let Driver::NoForesight(seconds) = driver { seconds * 10 } else { model.poses() as u64 };
+                if tick.is_multiple_of(every) {
+                    let mut trajectory = Trajectory::new(model.poses(), model.pose_period_ns())?;
+                    let poses = match driver {
+                        Driver::ExpertPlan => Some(feed.world.plan(model.poses())),
+                        Driver::NoForesight(_) => Some(feed.world.plan_without_foresight(model.poses())),
+                        _ => None,
+                    };
+                    if let Some(poses) = poses {
+                        let mut steps = vec![Increment::default(); model.poses()];
+                        increments(&Pose2::default(), &poses, &mut steps)?;
+                        trajectory.set_increments(&steps)?;
+                    } else {
+                        trajectory.set_constant(ego.speed_mps, ego.speed_mps * ego.curvature_1pm);
+                    }
+                    plan = Some((tick, Follower::new(ego.pose, trajectory)));
+                }
+            }
+            Driver::Policy(_) => {
+                if feed.is_frame() {
+                    feed.draw();
+                }
+                if let Some(outcome) = feed.push(ride)? {
+                    next = Some((tick, Follower::new(ego.pose, outcome.published.clone())));
+                }
+                if let Some(due) = next.take_if(|(made, _)| tick >= *made + conditions.latency_ticks) {
+                    plan = Some(due);
+                }
+            }
+        }
+        feed.step(match &plan {
+            Some((since, plan)) => plan.control((tick - since) as f64 * TICK_S, &ego),
+            None => feed.world.expert(),
+        });
+        route.driven_m += feed.world.ego().speed_mps * TICK_S;
+        match feed.world.violations() {
+            none if none == Violations::default() => route.clean_m = route.driven_m,
+            some => _ = route.first.get_or_insert((kind_of(&some), feed.world.ego().speed_mps)),
+        }
+        route.progress_m = feed.world.place().0 - start_m;
+        route.seconds = feed.world.time_s();
+    }
+    route.violations = feed.world.violations();
+    route.finished = route.progress_m >= ROUTE_M;
+    Ok(Some(route))
+}
