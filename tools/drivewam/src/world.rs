@@ -42,6 +42,10 @@ pub(crate) struct Args {
     /// Plans that stop this much sooner than the expert drives, in metres.
     #[arg(long, requires = "plans", value_name = "METRES", default_value_t = 0.0)]
     extra_margin: f64,
+    /// Where the camera looks beside straight ahead, in degrees, left positive: a camera that was
+    /// mounted wrongly.
+    #[arg(long, value_name = "DEGREES", default_value_t = 0.0, allow_negative_numbers = true)]
+    camera_yaw: f64,
     /// Let the policy of this configuration drive, in closed loop; the expert takes over where the
     /// car is lost, has collided or stands for nothing.
     #[arg(long, value_name = "CONFIG")]
@@ -147,7 +151,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let policy = args.policy.as_deref().map(|path| Policy::open(path, args)).transpose()?;
     let scale = args.width as f64 / 112.0;
     let options = WriteOptions {
-        world: Options { kind: args.kind.into(), disturb: args.disturb, ..Options::default() },
+        world: Options { kind: args.kind.into(), disturb: args.disturb, camera_yaw_rad: args.camera_yaw.to_radians(), ..Options::default() },
         seconds: args.seconds,
         camera_hz: args.camera_hz,
         width: args.width,

@@ -174,7 +174,7 @@ pub(crate) fn header(seed: u64, options: &WriteOptions) -> RecordingHeader<Sourc
             ahead_m: Some(CAMERA_AHEAD_M),
             height_m: Some(CAMERA_HEIGHT_M),
             pitch_rad: Some(0.0),
-            yaw_rad: Some(0.0),
+            yaw_rad: Some(options.world.camera_yaw_rad),
             roll_rad: Some(0.0),
             distortion: None,
         },

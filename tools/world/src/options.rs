@@ -35,6 +35,8 @@ pub struct Options {
     pub palette: Palette,
     /// The camera's place beside where the training had it: to the left and upwards, metres.
     pub camera_offset_m: [f64; 2],
+    /// Where the camera looks beside straight ahead, radians, left positive.
+    pub camera_yaw_rad: f64,
     /// Time constant with which the car's curvature follows the control's, seconds; 0 for at once.
     pub steering_lag_s: f64,
     /// The expert stops this much sooner, before lines, behind leads and for people; metres.
@@ -48,6 +50,7 @@ impl Default for Options {
             disturb: false,
             palette: Palette::Day,
             camera_offset_m: [0.0; 2],
+            camera_yaw_rad: 0.0,
             steering_lag_s: 0.0,
             extra_margin_m: 0.0,
         }

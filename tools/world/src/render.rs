@@ -8,6 +8,7 @@ use crate::canvas::{Canvas, CentreLinePoint, Rgb, mixed, ramp, stripe};
 use crate::dimensions::{
     CAMERA_AHEAD_M, CAMERA_HEIGHT_M, LEAD_M, LIGHT_ASIDE_M, LIGHT_BEHIND_M, LIGHT_BOARD_M, PEDESTRIAN_M, SIGN_ASIDE_M, SIGN_FACE_M,
 };
+use crate::options::Options;
 use crate::rng::mix;
 use crate::road::{AHEAD_M, Fixture, Sample};
 use crate::scene::{LEAD_REAR_M, Light};
@@ -56,8 +57,8 @@ impl World {
 
 /// The pose of the camera in the world's plane, and its height, metres.
 fn camera(world: &World) -> (Pose2, f64) {
-    let [left_m, up_m] = world.options().camera_offset_m;
-    (world.ego().pose.compose(&Pose2::new(CAMERA_AHEAD_M, left_m, 0.0)), CAMERA_HEIGHT_M + up_m)
+    let Options { camera_offset_m: [left_m, up_m], camera_yaw_rad, .. } = *world.options();
+    (world.ego().pose.compose(&Pose2::new(CAMERA_AHEAD_M, left_m, camera_yaw_rad)), CAMERA_HEIGHT_M + up_m)
 }
 
 fn draw(world: &World, canvas: &mut Canvas) {
