@@ -96,8 +96,11 @@ mod tests {
             assert!(said(&file).contains(words) && said(&link).contains(words), "{}", said(&file));
         }
         mode(&file, 0o664);
-        mode(&folder, 0o775);
-        assert_eq!(resolve(&link).unwrap(), file.canonicalize().unwrap());
+        // In a sticky folder others may add files and replace none.
+        for of_folder in [0o775, 0o1777] {
+            mode(&folder, of_folder);
+            assert_eq!(resolve(&link).unwrap(), file.canonicalize().unwrap());
+        }
         assert_eq!(resolve(Path::new("libname.so")).unwrap(), Path::new("libname.so"));
         assert!(said(&folder).contains("a folder") && said(&folder.join("none.so")).contains("not there"));
     }

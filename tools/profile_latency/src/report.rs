@@ -24,7 +24,8 @@ pub(crate) fn report(args: &Args, measured: &Measured, command: &[String]) -> Re
     let late = |c: &&Chunk| c.response_ns.unwrap_or(c.latency_ns) > u64::from(config.guard.deadline_ms) * 1_000_000;
     let uncovered_ms = || chunks.iter().map(|c| c.uncovered_ms).filter(|ms| *ms > 0.0);
     let mut uncovered = Times::of(uncovered_ms().map(|ms| (ms * 1e6) as u64))?.json();
-    uncovered["total"] = json!(uncovered_ms().sum::<f64>());
+    // Not `sum`, which is -0 of nothing.
+    uncovered["total"] = json!(uncovered_ms().fold(0.0, |sum, ms| sum + ms));
     let lines = [machine::lines(&measured.after), machine::contention_lines(&measured.before, &measured.after, measured.window)].concat();
     let startup = &measured.startup;
     let ms = |ns: u64| ns as f64 * 1e-6;
