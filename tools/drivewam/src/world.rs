@@ -151,7 +151,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let policy = args.policy.as_deref().map(|path| Policy::open(path, args)).transpose()?;
     let scale = args.width as f64 / 112.0;
     let options = WriteOptions {
-        world: Options { kind: args.kind.into(), disturb: args.disturb, camera_yaw_rad: args.camera_yaw.to_radians(), ..Options::default() },
+        world: Options {
+            kind: args.kind.into(),
+            disturb: args.disturb,
+            camera_yaw_rad: args.camera_yaw.to_radians(),
+            ..Options::default()
+        },
         seconds: args.seconds,
         camera_hz: args.camera_hz,
         width: args.width,
