@@ -105,6 +105,9 @@ impl Ride {
         if let Some(((pose, _), (ego, _))) = inputs.ingest.newest_pose(stamp_ns).zip(inputs.ingest.newest_ego(stamp_ns)) {
             inputs.camera.see_order(image, pose, ego.speed_mps);
         }
+        if (0..self.lanes.len()).all(|lane| self.inputs.grid.slot(lane) == FrameSlot::Between) {
+            return Ok(());
+        }
         let run = StageRun::start_at(Stage::Ingest, start);
         let mut placed: Result<Option<Region>> = Ok(None);
         for lane in 0..self.lanes.len() {
@@ -113,11 +116,10 @@ impl Ride {
             let now = self.place_frame(lane, slot, image, before);
             placed = placed.and(now.inspect_err(|e| self.lanes[lane].frame_fault = Some(e.kind())).map(Some));
         }
-        if placed?.is_some() {
-            self.inputs.camera.see(stamp_ns, image);
-            self.models.guidance.keep_frame(image);
-            self.stages.add(run);
-        }
+        placed?;
+        self.inputs.camera.see(stamp_ns, image);
+        self.models.guidance.keep_frame(image);
+        self.stages.add(run);
         Ok(())
     }
 
