@@ -11,6 +11,13 @@ use std::time::Instant;
 
 const TICK_NS: i64 = 100_000_000;
 
+/// A picture of the small model's size with the smooth brightness of a road scene; each `number`
+/// has its own.
+pub fn picture(number: i64) -> Vec<u8> {
+    let value = |x: usize, y: usize| 60 + (x + 2 * y + (number.rem_euclid(97) as usize)) / 2 % 140;
+    (0..64 * 112).flat_map(|i| [value(i % 112, i / 112) as u8; 3]).collect()
+}
+
 /// The output of a ride.
 #[derive(Debug, Clone, Default)]
 pub struct Driven {

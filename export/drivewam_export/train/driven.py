@@ -29,6 +29,8 @@ class DrivenWindows(Windows):
         if without:
             raise SystemExit(f"--driven: no plans.f32 in {without[0]}: write it with --plans")
         self.errors = [label_errors(drive, self.tick) for drive in self.drives]
+        # By chunks of a window: where one may end, and the indices of the hard ones.
+        self.ends: dict[int, tuple] = {}
         self.free = [drive.masked[:: self.tick] == 0 for drive in self.drives]
 
     def lasts(self, chunks: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,14 +46,15 @@ class DrivenWindows(Windows):
 
     def draw_driven(self, chunks: int, rows: int, rng: np.random.Generator) -> Window:
         """Draws windows of whole neighbouring chunks."""
-        if not hasattr(self, "ends"):
-            self.ends, self.hard = self.lasts(chunks)
-            self.hard = np.flatnonzero(self.hard)
+        if chunks not in self.ends:
+            ends, is_hard = self.lasts(chunks)
+            self.ends[chunks] = ends, np.flatnonzero(is_hard)
+        ends, hard = self.ends[chunks]
         picks = []
         for _ in range(rows):
-            is_hard = len(self.hard) > 0 and rng.random() < 0.5
-            at = rng.choice(self.hard) if is_hard else rng.integers(len(self.ends))
-            d, last = (int(x) for x in self.ends[at])
+            wants_hard = len(hard) > 0 and rng.random() < 0.5
+            at = rng.choice(hard) if wants_hard else rng.integers(len(ends))
+            d, last = (int(x) for x in ends[at])
             whole = last - (chunks - 1) * self.per_chunk >= 0 and rng.random() < 0.5
             begins = [last - (chunks - 1 - k) * self.per_chunk for k in range(chunks)]
             picks.append((d, begins, not whole))

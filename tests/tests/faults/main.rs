@@ -15,6 +15,7 @@ use drivewam_core::{Error, ErrorKind};
 use drivewam_device::cuda::{CudaDevice, Emulator};
 use drivewam_device::{Device, HostDevice};
 use drivewam_engine::closed_form::{self, ClosedForm, Fault, Options};
+use drivewam_tests::drive::picture;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,13 +28,6 @@ mod publication;
 mod trained;
 
 const SECOND: i64 = 1_000_000_000;
-
-/// A picture of the model's size with the smooth brightness of a road scene; each `number` has its
-/// own.
-fn picture(number: i64) -> Vec<u8> {
-    let value = |x: usize, y: usize| 60 + (x + 2 * y + (number.rem_euclid(97) as usize)) / 2 % 140;
-    (0..64 * 112).flat_map(|i| [value(i % 112, i / 112) as u8; 3]).collect()
-}
 
 fn ride(set: &str, faulty: Graph, fault: Option<Fault>) -> Ride {
     ride_with(RideOptions::EVALUATION, set, faulty, fault)

@@ -14,6 +14,7 @@ use drivewam_core::trajectory::Point;
 use drivewam_device::HostDevice;
 use drivewam_device::cuda::{CudaDevice, Emulator};
 use drivewam_engine::closed_form::Fault;
+use drivewam_tests::drive::picture;
 use drivewam_world::{Canvas, Options, World};
 
 mod support;
@@ -130,7 +131,7 @@ fn second(ride: &mut Ride, s: i64) -> Vec<Outcome> {
         ride.push_ego(stamp_ns, EgoState { speed_mps: 6.0, ..EgoState::default() }).unwrap();
         ride.push_pose(stamp_ns, Pose2::new(0.6 * tick as f64, 0.0, 0.0)).unwrap();
         if tick == s * 10 {
-            ride.push_frame(stamp_ns, &support::picture(s)).unwrap();
+            ride.push_frame(stamp_ns, &picture(s)).unwrap();
         }
         match ride.step(stamp_ns).map(|progress| matches!(progress, Progress::Outcome(_))) {
             Ok(false) => {}
@@ -203,7 +204,7 @@ fn a_late_lane_is_refused_and_the_next_plan_in_time_goes_out() {
         ride.push_ego(stamp_ns, EgoState { speed_mps: 6.0, ..EgoState::default() }).unwrap();
         ride.push_pose(stamp_ns, Pose2::new(0.6 * tick as f64, 0.0, 0.0)).unwrap();
         if tick == 90 {
-            ride.push_frame(stamp_ns, &support::picture(9)).unwrap();
+            ride.push_frame(stamp_ns, &picture(9)).unwrap();
         }
     }
     assert!(matches!(ride.step(99 * SECOND / 10).unwrap(), Progress::Outcome(_)));
@@ -212,7 +213,7 @@ fn a_late_lane_is_refused_and_the_next_plan_in_time_goes_out() {
     assert_eq!((late.t0_ns, late.chunk), (Some(8 * SECOND), 3));
     ride.push_ego(10 * SECOND, EgoState { speed_mps: 6.0, ..EgoState::default() }).unwrap();
     ride.push_pose(10 * SECOND, Pose2::new(60.0, 0.0, 0.0)).unwrap();
-    ride.push_frame(10 * SECOND, &support::picture(10)).unwrap();
+    ride.push_frame(10 * SECOND, &picture(10)).unwrap();
     assert!(matches!(ride.step(10 * SECOND).unwrap(), Progress::Outcome(_)));
     let next = ride.outcome().unwrap();
     assert_eq!((next.lane, next.verdict, next.t0_ns, next.rollout), (2, Verdict::Accepted, Some(10 * SECOND), 0));

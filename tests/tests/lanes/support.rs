@@ -26,12 +26,6 @@ fn config(set: &str) -> Config {
     load_config(&path, &[Layer { name: "the test".to_owned(), text: set.to_owned() }]).unwrap()
 }
 
-/// A picture with the smooth brightness of a road scene; each `number` has its own.
-pub fn picture(number: i64) -> Vec<u8> {
-    let value = |x: usize, y: usize| 60 + (x + 2 * y + (number.rem_euclid(97) as usize)) / 2 % 140;
-    (0..64 * 112).flat_map(|i| [value(i % 112, i / 112) as u8; 3]).collect()
-}
-
 /// The shipped policy.
 pub fn tiny(set: &str, device: on::Device) -> Ride {
     let config = config(set);

@@ -172,7 +172,7 @@ pub(crate) fn header(seed: u64, options: &WriteOptions) -> RecordingHeader<Sourc
             cx_px,
             cy_px,
             ahead_m: Some(CAMERA_AHEAD_M),
-            height_m: Some(CAMERA_HEIGHT_M),
+            height_m: Some(CAMERA_HEIGHT_M + options.world.camera_offset_m[1]),
             pitch_rad: Some(0.0),
             yaw_rad: Some(options.world.camera_yaw_rad),
             roll_rad: Some(0.0),

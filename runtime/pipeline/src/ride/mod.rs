@@ -249,6 +249,10 @@ impl Ride {
                 Ok(true)
             }
             Err(error) => {
+                // A fault that the rest of this chunk's work finds is this lane's, not the next's.
+                if self.lost.is_none() {
+                    drop(self.device.synchronize());
+                }
                 self.refuse(ready, error.kind());
                 self.end_rollout(ready.lane, Restart::Fault(error.kind()));
                 Err(error)
