@@ -31,7 +31,8 @@ pub struct Increment {
 }
 
 impl Increment {
-    fn to_array(self) -> [f64; INCREMENT_CHANNELS] {
+    /// dx, dy and dyaw.
+    pub fn to_array(self) -> [f64; INCREMENT_CHANNELS] {
         [self.dx_m, self.dy_m, self.dyaw_rad]
     }
 

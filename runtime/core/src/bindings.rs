@@ -4,11 +4,11 @@
 //! [`Graph::signature`], and binds engines by it. Axis letters are those of [`crate::dims`].
 
 pub use crate::tensor::{
-    DEEPSTACK, EGO, FLOW_TIME, FRAMES, IDS, IMAGE, IS_ACTION, IS_IMAGE, LATENT, LOGITS, MASKED, MEM_BIAS, PAD_BIAS, PATCHES, ROPE,
-    SELF_SCALE, TEXT, TEXT_BIAS, TOKENS, VELOCITY,
+    DEEPSTACK, EGO, FLOW_TIME, FRAMES, IDS, IMAGE, INCREMENTS, IS_ACTION, IS_IMAGE, LATENT, LOGITS, MASKED, MEM_BIAS, PAD_BIAS, PATCHES,
+    ROPE, SELF_SCALE, TEXT, TEXT_BIAS, TOKENS, UNFAMILIAR, VELOCITY,
 };
 
-use crate::dims::{Model, SelfScale};
+use crate::dims::{INCREMENT_CHANNELS, Model, SelfScale};
 use crate::dtype::DType;
 use crate::guidance::GuidanceSpec;
 use crate::tensor::Axis::{self, Fixed};
@@ -32,6 +32,9 @@ pub enum Graph {
     VaeEncode,
     /// Decodes a latent to the frames of its chunk. Only used to view the predicted video.
     VaeDecode,
+    /// Says how unlike the training a chunk of frames and the motion during it are. A folder may lack
+    /// it.
+    Monitor,
     /// Projects the guidance text to cross-attention keys and values.
     ContextText,
     /// Projects the ego state to cross-attention keys and values.
@@ -48,9 +51,10 @@ pub enum Graph {
 
 impl Graph {
     /// All graphs, in the order in which they first run.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::VaeEncodeFirst,
         Self::VaeEncode,
+        Self::Monitor,
         Self::VlmVision,
         Self::VlmDecoder,
         Self::TextEncode,
@@ -61,7 +65,8 @@ impl Graph {
     ];
 
     /// The graphs of the driving policy.
-    pub const POLICY: [Self; 6] = [Self::VaeEncodeFirst, Self::VaeEncode, Self::ContextText, Self::ContextEgo, Self::Dit, Self::VaeDecode];
+    pub const POLICY: [Self; 7] =
+        [Self::VaeEncodeFirst, Self::VaeEncode, Self::Monitor, Self::ContextText, Self::ContextEgo, Self::Dit, Self::VaeDecode];
 
     /// The graphs of the language model and its text encoder.
     pub const GUIDANCE: [Self; 3] = [Self::VlmVision, Self::VlmDecoder, Self::TextEncode];
@@ -72,6 +77,7 @@ impl Graph {
             Self::VaeEncodeFirst => "vae_encode_first",
             Self::VaeEncode => "vae_encode",
             Self::VaeDecode => "vae_decode",
+            Self::Monitor => "monitor",
             Self::ContextText => "context_text",
             Self::ContextEgo => "context_ego",
             Self::Dit => "dit",
@@ -106,6 +112,10 @@ impl Graph {
             Self::VaeDecode => Signature {
                 inputs: once(latent).chain(of_caches(R::CacheIn, caches)).collect(),
                 outputs: once(frames(chunk)).chain(of_caches(R::CacheOut, caches)).collect(),
+            },
+            Self::Monitor => Signature {
+                inputs: vec![latent, TensorSpec::f32(R::Increments, &[model.poses(), INCREMENT_CHANNELS].map(Fixed))],
+                outputs: vec![TensorSpec::f32(R::Unfamiliar, &[Fixed(1)])],
             },
             Self::ContextText => {
                 Signature { inputs: vec![text], outputs: context([R::TextK, R::TextV], Fixed(model.text_rows())).collect() }

@@ -38,6 +38,7 @@ pub mod guard;
 mod ingest;
 mod load;
 mod memory;
+pub mod monitors;
 pub mod outcome;
 mod plan;
 pub mod probe;

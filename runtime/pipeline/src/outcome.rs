@@ -1,6 +1,7 @@
 //! The outcome of a chunk: trajectory, verdict, ages, memory and latencies. Plain data.
 
 use crate::guard::{Cause, Causes, Verdict};
+use crate::monitors::MonitorReadings;
 use crate::stages::StageTimes;
 use drivewam_core::ErrorKind;
 use drivewam_core::dims::Command;
@@ -88,6 +89,8 @@ pub struct Outcome {
     pub guidance: GuidanceStatus,
     /// Ages of the inputs at t0.
     pub ages: Ages,
+    /// What the monitors found in the newest chunk.
+    pub monitors: MonitorReadings,
     /// What else was found, and did not decide the verdict.
     pub degraded: Causes,
     /// Why this rollout began; only in the first outcome of a rollout that follows another.

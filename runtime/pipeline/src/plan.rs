@@ -6,6 +6,7 @@ use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
 use crate::guard::{Cause, CauseKind, Causes};
 use crate::memory::Memory;
+use crate::monitors::Monitors;
 use crate::regions::Regions;
 use crate::ride::Ride;
 use crate::ride::options::RideOptions;
@@ -37,15 +38,17 @@ pub struct Plan {
 }
 
 /// The graphs that Warm loads, in order.
-fn loaded(config: &Config, options: RideOptions) -> Vec<Graph> {
+fn loaded(config: &Config, manifest: &Manifest, options: RideOptions) -> Vec<Graph> {
     let guidance: &[Graph] = match config.guidance.mode {
         GuidanceMode::Off => &[],
         GuidanceMode::Fixed => &[Graph::TextEncode],
         GuidanceMode::Vlm => &[Graph::TextEncode, Graph::VlmVision, Graph::VlmDecoder],
     };
-    let context = [Graph::VaeEncodeFirst, Graph::VaeEncode, Graph::ContextText, Graph::ContextEgo];
+    let codec = [Graph::VaeEncodeFirst, Graph::VaeEncode];
+    let monitor = manifest.graphs.contains_key(&Graph::Monitor).then_some(Graph::Monitor);
+    let context = [Graph::ContextText, Graph::ContextEgo];
     let decoder = options.decoder.then_some(Graph::VaeDecode);
-    context.into_iter().chain(guidance.iter().copied()).chain([Graph::Dit]).chain(decoder).collect()
+    codec.into_iter().chain(monitor).chain(context).chain(guidance.iter().copied()).chain([Graph::Dit]).chain(decoder).collect()
 }
 
 impl Plan {
@@ -59,7 +62,7 @@ impl Plan {
         manifest.check_model(&config.model)?;
         let fit = Fit::plan(&config.camera, &config.model, camera, config.ingest.max_image_pixels)?;
         let (regions, arena) = Regions::plan(&config, manifest, options.decoder)?;
-        let warm_peak = warm_peak(&config.engine, manifest, &loaded(&config, options));
+        let warm_peak = warm_peak(&config.engine, manifest, &loaded(&config, manifest, options));
         Ok(Self { config, options, regions, arena, fit, warm_peak })
     }
 
@@ -119,7 +122,7 @@ impl Plan {
         let Self { config, options, regions, arena, fit, .. } = self;
         let manifest = &bundle.manifest().clone();
         manifest.check_model(&config.model)?;
-        bundle.plan_loads(&loaded(&config, options));
+        bundle.plan_loads(&loaded(&config, manifest, options));
         let open = |graph| open(&bundle, graph);
         let affinity = Affinity::new(&config.target.cores)?;
         let moved = affinity.ride()?;
@@ -135,9 +138,11 @@ impl Plan {
         if let Some(ranges) = &manifest.trained_ranges {
             trained::judge_camera(ranges, &camera, &mut camera_fit);
         }
+        let monitor = manifest.graphs.contains_key(&Graph::Monitor);
         let on = device.as_mut();
         let mut models = Models {
             encoder: Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, on)?,
+            monitors: Monitors::new(monitor.then(|| open(Graph::Monitor)).transpose()?, &config, manifest, &regions, on)?,
             context: Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, &bundle, &regions, on)?,
             guidance: GuidanceClient::new(&config, &bundle, camera, affinity, &open)?,
             transformer: Transformer::new(open(Graph::Dit)?, config.lanes.count, manifest, &regions, on)?,
@@ -146,7 +151,7 @@ impl Plan {
                 true => Some(Decoder::new(open(Graph::VaeDecode)?, manifest, &regions, on)?),
                 false => None,
             },
-            sampler: Sampler::new(&config, &regions)?,
+            sampler: Sampler::new(&config, &regions, options.decoder || manifest.monitors.imagination.is_some())?,
         };
         if let Some(test) = bundle.trajectory_test()? {
             self_test::check(&test, &config, manifest, &regions, &mut models, device.as_mut())?;

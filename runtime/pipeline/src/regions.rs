@@ -144,6 +144,12 @@ impl Regions {
                 add(&mut planner, "codec", key::DECODED.to_owned(), spec, 0)?;
             }
         }
+        if manifest.graphs.contains_key(&Graph::Monitor) {
+            let monitor = signature(Graph::Monitor)?;
+            for spec in monitor.inputs.iter().chain(&monitor.outputs) {
+                add(&mut planner, "monitor", spec.name.clone(), spec, 0)?;
+            }
+        }
         for graph in [Graph::ContextText, Graph::ContextEgo] {
             let signature = signature(graph)?;
             for spec in signature.inputs.iter().chain(&signature.outputs) {

@@ -11,7 +11,7 @@
 
 use crate::memory::Memory;
 use crate::probe::{Probe, show};
-use crate::regions::{PassTokens, Regions, key};
+use crate::regions::{PassTokens, Regions};
 use crate::stages::{Stage, StageRun, StageTimes};
 use crate::transformer::Transformer;
 use drivewam_core::arena::Region;
@@ -83,8 +83,8 @@ pub(crate) struct Sampler {
     noise: Vec<f32>,
     given: Option<GivenNoise>,
     video_rows: Vec<f32>,
-    /// The velocity of the video where its denoising ends, then the video without noise; empty in
-    /// a ride without a decoder.
+    /// The velocity of the video where its denoising ends, then the video without noise; empty
+    /// where nobody asks for it.
     clean_rows: Vec<f32>,
     action_rows: Vec<f32>,
 }
@@ -97,8 +97,8 @@ struct GivenNoise {
 }
 
 impl Sampler {
-    /// Plans every step. Called in Warm.
-    pub(crate) fn new(config: &Config, regions: &Regions) -> Result<Self> {
+    /// Plans every step. `imagines`: whether [`Sampler::imagined`] is asked for. Called in Warm.
+    pub(crate) fn new(config: &Config, regions: &Regions, imagines: bool) -> Result<Self> {
         let (model, flow) = (&config.model, &config.flow);
         let tokens = regions.get(bindings::TOKENS)?;
         let (video, action) = (regions.rows_of(tokens, PassTokens::Video)?, regions.rows_of(tokens, PassTokens::Action)?);
@@ -114,7 +114,7 @@ impl Sampler {
             noise: vec![0.0; tokens.len()],
             given: None,
             video_rows: vec![0.0; video.len()],
-            clean_rows: vec![0.0; if regions.get(key::DECODE_LATENT).is_ok() { video.len() } else { 0 }],
+            clean_rows: vec![0.0; if imagines { video.len() } else { 0 }],
             action_rows: vec![0.0; action.len()],
         })
     }
@@ -249,7 +249,7 @@ impl Sampler {
 
     /// Token rows `[Nv, W]` of the last predicted video without noise: the denoising ends at
     /// `flow.video.end`, and from there the velocity of the commit's pass (or of the last step) is
-    /// followed to flow time 0. Empty in a ride without a decoder. No pass reads them.
+    /// followed to flow time 0. Empty where nobody asked for it. No pass reads them.
     pub(crate) fn imagined(&self) -> &[f32] {
         &self.clean_rows
     }
@@ -283,8 +283,8 @@ impl Sampler {
     }
 }
 
-/// Keeps the velocity of the video rows, which come first, for [`Sampler::imagined`]. Without a
-/// decoder there are no rows to keep.
+/// Keeps the velocity of the video rows, which come first, for [`Sampler::imagined`], where that is
+/// asked for.
 fn keep_velocity(device: &mut dyn Device, rows: &mut [f32], velocity: Region) -> Result<()> {
     if rows.is_empty() { Ok(()) } else { device.download(velocity.part(0, rows.len())?, rows) }
 }

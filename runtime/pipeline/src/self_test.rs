@@ -53,7 +53,7 @@ pub(crate) fn check(
         video_commit: VideoCommit::EndTime,
         passes: PassPacking::Packed,
     };
-    let mut sampler = Sampler::new(&config, regions)?;
+    let mut sampler = Sampler::new(&config, regions, false)?;
     let model = &config.model;
     let rows = ActionRows::new(model, manifest.normalisation.action);
     let mut video = vec![0.0; model.video_tokens() * model.token_width()];

@@ -12,6 +12,8 @@ pub enum Stage {
     Ingest,
     /// Video encoder: frames to a latent.
     Encode,
+    /// The monitors of the frames and the motion.
+    Monitor,
     /// The transformer pass that commits the observed chunk.
     Observe,
     /// Memory: scores, selection, and the write of the new tokens over the evicted ones.
@@ -32,9 +34,10 @@ pub enum Stage {
 
 impl Stage {
     /// All stages.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ingest,
         Self::Encode,
+        Self::Monitor,
         Self::Observe,
         Self::Select,
         Self::Context,
@@ -55,6 +58,7 @@ impl Stage {
         match self {
             Self::Ingest => "ingest",
             Self::Encode => "encode",
+            Self::Monitor => "monitor",
             Self::Observe => "observe",
             Self::Select => "select",
             Self::Context => "context",

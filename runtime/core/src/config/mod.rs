@@ -21,7 +21,7 @@ pub use lanes::{LaneGuidance, LanesConfig};
 pub use layers::{DeprecatedKey, Layer};
 pub use sections::{
     ActionFlow, ActionStart, CameraConfig, CameraFit, CoresConfig, FlowConfig, GapPolicy, GuardConfig, IngestConfig, MemoryConfig,
-    MemoryPolicy, PassPacking, SolverKind, TargetConfig, VideoCommit, VideoFlow,
+    MemoryPolicy, MonitorMode, PassPacking, SolverKind, TargetConfig, VideoCommit, VideoFlow,
 };
 pub use vehicle::VehicleConfig;
 

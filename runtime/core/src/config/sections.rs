@@ -239,6 +239,18 @@ pub struct GuardConfig {
     pub max_hold_chunks: u32,
     /// What is published when a plan is refused, or when a plan has ended and no new one came.
     pub gap_policy: GapPolicy,
+    /// What a monitor of the manifest (`monitors`) does above its threshold.
+    pub monitors: MonitorMode,
+}
+
+/// What a monitor does above its threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MonitorMode {
+    /// It is named, and the third time in a row refuses the plan.
+    Judge,
+    /// Its number is published, and nothing follows from it.
+    Report,
 }
 
 /// What is published when a plan is refused, or when a plan has ended and no new one came.
@@ -273,6 +285,7 @@ impl Default for GuardConfig {
             max_continuity_error_m: 3.0,
             max_hold_chunks: 1,
             gap_policy: GapPolicy::HoldCurvature,
+            monitors: MonitorMode::Judge,
         }
     }
 }

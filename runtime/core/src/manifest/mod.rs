@@ -7,6 +7,7 @@
 
 mod built;
 mod entries;
+mod monitors;
 mod trained;
 mod words;
 
@@ -14,6 +15,8 @@ pub use entries::{
     ActionNormalisation, CommandTexts, FileEntry, FileRole, FlowDirection, GraphEntry, Normalisations, Precision, SelfTest,
     TrainedSchedule, TrainedShift,
 };
+
+pub use monitors::{ImaginationMonitor, LaneMonitor, Monitor, Monitors, SceneMonitor};
 
 pub use trained::{TrainedCamera, TrainedPictures, TrainedQuantity, TrainedRange, TrainedRanges};
 
@@ -57,6 +60,9 @@ pub struct Manifest {
     /// What the weights were trained on. Absent: nobody says, and the ride judges nothing by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained_ranges: Option<TrainedRanges>,
+    /// The thresholds of the monitors. Absent: the ride has none but those of its inputs.
+    #[serde(default, skip_serializing_if = "Monitors::is_empty")]
+    pub monitors: Monitors,
     /// The text embeddings of the route commands.
     pub commands: CommandTexts,
     /// The language model and its text encoder. Absent when the folder has none.
@@ -94,7 +100,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// A manifest of `model` with every policy graph of the contract and no files. It is enough for
+    /// A manifest of `model` with every policy graph of the contract but the monitor, and no files. It is enough for
     /// a plan, and a start for a manifest with files.
     ///
     /// `caches` are the shapes of the encoder's causal cache; the decoder gets none.
@@ -117,11 +123,12 @@ impl Manifest {
             },
             schedule: TrainedSchedule { video: shift(), action: shift() },
             trained_ranges: None,
+            monitors: Monitors::default(),
             commands: CommandTexts { file: String::new(), rows: BTreeMap::new() },
             guidance: None,
             self_test: None,
             built: None,
-            graphs: Graph::POLICY.map(entry).into(),
+            graphs: Graph::POLICY.into_iter().filter(|graph| *graph != Graph::Monitor).map(entry).collect(),
             files: BTreeMap::new(),
             training: serde_json::Value::Null,
         }
@@ -147,6 +154,7 @@ impl Manifest {
             }
         }
         self.trained_ranges.as_ref().map_or(Ok(()), TrainedRanges::check)?;
+        self.monitors.check(self.graphs.contains_key(&Graph::Monitor))?;
         for (name, entry) in &self.files {
             check_file_name(name)?;
             check_hash(&entry.sha256).map_err(|e| e.at(format!("files.{name:?}")))?;

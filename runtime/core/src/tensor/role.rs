@@ -38,6 +38,11 @@ pub const DEEPSTACK: &str = "deepstack";
 pub const PATCHES: &str = "patches";
 /// Logits of the next token, `[V]`.
 pub const LOGITS: &str = "logits";
+/// Motion of the ego in each step of a chunk, `[steps, 3]`: dx m, dy m, dyaw rad, in the frame of the
+/// chunk's first pose.
+pub const INCREMENTS: &str = "increments";
+/// How unlike the training a chunk is, `[1]`, from 0 to 1.
+pub const UNFAMILIAR: &str = "unfamiliar";
 /// 0 for a row of text, [`MASKED`](super::MASKED) for a row of padding, `[T]`.
 pub const PAD_BIAS: &str = "pad_bias";
 
@@ -88,6 +93,10 @@ pub enum TensorRole {
     Logits,
     /// [`PAD_BIAS`].
     PadBias,
+    /// [`INCREMENTS`].
+    Increments,
+    /// [`UNFAMILIAR`].
+    Unfamiliar,
     /// A causal cache of the codec, read.
     CacheIn(usize),
     /// The same cache, written.
@@ -115,7 +124,7 @@ pub enum TensorRole {
 use TensorRole as R;
 
 /// Roles that a graph has once, and their names.
-const SINGLE: [(&str, TensorRole); 18] = [
+const SINGLE: [(&str, TensorRole); 20] = [
     (TOKENS, R::Tokens),
     (IS_ACTION, R::IsAction),
     (FLOW_TIME, R::FlowTime),
@@ -134,6 +143,8 @@ const SINGLE: [(&str, TensorRole); 18] = [
     (PATCHES, R::Patches),
     (LOGITS, R::Logits),
     (PAD_BIAS, R::PadBias),
+    (INCREMENTS, R::Increments),
+    (UNFAMILIAR, R::Unfamiliar),
 ];
 
 /// A stem of a name, and the role of the tensor `stem.index`.

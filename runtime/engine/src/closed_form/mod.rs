@@ -59,10 +59,10 @@ impl ClosedForm {
     ///
     /// # Errors
     /// `Manifest` when the bundle has no such graph; `Engine` when a tensor of it is not f32, and
-    /// for a graph of the language model.
+    /// for a graph of the language model and the monitor.
     pub fn open(bundle: &EngineBundle, graph: Graph, options: Options) -> Result<Self> {
-        if !Graph::POLICY.contains(&graph) {
-            return Err(Error::new(ErrorKind::Engine, "the closed-form engine has no language model").at(format!("graph {graph}")));
+        if graph == Graph::Monitor || !Graph::POLICY.contains(&graph) {
+            return Err(Error::new(ErrorKind::Engine, "the closed-form engine has no such graph").at(format!("graph {graph}")));
         }
         let entry = bundle.manifest().graph(graph)?.clone();
         if let Some(tensor) = entry.inputs.iter().chain(&entry.outputs).find(|t| t.dtype != DType::F32) {
@@ -137,7 +137,7 @@ impl Engine for ClosedForm {
             Graph::ContextText | Graph::ContextEgo => context::run(&self.model, self.graph, inputs, outputs),
             Graph::VaeEncodeFirst | Graph::VaeEncode => codec::encode(&self.model, inputs, outputs),
             Graph::VaeDecode => codec::decode(&self.model, inputs, outputs),
-            Graph::VlmVision | Graph::VlmDecoder | Graph::TextEncode => {} // refused in `open`
+            Graph::Monitor | Graph::VlmVision | Graph::VlmDecoder | Graph::TextEncode => {} // refused in `open`
         }
         if matches!(self.options.fault, Some(Fault::NanAt(first)) if self.runs >= first)
             && let Some(first) = outputs.first_mut().and_then(|output| output.data.first_mut())

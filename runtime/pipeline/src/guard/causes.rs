@@ -6,7 +6,7 @@
 //! strongest response and the state of the guard into a verdict.
 
 use drivewam_core::ErrorKind;
-use drivewam_core::manifest::TrainedQuantity;
+use drivewam_core::manifest::{Monitor, TrainedQuantity};
 use drivewam_core::motion::MotionConflict;
 use std::fmt;
 
@@ -105,6 +105,8 @@ pub enum CauseKind {
     FieldOfView,
     /// The camera does not cover a share of the model's image.
     UncoveredImage,
+    /// A monitor's number lies above its threshold (`monitors` of the manifest).
+    Monitor(Monitor),
     /// A value outside of the range that the policy was trained on (`trained_ranges` of the
     /// manifest).
     Untrained(TrainedQuantity),
@@ -171,6 +173,7 @@ impl CauseKind {
             Self::CameraReversed => ("camera_reversed", "pairs", Doubt),
             Self::FieldOfView => ("fov_share", "", Degrade),
             Self::UncoveredImage => ("uncovered_image_share", "", Degrade),
+            Self::Monitor(monitor) => (monitor.cause(), "", Doubt),
             Self::Untrained(quantity) => (quantity.as_str(), quantity.unit(), Degrade),
             Self::IdleLanes => ("idle_lanes", "", Degrade),
             Self::FrameJitter => ("frame_jitter_ms", "ms", Degrade),

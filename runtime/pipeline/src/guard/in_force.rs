@@ -58,6 +58,22 @@ impl PlanInForce {
         Some(origin.compose(&point.pose()))
     }
 
+    /// The mean distance, m, between this plan and `plan`, which begins at `pose` at `t0_ns`, at the
+    /// points of `plan` that both cover. `None` where they cover none.
+    pub(crate) fn distance_m(&self, t0_ns: i64, pose: &Pose2, plan: &Trajectory) -> Option<f64> {
+        let (end_ns, step_ns) = (self.end_ns()?, (plan.step_s() * 1e9) as i64);
+        let (mut sum, mut count) = (0.0, 0u32);
+        for (i, point) in (1i64..).zip(plan.points()) {
+            let at_ns = t0_ns.saturating_add(i.saturating_mul(step_ns));
+            if at_ns > end_ns {
+                break;
+            }
+            sum += self.pose_at(at_ns)?.distance_m(&pose.compose(&point.pose()));
+            count += 1;
+        }
+        (count > 0).then(|| sum / f64::from(count))
+    }
+
     /// Continues the plan from a car at `pose` at `now_ns`: what is left of it, then an arc of its
     /// last curvature and speed. Returns whether there was a plan to continue.
     pub(super) fn continue_into(&self, now_ns: i64, pose: Option<Pose2>, step_s: f64, out: &mut Trajectory) -> bool {

@@ -114,6 +114,7 @@ impl Ride {
             (Graph::ContextEgo, ego),
             (Graph::Dit, models.transformer.describe()),
         ];
+        all.extend(models.monitors.describe().map(|monitor| (Graph::Monitor, monitor)));
         all.extend_from_slice(models.guidance.engines());
         all
     }

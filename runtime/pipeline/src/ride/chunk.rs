@@ -3,6 +3,7 @@
 use super::Ride;
 use crate::codec::patchify;
 use crate::ingest::Ready;
+use crate::monitors::MonitorReadings;
 use crate::outcome::{Ages, ms};
 use crate::sampler::Work;
 use crate::stages::{Stage, StageRun};
@@ -31,6 +32,7 @@ impl Ride {
         outcome.ages = Ages::default();
         outcome.continuity_m = None;
         outcome.memory = KvCounts::default();
+        outcome.monitors = MonitorReadings::default();
         outcome.restarted = lane.restarted.take();
         outcome.trajectory.points_mut().fill(NO_POINT);
     }
@@ -75,6 +77,10 @@ impl Ride {
                 buffers.rows.observe(&buffers.increments, &mut buffers.action)?;
             }
         }
+        let run = StageRun::start(Stage::Monitor);
+        let motion = (!begins).then_some(buffers.increments.as_slice());
+        outcome.monitors = models.monitors.observe(device, lane, &buffers.video, motion)?;
+        self.stages.add(run);
         if begins {
             // Nothing precedes chunk 0, so it is committed under the text that chunk 1 reads.
             let run = StageRun::start(Stage::Context);
@@ -96,6 +102,7 @@ impl Ride {
         let rows = models.sampler.predict(&mut work, chunk)?;
         let run = StageRun::start(Stage::Decode);
         buffers.rows.decode(rows, &mut buffers.increments)?;
+        models.monitors.imagine(lane, models.sampler.imagined());
         outcome.trajectory.set_increments(&buffers.increments)?;
         self.stages.add(run);
         Ok(ego)

@@ -66,6 +66,8 @@ pub struct Ride {
     /// Time of the last answer to the silence that lasts.
     answered_ns: Option<i64>,
     lanes: Vec<Lane>,
+    /// The lane whose plan is in force, where it was accepted.
+    accepted_lane: Option<usize>,
     /// Times since the last outcome.
     stages: StageTimes,
     /// The message of the panic that ended the ride.
@@ -325,8 +327,10 @@ impl Ride {
     fn begin_anew(&mut self, why: Restart) {
         self.inputs.clear();
         self.plan.forget();
+        self.accepted_lane = None;
         self.answered_ns = None;
         self.models.guidance.forget();
+        self.models.monitors.forget();
         (0..self.lanes.len()).for_each(|lane| self.end_rollout(lane, why));
     }
 

@@ -2,8 +2,9 @@
 
 use super::Ride;
 use super::chunk::NO_POINT;
-use crate::guard::{Answer, Cause, CauseKind, InputStream, PlanStart, Situation};
+use crate::guard::{Answer, Cause, CauseKind, InputStream, PlanStart, Situation, Verdict};
 use crate::ingest::Ready;
+use crate::monitors::MonitorReadings;
 use crate::outcome::{Ages, ms};
 use crate::stages::{Stage, StageRun};
 use crate::trained;
@@ -34,6 +35,14 @@ impl Ride {
             trained::judge_speed(ranges, speed_mps, &mut self.outcome.degraded);
         }
         self.doubt(ready);
+        let other = self.accepted_lane.filter(|lane| *lane != ready.lane);
+        let distance_m =
+            other.zip(pose).and_then(|(_, pose)| self.plan.in_force().distance_m(ready.t0_ns, &pose, &self.outcome.trajectory));
+        let (monitors, outcome) = (&mut self.models.monitors, &mut self.outcome);
+        if let Some(distance_m) = distance_m {
+            monitors.compare_lanes(distance_m, &mut outcome.monitors);
+        }
+        monitors.judge(&outcome.monitors, &mut outcome.degraded);
         // Every lane has had its turn since this lane's rollout began.
         let idle = self.inputs.grid.idle_lanes();
         if idle > 0 && ready.from_ns.is_some() {
@@ -69,6 +78,7 @@ impl Ride {
         (outcome.policy_t0_ns, outcome.continuity_m, outcome.restarted) = (None, None, None);
         (outcome.published_ns, outcome.command, outcome.ages) = (now_ns, command, ages);
         outcome.memory = KvCounts::default();
+        outcome.monitors = MonitorReadings::default();
         outcome.trajectory.points_mut().fill(NO_POINT);
         outcome.degraded = self.camera_fit;
         outcome.degraded.add(cause);
@@ -149,6 +159,7 @@ impl Ride {
         let outcome = &mut self.outcome;
         let uncovered_ns = covered_ns.map_or(0, |covered| outcome.published_ns.saturating_sub(covered).max(0));
         (outcome.verdict, outcome.cause) = (answer.verdict, answer.cause);
+        self.accepted_lane = (answer.verdict == Verdict::Accepted).then_some(outcome.lane);
         (outcome.t0_ns, outcome.anchor_ns, outcome.pose) = (answer.t0_ns, answer.anchor_ns, answer.pose);
         outcome.valid_until_ns = answer.anchor_ns + self.config.model.chunk_ns();
         outcome.uncovered_ms = ms(uncovered_ns);

@@ -5,6 +5,7 @@ use crate::codec::{Decoder, Encoder};
 use crate::context::Context;
 use crate::ingest::{CallClock, Grid, Ingest};
 use crate::memory::Memory;
+use crate::monitors::Monitors;
 use crate::outcome::Restart;
 use crate::sampler::Sampler;
 use crate::transformer::Transformer;
@@ -25,6 +26,7 @@ pub(crate) struct Models {
     pub(crate) transformer: Transformer,
     pub(crate) memory: Memory,
     pub(crate) sampler: Sampler,
+    pub(crate) monitors: Monitors,
     /// Only with [`RideOptions::decoder`](crate::RideOptions::decoder).
     pub(crate) decoder: Option<Decoder>,
 }

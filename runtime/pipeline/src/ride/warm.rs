@@ -4,6 +4,7 @@ use super::Ride;
 use super::options::RideOptions;
 use super::state::{Buffers, Inputs, Lane, Models};
 use crate::guard::{Causes, Guard, Verdict};
+use crate::monitors::MonitorReadings;
 use crate::outcome::{Ages, Outcome};
 use crate::stages::{StageTimes, WARM, register_ranges};
 use drivewam_core::Result;
@@ -51,6 +52,7 @@ impl Ride {
             command: Command::Unknown,
             guidance: GuidanceStatus { text: String::with_capacity(MAX_TEXT_BYTES), ..GuidanceStatus::default() },
             ages: Ages::default(),
+            monitors: MonitorReadings::default(),
             degraded: Causes::NONE,
             restarted: None,
             memory: KvCounts::default(),
@@ -75,6 +77,7 @@ impl Ride {
             was_refused: false,
             answered_ns: None,
             lanes,
+            accepted_lane: None,
             stages: StageTimes::default(),
             lost: None,
         };
@@ -112,6 +115,7 @@ impl Ride {
         self.release();
         self.inputs.refused = 0;
         self.lanes.fill(Lane::default());
+        self.models.monitors.forget();
         self.has_outcome = false;
         self.stages = StageTimes::default();
         Ok(())
