@@ -26,6 +26,7 @@ from .checkpoint import KINDS, CheckpointError, Names, mapped
 from .codec import Codec
 from .config import ModelConfig, from_dict
 from .model import DriveWam
+from .monitor import Monitor
 from .random_weights import generator, random_weights
 from .streamed import Weights, materialize, on_meta, read_tensor, shapes_of
 
@@ -36,6 +37,7 @@ CODEC_FILES = ("vae_encode.safetensors", "vae_decode.safetensors")
 TRAINED_SHIFTS = {"video": {"shift": 2.0}, "action": {"shift": 1.0}}
 LINGBOT_SHIFTS = {"video": {"shift": 5.0}, "action": {"shift": 1.0}}
 RANGES = "trained_ranges.yaml"
+MONITOR_FILES = ("monitor.safetensors", "monitors.yaml")
 RANDOM_NORMALISATION = {
     "action": {"q01": [0.0, -0.02, -0.02], "q99": [1.5, 0.02, 0.02], "epsilon": 1e-6}
 }
@@ -62,6 +64,8 @@ class Checkpoint:
     weights: dict[str, str] = field(default_factory=dict)
     schedule: dict = field(default_factory=lambda: TRAINED_SHIFTS)
     trained_ranges: dict | None = None  # train/ranges.py; None: not stated
+    monitor_weights: Weights | None = None  # train/monitor.py; None: the policy has no monitor
+    monitors: dict | None = None  # its constants
 
     @cached_property
     def model(self) -> DriveWam | None:
@@ -191,6 +195,19 @@ def read_ranges(path: Path) -> dict | None:
     return yaml.safe_load(path.read_text()) if path.exists() else None
 
 
+def open_monitor(folder: Path, config: ModelConfig) -> tuple[Weights | None, dict | None]:
+    """The weights of a monitor and the constants of the manifest's `monitors`, as
+    train/monitor.py wrote them beside each other; twice None where there is none."""
+    weights, constants = (folder / name for name in MONITOR_FILES)
+    if not weights.exists():
+        return None, None
+    stored = stored_weights(folder, MONITOR_FILES[0], ())[0]
+    checked = check_weights(Monitor, config, stored, f"{folder}: monitor")
+    if constants.exists():
+        return checked, yaml.safe_load(constants.read_text())
+    return checked, yaml.safe_load((folder / "manifest.yaml").read_text())["monitors"]
+
+
 def open_mapped(kind: str, path: Path, config: ModelConfig, mapping: Mapping) -> Checkpoint:
     if mapping.beside is None:
         raise ExportError(
@@ -272,7 +289,9 @@ def open_checkpoint(
         record = yaml.safe_load((folder / "training.yaml").read_text())
         normalisation = yaml.safe_load((folder / "normalisation.yaml").read_text())
         ranges = read_ranges(folder / RANGES)
-    files = sorted({*policy_files, *codec_files, "commands.safetensors"})
+    monitor, monitors = open_monitor(folder, config)
+    monitor_files = MONITOR_FILES[:1] if monitor else ()
+    files = sorted({*policy_files, *codec_files, *monitor_files, "commands.safetensors"})
     return Checkpoint(
         config,
         policy,
@@ -283,4 +302,6 @@ def open_checkpoint(
         {name: sha256(folder / name) for name in files},
         schedule,
         ranges,
+        monitor,
+        monitors,
     )

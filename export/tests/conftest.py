@@ -44,3 +44,13 @@ def shipped_folder(tmp_path_factory):
 def closeness(a, b) -> float:
     """Largest error relative to the largest value."""
     return ((a - b).abs().max() / b.abs().max()).item()
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """The command line that the Rust tests have built."""
+    built = [ROOT / "target" / profile / "drivewam" for profile in ("ci", "release", "debug")]
+    found = [path for path in built if path.exists()]
+    if not found:
+        pytest.fail(f"build it first: none of {', '.join(map(str, built))} exists")
+    return max(found, key=lambda path: path.stat().st_mtime)

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
@@ -79,24 +78,15 @@ def test_the_mean_of_two_checkpoints(tmp_path):
     assert (record["windows"], record["averaged"]) == (11, 2)
 
 
-def program() -> Path:
-    """The command line that the Rust tests have built."""
-    built = [ROOT / "target" / profile / "drivewam" for profile in ("ci", "release", "debug")]
-    found = [path for path in built if path.exists()]
-    if not found:
-        pytest.fail(f"build it first: none of {', '.join(map(str, built))} exists")
-    return max(found, key=lambda path: path.stat().st_mtime)
-
-
-def test_a_round_drives_trains_averages_and_exports_and_is_not_done_twice(tmp_path):
+def test_a_round_drives_trains_averages_and_exports_and_is_not_done_twice(tmp_path, program):
     """Breaks if the policy does not drive, if its drives lack labels, if what is exported is not
     what was trained, or if a stage is done again."""
-    drivewam, base, out = program(), tmp_path / "base", tmp_path / "out"
+    base, out = tmp_path / "base", tmp_path / "out"
     labels = ["--plans", "--no-foresight", "--frames", "rgb8", "--camera-hz", "2"]
-    made = [drivewam, "world", "--seeds", "100000..100002", "--seconds", "40", *labels]
+    made = [program, "world", "--seeds", "100000..100002", "--seconds", "40", *labels]
     subprocess.run([*made, "--out", base], check=True, capture_output=True)
     command = [sys.executable, "-m", "drivewam_export.train.dagger", "--out", out, "--base", base]
-    command += ["--rounds", "1", "--program", drivewam, "--drives", "2", "--seconds", "24"]
+    command += ["--rounds", "1", "--program", program, "--drives", "2", "--seconds", "24"]
     command += ["--expert-every", "0", "--", "--steps", "2", "--batch", "2", "--whole-share", "0"]
     run = lambda: subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     first = run()

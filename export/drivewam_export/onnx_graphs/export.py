@@ -29,12 +29,30 @@ import yaml
 from ..checkpoint import CheckpointError, Names
 from ..codec import Codec
 from ..config import ModelConfig, load
-from ..folder import Checkpoint, ExportError, Mapping, atomic_folder, open_checkpoint, sha256
+from ..folder import (
+    Checkpoint,
+    ExportError,
+    Mapping,
+    atomic_folder,
+    open_checkpoint,
+    open_monitor,
+    sha256,
+)
 from ..model import DriveWam
+from ..monitor import Monitor
 from ..streamed import LazyWeights, Weights, in_memory, on_meta
 from ..wan_vae import WanEncoder, open_vae
 from . import self_test, trajectory, weights
-from .graphs import ATTENTIONS, NAMES, Graph, belongs, codec_graphs, policy_graphs, wan_vae_graphs
+from .graphs import (
+    ATTENTIONS,
+    NAMES,
+    Graph,
+    belongs,
+    codec_graphs,
+    monitor_graph,
+    policy_graphs,
+    wan_vae_graphs,
+)
 from .precision import F32, PRECISIONS, Precision, lower, supported
 from .trace import OPSET, reference, tensor_entries, trace
 from .verify import verify
@@ -191,6 +209,7 @@ def write_folder(
             "normalisation": source.normalisation,
             "schedule": source.schedule,
             **({"trained_ranges": source.trained_ranges} if source.trained_ranges else {}),
+            **({"monitors": source.monitors} if "monitor" in entries else {}),
             "commands": {
                 "file": "commands.safetensors",
                 "rows": {k: v.shape[0] for k, v in source.rows.items()},
@@ -228,6 +247,7 @@ def open_graphs(
     vae: str | None,
     with_codec: bool,
     attention: str = ATTENTIONS[0],
+    monitor: Path | None = None,
 ) -> tuple[Checkpoint, list[Graph], dict[str, Weights]]:
     """The checkpoint, all its graphs, and their weights by prefix."""
     source = open_checkpoint(checkpoint, config, mapping, with_codec and vae is None)
@@ -239,6 +259,13 @@ def open_graphs(
     elif vae is not None:
         codec = WanEncoder(open_vae(vae)).eval()
         graphs, sources["codec."] = wan_vae_graphs(codec, config), in_memory(codec.state_dict())
+    if monitor is not None:
+        source.monitor_weights, source.monitors = open_monitor(monitor, config)
+        if source.monitor_weights is None:
+            raise ExportError(f"--monitor {monitor}: has no monitor.safetensors")
+    if source.monitor_weights is not None:
+        graphs.append(monitor_graph(on_meta(Monitor, config), config))
+        sources["monitor."] = source.monitor_weights
     return source, graphs + policy_graphs(on_meta(DriveWam, config), attention), sources
 
 
@@ -254,10 +281,12 @@ def export(
     only: list[str] | None = None,
     attention: str = ATTENTIONS[0],
     trained_ranges: Path | None = None,
+    monitor: Path | None = None,
 ) -> None:
     """Exports the checkpoint. `only`: names of the graphs, by default all that the checkpoint has.
     `target`: by default portable-PRECISION. `trained_ranges`: a file of train/ranges.py, in place
-    of what the checkpoint states. Raises ExportError."""
+    of what the checkpoint states; `monitor`: a folder of train/monitor.py, in place of the
+    checkpoint's own. Raises ExportError."""
     torch.set_num_threads(1)
     unknown = [name for name in only or [] if name not in NAMES]
     if unknown:
@@ -265,8 +294,9 @@ def export(
     if layers is not None:
         config = truncate(config, layers, checkpoint)
     wanted = set(NAMES if only is None else only)
+    with_codec = any(name.startswith("vae_") for name in wanted)
     source, graphs, sources = open_graphs(
-        checkpoint, config, mapping, vae, any(name.startswith("vae_") for name in wanted), attention
+        checkpoint, config, mapping, vae, with_codec, attention, monitor
     )
     absent = [name for name in only or [] if name not in {g.name for g in graphs}]
     if absent:
@@ -333,6 +363,11 @@ def main() -> None:
         type=Path,
         help="a file of train.ranges, in place of the ranges that the checkpoint states",
     )
+    parser.add_argument(
+        "--monitor",
+        type=Path,
+        help="a folder of train.monitor, in place of the monitor that the checkpoint has",
+    )
     args, began = parser.parse_args(), time.monotonic()
     try:
         mapping, only = (
@@ -351,6 +386,7 @@ def main() -> None:
             only,
             args.attention,
             args.trained_ranges,
+            args.monitor,
         )
     except (ExportError, CheckpointError) as error:
         sys.exit(f"export: {error}")

@@ -14,8 +14,17 @@ from .. import wan_vae
 from ..config import ModelConfig
 from ..folder import ExportError
 from ..model import DriveWam
+from ..monitor import CHANNELS, Monitor
 
-NAMES = ("vae_encode_first", "vae_encode", "vae_decode", "context_text", "context_ego", "dit")
+NAMES = (
+    "vae_encode_first",
+    "vae_encode",
+    "vae_decode",
+    "monitor",
+    "context_text",
+    "context_ego",
+    "dit",
+)
 # How `dit` writes attention. `scores_concatenated` never copies the pool: two score products, one
 # softmax, two value products, summed. `textbook` is the pattern that TensorRT fuses into one kernel
 # (model/layers.py, attend_textbook); it copies the pool's keys and values in every pass and layer.
@@ -48,6 +57,7 @@ def belongs(name: str, file: str) -> bool:
         "context.safetensors": bool(CONTEXT.match(name)),
         "dit.safetensors": not CONTEXT.match(name),
         "vae_encode.safetensors": not name.startswith("decoder."),
+        "monitor.safetensors": True,
         "vae_decode.safetensors": not name.startswith("encoder."),
     }[file]
 
@@ -203,6 +213,26 @@ def codec_graphs(codec: small_codec.Codec) -> list[Graph]:
             "vae_decode", decode, "codec.", "vae_decode.safetensors", {"latent": latent}, ["frames"]
         ),
     ]
+
+
+class MonitorGraph(nn.Module):
+    def __init__(self, monitor: Monitor):
+        super().__init__()
+        self.monitor = monitor
+
+    def forward(self, latent, increments):
+        return self.monitor(latent, increments)
+
+
+def monitor_graph(monitor: Monitor, c: ModelConfig) -> Graph:
+    """`monitor`."""
+    inputs = {
+        "latent": torch.randn(c.latent.channels, c.latent.height, c.latent.width),
+        "increments": torch.rand(c.poses, CHANNELS),
+    }
+    return Graph(
+        "monitor", MonitorGraph(monitor), "monitor.", "monitor.safetensors", inputs, ["unfamiliar"]
+    )
 
 
 @torch.no_grad()
