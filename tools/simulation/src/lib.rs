@@ -3,9 +3,11 @@
 
 #![forbid(unsafe_code)]
 
+mod camera_fault;
 mod feed;
 mod policy_driver;
 
+pub use camera_fault::{CameraFault, FaultKind};
 pub use feed::frame_every;
 pub use policy_driver::PolicyDriver;
 
@@ -43,6 +45,8 @@ pub struct SimulationDriver {
     pub routed: bool,
     /// Every so many frames one is lost; 0 for none.
     pub lost_every: u64,
+    /// What is wrong with the pictures.
+    pub fault: Option<CameraFault>,
 }
 
 impl SimulationDriver {
@@ -60,6 +64,7 @@ impl SimulationDriver {
             feed: Feed::new(config)?,
             routed: true,
             lost_every: 0,
+            fault: None,
         })
     }
 
@@ -86,6 +91,10 @@ impl SimulationDriver {
 
     /// Renders the frame that [`SimulationDriver::push`] pushes.
     pub fn draw(&mut self) {
+        let tick = self.feed.tick;
+        if let Some(fault) = self.fault.as_mut().filter(|fault| tick >= fault.from_tick) {
+            return fault.draw(&mut self.world, tick, &mut self.canvas);
+        }
         match (self.camera, &self.other) {
             (CameraSource::Own, _) => self.world.render(&mut self.canvas),
             (CameraSource::Other(_), Some(other)) => other.render(&mut self.canvas),

@@ -106,6 +106,11 @@ impl World {
         }
     }
 
+    /// Turns the camera to `yaw_rad` beside straight ahead, left positive, as if its mount broke.
+    pub fn turn_camera(&mut self, yaw_rad: f64) {
+        self.options.camera_yaw_rad = yaw_rad;
+    }
+
     /// The seed.
     pub fn seed(&self) -> u64 {
         self.seed

@@ -1,0 +1,95 @@
+//! Cameras that show something else than the road ahead.
+
+use drivewam_core::config::Config;
+use drivewam_world::{Canvas, World};
+
+/// What is wrong with the pictures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FaultKind {
+    /// Every number of the picture is this.
+    Level(u8),
+    /// Left and right are exchanged.
+    Mirrored,
+    /// The picture at the beginning of the fault stays.
+    Frozen,
+    /// Pictures of the drive come in any order, as the expert would see them.
+    Shuffled,
+    /// The camera looks aside by this angle, radians, left positive.
+    Aside(f64),
+    /// Pictures of another camera, in order, there and back ([`CameraFault::pictures`]).
+    Foreign,
+}
+
+/// A fault of the camera from a tick on.
+#[derive(Debug, Clone)]
+pub struct CameraFault {
+    /// What is wrong.
+    pub kind: FaultKind,
+    /// The tick from which it is.
+    pub from_tick: u64,
+    /// The pictures that [`FaultKind::Shuffled`] and [`FaultKind::Foreign`] show, of the canvas's
+    /// size. The former has its own.
+    pub pictures: Vec<Vec<u8>>,
+    frame: u64,
+}
+
+impl CameraFault {
+    /// A fault from `from_tick` on, with the pictures that it shows.
+    pub fn new(kind: FaultKind, from_tick: u64, pictures: Vec<Vec<u8>>) -> Self {
+        Self { kind, from_tick, pictures, frame: 0 }
+    }
+
+    /// Pictures of the world of `seed` while the expert drives it for `seconds`, at the model's
+    /// frame rate.
+    pub fn pictures_of(config: &Config, world: &World, seconds: u64) -> Vec<Vec<u8>> {
+        let (model, mut world) = (&config.model, world.clone());
+        let mut canvas = Canvas::new(model.image.width, model.image.height, model.camera);
+        let every = u64::from(10 / model.image.frame_hz.max(1)).max(1);
+        let mut pictures = Vec::new();
+        for tick in 0..seconds * 10 {
+            if tick % every == 0 {
+                world.render(&mut canvas);
+                pictures.push(canvas.rgb.clone());
+            }
+            world.step(world.expert());
+        }
+        pictures
+    }
+
+    /// Draws what the camera shows at `tick` of `world`.
+    pub(crate) fn draw(&mut self, world: &mut World, tick: u64, canvas: &mut Canvas) {
+        let is_first = self.frame == 0;
+        self.frame += 1;
+        match self.kind {
+            FaultKind::Level(level) => canvas.rgb.fill(level),
+            FaultKind::Mirrored => {
+                world.render(canvas);
+                let width = canvas.width;
+                for row in canvas.rgb.chunks_exact_mut(3 * width) {
+                    let pixels: &mut [[u8; 3]] = row.as_chunks_mut().0;
+                    pixels.reverse();
+                }
+            }
+            FaultKind::Frozen if is_first => world.render(canvas),
+            FaultKind::Frozen => {}
+            FaultKind::Aside(yaw_rad) => {
+                if is_first {
+                    world.turn_camera(yaw_rad);
+                }
+                world.render(canvas);
+            }
+            FaultKind::Shuffled => self.show(tick.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33, canvas),
+            FaultKind::Foreign => {
+                let (at, last) = (self.frame - 1, (self.pictures.len() as u64).saturating_sub(1).max(1));
+                let turn = at % (2 * last);
+                self.show(turn.min(2 * last - turn), canvas);
+            }
+        }
+    }
+
+    fn show(&self, index: u64, canvas: &mut Canvas) {
+        if let Some(picture) = self.pictures.get((index % self.pictures.len().max(1) as u64) as usize) {
+            canvas.rgb.copy_from_slice(picture);
+        }
+    }
+}
