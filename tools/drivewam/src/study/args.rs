@@ -24,10 +24,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
     /// Number of worlds, from seed 0 on. Default: 200 for sight and guidance, 40 for memory, 100
-    /// for routes, 24 for harder. `hours` has one.
+    /// for routes and monitors, 24 for harder. `hours` has one.
     #[arg(long)]
     pub(super) worlds: Option<usize>,
-    /// First world of `routes` and `harder`. All are below 10000, and so held out of training.
+    /// First world of `routes`, `harder` and `monitors`. All are below 10000, and so held out of training.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub(super) first_world: u64,
     /// Rollouts side by side with which `routes` drives the policy: several numbers, for example
@@ -41,6 +41,14 @@ pub(crate) struct Args {
     /// for example a network trained without images. Repeatable.
     #[arg(long, alias = "beside", value_parser = named_dir, value_name = "NAME=DIR")]
     pub(super) compare: Vec<(String, PathBuf)>,
+    /// Pictures of another camera that `monitors` shows the policy, and their name in the table: a
+    /// folder of PNG or JPEG files, in order of name. Repeatable.
+    #[arg(long, value_parser = named_dir, value_name = "NAME=DIR")]
+    pub(super) pictures: Vec<(String, PathBuf)>,
+    /// With `monitors`: watch ordinary worlds only, and write the constants of the manifest with
+    /// thresholds that one of 200 of their chunks exceeds, for `export --monitor`.
+    #[arg(long, value_name = "FILE")]
+    pub(super) calibrate: Option<PathBuf>,
     /// Output folder.
     #[arg(long, default_value = "out/study")]
     pub(super) out: PathBuf,
@@ -68,6 +76,9 @@ pub(super) enum Part {
     /// Closed loop, as `routes`, at night, in rain, with a camera elsewhere, lost frames, latency,
     /// and steering that lags.
     Harder,
+    /// Which chunks the monitors notice while the camera shows something else, and where a car
+    /// stops whose camera fails on the way.
+    Monitors,
     /// One ride of four hours.
     Hours,
     /// Table 5 of the paper: memory and operations of full, fifo and selective at the
@@ -83,6 +94,7 @@ impl Part {
             Self::Memory => "memory",
             Self::Routes => "routes",
             Self::Harder => "harder",
+            Self::Monitors => "monitors",
             Self::Hours => "hours",
             Self::Table5 => "table5",
         }
@@ -104,10 +116,16 @@ impl Args {
     /// An option that this part does not have; a number out of range.
     pub(super) fn sizes(&self) -> Result<Sizes> {
         for (option, is_given, parts) in [
-            ("--worlds", self.worlds.is_some(), &[Part::Sight, Part::Guidance, Part::Memory, Part::Routes, Part::Harder][..]),
+            (
+                "--worlds",
+                self.worlds.is_some(),
+                &[Part::Sight, Part::Guidance, Part::Memory, Part::Routes, Part::Harder, Part::Monitors][..],
+            ),
             ("--chunks", self.chunks.is_some(), &[Part::Memory, Part::Hours, Part::Table5]),
             ("--compare", !self.compare.is_empty(), &[Part::Sight]),
-            ("--first-world", self.first_world > 0, &[Part::Routes, Part::Harder]),
+            ("--first-world", self.first_world > 0, &[Part::Routes, Part::Harder, Part::Monitors]),
+            ("--pictures", !self.pictures.is_empty(), &[Part::Monitors]),
+            ("--calibrate", self.calibrate.is_some(), &[Part::Monitors]),
             ("--lanes", !self.lanes.is_empty(), &[Part::Routes]),
         ] {
             if is_given && !parts.contains(&self.part) {
@@ -118,7 +136,7 @@ impl Args {
         let worlds = self.worlds.unwrap_or(match self.part {
             Part::Sight | Part::Guidance => 200,
             Part::Memory => 40,
-            Part::Routes => 100,
+            Part::Routes | Part::Monitors => 100,
             Part::Harder => 24,
             Part::Hours | Part::Table5 => 1,
         });

@@ -40,6 +40,10 @@ pub(super) struct Chunk {
     pub(super) policy: [Displacement; 2],
     /// Error of constant velocity and yaw rate.
     pub(super) constant: [Displacement; 2],
+    /// The same errors of both, not against what was driven but against the expert's plan at t0 as
+    /// if nobody changed what they do.
+    pub(super) policy_to_plan: [Displacement; 2],
+    pub(super) constant_to_plan: [Displacement; 2],
     /// Where the memory is needed: of the tokens that show the sign in force, the share that the
     /// memory still holds, over layers and head sets.
     pub(super) retention: Option<f64>,
@@ -53,6 +57,8 @@ struct PendingPlan {
     retention: Option<f64>,
     policy: Trajectory,
     constant: Trajectory,
+    /// The expert's plan without foresight, in the frame of t0.
+    expert: Vec<Pose2>,
 }
 
 impl Episode {
@@ -116,7 +122,8 @@ impl Episode {
                 constant.set_constant(ego.speed_mps, ego.speed_mps * ego.curvature_1pm);
                 let memory_needed = feed.world.labels().memory_needed;
                 let retention = if memory_needed && self.reset_every.is_none() { retention(ride, &sign.tokens())? } else { None };
-                pending = Some(PendingPlan { memory_needed, command: feed.world.command(), has_vlm_guidance, retention, policy, constant });
+                let (command, expert) = (feed.world.command(), feed.world.plan_without_foresight(steps));
+                pending = Some(PendingPlan { memory_needed, command, has_vlm_guidance, retention, policy, constant, expert });
             }
             feed.step(feed.world.expert());
         }
@@ -127,16 +134,17 @@ impl PendingPlan {
     /// Computes the errors against `poses`: that at t0 and all driven since.
     fn evaluate(&self, poses: &[Pose2]) -> Result<Chunk> {
         let truth: Vec<Pose2> = poses.iter().skip(1).map(|p| p.relative_to(&poses[0])).collect();
-        let errors = |plan: &Trajectory| -> Result<[Displacement; 2]> {
-            Ok([plan.displacement(&truth, HORIZONS_S[0])?, plan.displacement(&truth, HORIZONS_S[1])?])
+        let errors = |plan: &Trajectory, truth: &[Pose2]| -> Result<[Displacement; 2]> {
+            Ok([plan.displacement(truth, HORIZONS_S[0])?, plan.displacement(truth, HORIZONS_S[1])?])
         };
-        let (policy, constant) = (errors(&self.policy)?, errors(&self.constant)?);
         Ok(Chunk {
             memory_needed: self.memory_needed,
             command: self.command,
             has_vlm_guidance: self.has_vlm_guidance,
-            policy,
-            constant,
+            policy: errors(&self.policy, &truth)?,
+            constant: errors(&self.constant, &truth)?,
+            policy_to_plan: errors(&self.policy, &self.expert)?,
+            constant_to_plan: errors(&self.constant, &self.expert)?,
             retention: self.retention,
         })
     }

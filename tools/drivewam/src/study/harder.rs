@@ -11,20 +11,19 @@ use serde_json::{Map, Value, json};
 
 /// The conditions, by name.
 fn conditions() -> Vec<(&'static str, Conditions)> {
-    let plain = Conditions::default();
     let world = |change: fn(&mut Options)| {
-        let mut conditions = plain;
+        let mut conditions = Conditions::default();
         change(&mut conditions.world);
         conditions
     };
     vec![
-        ("as in training", plain),
+        ("as in training", Conditions::default()),
         ("night", world(|world| world.palette = Palette::Night)),
         ("rain", world(|world| world.palette = Palette::Rain)),
         ("camera 0.3 m to the left", world(|world| world.camera_offset_m = [0.3, 0.0])),
         ("camera 0.3 m higher", world(|world| world.camera_offset_m = [0.0, 0.3])),
-        ("every tenth frame is lost", Conditions { lost_every: 10, ..plain }),
-        ("100 ms until a plan is followed", Conditions { latency_ticks: 1, ..plain }),
+        ("every tenth frame is lost", Conditions { lost_every: 10, ..Conditions::default() }),
+        ("100 ms until a plan is followed", Conditions { latency_ticks: 1, ..Conditions::default() }),
         ("steering follows with a lag of 0.3 s", world(|world| world.steering_lag_s = 0.3)),
     ]
 }
@@ -44,8 +43,8 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
     for (name, conditions) in conditions() {
         let routes = parallel.map(
             study.worlds,
-            || Ok([study.ride(study.config("")?)?]),
-            |rides, i| drive(Driver::Policy(0), rides, study.first_world() + i as u64, conditions, parallel.stop),
+            || Ok([study.following_ride(study.config("")?)?]),
+            |rides, i| drive(Driver::Policy(0), rides, study.first_world() + i as u64, &conditions, parallel.stop),
         )?;
         worlds = routes.len();
         let (cells, figures) = summary(name, &routes.iter().collect::<Vec<_>>());

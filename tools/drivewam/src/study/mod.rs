@@ -1,7 +1,7 @@
 //! `drivewam study`: evaluates a policy on simulated worlds held out of training (seeds 0 to 9999).
 //!
-//! Seven parts: `sight`, `guidance`, `memory`, `routes`, `harder`, `hours`, and `table5`, which
-//! needs no engines. Each writes `PART.json` and `PART.md`; some also write images.
+//! Eight parts: `sight`, `guidance`, `memory`, `routes`, `harder`, `monitors`, `hours`, and
+//! `table5`, which needs no engines. Each writes `PART.json` and `PART.md`; some also write images.
 
 mod args;
 mod charts;
@@ -10,6 +10,7 @@ mod guidance;
 mod harder;
 mod hours;
 mod memory;
+mod monitors;
 mod output;
 mod parallel;
 mod retention;
@@ -63,6 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Ok((results, table))
         }),
         Part::Harder => run_part(args, &loaded, sizes, stop, |study, parallel, _| harder::run(study, parallel)),
+        Part::Monitors => run_part(args, &loaded, sizes, stop, |study, parallel, _| monitors::run(study, parallel)),
         Part::Hours => run_part(args, &loaded, sizes, stop, |study, parallel, _| hours::run(study, parallel)),
     }
 }
@@ -89,6 +91,7 @@ fn run_part(
     let rounds = match args.part {
         Part::Memory => memory::variants(),
         Part::Harder => harder::count(),
+        Part::Monitors => monitors::rounds(args),
         _ => 1,
     };
     let bar = progress_bar(args, sizes.worlds * rounds, "drives")?;

@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use drivewam::Ride;
+use drivewam::guard::Verdict;
 use drivewam_core::action::{Increment, increments};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
-use drivewam_simulation::{CameraSource, SimulationDriver};
+use drivewam_simulation::{CameraFault, CameraSource, FaultKind, SimulationDriver};
 use drivewam_world::{Follower, Options, TICK_S, Violations};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,15 +16,25 @@ pub(super) const ROUTE_M: f64 = 1000.0;
 const TIMEOUT_S: f64 = 600.0;
 /// At this distance from the route the drive ends, as on the CARLA leaderboard.
 const MAX_DEVIATION_M: f64 = 30.0;
+/// Where on a route the camera fails, metres.
+pub(super) const FAULT_FROM_M: f64 = 300.0;
+/// A car that is asked for minimal risk and stands for so many ticks has stopped.
+const STOPPED_TICKS: u64 = 20;
+/// Below this speed a car stands, m/s.
+const STANDS_MPS: f64 = 0.1;
+/// What the pictures of a failed camera show is this long, seconds.
+const PICTURES_S: u64 = 60;
 
 /// What a route is driven in.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Conditions {
     pub(super) world: Options,
     /// Every so many frames one is lost; 0 for none.
     pub(super) lost_every: u64,
     /// Ticks from a plan's newest frame until the car follows it.
     pub(super) latency_ticks: u64,
+    /// How the camera fails at [`FAULT_FROM_M`], and the pictures that it then shows.
+    pub(super) fault: Option<(FaultKind, Vec<Vec<u8>>)>,
 }
 
 /// Who moves the car.
@@ -53,6 +64,8 @@ pub(super) struct Route {
     /// Distance driven from the start to the first violation.
     pub(super) clean_m: f64,
     pub(super) finished: bool,
+    /// Whether the drive ended in a minimal-risk stop after the camera failed.
+    pub(super) stopped: bool,
     pub(super) violations: Violations,
     /// The first violation, and the speed then, m/s.
     pub(super) first: Option<(&'static str, f64)>,
@@ -88,7 +101,7 @@ fn kind_of(now: &Violations) -> &'static str {
 ///
 /// # Errors
 /// The ride fails.
-pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: Conditions, stop: &AtomicBool) -> Result<Option<Route>> {
+pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &Conditions, stop: &AtomicBool) -> Result<Option<Route>> {
     let ride = &mut rides[if let Driver::Policy(i) = driver { i } else { 0 }];
     let model = ride.config().model.clone();
     let mut feed = SimulationDriver::new(ride.config(), seed, conditions.world, CameraSource::Own)?;
@@ -99,6 +112,7 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: C
         seconds: 0.0,
         clean_m: 0.0,
         finished: false,
+        stopped: false,
         violations: Violations::default(),
         first: None,
         track: Vec::new(),
@@ -106,12 +120,21 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: C
     // The second waits for its latency to pass.
     let (mut plan, mut next): (Option<MadePlan>, Option<MadePlan>) = (None, None);
     feed.begin(ride);
+    ride.release();
+    let (mut is_minimal_risk, mut standing) = (false, 0);
     let start_m = feed.world.place().0;
-    while route.progress_m < ROUTE_M && route.seconds < TIMEOUT_S && feed.world.place().1.abs() < MAX_DEVIATION_M {
+    while !route.stopped && route.progress_m < ROUTE_M && route.seconds < TIMEOUT_S && feed.world.place().1.abs() < MAX_DEVIATION_M {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let (tick, ego) = (feed.tick(), feed.world.ego());
+        if let Some((kind, pictures)) = conditions.fault.as_ref().filter(|_| feed.fault.is_none() && route.progress_m >= FAULT_FROM_M) {
+            let pictures = match kind {
+                FaultKind::Shuffled => CameraFault::pictures_of(ride.config(), &feed.world, PICTURES_S),
+                _ => pictures.clone(),
+            };
+            feed.fault = Some(CameraFault::new(*kind, tick, pictures));
+        }
         if tick.is_multiple_of(10) {
             route.track.push((ego.pose.x_m, ego.pose.y_m, feed.world.violations() != route.violations));
             route.violations = feed.world.violations();
@@ -142,6 +165,7 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: C
                     feed.draw();
                 }
                 if let Some(outcome) = feed.push(ride)? {
+                    is_minimal_risk = outcome.verdict == Verdict::MinimalRisk;
                     next = Some((tick, Follower::new(ego.pose, outcome.published.clone())));
                 }
                 if let Some(due) = next.take_if(|(made, _)| tick >= *made + conditions.latency_ticks) {
@@ -159,6 +183,9 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: C
             some => _ = route.first.get_or_insert((kind_of(&some), feed.world.ego().speed_mps)),
         }
         route.progress_m = feed.world.place().0 - start_m;
+        let stands = feed.fault.is_some() && is_minimal_risk && feed.world.ego().speed_mps < STANDS_MPS;
+        standing = if stands { standing + 1 } else { 0 };
+        route.stopped = standing >= STOPPED_TICKS;
         route.seconds = feed.world.time_s();
     }
     route.violations = feed.world.violations();

@@ -89,11 +89,16 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
     let drivers = drivers(&lanes);
     let routes = parallel.map(
         study.worlds,
-        || lanes.iter().map(|count| study.ride(study.config(&format!("lanes: {{count: {count}}}"))?)).collect::<Result<Vec<Ride>>>(),
+        || {
+            lanes
+                .iter()
+                .map(|count| study.following_ride(study.config(&format!("lanes: {{count: {count}}}"))?))
+                .collect::<Result<Vec<Ride>>>()
+        },
         |rides, i| {
             let mut all = Vec::with_capacity(drivers.len());
             for (_, driver) in &drivers {
-                let Some(route) = drive(*driver, rides, first_world + i as u64, Conditions::default(), parallel.stop)? else {
+                let Some(route) = drive(*driver, rides, first_world + i as u64, &Conditions::default(), parallel.stop)? else {
                     return Ok(None);
                 };
                 all.push(route);

@@ -1,13 +1,13 @@
 //! What the parts of the study share: configuration, engines, and the rides made of them.
 
-use super::args::{Args, Part, Sizes};
+use super::args::{Args, Sizes};
 use super::steered_device::{Choice, SteeredDevice};
 use crate::config_args::LoadedConfig;
 use anyhow::Result;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_core::config::Config;
 use drivewam_engine::{EngineBundle, Trust, load};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The setup of a part.
 pub(super) struct Study<'a> {
@@ -58,7 +58,7 @@ impl<'a> Study<'a> {
         Ok(if self.args.lanes.is_empty() { vec![self.config("")?.lanes.count] } else { self.args.lanes.clone() })
     }
 
-    /// The first world of `routes` and `harder`.
+    /// The first world of `routes`, `harder` and `monitors`.
     pub(super) fn first_world(&self) -> u64 {
         self.args.first_world
     }
@@ -68,13 +68,30 @@ impl<'a> Study<'a> {
         Ok(Plan::new(config, folder.manifest(), camera, RideOptions { closed_loop, ..RideOptions::EVALUATION })?)
     }
 
-    /// A ride of the configured engines.
+    /// Folders of foreign pictures that `monitors` shows, by name.
+    pub(super) fn pictures(&self) -> &[(String, PathBuf)] {
+        &self.args.pictures
+    }
+
+    /// The file that `monitors` writes calibrated constants into.
+    pub(super) fn calibration(&self) -> Option<&Path> {
+        self.args.calibrate.as_deref()
+    }
+
+    /// A ride of the configured engines, whose plans the car does not follow.
     ///
     /// # Errors
     /// The plan does not fit; an engine cannot be loaded.
     pub(super) fn ride(&self, config: Config) -> Result<Ride> {
-        let closed_loop = matches!(self.args.part, Part::Routes | Part::Harder);
-        Ok(self.plan(config, &self.folder, closed_loop)?.warm(self.folder.clone())?)
+        Ok(self.plan(config, &self.folder, false)?.warm(self.folder.clone())?)
+    }
+
+    /// A ride of the configured engines, whose plans the car follows.
+    ///
+    /// # Errors
+    /// As [`Study::ride`].
+    pub(super) fn following_ride(&self, config: Config) -> Result<Ride> {
+        Ok(self.plan(config, &self.folder, true)?.warm(self.folder.clone())?)
     }
 
     /// A ride in whose memory `choice` decides which tokens are overwritten.

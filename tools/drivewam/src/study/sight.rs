@@ -1,6 +1,7 @@
 //! `study sight`: the effect of the camera on the errors. The policy with its own camera, a black
 //! one and another world's; constant velocity and yaw rate; and other engines (`--compare`), such
-//! as a network of the same size that was trained without images.
+//! as a network of the same size that was trained without images. There are two truths: what the
+//! expert then drove, who reacts to what nobody could foresee, and its plan at t0 without foresight.
 
 use super::args::MAX_WORLDS;
 use super::episode::{Chunk, Episode};
@@ -15,6 +16,7 @@ use drivewam_core::trajectory::Displacement;
 use drivewam_simulation::CameraSource;
 use drivewam_world::Options;
 use serde_json::{Map, Value, json};
+use std::iter::once;
 
 /// Chunks per world: 40 s.
 const CHUNKS: usize = 10;
@@ -23,12 +25,19 @@ const CONSTANT: &str = "constant velocity and yaw rate";
 
 /// The camera in the world of a seed.
 type CameraOf = fn(u64) -> CameraSource;
-/// Selects one error of those at both horizons.
-type ErrorOf = fn(&[Displacement; 2]) -> f64;
+/// Selects one error of those against what was driven, and against the expert's plan without
+/// foresight; each at both horizons.
+type ErrorOf = fn(&[Displacement; 2], &[Displacement; 2]) -> f64;
 
 /// The reported errors of a plan.
-const ERRORS: [(&str, ErrorOf); 4] =
-    [("ADE@3s", |d| d[0].mean_m), ("FDE@3s", |d| d[0].last_m), ("ADE@4s", |d| d[1].mean_m), ("FDE@4s", |d| d[1].last_m)];
+const ERRORS: [(&str, ErrorOf); 6] = [
+    ("ADE@3s", |driven, _| driven[0].mean_m),
+    ("FDE@3s", |driven, _| driven[0].last_m),
+    ("ADE@4s", |driven, _| driven[1].mean_m),
+    ("FDE@4s", |driven, _| driven[1].last_m),
+    ("ADE@3s to the plan", |_, plan| plan[0].mean_m),
+    ("ADE@4s to the plan", |_, plan| plan[1].mean_m),
+];
 
 /// Runs the part.
 ///
@@ -69,11 +78,13 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
     let clusters = |who: usize, of: &dyn Fn(&Chunk) -> f64| -> Vec<Cluster> {
         worlds.iter().map(|results| results[who].iter().map(of).collect()).collect()
     };
-    let mut rows: Vec<(&str, [Vec<Cluster>; 4])> =
-        names.iter().enumerate().map(|(who, name)| (*name, ERRORS.map(|(_, of)| clusters(who, &|c| of(&c.policy))))).collect();
-    rows.push((CONSTANT, ERRORS.map(|(_, of)| clusters(0, &|c| of(&c.constant)))));
+    let errors_of = |who: usize| ERRORS.map(|(_, of)| clusters(who, &|c| of(&c.policy, &c.policy_to_plan)));
+    let mut rows: Vec<(&str, [Vec<Cluster>; 6])> = names.iter().enumerate().map(|(who, name)| (*name, errors_of(who))).collect();
+    rows.push((CONSTANT, ERRORS.map(|(_, of)| clusters(0, &|c| of(&c.constant, &c.constant_to_plan)))));
     let own = rows[0].1[2].clone();
-    let mut table = Table::new(&["", "ADE@3s, m", "FDE@3s, m", "ADE@4s, m", "FDE@4s, m", "ADE@4s of policy / this"]);
+    let columns = ERRORS.map(|(name, _)| format!("{name}, m"));
+    let columns = once("").chain(columns.iter().map(String::as_str)).chain(once("ADE@4s of policy / this"));
+    let mut table = Table::new(&columns.collect::<Vec<_>>());
     let mut json = Map::new();
     for (name, errors) in &rows {
         let means: Vec<Estimate> = errors.iter().map(|e| mean(e)).collect();
