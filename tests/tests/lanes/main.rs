@@ -4,11 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use drivewam::guard::{CauseKind, Verdict};
+use drivewam::monitors::MonitorReading;
 use drivewam::outcome::{Outcome, Restart};
 use drivewam::{Pose2, Progress, Ride};
 use drivewam_core::ErrorKind;
 use drivewam_core::dims::Command;
 use drivewam_core::ego::EgoState;
+use drivewam_core::manifest::Monitor;
 use drivewam_core::selection::SlotTable;
 use drivewam_core::trajectory::Point;
 use drivewam_device::HostDevice;
@@ -51,7 +53,8 @@ fn recorded(ride: &Ride, seconds: i64) -> Vec<Tick> {
         .collect()
 }
 
-/// What a chunk left: its lane, chunk and t0, its trajectory, and the first layer's slots.
+/// What a chunk left: its lane, chunk and t0, its trajectory, the first layer's slots, and what the
+/// monitors of a lane alone found.
 #[derive(Debug, Clone, PartialEq)]
 struct Seen {
     lane: usize,
@@ -59,6 +62,7 @@ struct Seen {
     t0_ns: Option<i64>,
     trajectory: Vec<Point>,
     table: SlotTable,
+    monitors: [Option<MonitorReading>; 2],
 }
 
 /// Pushes `ticks`, the frames from `from_ns` on.
@@ -72,9 +76,10 @@ fn drive(ride: &mut Ride, ticks: &[Tick], from_ns: i64) -> Vec<Seen> {
         }
         let Some(frame) = tick.frame.as_ref().filter(|_| tick.stamp_ns >= from_ns) else { continue };
         ride.push_frame(tick.stamp_ns, frame).unwrap();
-        let Progress::Outcome(Outcome { lane, chunk, policy_t0_ns, trajectory, .. }) = ride.step(tick.stamp_ns).unwrap() else { continue };
+        let Progress::Outcome(Outcome { lane, chunk, policy_t0_ns, trajectory, monitors, .. }) = ride.step(tick.stamp_ns).unwrap() else { continue };
         let (lane, chunk, t0_ns, trajectory) = (*lane, *chunk, *policy_t0_ns, trajectory.points().to_vec());
-        seen.push(Seen { lane, chunk, t0_ns, trajectory, table: ride.memory_table(0).unwrap() });
+        let monitors = [Monitor::Imagination, Monitor::Scene].map(|monitor| monitors.get(monitor));
+        seen.push(Seen { lane, chunk, t0_ns, trajectory, monitors, table: ride.memory_table(0).unwrap() });
     }
     seen
 }

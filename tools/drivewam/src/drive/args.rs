@@ -30,8 +30,11 @@ pub(crate) struct Args {
     /// World: which kinds of road sections it has, mixed by default.
     #[arg(long, value_enum)]
     kind: Option<WorldKind>,
-    /// World: the published trajectory moves the car, not the expert.
+    /// World: the expert drives; the policy is only asked, and the errors of its plans are measured.
     #[arg(long)]
+    pub(super) expert: bool,
+    /// World: the published trajectory moves the car. This is the default.
+    #[arg(long, hide = true, conflicts_with = "expert")]
     pub(super) closed_loop: bool,
     /// Recording: start a rollout at every frame of the first 4 s, so that every 4 s window of the
     /// recording is evaluated once.
@@ -68,6 +71,11 @@ impl Args {
         self.input == Path::new("world")
     }
 
+    /// Whether the published trajectory moves the car.
+    pub(super) fn is_closed_loop(&self) -> bool {
+        self.is_world() && !self.expert
+    }
+
     /// World: its seed.
     pub(super) fn seed(&self) -> u64 {
         self.seed.unwrap_or(0)
@@ -102,9 +110,12 @@ impl Args {
             if self.closed_loop {
                 anyhow::bail!("--closed-loop: a recording cannot react to the plan (got --input {:?}, wanted world)", self.input);
             }
-            for (option, is_given) in
-                [("--seed", self.seed.is_some()), ("--seconds", self.seconds.is_some()), ("--kind", self.kind.is_some())]
-            {
+            for (option, is_given) in [
+                ("--expert", self.expert),
+                ("--seed", self.seed.is_some()),
+                ("--seconds", self.seconds.is_some()),
+                ("--kind", self.kind.is_some()),
+            ] {
                 if is_given {
                     anyhow::bail!("{option}: a recording is what it is (got --input {:?}, wanted world)", self.input);
                 }

@@ -15,6 +15,7 @@ const SMALL: usize = 13;
 const STAGES: [RGBColor; Stage::ALL.len()] = [
     RGBColor(150, 156, 164),
     RGBColor(86, 180, 233),
+    RGBColor(120, 94, 60),
     RGBColor(0, 158, 115),
     RGBColor(240, 228, 66),
     RGBColor(204, 121, 167),

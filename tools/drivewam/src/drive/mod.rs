@@ -6,6 +6,7 @@ mod charts;
 mod clip;
 mod controls;
 mod future;
+mod memory_picture;
 mod output;
 mod overlay;
 mod path_chart;
@@ -69,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(config)?)?;
     let driver = match &subject {
         Subject::Recording(_) => Driver::Recorded,
-        Subject::World(_) if args.closed_loop => Driver::Policy,
+        Subject::World(_) if args.is_closed_loop() => Driver::Policy,
         Subject::World(_) => Driver::Expert,
     };
     if !args.quiet && !args.json {
@@ -93,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     let mut drive = Drive::new(args, out, bar, stop.flag())?;
-    let options = RideOptions { realtime: args.realtime, closed_loop: args.closed_loop, decoder: args.future };
+    let options = RideOptions { realtime: args.realtime, closed_loop: args.is_closed_loop(), decoder: args.future };
     let mut ride = Plan::new(config.clone(), folder.manifest(), camera, options)?.warm(folder.clone())?;
     let mut controls = None;
     let driven = match &mut subject {
@@ -113,6 +114,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
     };
     drive.bar.finish_and_clear();
+    if driven.is_ok() {
+        drive.draw_memory(&mut ride)?;
+    }
     let fault = match driven {
         Err(fault) if drive.rows.is_empty() => return Err(fault),
         driven => driven.err(),
@@ -140,7 +144,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Subject::Recording(_) => None,
         },
     })?;
-    if let Some(trace) = drive.trace.as_ref().filter(|_| args.closed_loop) {
+    if let Some(trace) = drive.trace.as_ref().filter(|_| args.is_closed_loop()) {
         summary["closed_loop"]["off_road_s"] = trace.off_road_s().into();
     }
     finish(args, drive, &summary, fault)
@@ -150,7 +154,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 fn subject(args: &Args, config: &Config) -> Result<Subject> {
     if args.is_world() {
         let options = Options { kind: args.kind().into(), ..Options::default() };
-        let world = WorldSource::new(config, args.seed(), options, args.seconds(), args.closed_loop)?;
+        let world = WorldSource::new(config, args.seed(), options, args.seconds(), args.is_closed_loop())?;
         return Ok(Subject::World(Box::new(world)));
     }
     Ok(Subject::Recording(Box::new(Recording::open(&args.input, Limits::of(config))?)))
@@ -203,7 +207,7 @@ fn input(args: &Args, subject: &Subject, camera: SourceCamera, chunk_ns: i64) ->
         Subject::World(world) => {
             let kind = drivewam_world::Kind::from(args.kind());
             let input = json!({"format": "world", "name": world.name(), "seed": args.seed(), "kind": kind.as_str(),
-                "seconds": args.seconds(), "closed_loop": args.closed_loop});
+                "seconds": args.seconds(), "closed_loop": args.is_closed_loop()});
             (input, None)
         }
         Subject::Recording(recording) => {

@@ -77,6 +77,9 @@ impl Row {
             "cause": o.cause.map(|cause| json!({cause.as_str(): figures(&cause)})),
             "continuity_error_m": o.continuity_m,
             "ages_ms": {"ego": o.ages.ego_ms, "pose": o.ages.pose_ms, "command": o.ages.command_ms},
+            "monitors": o.monitors.iter().map(|(monitor, found)| {
+                (monitor.as_str().to_owned(), json!({"value": found.value, "threshold": found.threshold}))
+            }).collect::<serde_json::Map<_, _>>(),
             "degraded": degraded(o),
             "restarted": restarted(o.restarted),
             "memory": {"video": o.memory.video, "action": o.memory.action, "tail": o.memory.tail},

@@ -3,6 +3,7 @@
 
 use super::args::Args;
 use super::future::Imagined;
+use super::memory_picture::SeenFrames;
 use super::output::OutputDir;
 use super::overlay;
 use super::route_trace::RouteTrace;
@@ -44,6 +45,7 @@ struct Files {
     out: OutputDir,
     lines: BufWriter<File>,
     overlays: usize,
+    seen: SeenFrames,
 }
 
 /// A drive in progress.
@@ -77,7 +79,10 @@ impl<'a> Drive<'a> {
         if args.future {
             out.folder("future")?;
         }
-        Ok(Self { files: Some(Files { out, lines, overlays: 0 }), ..Self::unwritten(args, bar, stop_requested) })
+        Ok(Self {
+            files: Some(Files { out, lines, overlays: 0, seen: SeenFrames::default() }),
+            ..Self::unwritten(args, bar, stop_requested)
+        })
     }
 
     /// A drive that writes nothing.
@@ -176,6 +181,9 @@ impl<'a> Drive<'a> {
             if let Progress::Outcome(outcome) = progress.with_context(|| format!("at stamp {stamp_ns} ns"))? {
                 let outcome = outcome.clone();
                 source.steer(&outcome);
+                if let Some(files) = &mut self.files {
+                    files.seen.add(&outcome, source.frame(), source.width(), &ride.config().model)?;
+                }
                 let is_drawn = self.args.future && self.files.is_some() && outcome.policy_t0_ns.is_some();
                 let imagined = if is_drawn { Some(Imagined::new(ride, source, &outcome, origin_ns)?) } else { None };
                 let waiting = pending.iter().filter(|p| p.image.is_some()).count();
@@ -247,6 +255,17 @@ impl<'a> Drive<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Writes `memory.png`, if the drive writes.
+    ///
+    /// # Errors
+    /// The device fails; the file cannot be written.
+    pub(super) fn draw_memory(&self, ride: &mut Ride) -> Result<()> {
+        match (&self.files, self.rows.last()) {
+            (Some(files), Some(row)) => files.seen.draw(ride, &row.outcome, &files.out.path("memory.png")),
+            _ => Ok(()),
+        }
     }
 
     /// The options of the drive.

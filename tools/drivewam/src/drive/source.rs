@@ -54,7 +54,7 @@ impl Driver {
     /// Who drives, and what the policy's plans do.
     pub(super) fn describe(self) -> &'static str {
         match self {
-            Self::Expert => "the world's expert; the policy is only asked, and its plans move nothing (--closed-loop lets them)",
+            Self::Expert => "the world's expert; the policy is only asked, and its plans move nothing",
             Self::Policy => "the policy: its published plans move the car",
             Self::Recorded => "whoever drove the recording; the policy is only asked, and its plans move nothing",
         }
@@ -75,6 +75,8 @@ pub(super) trait Source {
     fn load(&mut self) -> Result<()>;
     /// The frame loaded last, packed RGB.
     fn frame(&self) -> &[u8];
+    /// The width of a frame, pixels.
+    fn width(&self) -> usize;
     /// The newest frame, large enough for a human reader.
     fn large_image(&mut self) -> CameraImage;
     /// Whether the driven path is independent of the plans, so that their errors can be measured.
@@ -156,6 +158,10 @@ impl Source for Recorded<'_> {
 
     fn frame(&self) -> &[u8] {
         &self.rgb
+    }
+
+    fn width(&self) -> usize {
+        self.recording.camera().width
     }
 
     fn large_image(&mut self) -> CameraImage {

@@ -45,6 +45,7 @@ pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdic
         command: Command::Straight,
         guidance: Default::default(),
         ages: Ages::default(),
+        monitors: Default::default(),
         degraded: Causes::NONE,
         restarted: None,
         memory: Default::default(),

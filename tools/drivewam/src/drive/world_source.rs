@@ -131,6 +131,10 @@ impl Source for WorldSource {
         &self.canvas.rgb
     }
 
+    fn width(&self) -> usize {
+        self.canvas.width
+    }
+
     fn large_image(&mut self) -> CameraImage {
         self.world.render(&mut self.large);
         let camera = SourceCamera::rgb8(self.large.width, self.large.height, self.large.intrinsics);
