@@ -76,7 +76,9 @@ fn drive(ride: &mut Ride, ticks: &[Tick], from_ns: i64) -> Vec<Seen> {
         }
         let Some(frame) = tick.frame.as_ref().filter(|_| tick.stamp_ns >= from_ns) else { continue };
         ride.push_frame(tick.stamp_ns, frame).unwrap();
-        let Progress::Outcome(Outcome { lane, chunk, policy_t0_ns, trajectory, monitors, .. }) = ride.step(tick.stamp_ns).unwrap() else { continue };
+        let Progress::Outcome(Outcome { lane, chunk, policy_t0_ns, trajectory, monitors, .. }) = ride.step(tick.stamp_ns).unwrap() else {
+            continue;
+        };
         let (lane, chunk, t0_ns, trajectory) = (*lane, *chunk, *policy_t0_ns, trajectory.points().to_vec());
         let monitors = [Monitor::Imagination, Monitor::Scene].map(|monitor| monitors.get(monitor));
         seen.push(Seen { lane, chunk, t0_ns, trajectory, monitors, table: ride.memory_table(0).unwrap() });

@@ -15,7 +15,7 @@ mod signals;
 mod streams;
 
 pub use signals::{INTERRUPTED, StopFlag};
-pub use streams::{exit_code, line, parse, remark, text};
+pub use streams::{alarm, exit_code, line, parse, remark, text};
 
 /// Prints a line to standard output, as [`line()`] does.
 #[macro_export]

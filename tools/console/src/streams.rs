@@ -1,8 +1,9 @@
 //! Standard output and standard error, and the exit code that follows from them.
 
 use clap::Parser;
+use clap::builder::styling::AnsiColor;
 use std::fmt::{Arguments, Display};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -28,6 +29,16 @@ pub fn line(text: Arguments<'_>) {
 pub fn text(text: &str) {
     let mut out = io::stdout().lock();
     keep(out.write_all(text.as_bytes()).and_then(|()| out.flush()), &LOST);
+}
+
+/// `text`, in red where standard output is a terminal and `NO_COLOR` is not set.
+pub fn alarm(text: &str) -> String {
+    let is_plain = !io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if is_plain {
+        return text.to_owned();
+    }
+    let red = AnsiColor::Red.on_default().bold();
+    format!("{red}{text}{red:#}")
 }
 
 /// Prints `text` and a line break to standard error, and ignores errors.

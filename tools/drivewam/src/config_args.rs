@@ -8,13 +8,16 @@ use drivewam_core::config::{Config, Layer};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// The default configuration, relative to the workspace.
+/// The default configurations, relative to the workspace: the shipped policy with one rollout, and
+/// as it drives, with four.
 const DEFAULT: &str = "configs/tiny.yaml";
+pub(crate) const DRIVING: &str = "configs/demo.yaml";
 
 /// Options that select a configuration.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub(crate) struct ConfigArgs {
-    /// Configuration file. Default: configs/tiny.yaml, the shipped small policy.
+    /// Configuration file. Default: configs/tiny.yaml, the shipped small policy; where `drive` lets
+    /// the policy move the car, configs/demo.yaml, the same with four rollouts side by side.
     #[arg(value_name = "CONFIG")]
     config: Option<PathBuf>,
     /// Override one key, for example --set flow.seed=7. Repeatable. The value is YAML.
@@ -43,6 +46,15 @@ impl ConfigArgs {
         self.load_with(&[])
     }
 
+    /// As [`ConfigArgs::load`], with another default.
+    ///
+    /// # Errors
+    /// As [`ConfigArgs::load`].
+    pub(crate) fn load_or(&self, default: &str) -> Result<LoadedConfig> {
+        let config = self.config.clone().map_or_else(|| default_path(default), Ok)?;
+        Self { config: Some(config), set: self.set.clone() }.load()
+    }
+
     /// Loads the configuration with `layers` of YAML on top of it and of `--set`.
     ///
     /// # Errors
@@ -50,7 +62,7 @@ impl ConfigArgs {
     pub(crate) fn load_with(&self, layers: &[&str]) -> Result<LoadedConfig> {
         let path = match &self.config {
             Some(path) => path.clone(),
-            None => default_path()?,
+            None => default_path(DEFAULT)?,
         };
         let on_top = layers.iter().filter(|text| !text.is_empty()).map(|text| Layer { name: (*text).to_owned(), text: (*text).to_owned() });
         let mut layers: Vec<Layer> = self.set.iter().map(|text| Layer::setting(text)).collect::<drivewam_core::Result<_>>()?;
@@ -70,10 +82,10 @@ impl ConfigArgs {
 const FOLDERS_ABOVE: usize = 4;
 
 /// The default configuration: in a folder above the program, else in the current folder.
-fn default_path() -> Result<PathBuf> {
+fn default_path(default: &str) -> Result<PathBuf> {
     let program = std::env::current_exe().unwrap_or_default();
-    let above = program.ancestors().skip(1).take(FOLDERS_ABOVE).map(|folder| folder.join(DEFAULT));
-    let here = PathBuf::from(DEFAULT);
+    let above = program.ancestors().skip(1).take(FOLDERS_ABOVE).map(|folder| folder.join(default));
+    let here = PathBuf::from(default);
     match above.chain([here.clone()]).find(|path| path.is_file()) {
         Some(path) => Ok(path.canonicalize().unwrap_or(path)),
         None => bail!("no CONFIG was given, and the default one exists neither above {program:?} nor at {here:?}: give CONFIG"),

@@ -23,10 +23,10 @@ mod world_source;
 
 pub(crate) use args::Args;
 
-use crate::config_args::LoadedConfig;
+use crate::config_args::{DRIVING, LoadedConfig};
 use anyhow::{Context, Result, anyhow};
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
-use drivewam_console::{INTERRUPTED, StopFlag, note, print_line};
+use drivewam_console::{INTERRUPTED, StopFlag, alarm, note, print_line};
 use drivewam_core::config::Config;
 use drivewam_engine::{EngineBundle, Trust};
 use drivewam_recording::{Limits, Recording};
@@ -64,7 +64,7 @@ enum Subject {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     args.check()?;
     let stop = StopFlag::on_signals().context("cannot install the handlers of signals")?;
-    let loaded = args.config.load()?;
+    let loaded = if args.is_closed_loop() { args.config.load_or(DRIVING)? } else { args.config.load()? };
     let config = &loaded.config;
     let mut subject = subject(args, config)?;
     let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(config)?)?;
@@ -272,7 +272,10 @@ fn print_summary(args: &Args, summary: &Value, text: &str, path: &Path) {
     if args.json {
         print_line!("{text}");
     } else if !args.quiet {
-        print_line!("{}", report::table(summary).trim_end());
+        for line in report::table(summary).trim_end().lines() {
+            let is_bad = ["LOST ", "PARTIAL "].iter().any(|word| line.starts_with(word));
+            if is_bad { print_line!("{}", alarm(line)) } else { print_line!("{line}") }
+        }
         print_line!("written    {path:?}");
     }
 }

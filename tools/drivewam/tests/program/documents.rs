@@ -18,9 +18,9 @@ enum Run {
 }
 
 /// Every command, as the documents write it.
-const COMMANDS: [(&str, Run); 33] = [
+const COMMANDS: [(&str, Run); 34] = [
     ("drive", Run::With(&[], "")),
-    ("drive --seed 7 --closed-loop", Run::With(&["--seconds", "9"], "")),
+    ("drive --seed 7 --expert", Run::With(&["--seconds", "9"], "")),
     ("drive --input DIR --out out/mine", Run::With(&[], "")),
     ("drive --input DIR --phases --controls", Run::With(&["--overlays", "0"], "")),
     ("drive --input DIR --phases", Run::With(&["--overlays", "0"], "")),
@@ -48,6 +48,7 @@ const COMMANDS: [(&str, Run); 33] = [
     ("study routes", Run::Parsed(HOURS)),
     ("study routes --lanes 4,2,1", Run::Parsed(HOURS)),
     ("study harder --set lanes.count=4", Run::Parsed(HOURS)),
+    ("study monitors --set lanes.count=4 --pictures street=DIR", Run::Parsed(HOURS)),
     ("study hours", Run::Parsed(HOURS)),
     ("study table5 configs/drivewam-5b.yaml", Run::Parsed(HOURS)),
     ("bench", Run::With(&["--warmup", "0"], "1")),

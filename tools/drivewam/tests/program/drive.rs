@@ -29,7 +29,7 @@ fn drive_world(out: &Path, more: &[&str]) -> Value {
 fn a_world_drive_writes_all_that_it_promises_and_the_same_again_for_the_same_seed() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("a/drive");
-    let summary = drive_world(&out, &["--seconds", "12", "--seed", "3", "--future"]);
+    let summary = drive_world(&out, &["--seconds", "12", "--seed", "3", "--future", "--expert"]);
     assert_eq!((&summary["chunks"], &summary["driver"], &summary["partial"]), (&3.into(), &"expert".into(), &false.into()));
     assert_eq!((&summary["schema"], &summary["interrupted"]), (&2.into(), &false.into()));
     assert_eq!((&summary["guidance"]["sources"]["command"], &summary["guidance"]["rejects"]), (&3.into(), &0.into()));
@@ -54,17 +54,17 @@ fn a_world_drive_writes_all_that_it_promises_and_the_same_again_for_the_same_see
     for folder in ["overlay", "future"] {
         assert_eq!(count(&out.join(folder)), 3, "{folder}");
     }
-    for file in ["path.png", "latency.png", "overlay/000002.png", "future/000002.png"] {
+    for file in ["path.png", "latency.png", "memory.png", "overlay/000002.png", "future/000002.png"] {
         let image = image::open(out.join(file)).unwrap().into_rgb8();
         let first = image.get_pixel(0, 0);
         assert!(image.pixels().filter(|p| *p != first).count() > 1000, "{file} is not empty");
     }
     let again = dir.path().join("b");
-    drive_world(&again, &["--seconds", "12", "--seed", "3", "--overlays", "0"]);
+    drive_world(&again, &["--seconds", "12", "--seed", "3", "--overlays", "0", "--expert"]);
     let poses = |lines: &[Value]| lines.iter().map(|l| l["poses"].clone()).collect::<Vec<_>>();
     assert_eq!(poses(&lines), poses(&self::lines(&again)));
     assert_eq!(count(&again.join("overlay")), 0);
-    let other = drive_world(&again, &["--seconds", "12", "--seed", "4", "--overlays", "0"]);
+    let other = drive_world(&again, &["--seconds", "12", "--seed", "4", "--overlays", "0", "--expert"]);
     assert_eq!(other["chunks"], 3, "a former drive is replaced");
     assert_ne!(poses(&lines), poses(&self::lines(&again)));
     assert_eq!(count(dir.path()), 2, "no other file is left");
@@ -75,8 +75,8 @@ fn a_world_drive_writes_all_that_it_promises_and_the_same_again_for_the_same_see
 fn in_the_closed_loop_the_plan_moves_the_car_and_violations_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let (open, closed) = (dir.path().join("open"), dir.path().join("closed"));
-    drive_world(&open, &["--seconds", "12", "--overlays", "0"]);
-    let summary = drive_world(&closed, &["--seconds", "12", "--overlays", "0", "--closed-loop"]);
+    drive_world(&open, &["--seconds", "12", "--overlays", "0", "--expert"]);
+    let summary = drive_world(&closed, &["--seconds", "12", "--overlays", "0"]);
     assert_eq!((&summary["errors_m"]["windows"], &summary["driver"]), (&0.into(), &"policy".into()));
     assert!(summary["closed_loop"]["collisions"].as_u64().is_some(), "{summary}");
     assert_ne!(lines(&open)[2]["pose"], lines(&closed)[2]["pose"]);
@@ -88,7 +88,7 @@ fn in_real_time_a_plan_is_published_after_its_frame_and_the_drive_takes_as_long_
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("drive");
     let begun = std::time::Instant::now();
-    let summary = drive_world(&out, &["--seconds", "5", "--overlays", "0", "--realtime"]);
+    let summary = drive_world(&out, &["--seconds", "5", "--overlays", "0", "--realtime", "--expert"]);
     assert!(begun.elapsed().as_secs_f64() > 4.9);
     // On a busy machine an answer to a silence may come between two chunks.
     let chunks: Vec<_> = lines(&out).into_iter().filter(|line| !line["policy_t0_ns"].is_null()).collect();
@@ -105,7 +105,8 @@ fn a_recorded_world_gives_the_plans_of_the_same_world_drawn_on_the_way() {
     assert!(done.status.success() && done.stdout.is_empty(), "{done:?}");
     let drawn = lab.path("drawn");
     let config = lab.path("config.yaml");
-    let args = ["drive", config.to_str().unwrap(), "--seed", "5", "--seconds", "6", "--quiet", "--out", drawn.to_str().unwrap()];
+    let args =
+        ["drive", config.to_str().unwrap(), "--seed", "5", "--seconds", "6", "--expert", "--quiet", "--out", drawn.to_str().unwrap()];
     assert!(drivewam(&args).status.success());
     let (recorded, drawn) = (lines(&lab.path("out")), lines(&drawn));
     assert_eq!((recorded.len(), drawn.len()), (2, 2));
@@ -117,7 +118,7 @@ fn a_recorded_world_gives_the_plans_of_the_same_world_drawn_on_the_way() {
 #[test]
 fn a_limit_of_chunks_ends_the_drive_once_they_are_measured() {
     let dir = tempfile::tempdir().unwrap();
-    let summary = drive_world(&dir.path().join("drive"), &["--seconds", "60", "--chunks", "2", "--overlays", "1"]);
+    let summary = drive_world(&dir.path().join("drive"), &["--seconds", "60", "--chunks", "2", "--overlays", "1", "--expert"]);
     assert_eq!((&summary["chunks"], &summary["errors_m"]["windows"]), (&Value::from(2), &Value::from(2)));
 }
 

@@ -59,7 +59,7 @@ fn a_mount_point_is_filled_and_filled_again() {
     std::fs::create_dir(&volume).unwrap();
     std::fs::create_dir(&mounted).unwrap();
     let script = format!(
-        "mount --bind {volume:?} {mounted:?} || exit 77; exec {:?} drive --seconds 5 --overlays 1 --out {mounted:?}",
+        "mount --bind {volume:?} {mounted:?} || exit 77; exec {:?} drive --expert --seconds 5 --overlays 1 --out {mounted:?}",
         env!("CARGO_BIN_EXE_drivewam")
     );
     for run in ["a", "b"] {
@@ -72,6 +72,6 @@ fn a_mount_point_is_filled_and_filled_again() {
         assert_eq!(stderr(&done).contains("holds a drive of 2 chunks"), run == "b", "{}", stderr(&done));
         let mut names: Vec<_> = std::fs::read_dir(&volume).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["latency.png", "overlay", "path.png", "summary.json", "trajectories.jsonl"], "{run}");
+        assert_eq!(names, ["latency.png", "memory.png", "overlay", "path.png", "summary.json", "trajectories.jsonl"], "{run}");
     }
 }
