@@ -54,9 +54,9 @@ ALIKE = 0.5
 LEAST_STD = 0.05
 # Constants of the manifest that are not measured.
 CONSTANTS = {
-    "imagination": {"floor": 0.1, "threshold": 1.0},
+    "imagination": {"floor": 0.3, "threshold": 1.0},
     "scene": {"threshold": 1.0},
-    "lanes": {"scale_m": 1.0, "threshold": 1.0},
+    "lanes": {"scale_m": 2.0, "threshold": 1.0},
 }
 
 

@@ -10,7 +10,7 @@ use drivewam_core::manifest::{Monitor, TrainedQuantity};
 use drivewam_core::motion::MotionConflict;
 use std::fmt;
 
-/// A doubt that is found this often in a row refuses the plan.
+/// A doubt that is found this often in a row refuses the plan, or stops the car.
 pub const REFUSED_DOUBTS: u32 = 3;
 
 /// A limit of the vehicle, by its key in the configuration.
@@ -127,6 +127,9 @@ pub enum Response {
     /// As [`Response::Degrade`], and as [`Response::Refuse`] from the time on at which it is found
     /// [`REFUSED_DOUBTS`] times in a row.
     Doubt,
+    /// As [`Response::Doubt`], but then as [`Response::Stop`]: the plan before rests on the same
+    /// pictures, so it is not continued.
+    Distrust,
     /// The plan does not go out: the previous one is continued where that is allowed, else minimal
     /// risk.
     Refuse,
@@ -148,7 +151,7 @@ pub struct CauseRow {
 impl CauseKind {
     /// The row of this kind.
     pub fn row(self) -> CauseRow {
-        use Response::{Degrade, Doubt, Refuse, Stop};
+        use Response::{Degrade, Distrust, Doubt, Refuse, Stop};
         let (name, unit, response) = match self {
             Self::NotFinite => ("not_finite", "pose", Refuse),
             Self::Limit(limit) => ("limit", limit.unit(), Refuse),
@@ -173,7 +176,7 @@ impl CauseKind {
             Self::CameraReversed => ("camera_reversed", "pairs", Doubt),
             Self::FieldOfView => ("fov_share", "", Degrade),
             Self::UncoveredImage => ("uncovered_image_share", "", Degrade),
-            Self::Monitor(monitor) => (monitor.cause(), "", Doubt),
+            Self::Monitor(monitor) => (monitor.cause(), "", Distrust),
             Self::Untrained(quantity) => (quantity.as_str(), quantity.unit(), Degrade),
             Self::IdleLanes => ("idle_lanes", "", Degrade),
             Self::FrameJitter => ("frame_jitter_ms", "ms", Degrade),
@@ -311,6 +314,7 @@ pub(crate) fn strongest(causes: &Causes) -> (Option<Cause>, Option<Response>) {
     for cause in causes.iter() {
         let response = match cause.kind.row().response {
             Response::Doubt if cause.in_a_row >= REFUSED_DOUBTS => Response::Refuse,
+            Response::Distrust if cause.in_a_row >= REFUSED_DOUBTS => Response::Stop,
             response => response,
         };
         if strongest.1.is_none_or(|most| response > most) {
@@ -334,7 +338,7 @@ pub(crate) fn strongest(causes: &Causes) -> (Option<Cause>, Option<Response>) {
 /// [`Ride::release`](crate::Ride::release) opens it.
 pub(crate) fn decide(strongest: Option<Response>, state: GuardState, may_hold: bool) -> Verdict {
     match (strongest, state) {
-        (None | Some(Response::Degrade | Response::Doubt), _) => Verdict::Accepted,
+        (None | Some(Response::Degrade | Response::Doubt | Response::Distrust), _) => Verdict::Accepted,
         (Some(Response::Refuse), GuardState::Driving | GuardState::Holding { .. }) if may_hold => Verdict::Held,
         (Some(Response::Refuse | Response::Stop), _) => Verdict::MinimalRisk,
     }

@@ -116,13 +116,14 @@ fn every_limit_is_judged_and_named() {
 /// Breaks if a kind gets another verdict than the table of `decide` says, in any state.
 #[test]
 fn the_verdict_depends_on_the_strongest_response_and_the_state() {
-    use Response::{Degrade, Doubt, Refuse, Stop};
+    use Response::{Degrade, Distrust, Doubt, Refuse, Stop};
     let (accepted, held, risk) = (Verdict::Accepted, Verdict::Held, Verdict::MinimalRisk);
     let states = [GuardState::Start, GuardState::Driving, GuardState::Holding { since_ns: 0 }, GuardState::MinimalRisk];
     for (response, may_hold, wanted) in [
         (None, true, [accepted; 4]),
         (Some(Degrade), true, [accepted; 4]),
         (Some(Doubt), true, [accepted; 4]),
+        (Some(Distrust), true, [accepted; 4]),
         (Some(Refuse), true, [risk, held, held, risk]),
         (Some(Refuse), false, [risk; 4]),
         (Some(Stop), true, [risk; 4]),
@@ -140,6 +141,23 @@ fn a_doubt_refuses_the_plan_when_it_is_found_three_times_in_a_row() {
         let start = PlanStart { t0_ns: 0, pose: None, speed_mps: 5.0 };
         let answer = guard.judge(&plan(5.0, 0.0), start, at(0, 5.0), &mut causes, &mut blank());
         assert_eq!(answer.verdict, wanted, "{in_a_row} in a row");
+    }
+}
+
+/// Breaks if a plan that rests on the same pictures is continued where the pictures are not trusted.
+#[test]
+fn distrust_stops_the_car_where_a_doubt_continues_the_plan_before() {
+    let scene = CauseKind::Monitor(Monitor::Scene);
+    for (kind, in_a_row, wanted) in
+        [(CauseKind::CameraBlank, 3, Verdict::Held), (scene, 2, Verdict::Accepted), (scene, 3, Verdict::MinimalRisk)]
+    {
+        let (mut guard, mut out) = (guard(false), blank());
+        judge(&mut guard, &plan(5.0, 0.0), 0, 5.0, &mut out);
+        let mut causes = Causes::NONE;
+        causes.add(Cause { in_a_row, ..Cause::new(kind, 0.9, 0.5) });
+        let start = PlanStart { t0_ns: CHUNK_NS, pose: None, speed_mps: 5.0 };
+        let answer = guard.judge(&plan(5.0, 0.0), start, at(CHUNK_NS, 5.0), &mut causes, &mut out);
+        assert_eq!(answer.verdict, wanted, "{kind:?}, {in_a_row} in a row");
     }
 }
 

@@ -74,6 +74,49 @@ fn the_closed_loop_tells_a_driver_from_a_plan_that_looks_at_nothing() {
     assert_eq!(files(&dir.path().join("study")), ["routes-tracks.png", "routes.json", "routes.md"]);
 }
 
+/// The policy as it drives. Breaks when it leaves its road, hits someone or runs a light more often
+/// than once in eight held-out routes of a kilometre.
+#[test]
+fn the_shipped_policy_drives_routes_by_itself() {
+    let (results, _dir) = study("routes", &["--worlds", "8", "--first-world", "700", "--lanes", "4"]);
+    let policy = &results["drivers"]["policy, 4 lanes"];
+    println!("{policy}");
+    assert!(policy["clean"]["value"].as_f64().unwrap() >= 7.0 / 8.0 && policy["finished"]["value"] == 1.0, "{policy}");
+}
+
+/// Breaks when a threshold is not where one of 200 ordinary chunks lies above it, or the file is
+/// not one that the exporter reads.
+#[test]
+fn the_monitors_are_calibrated_on_ordinary_worlds() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("monitors.yaml").display().to_string();
+    let (results, _out) = study("monitors", &["--worlds", "2", "--first-world", "720", "--set", "lanes.count=2", "--calibrate", &file]);
+    let written: Value = serde_saphyr::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!((written.as_object().unwrap().len(), &written), (3, &results["constants"]));
+    for (monitor, quantiles) in results["cameras"]["own"]["quantiles_5_50_95_99_995"].as_object().unwrap() {
+        let (highest, threshold) = (quantiles[4].as_f64().unwrap(), written[monitor]["threshold"].as_f64().unwrap());
+        assert!(threshold >= highest && threshold - highest <= 1e-4, "{monitor}: {threshold}, {highest}");
+        assert!(quantiles[0].as_f64() < quantiles[1].as_f64() && quantiles[2].as_f64() <= quantiles[4].as_f64());
+    }
+    assert!(results["failing_on_the_way"]["cameras"].as_object().unwrap().is_empty());
+}
+
+/// Breaks when a wrong camera does not reach the ride, or is not noticed; or when a car whose camera
+/// fails drives on.
+#[cfg(feature = "long")]
+#[test]
+fn wrong_cameras_are_noticed_and_stop_the_car() {
+    let (results, dir) = study("monitors", &["--worlds", "2", "--first-world", "730", "--set", "lanes.count=4"]);
+    let noticed = |camera: &str| results["cameras"][camera]["noticed"]["value"].as_f64().unwrap();
+    assert!(noticed("own") < 0.1, "{results}");
+    for camera in ["grey", "black", "white", "mirrored", "90° aside"] {
+        assert!(noticed(camera) > 0.9, "{camera}: {results}");
+        let stopped = &results["failing_on_the_way"]["cameras"][camera]["stopped_on_the_road"]["value"];
+        assert!(stopped.as_f64().unwrap() > 0.4, "{camera}: {results}");
+    }
+    assert_eq!(files(&dir.path().join("study")), ["monitors.json", "monitors.md"]);
+}
+
 /// Breaks when conditions do not reach the drive: each gives another drive than the plain one.
 #[cfg(feature = "long")]
 #[test]
@@ -130,9 +173,11 @@ fn wrong_options_are_refused_with_what_was_got_and_wanted() {
         (vec!["study", "hours", "--compare", "a=b", "--out", out], vec!["--compare", "got \"hours\"", "wanted sight"]),
         (
             vec!["study", "hours", "--worlds", "1", "--out", out],
-            vec!["--worlds", "got \"hours\"", "sight or guidance or memory or routes or harder"],
+            vec!["--worlds", "got \"hours\"", "sight or guidance or memory or routes or harder or monitors"],
         ),
-        (vec!["study", "dreams"], vec!["dreams", "sight, guidance, memory, routes, harder, hours, table5"]),
+        (vec!["study", "routes", "--calibrate", "a", "--out", out], vec!["--calibrate", "got \"routes\"", "wanted monitors"]),
+        (vec!["study", "monitors", "--pictures", "a=/nowhere", "--out", out], vec!["/nowhere"]),
+        (vec!["study", "dreams"], vec!["dreams", "sight, guidance, memory, routes, harder, monitors, hours, table5"]),
     ] {
         let done = drivewam(&args);
         let text = stderr(&done);
