@@ -2,6 +2,7 @@
 
 use super::*;
 use drivewam_core::ErrorKind;
+use drivewam_core::manifest::Monitor;
 
 const CHUNK_NS: i64 = 4_000_000_000;
 
