@@ -89,8 +89,6 @@ class Dagger:
             "lanes.count": a.lanes,
             "flow.video.steps": a.video_steps,
             "flow.action.steps": a.action_steps,
-            # A monitor would end drives that are to be learned from.
-            "guard.monitors": "report",
         }
         command = [a.program, "world", "--policy", a.policy, "--expert-every", a.expert_every]
         command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]

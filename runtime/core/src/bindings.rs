@@ -32,8 +32,8 @@ pub enum Graph {
     VaeEncode,
     /// Decodes a latent to the frames of its chunk. Only used to view the predicted video.
     VaeDecode,
-    /// Says how unlike the training a chunk of frames and the motion during it are. A folder may lack
-    /// it.
+    /// Says how unlike the training a chunk of frames and the motion during it are. A folder may
+    /// lack it.
     Monitor,
     /// Projects the guidance text to cross-attention keys and values.
     ContextText,

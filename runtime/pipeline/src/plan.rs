@@ -45,7 +45,7 @@ fn loaded(config: &Config, manifest: &Manifest, options: RideOptions) -> Vec<Gra
         GuidanceMode::Vlm => &[Graph::TextEncode, Graph::VlmVision, Graph::VlmDecoder],
     };
     let codec = [Graph::VaeEncodeFirst, Graph::VaeEncode];
-    let monitor = manifest.graphs.contains_key(&Graph::Monitor).then_some(Graph::Monitor);
+    let monitor = manifest.monitors.scene.map(|_| Graph::Monitor);
     let context = [Graph::ContextText, Graph::ContextEgo];
     let decoder = options.decoder.then_some(Graph::VaeDecode);
     codec.into_iter().chain(monitor).chain(context).chain(guidance.iter().copied()).chain([Graph::Dit]).chain(decoder).collect()
@@ -138,11 +138,10 @@ impl Plan {
         if let Some(ranges) = &manifest.trained_ranges {
             trained::judge_camera(ranges, &camera, &mut camera_fit);
         }
-        let monitor = manifest.graphs.contains_key(&Graph::Monitor);
         let on = device.as_mut();
         let mut models = Models {
             encoder: Encoder::new([open(Graph::VaeEncodeFirst)?, open(Graph::VaeEncode)?], &config, manifest, &regions, on)?,
-            monitors: Monitors::new(monitor.then(|| open(Graph::Monitor)).transpose()?, &config, manifest, &regions, on)?,
+            monitors: Monitors::new(manifest.monitors.scene.map(|_| open(Graph::Monitor)).transpose()?, &config, manifest, &regions, on)?,
             context: Context::new([open(Graph::ContextText)?, open(Graph::ContextEgo)?], &config, &bundle, &regions, on)?,
             guidance: GuidanceClient::new(&config, &bundle, camera, affinity, &open)?,
             transformer: Transformer::new(open(Graph::Dit)?, config.lanes.count, manifest, &regions, on)?,

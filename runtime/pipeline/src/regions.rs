@@ -144,7 +144,7 @@ impl Regions {
                 add(&mut planner, "codec", key::DECODED.to_owned(), spec, 0)?;
             }
         }
-        if manifest.graphs.contains_key(&Graph::Monitor) {
+        if manifest.monitors.scene.is_some() {
             let monitor = signature(Graph::Monitor)?;
             for spec in monitor.inputs.iter().chain(&monitor.outputs) {
                 add(&mut planner, "monitor", spec.name.clone(), spec, 0)?;

@@ -189,6 +189,8 @@ impl Sampler {
         work.transformer.at_chunk(work.device, chunk)?;
         self.start(work.device, chunk, Stream::Video, given.as_ref().map(|g| g.video.as_slice()))?;
         let last = self.video.steps.len().saturating_sub(1);
+        // The pass of the commit sees the video where its denoising ends, if at its flow time.
+        let commits_at_end = matches!(self.flow.video_commit, VideoCommit::EndTime);
         for (i, (step, constants)) in self.video.steps.iter().enumerate() {
             work.pass(Stage::Video, PassTokens::Video, step.tau, 0.0)?;
             if i == last && self.flow.video_commit == VideoCommit::LastStep {
@@ -197,14 +199,12 @@ impl Sampler {
             let velocity = work.transformer.velocity(PassTokens::Video);
             work.solve(&self.video, constants, velocity, self.width).map_err(|e| e.at(format!("chunk {chunk}: video step {i}")))?;
             show(work.probe, work.device, chunk, "video.velocity", &[velocity], &[velocity.len() / self.width, self.width])?;
-            if i == last {
+            if i == last && !commits_at_end {
                 keep_velocity(work.device, &mut self.clean_rows, velocity)?;
             }
         }
         work.device.download(self.video.sample, &mut self.video_rows)?;
         let end = self.video.steps.last().map_or(1.0, |(step, _)| step.tau_next);
-        // The pass of the commit sees the video where its denoising ends, if at its flow time.
-        let commits_at_end = self.flow.video_commit != VideoCommit::ZeroTime;
         let commit_time = if self.flow.video_commit == VideoCommit::ZeroTime { 0.0 } else { end };
         let mut pending = self.flow.video_commit != VideoCommit::LastStep;
         if pending && self.flow.passes == PassPacking::Unpacked {

@@ -211,7 +211,7 @@ fn program() {
         .output()
         .unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    assert_eq!(stdout.matches("self-test passed").count(), 5, "{stdout}{stderr}");
+    assert_eq!(stdout.matches("self-test passed").count(), 6, "{stdout}{stderr}");
     assert!(stdout.contains("3 chunks: median") && stdout.contains("no GPU, a test"), "{stdout}{stderr}");
     // Engines that return zeros do not drive.
     assert!(!done.status.success() && stderr.contains("the rides differ"), "{stdout}{stderr}");

@@ -249,7 +249,8 @@ pub struct GuardConfig {
 pub enum MonitorMode {
     /// It is named, and the third time in a row asks for the minimal-risk manoeuvre.
     Judge,
-    /// Its number is published, and nothing follows from it.
+    /// Its number is published, and nothing follows from it. The default, since the limits of the
+    /// shipped policy were measured where the expert drives.
     Report,
 }
 
@@ -285,7 +286,7 @@ impl Default for GuardConfig {
             max_continuity_error_m: 3.0,
             max_hold_chunks: 1,
             gap_policy: GapPolicy::HoldCurvature,
-            monitors: MonitorMode::Judge,
+            monitors: MonitorMode::Report,
         }
     }
 }

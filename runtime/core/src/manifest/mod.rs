@@ -100,8 +100,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// A manifest of `model` with every policy graph of the contract but the monitor, and no files. It is enough for
-    /// a plan, and a start for a manifest with files.
+    /// A manifest of `model` with every policy graph of the contract but the monitor, and no files.
+    /// It is enough for a plan, and a start for a manifest with files.
     ///
     /// `caches` are the shapes of the encoder's causal cache; the decoder gets none.
     pub fn by_contract(model: &Model, caches: &[Vec<usize>]) -> Self {

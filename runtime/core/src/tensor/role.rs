@@ -38,8 +38,8 @@ pub const DEEPSTACK: &str = "deepstack";
 pub const PATCHES: &str = "patches";
 /// Logits of the next token, `[V]`.
 pub const LOGITS: &str = "logits";
-/// Motion of the ego in each step of a chunk, `[steps, 3]`: dx m, dy m, dyaw rad, in the frame of the
-/// chunk's first pose.
+/// Motion of the ego in each step of a chunk, `[steps, 3]`: dx m, dy m, dyaw rad, in the frame of
+/// the chunk's first pose.
 pub const INCREMENTS: &str = "increments";
 /// How unlike the training a chunk is, `[1]`, from 0 to 1.
 pub const UNFAMILIAR: &str = "unfamiliar";

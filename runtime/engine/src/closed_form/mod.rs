@@ -137,7 +137,8 @@ impl Engine for ClosedForm {
             Graph::ContextText | Graph::ContextEgo => context::run(&self.model, self.graph, inputs, outputs),
             Graph::VaeEncodeFirst | Graph::VaeEncode => codec::encode(&self.model, inputs, outputs),
             Graph::VaeDecode => codec::decode(&self.model, inputs, outputs),
-            Graph::Monitor | Graph::VlmVision | Graph::VlmDecoder | Graph::TextEncode => {} // refused in `open`
+            // Refused in `open`.
+            Graph::Monitor | Graph::VlmVision | Graph::VlmDecoder | Graph::TextEncode => {}
         }
         if matches!(self.options.fault, Some(Fault::NanAt(first)) if self.runs >= first)
             && let Some(first) = outputs.first_mut().and_then(|output| output.data.first_mut())

@@ -127,8 +127,7 @@ pub enum Response {
     /// As [`Response::Degrade`], and as [`Response::Refuse`] from the time on at which it is found
     /// [`REFUSED_DOUBTS`] times in a row.
     Doubt,
-    /// As [`Response::Doubt`], but then as [`Response::Stop`]: the plan before rests on the same
-    /// pictures, so it is not continued.
+    /// As [`Response::Doubt`], but then as [`Response::Stop`]: the plan before is no better.
     Distrust,
     /// The plan does not go out: the previous one is continued where that is allowed, else minimal
     /// risk.

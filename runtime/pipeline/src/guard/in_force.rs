@@ -58,8 +58,8 @@ impl PlanInForce {
         Some(origin.compose(&point.pose()))
     }
 
-    /// The mean distance, m, between this plan and `plan`, which begins at `pose` at `t0_ns`, at the
-    /// points of `plan` that both cover. `None` where they cover none.
+    /// The mean distance, m, between this plan and `plan`, which begins at `pose` at `t0_ns`, at
+    /// the points of `plan` that both cover. `None` where they cover none.
     pub(crate) fn distance_m(&self, t0_ns: i64, pose: &Pose2, plan: &Trajectory) -> Option<f64> {
         let (end_ns, step_ns) = (self.end_ns()?, (plan.step_s() * 1e9) as i64);
         let (mut sum, mut count) = (0.0, 0u32);

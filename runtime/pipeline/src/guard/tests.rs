@@ -145,7 +145,7 @@ fn a_doubt_refuses_the_plan_when_it_is_found_three_times_in_a_row() {
     }
 }
 
-/// Breaks if a plan that rests on the same pictures is continued where the pictures are not trusted.
+/// Breaks if a plan that rests on the same pictures is continued where they are not trusted.
 #[test]
 fn distrust_stops_the_car_where_a_doubt_continues_the_plan_before() {
     let scene = CauseKind::Monitor(Monitor::Scene);

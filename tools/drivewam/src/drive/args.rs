@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// World: which kinds of road sections it has, mixed by default.
     #[arg(long, value_enum)]
     kind: Option<WorldKind>,
-    /// World: the expert drives; the policy is only asked, and the errors of its plans are measured.
+    /// World: the expert drives; the policy is only asked, and its errors are measured.
     #[arg(long)]
     pub(super) expert: bool,
     /// World: the published trajectory moves the car. This is the default.

@@ -27,7 +27,8 @@ pub(crate) struct Args {
     /// for routes and monitors, 24 for harder. `hours` has one.
     #[arg(long)]
     pub(super) worlds: Option<usize>,
-    /// First world of `routes`, `harder` and `monitors`. All are below 10000, and so held out of training.
+    /// First world of `routes`, `harder` and `monitors`. All are below 10000, and so held out of
+    /// training.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub(super) first_world: u64,
     /// Rollouts side by side with which `routes` drives the policy: several numbers, for example

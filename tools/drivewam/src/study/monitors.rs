@@ -27,6 +27,8 @@ const MOVED_M: f64 = 5.0;
 const TURNED_RAD: f64 = 0.35;
 /// A mirrored camera is to be noticed within so many chunks of the first turn, of one lane.
 const AFTER_TURN: usize = 3;
+/// The monitors judge, whatever the configuration says.
+const JUDGING: &str = "guard: {monitors: judge}";
 /// The calibrated thresholds let one of so many ordinary chunks pass, per monitor.
 const CALIBRATED: f64 = 0.995;
 
@@ -220,7 +222,7 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
     let first_world = study.first_world();
     let kept = if study.calibration().is_some() { 1 } else { cases.len() };
     for case in &cases[..kept] {
-        let make = || study.ride(study.config("")?);
+        let make = || study.ride(study.config(JUDGING)?);
         let drives = parallel.map(study.worlds, make, |ride, i| watch(ride, case, first_world + i as u64, parallel))?;
         let (cells, json) = summary(case, &drives, lanes);
         table.row(cells);
@@ -238,7 +240,7 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
     if study.calibration().is_none() {
         table.row(["", "stopped", "stopped on the road", "collided", "finished", "", "", ""].map(str::to_owned).to_vec());
         for case in &cases[1..] {
-            let make = || Ok([study.following_ride(study.config("")?)?]);
+            let make = || Ok([study.following_ride(study.config(JUDGING)?)?]);
             let routes = parallel.map(study.worlds, make, |rides, i| {
                 let fault = case.kind.map(|kind| (kind, case.pictures.clone()));
                 let conditions = Conditions { fault, ..Conditions::default() };

@@ -1,7 +1,8 @@
 //! `study sight`: the effect of the camera on the errors. The policy with its own camera, a black
 //! one and another world's; constant velocity and yaw rate; and other engines (`--compare`), such
 //! as a network of the same size that was trained without images. There are two truths: what the
-//! expert then drove, who reacts to what nobody could foresee, and its plan at t0 without foresight.
+//! expert then drove, who reacts to what nobody could foresee, and its plan at t0 without
+//! foresight.
 
 use super::args::MAX_WORLDS;
 use super::episode::{Chunk, Episode};

@@ -32,11 +32,12 @@ fn a_plan_that_does_not_fit_is_refused_with_need_capacity_and_keys() {
 }
 
 #[test]
-fn a_plan_without_engines_differs_from_the_whole_one_by_the_codecs_cache_alone() {
+fn a_plan_without_engines_lacks_the_monitor_and_the_codecs_cache() {
     let bytes = |args: &[&str]| -> Value { serde_json::from_slice(&drivewam(args).stdout).unwrap() };
     let (whole, without) = (bytes(&["plan", "--json"]), bytes(&["plan", "--json", "--no-engines", "--precision", "f32"]));
     let mut owners = whole["by_owner"].as_object().unwrap().clone();
     owners.insert("codec".into(), without["by_owner"]["codec"].clone());
+    assert!(owners.remove("monitor").is_some());
     assert_eq!(&owners, without["by_owner"].as_object().unwrap());
     assert!(whole["bytes"].as_u64() >= without["bytes"].as_u64());
 }

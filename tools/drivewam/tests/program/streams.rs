@@ -106,7 +106,8 @@ fn a_signal_finishes_the_chunk_writes_a_whole_folder_and_exits_with_130() {
 fn a_hangup_that_the_caller_ignores_stays_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("drive");
-    let script = format!("trap '' HUP; exec {:?} drive --seconds 40 --overlays 0 --json --out {out:?}", env!("CARGO_BIN_EXE_drivewam"));
+    let script =
+        format!("trap '' HUP; exec {:?} drive --expert --seconds 40 --overlays 0 --json --out {out:?}", env!("CARGO_BIN_EXE_drivewam"));
     let child = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     for _ in 0..600 {
         if partial_with_a_row(dir.path()).is_some() {

@@ -101,8 +101,8 @@ fn the_monitors_are_calibrated_on_ordinary_worlds() {
     assert!(results["failing_on_the_way"]["cameras"].as_object().unwrap().is_empty());
 }
 
-/// Breaks when a wrong camera does not reach the ride, or is not noticed; or when a car whose camera
-/// fails drives on.
+/// Breaks when a wrong camera does not reach the ride, or is not noticed; or when a car whose
+/// camera fails drives on.
 #[cfg(feature = "long")]
 #[test]
 fn wrong_cameras_are_noticed_and_stop_the_car() {
