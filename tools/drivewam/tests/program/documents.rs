@@ -18,7 +18,7 @@ enum Run {
 }
 
 /// Every command, as the documents write it.
-const COMMANDS: [(&str, Run); 34] = [
+const COMMANDS: [(&str, Run); 35] = [
     ("drive", Run::With(&[], "")),
     ("drive --seed 7 --expert", Run::With(&["--seconds", "9"], "")),
     ("drive --input DIR --out out/mine", Run::With(&[], "")),
@@ -47,6 +47,7 @@ const COMMANDS: [(&str, Run); 34] = [
     ("study memory", Run::Parsed(HOURS)),
     ("study routes", Run::Parsed(HOURS)),
     ("study routes --lanes 4,2,1", Run::Parsed(HOURS)),
+    ("study routes --worlds 24 --first-world 400 --lanes 4", Run::Parsed(HOURS)),
     ("study harder --set lanes.count=4", Run::Parsed(HOURS)),
     ("study monitors --set lanes.count=4 --pictures street=DIR", Run::Parsed(HOURS)),
     ("study hours", Run::Parsed(HOURS)),
