@@ -203,7 +203,8 @@ python: setup
 
 study: fixtures
 	cargo build --release
-	for part in sight memory routes hours; do \
+	for part in sight memory hours "routes --lanes 4,2,1" "harder --set lanes.count=4" \
+			"monitors --set lanes.count=4"; do \
 		target/release/drivewam study $$part --out docs/studies || exit 1; \
 	done
 	target/release/drivewam study guidance configs/tiny-vlm.yaml --out docs/studies

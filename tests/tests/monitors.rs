@@ -8,6 +8,7 @@ use drivewam::outcome::Outcome;
 use drivewam::{EngineBundle, Plan, Progress, Ride, RideOptions, SourceCamera, Trust, load_config};
 use drivewam_core::config::Layer;
 use drivewam_core::manifest::{Monitor, Monitors};
+use drivewam_simulation::mirror;
 use drivewam_world::{Canvas, Options, World};
 use std::path::Path;
 
@@ -46,12 +47,6 @@ fn drive(ride: &mut Ride, seconds: i64, alter: impl Fn(&mut [u8], usize)) -> Vec
         world.step(world.expert());
     }
     outcomes
-}
-
-fn mirror(rgb: &mut [u8], width: usize) {
-    for row in rgb.chunks_exact_mut(3 * width) {
-        row.as_chunks_mut::<3>().0.reverse();
-    }
 }
 
 fn is_named(outcome: &Outcome) -> bool {

@@ -190,7 +190,7 @@ impl Sampler {
         self.start(work.device, chunk, Stream::Video, given.as_ref().map(|g| g.video.as_slice()))?;
         let last = self.video.steps.len().saturating_sub(1);
         // The pass of the commit sees the video where its denoising ends, if at its flow time.
-        let commits_at_end = matches!(self.flow.video_commit, VideoCommit::EndTime);
+        let commits_at_end = self.flow.video_commit == VideoCommit::EndTime;
         for (i, (step, constants)) in self.video.steps.iter().enumerate() {
             work.pass(Stage::Video, PassTokens::Video, step.tau, 0.0)?;
             if i == last && self.flow.video_commit == VideoCommit::LastStep {

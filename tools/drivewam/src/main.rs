@@ -10,6 +10,7 @@ mod drive;
 mod figure;
 mod horizons;
 mod inspect;
+mod memory_figure;
 mod plan;
 mod study;
 mod table;

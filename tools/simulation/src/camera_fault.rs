@@ -3,6 +3,13 @@
 use drivewam_core::config::Config;
 use drivewam_world::{Canvas, World};
 
+/// Exchanges left and right in packed RGB rows of `width` pixels.
+pub fn mirror(rgb: &mut [u8], width: usize) {
+    for row in rgb.chunks_exact_mut(3 * width.max(1)) {
+        row.as_chunks_mut::<3>().0.reverse();
+    }
+}
+
 /// What is wrong with the pictures.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FaultKind {
@@ -64,11 +71,7 @@ impl CameraFault {
             FaultKind::Level(level) => canvas.rgb.fill(level),
             FaultKind::Mirrored => {
                 world.render(canvas);
-                let width = canvas.width;
-                for row in canvas.rgb.chunks_exact_mut(3 * width) {
-                    let pixels: &mut [[u8; 3]] = row.as_chunks_mut().0;
-                    pixels.reverse();
-                }
+                mirror(&mut canvas.rgb, canvas.width);
             }
             FaultKind::Frozen if is_first => world.render(canvas),
             FaultKind::Frozen => {}

@@ -7,7 +7,7 @@ mod camera_fault;
 mod feed;
 mod policy_driver;
 
-pub use camera_fault::{CameraFault, FaultKind};
+pub use camera_fault::{CameraFault, FaultKind, mirror};
 pub use feed::frame_every;
 pub use policy_driver::PolicyDriver;
 

@@ -115,7 +115,6 @@ impl Ride {
         self.release();
         self.inputs.refused = 0;
         self.lanes.fill(Lane::default());
-        self.models.monitors.forget();
         self.has_outcome = false;
         self.stages = StageTimes::default();
         Ok(())

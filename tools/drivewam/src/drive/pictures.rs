@@ -1,5 +1,7 @@
 //! What a recording's pictures are replaced by, to see what the policy takes from them.
 
+use drivewam_simulation::mirror;
+
 /// The pictures that the policy is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pictures {
@@ -33,13 +35,7 @@ impl Pictures {
             Self::AsTaken => {}
             Self::Grey => rgb.fill(128),
             Self::Black => rgb.fill(0),
-            Self::Mirrored => {
-                for row in rgb.chunks_exact_mut(width.max(1) * 3) {
-                    // Reversed bytes are the pixels from right to left, each as blue, green, red.
-                    row.reverse();
-                    row.chunks_exact_mut(3).for_each(<[u8]>::reverse);
-                }
-            }
+            Self::Mirrored => mirror(rgb, width),
         }
     }
 }
