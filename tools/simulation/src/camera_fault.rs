@@ -23,25 +23,24 @@ pub enum FaultKind {
     Shuffled,
     /// The camera looks aside by this angle, radians, left positive.
     Aside(f64),
-    /// Pictures of another camera, in order, there and back ([`CameraFault::pictures`]).
+    /// Pictures of another camera, in order, there and back.
     Foreign,
 }
 
 /// A fault of the camera from a tick on.
 #[derive(Debug, Clone)]
 pub struct CameraFault {
-    /// What is wrong.
-    pub kind: FaultKind,
-    /// The tick from which it is.
-    pub from_tick: u64,
-    /// The pictures that [`FaultKind::Shuffled`] and [`FaultKind::Foreign`] show, of the canvas's
-    /// size. The former has its own.
-    pub pictures: Vec<Vec<u8>>,
+    kind: FaultKind,
+    pub(crate) from_tick: u64,
+    /// What [`FaultKind::Shuffled`] and [`FaultKind::Foreign`] show.
+    pictures: Vec<Vec<u8>>,
+    /// Pictures drawn so far.
     frame: u64,
 }
 
 impl CameraFault {
-    /// A fault from `from_tick` on, with the pictures that it shows.
+    /// A fault from `from_tick` on. `pictures`, of the canvas's size, are those that
+    /// [`FaultKind::Shuffled`] and [`FaultKind::Foreign`] show.
     pub fn new(kind: FaultKind, from_tick: u64, pictures: Vec<Vec<u8>>) -> Self {
         Self { kind, from_tick, pictures, frame: 0 }
     }
