@@ -27,12 +27,12 @@ pub(crate) fn output_folder(out: &Path, source: &Path) -> Result<PathBuf> {
     };
     fs::create_dir_all(folder).with_context(|| format!("cannot create {folder:?}"))?;
     let out = folder.canonicalize().with_context(|| format!("{folder:?}"))?.join(name);
+    if source.starts_with(&out) || out.starts_with(source) {
+        bail!("--out {out:?}: is the folder of the graphs, contains it or lies inside it");
+    }
     let Ok(metadata) = fs::symlink_metadata(&out) else { return Ok(out) };
     if !metadata.is_dir() {
         bail!("--out {out:?}: exists and is not a folder");
-    }
-    if source.starts_with(&out) || out.starts_with(source) {
-        bail!("--out {out:?}: is the folder of the graphs, contains it or lies inside it");
     }
     let is_empty = fs::read_dir(&out).with_context(|| format!("cannot list {out:?}"))?.next().is_none();
     if !is_empty && !manifest_of(&out).is_ok_and(|manifest| manifest.built.is_some()) {
@@ -94,4 +94,33 @@ pub(crate) fn swap(new: &Path, old: &Path) -> Result<()> {
 pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<()> {
     let written = File::create(path).and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
     written.with_context(|| format!("cannot write {path:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// Breaks when a build goes on in a folder that another user could have written into.
+    #[test]
+    fn a_folder_is_private_if_no_other_user_reaches_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = create_empty(&temp.path().join("partial")).unwrap();
+        make_private(&folder).unwrap();
+        assert!(is_private(&folder));
+        let link = temp.path().join("link");
+        symlink(&folder, &link).unwrap();
+        assert!(!is_private(&link), "a link leads anywhere");
+        for mode in [0o750, 0o701, 0o720] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(!is_private(&folder), "{mode:o}");
+        }
+        make_private(&folder).unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&folder, Some(12345), None).unwrap();
+            assert!(!is_private(&folder), "the folder of another user");
+        }
+    }
 }

@@ -31,11 +31,6 @@ fn a_wrong_call_is_refused_with_what_was_got_and_wanted() {
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     fails(&build(&out, &["--sign", pipe.to_str().unwrap()]), &["--sign", "not a plain file", "a pipe"]);
     fails(&run(&["configs/tiny.yaml", "--target", pipe.to_str().unwrap()]), &["--target", "not a plain file", "a pipe"]);
-    fails(&build(Path::new("engines/tiny"), &SMALL), &["engines/tiny", "is the folder of the graphs"]);
-    // Files that are no engines are not replaced.
-    fails(&build(Path::new("engines"), &SMALL), &["contains it or lies inside it"]);
-    fails(&build(Path::new("docs"), &SMALL), &["docs", "no manifest of engines"]);
-    fails(&build(Path::new("README.md"), &SMALL), &["README.md", "is not a folder"]);
     fails(&build(&out, &["--set", "target.name=../x"]), &["target.name", "../x"]);
     fails(&build(Path::new("README.md/out"), &SMALL), &["README.md"]);
     fails(&build(Path::new("/proc/engines/out"), &SMALL), &["/proc/engines"]);
@@ -52,6 +47,28 @@ fn a_wrong_call_is_refused_with_what_was_got_and_wanted() {
         fails(&done, &["TensorRT builds on the GPU", "no NVIDIA driver"]);
     }
     assert!(!out.exists());
+}
+
+/// The output replaces nothing that is not its own. Everything is a copy: a guard that breaks
+/// deletes what this names.
+#[test]
+fn an_output_that_would_replace_other_files_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let graphs = temp.path().join("graphs/tiny");
+    std::fs::create_dir(temp.path().join("graphs")).unwrap();
+    copy_graphs(&graphs);
+    let notes = temp.path().join("notes");
+    std::fs::create_dir(&notes).unwrap();
+    std::fs::write(notes.join("today.md"), "kept").unwrap();
+    let from_copy = [&SMALL[..], &["--graphs", graphs.to_str().unwrap()]].concat();
+    fails(&build(&graphs, &from_copy), &["is the folder of the graphs"]);
+    fails(&build(graphs.parent().unwrap(), &from_copy), &["contains it or lies inside it"]);
+    // A folder that does not exist yet lies inside it as well.
+    fails(&build(&graphs.join("rtx-pc"), &from_copy), &["contains it or lies inside it"]);
+    fails(&build(&notes, &from_copy), &["notes", "no manifest of engines"]);
+    fails(&build(&notes.join("today.md"), &from_copy), &["today.md", "is not a folder"]);
+    assert!(graphs.join(FILE_NAME).exists() && !graphs.join("rtx-pc").exists());
+    assert_eq!(std::fs::read_to_string(notes.join("today.md")).unwrap(), "kept");
 }
 
 #[test]
