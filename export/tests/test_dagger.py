@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from drivewam_export.codec import Codec
 from drivewam_export.train.dagger import average
 from drivewam_export.train.data import Normalisation, open_all
-from drivewam_export.train.driven import DrivenWindows, label_errors
+from drivewam_export.train.driven import DrivenWindows, creeping, label_errors
 from drivewam_export.train.latents import encode_drive
 from test_training import PER_SECOND, drive
 
@@ -33,14 +33,28 @@ def test_a_label_s_error_is_the_distance_to_where_the_car_was_after_four_seconds
     assert np.isclose(errors[10], np.hypot(2.5, 0.5), atol=1e-5)
 
 
-def test_half_of_the_windows_end_on_a_hard_frame_and_none_learns_a_masked_one(tiny):
-    """Breaks if a masked label is learned, or hard frames are drawn as rarely as they occur."""
+def test_a_car_creeps_where_it_moves_though_it_should_stand_then_and_later():
+    made = drive(40)
+    tick = 10 // PER_SECOND
+    plans = np.full_like(made.plans, 5.0)
+    # It should stand from frame 10 to 24 and drives on, except in what begins with frame 12.
+    plans[10:25] = 0.0
+    poses = made.poses.copy()
+    poses[12 * tick + 40] = poses[12 * tick]
+    found = creeping(dataclasses.replace(made, plans=plans, poses=poses), tick)
+    assert set(np.flatnonzero(found)) == {10, 11, 13, 14, 15, 16}
+
+
+def test_many_windows_end_on_a_hard_frame_and_none_learns_a_masked_one(tiny):
+    """Breaks if a masked label is learned, or if hard frames, or those from which the car creeps,
+    are drawn as rarely as they occur."""
     torch.manual_seed(0)
     made = drive(120)
     plans, masked = made.plans.copy(), made.masked.copy()
     plans[100:104] += [2.0, 0.0, 0.0]
     # Plans off by half a metre on one axis are not hard.
     plans[:, :, 1] -= 0.5
+    plans[150:160] = 0.0
     masked[600:610] = 1
     made = dataclasses.replace(made, plans=plans, masked=masked)
     windows = DrivenWindows(
@@ -50,15 +64,20 @@ def test_half_of_the_windows_end_on_a_hard_frame_and_none_learns_a_masked_one(ti
         Normalisation.of([made]),
         PER_SECOND,
     )
-    ends, hard = windows.lasts(4)
-    assert set(ends[hard][:, 1]) == {100, 101, 102, 103}
+    ends, hard, creeps = windows.lasts(4)
+    # The car does not stand where it should, and is hard there as well.
+    assert set(ends[hard][:, 1]) == {100, 101, 102, 103, *range(150, 160)}
+    assert set(ends[creeps][:, 1]) == {150, 151}
     learned = {int(last) - k * 8 for last in ends[:, 1] for k in range(3)}
     assert learned.isdisjoint({120, 121}) and {119, 122} <= learned
     picks = []
     windows.gather = lambda drawn, _chunks, _rng: picks.extend(drawn)
     windows.draw_driven(4, 400, np.random.default_rng(0))
     lasts = [begins[-1] for _, begins, _ in picks]
-    assert 0.4 < np.mean([last in range(100, 104) for last in lasts]) < 0.65
+    assert (
+        0.3 < np.mean([last in range(100, 104) or last in range(152, 160) for last in lasts]) < 0.55
+    )
+    assert 0.15 < np.mean([last in (150, 151) for last in lasts]) < 0.4
     assert all(np.diff(begins).tolist() == [8, 8, 8] for _, begins, _ in picks)
 
 
@@ -87,7 +106,19 @@ def test_a_round_drives_trains_averages_and_exports_and_is_not_done_twice(tmp_pa
     subprocess.run([*made, "--out", base], check=True, capture_output=True)
     command = [sys.executable, "-m", "drivewam_export.train.dagger", "--out", out, "--base", base]
     command += ["--rounds", "1", "--program", program, "--drives", "2", "--seconds", "24"]
-    command += ["--expert-every", "0", "--", "--steps", "2", "--batch", "2", "--whole-share", "0"]
+    command += [
+        "--lanes",
+        "1",
+        "--expert-every",
+        "0",
+        "--",
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--whole-share",
+        "0",
+    ]
     run = lambda: subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     first = run()
     done = ["collected", "trained", "averaged", "exported"]

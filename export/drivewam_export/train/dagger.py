@@ -94,6 +94,7 @@ class Dagger:
         command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
         command += ["--seeds", f"{first}..{first + a.drives}", "--seconds", a.seconds]
         command += ["--extra-margin", a.extra_margin, "--threads", a.processes, *LABELS]
+        command += ["--captions"] * a.captions
         self.run([*command, "--out", self.folder(number) / "drives"])
 
     def train(self, number: int) -> None:
@@ -193,6 +194,11 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--lanes", type=int, default=4)
     parser.add_argument("--video-steps", type=int, default=1, help="while collecting")
     parser.add_argument("--action-steps", type=int, default=3, help="while collecting")
+    parser.add_argument(
+        "--captions",
+        action="store_true",
+        help="write beside the drives what train.guidance.generate reads",
+    )
     parser.add_argument("--expert-every", type=int, default=5, help="drives of the expert alone")
     parser.add_argument(
         "--extra-margin", type=float, default=1.3, help="labels stop this much sooner, metres"
