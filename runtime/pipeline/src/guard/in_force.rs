@@ -9,10 +9,14 @@ use drivewam_core::trajectory::{Point, Trajectory};
 pub(crate) struct PlanInForce {
     /// The newest frame that it rests on.
     pub(super) t0_ns: Option<i64>,
+    /// The end of the newest accepted plan.
+    pub(super) accepted_end_ns: i64,
     anchor_ns: i64,
     /// Pose of the ego at the anchor, in the frame of the pushed poses.
     pose: Option<Pose2>,
     plan: Trajectory,
+    /// What is left of the plan, while a braking plan is made along it.
+    path: Trajectory,
     length_ns: i64,
     /// Curvature, 1/m, and speed, m/s, at its end.
     end: (f64, f64),
@@ -22,18 +26,25 @@ pub(crate) struct PlanInForce {
 impl PlanInForce {
     /// Room for a plan like `plan`, which is `length_ns` long.
     pub(super) fn new(plan: &Trajectory, length_ns: i64) -> Self {
-        Self { t0_ns: None, anchor_ns: 0, pose: None, plan: plan.clone(), length_ns, end: (0.0, 0.0), is_there: false }
+        let (plan, path) = (plan.clone(), plan.clone());
+        Self { t0_ns: None, accepted_end_ns: i64::MIN, anchor_ns: 0, pose: None, plan, path, length_ns, end: (0.0, 0.0), is_there: false }
     }
 
-    /// Replaces the plan.
-    pub(super) fn set(&mut self, t0_ns: Option<i64>, anchor_ns: i64, pose: Option<Pose2>, plan: &Trajectory) {
+    /// Replaces the plan by an accepted one.
+    pub(super) fn accept(&mut self, t0_ns: i64, pose: Option<Pose2>, plan: &Trajectory) {
+        self.set(t0_ns, pose, plan);
+        (self.t0_ns, self.accepted_end_ns) = (Some(t0_ns), t0_ns.saturating_add(self.length_ns));
+    }
+
+    /// Replaces the plan by what follows from it: it is continued, or braked along.
+    pub(super) fn set(&mut self, anchor_ns: i64, pose: Option<Pose2>, plan: &Trajectory) {
         self.plan.points_mut().copy_from_slice(plan.points());
-        (self.t0_ns, self.anchor_ns, self.pose, self.end, self.is_there) = (t0_ns, anchor_ns, pose, end_of(plan.points()), true);
+        (self.anchor_ns, self.pose, self.end, self.is_there) = (anchor_ns, pose, end_of(plan.points()), true);
     }
 
     /// Forgets the plan.
     pub(super) fn clear(&mut self) {
-        (self.t0_ns, self.end, self.is_there) = (None, (0.0, 0.0), false);
+        (self.t0_ns, self.accepted_end_ns, self.end, self.is_there) = (None, i64::MIN, (0.0, 0.0), false);
     }
 
     fn seconds(&self, at_ns: i64) -> f64 {
@@ -92,6 +103,54 @@ impl PlanInForce {
         }
         true
     }
+
+    /// Brakes from `speed_mps` along the path of [`PlanInForce::continue_into`], then along an arc
+    /// of its last curvature. The speed falls by `braking_mps2`, faster where the plan does, by at
+    /// most `most_mps2`. Returns whether there was a plan with a known place.
+    pub(super) fn brake_into(
+        &mut self,
+        now_ns: i64,
+        pose: Option<Pose2>,
+        step_s: f64,
+        speed_mps: f64,
+        [braking_mps2, most_mps2]: [f64; 2],
+        out: &mut Trajectory,
+    ) -> bool {
+        if self.pose.is_none() || pose.is_none() || !self.continue_into(now_ns, pose, step_s, out) {
+            return false;
+        }
+        self.path.points_mut().copy_from_slice(out.points());
+        let path = self.path.points();
+        // The segment of the path that the car is on ends at `path[next]`, `end_m` from the car.
+        let (mut before, mut next, mut begin_m, mut end_m) = (Point::default(), 0, 0.0, between(&Point::default(), &path[0]));
+        let (mut speed, mut driven_m, mut planned) = (speed_mps.max(0.0), 0.0, Point::default());
+        for (point, left) in out.points_mut().iter_mut().zip(path) {
+            let plan_mps = between(&planned, left) / step_s;
+            planned = *left;
+            let slower = (speed - braking_mps2 * step_s).min(plan_mps).max(speed - most_mps2 * step_s).max(0.0);
+            driven_m += 0.5 * (speed + slower) * step_s;
+            speed = slower;
+            while driven_m > end_m && next + 1 < path.len() {
+                (before, next) = (path[next], next + 1);
+                (begin_m, end_m) = (end_m, end_m + between(&before, &path[next]));
+            }
+            let (to, length_m) = (&path[next], end_m - begin_m);
+            *point = if driven_m > end_m {
+                let beyond_m = driven_m - end_m;
+                along(to, self.end.0, beyond_m, beyond_m, 1.0)
+            } else {
+                let share = if length_m > 0.0 { (driven_m - begin_m) / length_m } else { 1.0 };
+                let mix = |from: f64, to: f64| from + share * (to - from);
+                Point { x_m: mix(before.x_m, to.x_m), y_m: mix(before.y_m, to.y_m), yaw_rad: mix(before.yaw_rad, to.yaw_rad), v_mps: 0.0 }
+            };
+            point.v_mps = speed;
+        }
+        true
+    }
+}
+
+fn between(a: &Point, b: &Point) -> f64 {
+    (b.x_m - a.x_m).hypot(b.y_m - a.y_m)
 }
 
 /// The point one step after `at` on an arc, where the speed changes evenly from `from_mps` to

@@ -122,7 +122,7 @@ impl Guard {
         }
         published.points_mut().copy_from_slice(plan.points());
         let PlanStart { t0_ns, pose, .. } = start;
-        self.in_force.set(Some(t0_ns), t0_ns, pose, published);
+        self.in_force.accept(t0_ns, pose, published);
         Answer { verdict, cause: None, t0_ns: Some(t0_ns), anchor_ns: t0_ns, pose }
     }
 
@@ -134,7 +134,7 @@ impl Guard {
 
     fn publish(&mut self, verdict: Verdict, cause: Option<Cause>, at: Situation, published: &Trajectory) -> Answer {
         let t0_ns = self.in_force.t0_ns;
-        self.in_force.set(t0_ns, at.now_ns, at.pose, published);
+        self.in_force.set(at.now_ns, at.pose, published);
         Answer { verdict, cause, t0_ns, anchor_ns: at.now_ns, pose: at.pose }
     }
 
@@ -155,15 +155,15 @@ impl Guard {
         }
         let (cause, response) = causes::strongest(causes);
         let response = response.max(least);
-        let may_hold = response == Some(Response::Refuse) && self.may_hold(at, published);
-        let verdict = causes::decide(response, self.state, may_hold);
+        let may_hold = matches!(response, Some(Response::Distrust | Response::Refuse)) && self.may_hold(at, published);
+        let verdict = causes::decide(response, self.state, may_hold, self.in_force.accepted_end_ns > at.now_ns);
         self.state = match (verdict, self.state) {
             (Verdict::Accepted, _) => GuardState::Driving,
             (Verdict::Held, GuardState::Holding { since_ns }) => GuardState::Holding { since_ns },
             (Verdict::Held, _) => GuardState::Holding { since_ns: at.now_ns },
             (Verdict::MinimalRisk, _) => {
                 self.latched = self.latches;
-                self.brake(published);
+                self.brake(at, published);
                 GuardState::MinimalRisk
             }
         };
@@ -186,14 +186,22 @@ impl Guard {
             && violation(&self.vehicle, self.step_s, published.points(), self.speed_mps).is_none()
     }
 
-    /// Writes the request for minimal risk: braking along the last curvature, as far as the
-    /// vehicle's limits allow it at this speed.
-    fn brake(&self, published: &mut Trajectory) {
+    /// Writes the request for minimal risk: braking along what is left of the plan in force, or,
+    /// where that is not known or breaks a limit of the vehicle, along its last curvature as far as
+    /// the limits allow it at this speed.
+    fn brake(&mut self, at: Situation, published: &mut Trajectory) {
+        let most = self.vehicle.max_deceleration_mps2;
+        let braking = (MINIMAL_RISK_BRAKING * most).max(LEAST_BRAKING_MPS2);
+        let rates = [braking, most.max(braking)];
+        if self.in_force.brake_into(at.now_ns, at.pose, self.step_s, self.speed_mps, rates, published)
+            && violation(&self.vehicle, self.step_s, published.points(), self.speed_mps).is_none()
+        {
+            return;
+        }
         let mut speed = self.speed_mps.max(0.0);
         let lateral = self.vehicle.max_lateral_acceleration_mps2 / speed.powi(2).max(1e-6);
         let most = lateral.min(self.vehicle.max_curvature_1pm);
         let curvature = self.in_force.end_curvature_1pm().clamp(-most, most);
-        let braking = (MINIMAL_RISK_BRAKING * self.vehicle.max_deceleration_mps2).max(LEAST_BRAKING_MPS2);
         let mut at = Point::default();
         for point in published.points_mut() {
             let next = (speed - braking * self.step_s).max(0.0);

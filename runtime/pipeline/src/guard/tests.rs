@@ -120,16 +120,19 @@ fn the_verdict_depends_on_the_strongest_response_and_the_state() {
     use Response::{Degrade, Distrust, Doubt, Refuse, Stop};
     let (accepted, held, risk) = (Verdict::Accepted, Verdict::Held, Verdict::MinimalRisk);
     let states = [GuardState::Start, GuardState::Driving, GuardState::Holding { since_ns: 0 }, GuardState::MinimalRisk];
-    for (response, may_hold, wanted) in [
-        (None, true, [accepted; 4]),
-        (Some(Degrade), true, [accepted; 4]),
-        (Some(Doubt), true, [accepted; 4]),
-        (Some(Distrust), true, [accepted; 4]),
-        (Some(Refuse), true, [risk, held, held, risk]),
-        (Some(Refuse), false, [risk; 4]),
-        (Some(Stop), true, [risk; 4]),
+    for (response, may_hold, is_left, wanted) in [
+        (None, true, true, [accepted; 4]),
+        (Some(Degrade), true, true, [accepted; 4]),
+        (Some(Doubt), true, true, [accepted; 4]),
+        (Some(Distrust), true, true, [accepted, held, held, accepted]),
+        (Some(Distrust), true, false, [accepted; 4]),
+        (Some(Distrust), false, true, [accepted; 4]),
+        (Some(Refuse), true, false, [risk, held, held, risk]),
+        (Some(Refuse), false, true, [risk; 4]),
+        (Some(Stop), true, true, [risk; 4]),
     ] {
-        assert_eq!(states.map(|state| causes::decide(response, state, may_hold)), wanted, "{response:?}, may hold: {may_hold}");
+        let verdicts = states.map(|state| causes::decide(response, state, may_hold, is_left));
+        assert_eq!(verdicts, wanted, "{response:?}, may hold: {may_hold}, is left: {is_left}");
     }
 }
 
@@ -145,21 +148,68 @@ fn a_doubt_refuses_the_plan_when_it_is_found_three_times_in_a_row() {
     }
 }
 
-/// Breaks if a plan that rests on the same pictures is continued where they are not trusted.
+/// Breaks if a plan on pictures that are not trusted goes out while one from before them is left;
+/// if a car without such a plan is stopped by a single doubt; or if the third in a row does not
+/// stop it.
 #[test]
-fn distrust_stops_the_car_where_a_doubt_continues_the_plan_before() {
+fn distrust_keeps_to_the_plan_before_and_stops_at_the_third_time() {
     let scene = CauseKind::Monitor(Monitor::Scene);
-    for (kind, in_a_row, wanted) in
-        [(CauseKind::CameraBlank, 3, Verdict::Held), (scene, 2, Verdict::Accepted), (scene, 3, Verdict::MinimalRisk)]
-    {
+    for (kind, in_a_row, after_ns, wanted) in [
+        (CauseKind::CameraBlank, 2, CHUNK_NS / 4, Verdict::Accepted),
+        (CauseKind::CameraBlank, 3, CHUNK_NS / 4, Verdict::Held),
+        (scene, 1, CHUNK_NS / 4, Verdict::Held),
+        (scene, 2, CHUNK_NS / 2, Verdict::Held),
+        (scene, 2, CHUNK_NS, Verdict::Accepted),
+        (scene, 3, CHUNK_NS / 4, Verdict::MinimalRisk),
+    ] {
         let (mut guard, mut out) = (guard(false), blank());
         judge(&mut guard, &plan(5.0, 0.0), 0, 5.0, &mut out);
         let mut causes = Causes::NONE;
         causes.add(Cause { in_a_row, ..Cause::new(kind, 0.9, 0.5) });
-        let start = PlanStart { t0_ns: CHUNK_NS, pose: None, speed_mps: 5.0 };
-        let answer = guard.judge(&plan(5.0, 0.0), start, at(CHUNK_NS, 5.0), &mut causes, &mut out);
-        assert_eq!(answer.verdict, wanted, "{kind:?}, {in_a_row} in a row");
+        let start = PlanStart { t0_ns: after_ns, pose: None, speed_mps: 5.0 };
+        let there = Situation { pose: Some(Pose2::new(5e-9 * after_ns as f64, 0.0, 0.0)), ..at(after_ns, 5.0) };
+        let answer = guard.judge(&plan(5.0, 0.0), start, there, &mut causes, &mut out);
+        assert_eq!(answer.verdict, wanted, "{kind:?}, {in_a_row} in a row, after {after_ns} ns");
     }
+}
+
+/// Breaks if a car brakes straight on where its plan turns, beyond the plan's end on its own, or
+/// farther or faster than the plan led; or if a plan that is not at hand is braked along.
+#[test]
+fn minimal_risk_brakes_along_what_is_left_of_the_plan() {
+    // Straight on for two seconds, then a bend to the left.
+    let mut bend = blank();
+    let mut point = Point::default();
+    for (i, slot) in bend.points_mut().iter_mut().enumerate() {
+        point = along(&point, if i < 20 { 0.0 } else { 0.2 }, 6.0, 6.0, 0.1);
+        *slot = point;
+    }
+    let stop = CauseKind::Silent(InputStream::Frames);
+    let braked = |from_s: f64, left_m: f64, speed_mps: f64| {
+        let (mut guard, mut out) = (guard(true), blank());
+        judge(&mut guard, &bend, 0, speed_mps, &mut out);
+        let on = bend.at(from_s).unwrap();
+        let pose = on.pose().compose(&Pose2::new(0.0, left_m, 0.0));
+        let here = Situation { now_ns: (from_s * 1e9) as i64, pose: Some(pose), speed_mps: Some(speed_mps) };
+        assert_eq!(refuse(&mut guard, stop, here, &mut out).verdict, Verdict::MinimalRisk);
+        let ends: Vec<Pose2> = out.points().iter().map(|p| pose.compose(&p.pose())).collect();
+        (out, ends)
+    };
+    let off_path = |pose: &Pose2| bend.points().iter().map(|p| p.pose().distance_m(pose)).fold(f64::INFINITY, f64::min);
+    // At half of 10 m/s² it stands after 3.6 m, all of them in the bend.
+    let (out, ends) = braked(1.8, 0.0, 6.0);
+    let last = out.points()[39];
+    assert!((last.x_m.hypot(last.y_m) - 3.6).abs() < 0.15 && last.v_mps == 0.0, "{last:?}");
+    // The points of the plan lie 0.6 m apart.
+    assert!(ends.iter().all(|pose| off_path(pose) < 0.31) && last.yaw_rad > 0.3, "{last:?}");
+    // Beyond the end of the plan the bend goes on.
+    let (out, _) = braked(3.9, 0.0, 6.0);
+    assert!(out.points()[39].yaw_rad > 0.5, "{:?}", out.points()[39]);
+    // A car that is slower than its plan goes no farther for it, and one far beside it does not jump.
+    let (out, _) = braked(1.8, 0.0, 2.0);
+    assert!(out.points()[39].x_m < 0.5, "{:?}", out.points()[39]);
+    let (out, _) = braked(0.5, 2.0, 6.0);
+    assert!(out.points().iter().all(|p| p.y_m >= 0.0), "{:?}", out.points()[0]);
 }
 
 /// Breaks if a hold lasts longer than `guard.max_hold_chunks`, or is anchored in the past.
