@@ -1,5 +1,7 @@
-//! `study harder`: the closed loop in worlds that training has not seen.
+//! `study harder`: the closed loop in worlds that training has not seen. The monitors stop nobody
+//! here, so that the policy is measured; beside it stands how often they would be raised.
 
+use super::monitors::noticed;
 use super::parallel::Parallel;
 use super::route::{Conditions, Driver, drive};
 use super::routes::{columns, summary};
@@ -28,6 +30,9 @@ fn conditions() -> Vec<(&'static str, Conditions)> {
     ]
 }
 
+/// Nobody judges, whatever the configuration says.
+const REPORTING: &str = "guard: {monitors: report}";
+
 /// How many conditions there are.
 pub(super) fn count() -> usize {
     conditions().len()
@@ -38,16 +43,20 @@ pub(super) fn count() -> usize {
 /// # Errors
 /// A ride fails.
 pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, Table)> {
-    let mut table = Table::new(&columns("conditions"));
+    let columns = columns("conditions");
+    let mut table = Table::new(&columns.into_iter().chain(["raised monitors, of chunks"]).collect::<Vec<_>>());
     let (mut results, mut worlds) = (Map::new(), 0);
     for (name, conditions) in conditions() {
         let routes = parallel.map(
             study.worlds,
-            || Ok([study.following_ride(study.config("")?)?]),
+            || Ok([study.following_ride(study.config(REPORTING)?)?]),
             |rides, i| drive(Driver::Policy(0), rides, study.first_world() + i as u64, &conditions, parallel.stop),
         )?;
         worlds = routes.len();
-        let (cells, figures) = summary(name, &routes.iter().collect::<Vec<_>>());
+        let (mut cells, mut figures) = summary(name, &routes.iter().collect::<Vec<_>>());
+        let noticed = noticed(&routes);
+        cells.push(noticed.to_string());
+        figures["raised_monitors"] = noticed.json();
         table.row(cells);
         results.insert(name.to_owned(), figures);
     }

@@ -1,5 +1,6 @@
 //! One route of 1 km in closed loop, under given conditions.
 
+use super::monitors::Judgement;
 use anyhow::Result;
 use drivewam::Ride;
 use drivewam::guard::Verdict;
@@ -72,6 +73,8 @@ pub(super) struct Route {
     /// Position of the car every second, (x m, y m), and whether a new violation happened since the
     /// previous one.
     pub(super) track: Vec<(f64, f64, bool)>,
+    /// What the ride said of each of the policy's chunks.
+    pub(super) judgements: Vec<Judgement>,
 }
 
 impl Route {
@@ -116,6 +119,7 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
         violations: Violations::default(),
         first: None,
         track: Vec::new(),
+        judgements: Vec::new(),
     };
     // The second waits for its latency to pass.
     let (mut plan, mut next): (Option<MadePlan>, Option<MadePlan>) = (None, None);
@@ -166,6 +170,7 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
                 }
                 if let Some(outcome) = feed.push(ride)? {
                     is_minimal_risk = outcome.verdict == Verdict::MinimalRisk;
+                    route.judgements.extend(Judgement::of(outcome));
                     next = Some((tick, Follower::new(ego.pose, outcome.published.clone())));
                 }
                 if let Some(due) = next.take_if(|(made, _)| tick >= *made + conditions.latency_ticks) {

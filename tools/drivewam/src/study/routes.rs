@@ -122,3 +122,15 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
         .collect();
     Ok((json!({"worlds": worlds, "first_world": first_world, "route_m": ROUTE_M, "drivers": json}), table, tracks))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_of_lanes_drives_with_a_ride_of_its_own() {
+        let drivers = drivers(&[4, 1]);
+        assert_eq!(drivers[..2], [("policy, 4 lanes".to_owned(), Driver::Policy(0)), ("policy".to_owned(), Driver::Policy(1))]);
+        assert_eq!(drivers.len(), 2 + REFERENCES.len());
+    }
+}
