@@ -57,7 +57,7 @@ fn is_named(outcome: &Outcome) -> bool {
 /// [0, 1] or has another limit than the manifest's; or when the monitors cry at an ordinary drive.
 #[test]
 fn an_ordinary_drive_has_numbers_and_no_doubt() {
-    let (mut ride, monitors) = ride("{guard: {monitors: judge}}");
+    let (mut ride, monitors) = ride("{}");
     let outcomes = drive(&mut ride, 28, |_, _| {});
     assert_eq!((outcomes.len(), outcomes[0].monitors.iter().count()), (8, 0));
     for outcome in &outcomes[1..] {
@@ -73,7 +73,7 @@ fn an_ordinary_drive_has_numbers_and_no_doubt() {
 /// doubt stops the car before it is found three times in a row; or when `report` judges.
 #[test]
 fn a_mirrored_camera_is_named_and_the_third_doubt_in_a_row_stops_the_car() {
-    let (mut judging, _) = ride("{guard: {monitors: judge}}");
+    let (mut judging, _) = ride("{}");
     let outcomes = drive(&mut judging, 20, mirror);
     let scene = CauseKind::Monitor(Monitor::Scene);
     let named = |outcome: &Outcome| outcome.degraded.get(scene).map(|cause| cause.in_a_row);
@@ -84,7 +84,7 @@ fn a_mirrored_camera_is_named_and_the_third_doubt_in_a_row_stops_the_car() {
     assert!(outcomes[3..].iter().all(|o| o.verdict == Verdict::MinimalRisk), "{:?}", outcomes[3].monitors);
     assert!(outcomes[3].cause.is_some_and(|cause| matches!(cause.kind, CauseKind::Monitor(_)) && cause.in_a_row == 3));
 
-    let (mut reporting, _) = ride("{}");
+    let (mut reporting, _) = ride("{guard: {monitors: report}}");
     let reported = drive(&mut reporting, 20, mirror);
     assert_eq!(reported.iter().map(|o| o.monitors).collect::<Vec<_>>(), outcomes.iter().map(|o| o.monitors).collect::<Vec<_>>());
     assert!(reported.iter().all(|o| o.verdict == Verdict::Accepted && !is_named(o)));

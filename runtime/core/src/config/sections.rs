@@ -247,10 +247,10 @@ pub struct GuardConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MonitorMode {
-    /// It is named, and the third time in a row asks for the minimal-risk manoeuvre.
+    /// It is named, and the plan does not go out while something is left of the one before. The
+    /// third time in a row asks for the minimal-risk manoeuvre.
     Judge,
-    /// Its number is published, and nothing follows from it. The default, since the limits of the
-    /// shipped policy were measured where the expert drives.
+    /// Its number is published, and nothing follows from it.
     Report,
 }
 
@@ -286,7 +286,7 @@ impl Default for GuardConfig {
             max_continuity_error_m: 3.0,
             max_hold_chunks: 1,
             gap_policy: GapPolicy::HoldCurvature,
-            monitors: MonitorMode::Report,
+            monitors: MonitorMode::Judge,
         }
     }
 }
