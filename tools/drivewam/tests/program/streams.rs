@@ -80,8 +80,11 @@ fn a_signal_finishes_the_chunk_writes_a_whole_folder_and_exits_with_130() {
     for signal in ["INT", "TERM", "HUP"] {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("drive");
-        let mut child =
-            program(&["drive", "--seconds", "86400", "--overlays", "1", "--json", "--out", out.to_str().unwrap()]).spawn().unwrap();
+        // `env` (GNU) undoes what `nohup` does to this test: an ignored hangup would stay ignored.
+        let drive = [env!("CARGO_BIN_EXE_drivewam"), "drive", "--seconds", "86400", "--overlays", "1", "--json", "--out"];
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT,TERM,HUP").args(drive).arg(&out);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         for _ in 0..600 {
             if partial_with_a_row(dir.path()).is_some() {
                 break;
