@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from drivewam_export.codec import Codec
 from drivewam_export.monitor import motion
 from drivewam_export.train.latents import encode_drive
-from drivewam_export.train.monitor import WRONGLY, Chunks, chunks, moved
+from drivewam_export.train.monitor import WRONGLY, Chunks, chunks, failing, moved, with_any
 from test_training import PER_SECOND, drive
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +55,19 @@ def test_what_is_seen_wrongly_differs_and_a_car_that_stands_shows_nothing():
     assert both.where_moved().moved.tolist() == [[0.0, 2, 0] * 4]
 
 
+def test_a_camera_that_fails_now_and_then_makes_wrong_every_chunk_that_shows_it():
+    """Breaks if a chunk with one wrong frame counts as ordinary, or one without as wrong."""
+    frames = np.full((200, 2, 4, 3), 10, np.uint8)
+    frames[..., 0, :] = 20
+    changed, wrong = failing(frames, np.full_like(frames, 77), np.random.default_rng(0))
+    assert ((changed != frames).any((1, 2, 3)) == wrong).all() and 0.2 < wrong.mean() < 0.5
+    assert {77} < set(np.unique(changed)) and (changed[:, :, -1] == 20).any()
+    one = np.zeros(20, bool)
+    one[10] = True
+    # Two frames a second: chunks begin two, four, six or eight frames before it, or at it.
+    assert np.flatnonzero(with_any(one, 2, 4)).tolist() == [2, 4, 6, 8, 10]
+
+
 def run(*words) -> str:
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -77,7 +90,7 @@ def test_a_monitor_from_drives_to_a_folder_that_keeps_it(tmp_path, program):
     steps = ("--steps", 400, "--every", 1, "--threads", 1)
     said = run(*train, "--out", tmp_path / "monitor", *steps)
     noticed = yaml.safe_load(said[said.index("loss:") :])["noticed"]
-    assert set(noticed) == {"aside", *WRONGLY} and noticed["aside"] > 0.9, said
+    assert set(noticed) == {"aside", "failing", *WRONGLY} and noticed["aside"] > 0.9, said
 
     export = (sys.executable, "-m", "drivewam_export.onnx_graphs.export")
     first, again = tmp_path / "first", tmp_path / "again"

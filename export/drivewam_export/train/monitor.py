@@ -12,6 +12,7 @@ are not:
 | shuffled | the frames come in any order |
 | reversed | the frames come in reversed order |
 | frozen | the frames stay the same for some seconds |
+| failing | the camera is mirrored, even, or aside for some frames, and well again |
 | another's motion | the ego's motion is that of another chunk |
 
 Where the car hardly moved, the last four say nothing and are left out. What the network learns from
@@ -44,8 +45,15 @@ from .data import Drive, increments, open_all
 from .latents import codec_hash, encode_all, encode_drive, kept
 
 # What the drives of a batch are, by share; ordinary ones are half.
-SHARES = {"aside": 0.2, "mirrored": 0.2, "shuffled": 0.25, "reversed": 0.1, "frozen": 0.1}
-MOTION_SHARE = 0.15
+SHARES = {
+    "aside": 0.15,
+    "mirrored": 0.15,
+    "shuffled": 0.2,
+    "reversed": 0.08,
+    "frozen": 0.1,
+    "failing": 0.2,
+}
+MOTION_SHARE = 0.12
 # A car that moved less than this in a chunk hardly moved, metres.
 HARDLY_M = 5.0
 # Motions that differ by less than this are alike, as a share of their deviations.
@@ -65,6 +73,33 @@ def frozen(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     for first in range(0, len(frames), span):
         held[first : first + span] = frames[first]
     return held
+
+
+def failing(
+    frames: np.ndarray, aside: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of a camera that fails now and then, and which of them are wrong: mirrored, of one
+    level, or of `aside`, frames of a camera that looks elsewhere."""
+    changed, wrong = frames.copy(), np.zeros(len(frames), bool)
+    at = int(rng.integers(5, 25))
+    while at < len(frames):
+        part = np.arange(at, min(at + int(rng.integers(1, 20)), len(frames)))
+        kind = int(rng.integers(4))
+        if kind == 0:
+            changed[part] = frames[part, :, ::-1]
+        elif kind == 1:
+            changed[part] = int(rng.integers(256))
+        else:
+            changed[part] = aside[part % len(aside)]
+        wrong[part] = True
+        at = int(part[-1]) + int(rng.integers(10, 40))
+    return changed, wrong
+
+
+def with_any(wrong: np.ndarray, per_second: int, frames: int) -> np.ndarray:
+    """Which chunks have a wrong frame among the one before them and their own `frames`."""
+    count = len(wrong) - frames * per_second
+    return np.any([wrong[k * per_second :][:count] for k in range(frames + 1)], axis=0)
 
 
 WRONGLY = {
@@ -87,10 +122,12 @@ class Chunks:
     def __len__(self) -> int:
         return len(self.latents)
 
+    def where(self, some: torch.Tensor) -> "Chunks":
+        return Chunks(self.latents[some], self.moved[some])
+
     def where_moved(self) -> "Chunks":
         x, y = self.moved[:, 0::3].sum(1), self.moved[:, 1::3].sum(1)
-        some = torch.hypot(x, y) > HARDLY_M
-        return Chunks(self.latents[some], self.moved[some])
+        return self.where(torch.hypot(x, y) > HARDLY_M)
 
 
 def moved(config, drive: Drive, count: int) -> torch.Tensor:
@@ -125,6 +162,21 @@ def seen_wrongly(config, codec, drives, per_second, kind: str, seed: int) -> Chu
         parts.append(chunks(config, drive, latents.chunk))
     joined = Chunks.join(parts)
     return joined if kind == "mirrored" else joined.where_moved()
+
+
+def seen_failing(config, codec, drives, aside, per_second, seed: int) -> Chunks:
+    """The chunks of `drives` with a wrong frame, where the camera fails now and then."""
+    name, parts = f"latents-{codec_hash(codec)}-failing", []
+    for index, drive in enumerate(drives):
+        rng = np.random.default_rng([seed, index])
+        frames = np.asarray(drive.frames)
+        changed, wrong = failing(frames, np.asarray(aside[index % len(aside)].frames), rng)
+        other = dataclasses.replace(drive, frames=changed)
+        latents = kept(drive, name, lambda o=other: encode_drive(codec, o, per_second))
+        found = chunks(config, drive, latents.chunk)
+        some = with_any(wrong, per_second, config.image.frames_per_latent)
+        parts.append(found.where(torch.from_numpy(some[: len(found)])))
+    return Chunks.join(parts)
 
 
 class Batches:
@@ -218,7 +270,8 @@ def main() -> None:
             kind: seen_wrongly(config, codec, drives, per_second, kind, args.seed)
             for kind in WRONGLY
         }
-        return {"aside": ordinary(config, codec, aside, per_second), **kinds}
+        fails = seen_failing(config, codec, drives, aside, per_second, args.seed)
+        return {"aside": ordinary(config, codec, aside, per_second), "failing": fails, **kinds}
 
     good = ordinary(config, codec, drives, per_second)
     aside = [drive for folder in args.aside for drive in open_all(folder)]
