@@ -98,8 +98,6 @@ pub(crate) fn write_synced(path: &Path, content: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
     use std::os::unix::fs::symlink;
 

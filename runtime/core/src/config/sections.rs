@@ -247,8 +247,7 @@ pub struct GuardConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MonitorMode {
-    /// It is named, and the plan does not go out while something is left of the one before. The
-    /// third time in a row asks for the minimal-risk manoeuvre.
+    /// It is named, and the third time in a row asks for the minimal-risk manoeuvre.
     Judge,
     /// Its number is published, and nothing follows from it.
     Report,

@@ -127,9 +127,8 @@ pub enum Response {
     /// As [`Response::Degrade`], and as [`Response::Refuse`] from the time on at which it is found
     /// [`REFUSED_DOUBTS`] times in a row.
     Doubt,
-    /// The plan does not go out while something is left of the accepted one before; from the time
-    /// on at which it is found [`REFUSED_DOUBTS`] times in a row as [`Response::Stop`]: then the
-    /// plan before is no better.
+    /// As [`Response::Doubt`], but then as [`Response::Stop`]: the plan before is no better. Until
+    /// then the plan goes out, since what is rare may be a danger that it answers.
     Distrust,
     /// The plan does not go out: the previous one is continued where that is allowed, else minimal
     /// risk.
@@ -326,21 +325,18 @@ pub(crate) fn strongest(causes: &Causes) -> (Option<Cause>, Option<Response>) {
 }
 
 /// The verdict for the strongest response of a plan's causes. `may_hold`: whether the gap policy,
-/// its time limit and the vehicle's limits allow that the previous plan is continued; `is_left`:
-/// whether the accepted plan before has not ended.
+/// its time limit and the vehicle's limits allow that the previous plan is continued.
 ///
-/// | state | none, degrade | distrust | refuse | stop |
-/// |---|---|---|---|---|
-/// | start | accepted | accepted | minimal risk | minimal risk |
-/// | driving, holding | accepted | held if `may_hold` and `is_left`, else accepted | held if `may_hold`, else minimal risk | minimal risk |
-/// | minimal risk, latched | minimal risk | minimal risk | minimal risk | minimal risk |
-/// | minimal risk, released | accepted | accepted | minimal risk | minimal risk |
+/// | state | none, degrade | refuse | stop |
+/// |---|---|---|---|
+/// | start | accepted | minimal risk | minimal risk |
+/// | driving, holding | accepted | held if `may_hold`, else minimal risk | minimal risk |
+/// | minimal risk, latched | minimal risk | minimal risk | minimal risk |
+/// | minimal risk, released | accepted | minimal risk | minimal risk |
 ///
-/// The latch is a cause of its own ([`CauseKind::MinimalRiskLatched`]); a standstill or
-/// [`Ride::release`](crate::Ride::release) opens it.
-pub(crate) fn decide(strongest: Option<Response>, state: GuardState, may_hold: bool, is_left: bool) -> Verdict {
+/// The latch is a cause of its own; a standstill or `Ride::release` opens it.
+pub(crate) fn decide(strongest: Option<Response>, state: GuardState, may_hold: bool) -> Verdict {
     match (strongest, state) {
-        (Some(Response::Distrust), GuardState::Driving | GuardState::Holding { .. }) if may_hold && is_left => Verdict::Held,
         (None | Some(Response::Degrade | Response::Doubt | Response::Distrust), _) => Verdict::Accepted,
         (Some(Response::Refuse), GuardState::Driving | GuardState::Holding { .. }) if may_hold => Verdict::Held,
         (Some(Response::Refuse | Response::Stop), _) => Verdict::MinimalRisk,

@@ -9,8 +9,6 @@ use drivewam_core::trajectory::{Point, Trajectory};
 pub(crate) struct PlanInForce {
     /// The newest frame that it rests on.
     pub(super) t0_ns: Option<i64>,
-    /// The end of the newest accepted plan.
-    pub(super) accepted_end_ns: i64,
     anchor_ns: i64,
     /// Pose of the ego at the anchor, in the frame of the pushed poses.
     pose: Option<Pose2>,
@@ -27,24 +25,18 @@ impl PlanInForce {
     /// Room for a plan like `plan`, which is `length_ns` long.
     pub(super) fn new(plan: &Trajectory, length_ns: i64) -> Self {
         let (plan, path) = (plan.clone(), plan.clone());
-        Self { t0_ns: None, accepted_end_ns: i64::MIN, anchor_ns: 0, pose: None, plan, path, length_ns, end: (0.0, 0.0), is_there: false }
+        Self { t0_ns: None, anchor_ns: 0, pose: None, plan, path, length_ns, end: (0.0, 0.0), is_there: false }
     }
 
-    /// Replaces the plan by an accepted one.
-    pub(super) fn accept(&mut self, t0_ns: i64, pose: Option<Pose2>, plan: &Trajectory) {
-        self.set(t0_ns, pose, plan);
-        (self.t0_ns, self.accepted_end_ns) = (Some(t0_ns), t0_ns.saturating_add(self.length_ns));
-    }
-
-    /// Replaces the plan by what follows from it: it is continued, or braked along.
-    pub(super) fn set(&mut self, anchor_ns: i64, pose: Option<Pose2>, plan: &Trajectory) {
+    /// Replaces the plan.
+    pub(super) fn set(&mut self, t0_ns: Option<i64>, anchor_ns: i64, pose: Option<Pose2>, plan: &Trajectory) {
         self.plan.points_mut().copy_from_slice(plan.points());
-        (self.anchor_ns, self.pose, self.end, self.is_there) = (anchor_ns, pose, end_of(plan.points()), true);
+        (self.t0_ns, self.anchor_ns, self.pose, self.end, self.is_there) = (t0_ns, anchor_ns, pose, end_of(plan.points()), true);
     }
 
     /// Forgets the plan.
     pub(super) fn clear(&mut self) {
-        (self.t0_ns, self.accepted_end_ns, self.end, self.is_there) = (None, i64::MIN, (0.0, 0.0), false);
+        (self.t0_ns, self.end, self.is_there) = (None, (0.0, 0.0), false);
     }
 
     fn seconds(&self, at_ns: i64) -> f64 {

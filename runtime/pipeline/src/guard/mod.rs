@@ -122,7 +122,7 @@ impl Guard {
         }
         published.points_mut().copy_from_slice(plan.points());
         let PlanStart { t0_ns, pose, .. } = start;
-        self.in_force.accept(t0_ns, pose, published);
+        self.in_force.set(Some(t0_ns), t0_ns, pose, published);
         Answer { verdict, cause: None, t0_ns: Some(t0_ns), anchor_ns: t0_ns, pose }
     }
 
@@ -134,7 +134,7 @@ impl Guard {
 
     fn publish(&mut self, verdict: Verdict, cause: Option<Cause>, at: Situation, published: &Trajectory) -> Answer {
         let t0_ns = self.in_force.t0_ns;
-        self.in_force.set(at.now_ns, at.pose, published);
+        self.in_force.set(t0_ns, at.now_ns, at.pose, published);
         Answer { verdict, cause, t0_ns, anchor_ns: at.now_ns, pose: at.pose }
     }
 
@@ -155,8 +155,8 @@ impl Guard {
         }
         let (cause, response) = causes::strongest(causes);
         let response = response.max(least);
-        let may_hold = matches!(response, Some(Response::Distrust | Response::Refuse)) && self.may_hold(at, published);
-        let verdict = causes::decide(response, self.state, may_hold, self.in_force.accepted_end_ns > at.now_ns);
+        let may_hold = response == Some(Response::Refuse) && self.may_hold(at, published);
+        let verdict = causes::decide(response, self.state, may_hold);
         self.state = match (verdict, self.state) {
             (Verdict::Accepted, _) => GuardState::Driving,
             (Verdict::Held, GuardState::Holding { since_ns }) => GuardState::Holding { since_ns },

@@ -9,6 +9,7 @@ mod episode;
 mod guidance;
 mod harder;
 mod hours;
+mod judgement;
 mod memory;
 mod monitors;
 mod output;

@@ -1,6 +1,6 @@
 //! One route of 1 km in closed loop, under given conditions.
 
-use super::monitors::Judgement;
+use super::judgement::Judgement;
 use anyhow::Result;
 use drivewam::Ride;
 use drivewam::guard::Verdict;

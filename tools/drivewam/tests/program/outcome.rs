@@ -40,9 +40,11 @@ fn a_drive_that_evaluates_few_windows_says_which_option_evaluates_all() {
 fn a_drive_that_is_lost_ends_and_says_where() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("drive");
-    // One rollout that plans every 4 s leaves the road for good within these seconds.
-    let args = ["drive", "--set", "lanes.count=1", "--seed", "1", "--seconds", "600", "--overlays", "0", "--out", out.to_str().unwrap()];
-    let done = drivewam(&args);
+    // One rollout that plans every 4 s leaves the road for good within these seconds, unless a
+    // monitor stops it.
+    let sets = ["--set", "lanes.count=1", "--set", "guard.monitors=report"];
+    let args = ["--seed", "1", "--seconds", "600", "--overlays", "0", "--out", out.to_str().unwrap()];
+    let done = drivewam(&[&["drive"], &sets[..], &args].concat());
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{}", stderr(&done));
     assert!(text.contains("driver        the policy") && text.contains("LOST       the car was"), "{text}");

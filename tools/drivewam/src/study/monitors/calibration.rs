@@ -1,10 +1,10 @@
 //! Where the limits of the monitors lie, from drives with the ride's own camera: the expert's, and
 //! those of the policy itself, which meets states that the expert never shows it.
 
+use super::super::judgement::Judgement;
 use super::super::parallel::Parallel;
 use super::super::setup::Study;
 use super::cameras::Case;
-use super::watch::Judgement;
 use super::{expert_drives, policy_drives};
 use crate::table::Table;
 use anyhow::{Context, Result, bail};

@@ -6,8 +6,6 @@ mod calibration;
 mod cameras;
 mod watch;
 
-pub(super) use watch::Judgement;
-
 use super::args::Args;
 use super::parallel::Parallel;
 use super::route::{Conditions, Driver, FAULT_FROM_M, Route, drive};
