@@ -5,7 +5,7 @@ use super::super::judgement::Judgement;
 use super::super::parallel::Parallel;
 use super::super::setup::Study;
 use super::cameras::Case;
-use super::{expert_drives, policy_drives};
+use super::drives::{expert_drives, policy_drives};
 use crate::table::Table;
 use anyhow::{Context, Result, bail};
 use drivewam::guard::causes::REFUSED_DOUBTS;

@@ -4,19 +4,21 @@
 
 mod calibration;
 mod cameras;
+mod drives;
 mod watch;
 
 use super::args::Args;
 use super::parallel::Parallel;
-use super::route::{Conditions, Driver, FAULT_FROM_M, Route, drive};
+use super::route::{FAULT_FROM_M, Route};
 use super::setup::Study;
 use super::stats::{Cluster, Estimate, mean};
 use crate::table::Table;
 use anyhow::{Result, ensure};
 use cameras::{Case, cases, drawn};
+use drives::{expert_drives, policy_drives};
 use drivewam_core::manifest::Monitor;
 use serde_json::{Map, Value, json};
-use watch::{Chunk, SECONDS, watch};
+use watch::{Chunk, SECONDS};
 
 /// A chunk in which the car moved this far shows motion, metres.
 const MOVED_M: f64 = 5.0;
@@ -59,22 +61,6 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
     let figures = json!({"worlds": study.worlds, "first_world": study.first_world(), "lanes": lanes, "seconds": SECONDS,
         "constants": constants, "cameras": results, "routes": {"failing_from_m": FAULT_FROM_M, "cameras": routes}});
     Ok((figures, table))
-}
-
-/// The expert drives each world, and the ride sees through the camera of `case`.
-fn expert_drives(study: &Study<'_>, parallel: &Parallel<'_>, case: &Case, layer: &str) -> Result<Vec<Vec<Chunk>>> {
-    let make = || study.ride(study.config(layer)?);
-    parallel.map(study.worlds, make, |ride, i| watch(ride, case, study.first_world() + i as u64, parallel))
-}
-
-/// The policy drives a route in each world, on which its camera becomes that of `case`.
-fn policy_drives(study: &Study<'_>, parallel: &Parallel<'_>, case: &Case, layer: &str) -> Result<Vec<Route>> {
-    let make = || Ok([study.following_ride(study.config(layer)?)?]);
-    parallel.map(study.worlds, make, |rides, i| {
-        let fault = case.kind.map(|kind| (kind, case.pictures.clone()));
-        let conditions = Conditions { fault, ..Conditions::default() };
-        drive(Driver::Policy(0), rides, study.first_world() + i as u64, &conditions, parallel.stop)
-    })
 }
 
 /// The share of those of the items `among` which are `of`; each drive is a cluster.
