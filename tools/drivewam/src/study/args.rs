@@ -46,8 +46,9 @@ pub(crate) struct Args {
     /// folder of PNG or JPEG files, in order of name. Repeatable.
     #[arg(long, value_parser = named_dir, value_name = "NAME=DIR")]
     pub(super) pictures: Vec<(String, PathBuf)>,
-    /// With `monitors`: watch ordinary worlds only, and write the constants of the manifest with
-    /// thresholds that one of 200 of their chunks exceeds, for `export --monitor`.
+    /// With `monitors`: let the expert and the policy drive ordinary worlds only, and write the
+    /// constants of the manifest, for `export --monitor`: limits that one of 200 chunks exceeds,
+    /// and that stop one of 100 drives.
     #[arg(long, value_name = "FILE")]
     pub(super) calibrate: Option<PathBuf>,
     /// Output folder.

@@ -5,7 +5,7 @@ use super::monitors::noticed;
 use super::parallel::Parallel;
 use super::route::{Conditions, Driver, drive};
 use super::routes::{columns, summary};
-use super::setup::Study;
+use super::setup::{REPORTING, Study};
 use crate::table::Table;
 use anyhow::Result;
 use drivewam_world::{Options, Palette};
@@ -29,9 +29,6 @@ fn conditions() -> Vec<(&'static str, Conditions)> {
         ("steering follows with a lag of 0.3 s", world(|world| world.steering_lag_s = 0.3)),
     ]
 }
-
-/// Nobody judges, whatever the configuration says.
-const REPORTING: &str = "guard: {monitors: report}";
 
 /// How many conditions there are.
 pub(super) fn count() -> usize {

@@ -9,6 +9,11 @@ use drivewam_core::config::Config;
 use drivewam_engine::{EngineBundle, Trust, load};
 use std::path::{Path, PathBuf};
 
+/// The monitors stop the car, whatever the configuration says.
+pub(super) const JUDGING: &str = "guard: {monitors: judge}";
+/// They stop nobody.
+pub(super) const REPORTING: &str = "guard: {monitors: report}";
+
 /// The setup of a part.
 pub(super) struct Study<'a> {
     args: &'a Args,

@@ -3,7 +3,7 @@
 
 use super::super::judgement::Judgement;
 use super::super::parallel::Parallel;
-use super::super::setup::Study;
+use super::super::setup::{REPORTING, Study};
 use super::cameras::Case;
 use super::drives::{expert_drives, policy_drives};
 use crate::table::Table;
@@ -20,9 +20,6 @@ pub(super) const ROUNDS: usize = 2;
 const CHUNKS: f64 = 0.995;
 /// A monitor stops the car in at most one of so many ordinary drives.
 const DRIVES: f64 = 0.99;
-/// Nobody judges, so that no drive ends early.
-const REPORTING: &str = "guard: {monitors: report}";
-
 /// The numbers of a monitor in all chunks, sorted.
 pub(super) fn readings<'a>(judgements: impl Iterator<Item = &'a Judgement>, monitor: Monitor) -> Vec<f64> {
     let mut sorted: Vec<f64> = judgements.filter_map(|judgement| judgement.readings[monitor as usize]).collect();

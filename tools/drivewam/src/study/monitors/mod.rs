@@ -10,7 +10,7 @@ mod watch;
 use super::args::Args;
 use super::parallel::Parallel;
 use super::route::{FAULT_FROM_M, Route};
-use super::setup::Study;
+use super::setup::{JUDGING, Study};
 use super::stats::{Cluster, Estimate, mean};
 use crate::table::Table;
 use anyhow::{Result, ensure};
@@ -24,8 +24,6 @@ use watch::{Chunk, SECONDS};
 const MOVED_M: f64 = 5.0;
 /// A mirrored camera is to be noticed within so many chunks of the first turn, of one lane.
 const AFTER_TURN: usize = 3;
-/// The monitors judge, whatever the configuration says.
-const JUDGING: &str = "guard: {monitors: judge}";
 
 /// How often each world is driven.
 pub(super) fn rounds(args: &Args) -> usize {
