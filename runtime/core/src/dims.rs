@@ -8,6 +8,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::excerpt::quoted;
 pub use crate::intrinsics::Intrinsics;
+use crate::ranges::{above, inside, within};
 use serde::{Deserialize, Serialize};
 
 /// The `model:` section: everything about a model that its weights depend on. [`Model::check`] must
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// The name of the model, for people. The manifest has the same name.
+    /// The name of the model, as reports show it. The manifest has the same name.
     pub name: String,
     /// The hidden width of the transformer, `heads` times `head_dim`.
     pub dim: usize,
@@ -270,36 +271,30 @@ impl Model {
         let bad = |key: &str, what: &str, got: String, wanted: String| {
             Err(Error::new(ErrorKind::Config, what).at(format!("model.{key}")).got(got).wanted(wanted))
         };
-        for (key, value, max) in [
-            ("dim", self.dim, 1 << 16),
-            ("layers", self.layers, 1 << 10),
-            ("heads", self.heads, 1 << 10),
-            ("head_dim", self.head_dim, 1 << 12),
-            ("ffn_dim", self.ffn_dim, 1 << 18),
-            ("freq_dim", self.freq_dim, 1 << 14),
-            ("action_hidden_dim", self.action_hidden_dim, 1 << 16),
-            ("ego_hidden_dim", self.ego_hidden_dim, 1 << 16),
-            ("image.height", self.image.height, 1 << 13),
-            ("image.width", self.image.width, 1 << 13),
-            ("image.frame_hz", self.image.frame_hz as usize, 100),
-            ("image.frames_per_latent", self.image.frames_per_latent, 64),
-            ("latent.channels", self.latent.channels, 1 << 12),
-            ("latent.height", self.latent.height, 1 << 12),
-            ("latent.width", self.latent.width, 1 << 12),
-            ("patch[1]", self.patch[1], 16),
-            ("patch[2]", self.patch[2], 16),
-            ("action.tokens", self.action.tokens, 1 << 12),
-            ("action.steps_per_token", self.action.steps_per_token, 1 << 8),
-            ("action.rate_hz", self.action.rate_hz as usize, 1000),
-            ("action.channels", self.action.channels, 1 << 12),
-            ("ego.tokens", self.ego.tokens, 1 << 10),
-            ("text.dim", self.text.dim, 1 << 16),
-            ("text.max_rows", self.text.max_rows, 1 << 14),
-        ] {
-            if value == 0 || value > max {
-                return bad(key, "out of range", value.to_string(), format!("1 to {max}"));
-            }
-        }
+        within("model.dim", self.dim, 1, 1 << 16)?;
+        within("model.layers", self.layers, 1, 1 << 10)?;
+        within("model.heads", self.heads, 1, 1 << 10)?;
+        within("model.head_dim", self.head_dim, 1, 1 << 12)?;
+        within("model.ffn_dim", self.ffn_dim, 1, 1 << 18)?;
+        within("model.freq_dim", self.freq_dim, 1, 1 << 14)?;
+        within("model.action_hidden_dim", self.action_hidden_dim, 1, 1 << 16)?;
+        within("model.ego_hidden_dim", self.ego_hidden_dim, 1, 1 << 16)?;
+        within("model.image.height", self.image.height, 1, 1 << 13)?;
+        within("model.image.width", self.image.width, 1, 1 << 13)?;
+        within("model.image.frame_hz", self.image.frame_hz as usize, 1, 100)?;
+        within("model.image.frames_per_latent", self.image.frames_per_latent, 1, 64)?;
+        within("model.latent.channels", self.latent.channels, 1, 1 << 12)?;
+        within("model.latent.height", self.latent.height, 1, 1 << 12)?;
+        within("model.latent.width", self.latent.width, 1, 1 << 12)?;
+        within("model.patch[1]", self.patch[1], 1, 16)?;
+        within("model.patch[2]", self.patch[2], 1, 16)?;
+        within("model.action.tokens", self.action.tokens, 1, 1 << 12)?;
+        within("model.action.steps_per_token", self.action.steps_per_token, 1, 1 << 8)?;
+        within("model.action.rate_hz", self.action.rate_hz as usize, 1, 1000)?;
+        within("model.action.channels", self.action.channels, 1, 1 << 12)?;
+        within("model.ego.tokens", self.ego.tokens, 1, 1 << 10)?;
+        within("model.text.dim", self.text.dim, 1, 1 << 16)?;
+        within("model.text.max_rows", self.text.max_rows, 1, 1 << 14)?;
         if self.heads * self.head_dim != self.dim {
             return bad(
                 "dim",
@@ -317,12 +312,8 @@ impl Model {
                 format!("three even numbers with the sum {}", self.head_dim),
             );
         }
-        if !(self.rope.theta.is_finite() && self.rope.theta > 1.0) {
-            return bad("rope.theta", "out of range", self.rope.theta.to_string(), "a number above 1".into());
-        }
-        if !(self.eps > 0.0 && self.eps < 1.0) {
-            return bad("eps", "out of range", self.eps.to_string(), "a number between 0 and 1".into());
-        }
+        above("model.rope.theta", self.rope.theta, 1.0)?;
+        inside("model.eps", self.eps, 0.0, 1.0)?;
         if self.patch[0] != 1 || !self.latent.height.is_multiple_of(self.patch[1]) || !self.latent.width.is_multiple_of(self.patch[2]) {
             return bad(
                 "patch",

@@ -2,8 +2,8 @@
 //! what was wanted.
 //!
 //! The code that detects a fault creates the [`Error`] with everything that a reader of the message
-//! needs. Callers branch on [`Error::kind`]; its `Display` is for people. An error holds no open
-//! resources. Creating one allocates, so none is created unless something failed.
+//! needs. Callers branch on [`Error::kind`]; its `Display` is human-readable. An error holds no
+//! open resources. Creating one allocates, so none is created unless something failed.
 
 use std::fmt;
 
@@ -150,15 +150,19 @@ mod tests {
 
     #[test]
     fn a_message_says_kind_place_what_got_and_wanted_in_that_order() {
-        let e = Error::new(ErrorKind::Manifest, "wrong shape").at("tensor \"tokens\"").at("graph \"dit\"").got("[N, 95]").wanted("[N, 96]");
-        assert_eq!(e.to_string(), "manifest error at graph \"dit\": tensor \"tokens\": wrong shape (got [N, 95], wanted [N, 96])");
+        let e = Error::new(ErrorKind::Manifest, "the shape is wrong")
+            .at("tensor \"tokens\"")
+            .at("graph \"dit\"")
+            .got("[N, 95]")
+            .wanted("[N, 96]");
+        assert_eq!(e.to_string(), "manifest error at graph \"dit\": tensor \"tokens\": the shape is wrong (got [N, 95], wanted [N, 96])");
         assert_eq!(e.kind(), ErrorKind::Manifest);
     }
 
     /// Breaks if a file that caller and callee both name stands there twice.
     #[test]
     fn a_place_is_told_once() {
-        let e = Error::new(ErrorKind::Manifest, "absent").at("line 3").at("a.yaml").at("a.yaml").at("a");
+        let e = Error::new(ErrorKind::Manifest, "the file lacks a key").at("line 3").at("a.yaml").at("a.yaml").at("a");
         assert_eq!(e.place(), Some("a: a.yaml: line 3"));
     }
 

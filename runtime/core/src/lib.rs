@@ -23,6 +23,7 @@ pub mod manifest;
 pub mod motion;
 pub mod noise;
 pub mod pose;
+mod ranges;
 pub mod rope;
 pub mod selection;
 pub mod stamp;

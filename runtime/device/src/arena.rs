@@ -1,18 +1,16 @@
-//! The arena in host memory, and the only code that turns a region into a slice.
+//! The arena in host memory.
 //!
-//! A [`HostArena`] is allocated from a plan in Warm: aligned, zeroed, every page touched. Callers
-//! borrow one region with [`HostArena::f32`] and [`HostArena::f32_mut`], and several at once
-//! through a [`Lease`]. The lease proves once that no write overlaps another read or write, so a
-//! loan in Run is a look-up. Foreign libraries get addresses from [`HostArena::address`], which
-//! stay valid as long as the arena lives.
+//! A [`HostArena`] is allocated from a plan in Warm: aligned, zeroed, every page touched. A device
+//! borrows one region with [`HostArena::f32`] and [`HostArena::f32_mut`], and several at once with
+//! [`HostArena::disjoint`]. Engines borrow through [`HostMemory`].
 
 #![expect(unsafe_code, reason = "makes typed slices of one allocation")]
 
+use crate::host_memory::{HostMemory, Lease, Loan, Span};
 use drivewam_core::arena::{ALIGNMENT, ArenaPlan, Region, apart};
 use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -72,7 +70,7 @@ impl HostArena {
         &self.plan
     }
 
-    /// The whole allocation, for a device that shares it. The rules of [`HostArena::address`]
+    /// The whole allocation, for a device that shares it. The rules of [`HostMemory::address`]
     /// apply.
     #[cfg(feature = "emulator")]
     pub(crate) fn whole(&self) -> (*mut u8, usize) {
@@ -99,39 +97,6 @@ impl HostArena {
         // SAFETY: `span` is inside the allocation, and `&mut self` excludes all other users while
         // the slice lives.
         Ok(unsafe { span.slice_mut(self.base) })
-    }
-
-    /// The address of `region`, for a library that keeps it. It stays valid, and the same, as long
-    /// as the arena lives, wherever the arena value is moved. Code that reads or writes through it
-    /// must do so while no slice of the region is borrowed: in practice, inside a call that holds
-    /// the arena as `&mut`.
-    ///
-    /// # Errors
-    /// `Usage` when the region is not f32 or not of this arena's plan.
-    pub fn address(&self, region: Region) -> Result<*mut f32> {
-        Ok(self.span(region)?.pointer(self.base))
-    }
-
-    /// Proves that `reads` and `writes` may be borrowed together. Warm; valid for this arena alone.
-    ///
-    /// # Errors
-    /// `Usage` when a region is not f32 or not of this plan, or when a write overlaps a read or
-    /// another write.
-    pub fn lease(&self, reads: &[Region], writes: &[Region]) -> Result<Lease> {
-        apart(reads, writes)?;
-        let spans = |regions: &[Region]| regions.iter().map(|&r| self.span(r)).collect::<Result<Box<[Span]>>>();
-        Ok(Lease { arena: self.id, reads: spans(reads)?, writes: spans(writes)? })
-    }
-
-    /// Borrows all regions of `lease` at once. Does not allocate.
-    ///
-    /// # Errors
-    /// `Usage` when the lease belongs to another arena.
-    pub fn loan<'a>(&'a mut self, lease: &'a Lease) -> Result<Loan<'a>> {
-        if lease.arena != self.id {
-            return Err(Error::new(ErrorKind::Usage, "the lease belongs to another arena").at("arena").got(lease.arena).wanted(self.id));
-        }
-        Ok(Loan { base: self.base, lease, arena: PhantomData })
     }
 
     /// Borrows a few regions at once and checks them at every call: for operations of a device.
@@ -170,155 +135,29 @@ impl HostArena {
     }
 }
 
+// SAFETY: `span` checks that a region lies inside the allocation, which is aligned, initialised and
+// at one place until `drop`. `Lease::lend` refuses the lease of an arena with another number.
+unsafe impl HostMemory for HostArena {
+    fn address(&self, region: Region) -> Result<*mut f32> {
+        Ok(self.span(region)?.pointer(self.base))
+    }
+
+    fn lease(&self, reads: &[Region], writes: &[Region]) -> Result<Lease> {
+        Lease::new(self.id, reads, writes, |region| self.span(region))
+    }
+
+    fn loan<'a>(&'a mut self, lease: &'a Lease) -> Result<Loan<'a>> {
+        // SAFETY: `base` is the memory of the arena `id`, which `&mut self` borrows exclusively
+        // while the loan lives.
+        unsafe { lease.lend(self.id, self.base) }
+    }
+}
+
 impl Drop for HostArena {
     fn drop(&mut self) {
         // SAFETY: allocated by `alloc_zeroed` with this layout, and no slice outlives the arena.
         unsafe { dealloc(self.base.as_ptr(), self.layout) };
     }
-}
-
-/// Elements that were checked to lie inside one arena. `offset` counts bytes from the aligned base
-/// and is a multiple of 4; `len` counts f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
-    offset: usize,
-    len: usize,
-}
-
-impl Span {
-    const EMPTY: Self = Self { offset: 0, len: 0 };
-
-    fn pointer(self, base: NonNull<u8>) -> *mut f32 {
-        base.as_ptr().wrapping_add(self.offset).cast()
-    }
-
-    /// # Safety
-    /// - `base` is the arena that the span was checked for, and it outlives `'a`.
-    /// - nobody writes to the span during `'a`.
-    unsafe fn slice<'a>(self, base: NonNull<u8>) -> &'a [f32] {
-        // SAFETY: inside the allocation and aligned (see `Span`), initialised (the arena began
-        // zeroed and every bit pattern is an f32), shared by the caller's guarantee.
-        unsafe { std::slice::from_raw_parts(self.pointer(base), self.len) }
-    }
-
-    /// # Safety
-    /// - `base` is the arena that the span was checked for, and it outlives `'a`.
-    /// - nobody else reads or writes the span during `'a`.
-    unsafe fn slice_mut<'a>(self, base: NonNull<u8>) -> &'a mut [f32] {
-        // SAFETY: inside the allocation and aligned (see `Span`), initialised (as in `slice`),
-        // exclusive by the caller's guarantee.
-        unsafe { std::slice::from_raw_parts_mut(self.pointer(base), self.len) }
-    }
-}
-
-/// The proof that some regions of one arena may be borrowed together, from [`HostArena::lease`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
-    arena: u64,
-    reads: Box<[Span]>,
-    /// No span here overlaps another of `reads` or `writes`.
-    writes: Box<[Span]>,
-}
-
-/// The borrowed regions of a [`Lease`], numbered as the caller of [`HostArena::lease`] gave them.
-#[derive(Debug)]
-pub struct Loan<'a> {
-    base: NonNull<u8>,
-    lease: &'a Lease,
-    arena: PhantomData<&'a mut HostArena>,
-}
-
-impl<'a> Loan<'a> {
-    /// Region `i` of the reads.
-    ///
-    /// # Errors
-    /// `Usage` when the lease has no such region.
-    pub fn read(&self, i: usize) -> Result<&[f32]> {
-        let span = *self.lease.reads.get(i).ok_or_else(|| missing(i, self.lease.reads.len()))?;
-        // SAFETY: proved by the lease of this arena; `self` holds the arena exclusively, and no
-        // write of the lease overlaps the span.
-        Ok(unsafe { span.slice(self.base) })
-    }
-
-    /// Region `i` of the writes.
-    ///
-    /// # Errors
-    /// `Usage` when the lease has no such region.
-    pub fn write(&mut self, i: usize) -> Result<&mut [f32]> {
-        let span = *self.lease.writes.get(i).ok_or_else(|| missing(i, self.lease.writes.len()))?;
-        // SAFETY: proved by the lease of this arena; `&mut self` excludes every other slice of this
-        // loan.
-        Ok(unsafe { span.slice_mut(self.base) })
-    }
-
-    /// Both sides, to hold reads while writing.
-    pub fn split(&mut self) -> (Reads<'_>, Writes<'_>) {
-        (
-            Reads { base: self.base, spans: &self.lease.reads, arena: PhantomData },
-            Writes { base: self.base, spans: &self.lease.writes, arena: PhantomData },
-        )
-    }
-}
-
-/// The reads of a loan; any number may be held.
-#[derive(Debug, Clone, Copy)]
-pub struct Reads<'a> {
-    base: NonNull<u8>,
-    spans: &'a [Span],
-    arena: PhantomData<&'a HostArena>,
-}
-
-impl<'a> Reads<'a> {
-    /// Region `i`.
-    ///
-    /// # Errors
-    /// `Usage` when the lease has no such region.
-    pub fn get(&self, i: usize) -> Result<&'a [f32]> {
-        let span = *self.spans.get(i).ok_or_else(|| missing(i, self.spans.len()))?;
-        // SAFETY: proved by the lease; the loan holds the arena exclusively for 'a, and no write of
-        // it overlaps the span.
-        Ok(unsafe { span.slice(self.base) })
-    }
-
-    /// All of them, in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [f32]> + use<'a> {
-        let base = self.base;
-        // SAFETY: as in `get`.
-        self.spans.iter().map(move |span| unsafe { span.slice(base) })
-    }
-}
-
-/// The writes of a loan.
-#[derive(Debug)]
-pub struct Writes<'a> {
-    base: NonNull<u8>,
-    spans: &'a [Span],
-    arena: PhantomData<&'a mut HostArena>,
-}
-
-impl Writes<'_> {
-    /// Region `i`.
-    ///
-    /// # Errors
-    /// `Usage` when the lease has no such region.
-    pub fn get(&mut self, i: usize) -> Result<&mut [f32]> {
-        let span = *self.spans.get(i).ok_or_else(|| missing(i, self.spans.len()))?;
-        // SAFETY: proved by the lease; the loan holds the arena exclusively, and `&mut self`
-        // excludes every other write.
-        Ok(unsafe { span.slice_mut(self.base) })
-    }
-
-    /// All of them, in order, each once, so that they may be held together.
-    pub fn iter(&mut self) -> impl ExactSizeIterator<Item = &mut [f32]> {
-        let base = self.base;
-        // SAFETY: proved by the lease; each span is yielded once and overlaps no other of the loan;
-        // `&mut self` excludes every other write.
-        self.spans.iter().map(move |span| unsafe { span.slice_mut(base) })
-    }
-}
-
-fn missing(i: usize, len: usize) -> Error {
-    Error::new(ErrorKind::Usage, "the lease has no such region").at("arena").got(i).wanted(format!("below {len}"))
 }
 
 #[cfg(test)]

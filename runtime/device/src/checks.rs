@@ -130,7 +130,7 @@ pub(crate) fn camera(pictures: &Pictures, columns: &ResampleWeights, rows: &Resa
 
 /// The error for a region or a list of another length than wanted.
 pub(crate) fn length(got: usize, wanted: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Usage, "wrong length").at("device").got(got).wanted(wanted)
+    Error::new(ErrorKind::Usage, "a region or a list has the wrong length").at("device").got(got).wanted(wanted)
 }
 
 /// The error for KV operations before `kv_open`.

@@ -5,9 +5,9 @@
 //! [`KvMemory::kv_open`] and [`ImageOps::open_camera`]. No operation returns the indices of a
 //! selection: on a GPU they never reach the host.
 
-use crate::arena::HostArena;
 use crate::copy::StridedCopy;
 use crate::gpu::Gpu;
+use crate::host_memory::HostMemory;
 use crate::kv::{Commit, KvCounts, KvLayout, KvRegions, PassKv};
 use crate::picture::Pictures;
 use crate::resample::ResampleWeights;
@@ -43,7 +43,7 @@ pub trait DeviceMemory {
     fn plan(&self) -> &ArenaPlan;
 
     /// The arena as the host addresses it; `None` on a device with memory of its own.
-    fn host_arena(&mut self) -> Option<&mut HostArena>;
+    fn host_arena(&mut self) -> Option<&mut dyn HostMemory>;
 
     /// The device as a GPU, for engines that run there; `None` on all others.
     fn gpu(&mut self) -> Option<&mut dyn Gpu> {

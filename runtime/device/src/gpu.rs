@@ -25,6 +25,15 @@ pub struct GraphNodeCounts {
     pub others: usize,
 }
 
+/// The priority of a stream: which stream's kernels the GPU starts first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamPriority {
+    /// The ride's stream.
+    High,
+    /// Streams beside the ride's.
+    Low,
+}
+
 /// A GPU with one stream, which orders all work on it.
 pub trait Gpu {
     /// A number that is unique to this device within the process. An engine that keeps addresses

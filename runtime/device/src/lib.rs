@@ -6,8 +6,8 @@
 //! [`KvMemory::kv_open`] and [`ImageOps::open_camera`], and it knows neither models nor the
 //! policies of a ride. One ride owns a device, and one thread uses it.
 //!
-//! The contract (`device`, `kv`, `gpu`, `arena`, `camera`) names no implementation; `host` and
-//! `cuda` implement it.
+//! The contract (`device`, `kv`, `gpu`, `host_memory`, `camera`, `picture`) names no
+//! implementation; `host` (with `arena`) and `cuda` implement it.
 //!
 //! ```
 //! use drivewam_core::{arena::Planner, dtype::DType, flow::solver::SolverStep};
@@ -36,6 +36,7 @@ pub mod cuda;
 pub mod device;
 pub mod gpu;
 pub mod host;
+pub mod host_memory;
 pub mod kv;
 pub mod picture;
 pub mod profiler;
@@ -50,6 +51,7 @@ pub use cuda::CudaDevice;
 pub use device::{Device, DeviceMemory, ImageOps, KvMemory, SolverOps, Traffic};
 pub use gpu::Gpu;
 pub use host::HostDevice;
+pub use host_memory::HostMemory;
 pub use kv::{Commit, KvCounts, KvLayout, KvRegions, PassKv, Pool};
 pub use picture::{Pictures, PixelFormat};
 pub use resample::ResampleWeights;

@@ -1,9 +1,9 @@
 //! Devices that wrap another one and replace its KV memory, for studies and tests.
 
-use crate::arena::HostArena;
 use crate::copy::StridedCopy;
 use crate::device::{Device, DeviceMemory, ImageOps, SolverOps, Traffic};
 use crate::gpu::Gpu;
+use crate::host_memory::HostMemory;
 use crate::picture::Pictures;
 use crate::resample::ResampleWeights;
 use drivewam_core::Result;
@@ -29,7 +29,7 @@ impl<W: DeviceWrapper> DeviceMemory for W {
         self.inner().plan()
     }
 
-    fn host_arena(&mut self) -> Option<&mut HostArena> {
+    fn host_arena(&mut self) -> Option<&mut dyn HostMemory> {
         self.inner_mut().host_arena()
     }
 

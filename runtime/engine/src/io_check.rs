@@ -11,7 +11,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::manifest::GraphEntry;
 use drivewam_core::tensor::{Axis, DynamicDim, TensorSpec};
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::{Device, HostArena};
+use drivewam_device::{Device, HostMemory};
 
 /// A tensor as a graph's file declares it.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,9 +91,9 @@ fn check_side(graph: Graph, side: &str, specs: &[TensorSpec], bound: &[BoundTens
             return Err(bad(ErrorKind::Usage, "bound twice"));
         }
         if tensor.region.dtype() != spec.dtype {
-            return Err(bad(ErrorKind::Manifest, "wrong element type").got(tensor.region.dtype()).wanted(spec.dtype));
+            return Err(bad(ErrorKind::Manifest, "the tensor has the wrong element type").got(tensor.region.dtype()).wanted(spec.dtype));
         }
-        let wrong_shape = || bad(ErrorKind::Manifest, "wrong shape").got(format!("{:?}", tensor.shape)).wanted(spec);
+        let wrong_shape = || bad(ErrorKind::Manifest, "the tensor has the wrong shape").got(format!("{:?}", tensor.shape)).wanted(spec);
         if tensor.shape.len() != spec.shape.len() {
             return Err(wrong_shape());
         }
@@ -141,7 +141,7 @@ pub(crate) fn foreign(graph: Graph, binding: Binding) -> Error {
 }
 
 /// The arena of a device whose memory the host can address. Allocates only for an error.
-pub(crate) fn host(device: &mut dyn Device, graph: Graph) -> Result<&mut HostArena> {
+pub(crate) fn host(device: &mut dyn Device, graph: Graph) -> Result<&mut dyn HostMemory> {
     if device.host_arena().is_none() {
         return Err(Error::new(ErrorKind::Device, "this engine computes on the host and cannot reach the device's memory")
             .at(format!("graph {graph}"))

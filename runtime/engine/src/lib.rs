@@ -41,7 +41,7 @@ mod scratch;
 mod self_test;
 #[cfg(feature = "tensorrt")]
 pub mod tensorrt;
-mod time_limit;
+pub mod time_limit;
 
 pub use bundle::{EngineBundle, Trust};
 pub use engine::{Binding, BoundTensor, Engine, Io};

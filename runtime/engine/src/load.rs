@@ -14,7 +14,6 @@ use drivewam_core::config::{self, EngineKind};
 use drivewam_core::dims::Command;
 #[cfg(feature = "tensorrt")]
 use drivewam_core::manifest::Family;
-use std::time::Duration;
 
 /// Loads `graph` of `bundle` with the engine library `config.kind`. Warm.
 ///
@@ -30,8 +29,8 @@ use std::time::Duration;
 /// key signed the bundle.
 pub fn load(config: &config::EngineConfig, bundle: &EngineBundle, graph: Graph) -> Result<Box<dyn Engine>> {
     check_library_source(config, bundle.signed())?;
-    let limit = Duration::from_secs(config.warm_time_limit_s);
-    let engine = time_limit::within(graph, "loading", limit, || open(config, bundle, graph)).flatten()?;
+    let limit = config.warm_time_limit();
+    let engine = time_limit::within(&format!("graph {graph}"), "loading", limit, || open(config, bundle, graph)).flatten()?;
     if config.kind == EngineKind::ClosedForm {
         return Ok(engine);
     }

@@ -3,7 +3,8 @@
 use drivewam_core::Result;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config;
-use drivewam_device::cuda::{Nvidia, StreamPriority};
+use drivewam_device::cuda::Nvidia;
+use drivewam_device::gpu::StreamPriority;
 use drivewam_device::{CudaDevice, Device, HostDevice};
 use std::path::{Path, PathBuf};
 

@@ -18,8 +18,8 @@ use drivewam_core::bindings::Graph;
 use drivewam_core::dtype::DType;
 use drivewam_core::manifest::{GraphEntry, Precision};
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::arena::{Lease, Loan};
-use drivewam_device::{Device, HostArena};
+use drivewam_device::Device;
+use drivewam_device::host_memory::{Lease, Loan};
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value};
 use rten_tensor::{AsView, Layout, TensorView};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -66,12 +66,14 @@ impl Rten {
         let at = |e: Error| e.at(format!("graph {graph}")).at("rten");
         let files = bundle.graph_files(graph)?;
         let sizes = onnx::check(graph, files.entry, files.content.as_slice(), &bundle.manifest().files)?;
-        let borders = files.entry.inputs.iter().chain(&files.entry.outputs);
-        if let Some(tensor) = borders.into_iter().find(|t| t.dtype != DType::F32) {
-            return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at(format!("{:?}", tensor.name)).got(tensor.dtype)));
+        let mut tensors = files.entry.inputs.iter().chain(&files.entry.outputs);
+        if let Some(tensor) = tensors.find(|t| t.dtype != DType::F32) {
+            return Err(at(Error::new(ErrorKind::Engine, "this engine computes in f32 alone")
+                .at(format!("{:?}", tensor.name))
+                .got(tensor.dtype)));
         }
         if files.entry.precision != Precision::F32 {
-            return Err(at(Error::new(ErrorKind::Engine, "computes in f32 alone").at("precision").got(files.entry.precision)));
+            return Err(at(Error::new(ErrorKind::Engine, "this engine computes in f32 alone").at("precision").got(files.entry.precision)));
         }
         let pool = pool(threads, Graph::GUIDANCE.contains(&graph)).map_err(at)?;
         let mut options = ModelOptions::with_all_ops();
@@ -131,7 +133,7 @@ impl Engine for Rten {
 
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
         let bound = self.bindings.get(binding.0).ok_or_else(|| io_check::foreign(self.graph, binding))?;
-        let arena: &mut HostArena = io_check::host(device, self.graph)?;
+        let arena = io_check::host(device, self.graph)?;
         let mut loan = arena.loan(&bound.lease).map_err(|e| self.at(e))?;
         call(|| step(&self.model, &self.pool, bound, &mut loan)).flatten().map_err(|e| self.at(e))
     }

@@ -12,12 +12,12 @@ use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Runs `call`, and ends the process if it takes longer than `limit`. `what` is what takes so long,
-/// for the message.
+/// Runs `call`, and ends the process if it takes longer than `limit`. `place` and `what` say what
+/// takes so long, for the message.
 ///
 /// # Errors
-/// `Capacity` when the system gives no thread to watch the call.
-pub(crate) fn within<T>(graph: Graph, what: &str, limit: Duration, call: impl FnOnce() -> T) -> Result<T> {
+/// `Capacity` when the host cannot spawn the thread that watches the call.
+pub fn within<T>(place: &str, what: &str, limit: Duration, call: impl FnOnce() -> T) -> Result<T> {
     /// Ends the watch on every way out of `call`.
     struct Done(Arc<(Mutex<bool>, Condvar)>);
     impl Drop for Done {
@@ -30,12 +30,13 @@ pub(crate) fn within<T>(graph: Graph, what: &str, limit: Duration, call: impl Fn
     let watched = Arc::clone(&done.0);
     let began = Instant::now();
     let words = format!("{what} took too long, and a call into a library cannot be stopped");
+    let at = place.to_owned();
     let watch = move || {
         let guard = watched.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (guard, wait) = watched.1.wait_timeout_while(guard, limit, |done| !*done).unwrap_or_else(PoisonError::into_inner);
         if wait.timed_out() && !*guard {
             let error = Error::new(ErrorKind::Engine, words)
-                .at(format!("graph {graph}"))
+                .at(at)
                 .got(format!("{:.1} s", began.elapsed().as_secs_f64()))
                 .wanted(format!("at most {} s (engine.warm_time_limit_s)", limit.as_secs()));
             let _ = writeln!(std::io::stderr(), "drivewam: {error}");
@@ -43,7 +44,8 @@ pub(crate) fn within<T>(graph: Graph, what: &str, limit: Duration, call: impl Fn
             std::process::abort();
         }
     };
-    let no_thread = |e| Error::new(ErrorKind::Capacity, "no thread to watch the time limit").at(format!("graph {graph}")).caused_by(e);
+    let no_thread =
+        |e| Error::new(ErrorKind::Capacity, "the host could not spawn the thread that watches the time limit").at(place).caused_by(e);
     std::thread::Builder::new().name("warm-limit".to_owned()).spawn(watch).map_err(no_thread)?;
     let result = call();
     drop(done);
@@ -68,7 +70,7 @@ impl Engine for TimeLimited {
 
     fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
         let engine = &mut self.engine;
-        within(engine.graph(), "the first run", self.limit, || engine.bind(device, io)).flatten()
+        within(&format!("graph {}", engine.graph()), "the first run", self.limit, || engine.bind(device, io)).flatten()
     }
 
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {

@@ -14,7 +14,7 @@ use drivewam_core::config::{Config, GuidanceConfig as Settings, GuidanceMode, La
 use drivewam_core::dims::Command;
 use drivewam_core::dtype::DType;
 use drivewam_core::{Error, ErrorKind, Result};
-use drivewam_device::cuda::StreamPriority;
+use drivewam_device::gpu::StreamPriority;
 use drivewam_device::{Affinity, SourceCamera};
 use drivewam_engine::{Engine, EngineBundle, open_device, scratch_bytes};
 use std::time::Duration;

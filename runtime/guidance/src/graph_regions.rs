@@ -1,7 +1,7 @@
 //! The arena regions of one graph, and bindings of its engine to them.
 
 use drivewam_core::arena::{Planner, Region};
-use drivewam_core::tensor::{Signature, TensorSpec};
+use drivewam_core::tensor::{Signature, TensorRole, TensorSpec};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_engine::{Binding, BoundTensor, Engine, Io};
@@ -23,8 +23,13 @@ impl GraphRegions {
         Ok(Self { signature, regions })
     }
 
-    /// The region of the tensor `name`; of an input and an output of the same name, the input's.
-    pub(crate) fn region(&self, name: &str) -> Result<Region> {
+    /// The region of the tensor with the role `role`; of an input and an output of one role, the
+    /// input's.
+    pub(crate) fn region(&self, role: TensorRole) -> Result<Region> {
+        self.named(&role.to_string())
+    }
+
+    fn named(&self, name: &str) -> Result<Region> {
         let found = self.regions.iter().find(|(known, _)| known == name).map(|(_, region)| *region);
         found.ok_or_else(|| Error::new(ErrorKind::Usage, "the graph has no such tensor").at("guidance").got(format!("{name:?}")))
     }
@@ -43,7 +48,7 @@ impl GraphRegions {
                 .iter()
                 .map(|spec| {
                     let shape = spec.resolve(n, s);
-                    Ok(BoundTensor { name: spec.name.clone(), region: self.region(&spec.name)?.part(0, shape.iter().product())?, shape })
+                    Ok(BoundTensor { name: spec.name.clone(), region: self.named(&spec.name)?.part(0, shape.iter().product())?, shape })
                 })
                 .collect::<Result<Vec<_>>>()
         };

@@ -2,9 +2,10 @@
 
 use crate::graph_regions::GraphRegions;
 use drivewam_core::arena::{Planner, Region};
-use drivewam_core::bindings::{Graph, IDS, MASKED, PAD_BIAS, TEXT};
+use drivewam_core::bindings::{Graph, MASKED};
 use drivewam_core::guidance::TextEncoderSpec as Facts;
 use drivewam_core::manifest::Manifest;
+use drivewam_core::tensor::TensorRole;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_device::profiler::ProfilerRange;
@@ -36,7 +37,8 @@ impl TextEncoderPlan {
     pub fn warm(self, mut engine: Box<dyn Engine>, device: &mut dyn Device, scratch: Option<Region>) -> Result<TextEncoderGraph> {
         let Self { facts, regions, dim } = self;
         let binding = regions.bind(engine.as_mut(), device, scratch, 0, 0)?;
-        let (ids, pad_bias, text) = (regions.region(IDS)?, regions.region(PAD_BIAS)?, regions.region(TEXT)?);
+        let [ids, pad_bias, text] = [TensorRole::Ids, TensorRole::PadBias, TensorRole::Text].map(|role| regions.region(role));
+        let (ids, pad_bias, text) = (ids?, pad_bias?, text?);
         Ok(TextEncoderGraph { facts, engine, binding, ids, pad_bias, text, dim, input: vec![0.0; ids.len()] })
     }
 }

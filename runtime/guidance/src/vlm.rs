@@ -9,10 +9,10 @@
 use crate::graph_regions::GraphRegions;
 use crate::vlm_prompt::EncodedPrompt;
 use drivewam_core::arena::{Planner, Region};
-use drivewam_core::bindings::{DEEPSTACK, Graph, IDS, IMAGE, IS_IMAGE, LOGITS, MASKED, MEM_BIAS, PATCHES, ROPE};
+use drivewam_core::bindings::{Graph, MASKED};
 use drivewam_core::guidance::VlmSpec as Facts;
 use drivewam_core::manifest::Manifest;
-use drivewam_core::tensor::layered;
+use drivewam_core::tensor::TensorRole;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::profiler::ProfilerRange;
 use drivewam_device::{Device, StridedCopy};
@@ -71,25 +71,25 @@ impl VlmPlan {
         scratch: Option<Region>,
     ) -> Result<VlmGenerator> {
         let Self { facts, vision, decoder, prompts, slots, max_new_tokens } = self;
-        let levels = || (0..facts.deepstack).map(|level| layered(DEEPSTACK, level));
         let image_embeds = |graph: &GraphRegions| {
-            std::iter::once(IMAGE.to_owned()).chain(levels()).map(|name| graph.region(&name)).collect::<Result<Vec<_>>>()
+            let levels = (0..facts.deepstack).map(TensorRole::Deepstack);
+            std::iter::once(TensorRole::Image).chain(levels).map(|role| graph.region(role)).collect::<Result<Vec<_>>>()
         };
-        let cache = |stems: [&str; 2]| {
-            let names = (0..facts.layers).flat_map(|layer| stems.map(|stem| layered(stem, layer)));
-            names.map(|name| decoder.region(&name)).collect::<Result<Vec<_>>>()
+        let cache = |[k, v]: [fn(usize) -> TensorRole; 2]| {
+            let roles = (0..facts.layers).flat_map(|layer| [k(layer), v(layer)]);
+            roles.map(|role| decoder.region(role)).collect::<Result<Vec<_>>>()
         };
         let regions = Regions {
-            patches: vision.region(PATCHES)?,
+            patches: vision.region(TensorRole::Patches)?,
             vision_embeds: image_embeds(&vision)?,
             decoder_embeds: image_embeds(&decoder)?,
-            ids: decoder.region(IDS)?,
-            is_image: decoder.region(IS_IMAGE)?,
-            rope: decoder.region(ROPE)?,
-            bias: decoder.region(MEM_BIAS)?,
-            logits: decoder.region(LOGITS)?,
-            new_kv: cache(["k", "v"])?,
-            kv_cache: cache(["mem_k", "mem_v"])?,
+            ids: decoder.region(TensorRole::Ids)?,
+            is_image: decoder.region(TensorRole::IsImage)?,
+            rope: decoder.region(TensorRole::Rope)?,
+            bias: decoder.region(TensorRole::MemBias)?,
+            logits: decoder.region(TensorRole::Logits)?,
+            new_kv: cache([TensorRole::K, TensorRole::V])?,
+            kv_cache: cache([TensorRole::MemK, TensorRole::MemV])?,
         };
         let mut vision_engine = open(Graph::VlmVision)?;
         let vision_binding = vision.bind(vision_engine.as_mut(), device, scratch, 0, 0)?;

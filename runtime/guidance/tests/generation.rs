@@ -21,7 +21,8 @@ fn target() -> PathBuf {
 }
 
 fn folder(name: &str) -> EngineBundle {
-    EngineBundle::open(&target().join(name), &Trust::default()).unwrap_or_else(|e| panic!("target/{name}: run `make fixtures` ({e})"))
+    let path = if name == "tiny-vlm" { target().join("../engines/tiny") } else { target().join(name) };
+    EngineBundle::open(&path, &Trust::default()).unwrap_or_else(|e| panic!("{path:?}: run `make fixtures` ({e})"))
 }
 
 fn golden(name: &str) -> Vec<u8> {

@@ -2,9 +2,9 @@
 
 use crate::regions::Regions;
 use drivewam_core::Result;
-use drivewam_core::bindings;
 use drivewam_core::config::{Config, MemoryPolicy};
 use drivewam_core::selection::Policy;
+use drivewam_core::tensor::TensorRole;
 use drivewam_device::{Commit, Device, KvLayout, KvRegions, PassKv, Pool};
 use std::ops::Range;
 
@@ -19,10 +19,11 @@ impl Memory {
     pub(crate) fn new(config: &Config, regions: &Regions, device: &mut dyn Device) -> Result<Self> {
         let model = &config.model;
         let lane = |lane: usize| -> Result<KvRegions> {
-            let layered = |stem: &str| {
-                (0..model.layers).map(|l| regions.of_lane(lane, &drivewam_core::tensor::layered(stem, l))).collect::<Result<Vec<_>>>()
+            let layers = |role: fn(usize) -> TensorRole| {
+                (0..model.layers).map(|layer| regions.of_role(lane, role(layer))).collect::<Result<Vec<_>>>()
             };
-            Ok(KvRegions { k: layered("mem_k")?, v: layered("mem_v")?, bias: regions.of_lane(lane, bindings::MEM_BIAS)? })
+            let bias = regions.of_role(lane, TensorRole::MemBias)?;
+            Ok(KvRegions { k: layers(TensorRole::MemK)?, v: layers(TensorRole::MemV)?, bias })
         };
         let lanes = (0..config.lanes.count).map(lane).collect::<Result<Vec<_>>>()?;
         device.kv_open(&KvLayout::of(config), &lanes)?;

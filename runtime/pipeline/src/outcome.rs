@@ -82,7 +82,7 @@ pub struct Outcome {
     pub cause: Option<Cause>,
     /// Distance between the ego's pose at t0 and the place where the plan that went out before
     /// leads to then, m; `None` without one.
-    pub continuity_m: Option<f64>,
+    pub continuity_error_m: Option<f64>,
     /// The route command at t0, or at the anchor where no chunk was complete.
     pub command: Command,
     /// The text that conditioned the chunk.

@@ -20,10 +20,10 @@ use drivewam_core::arena::ArenaPlan;
 use drivewam_core::bindings::Graph;
 use drivewam_core::config::{Config, GuidanceMode};
 use drivewam_core::manifest::Manifest;
-use drivewam_device::cuda::StreamPriority;
+use drivewam_device::gpu::StreamPriority;
 use drivewam_device::{Affinity, Device, SourceCamera};
 use drivewam_engine::bundle::{WarmPeak, warm_peak};
-use drivewam_engine::{Engine, EngineBundle, load, open_device};
+use drivewam_engine::{Engine, EngineBundle, load, open_device, time_limit};
 use drivewam_guidance::client::GuidanceClient;
 
 /// The arithmetic of a ride: everything that can be checked without a device has been.
@@ -153,7 +153,9 @@ impl Plan {
             sampler: Sampler::new(&config, &regions, options.decoder || manifest.monitors.imagination.is_some())?,
         };
         if let Some(test) = bundle.trajectory_test()? {
-            self_test::check(&test, &config, manifest, &regions, &mut models, device.as_mut())?;
+            let (models, device) = (&mut models, device.as_mut());
+            let check = || self_test::check(&test, &config, manifest, &regions, models, device);
+            time_limit::within("self-test", "the rollout", config.engine.warm_time_limit(), check).flatten()?;
         }
         bundle.verify_unread()?;
         drop(bundle);

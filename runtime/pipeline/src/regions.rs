@@ -204,6 +204,14 @@ impl Regions {
             .ok_or_else(|| Error::new(ErrorKind::Usage, "the plan has no such region").at("arena").got(format!("{name:?}, lane {lane}")))
     }
 
+    /// The region of the tensor with the role `role`: as [`Regions::of_lane`] by its name.
+    ///
+    /// # Errors
+    /// `Usage` when the plan has none.
+    pub(crate) fn of_role(&self, lane: usize, role: TensorRole) -> Result<Region> {
+        self.of_lane(lane, &role.to_string())
+    }
+
     /// Number of tokens of a pass.
     pub(crate) fn n(&self, rows: PassTokens) -> usize {
         match rows {

@@ -8,7 +8,7 @@ use drivewam_core::bindings;
 use drivewam_core::dims::SelfScale;
 use drivewam_core::manifest::Manifest;
 use drivewam_core::rope::RopeTable;
-use drivewam_core::tensor::{TensorRole, TensorSpec, layered};
+use drivewam_core::tensor::{TensorRole, TensorSpec};
 use drivewam_device::{Device, PassKv};
 use drivewam_engine::{Binding, Engine};
 
@@ -59,14 +59,16 @@ impl Transformer {
             };
             // A video pass and an action pass write to separate regions, so the outputs of one
             // outlive the other.
-            let output = |name: &str| regions.rows_of(regions.get(name)?, rows);
+            let output = |region: Region| regions.rows_of(region, rows);
             let mut bind = |lane: usize| {
-                let io = regions.io(&signature, n, |spec| input(lane, spec), |spec| output(&spec.name))?;
+                let io = regions.io(&signature, n, |spec| input(lane, spec), |spec| output(regions.get(&spec.name)?))?;
                 engine.bind(device, &io)
             };
             let bindings = (0..lanes).map(&mut bind).collect::<Result<_>>()?;
-            let part = |stem: &str| -> Result<Vec<Region>> { (0..model.layers).map(|l| output(&layered(stem, l))).collect() };
-            let velocity = output(bindings::VELOCITY)?;
+            let part = |role: fn(usize) -> TensorRole| -> Result<Vec<Region>> {
+                (0..model.layers).map(|layer| output(regions.of_role(0, role(layer))?)).collect()
+            };
+            let velocity = output(regions.of_role(0, TensorRole::Velocity)?)?;
             let flags: Vec<f32> = (0..n)
                 .map(|i| f32::from(u8::from(rows == PassTokens::Action || (rows == PassTokens::Both && i >= regions.n_video))))
                 .collect();
@@ -75,7 +77,7 @@ impl Transformer {
                 SelfScale::Log => Some(regions.get(&key::of_pass(bindings::SELF_SCALE, rows))?),
                 SelfScale::None => None,
             };
-            let kv = PassKv { tokens: n, k: part("k")?, v: part("v")?, q: part("q")? };
+            let kv = PassKv { tokens: n, k: part(TensorRole::K)?, v: part(TensorRole::V)?, q: part(TensorRole::Q)? };
             Ok(Pass { rows, bindings, kv, velocity, self_scale })
         };
         let passes = [bind(PassTokens::Video)?, bind(PassTokens::Action)?, bind(PassTokens::Both)?];

@@ -1,8 +1,8 @@
 //! `build:` what `build_engines` asks of the vendor's builder. A ride does not use this section.
 
-use super::sections::within;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Capability, Flags};
+use crate::ranges::within;
 use serde::{Deserialize, Serialize};
 
 /// `build:` how engines are built for a target.

@@ -1,9 +1,10 @@
 //! `engine:` which library runs the graphs, and where.
 
-use super::sections::{bad, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::excerpt::quoted;
+use crate::ranges::{bad, within};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// `engine:` which library runs the graphs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +22,9 @@ pub struct EngineConfig {
     pub manifest_sha256: Option<String>,
     /// The threads inside the library. Used by the kinds `rten` and `ort`.
     pub threads: usize,
-    /// The longest time, in seconds, that Warm may take to load one graph, and to run one shape for
-    /// the first time. After it the process ends with an error: a call into a library cannot be
-    /// stopped.
+    /// The longest time, in seconds, that Warm may take to load one graph, to run one shape for the
+    /// first time, for the rollout of the self-test, and for the rehearsal. After it the process
+    /// ends with an error: a call into a library cannot be stopped.
     #[serde(default = "warm_time_limit_s")]
     pub warm_time_limit_s: u64,
     /// The path of the ONNX Runtime library, used by the kind `ort`. Relative to the file that
@@ -113,6 +114,11 @@ impl EngineConfig {
         }
     }
 
+    /// `warm_time_limit_s`.
+    pub fn warm_time_limit(&self) -> Duration {
+        Duration::from_secs(self.warm_time_limit_s)
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if let Some(odd) = self.manifest_sha256.as_ref().filter(|text| !is_hash(text)) {
@@ -129,11 +135,8 @@ impl EngineConfig {
                 .wanted("false with a weight budget, or no `engine.tensorrt.weight_budget_bytes`"));
         }
         // Both must fit a signed 64-bit integer.
-        for (key, bytes) in [("weight_budget_bytes", self.tensorrt.weight_budget_bytes), ("scratch_bytes", self.tensorrt.scratch_bytes)] {
-            if let Some(bytes) = bytes.filter(|&b| i64::try_from(b).is_err()) {
-                return Err(Error::new(ErrorKind::Config, "out of range").at(format!("engine.tensorrt.{key}")).got(bytes));
-            }
-        }
-        Ok(())
+        let size = |bytes: Option<u64>| usize::try_from(bytes.unwrap_or(0)).unwrap_or(usize::MAX);
+        within("engine.tensorrt.weight_budget_bytes", size(self.tensorrt.weight_budget_bytes), 0, i64::MAX as usize)?;
+        within("engine.tensorrt.scratch_bytes", size(self.tensorrt.scratch_bytes), 0, i64::MAX as usize)
     }
 }

@@ -1,8 +1,8 @@
 //! `guidance:` the text that describes the scene, for example from a frozen language model that
 //! runs beside the ride.
 
-use super::sections::within;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ranges::within;
 use serde::{Deserialize, Serialize};
 
 /// `guidance:` which text describes the scene to a chunk, and where it comes from.
@@ -81,7 +81,9 @@ impl GuidanceConfig {
         within("guidance.timeout_ms", self.timeout_ms as usize, 1, 600_000)?;
         within("guidance.max_age_ms", self.max_age_ms as usize, 1, 3_600_000)?;
         if self.mode == GuidanceMode::Fixed && self.text.as_ref().is_none_or(|text| text.trim().is_empty()) {
-            return Err(Error::new(ErrorKind::Config, "a fixed guidance without words").at("guidance.text").wanted("what is to be said"));
+            return Err(Error::new(ErrorKind::Config, "the fixed guidance has no text")
+                .at("guidance.text")
+                .wanted("the text of the guidance"));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! `lanes:` rollouts that run side by side, each a part of a chunk after the one before.
 
-use super::sections::within;
 use crate::dims::Model;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ranges::within;
 use serde::{Deserialize, Serialize};
 
 /// `lanes:` how many rollouts run side by side. A lane is a rollout with a KV memory, a codec cache

@@ -2,8 +2,9 @@
 //! ranges.
 
 use crate::dims::Model;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::flow::schedule::VideoEnd;
+use crate::ranges::{between, positive, within};
 use crate::selection::Scoring;
 use serde::{Deserialize, Serialize};
 
@@ -288,31 +289,6 @@ impl Default for GuardConfig {
             monitors: MonitorMode::Judge,
         }
     }
-}
-
-pub(super) fn bad(key: &str, got: impl std::fmt::Display, wanted: &str) -> Error {
-    Error::new(ErrorKind::Config, "out of range").at(key).got(got).wanted(wanted)
-}
-
-pub(super) fn within(key: &str, value: usize, low: usize, high: usize) -> Result<()> {
-    if (low..=high).contains(&value) {
-        return Ok(());
-    }
-    Err(bad(key, value, &format!("{low} to {high}")))
-}
-
-pub(super) fn between(key: &str, value: f64, low: f64, high: f64) -> Result<()> {
-    if (low..=high).contains(&value) {
-        return Ok(());
-    }
-    Err(bad(key, value, &format!("{low} to {high}")))
-}
-
-fn positive(key: &str, value: f64, high: f64) -> Result<()> {
-    if value > 0.0 && value <= high {
-        return Ok(());
-    }
-    Err(bad(key, value, &format!("a number above 0, at most {high}")))
 }
 
 impl TargetConfig {

@@ -1,7 +1,7 @@
 //! `vehicle:` the limits that a trajectory must keep, and the keys that may sign engines.
 
-use super::sections::{bad, between};
 use crate::error::Result;
+use crate::ranges::{bad, between};
 use serde::{Deserialize, Serialize};
 
 /// `vehicle:` the limits that a trajectory must keep, and the keys that may sign engines.

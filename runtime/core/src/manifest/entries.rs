@@ -48,7 +48,7 @@ impl ActionNormalisation {
         if ordered && self.epsilon > 0.0 && self.epsilon.is_finite() {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Manifest, "not quantiles")
+        Err(Error::new(ErrorKind::Manifest, "the normalisation cannot be inverted")
             .got(format!("q01 {:?}, q99 {:?}, epsilon {}", self.q01, self.q99, self.epsilon))
             .wanted("finite numbers, q01 <= q99, a positive epsilon"))
     }

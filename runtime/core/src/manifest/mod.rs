@@ -316,10 +316,10 @@ fn compare(graph: Graph, side: &str, got: &[TensorSpec], wanted: &[TensorSpec]) 
             return Err(bad("missing", &want.name).wanted(want));
         };
         if have.dtype != want.dtype {
-            return Err(bad("wrong element type", &want.name).got(have.dtype).wanted(want.dtype));
+            return Err(bad("the tensor has the wrong element type", &want.name).got(have.dtype).wanted(want.dtype));
         }
         if have.shape != want.shape {
-            return Err(bad("wrong shape", &want.name).got(show(&have.shape)).wanted(show(&want.shape)));
+            return Err(bad("the tensor has the wrong shape", &want.name).got(show(&have.shape)).wanted(show(&want.shape)));
         }
     }
     match got.iter().find(|t| wanted.iter().all(|w| w.name != t.name)) {

@@ -117,7 +117,7 @@ impl TrainedRanges {
         ] {
             // A NaN is not in order.
             if !(within[0] <= low && low <= high && high <= within[1]) {
-                return Err(Error::new(ErrorKind::Manifest, "not a range")
+                return Err(Error::new(ErrorKind::Manifest, "the range is out of order, or reaches beyond physical values")
                     .at(format!("trained_ranges.{key}"))
                     .got(format!("[{low}, {high}]"))
                     .wanted(format!("[least, most], from {:.3} to {:.3}", within[0], within[1])));

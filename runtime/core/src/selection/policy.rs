@@ -67,7 +67,7 @@ pub fn makes_room(policy: Policy<'_>, slots: usize, free: usize, new: usize) -> 
 /// # Errors
 /// `Usage` when it does not.
 pub fn check_forced(stays: &[bool], slots: usize, kept: usize, is_valid: impl Fn(usize) -> bool) -> Result<()> {
-    length("one mark per slot", stays.len(), slots)?;
+    length("the marks are not one for each slot", stays.len(), slots)?;
     let marked = stays.iter().filter(|s| **s).count();
     let held = stays.iter().enumerate().filter(|(i, s)| **s && is_valid(*i)).count();
     if marked != kept || held != kept {
@@ -114,7 +114,7 @@ pub fn destinations(policy: Policy<'_>, scores: &[f32], slots: &[Slot], order: &
         Policy::Full => {}
         Policy::Fifo => drop(order.select_nth_unstable_by(kept, |a, b| age(*b, *a))),
         Policy::Selective => {
-            length("one score per slot", scores.len(), slots.len())?;
+            length("the scores are not one for each slot", scores.len(), slots.len())?;
             if let Some(i) = order.iter().find(|i| !scores[**i as usize].is_finite()) {
                 return Err(Error::new(ErrorKind::Output, "a score is not finite").at(format!("slot {i}")).got(scores[*i as usize]));
             }

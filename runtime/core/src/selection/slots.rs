@@ -91,7 +91,7 @@ pub fn free(slots: &[Slot]) -> usize {
 /// `Usage` when the lengths differ.
 pub fn record(slots: &mut [Slot], scores: &[f32]) -> Result<()> {
     if slots.len() != scores.len() {
-        return Err(Error::new(ErrorKind::Usage, "one score per slot").got(scores.len()).wanted(slots.len()));
+        return Err(Error::new(ErrorKind::Usage, "the scores are not one for each slot").got(scores.len()).wanted(slots.len()));
     }
     for (slot, score) in slots.iter_mut().zip(scores).filter(|(slot, _)| slot.valid) {
         slot.score = *score;

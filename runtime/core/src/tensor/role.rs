@@ -46,11 +46,6 @@ pub const UNFAMILIAR: &str = "unfamiliar";
 /// 0 for a row of text, [`MASKED`](super::MASKED) for a row of padding, `[T]`.
 pub const PAD_BIAS: &str = "pad_bias";
 
-/// The name of a tensor that exists once per layer, level or cache: `stem.index`.
-pub fn layered(stem: &str, index: usize) -> String {
-    format!("{stem}.{index}")
-}
-
 /// What a tensor at the boundary of a graph is. A number is the index of a layer, of a deepstack
 /// level, or of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -202,7 +197,7 @@ impl fmt::Display for TensorRole {
             (Some(name), _) => f.pad(name),
             (None, Some(index)) => {
                 let stem = INDEXED.iter().find(|(_, role)| role(index) == *self).map_or("", |(stem, _)| *stem);
-                f.pad(&layered(stem, index))
+                f.pad(&format!("{stem}.{index}"))
             }
             (None, None) => Ok(()),
         }

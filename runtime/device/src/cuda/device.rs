@@ -5,11 +5,11 @@ use super::driver::Driver;
 use super::image::Resampler;
 use super::kv::CudaKv;
 use super::solver;
-use crate::arena::HostArena;
 use crate::checks;
 use crate::copy::StridedCopy;
 use crate::device::{DeviceMemory, ImageOps, KvMemory, SolverOps, Traffic};
 use crate::gpu::{Address, CapturedGraph, Gpu, GraphNodeCounts};
+use crate::host_memory::HostMemory;
 use crate::kv::{Commit, KvCounts, KvLayout, KvRegions, PassKv};
 use crate::picture::Pictures;
 use crate::resample::ResampleWeights;
@@ -150,7 +150,7 @@ impl DeviceMemory for CudaDevice {
         &self.context.plan
     }
 
-    fn host_arena(&mut self) -> Option<&mut HostArena> {
+    fn host_arena(&mut self) -> Option<&mut dyn HostMemory> {
         self.context.driver.host_arena()
     }
 

@@ -2,9 +2,9 @@
 
 #![expect(unsafe_code, reason = "the caller of a launch guarantees its parameters")]
 
-use crate::arena::HostArena;
 use crate::copy::StridedCopy;
 use crate::gpu::{Address, CapturedGraph, GraphNodeCounts};
+use crate::host_memory::HostMemory;
 use drivewam_core::arena::ArenaPlan;
 use drivewam_core::{Error, ErrorKind, Result};
 use std::ffi::c_void;
@@ -115,15 +115,6 @@ impl LaunchGrid {
     }
 }
 
-/// The priority of a stream: which stream's kernels the GPU starts first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamPriority {
-    /// The ride's stream.
-    High,
-    /// Streams beside the ride's.
-    Low,
-}
-
 /// The error for a graph that the driver did not capture.
 pub(super) fn no_graph(graph: CapturedGraph) -> Error {
     Error::new(ErrorKind::Usage, "the graph belongs to another driver").at("device").got(graph.0)
@@ -158,7 +149,7 @@ pub trait Driver: Send + fmt::Debug {
     }
 
     /// The arena as the host addresses it, where the host can.
-    fn host_arena(&mut self) -> Option<&mut HostArena> {
+    fn host_arena(&mut self) -> Option<&mut dyn HostMemory> {
         None
     }
 

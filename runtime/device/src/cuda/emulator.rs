@@ -7,6 +7,7 @@ use super::driver::{Driver, Kernel, LaunchGrid, no_graph};
 use crate::arena::HostArena;
 use crate::copy::StridedCopy;
 use crate::gpu::{Address, CapturedGraph, GraphNodeCounts};
+use crate::host_memory::HostMemory;
 use drivewam_core::arena::{ALIGNMENT, ArenaPlan};
 use drivewam_core::{Error, ErrorKind, Result};
 use libloading::Library;
@@ -214,8 +215,8 @@ impl Driver for Emulator {
         Ok(base.expose_provenance() as Address)
     }
 
-    fn host_arena(&mut self) -> Option<&mut HostArena> {
-        self.arena.as_mut()
+    fn host_arena(&mut self) -> Option<&mut dyn HostMemory> {
+        self.arena.as_mut().map(|arena| arena as &mut dyn HostMemory)
     }
 
     fn write(&mut self, to: Address, data: &[u8]) -> Result<()> {

@@ -21,9 +21,8 @@ mod nvidia;
 pub mod nvrtc;
 mod solver;
 
-pub use crate::gpu::{Address, CapturedGraph, GraphNodeCounts, capture};
 pub use device::CudaDevice;
-pub use driver::{Driver, Kernel, LaunchGrid, StreamPriority};
+pub use driver::{Driver, Kernel, LaunchGrid};
 #[cfg(feature = "emulator")]
 pub use emulator::{Emulator, LaunchCounts};
 pub use nvidia::{Nvidia, PrimaryContext, driver_version};

@@ -8,6 +8,7 @@ use crate::arena::HostArena;
 use crate::checks;
 use crate::copy::StridedCopy;
 use crate::device::{DeviceMemory, ImageOps, KvMemory, SolverOps, Traffic};
+use crate::host_memory::HostMemory;
 use crate::kv::{Commit, KvCounts, KvLayout, KvRegions, PassKv};
 use crate::picture::Pictures;
 use crate::resample::ResampleWeights;
@@ -75,7 +76,7 @@ impl DeviceMemory for HostDevice {
         self.arena.plan()
     }
 
-    fn host_arena(&mut self) -> Option<&mut HostArena> {
+    fn host_arena(&mut self) -> Option<&mut dyn HostMemory> {
         Some(&mut self.arena)
     }
 

@@ -42,13 +42,16 @@ pub fn read_manifest(path: &Path, trust: &Trust) -> Result<Manifest> {
     manifest(path, trust).map(|checked| checked.manifest).map_err(|e| e.at(path.display()))
 }
 
+/// What makes an engine bundle.
+const MADE_BY: &str = "a folder of the exporter, of build_engines or of `make fixtures`; `plan --no-engines` needs none";
+
 /// The manifest of the directory `path`, signed and pinned as `trust` requires. Both are checked
 /// before the text is parsed.
 pub(super) fn manifest(path: &Path, trust: &Trust) -> Result<CheckedManifest> {
     let at = |e: Error| e.at(FILE_NAME);
     access::private_folder(path, ErrorKind::Manifest)?;
     let Some(text) = small(&path.join(FILE_NAME), MANIFEST_LIMIT).map_err(at)? else {
-        return Err(at(Error::new(ErrorKind::Manifest, "not an engine bundle: the folder has no manifest")));
+        return Err(at(Error::new(ErrorKind::Manifest, "not an engine bundle: there is no manifest").wanted(MADE_BY)));
     };
     let signature = small(&path.join(SIGNATURE_FILE_NAME), SIGNATURE_LIMIT).map_err(|e| e.at(SIGNATURE_FILE_NAME))?;
     let signed = trust.check(&text, signature.as_deref())?;

@@ -23,10 +23,10 @@ pub(super) fn read(manifest: &Manifest, content: &[u8]) -> Result<BTreeMap<Comma
         let bad = |what: &str| Error::new(ErrorKind::Manifest, what).at(format!("tensor {:?}", command.as_str()));
         let tensor = file.tensor(command.as_str()).map_err(|e| bad("a command without a text").caused_by(e))?;
         if tensor.dtype() != Dtype::F32 {
-            return Err(bad("wrong element type").got(format!("{:?}", tensor.dtype())).wanted("F32"));
+            return Err(bad("the tensor has the wrong element type").got(format!("{:?}", tensor.dtype())).wanted("F32"));
         }
         if tensor.shape() != [rows, dim] {
-            return Err(bad("wrong shape").got(format!("{:?}", tensor.shape())).wanted(format!("[{rows}, {dim}]")));
+            return Err(bad("the tensor has the wrong shape").got(format!("{:?}", tensor.shape())).wanted(format!("[{rows}, {dim}]")));
         }
         let values: Vec<f32> = tensor.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {

@@ -33,6 +33,7 @@ use drivewam_core::manifest::{ActionNormalisation, GraphEntry};
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use slot::Slot;
+use std::time::Duration;
 
 /// The closed-form engine of one graph.
 #[derive(Debug)]
@@ -127,6 +128,9 @@ impl Engine for ClosedForm {
     fn run(&mut self, binding: Binding, device: &mut dyn Device) -> Result<()> {
         self.runs += 1;
         let Some(shape) = self.bindings.get_mut(binding.0) else { return Err(io_check::foreign(self.graph, binding)) };
+        if self.options.fault == Some(Fault::HangsAt(self.runs)) {
+            std::thread::sleep(Duration::from_secs(60));
+        }
         if self.options.fault == Some(Fault::ErrorAt(self.runs)) {
             return Err(Error::new(ErrorKind::Engine, "the fault that was asked for").at(format!("graph {}", self.graph)).got(self.runs));
         }

@@ -25,4 +25,6 @@ pub enum Fault {
     NanAt(u64),
     /// This run alone returns an error and writes nothing.
     ErrorAt(u64),
+    /// This run takes a minute.
+    HangsAt(u64),
 }

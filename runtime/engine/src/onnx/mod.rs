@@ -59,7 +59,7 @@ pub fn check(graph: Graph, entry: &GraphEntry, onnx: &[u8], files: &BTreeMap<Str
     }
     let model = Model::parse(onnx).map_err(named)?;
     if model.opset != Some(i64::from(entry.opset)) {
-        return Err(named(Error::new(ErrorKind::Manifest, "another operator set"))
+        return Err(named(Error::new(ErrorKind::Manifest, "the graph uses another operator set than the manifest names"))
             .got(model.opset.map_or_else(|| "none".to_owned(), |v| v.to_string()))
             .wanted(entry.opset));
     }

@@ -49,7 +49,7 @@ impl Known {
     }
 }
 
-/// What is wrong, in words.
+/// A result, or a description of what is wrong.
 pub(super) type Shaped<T> = std::result::Result<T, String>;
 
 /// The number of elements of a shape.

@@ -133,7 +133,9 @@ impl<'a> Value<'a> {
             to.push(varint(&mut rest).map_err(|what| broken().got(what))?.cast_signed());
         }
         if to.len() > max {
-            return Err(Error::new(ErrorKind::Manifest, "a list is too long").got(format!("more than {max} integers")).wanted(max));
+            return Err(Error::new(ErrorKind::Manifest, "the graph has a list that is too long")
+                .got(format!("more than {max} integers"))
+                .wanted(format!("at most {max}")));
         }
         Ok(())
     }

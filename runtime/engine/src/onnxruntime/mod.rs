@@ -21,7 +21,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::manifest::GraphEntry;
 use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
-use drivewam_device::arena::Lease;
+use drivewam_device::host_memory::Lease;
 use libraries::OrtLibrary;
 use ort::AsPointer;
 use ort::logging::LogLevel;
@@ -70,9 +70,9 @@ impl OnnxRuntime {
         let at = |e: Error| e.at(format!("graph {graph}")).at("ONNX Runtime");
         let files = bundle.graph_files(graph)?;
         let sizes = onnx::check(graph, files.entry, files.content.as_slice(), &bundle.manifest().files)?;
-        let borders = files.entry.inputs.iter().chain(&files.entry.outputs);
-        if let Some(tensor) = borders.into_iter().find(|t| t.dtype != DType::F32) {
-            return Err(at(Error::new(ErrorKind::Engine, "its borders are bound as f32")
+        let mut tensors = files.entry.inputs.iter().chain(&files.entry.outputs);
+        if let Some(tensor) = tensors.find(|t| t.dtype != DType::F32) {
+            return Err(at(Error::new(ErrorKind::Engine, "this engine binds inputs and outputs as f32 alone")
                 .at(format!("{:?}", tensor.name))
                 .got(tensor.dtype)));
         }

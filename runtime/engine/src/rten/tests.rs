@@ -12,7 +12,12 @@ fn every_shipped_graph_loads_binds_and_runs_to_finite_numbers() {
         let mut engine = Rten::open(&folder, graph, 2).unwrap();
         assert!(engine.describe().contains("2 threads"));
         let entry = folder.manifest().graph(graph).unwrap();
-        for n in if graph == Graph::Dit { &[8, 28, 36][..] } else { &[0] } {
+        let lengths = match graph {
+            Graph::Dit => &[8, 28, 36][..],
+            Graph::VlmDecoder => &[1, 124],
+            _ => &[0],
+        };
+        for n in lengths {
             let mut bench = Bench::new(entry, *n, 172);
             let binding = bench.bind(&mut engine).unwrap();
             bench.run(&mut engine, binding).unwrap();

@@ -1,5 +1,5 @@
-//! The rule that makes the inputs of the self-test, which `export/drivewam_export/self_test.py`
-//! implements too.
+//! The rule that makes the inputs of the self-test, which
+//! `export/drivewam_export/onnx_graphs/self_test.py` implements too.
 //!
 //! Element i of the tensor `name` is u = (x >> 8) · 2⁻²³ − 1, where x is the hash lowbias32 of
 //! FNV-1a(name) + i. `is_action`, `flow_time`, `rope`, biases and `self_scale` get values that a

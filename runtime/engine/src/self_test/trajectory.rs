@@ -121,7 +121,7 @@ fn poses(model: &Model, content: &[u8], name: &str) -> Result<Vec<[f64; 3]>> {
     let numbers = numbers(&file, name)?;
     let (poses, rest) = numbers.as_chunks::<3>();
     if poses.len() != model.poses() || !rest.is_empty() {
-        return Err(bad("wrong length").at(format!("{name:?}")).got(numbers.len()).wanted(3 * model.poses()));
+        return Err(bad("the tensor has the wrong length").at(format!("{name:?}")).got(numbers.len()).wanted(3 * model.poses()));
     }
     Ok(poses.iter().map(|pose| pose.map(f64::from)).collect())
 }

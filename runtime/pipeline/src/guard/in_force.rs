@@ -39,6 +39,11 @@ impl PlanInForce {
         (self.t0_ns, self.end, self.is_there) = (None, (0.0, 0.0), false);
     }
 
+    /// The car does not follow the plan any more: where it leads is of no account.
+    pub(super) fn leave(&mut self) {
+        self.pose = None;
+    }
+
     fn seconds(&self, at_ns: i64) -> f64 {
         at_ns.saturating_sub(self.anchor_ns) as f64 * 1e-9
     }

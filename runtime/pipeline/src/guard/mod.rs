@@ -90,9 +90,10 @@ impl Guard {
         self.state = if self.latched { GuardState::MinimalRisk } else { GuardState::Start };
     }
 
-    /// Ends the minimal-risk manoeuvre.
+    /// Ends the minimal-risk manoeuvre, which nobody follows any more.
     pub(crate) fn release(&mut self) {
         self.latched = false;
+        self.in_force.leave();
     }
 
     /// The plan that went out last.

@@ -146,7 +146,7 @@ impl Ingest {
         self.between(at_ns).ok_or_else(|| {
             let show = |entry: Option<(i64, Pose2)>| entry.map_or_else(|| "none".to_owned(), |(ns, _)| format!("{ns} ns"));
             let (before, after) = self.poses.around(at_ns);
-            Error::new(ErrorKind::Input, "a hole in the poses")
+            Error::new(ErrorKind::Input, "the poses have a gap")
                 .at(format!("{at_ns} ns"))
                 .got(format!("neighbours at {} and {}", show(before), show(after)))
                 .wanted(format!("at most {} ms between neighbours (ingest.max_pose_gap_ms)", self.settings.max_pose_gap_ms))
@@ -189,7 +189,7 @@ impl Ingest {
         let found = self.newest_ego(at_ns);
         match found {
             Some((ego, age_ns)) if !exceeds_ms(age_ns, self.settings.max_pose_gap_ms) => Ok((ego, age_ns)),
-            _ => Err(Error::new(ErrorKind::Input, "no fresh ego state")
+            _ => Err(Error::new(ErrorKind::Input, "the newest ego state is missing or too old")
                 .at(format!("{at_ns} ns"))
                 .got(found.map_or_else(|| "none".to_owned(), |(_, age)| format!("one that is {} ms old", rounded_ms(age))))
                 .wanted(format!("one at most {} ms old (ingest.max_pose_gap_ms)", self.settings.max_pose_gap_ms))),

@@ -168,7 +168,7 @@ fn poses_are_interpolated_and_the_yaw_runs_on_across_the_half_turn() {
 }
 
 #[test]
-fn a_hole_between_poses_is_an_error_only_where_it_is_asked_for() {
+fn a_gap_between_poses_is_an_error_only_where_it_is_asked_for() {
     let mut ingest = ingest();
     for ms in [0, 100, 251, 350] {
         ingest.push_pose(ms * MS, Pose2::default()).unwrap();
@@ -177,7 +177,7 @@ fn a_hole_between_poses_is_an_error_only_where_it_is_asked_for() {
     assert!(ingest.pose(400 * MS).is_ok(), "150.4 ms are 150 ms after rounding");
     assert!(ingest.pose(50 * MS).is_ok() && ingest.pose(100 * MS).is_ok());
     let error = ingest.pose(200 * MS).unwrap_err().to_string();
-    assert!(error.contains("hole") && error.contains("100000000 ns") && error.contains("150 ms"), "{error}");
+    assert!(error.contains("have a gap") && error.contains("100000000 ns") && error.contains("150 ms"), "{error}");
     assert!(ingest.pose(501 * MS).is_err());
 }
 

@@ -30,7 +30,7 @@ impl Ride {
         outcome.policy_t0_ns = Some(ready.t0_ns);
         outcome.degraded = self.camera_fit;
         outcome.ages = Ages::default();
-        outcome.continuity_m = None;
+        outcome.continuity_error_m = None;
         outcome.memory = KvCounts::default();
         outcome.monitors = MonitorReadings::default();
         outcome.restarted = lane.restarted.take();

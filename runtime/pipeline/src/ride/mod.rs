@@ -318,8 +318,10 @@ impl Ride {
     }
 
     /// What goes out after the last call: the outcome of [`Ride::step`], or after its error the
-    /// guard's answer to it. `None` before the first one, and after a call that was refused without
-    /// an answer; the plan that went out before then stays in force until its `valid_until_ns`.
+    /// guard's answer to it. `None` before the first one, and after an input that was refused
+    /// without an answer; the plan that went out before then stays in force until its
+    /// `valid_until_ns`. [`Ride::future`], [`Ride::give_noise`] and [`Ride::set_guidance_model`]
+    /// publish nothing, and leave it as it is.
     pub fn outcome(&self) -> Option<&Outcome> {
         (self.has_outcome && !self.was_refused).then_some(&self.outcome)
     }

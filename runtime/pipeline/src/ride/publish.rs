@@ -20,10 +20,10 @@ impl Ride {
         let run = StageRun::start(Stage::Guard);
         let pose = self.inputs.ingest.pose(ready.t0_ns).ok();
         let leads_to = self.plan.in_force().pose_at(ready.t0_ns);
-        let continuity_m = leads_to.zip(pose).map(|(leads_to, pose)| leads_to.distance_m(&pose));
-        self.outcome.continuity_m = continuity_m;
+        let continuity_error_m = leads_to.zip(pose).map(|(leads_to, pose)| leads_to.distance_m(&pose));
+        self.outcome.continuity_error_m = continuity_error_m;
         let most_m = self.config.guard.max_continuity_error_m;
-        let broken = continuity_m.filter(|m| self.options.closed_loop && ready.from_ns.is_some() && *m > most_m);
+        let broken = continuity_error_m.filter(|m| self.options.closed_loop && *m > most_m);
         if let Some(m) = broken {
             self.outcome.degraded.add(Cause::new(CauseKind::Discontinuous, m, most_m));
         }
@@ -75,7 +75,7 @@ impl Ride {
             command_ms: ms(command_age_ns),
         };
         let outcome = &mut self.outcome;
-        (outcome.policy_t0_ns, outcome.continuity_m, outcome.restarted) = (None, None, None);
+        (outcome.policy_t0_ns, outcome.continuity_error_m, outcome.restarted) = (None, None, None);
         (outcome.published_ns, outcome.command, outcome.ages) = (now_ns, command, ages);
         outcome.memory = KvCounts::default();
         outcome.monitors = MonitorReadings::default();

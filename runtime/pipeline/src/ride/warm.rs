@@ -17,6 +17,7 @@ use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_device::profiler::ProfilerRange;
 use drivewam_device::{Device, KvCounts, SourceCamera};
+use drivewam_engine::time_limit;
 use drivewam_guidance::model::MAX_TEXT_BYTES;
 use drivewam_guidance::status::GuidanceStatus;
 
@@ -48,7 +49,7 @@ impl Ride {
             published: trajectory.clone(),
             verdict: Verdict::MinimalRisk,
             cause: None,
-            continuity_m: None,
+            continuity_error_m: None,
             command: Command::Unknown,
             guidance: GuidanceStatus { text: String::with_capacity(MAX_TEXT_BYTES), ..GuidanceStatus::default() },
             ages: Ages::default(),
@@ -82,7 +83,8 @@ impl Ride {
             lost: None,
         };
         register_ranges();
-        ride.rehearse()?;
+        let limit = ride.config.engine.warm_time_limit();
+        time_limit::within("warm", "the rehearsal", limit, || ride.rehearse()).flatten()?;
         Ok(ride)
     }
 

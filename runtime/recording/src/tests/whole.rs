@@ -70,7 +70,7 @@ fn a_recording_is_checked_whole_before_the_ride() {
             &["ego.csv", "line 13", "end before the frames", "2100000000 ns", "3000000000 ns", "150 ms"],
         ),
         case(
-            "ego hole",
+            "ego gap",
             |d| rewrite(d, "ego.csv", |i, l| (i != 5).then(|| l.into())),
             &["ego.csv", "line 7", "a gap in the ego states", "0.200 s", "1400000000 to 1600000000", "0.150 s"],
         ),
