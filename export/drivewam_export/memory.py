@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import torch
 
 from . import selection
+from .bias import MASKED
 from .config import ModelConfig
-from .model.transformer import MASKED
 
 POLICIES = ("full", "fifo", "selective")
 

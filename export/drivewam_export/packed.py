@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .bias import MASKED
 from .config import ModelConfig
-from .model.transformer import MASKED
 from .rope import action_positions, table, video_positions
 
 

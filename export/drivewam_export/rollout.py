@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from .bias import MASKED
 from .config import ModelConfig
 from .memory import Memory, MemoryOptions, Placement
 from .model import DriveWam
-from .model.transformer import MASKED
 from .packed import patchify, self_scale
 from .rope import action_positions, table, video_positions
 from .schedule import action_steps, video_steps

@@ -316,12 +316,12 @@ def test_the_shipped_guidance_is_exported_again(tmp_path):
     for file in FILES:
         for name in (f"{file}.onnx", f"{file}.safetensors"):
             assert (tmp_path / "f32" / name).read_bytes() == (
-                tiny_vlm.GUIDANCE / name
+                tiny_vlm.SHIPPED / name
             ).read_bytes(), name
     tiny_vlm.export_guidance(tmp_path / "f16", F16)
     model, wide = (
         shipped.load_vlm(folder, (64, 112))[0].model
-        for folder in (tmp_path / "f16", tiny_vlm.GUIDANCE)
+        for folder in (tmp_path / "f16", tiny_vlm.SHIPPED)
     )
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     for (name, value), other in zip(

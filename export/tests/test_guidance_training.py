@@ -272,8 +272,6 @@ def test_sentences_are_crossed_whole():
 def test_the_shipped_configuration_has_the_prompt_of_the_training():
     """Breaks when the prompt of the ride differs from that of the training."""
     shipped = yaml.safe_load((ROOT / "configs/tiny-vlm.yaml").read_text())
-    guidance = shipped["guidance"]
-    template = guidance.get("prompt_template", guidance.get("template"))
-    assert template == vocabulary.PROMPT_TEMPLATE
+    assert shipped["guidance"]["prompt_template"] == vocabulary.PROMPT_TEMPLATE
     source = (ROOT / "runtime/guidance/src/prompt_template.rs").read_text()
     assert all(f'"{word}"' in source for word in vocabulary.COMMAND_TEXT.values())

@@ -127,7 +127,7 @@ def test_three_kinds_of_video_commit_are_three_different_rides(small):
 
 def test_a_ride_with_full_memory_equals_the_packed_teacher_forced_forward(small):
     """Breaks when positions, flow times, contexts, chunk 0's context or the commits differ between
-    riding and training."""
+    the ride and training."""
     model, steps = scene(small, 4)
     last = ride(model, options("full"), steps)[-1]
     c, chunks = small, 5

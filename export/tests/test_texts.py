@@ -84,9 +84,9 @@ def test_windows_get_generated_texts_commands_or_nothing(tiny):
 
 
 def test_text_embeddings_are_those_of_the_text_encoder():
-    """Breaks when a weight is not loaded, or a text is cut. `engines/tiny-guidance` is shipped; its
-    own self-test compares the graph with the same encoder."""
-    folder = policy.Path(__file__).resolve().parents[2] / "engines/tiny-guidance"
+    """Breaks when a weight is not loaded, or a text is cut. The self-test of
+    `engines/tiny` compares the graph with the same encoder."""
+    folder = policy.Path(__file__).resolve().parents[2] / "engines/tiny"
     short, long = (
         "A green light lies ahead. Drive on.",
         "The road bends left and a car is close ahead. Turn left at the junction and slow down for the car.",
@@ -130,7 +130,7 @@ def test_only_what_reads_texts_is_trained(tiny, tmp_path, monkeypatch):
         "--start",
         str(root / "engines/tiny"),
         "--words",
-        str(root / "engines/tiny-guidance"),
+        str(root / "engines/tiny"),
         "--steps",
         "2",
         "--batch",
@@ -153,7 +153,5 @@ def test_only_what_reads_texts_is_trained(tiny, tmp_path, monkeypatch):
         moved
     )[:5]
     assert any("attn2.to_v" in name for name in moved)
-    again = open_checkpoint(
-        str(tmp_path / "out"), texts.config_with_text_rows(tiny, root / "engines/tiny-guidance")
-    )
+    again = open_checkpoint(str(tmp_path / "out"), tiny)
     assert np.allclose(again.normalisation["action"]["q99"], begun.normalisation["action"]["q99"])

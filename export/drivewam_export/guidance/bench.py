@@ -148,7 +148,7 @@ def bytes_per_token(vlm_model: Qwen3VLForConditionalGeneration) -> int:
 
 
 def noise(count: int) -> np.ndarray:
-    """The input of tools/drivewam/src/bench/guidance.rs."""
+    """The input of tools/drivewam/src/bench/vlm.rs."""
     x = np.arange(count, dtype=np.uint32) * np.uint32(2654435761)
     return (x >> np.uint32(8)).astype(np.float32) / np.float32(8388608.0) - np.float32(1)
 

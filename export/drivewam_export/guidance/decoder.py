@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..bias import MASKED
 from ..folder import ExportError
-from ..model.transformer import MASKED
 from ..onnx_graphs.graphs import Graph, layered
 
 FILE = "vlm_decoder.safetensors"

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 import yaml
 
-MASKED = np.float32(-30000)  # of model/transformer.py, which needs torch
+from ..bias import MASKED
 
 
 def expand(ids: list[int], image_token: int, counts: list[int]) -> list[int]:
@@ -94,7 +94,7 @@ class Memory:
         self.pools = [
             (np.zeros(shape, kind), np.zeros(shape, kind)) for _ in range(facts["layers"])
         ]
-        self.bias = np.full(slots, MASKED)
+        self.bias = np.full(slots, MASKED, np.float32)
         self.order, self.used = np.arange(slots) if order is None else order, 0
 
     def inputs(self) -> dict[str, np.ndarray]:

@@ -2,7 +2,8 @@
 
 `python -m drivewam_export.guidance.join --policy DIR --guidance DIR --out DIR`
 
-Changes neither folder, unless `--out` names it.
+`--guidance` is a folder of `guidance.export`, or one that was joined before. Changes neither
+folder, unless `--out` names it.
 """
 
 from __future__ import annotations
@@ -24,12 +25,32 @@ GRAPHS = ("vlm_vision", "vlm_decoder", "text_encode")
 OWN = ("manifest.yaml", "guidance.yaml", self_test.FILE)
 
 
+def guidance_record(folder: Path) -> dict:
+    """`guidance.yaml` of an exported folder; of a joined one, the same from its manifest."""
+    if (folder / "guidance.yaml").exists():
+        return yaml.safe_load((folder / "guidance.yaml").read_text())
+    manifest = yaml.safe_load((folder / "manifest.yaml").read_text())
+    if "guidance" not in manifest:
+        raise ExportError(f"{folder}: holds no language model")
+    record = manifest["guidance"] | {"graphs": {name: manifest["graphs"][name] for name in GRAPHS}}
+    training = (manifest.get("training") or {}).get("guidance")
+    if training is not None:
+        record["training"] = training
+    return record
+
+
+def files_of(record: dict) -> set[str]:
+    """The files of the guidance's graphs and tokenizers."""
+    graphs = [entry for name, entry in record["graphs"].items() if name in GRAPHS]
+    files = {entry["file"] for entry in graphs}
+    files.update(file for entry in graphs for file in entry["weights"])
+    return files | {record[model]["tokenizer"] for model in ("vlm", "text") if model in record}
+
+
 def join(policy: Path, guidance: Path, out: Path) -> None:
     """Writes the merged folder to `out`. Raises ExportError where the two do not fit together."""
-    manifest, record = (
-        yaml.safe_load((folder / name).read_text())
-        for folder, name in ((policy, "manifest.yaml"), (guidance, "guidance.yaml"))
-    )
+    manifest = yaml.safe_load((policy / "manifest.yaml").read_text())
+    record = guidance_record(guidance)
     if "built" in manifest:
         raise ExportError(f"{policy}: holds built engines; wanted a folder of ONNX graphs")
     if sorted(record["graphs"]) != sorted(GRAPHS) or any(
@@ -45,30 +66,23 @@ def join(policy: Path, guidance: Path, out: Path) -> None:
             f"[{text['max_rows']}, {text['dim']}] (--rows, and an encoder of that width)"
         )
     graphs = {name: entry for name, entry in manifest["graphs"].items() if name not in GRAPHS}
-    before = {entry["file"] for name, entry in manifest["graphs"].items() if name in GRAPHS} | {
-        file
-        for name, entry in manifest["graphs"].items()
-        if name in GRAPHS
-        for file in entry["weights"]
-    }
-    before |= {model["tokenizer"] for model in manifest.get("guidance", {}).values()}
+    before = files_of(manifest.get("guidance", {}) | {"graphs": manifest["graphs"]})
     answers = {
         name: value
-        for name, value in load_file(policy / self_test.FILE).items()
-        if name.split("/")[0] not in GRAPHS
+        for folder, is_guidance in ((policy, False), (guidance, True))
+        for name, value in load_file(folder / self_test.FILE).items()
+        if (name.split("/")[0] in GRAPHS) == is_guidance
     }
     with atomic_folder(out) as aside:
         for folder, files in (
             (policy, set(manifest["files"]) - before),
-            (guidance, set(record["files"])),
+            (guidance, files_of(record)),
         ):
             for name in files - set(OWN):
                 if (aside / name).exists():
                     raise ExportError(f"both folders have a file {name}")
                 shutil.copyfile(folder / name, aside / name)
-        weights.write(
-            aside / self_test.FILE, in_memory(answers | load_file(guidance / self_test.FILE))
-        )
+        weights.write(aside / self_test.FILE, in_memory(answers))
         facts = {"vlm": record["vlm"], "text": record["text"]}
         if "training" in record:
             manifest["training"] = (manifest.get("training") or {}) | {

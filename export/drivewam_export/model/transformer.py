@@ -13,11 +13,11 @@ import torch
 from diffusers.models.embeddings import PixArtAlphaTextProjection, TimestepEmbedding
 from torch import nn
 
+from ..bias import MASKED
 from ..config import ModelConfig
 from ..rope import rotate
 from .layers import Block, attend, attend_textbook
 
-MASKED = -30000.0
 TIME_STEPS = 1000.0
 
 

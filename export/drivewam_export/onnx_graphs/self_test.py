@@ -16,7 +16,7 @@ fnv1a32 has basis 0x811c9dc5 and prime 0x01000193 and runs over the name's UTF-8
 | `flow_time` | 0.75, 0.5 |
 | `rope` | row n, pair p of P: cos and sin of pi * u("rope", n * P + p), in f64, stored in f32 |
 | `mem_bias`, `text_bias` | 0 |
-| `pad_bias` | row i of T: -30000 (padding) where 4i >= 3T, else 0 |
+| `pad_bias` | row i of T: `MASKED` (padding) where 4i >= 3T, else 0 |
 | `is_image` | 1 where i mod 4 = 1, else 0 |
 | `ids` | floor((u + 1) / 2 * V), V the graph's vocabulary |
 | `self_scale` | 1 |
@@ -55,9 +55,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..bias import MASKED
 from ..config import ModelConfig
 from ..folder import ExportError
-from ..model.transformer import MASKED
 from ..rollout import guidance
 from ..train.data import Normalisation
 from .graphs import Graph

@@ -71,8 +71,10 @@ class Trainer:
         self.drives = open_all(args.data)
         self.policy_drives = [drive for folder in args.driven for drive in open_all(folder)]
         self.text_ids, generated, self.normalisation = None, [], None
+        # Training record and ranges of the policy whose words are trained.
+        self.before, self.ranges = {}, None
         if args.words:
-            self.text_ids, generated = read_generated(self.drives)
+            self.text_ids, generated = read_generated(self.drives + self.policy_drives)
             generated = encode(
                 args.words, generated, self.config.text.dim, self.config.text.max_rows
             )
@@ -144,6 +146,8 @@ class Trainer:
         """Loads an exported folder, which has neither readers nor optimiser state."""
         opened = open_checkpoint(str(folder), self.config)
         self.normalisation = Normalisation.from_dict(opened.normalisation["action"])
+        if self.args.words:
+            self.before, self.ranges = opened.record, opened.trained_ranges
         self.model.load_state_dict(opened.model.state_dict())
         with torch.no_grad():
             self.texts.rows.copy_(torch.stack([opened.rows[name] for name in COMMANDS]))
@@ -289,7 +293,7 @@ class Trainer:
         drives = self.drives
         per_second = round(1.0 / (drives[0].frame_s[1] - drives[0].frame_s[0]))
         self.normalisation = n = self.normalisation or Normalisation.of(drives)
-        self.ranges = trained_ranges(drives + self.policy_drives)
+        self.ranges = self.ranges or trained_ranges(drives + self.policy_drives)
         self.metres = torch.tensor((n.q99 - n.q01) / 2, dtype=torch.float32, device=self.device)
         self.data = Windows(
             self.config,
@@ -298,7 +302,7 @@ class Trainer:
             n,
             per_second,
             self.device,
-            self.text_ids,
+            self.text_ids and self.text_ids[: len(drives)],
         )
         driven = self.policy_drives
         self.driven = (
@@ -311,6 +315,7 @@ class Trainer:
                 n,
                 per_second,
                 self.device,
+                self.text_ids and self.text_ids[len(drives) :],
             )
         )
 
@@ -374,13 +379,14 @@ class Trainer:
             for k, v in a.items()
             if k not in ("data", "driven", "codec", "out", "start", "words")
         }
-        return {
+        record = {
             "steps": self.step,
             "windows": self.windows,
             "seconds": round(self.spent),
             "drives": len(self.data.drives) + len(self.policy_drives),
             "options": json.loads(json.dumps(options)),
         }
+        return self.before | {"words": record} if self.args.words else record
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
 from ..config import ModelConfig
+from ..guidance.join import guidance_record
 from ..model import DriveWam
 from ..packed import Layout
 from .data import COMMANDS, Drive
@@ -104,9 +104,7 @@ def read_generated(drives: list[Drive]) -> tuple[list[np.ndarray], list[str]]:
 
 def config_with_text_rows(config: ModelConfig, folder: Path) -> ModelConfig:
     """`config` with as many text rows as the text encoder of an exported folder returns."""
-    rows, _ = yaml.safe_load((folder / "guidance.yaml").read_text())["graphs"]["text_encode"][
-        "outputs"
-    ][0]["shape"]
+    rows, _ = guidance_record(folder)["graphs"]["text_encode"]["outputs"][0]["shape"]
     return dataclasses.replace(
         config, text=dataclasses.replace(config.text, max_rows=rows, padded_rows=rows)
     )

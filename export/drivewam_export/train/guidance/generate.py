@@ -1,6 +1,6 @@
 """Generates the small VLM's text for every frame of drives, to train a policy with it.
 
-`python -m drivewam_export.train.guidance.generate --data DIR --guidance engines/tiny-guidance`
+`python -m drivewam_export.train.guidance.generate --data DIR --guidance engines/tiny`
 
 Writes `generated.jsonl` beside each drive's `captions.jsonl`: the greedy answer under the command
 in force, right or wrong, as in a ride. Skips drives that have the file.
@@ -29,10 +29,7 @@ def main() -> None:
         "--data", type=Path, required=True, help="folder of input folders with captions"
     )
     parser.add_argument(
-        "--guidance",
-        type=Path,
-        default=Path("engines/tiny-guidance"),
-        help="a folder of guidance.export",
+        "--guidance", type=Path, default=Path("engines/tiny"), help="a folder with a language model"
     )
     parser.add_argument("--batch", type=int, default=161)
     parser.add_argument("--threads", type=int, default=2)
