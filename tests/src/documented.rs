@@ -42,17 +42,36 @@ fn documents(root: &Path) -> Vec<PathBuf> {
 
 /// All commands, in the order of the documents.
 pub fn commands(root: &Path) -> Vec<Documented> {
-    let mut found = Vec::new();
-    for document in documents(root) {
-        let name = document.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(&document).unwrap_or_default();
-        found.extend(commands_of(&name, &text));
-    }
-    found
+    commands_of(lines(root))
 }
 
-/// The commands of a document: lines of its shell blocks, and code within its prose and tables.
-pub fn commands_of(name: &str, text: &str) -> Vec<Documented> {
+/// Those command lines that run one of the project's programs.
+pub fn commands_of(lines: Vec<Line>) -> Vec<Documented> {
+    lines.into_iter().filter_map(|line| parse(&line.place, &line.text, line.before)).collect()
+}
+
+/// A command line of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// File and line.
+    pub place: String,
+    /// The whole line.
+    pub text: String,
+    /// The lines of its block up to this one, with comments; empty within prose and tables.
+    before: String,
+}
+
+/// The command lines of all documents.
+pub fn lines(root: &Path) -> Vec<Line> {
+    let of = |document: PathBuf| {
+        let name = document.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        lines_of(&name, &std::fs::read_to_string(&document).unwrap_or_default())
+    };
+    documents(root).into_iter().flat_map(of).collect()
+}
+
+/// The lines of a document's blocks, and the code within its prose and tables.
+pub fn lines_of(name: &str, text: &str) -> Vec<Line> {
     let (mut found, mut block, mut command) = (Vec::new(), None::<String>, String::new());
     for (i, line) in text.lines().enumerate() {
         let place = format!("{name}:{}", i + 1);
@@ -62,7 +81,7 @@ pub fn commands_of(name: &str, text: &str) -> Vec<Documented> {
         }
         let Some(before) = &mut block else {
             let spans = line.split('`').skip(1).step_by(2).filter(|span| !span.contains("...") && !span.contains('>'));
-            found.extend(spans.filter_map(|span| parse(&place, span, String::new())));
+            found.extend(spans.map(|span| Line { place: place.clone(), text: span.to_owned(), before: String::new() }));
             continue;
         };
         *before += line;
@@ -72,7 +91,7 @@ pub fn commands_of(name: &str, text: &str) -> Vec<Documented> {
             command = unfinished.to_owned();
             continue;
         }
-        found.extend(parse(&place, &std::mem::take(&mut command), before.clone()));
+        found.push(Line { place, text: std::mem::take(&mut command), before: before.clone() });
     }
     found
 }
@@ -114,13 +133,20 @@ fn split(line: &str) -> Vec<String> {
 }
 
 /// Asks `program` to parse each documented command of `package` (`--help` behind it ends the
-/// program before it works), and returns those commands.
+/// program before it works), and returns those commands. Its `--version` says the product's name,
+/// and fails where it cannot be printed.
 ///
 /// # Panics
-/// There is none, or the program refuses one.
+/// There is none, the program refuses one, or a version that was not printed passes as success.
 pub fn assert_parsed(root: &Path, package: &str, program: &str) -> Vec<Documented> {
     let all: Vec<Documented> = commands(root).into_iter().filter(|command| command.package == package).collect();
     assert!(!all.is_empty(), "no document shows a command of {package}");
+    let version = |to: Stdio| Command::new(program).arg("--version").stdin(Stdio::null()).stdout(to).output();
+    let done = version(Stdio::piped()).unwrap_or_else(|e| panic!("{program}: {e}"));
+    assert!(done.status.success() && String::from_utf8_lossy(&done.stdout).contains("DriveWAM Edge"), "{program}: {done:?}");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap_or_else(|e| panic!("/dev/full: {e}"));
+    let done = version(full.into()).unwrap_or_else(|e| panic!("{program}: {e}"));
+    assert!(done.status.code() == Some(1) && String::from_utf8_lossy(&done.stderr).contains("standard output"), "{program}: {done:?}");
     for command in &all {
         let done = Command::new(program).args(&command.words).arg("--help").stdin(Stdio::null()).output();
         let done = done.unwrap_or_else(|e| panic!("{program}: {e}"));

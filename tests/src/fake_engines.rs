@@ -60,13 +60,17 @@ impl FakeBundle {
         Self::with(family, &folder, lengths.into_iter().map(of).collect())
     }
 
-    /// The graphs in `graphs`, below the workspace root, as engines.
+    /// The policy's graphs in `graphs`, below the workspace root, as engines.
     pub fn of(family: Family, graphs: &str) -> Self {
         Self::with(family, &opened(graphs), Vec::new())
     }
 
     fn with(family: Family, folder: &EngineBundle, decoder: Vec<Profile>) -> Self {
         let mut manifest = folder.manifest().clone();
+        if decoder.is_empty() {
+            manifest.graphs.retain(|graph, _| !Graph::GUIDANCE.contains(graph));
+            manifest.guidance = None;
+        }
         let content = |name: &str| folder.content(name).unwrap().as_slice().to_vec();
         let test = manifest.self_test.clone().unwrap().file;
         let tokenizers = manifest.guidance.iter().flat_map(|told| [told.vlm.tokenizer.clone(), told.text.tokenizer.clone()]);

@@ -61,7 +61,11 @@ fn every_shipped_graph_gives_the_same_output_in_rten_and_in_onnx_runtime() {
     let mut failed = Vec::new();
     for (&graph, entry) in &folder.manifest().graphs {
         let mut engines = [EngineKind::Rten, EngineKind::Ort].map(|kind| load(&config(kind), &folder, graph).unwrap());
-        let shapes = if graph == Graph::Dit { vec![model.action_tokens(), model.video_tokens(), model.packed_tokens()] } else { vec![0] };
+        let shapes = match graph {
+            Graph::Dit => vec![model.action_tokens(), model.video_tokens(), model.packed_tokens()],
+            Graph::VlmDecoder => vec![1, 124],
+            _ => vec![0],
+        };
         for n in shapes {
             let mut planner = Planner::new();
             let mut plan = |specs: &[TensorSpec]| -> Vec<BoundTensor> {

@@ -77,11 +77,7 @@ impl Writer<'_> {
 
     fn row(&mut self, key: &str, field: &Field) {
         let choices = self.types.choices(&field.kind);
-        let range = match self.types.range(key) {
-            Some(range) => range,
-            None if !choices.is_empty() => choices.iter().map(|c| format!("`{}`", c.key)).collect::<Vec<_>>().join(", "),
-            None => field.plain_range().to_owned(),
-        };
+        let range = self.types.range(key, &field.kind);
         let mut description = field.doc.clone();
         for choice in &choices {
             let _ = write!(description, " `{}`: {}", choice.key, choice.doc);
@@ -122,7 +118,7 @@ impl Writer<'_> {
 
 /// The unit that the end of a key names.
 fn unit(key: &str) -> &'static str {
-    const UNITS: [(&str, &str); 12] = [
+    const UNITS: [(&str, &str); 15] = [
         ("_mps2", "m/s²"),
         ("_mps", "m/s"),
         ("_1pm", "1/m"),
@@ -132,6 +128,9 @@ fn unit(key: &str) -> &'static str {
         ("_s", "s"),
         ("_hz", "Hz"),
         ("_px", "px"),
+        ("_pixels", "px"),
+        ("image.height", "px"),
+        ("image.width", "px"),
         ("_bytes", "bytes"),
         ("_chunks", "chunks"),
         ("_slots", "slots"),

@@ -19,18 +19,16 @@ pub(super) struct Field {
     pub(super) doc: String,
 }
 
-impl Field {
-    /// The range of a type that nothing narrows.
-    pub(super) fn plain_range(&self) -> &'static str {
-        match self.kind.as_str() {
-            "bool" => "`true`, `false`",
-            "String" => "text",
-            "usize" | "u64" | "u32" => "whole number",
-            "f64" | "f32" => "number",
-            kind if kind.starts_with("Vec") => "list",
-            kind if kind.starts_with('[') => "list of fixed length",
-            _ => "",
-        }
+/// The values of a type that is no enum.
+fn plain_values(kind: &str) -> &'static str {
+    match kind {
+        "bool" => "`true`, `false`",
+        "String" => "text",
+        "usize" | "u64" | "u32" => "whole number",
+        "f64" | "f32" => "number",
+        kind if kind.starts_with("Vec") => "list",
+        kind if kind.starts_with('[') => "list of fixed length",
+        _ => "",
     }
 }
 
@@ -92,15 +90,36 @@ impl Types {
             let name = renamed(&variant.attrs).unwrap_or_else(|| styled(&variant.ident.to_string(), &style));
             Field { key: name, kind: String::new(), optional: false, doc: doc(&variant.attrs) }
         };
-        // Choices told apart by their type have no name in YAML.
-        let untagged = item.attrs.iter().any(|a| a.to_token_stream().to_string().contains("untagged"));
-        if untagged { Vec::new() } else { item.variants.iter().map(choice).collect() }
+        if is_untagged(&item.attrs) { Vec::new() } else { item.variants.iter().map(choice).collect() }
     }
 
-    /// The checked range of `key`.
-    pub(super) fn range(&self, key: &str) -> Option<String> {
-        self.ranges.get(key).cloned()
+    /// The range of `key`, whose type is `kind`: what is checked of it, or of its elements; where
+    /// nothing is checked, the values of the type.
+    pub(super) fn range(&self, key: &str, kind: &str) -> String {
+        if let Some(range) = self.ranges.get(key) {
+            return range.clone();
+        }
+        let elements = self.ranges.iter().filter_map(|(checked, range)| {
+            let element = checked.strip_prefix(key).filter(|rest| rest.starts_with('['))?;
+            Some(format!("; `{element}`: {range}"))
+        });
+        self.values(kind) + &elements.collect::<String>()
     }
+
+    /// The values of the type `kind`.
+    fn values(&self, kind: &str) -> String {
+        let Some(item) = self.enums.get(kind) else { return plain_values(kind).to_owned() };
+        if is_untagged(&item.attrs) {
+            let kinds = item.variants.iter().filter_map(|variant| variant.fields.iter().next()).map(|field| type_name(&field.ty).0);
+            return kinds.map(|kind| self.values(&kind)).collect::<Vec<_>>().join(", or ");
+        }
+        self.choices(kind).iter().map(|choice| format!("`{}`", choice.key)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Whether the choices of an enum are told apart by their type: they have no name in YAML.
+fn is_untagged(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|a| a.to_token_stream().to_string().contains("untagged"))
 }
 
 /// Whether a type is read from YAML.
@@ -171,8 +190,9 @@ fn type_name(kind: &Type) -> (String, bool) {
     (kind.to_token_stream().to_string(), false)
 }
 
-/// Finds `within("key", value, low, high)`, `between` with the same arguments, and
-/// `positive("key", value, high)`.
+/// Finds the calls of `runtime/core/src/ranges.rs`: `within("key", value, low, high)`, `between`
+/// and `inside` with the same arguments, `positive("key", value, high)`, and `above("key", value,
+/// low)`.
 fn find_ranges(tokens: TokenStream, ranges: &mut BTreeMap<String, String>) {
     let mut call = String::new();
     for token in tokens {
@@ -181,6 +201,8 @@ fn find_ranges(tokens: TokenStream, ranges: &mut BTreeMap<String, String>) {
             let key = arguments.first().map(|first| first.trim_matches('"').to_owned()).unwrap_or_default();
             match (call.as_str(), arguments.as_slice()) {
                 ("within" | "between", [_, _, low, high]) => drop(ranges.insert(key, format!("{low} to {high}"))),
+                ("inside", [_, _, low, high]) => drop(ranges.insert(key, format!("above {low}, below {high}"))),
+                ("above", [_, _, low]) => drop(ranges.insert(key, format!("above {low}"))),
                 ("positive", [_, _, high]) => drop(ranges.insert(key, format!("above 0, at most {high}"))),
                 _ => {}
             }
@@ -206,6 +228,8 @@ fn split(tokens: TokenStream) -> Vec<String> {
     for argument in &mut arguments {
         *argument = match argument.as_str() {
             "isize::MAXasusize" => "the address space".to_owned(),
+            "i64::MAXasusize" => "2^63 − 1".to_owned(),
+            "period_ms+100" => "(time between frames + 100)".to_owned(),
             "model.video_tokens()" => "the video tokens of a chunk".to_owned(),
             "model.action_tokens()" => "the action tokens of a chunk".to_owned(),
             text if text.starts_with('"') => continue,

@@ -62,9 +62,9 @@ pub fn a_fault_stays_with_its_lane(make: Make) {
     offer.k[1][0] = f32::NAN;
     let pass = rig.put(&offer);
     let commit = Commit { pool: Pool::Video, policy: Policy::Fifo, pass: &pass, rows: 0..8 };
-    let told = rig.device.kv_commit_observed(1, &[commit]);
-    let told = told.and(rig.use_lane(1)).unwrap_err();
-    assert_eq!(told.kind(), ErrorKind::Output);
+    let committed = rig.device.kv_commit_observed(1, &[commit]);
+    let error = committed.and(rig.use_lane(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Output);
     for lane in [0, 1] {
         rig.use_lane(lane).unwrap();
         rig.check();

@@ -74,7 +74,12 @@ pub struct Car {
 impl Car {
     /// A car of 6 m/s whose plans the closed-form transformer makes.
     pub fn new(options: RideOptions) -> Self {
-        let ride = ride_with(options, "{}", Graph::Dit, None);
+        Self::with(options, "{}")
+    }
+
+    /// The same with the settings `set`.
+    pub fn with(options: RideOptions, set: &str) -> Self {
+        let ride = ride_with(options, set, Graph::Dit, None);
         Self { ride, speed_mps: 6.0, x_m: 0.0, tick: 0, seen: Vec::new(), refused: Vec::new() }
     }
 

@@ -25,6 +25,7 @@ mod car;
 mod contradictions;
 mod drop_order;
 mod publication;
+mod time_limit;
 mod trained;
 
 const SECOND: i64 = 1_000_000_000;
@@ -218,7 +219,7 @@ fn a_hole_in_the_poses_is_an_input_error_and_refused_inputs_are_counted() {
         }
     }
     let error = ride.step(4 * SECOND).unwrap_err();
-    assert!(error.kind() == ErrorKind::Input && error.to_string().contains("a hole in the poses"), "{error}");
+    assert!(error.kind() == ErrorKind::Input && error.to_string().contains("the poses have a gap"), "{error}");
     assert_eq!(ride.outcome().unwrap().degraded.get(CauseKind::RejectedInputs).map(|cause| cause.value), Some(3.0));
 }
 
@@ -269,6 +270,6 @@ fn a_fault_s_outcome_says_nothing_of_the_chunk_before() {
     let error = frame(&mut ride, 4).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Input);
     let outcome = ride.outcome().unwrap();
-    assert_eq!((outcome.policy_t0_ns, outcome.chunk, outcome.continuity_m), (Some(4 * SECOND), 2, None));
+    assert_eq!((outcome.policy_t0_ns, outcome.chunk, outcome.continuity_error_m), (Some(4 * SECOND), 2, None));
     assert_eq!(outcome.memory.total(), 0);
 }

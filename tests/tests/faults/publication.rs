@@ -95,6 +95,55 @@ fn a_silent_input_is_answered_by_a_stop_within_200_ms_of_its_limit() {
     }
 }
 
+/// Breaks if a driver who has taken over cannot end the stop.
+#[test]
+fn a_released_stop_ends_while_the_car_moves() {
+    let mut car = car();
+    car.drive(5.0, |_| {});
+    car.drive(4.0, |inputs| inputs.frame = None);
+    assert_eq!(car.seen.last().unwrap().verdict, Verdict::MinimalRisk);
+    car.ride.release();
+    car.drive(6.0, |_| {});
+    assert_eq!(car.seen.last().unwrap().verdict, Verdict::Accepted, "{:?}", car.seen.last());
+    check_all(&car);
+}
+
+/// No frame comes, where that may last for long. Breaks if a plan that has ended stays in force
+/// because no input counts as silent.
+#[test]
+fn a_plan_that_ends_without_a_successor_is_answered_within_200_ms_of_the_deadline() {
+    let mut car = Car::with(RideOptions::default(), "guard: {max_frame_silence_ms: 10000}");
+    car.drive(5.0, |_| {});
+    let valid_until_s = car.ride.outcome().unwrap().valid_until_ns as f64 * 1e-9;
+    car.drive(6.0, |inputs| inputs.frame = None);
+    let first = car.since(5.0).find(|seen| seen.cause == Some(CauseKind::Expired));
+    let first = first.unwrap_or_else(|| panic!("no answer: {:?}", car.seen));
+    let after_s = first.at_s - valid_until_s;
+    assert!((1.0..=1.2).contains(&after_s) && first.verdict == Verdict::MinimalRisk, "{after_s:.1} s after its end: {first:?}");
+    check_all(&car);
+}
+
+/// The car drifts to the left by 1.5 m/s, and its plans lead straight on. Breaks if a ride whose
+/// options say nothing does not judge that, also where a lost frame began a new rollout, or if
+/// `EVALUATION`, whose plans do not move the car, does.
+#[test]
+fn a_car_that_is_not_where_its_plan_leads_is_refused_unless_turned_off_by_name() {
+    for (options, is_judged) in [(RideOptions::default(), true), (RideOptions::EVALUATION, false)] {
+        for lost_s in [None, Some(7)] {
+            let mut car = Car::new(options);
+            car.drive(5.0, |_| {});
+            car.drive(6.0, |inputs| {
+                let now_ns = inputs.now_ns;
+                let drift_m = (now_ns - 5 * SECOND) as f64 * 1.5e-9;
+                inputs.pose.as_mut().unwrap().1.y_m = drift_m;
+                inputs.frame.take_if(|_| lost_s.is_some_and(|s| now_ns == s * SECOND));
+            });
+            let found = car.since(5.0).any(|seen| seen.cause == Some(CauseKind::Discontinuous) && seen.verdict != Verdict::Accepted);
+            assert_eq!(found, is_judged, "{options:?}, frame lost at {lost_s:?} s: {:?}", car.seen);
+        }
+    }
+}
+
 #[test]
 fn silence_after_a_restart_is_answered() {
     let mut car = car();

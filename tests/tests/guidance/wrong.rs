@@ -6,6 +6,7 @@ use drivewam::guidance::model::{GenerateError, GuidanceAnswer, GuidanceRequest};
 use drivewam::guidance::status::{GuidanceSource, RejectReason};
 use drivewam::{Plan, Progress, RideOptions, SourceCamera, load_config};
 use drivewam_core::ErrorKind;
+use drivewam_core::bindings::Graph;
 use drivewam_core::config::Layer;
 use drivewam_core::ego::EgoState;
 use drivewam_core::manifest::{FILE_NAME, FileRole, Manifest};
@@ -24,7 +25,7 @@ fn a_model_that_cannot_generate_is_refused_in_warm() {
     let long = ["ba"; 70].join(" ");
     for (guidance, words) in [
         (format!("{{mode: fixed, text: {long}}}"), &["guidance.text", "more words"][..]),
-        ("{mode: fixed}".to_owned(), &["guidance.text", "without words"]),
+        ("{mode: fixed}".to_owned(), &["guidance.text", "has no text"]),
         ("{mode: vlm, prompt_template: \"look {camera} and {plot}\"}".to_owned(), &["guidance.prompt_template", "{command}"]),
         ("{mode: vlm, max_new_tokens: 0}".to_owned(), &["guidance.max_new_tokens", "got 0"]),
         ("{mode: loud}".to_owned(), &["guidance", "loud"]),
@@ -38,10 +39,25 @@ fn a_model_that_cannot_generate_is_refused_in_warm() {
         &[Layer { name: "the test".into(), text: "guidance: {mode: vlm}".into() }],
     )
     .unwrap();
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
+    let without = without_language_model(config.engine.folder.as_ref());
+    let folder = EngineBundle::open(without.path(), &Trust::default()).unwrap();
     let camera = SourceCamera::of_model(&config.model);
     let error = Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(folder).unwrap_err().to_string();
     assert!(error.contains("no language model"), "{error}");
+}
+
+/// A copy of the bundle `from` that has the policy alone.
+fn without_language_model(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    let mut manifest = Manifest::parse(&std::fs::read_to_string(from.join(FILE_NAME)).unwrap()).unwrap();
+    manifest.guidance = None;
+    manifest.graphs.retain(|graph, _| Graph::POLICY.contains(graph));
+    manifest.files.retain(|name, _| !["vlm_", "text_"].iter().any(|start| name.starts_with(start)));
+    for name in manifest.files.keys() {
+        std::fs::copy(from.join(name), to.path().join(name)).unwrap();
+    }
+    std::fs::write(to.path().join(FILE_NAME), serde_saphyr::to_string(&manifest).unwrap()).unwrap();
+    to
 }
 
 /// A copy of the folder with a tokenizer changed by `corrupt`, and its new hash in the manifest.

@@ -163,7 +163,7 @@ fn the_plans_of_four_lanes_overlap_and_each_is_judged_against_the_last() {
         // The car has driven 6 m along a plan of the closed form, whose end lies elsewhere.
         let place = before.published.at(1.0).unwrap();
         let wanted_m = (6.0 - place.x_m).hypot(place.y_m);
-        assert!((now.continuity_m.unwrap() - wanted_m).abs() < 1e-9, "{:?}, wanted {wanted_m}", now.continuity_m);
+        assert!((now.continuity_error_m.unwrap() - wanted_m).abs() < 1e-9, "{:?}, wanted {wanted_m}", now.continuity_error_m);
     }
 }
 

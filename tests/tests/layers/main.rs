@@ -1,16 +1,20 @@
 //! The structure holds: crates and modules use what lies below them, names are unique, `unsafe`
-//! stays where it belongs, files are short and prose is narrow. Each rule is proven by a violation
-//! that its own test makes up.
+//! stays where it belongs, files are short, prose is narrow and links lead somewhere. Each rule is
+//! proven by a violation that its own test makes up.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod commands;
+mod contract;
 mod crates;
+mod documents;
 mod files;
 mod modules;
 mod names;
 mod python;
+mod safety;
 mod text;
+mod unsafe_code;
 
 use drivewam_tests::documented;
 use files::{Source, sources};
@@ -19,22 +23,6 @@ use std::path::{Path, PathBuf};
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
-
-/// Where `unsafe` may stand: the two crates that own it, and the allocators that count in a test.
-const UNSAFE: [&str; 4] = ["runtime/device/", "runtime/engine/", "tests/tests/no_alloc.rs", "tests/tests/fuzz/heap.rs"];
-
-/// The device contract. It names no implementation.
-const CONTRACT: [&str; 6] = [
-    "runtime/device/src/arena.rs",
-    "runtime/device/src/camera.rs",
-    "runtime/device/src/device.rs",
-    "runtime/device/src/gpu.rs",
-    "runtime/device/src/kv.rs",
-    "runtime/device/src/picture.rs",
-];
-
-/// Implementations of the device contract.
-const IMPLEMENTATIONS: [&str; 2] = ["runtime/device/src/host/", "runtime/device/src/cuda/"];
 
 #[test]
 fn crates_depend_on_what_the_table_allows() {
@@ -72,13 +60,7 @@ fn no_module_takes_part_in_an_import_circle() {
 
 #[test]
 fn the_device_contract_names_no_implementation() {
-    let edges = modules::edges("runtime/device/src/", &sources(&root(), &["rs"]));
-    let mut failures = Vec::new();
-    for file in CONTRACT {
-        let used = edges.get(file).unwrap_or_else(|| panic!("{file} is not there"));
-        let above = used.iter().filter(|to| IMPLEMENTATIONS.iter().any(|folder| to.starts_with(folder)));
-        failures.extend(above.map(|to| format!("{file} -> {to}")));
-    }
+    let failures = contract::breaches(&sources(&root(), &["rs"]));
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
@@ -96,31 +78,10 @@ fn is_test(path: &str) -> bool {
 
 #[test]
 fn unsafe_stays_in_device_and_engine() {
-    let mut found = 0;
-    let mut failures = Vec::new();
-    for file in sources(&root(), &["rs"]) {
-        if says_unsafe(&file.text) {
-            found += 1;
-            if !UNSAFE.iter().any(|place| file.path.starts_with(place)) {
-                failures.push(file.path);
-            }
-        }
-    }
-    assert!(found > 5, "the search finds {found} files");
+    let rust = sources(&root(), &["rs"]);
+    let (owners, failures) = unsafe_code::places(&rust);
+    assert!(owners.len() > 5, "the search finds {owners:?}");
     assert!(failures.is_empty(), "{failures:#?}");
-}
-
-/// Whether code says `unsafe`, comments and texts aside.
-fn says_unsafe(text: &str) -> bool {
-    let mut words = Vec::new();
-    modules::flatten(text.parse().unwrap(), &mut words);
-    words.iter().any(|word| word == "unsafe")
-}
-
-#[test]
-fn unsafe_is_found_in_code_alone() {
-    assert!(says_unsafe("fn f() { unsafe { g() } }") && says_unsafe("unsafe impl Send for A {}"));
-    assert!(!says_unsafe("// unsafe {\nconst A: &str = \"unsafe {\";"));
 }
 
 #[test]
@@ -134,6 +95,28 @@ fn documented_commands_stand_behind_what_they_need() {
     let all = documented::commands(&root());
     assert!(all.len() > 30, "{} commands found", all.len());
     let failures = commands::unprepared(&all, &root());
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// The documents: those beside the README, and all below `docs/`.
+fn all_documents() -> Vec<Source> {
+    let markdown = sources(&root(), &["md"]).into_iter();
+    markdown.filter(|file| !file.path.contains('/') || file.path.starts_with("docs/")).collect()
+}
+
+#[test]
+fn the_first_screen_of_the_readme_has_40_lines_of_100_columns_and_links_every_page() {
+    let all = all_documents();
+    let readme = all.iter().find(|file| file.path == "README.md").unwrap();
+    let pages: Vec<&str> = all.iter().map(|file| file.path.as_str()).filter(|path| path.matches('/').count() == 1).collect();
+    assert!(pages.len() > 10, "{pages:?}");
+    let failures = documents::first_screen(&readme.text, &pages);
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn relative_links_of_the_documents_lead_to_files_and_headings() {
+    let failures = documents::dead_links(&all_documents(), &root());
     assert!(failures.is_empty(), "{failures:#?}");
 }
 

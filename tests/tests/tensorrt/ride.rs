@@ -28,11 +28,11 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "a ride in half precision", machine: &[], body: || in_half("target/tiny-f16", "f16") },
     #[cfg(feature = "long")]
     Case { name: "a ride in bfloat16", machine: &[], body: || in_half("target/tiny-bf16", "bf16") },
-    Case { name: "a language model on TensorRT", machine: &[], body: || rides_with_guidance(Family::Tensorrt, "target/tiny-vlm", 1e-3) },
+    Case { name: "a language model on TensorRT", machine: &[], body: || rides_with_guidance(Family::Tensorrt, "engines/tiny", 1e-3) },
     Case {
         name: "a language model on TensorRT-RTX",
         machine: &[],
-        body: || rides_with_guidance(Family::TensorrtRtx, "target/tiny-vlm", 1e-3),
+        body: || rides_with_guidance(Family::TensorrtRtx, "engines/tiny", 1e-3),
     },
     #[cfg(feature = "long")]
     Case {
@@ -154,7 +154,7 @@ fn rides_with_guidance(family: Family, graphs: &str, limit_m: f64) {
     let driver = FakeTensorRt::open(&home().join("libcuda.so")).unwrap();
     let streams = ["fake_cuda_first_streams", "fake_cuda_other_streams"].map(|which| driver.count(which).unwrap());
     assert_eq!(streams, [1, 1], "the ride's goes first");
-    assert_eq!(ride.engines().iter().filter(|(_, words)| words.contains(&family.to_string())).count(), 8);
+    assert_eq!(ride.engines().iter().filter(|(_, words)| words.contains(&family.to_string())).count(), 9);
     let (got, wanted) = (drive(&mut ride, 6).unwrap(), drive(&mut warm(config).unwrap(), 6).unwrap());
     let status = |driven: &Driven| driven.guidance.iter().map(|status| (status.source, status.text.clone())).collect::<Vec<_>>();
     assert_eq!(status(&got), status(&wanted));

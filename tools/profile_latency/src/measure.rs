@@ -15,7 +15,7 @@ use drivewam_core::arena::ArenaPlan;
 use drivewam_core::config::Config;
 use drivewam_core::manifest::Manifest;
 use drivewam_engine::{EngineBundle, Trust, load};
-use drivewam_simulation::{CameraSource, SimulationDriver};
+use drivewam_simulation::SimulationDriver;
 use drivewam_world::{Options, TICK_NS};
 use std::cell::Cell;
 use std::path::Path;
@@ -130,7 +130,7 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
     startup.load_ns = nanos(loading.get());
     startup.warm_ns = nanos(from.elapsed().saturating_sub(loading.get()));
     let ticks_per_chunk = ticks_per_chunk(ride.config())?;
-    let feed = SimulationDriver::new(ride.config(), args.seed, Options::default(), CameraSource::Own)?;
+    let feed = SimulationDriver::new(ride.config(), args.seed, Options::default())?;
     let ready = started.elapsed();
     let mut bench = Bench { ride, feed, due: None, chunks: 0, generate_ms: None, ticks_per_chunk };
     let (mut warmup_chunks, warming) = (0, Instant::now());

@@ -19,17 +19,6 @@ use drivewam_core::dims::Command;
 use drivewam_world::{Canvas, Control, Options, World};
 use feed::Feed;
 
-/// What the ride's camera shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CameraSource {
-    /// The world that the ride drives through.
-    Own,
-    /// Black images.
-    Black,
-    /// The world of another seed, in which the expert drives.
-    Other(u64),
-}
-
 /// Drives a ride through a world: pushes the inputs of each tick and moves the world on. A tick is
 /// [`SimulationDriver::draw`] if it has a frame, [`SimulationDriver::push`], then
 /// [`SimulationDriver::step`].
@@ -37,8 +26,6 @@ pub enum CameraSource {
 pub struct SimulationDriver {
     /// The world at this tick.
     pub world: World,
-    other: Option<World>,
-    camera: CameraSource,
     canvas: Canvas,
     feed: Feed,
     /// Whether the ride gets the route command; if not, it gets `unknown`.
@@ -54,12 +41,10 @@ impl SimulationDriver {
     ///
     /// # Errors
     /// As [`frame_every`].
-    pub fn new(config: &Config, seed: u64, options: Options, camera: CameraSource) -> Result<Self> {
+    pub fn new(config: &Config, seed: u64, options: Options) -> Result<Self> {
         let model = &config.model;
         Ok(Self {
             world: World::new(seed, options),
-            other: if let CameraSource::Other(seed) = camera { Some(World::new(seed, options)) } else { None },
-            camera,
             canvas: Canvas::new(model.image.width, model.image.height, model.camera),
             feed: Feed::new(config)?,
             routed: true,
@@ -92,13 +77,9 @@ impl SimulationDriver {
     /// Renders the frame that [`SimulationDriver::push`] pushes.
     pub fn draw(&mut self) {
         let tick = self.feed.tick;
-        if let Some(fault) = self.fault.as_mut().filter(|fault| tick >= fault.from_tick) {
-            return fault.draw(&mut self.world, tick, &mut self.canvas);
-        }
-        match (self.camera, &self.other) {
-            (CameraSource::Own, _) => self.world.render(&mut self.canvas),
-            (CameraSource::Other(_), Some(other)) => other.render(&mut self.canvas),
-            _ => {}
+        match self.fault.as_mut().filter(|fault| tick >= fault.from_tick) {
+            Some(fault) => fault.draw(&mut self.world, tick, &mut self.canvas),
+            None => self.world.render(&mut self.canvas),
         }
     }
 
@@ -125,9 +106,6 @@ impl SimulationDriver {
     /// Advances the world by one tick, with the car under `control`.
     pub fn step(&mut self, control: Control) {
         self.world.step(control);
-        if let Some(other) = &mut self.other {
-            other.step(other.expert());
-        }
         self.feed.tick += 1;
     }
 }

@@ -1,6 +1,6 @@
 //! What the ride's camera shows, and which frame rates fit the world.
 
-use super::{CameraSource, SimulationDriver, frame_every};
+use super::{CameraFault, FaultKind, SimulationDriver, frame_every};
 use drivewam_core::config::Config;
 use drivewam_world::{Canvas, Options, World};
 use std::path::Path;
@@ -15,8 +15,11 @@ fn config() -> Config {
 fn the_camera_shows_its_own_world_black_or_another_one() {
     let config = config();
     let model = &config.model;
-    for (camera, seed) in [(CameraSource::Own, Some(1)), (CameraSource::Black, None), (CameraSource::Other(2), Some(2))] {
-        let mut driver = SimulationDriver::new(&config, 1, Options::default(), camera).unwrap();
+    let other = CameraFault::pictures_of(&config, &World::new(2, Options::default()), 3);
+    let [black, foreign] = [(FaultKind::Level(0), Vec::new()), (FaultKind::Foreign, other)];
+    for (fault, seed) in [(None, Some(1)), (Some(black), None), (Some(foreign), Some(2))] {
+        let mut driver = SimulationDriver::new(&config, 1, Options::default()).unwrap();
+        driver.fault = fault.map(|(kind, pictures)| CameraFault::new(kind, 0, pictures));
         let mut canvas = Canvas::new(model.image.width, model.image.height, model.camera);
         let mut shown = seed.map(|seed| World::new(seed, Options::default()));
         for tick in 0..30 {
@@ -25,7 +28,7 @@ fn the_camera_shows_its_own_world_black_or_another_one() {
                 if let Some(world) = &shown {
                     world.render(&mut canvas);
                 }
-                assert!(driver.canvas().rgb == canvas.rgb, "{camera:?}, tick {tick}");
+                assert!(driver.canvas().rgb == canvas.rgb, "world {seed:?}, tick {tick}");
             }
             driver.step(driver.world.expert());
             if let Some(world) = &mut shown {

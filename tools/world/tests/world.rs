@@ -168,11 +168,11 @@ fn a_disturbed_car_drifts_off_and_the_plan_brings_it_back() {
             let moving = world.ego().speed_mps > 3.0;
             if world.place().1.abs() > 0.8 && moving {
                 far += 1;
-                let mut twin = world.undisturbed();
+                let mut undisturbed = world.undisturbed();
                 for _ in 0..40 {
-                    twin.step(twin.expert());
+                    undisturbed.step(undisturbed.expert());
                 }
-                back += usize::from(twin.place().1.abs() < 0.4);
+                back += usize::from(undisturbed.place().1.abs() < 0.4);
             }
         });
         off_road += world.violations().off_road;

@@ -82,7 +82,7 @@ fn a_dry_run_says_what_would_be_built_and_builds_nothing() {
         assert!(printed.contains(word), "{word:?} is missing in {printed}");
     }
     let json: serde_json::Value = serde_json::from_slice(&build(&out, &["--dry-run", "--json"]).stdout).unwrap();
-    assert_eq!(json["graphs"].as_array().unwrap().len(), 7);
+    assert_eq!(json["graphs"].as_array().unwrap().len(), 10);
     assert!(!out.exists());
 }
 

@@ -10,7 +10,7 @@ use drivewam::stages::Stage;
 use drivewam::{Plan, Ride, RideOptions, SourceCamera};
 use drivewam_console::print_line;
 use drivewam_engine::{EngineBundle, Trust};
-use drivewam_simulation::{CameraSource, SimulationDriver};
+use drivewam_simulation::SimulationDriver;
 use drivewam_world::Options;
 use selection::SelectionBench;
 use serde_json::{Map, Value, json};
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut ride = Plan::new(loaded.config, folder.manifest(), camera, RideOptions::EVALUATION)?.warm(folder)?;
     let engines: Map<String, Value> =
         ride.engines().into_iter().map(|(graph, description)| (graph.as_str().to_owned(), json!(description))).collect();
-    let mut feed = SimulationDriver::new(ride.config(), 0, Options::default(), CameraSource::Own)?;
+    let mut feed = SimulationDriver::new(ride.config(), 0, Options::default())?;
     for _ in 0..args.warmup {
         run_chunk(&mut feed, &mut ride)?;
     }

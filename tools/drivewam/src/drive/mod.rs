@@ -273,7 +273,7 @@ fn print_summary(args: &Args, summary: &Value, text: &str, path: &Path) {
         print_line!("{text}");
     } else if !args.quiet {
         for line in report::table(summary).trim_end().lines() {
-            let is_bad = ["LOST ", "PARTIAL "].iter().any(|word| line.starts_with(word));
+            let is_bad = ["LOST ", "PARTIAL ", "STOPPED "].iter().any(|word| line.starts_with(word));
             if is_bad { print_line!("{}", alarm(line)) } else { print_line!("{line}") }
         }
         print_line!("written    {path:?}");

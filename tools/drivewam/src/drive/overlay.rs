@@ -304,9 +304,9 @@ mod tests {
     use drivewam_core::dims::Intrinsics;
 
     /// Breaks when a reader takes an overlay without a ribbon for one without a plan: a plan that
-    /// stands, creeps or turns away is said in words.
+    /// stands, creeps or turns away is described.
     #[test]
-    fn a_plan_that_cannot_be_seen_is_said_in_words() {
+    fn a_plan_that_cannot_be_seen_is_described() {
         let intrinsics = Intrinsics { fx_px: 448.0, fy_px: 448.0, cx_px: 448.0, cy_px: 256.0 };
         let camera = SourceCamera::rgb8(896, 512, intrinsics);
         let view = View { mount: CameraMount::on_centre_line(1.5, 1.5, 0.0), camera, distortion: None, scale: 1.0 };

@@ -112,6 +112,7 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
         "reasons": reasons,
         "restarts": rows.iter().filter(|r| r.outcome.restarted.is_some_and(|why| why != Restart::Asked)).count(),
         "degraded_chunks": degradations,
+        "stopped": stopped(rows),
         "guidance": guidance(rows),
         "latency_ms": latency,
         "memory_bytes": {"arena": facts.arena.bytes(), "capacity": facts.arena.capacity_bytes(), "by_owner": owners},
@@ -119,6 +120,15 @@ pub(super) fn summary(facts: &Facts<'_>) -> Result<Value> {
         "closed_loop": facts.violations.map(|v| json!({"collisions": v.collisions, "off_road": v.off_road, "red_lights": v.red_lights,
             "lost": facts.lost.map(|lost| json!({"stamp_ns": lost.stamp_ns, "off_road_m": lost.off_road_m}))})),
     }))
+}
+
+/// Since when and why minimal risk stops the car at the end of the drive, or null.
+fn stopped(rows: &[Row]) -> Value {
+    let last = rows.iter().rev().take_while(|row| row.outcome.verdict == Verdict::MinimalRisk).last();
+    last.map_or(Value::Null, |first| {
+        let outcome = &first.outcome;
+        json!({"since_ns": outcome.anchor_ns, "reason": outcome.cause.map(|cause| cause.to_string())})
+    })
 }
 
 /// Statistics of the guidance: chunks by source, age and generation time of the texts of the VLM,
@@ -231,6 +241,11 @@ pub(super) fn table(summary: &Value) -> String {
     }
     for (name, count) in summary["degraded_chunks"].as_object().into_iter().flatten() {
         push(format!("degraded   {name}: {count} chunks"));
+    }
+    let stopped = &summary["stopped"];
+    if let Some(since_ns) = stopped["since_ns"].as_i64() {
+        let why = stopped["reason"].as_str().unwrap_or("no reason");
+        push(format!("STOPPED    minimal risk from {:.1} s to the end: {why}", since_ns as f64 * 1e-9));
     }
     let guidance = &summary["guidance"];
     let sources = guidance["sources"].as_object();

@@ -75,7 +75,7 @@ impl Row {
             "verdict": o.verdict.as_str(),
             "reason": o.cause.map(|cause| cause.to_string()),
             "cause": o.cause.map(|cause| json!({cause.as_str(): figures(&cause)})),
-            "continuity_error_m": o.continuity_m,
+            "continuity_error_m": o.continuity_error_m,
             "ages_ms": {"ego": o.ages.ego_ms, "pose": o.ages.pose_ms, "command": o.ages.command_ms},
             "monitors": o.monitors.iter().map(|(monitor, found)| {
                 (monitor.as_str().to_owned(), json!({"value": found.value, "threshold": found.threshold}))

@@ -41,7 +41,7 @@ pub(super) fn row(chunk: u64, pose: Pose2, speed_mps: f64, yaw_rate: f64, verdic
         trajectory,
         verdict,
         cause: (verdict != Verdict::Accepted).then_some(Cause::new(CauseKind::SideSlip, 0.9, 0.5)),
-        continuity_m: None,
+        continuity_error_m: None,
         command: Command::Straight,
         guidance: Default::default(),
         ages: Ages::default(),

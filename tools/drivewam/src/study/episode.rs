@@ -9,18 +9,19 @@ use drivewam::guidance::status::GuidanceSource;
 use drivewam_core::dims::{Command, Model};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Displacement, Trajectory};
-use drivewam_simulation::{CameraSource, SimulationDriver};
+use drivewam_simulation::{CameraFault, SimulationDriver};
 use drivewam_world::Options;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One drive.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Episode {
     pub(super) seed: u64,
     pub(super) options: Options,
     pub(super) chunks: usize,
-    pub(super) camera: CameraSource,
+    /// What is wrong with the pictures.
+    pub(super) fault: Option<CameraFault>,
     /// Restarts the ride after every so many chunks, so that nothing older can reach it in any way.
     pub(super) reset_every: Option<usize>,
     /// Whether the ride gets the route command.
@@ -84,7 +85,8 @@ impl Episode {
     ) -> Result<Option<Vec<Chunk>>> {
         let model = ride.config().model.clone();
         let steps = model.poses();
-        let mut feed = SimulationDriver::new(ride.config(), self.seed, self.options, self.camera)?;
+        let mut feed = SimulationDriver::new(ride.config(), self.seed, self.options)?;
+        feed.fault.clone_from(&self.fault);
         feed.routed = self.routed;
         let (mut poses, mut pending, mut chunks) =
             (VecDeque::with_capacity(steps + 1), None::<PendingPlan>, Vec::with_capacity(self.chunks));

@@ -12,7 +12,6 @@ use crate::table::Table;
 use anyhow::{Result, ensure};
 use drivewam_core::config::GuidanceMode;
 use drivewam_core::dims::Command;
-use drivewam_simulation::CameraSource;
 use drivewam_world::Options;
 use serde_json::{Map, Value, json};
 
@@ -48,14 +47,8 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
     let worlds = parallel.map(study.worlds, rides, |rides, seed| {
         let mut results = Vec::with_capacity(VARIANTS.len());
         for ((_, _, routed), ride) in VARIANTS.iter().zip(rides) {
-            let episode = Episode {
-                seed: seed as u64,
-                options: Options::default(),
-                chunks: CHUNKS,
-                camera: CameraSource::Own,
-                reset_every: None,
-                routed: *routed,
-            };
+            let episode =
+                Episode { seed: seed as u64, options: Options::default(), chunks: CHUNKS, fault: None, reset_every: None, routed: *routed };
             let Some(chunks) = episode.drive(ride, &SharedSign::default(), parallel.stop)? else { return Ok(None) };
             results.push(chunks);
         }

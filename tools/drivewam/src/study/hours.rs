@@ -9,7 +9,6 @@ use super::stats::{Cluster, mean};
 use super::steered_device::SharedSign;
 use crate::table::Table;
 use anyhow::Result;
-use drivewam_simulation::CameraSource;
 use drivewam_world::Options;
 use serde_json::{Value, json};
 
@@ -30,8 +29,7 @@ fn resident() -> Option<u64> {
 pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, Table)> {
     let mut ride = study.ride(study.config("")?)?;
     let arena = ride.arena().bytes();
-    let episode =
-        Episode { seed: 0, options: Options::default(), chunks: study.chunks, camera: CameraSource::Own, reset_every: None, routed: true };
+    let episode = Episode { seed: 0, options: Options::default(), chunks: study.chunks, fault: None, reset_every: None, routed: true };
     let mut sizes = Vec::new();
     let chunks = episode
         .drive_with(&mut ride, &SharedSign::default(), parallel.stop, |chunks| {

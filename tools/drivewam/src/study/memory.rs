@@ -9,7 +9,6 @@ use super::steered_device::{Choice, SharedSign};
 use crate::table::Table;
 use anyhow::Result;
 use drivewam_core::config::Config;
-use drivewam_simulation::CameraSource;
 use drivewam_world::{Kind, Options};
 use serde_json::{Map, Value, json};
 
@@ -101,14 +100,8 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
         };
         let worlds = parallel.map(study.worlds, make, |(ride, sign), seed| {
             let options = Options { kind: Kind::Memory, ..Options::default() };
-            let episode = Episode {
-                seed: seed as u64,
-                options,
-                chunks: study.chunks,
-                camera: CameraSource::Own,
-                reset_every: variant.reset_every,
-                routed: true,
-            };
+            let episode =
+                Episode { seed: seed as u64, options, chunks: study.chunks, fault: None, reset_every: variant.reset_every, routed: true };
             episode.drive(ride, sign, parallel.stop)
         })?;
         drives.push(worlds);

@@ -79,7 +79,7 @@ fn progress_bar(args: &Args, length: usize, unit: &str) -> Result<ProgressBar> {
     Ok(bar)
 }
 
-/// Runs a part that rides engines: `part` drives, and returns results and a table.
+/// Runs a part that drives on engines: `part` drives, and returns results and a table.
 fn run_part(
     args: &Args,
     loaded: &LoadedConfig,

@@ -84,7 +84,7 @@ pub(super) fn command() -> String {
     words.join(" ")
 }
 
-/// The page of a part that rides engines: what was run, the table, the images.
+/// The page of a part that drives on engines: what was run, the table, the images.
 pub(super) fn page(args: &Args, report: &Value, table: &Table, images: &[&str]) -> String {
     let name = args.part.name();
     let results = &report["results"];

@@ -6,7 +6,6 @@ use super::setup::Study;
 use super::steered_device::SharedSign;
 use crate::memory_figure;
 use anyhow::Result;
-use drivewam_simulation::CameraSource;
 use drivewam_world::{Canvas, Kind, Options, World};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -20,7 +19,7 @@ pub(super) fn draw(study: &Study<'_>, stop: &AtomicBool, file: &Path) -> Result<
     let mut ride = study.ride(study.config("memory: {policy: selective}")?)?;
     let model = ride.config().model.clone();
     let options = Options { kind: Kind::Memory, ..Options::default() };
-    let episode = Episode { seed: 0, options, chunks: study.chunks.min(40), camera: CameraSource::Own, reset_every: None, routed: true };
+    let episode = Episode { seed: 0, options, chunks: study.chunks.min(40), fault: None, reset_every: None, routed: true };
     if episode.drive(&mut ride, &SharedSign::default(), stop)?.is_none() {
         return Ok(());
     }

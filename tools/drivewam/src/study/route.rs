@@ -7,7 +7,7 @@ use drivewam::guard::Verdict;
 use drivewam_core::action::{Increment, increments};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
-use drivewam_simulation::{CameraFault, CameraSource, FaultKind, SimulationDriver};
+use drivewam_simulation::{CameraFault, FaultKind, SimulationDriver};
 use drivewam_world::{Follower, Options, TICK_S, Violations};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -67,6 +67,8 @@ pub(super) struct Route {
     pub(super) finished: bool,
     /// Whether the drive ended in a minimal-risk stop after the camera failed.
     pub(super) stopped: bool,
+    /// The cause of the minimal risk that was asked for at the end.
+    pub(super) minimal_risk: Option<&'static str>,
     pub(super) violations: Violations,
     /// The first violation, and the speed then, m/s.
     pub(super) first: Option<(&'static str, f64)>,
@@ -107,7 +109,7 @@ fn kind_of(now: &Violations) -> &'static str {
 pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &Conditions, stop: &AtomicBool) -> Result<Option<Route>> {
     let ride = &mut rides[if let Driver::Policy(i) = driver { i } else { 0 }];
     let model = ride.config().model.clone();
-    let mut feed = SimulationDriver::new(ride.config(), seed, conditions.world, CameraSource::Own)?;
+    let mut feed = SimulationDriver::new(ride.config(), seed, conditions.world)?;
     feed.lost_every = conditions.lost_every;
     let mut route = Route {
         progress_m: 0.0,
@@ -116,6 +118,7 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
         clean_m: 0.0,
         finished: false,
         stopped: false,
+        minimal_risk: None,
         violations: Violations::default(),
         first: None,
         track: Vec::new(),
@@ -125,7 +128,7 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
     let (mut plan, mut next): (Option<MadePlan>, Option<MadePlan>) = (None, None);
     feed.begin(ride);
     ride.release();
-    let (mut is_minimal_risk, mut standing) = (false, 0);
+    let mut standing = 0;
     let start_m = feed.world.place().0;
     while !route.stopped && route.progress_m < ROUTE_M && route.seconds < TIMEOUT_S && feed.world.place().1.abs() < MAX_DEVIATION_M {
         if stop.load(Ordering::Relaxed) {
@@ -169,7 +172,10 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
                     feed.draw();
                 }
                 if let Some(outcome) = feed.push(ride)? {
-                    is_minimal_risk = outcome.verdict == Verdict::MinimalRisk;
+                    let cause = outcome.cause.map_or("", |cause| cause.as_str());
+                    let is_minimal_risk = outcome.verdict == Verdict::MinimalRisk;
+                    // Of a stop under way the first cause.
+                    route.minimal_risk = is_minimal_risk.then(|| route.minimal_risk.unwrap_or(cause));
                     route.judgements.extend(Judgement::of(outcome));
                     next = Some((tick, Follower::new(ego.pose, outcome.published.clone())));
                 }
@@ -188,7 +194,7 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
             some => _ = route.first.get_or_insert((kind_of(&some), feed.world.ego().speed_mps)),
         }
         route.progress_m = feed.world.place().0 - start_m;
-        let stands = feed.fault.is_some() && is_minimal_risk && feed.world.ego().speed_mps < STANDS_MPS;
+        let stands = feed.fault.is_some() && route.minimal_risk.is_some() && feed.world.ego().speed_mps < STANDS_MPS;
         standing = if stands { standing + 1 } else { 0 };
         route.stopped = standing >= STOPPED_TICKS;
         route.seconds = feed.world.time_s();

@@ -66,6 +66,10 @@ pub(super) fn summary(name: &str, routes: &[&Route]) -> (Vec<String>, Value) {
     let rates =
         [rate(&|v| v.collisions + v.off_road + v.red_lights), rate(&|v| v.collisions), rate(&|v| v.off_road), rate(&|v| v.red_lights)];
     let firsts = KINDS.map(|kind| routes.iter().filter(|r| r.first.is_some_and(|first| first.0 == kind)).count());
+    let mut stops: BTreeMap<&str, usize> = BTreeMap::new();
+    for cause in routes.iter().filter(|r| !r.finished).filter_map(|r| r.minimal_risk) {
+        *stops.entry(cause).or_default() += 1;
+    }
     let mut speeds: Vec<f64> = routes.iter().filter_map(|r| Some(r.first?.1)).collect();
     speeds.sort_by(f64::total_cmp);
     let median_mps = speeds.get(speeds.len() / 2);
@@ -76,7 +80,7 @@ pub(super) fn summary(name: &str, routes: &[&Route]) -> (Vec<String>, Value) {
     let results = json!({"clean": clean.json(), "finished": finished.json(), "km": metres * 1e-3, "clean_m": first.json(),
         "violations_per_km": rates[0].json(), "collisions_per_km": rates[1].json(), "off_road_per_km": rates[2].json(),
         "red_lights_per_km": rates[3].json(), "first_violation": KINDS.iter().zip(firsts).collect::<BTreeMap<_, _>>(),
-        "first_violation_median_mps": median_mps, "mean_speed_mps": metres / seconds});
+        "stopped_by": stops, "first_violation_median_mps": median_mps, "mean_speed_mps": metres / seconds});
     (cells, results)
 }
 

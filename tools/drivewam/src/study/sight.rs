@@ -13,9 +13,10 @@ use super::stats::{Cluster, Estimate, mean, ratio};
 use super::steered_device::SharedSign;
 use crate::table::Table;
 use anyhow::Result;
+use drivewam_core::config::Config;
 use drivewam_core::trajectory::Displacement;
-use drivewam_simulation::CameraSource;
-use drivewam_world::Options;
+use drivewam_simulation::{CameraFault, FaultKind};
+use drivewam_world::{Options, World};
 use serde_json::{Map, Value, json};
 use std::iter::once;
 
@@ -24,8 +25,10 @@ const CHUNKS: usize = 10;
 const OWN: &str = "policy";
 const CONSTANT: &str = "constant velocity and yaw rate";
 
-/// The camera in the world of a seed.
-type CameraOf = fn(u64) -> CameraSource;
+/// Length of the other world's drive, seconds: longer than this one's.
+const SECONDS: u64 = 60;
+/// What is wrong with the camera in the world of a seed.
+type FaultOf = fn(&Config, u64) -> Option<CameraFault>;
 /// Selects one error of those against what was driven, and against the expert's plan without
 /// foresight; each at both horizons.
 type ErrorOf = fn(&[Displacement; 2], &[Displacement; 2]) -> f64;
@@ -45,25 +48,22 @@ const ERRORS: [(&str, ErrorOf); 6] = [
 /// # Errors
 /// A ride fails; a trajectory is not finite.
 pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, Table)> {
-    let cameras: [(&str, CameraOf); 3] = [
-        (OWN, |_| CameraSource::Own),
-        ("policy, camera black", |_| CameraSource::Black),
-        ("policy, another world's camera", |seed| CameraSource::Other(seed + MAX_WORLDS as u64)),
+    let cameras: [(&str, FaultOf); 3] = [
+        (OWN, |_, _| None),
+        ("policy, camera black", |_, _| Some(CameraFault::new(FaultKind::Level(0), 0, Vec::new()))),
+        ("policy, another world's camera", |config, seed| {
+            let other = World::new(seed + MAX_WORLDS as u64, Options::default());
+            Some(CameraFault::new(FaultKind::Foreign, 0, CameraFault::pictures_of(config, &other, SECONDS)))
+        }),
     ];
     let rides = || Ok((study.ride(study.config("")?)?, study.compared.iter().map(|(_, f)| study.ride_of(f)).collect::<Result<Vec<_>>>()?));
     let worlds = parallel.map(study.worlds, rides, |(ride, others), seed| {
-        let episode = Episode {
-            seed: seed as u64,
-            options: Options::default(),
-            chunks: CHUNKS,
-            camera: CameraSource::Own,
-            reset_every: None,
-            routed: true,
-        };
+        let episode =
+            Episode { seed: seed as u64, options: Options::default(), chunks: CHUNKS, fault: None, reset_every: None, routed: true };
         let mut results = Vec::with_capacity(cameras.len() + others.len());
-        for (_, camera) in cameras {
-            let Some(chunks) = (Episode { camera: camera(seed as u64), ..episode }).drive(ride, &SharedSign::default(), parallel.stop)?
-            else {
+        for (_, fault) in cameras {
+            let fault = fault(ride.config(), seed as u64);
+            let Some(chunks) = (Episode { fault, ..episode.clone() }).drive(ride, &SharedSign::default(), parallel.stop)? else {
                 return Ok(None);
             };
             results.push(chunks);

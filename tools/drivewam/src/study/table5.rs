@@ -16,7 +16,7 @@ use drivewam_core::dtype::DType;
 use drivewam_core::tensor::TensorRole;
 use drivewam_device::HostDevice;
 use drivewam_engine::closed_form::{self, ClosedForm};
-use drivewam_simulation::{CameraSource, SimulationDriver};
+use drivewam_simulation::SimulationDriver;
 use drivewam_world::Options;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
@@ -70,7 +70,7 @@ fn drive(config: &Config, chunks: usize, parallel: &Parallel<'_>) -> Result<Opti
     let device = |arena| Ok(Box::new(HostDevice::new(arena, threads)?) as Box<_>);
     let mut ride =
         plan.warm_with(folder, device, |bundle, graph| Ok(Box::new(ClosedForm::open(bundle, graph, closed_form::Options::default())?)))?;
-    let mut feed = SimulationDriver::new(config, 0, Options::default(), CameraSource::Own)?;
+    let mut feed = SimulationDriver::new(config, 0, Options::default())?;
     feed.begin(&mut ride);
     let (mut done, mut passes) = (0, 0);
     while done < chunks {

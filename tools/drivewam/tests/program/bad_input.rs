@@ -86,7 +86,7 @@ fn engines_that_are_not_what_the_manifest_says_are_refused() {
             name: "no engine folder",
             spoil: |lab| fs::remove_dir_all(lab.path("engines")).unwrap(),
             more: &[],
-            words: &["engines", "manifest"],
+            words: &["engines", "manifest", "build_engines", "make fixtures", "plan --no-engines"],
         },
         Case {
             name: "engines of another model",
@@ -126,7 +126,9 @@ fn engines_that_are_not_what_the_manifest_says_are_refused() {
 fn a_wrong_tensor_type_or_shape_in_the_manifest_is_refused_by_name() {
     let lab = Lab::new();
     let manifest = lab.read("engines/manifest.yaml");
-    for (from, to, words) in [("f32", "f16", ["wrong element type", "got f16, wanted f32"]), ("112", "113", ["113", "112"])] {
+    for (from, to, words) in
+        [("f32", "f16", ["wrong element type", "got f16, wanted f32"]), ("[1, 3, 64, 112]", "[1, 3, 64, 113]", ["113", "112"])]
+    {
         lab.write("engines/manifest.yaml", manifest.replace(from, to));
         let done = lab.drive(&[]);
         let text = stderr(&done);
@@ -204,7 +206,7 @@ fn input_that_is_wrong_is_refused_by_file_and_line() {
             words: &["input error", "poses.csv", "line 4", "repeats"],
         },
         Case {
-            name: "a hole in the poses",
+            name: "a gap in the poses",
             spoil: |lab| {
                 let text = lab.read("input/poses.csv");
                 let remaining: Vec<&str> = text.lines().filter(|line| !line.starts_with("3500000000,")).collect();

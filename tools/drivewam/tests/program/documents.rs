@@ -26,7 +26,7 @@ const COMMANDS: [(&str, Run); 35] = [
     ("drive --input DIR --phases", Run::With(&["--overlays", "0"], "")),
     ("drive --future --overlays 12", Run::With(&["--seconds", "9"], "")),
     ("drive --realtime", Run::With(&["--seconds", "2"], "")),
-    ("drive configs/tiny-vlm.yaml --seed 5200 --seconds 60 --realtime", Run::Parsed("needs fixtures and a minute")),
+    ("drive configs/tiny-vlm.yaml --seed 5200 --seconds 60 --realtime", Run::Parsed("a minute")),
     ("drive configs/tiny-rtx-pc.yaml", Run::Parsed("needs a GPU")),
     ("plan", Run::With(&[], "")),
     ("plan --regions", Run::With(&[], "")),

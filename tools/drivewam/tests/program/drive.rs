@@ -23,8 +23,28 @@ fn drive_world(out: &Path, more: &[&str]) -> Value {
     serde_json::from_str(&printed).unwrap()
 }
 
-/// Breaks when a file of the output is missing, a chunk is lost, or the same seeds give another
-/// drive.
+/// How much the imagined frames of a figure resemble those that came, which stand below them: the
+/// best correlation of its upper part with what stands some rows further down. Noise has little.
+fn resemblance(figure: &Path) -> f64 {
+    let grey = image::open(figure).unwrap().into_luma8();
+    let (width, height) = grey.dimensions();
+    let upper = (height / 6, height / 2 - 10);
+    let at = |down: u32| -> Vec<f64> {
+        let rows = upper.0 + down..upper.1 + down;
+        rows.flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| f64::from(grey.get_pixel(x, y).0[0])).collect()
+    };
+    let centred = |values: Vec<f64>| -> Vec<f64> {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        values.into_iter().map(|value| value - mean).collect()
+    };
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let imagined = centred(at(0));
+    let below = (height / 3..height - upper.1).map(|down| centred(at(down)));
+    below.map(|came| dot(&imagined, &came) / (dot(&imagined, &imagined) * dot(&came, &came)).sqrt()).fold(0.0, f64::max)
+}
+
+/// Breaks when a file of the output is missing, what is imagined cannot be read, a chunk is lost,
+/// or the same seeds give another drive.
 #[test]
 fn a_world_drive_writes_all_that_it_promises_and_the_same_again_for_the_same_seed() {
     let dir = tempfile::tempdir().unwrap();
@@ -59,6 +79,8 @@ fn a_world_drive_writes_all_that_it_promises_and_the_same_again_for_the_same_see
         let first = image.get_pixel(0, 0);
         assert!(image.pixels().filter(|p| *p != first).count() > 1000, "{file} is not empty");
     }
+    let alike = resemblance(&out.join("future/000002.png"));
+    assert!(alike > 0.25, "imagined and recorded frames correlate by {alike:.2}");
     let again = dir.path().join("b");
     drive_world(&again, &["--seconds", "12", "--seed", "3", "--overlays", "0", "--expert"]);
     let poses = |lines: &[Value]| lines.iter().map(|l| l["poses"].clone()).collect::<Vec<_>>();

@@ -9,6 +9,7 @@ mod drive;
 mod inspect;
 mod lab;
 mod outcome;
+mod owners;
 mod streams;
 mod study;
 mod target;

@@ -35,6 +35,7 @@ fn a_full_standard_output_is_an_error_of_every_command_that_prints_there() {
         vec!["plan"],
         vec!["plan", "--json"],
         vec!["inspect", "--json"],
+        vec!["check", &world],
         vec!["world", "--seeds", "0..1", "--seconds", "1", "--camera-hz", "1", "--out", &world],
         vec!["study", "table5", "--chunks", "4", "--out", &study],
         vec!["bench", "--selection"],

@@ -3,6 +3,7 @@
 use super::lab::{drivewam, stderr};
 use serde_json::Value;
 use std::path::Path;
+use std::process::Command;
 
 fn study(part: &str, options: &[&str]) -> (Value, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -67,7 +68,9 @@ fn the_shipped_policy_drives_routes_by_itself() {
     let of = |who: &str, what: &str| results["drivers"][who][what].clone();
     let clean = |who: &str| of(who, "clean")["value"].as_f64().unwrap() * 8.0;
     println!("{}", results["drivers"]["policy, 4 lanes"]);
-    assert!(clean("policy, 4 lanes") >= 6.0 && of("policy, 4 lanes", "finished")["value"] == 1.0, "{results}");
+    let stopped: u64 = of("policy, 4 lanes", "stopped_by").as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    let finished = of("policy, 4 lanes", "finished")["value"].as_f64().unwrap() * 8.0;
+    assert!(clean("policy, 4 lanes") >= 7.0 && finished + stopped as f64 == 8.0, "{results}");
     assert!(clean("expert") == 8.0 && clean("expert's plan") >= 7.0 && clean("constant velocity and yaw rate") == 0.0, "{results}");
     // A route with violations has a first one.
     for who in results["drivers"].as_object().unwrap().keys() {
@@ -79,8 +82,8 @@ fn the_shipped_policy_drives_routes_by_itself() {
     assert_eq!(files(&dir.path().join("study")), ["routes-tracks.png", "routes.json", "routes.md"]);
 }
 
-/// Breaks when a limit lies below what one of 200 ordinary chunks exceeds, or below what stops an
-/// ordinary drive; or when the file is not one that the exporter reads.
+/// Breaks when a limit lies below what one of 200 ordinary chunks exceeds, or has no margin above
+/// what stops an ordinary drive; or when the file is not one that the exporter reads.
 #[test]
 fn the_monitors_are_calibrated_on_ordinary_worlds() {
     let dir = tempfile::tempdir().unwrap();
@@ -92,9 +95,9 @@ fn the_monitors_are_calibrated_on_ordinary_worlds() {
         let number = |key: &str| found[key].as_f64().unwrap();
         let (least, threshold) = (number("by_chunks").max(number("by_stops")), written[monitor]["threshold"].as_f64().unwrap());
         assert!(threshold >= least && threshold - least <= 1e-4 + 1e-12, "{monitor}: {threshold}, {found}");
-        // The expert's drive and the policy's. Three in a row exceed less than one alone does.
-        assert_eq!(found["stopping"].as_array().unwrap().len(), 2);
-        assert!(number("by_stops") <= number("by_chunks"), "{monitor}: {found}");
+        // The expert's drive and the policy's.
+        let stopping: Vec<f64> = found["stopping"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+        assert_eq!((stopping.len(), number("by_stops")), (2, f64::midpoint(stopping[0].max(stopping[1]), 1.0)), "{monitor}: {found}");
     }
 }
 
@@ -160,6 +163,9 @@ fn table_5_is_confirmed_by_a_ride_with_the_paper_s_tokens() {
 fn wrong_options_are_refused_with_what_was_got_and_wanted() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().to_str().unwrap();
+    let pipes = tempfile::tempdir().unwrap();
+    assert!(Command::new("mkfifo").arg(pipes.path().join("0.png")).status().unwrap().success());
+    let pipe = format!("pipe={}", pipes.path().display());
     for (args, words) in [
         (vec!["study", "sight", "--worlds", "0"], vec!["--worlds", "got 0", "1 to 5000"]),
         (vec!["study", "memory", "--chunks", "0"], vec!["--chunks", "got 0"]),
@@ -174,6 +180,8 @@ fn wrong_options_are_refused_with_what_was_got_and_wanted() {
         ),
         (vec!["study", "routes", "--calibrate", "a", "--out", out], vec!["--calibrate", "got \"routes\"", "wanted monitors"]),
         (vec!["study", "monitors", "--pictures", "a=/nowhere", "--out", out], vec!["/nowhere"]),
+        // Reading a pipe would wait for ever.
+        (vec!["study", "monitors", "--pictures", &pipe, "--out", out], vec!["0.png", "pipe", "wanted a plain file"]),
         (vec!["study", "dreams"], vec!["dreams", "sight, guidance, memory, routes, harder, monitors, hours, table5"]),
     ] {
         let done = drivewam(&args);

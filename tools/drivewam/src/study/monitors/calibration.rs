@@ -37,6 +37,12 @@ fn stopping(drive: &[Judgement], monitor: Monitor) -> Option<f64> {
     readings.windows(REFUSED_DOUBTS as usize).map(|run| run.iter().copied().fold(f64::INFINITY, f64::min)).max_by(f64::total_cmp)
 }
 
+/// Halfway from the largest number of some ordinary drives to 1: a few dozen drives do not show
+/// what one of a hundred does.
+fn with_margin(largest: f64) -> f64 {
+    f64::midpoint(largest, 1.0)
+}
+
 /// Drives each world by its expert and by the policy, and writes the constants of the manifest to
 /// `file`, with the least limits that keep both [`CHUNKS`] and [`DRIVES`].
 ///
@@ -57,7 +63,7 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>, mut constants: Mon
             .with_context(|| format!("monitor {name}: judged no chunk (wanted: lanes.count of 2 or more)"))?;
         let mut runs: Vec<f64> = drives.iter().filter_map(|drive| stopping(drive, monitor)).collect();
         runs.sort_by(f64::total_cmp);
-        let stops = quantile(&runs, DRIVES).unwrap_or(0.0);
+        let stops = with_margin(quantile(&runs, DRIVES).unwrap_or(0.0));
         let limit = (chunks.max(stops) * 1e4).ceil() / 1e4;
         constants.set_threshold(monitor, limit);
         table.row([name.to_owned(), format!("{chunks:.4}"), format!("{stops:.4}"), format!("{limit:.4}")].to_vec());

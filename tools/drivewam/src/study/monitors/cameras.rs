@@ -2,8 +2,16 @@
 
 use super::super::setup::Study;
 use anyhow::{Context, Result, ensure};
+use drivewam_core::ErrorKind;
+use drivewam_core::config::Config;
+use drivewam_recording::content;
 use drivewam_simulation::FaultKind;
+use image::imageops::FilterType;
+use image::{DynamicImage, RgbImage};
 use std::path::Path;
+
+/// The largest image file that is read, bytes.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// A camera that the ride sees through.
 pub(super) struct Case {
@@ -30,28 +38,30 @@ pub(super) fn drawn() -> [(&'static str, Option<FaultKind>); 9] {
 /// The cameras that are drawn, then the pictures of `--pictures`.
 pub(super) fn cases(study: &Study<'_>) -> Result<Vec<Case>> {
     let mut cases: Vec<Case> = drawn().into_iter().map(|(name, kind)| Case { name: name.to_owned(), kind, pictures: Vec::new() }).collect();
-    let image = study.config("")?.model.image;
+    let config = study.config("")?;
     for (name, folder) in study.pictures() {
-        let pictures = read_pictures(folder, image.width, image.height)?;
+        let pictures = read_pictures(folder, &config)?;
         cases.push(Case { name: name.clone(), kind: Some(FaultKind::Foreign), pictures });
     }
     Ok(cases)
 }
 
 /// The pictures of a folder in order of name, cut to the camera's proportions and resized.
-fn read_pictures(folder: &Path, width: usize, height: usize) -> Result<Vec<Vec<u8>>> {
+fn read_pictures(folder: &Path, config: &Config) -> Result<Vec<Vec<u8>>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {folder:?}"))? {
         paths.push(entry?.path());
     }
     paths.sort();
     ensure!(!paths.is_empty(), "{folder:?}: has no picture");
-    let (width, height) = (u32::try_from(width)?, u32::try_from(height)?);
-    paths
-        .iter()
-        .map(|path| {
-            let picture = image::open(path).with_context(|| format!("cannot read {path:?}"))?;
-            Ok(picture.resize_to_fill(width, height, image::imageops::FilterType::Triangle).to_rgb8().into_raw())
-        })
-        .collect()
+    let (image, most) = (&config.model.image, config.ingest.max_image_pixels);
+    let (width, height) = (u32::try_from(image.width)?, u32::try_from(image.height)?);
+    let read = |path: &Path| -> Result<Vec<u8>> {
+        let bytes = drivewam_files::read(path, MAX_FILE_BYTES, ErrorKind::Input)?;
+        let size = content::image_size(&bytes, most)?;
+        let rgb = content::pixels(&bytes, size, most)?;
+        let picture = RgbImage::from_raw(u32::try_from(size.0)?, u32::try_from(size.1)?, rgb).context("its pixels are not all there")?;
+        Ok(DynamicImage::from(picture).resize_to_fill(width, height, FilterType::Triangle).to_rgb8().into_raw())
+    };
+    paths.iter().map(|path| read(path).with_context(|| format!("cannot read {path:?}"))).collect()
 }

@@ -5,7 +5,7 @@ use super::super::parallel::Parallel;
 use super::cameras::Case;
 use anyhow::Result;
 use drivewam::Ride;
-use drivewam_simulation::{CameraFault, CameraSource, FaultKind, SimulationDriver};
+use drivewam_simulation::{CameraFault, FaultKind, SimulationDriver};
 use drivewam_world::{Options, TICK_S};
 use std::sync::atomic::Ordering;
 
@@ -24,7 +24,7 @@ pub(super) struct Chunk {
 
 /// Drives the world of `seed` by its expert, and notes what the ride says of each chunk.
 pub(super) fn watch(ride: &mut Ride, case: &Case, seed: u64, parallel: &Parallel<'_>) -> Result<Option<Vec<Chunk>>> {
-    let mut feed = SimulationDriver::new(ride.config(), seed, Options::default(), CameraSource::Own)?;
+    let mut feed = SimulationDriver::new(ride.config(), seed, Options::default())?;
     let pictures = match case.kind {
         Some(FaultKind::Shuffled) => CameraFault::pictures_of(ride.config(), &feed.world, SECONDS),
         _ => case.pictures.clone(),
