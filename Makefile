@@ -61,24 +61,30 @@ rust: setup fixtures
 	test -f $(ORT)
 	ORT_DYLIB_PATH=$(ORT) cargo test --profile ci --workspace --features $(FEATURES) --no-fail-fast
 
-# Documents of the crates, and the one crate with a default feature without it.
+# Documents of the crates, and the ride without its default feature, ONNX Runtime.
 docs: headers
 	RUSTDOCFLAGS="-D warnings" cargo doc --profile ci --workspace --features $(FEATURES) --no-deps
-	cargo check --profile ci --package drivewam-engine --no-default-features
+	cargo check --profile ci --package drivewam --no-default-features
 
-# The program as it ships: without symbols, its debug info in a file beside it, and without the
-# paths of the machine that built it, which the last two lines prove.
+# The programs as they ship: with TensorRT, without symbols, their debug info in a file beside them,
+# and without the paths of the machine that built them, which the last two lines prove. NVTX is left
+# out: it lets the environment name a library that a program loads.
 CARGO_HOME ?= $(HOME)/.cargo
 SHIPPED := drivewam profile_latency build_engines build_kernels
 REMAP := --remap-path-prefix=$(CARGO_HOME)=cargo --remap-path-prefix=$(CURDIR)=drivewam
+DIST_FEATURES := drivewam-build-engines/tensorrt,drivewam-tools/tensorrt
+DIST_FEATURES := $(DIST_FEATURES),drivewam-profile-latency/tensorrt
+DIST := RUSTFLAGS="$(REMAP)" CXXFLAGS="-ffile-prefix-map=$(CURDIR)=drivewam" cargo build --release \
+	--workspace --features $(DIST_FEATURES) --target-dir target/dist
+# Lists the files behind it that hold a path of this machine, and fails if any does.
+PATHLESS := ! grep -aFl -e $(CURDIR) -e $(CARGO_HOME)
 
-release:
-	RUSTFLAGS="$(REMAP)" CXXFLAGS="-ffile-prefix-map=$(CURDIR)=drivewam" cargo build --release \
-		--workspace --target-dir target/dist
+release: headers
+	$(DIST)
 	for program in $(SHIPPED); do cd $(CURDIR)/target/dist/release && \
 		objcopy --only-keep-debug $$program $$program.debug && \
 		objcopy --strip-all --add-gnu-debuglink=$$program.debug $$program || exit 1; done
-	! grep -aFl -e $(CURDIR) -e $(CARGO_HOME) $(addprefix target/dist/release/,$(SHIPPED))
+	$(PATHLESS) $(addprefix target/dist/release/,$(SHIPPED))
 	! readelf -S $(addprefix target/dist/release/,$(SHIPPED)) | grep -F .symtab
 
 lint: lint-rust lint-python
@@ -115,7 +121,7 @@ $(VENV)/ready: export/pyproject.toml | $(VENV)/bin/pip
 
 # What the Rust tests read: each rule below says what it writes.
 fixtures: $(WAN)/manifest.yaml target/tiny-f16/manifest.yaml target/guided/manifest.yaml \
-	target/tiny-vlm/manifest.yaml target/vlm_pictures/index.json target/tiny_tokenizers/golden.json \
+	target/tiny-vlm.golden.safetensors target/vlm_pictures/index.json target/tiny_tokenizers/golden.json \
 	$(QWEN)
 
 # What the tests of `make long` read beside them.
@@ -146,16 +152,14 @@ target/guided/manifest.yaml: $(EXPORTER) configs/model/tiny.yaml
 	mkdir -p target
 	$(VENV)/bin/python -m drivewam_export.guidance.fixture --out target/guided
 
-# The shipped policy with the weights that read guidance, and the small language model.
-TINY_VLM := configs/model/tiny.yaml engines/tiny/manifest.yaml engines/tiny-guidance/guidance.yaml \
-	engines/tiny-guided/training.yaml
-
-target/tiny-vlm/manifest.yaml: $(EXPORTER) $(TINY_VLM)
+# What `transformers` says with the weights of the shipped language model.
+target/tiny-vlm.golden.safetensors: $(EXPORTER) engines/tiny/manifest.yaml
 	mkdir -p target
-	$(VENV)/bin/python -m drivewam_export.fixtures.tiny_vlm --out target/tiny-vlm
+	$(VENV)/bin/python -m drivewam_export.fixtures.tiny_vlm --golden $@
 
-# The same in half precision, as a GPU reads it.
-target/tiny-vlm-f16/manifest.yaml: target/tiny-vlm-%/manifest.yaml: $(EXPORTER) $(TINY_VLM)
+# The shipped policy with its language model in half precision, as a GPU reads it.
+target/tiny-vlm-f16/manifest.yaml: target/tiny-vlm-%/manifest.yaml: $(EXPORTER) \
+		configs/model/tiny.yaml engines/tiny/manifest.yaml
 	mkdir -p target
 	$(VENV)/bin/python -m drivewam_export.fixtures.tiny_vlm --precision $* --out target/tiny-vlm-$*
 
@@ -213,11 +217,12 @@ study: fixtures
 # What tests/gpu/run.sh copies to a machine with a GPU: programs without symbols, and kernels.
 # About 25 MB.
 gpu: setup
-	cargo build --release --workspace --features $(FEATURES) --bin drivewam-gpu --bin build_engines
+	$(DIST) --bin drivewam-gpu --bin build_engines
 	mkdir -p target/gpu
 	for program in drivewam-gpu build_engines; do \
-		strip -o target/gpu/$$program target/release/$$program; \
+		strip -o target/gpu/$$program target/dist/release/$$program || exit 1; \
 	done
+	$(PATHLESS) target/gpu/drivewam-gpu target/gpu/build_engines
 	cargo run --release -p drivewam-build-kernels
 
 MIDDLE := target/bench/middle
