@@ -57,8 +57,8 @@ fn each_memory_keeps_what_it_says() {
 }
 
 /// The policy as it drives: seven of these eight held-out routes of a kilometre are clean. Breaks
-/// when it leaves its road, hits someone or runs a light on more than two, or does not arrive. The
-/// second is allowed since other machines round otherwise, and a drive follows its own rounding.
+/// when it leaves its road, hits someone, runs a light or is stopped by a monitor on more than one,
+/// or does not arrive for another reason.
 ///
 /// Breaks also when the closed loop does not follow the plan: the expert has no violation, its
 /// plans nearly none, and constant velocity cannot drive a kilometre.
