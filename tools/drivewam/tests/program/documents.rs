@@ -47,7 +47,7 @@ const COMMANDS: [(&str, Run); 35] = [
     ("study memory", Run::Parsed(HOURS)),
     ("study routes", Run::Parsed(HOURS)),
     ("study routes --lanes 4,2,1", Run::Parsed(HOURS)),
-    ("study routes --worlds 24 --first-world 400 --lanes 4 --set guard.monitors=report", Run::Parsed(HOURS)),
+    ("study routes --worlds 24 --first-world 400 --lanes 4", Run::Parsed(HOURS)),
     ("study harder --set lanes.count=4", Run::Parsed(HOURS)),
     ("study monitors --set lanes.count=4 --pictures street=DIR", Run::Parsed(HOURS)),
     ("study hours", Run::Parsed(HOURS)),
