@@ -14,6 +14,9 @@ use drivewam_core::{Error, ErrorKind, Result};
 use drivewam_device::Device;
 use drivewam_engine::{Binding, Engine};
 
+/// A car that is slower than this stands or creeps, m/s.
+const STANDS_MPS: f64 = 0.5;
+
 /// What a monitor found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MonitorReading {
@@ -147,13 +150,16 @@ impl Monitors {
         }
     }
 
-    /// Adds the causes that follow from `readings`.
-    pub(crate) fn judge(&mut self, readings: &MonitorReadings, causes: &mut Causes) {
+    /// Adds the causes that follow from `readings` of a car at `speed_mps`. While it stands, doubts
+    /// do not add up, but stay as they were: it cannot be led astray before it drives, and what
+    /// stopped it must not let it go.
+    pub(crate) fn judge(&mut self, readings: &MonitorReadings, speed_mps: f64, causes: &mut Causes) {
+        let times = u32::from(speed_mps.abs() >= STANDS_MPS);
         for (monitor, reading) in readings.iter() {
             let doubt = &mut self.doubts[monitor as usize];
             let MonitorReading { value, threshold } = reading;
             let found = reading.is_raised().then(|| Cause::new(CauseKind::Monitor(monitor), value, threshold));
-            let counted = doubt.count(found, 1).filter(|_| self.mode == MonitorMode::Judge);
+            let counted = doubt.count(found, times).filter(|_| self.mode == MonitorMode::Judge);
             counted.into_iter().for_each(|cause| causes.add(cause));
         }
     }
@@ -228,5 +234,29 @@ mod tests {
         // Rows of three numbers, of which the last is padding.
         let (a, b) = ([1.0, 2.0, 9.0, 3.0, 4.0, 9.0], [1.0, 0.0, 0.0, 3.0, 4.0, 0.0]);
         assert_eq!(mean_square_difference(&a, &b, 3, 2), 1.0);
+    }
+
+    /// Breaks when a standing car is stopped by what it sees, when a doubt that began while it drove
+    /// is forgotten while it stands, or when an ordinary number does not end the doubt.
+    #[test]
+    fn doubts_add_up_while_the_car_drives_and_stay_while_it_stands() {
+        let mut monitors = Monitors {
+            constants: Constants::default(),
+            mode: MonitorMode::Judge,
+            scene: None,
+            lanes: Vec::new(),
+            width: 0,
+            channels: 0,
+            doubts: Default::default(),
+        };
+        let mut judge = |value: f64, speed_mps: f64| {
+            let (mut readings, mut causes) = (MonitorReadings::default(), Causes::default());
+            readings.set(Monitor::Scene, value, 0.9);
+            monitors.judge(&readings, speed_mps, &mut causes);
+            causes.get(CauseKind::Monitor(Monitor::Scene)).map(|cause| cause.in_a_row)
+        };
+        assert_eq!([0.0, 0.4, 0.0].map(|speed_mps| judge(0.99, speed_mps)), [Some(0); 3]);
+        assert_eq!([0.5, -3.0, 0.2, 3.0, 0.0].map(|speed_mps| judge(0.99, speed_mps)), [Some(1), Some(2), Some(2), Some(3), Some(3)]);
+        assert_eq!([judge(0.5, 0.0), judge(0.99, 3.0)], [None, Some(1)]);
     }
 }

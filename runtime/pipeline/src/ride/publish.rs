@@ -42,7 +42,7 @@ impl Ride {
         if let Some(distance_m) = distance_m {
             monitors.compare_lanes(distance_m, &mut outcome.monitors);
         }
-        monitors.judge(&outcome.monitors, &mut outcome.degraded);
+        monitors.judge(&outcome.monitors, speed_mps, &mut outcome.degraded);
         // Every lane has had its turn since this lane's rollout began.
         let idle = self.inputs.grid.idle_lanes();
         if idle > 0 && ready.from_ns.is_some() {

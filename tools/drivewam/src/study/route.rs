@@ -9,6 +9,7 @@ use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::Trajectory;
 use drivewam_simulation::{CameraFault, FaultKind, SimulationDriver};
 use drivewam_world::{Follower, Options, TICK_S, Violations};
+use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Length of a route, metres.
@@ -57,6 +58,8 @@ pub(super) enum Driver {
 /// The result of one route.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
+    /// Seed of the world.
+    pub(super) seed: u64,
     /// Progress along the route.
     pub(super) progress_m: f64,
     /// Distance driven, on or off the route.
@@ -82,6 +85,13 @@ pub(super) struct Route {
 impl Route {
     pub(super) fn is_clean(&self) -> bool {
         self.finished && self.violations == Violations::default()
+    }
+
+    /// How the route ended, for those who want to drive it again.
+    pub(super) fn json(&self) -> Value {
+        json!({"world": self.seed, "finished": self.finished, "progress_m": self.progress_m, "seconds": self.seconds,
+            "clean_m": self.clean_m, "first_violation": self.first.map(|(kind, _)| kind),
+            "stopped_by": self.minimal_risk.filter(|_| !self.finished)})
     }
 }
 
@@ -112,6 +122,7 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
     let mut feed = SimulationDriver::new(ride.config(), seed, conditions.world)?;
     feed.lost_every = conditions.lost_every;
     let mut route = Route {
+        seed,
         progress_m: 0.0,
         driven_m: 0.0,
         seconds: 0.0,

@@ -84,6 +84,11 @@ pub(super) fn summary(name: &str, routes: &[&Route]) -> (Vec<String>, Value) {
     (cells, results)
 }
 
+/// How each route of the policy ended that is not clean.
+fn not_clean(routes: &[&Route]) -> Value {
+    routes.iter().filter(|route| !route.is_clean()).map(|route| route.json()).collect()
+}
+
 /// Runs the part. Also returns the tracks of the first routes, for the image.
 ///
 /// # Errors
@@ -113,7 +118,11 @@ pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, 
     let mut table = Table::new(&columns("driver"));
     let mut json = Map::new();
     for (who, (name, _)) in drivers.iter().enumerate() {
-        let (cells, results) = summary(name, &routes.iter().map(|all| &all[who]).collect::<Vec<_>>());
+        let driven: Vec<&Route> = routes.iter().map(|all| &all[who]).collect();
+        let (cells, mut results) = summary(name, &driven);
+        if who < lanes.len() {
+            results["not_clean"] = not_clean(&driven);
+        }
         table.row(cells);
         json.insert(name.clone(), results);
     }
