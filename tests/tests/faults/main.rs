@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+mod camera_jump;
 mod camera_order;
 mod car;
 mod contradictions;

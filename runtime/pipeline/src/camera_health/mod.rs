@@ -1,6 +1,8 @@
 //! Whether the camera sees: pictures that stand still while the car moves, that have no contrast,
-//! that are noise, or that come in reversed order. And whether they look like the training's.
+//! that are noise, that come in reversed order, or that do not follow on from one another. And
+//! whether they look like the training's.
 
+mod jump;
 mod reversal;
 
 use crate::guard::causes::DoubtRun;
@@ -9,6 +11,7 @@ use crate::trained;
 use drivewam_core::manifest::TrainedPictures;
 use drivewam_core::pose::Pose2;
 use drivewam_device::SourceCamera;
+use jump::JumpCheck;
 use reversal::{PAIRS, ReversalCheck};
 use std::hash::{DefaultHasher, Hasher};
 
@@ -78,15 +81,18 @@ pub(crate) struct CameraHealth {
     frozen: DoubtRun,
     blank: DoubtRun,
     noise: DoubtRun,
+    jumped: DoubtRun,
     order: ReversalCheck,
+    jump: JumpCheck,
 }
 
 impl CameraHealth {
     /// For chunks of `frames` pictures.
     pub(crate) fn new(camera: SourceCamera, frames: usize, trained: Option<TrainedPictures>) -> Self {
         let looks = Vec::with_capacity(frames + 1);
-        let run = DoubtRun::default();
-        Self { camera, trained, looks, is_continued: false, frozen: run, blank: run, noise: run, order: ReversalCheck::new() }
+        let [frozen, blank, noise, jumped] = <[DoubtRun; 4]>::default();
+        let (order, jump) = (ReversalCheck::new(), JumpCheck::new(&camera));
+        Self { camera, trained, looks, is_continued: false, frozen, blank, noise, jumped, order, jump }
     }
 
     /// Looks at a picture of the current chunk.
@@ -101,6 +107,7 @@ impl CameraHealth {
     /// Looks at any picture, also between two of a chunk, taken at `pose`.
     pub(crate) fn see_order(&mut self, picture: &[u8], pose: Pose2, speed_mps: f64) {
         self.order.see(&self.camera, picture, pose, speed_mps);
+        self.jump.see(&self.camera, picture, pose);
     }
 
     /// Ends the chunk: adds what is wrong with its pictures to `causes`. `pose_at`: the ego's pose
@@ -115,9 +122,11 @@ impl CameraHealth {
             let cause = |is_so: bool, kind, value, threshold| is_so.then(|| Cause::new(kind, value, threshold));
             let is_blank = look.deviation < CONTRAST;
             let is_noise = !is_blank && look.correlation < CORRELATION;
-            let moved_m = moved_m.unwrap_or(0.0);
+            // A picture that stood still while the car moved stays wrong when the car stands.
+            let (stays, moved_m) = (before.is_some() && self.frozen.is_open(), moved_m.unwrap_or(0.0));
+            let has_moved = moved_m >= MOVED_M;
             let found = [
-                self.frozen.count(cause(moved_m >= MOVED_M, CauseKind::CameraFrozen, moved_m, MOVED_M), 1),
+                self.frozen.count(cause(has_moved || stays, CauseKind::CameraFrozen, moved_m, MOVED_M), has_moved.into()),
                 self.blank.count(cause(is_blank, CauseKind::CameraBlank, look.deviation, CONTRAST), 1),
                 self.noise.count(cause(is_noise, CauseKind::CameraNoise, look.correlation, CORRELATION), 1),
             ];
@@ -131,6 +140,8 @@ impl CameraHealth {
             let cause = Cause::new(CauseKind::CameraReversed, f64::from(pairs), f64::from(PAIRS));
             causes.add(Cause { in_a_row: pairs / PAIRS, ..cause });
         }
+        let jump = self.jump.jump().map(|jump| Cause::new(jump.kind, jump.value, jump.threshold));
+        self.jumped.count(jump, 1).into_iter().for_each(|cause| causes.add(cause));
         let newest = self.looks.pop();
         self.looks.clear();
         self.looks.extend(newest);
@@ -142,6 +153,13 @@ impl CameraHealth {
         self.looks.clear();
         self.is_continued = false;
         self.order.clear();
+        self.trust();
         (self.frozen, self.blank, self.noise) = Default::default();
+    }
+
+    /// Takes the next picture as it is, whatever came before.
+    pub(crate) fn trust(&mut self) {
+        self.jump.clear();
+        self.jumped = DoubtRun::default();
     }
 }

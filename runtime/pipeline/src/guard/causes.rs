@@ -101,6 +101,11 @@ pub enum CauseKind {
     /// Pictures come in reversed order: the scene shrinks while the car drives forward. Value:
     /// pairs of pictures in a row.
     CameraReversed,
+    /// The picture does not show what the one before leads to after the turn that the poses
+    /// measured. Value: the correlation of both.
+    CameraJump,
+    /// As [`CauseKind::CameraJump`], but with left and right exchanged it does.
+    CameraMirrored,
     /// The field of view differs from the model's. Value: the relative difference.
     FieldOfView,
     /// The camera does not cover a share of the model's image.
@@ -133,6 +138,9 @@ pub enum Response {
     /// The plan does not go out: the previous one is continued where that is allowed, else minimal
     /// risk.
     Refuse,
+    /// As [`Response::Refuse`], and from the second time in a row on as [`Response::Stop`]: what is
+    /// left of the previous plan is then enough to brake along.
+    Reject,
     /// Minimal risk at once.
     Stop,
 }
@@ -151,7 +159,7 @@ pub struct CauseRow {
 impl CauseKind {
     /// The row of this kind.
     pub fn row(self) -> CauseRow {
-        use Response::{Degrade, Distrust, Doubt, Refuse, Stop};
+        use Response::{Degrade, Distrust, Doubt, Refuse, Reject, Stop};
         let (name, unit, response) = match self {
             Self::NotFinite => ("not_finite", "pose", Refuse),
             Self::Limit(limit) => ("limit", limit.unit(), Refuse),
@@ -170,7 +178,9 @@ impl CauseKind {
             Self::Motion(MotionConflict::PoseJump) => (MotionConflict::PoseJump.as_str(), MotionConflict::PoseJump.unit(), Refuse),
             Self::Motion(conflict) => (conflict.as_str(), conflict.unit(), Doubt),
             Self::StampAhead => ("stamp_ahead", "ms", Degrade),
-            Self::CameraFrozen => ("camera_frozen", "m", Doubt),
+            Self::CameraFrozen => ("camera_frozen", "m", Reject),
+            Self::CameraJump => ("camera_jump", "", Reject),
+            Self::CameraMirrored => ("camera_mirrored", "", Reject),
             Self::CameraBlank => ("camera_blank", "of 255", Doubt),
             Self::CameraNoise => ("camera_noise", "", Doubt),
             Self::CameraReversed => ("camera_reversed", "pairs", Doubt),
@@ -261,6 +271,11 @@ impl fmt::Display for Cause {
 pub(crate) struct DoubtRun(u32);
 
 impl DoubtRun {
+    /// Whether the doubt was found, and not ended since.
+    pub(crate) fn is_open(self) -> bool {
+        self.0 > 0
+    }
+
     /// Counts the doubt as found `times` more, or ends the run without a cause. Returns the cause
     /// with its count.
     pub(crate) fn count(&mut self, found: Option<Cause>, times: u32) -> Option<Cause> {
@@ -315,6 +330,8 @@ pub(crate) fn strongest(causes: &Causes) -> (Option<Cause>, Option<Response>) {
         let response = match cause.kind.row().response {
             Response::Doubt if cause.in_a_row >= REFUSED_DOUBTS => Response::Refuse,
             Response::Distrust if cause.in_a_row >= REFUSED_DOUBTS => Response::Stop,
+            Response::Reject if cause.in_a_row > 1 => Response::Stop,
+            Response::Reject => Response::Refuse,
             response => response,
         };
         if strongest.1.is_none_or(|most| response > most) {
@@ -339,7 +356,7 @@ pub(crate) fn decide(strongest: Option<Response>, state: GuardState, may_hold: b
     match (strongest, state) {
         (None | Some(Response::Degrade | Response::Doubt | Response::Distrust), _) => Verdict::Accepted,
         (Some(Response::Refuse), GuardState::Driving | GuardState::Holding { .. }) if may_hold => Verdict::Held,
-        (Some(Response::Refuse | Response::Stop), _) => Verdict::MinimalRisk,
+        (Some(Response::Refuse | Response::Reject | Response::Stop), _) => Verdict::MinimalRisk,
     }
 }
 

@@ -117,7 +117,7 @@ fn every_limit_is_judged_and_named() {
 /// Breaks if a kind gets another verdict than the table of `decide` says, in any state.
 #[test]
 fn the_verdict_depends_on_the_strongest_response_and_the_state() {
-    use Response::{Degrade, Distrust, Doubt, Refuse, Stop};
+    use Response::{Degrade, Distrust, Doubt, Refuse, Reject, Stop};
     let (accepted, held, risk) = (Verdict::Accepted, Verdict::Held, Verdict::MinimalRisk);
     let states = [GuardState::Start, GuardState::Driving, GuardState::Holding { since_ns: 0 }, GuardState::MinimalRisk];
     for (response, may_hold, wanted) in [
@@ -127,6 +127,7 @@ fn the_verdict_depends_on_the_strongest_response_and_the_state() {
         (Some(Distrust), true, [accepted; 4]),
         (Some(Refuse), true, [risk, held, held, risk]),
         (Some(Refuse), false, [risk; 4]),
+        (Some(Reject), false, [risk; 4]),
         (Some(Stop), true, [risk; 4]),
     ] {
         assert_eq!(states.map(|state| causes::decide(response, state, may_hold)), wanted, "{response:?}, may hold: {may_hold}");
@@ -145,14 +146,19 @@ fn a_doubt_refuses_the_plan_when_it_is_found_three_times_in_a_row() {
     }
 }
 
-/// Breaks if a plan that rests on the same pictures is continued where they are not trusted, or if
-/// a single doubt keeps back a plan, which may answer a danger that is rare.
+/// Breaks if a plan that rests on the same pictures is continued where they are not trusted, if a
+/// single doubt keeps back a plan, which may answer a danger that is rare, or if a plan goes out that
+/// rests on a picture that is certainly wrong.
 #[test]
 fn distrust_stops_the_car_where_a_doubt_continues_the_plan_before() {
     let scene = CauseKind::Monitor(Monitor::Scene);
-    for (kind, in_a_row, wanted) in
-        [(CauseKind::CameraBlank, 3, Verdict::Held), (scene, 2, Verdict::Accepted), (scene, 3, Verdict::MinimalRisk)]
-    {
+    for (kind, in_a_row, wanted) in [
+        (CauseKind::CameraBlank, 3, Verdict::Held),
+        (scene, 2, Verdict::Accepted),
+        (scene, 3, Verdict::MinimalRisk),
+        (CauseKind::CameraJump, 1, Verdict::Held),
+        (CauseKind::CameraJump, 2, Verdict::MinimalRisk),
+    ] {
         let (mut guard, mut out) = (guard(false), blank());
         judge(&mut guard, &plan(5.0, 0.0), 0, 5.0, &mut out);
         let mut causes = Causes::NONE;

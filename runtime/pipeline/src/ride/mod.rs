@@ -315,6 +315,7 @@ impl Ride {
     /// over, and the next plan may be accepted.
     pub fn release(&mut self) {
         self.plan.release();
+        self.inputs.camera.trust();
     }
 
     /// What goes out after the last call: the outcome of [`Ride::step`], or after its error the

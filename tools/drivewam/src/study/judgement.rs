@@ -43,6 +43,8 @@ fn is_of_inputs(cause: &Cause) -> bool {
             | CauseKind::CameraBlank
             | CauseKind::CameraNoise
             | CauseKind::CameraReversed
+            | CauseKind::CameraJump
+            | CauseKind::CameraMirrored
             | CauseKind::FieldOfView
             | CauseKind::Untrained(_)
     )

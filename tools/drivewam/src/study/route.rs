@@ -73,6 +73,8 @@ pub(super) struct Route {
     /// The cause of the minimal risk that was asked for at the end.
     pub(super) minimal_risk: Option<&'static str>,
     pub(super) violations: Violations,
+    /// How often the car had left its road when the camera failed.
+    pub(super) off_road_before: u32,
     /// The first violation, and the speed then, m/s.
     pub(super) first: Option<(&'static str, f64)>,
     /// Position of the car every second, (x m, y m), and whether a new violation happened since the
@@ -131,6 +133,7 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
         stopped: false,
         minimal_risk: None,
         violations: Violations::default(),
+        off_road_before: 0,
         first: None,
         track: Vec::new(),
         judgements: Vec::new(),
@@ -152,6 +155,7 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
                 _ => pictures.clone(),
             };
             feed.fault = Some(CameraFault::new(*kind, tick, pictures));
+            route.off_road_before = feed.world.violations().off_road;
         }
         if tick.is_multiple_of(10) {
             route.track.push((ego.pose.x_m, ego.pose.y_m, feed.world.violations() != route.violations));

@@ -114,7 +114,7 @@ fn ends(case: &Case, routes: &[Route]) -> (Vec<String>, Value) {
     let of = |is: &dyn Fn(&Route) -> bool| share(routes.iter().map(std::iter::once), |route| is(route), |_| true);
     let is_stopped = |route: &Route| route.stopped || (case.kind.is_none() && route.judgements.iter().any(|judgement| judgement.stops));
     let stopped = of(&is_stopped);
-    let on_road = of(&|route| is_stopped(route) && route.violations.off_road == 0);
+    let on_road = of(&|route| is_stopped(route) && route.violations.off_road == route.off_road_before);
     let collided = of(&|route| route.violations.collisions > 0);
     let finished = of(&|route| route.finished);
     let noticed = noticed(routes);
