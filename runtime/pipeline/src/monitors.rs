@@ -2,7 +2,7 @@
 //! manifest has their constants ([`drivewam_core::manifest::Monitors`]); the guard's table of
 //! causes decides what follows.
 
-use crate::guard::causes::DoubtRun;
+use crate::guard::DoubtRun;
 use crate::guard::{Cause, CauseKind, Causes};
 use crate::regions::Regions;
 use drivewam_core::action::Increment;
@@ -236,8 +236,8 @@ mod tests {
         assert_eq!(mean_square_difference(&a, &b, 3, 2), 1.0);
     }
 
-    /// Breaks when a standing car is stopped by what it sees, when a doubt that began while it drove
-    /// is forgotten while it stands, or when an ordinary number does not end the doubt.
+    /// Breaks when a standing car is stopped by what it sees, when a doubt that began while it
+    /// drove is forgotten while it stands, or when an ordinary number does not end the doubt.
     #[test]
     fn doubts_add_up_while_the_car_drives_and_stay_while_it_stands() {
         let mut monitors = Monitors {

@@ -2,9 +2,9 @@
 //! the turn that the poses measured, and grows a little; what lies near is left out.
 //!
 //! A camera that is knocked aside, exchanged or mirrored breaks this in one picture. The view is
-//! compared in blocks, and the median counts: a sign beside the road fills one of them. At a picture
-//! a second, 680 pictures of simulated drives resembled the one before by 0.64 or more; of the first
-//! pictures of cameras turned by 20°, 30° and 90°, 98, 100 and 98 of 100 are found.
+//! compared in blocks, and the median counts: a sign beside the road fills one of them. At a
+//! picture a second, 680 pictures of simulated drives resembled the one before by 0.64 or more; of
+//! the first pictures of cameras turned by 20°, 30° and 90°, 98, 100 and 98 of 100 are found.
 
 use crate::guard::CauseKind;
 use drivewam_core::pose::{Pose2, wrap};
@@ -173,8 +173,8 @@ impl JumpCheck {
         }
     }
 
-    /// How well the newest patch continues the one before, after a turn to the left by about `turn`:
-    /// the best over growths and errors of the turn. `side` is −1 where left and right are
+    /// How well the newest patch continues the one before, after a turn to the left by about
+    /// `turn`: the best over growths and errors of the turn. `side` is −1 where left and right are
     /// exchanged. `None` where both show too little in common.
     fn resemblance(&self, turn: f32, side: f32) -> Option<f32> {
         let turns = TURN_ERRORS_RAD.map(|error| (turn + error) / self.column_rad.max(f32::EPSILON));

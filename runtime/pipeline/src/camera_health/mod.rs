@@ -5,7 +5,7 @@
 mod jump;
 mod reversal;
 
-use crate::guard::causes::DoubtRun;
+use crate::guard::DoubtRun;
 use crate::guard::{Cause, CauseKind, Causes};
 use crate::trained;
 use drivewam_core::manifest::TrainedPictures;

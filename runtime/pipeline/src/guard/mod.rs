@@ -6,12 +6,14 @@
 //! by construction.
 
 pub mod causes;
+mod doubt;
 mod in_force;
 mod plan_check;
 
 pub use causes::{Cause, CauseKind, Causes, InputStream, Response, VehicleLimit, Verdict};
 
 use causes::GuardState;
+pub(crate) use doubt::DoubtRun;
 use drivewam_core::config::{GapPolicy, GuardConfig as Settings, VehicleConfig};
 use drivewam_core::pose::Pose2;
 use drivewam_core::trajectory::{Point, Trajectory};

@@ -147,8 +147,8 @@ fn a_doubt_refuses_the_plan_when_it_is_found_three_times_in_a_row() {
 }
 
 /// Breaks if a plan that rests on the same pictures is continued where they are not trusted, if a
-/// single doubt keeps back a plan, which may answer a danger that is rare, or if a plan goes out that
-/// rests on a picture that is certainly wrong.
+/// single doubt keeps back a plan, which may answer a danger that is rare, or if a plan goes out
+/// that rests on a picture that is certainly wrong.
 #[test]
 fn distrust_stops_the_car_where_a_doubt_continues_the_plan_before() {
     let scene = CauseKind::Monitor(Monitor::Scene);

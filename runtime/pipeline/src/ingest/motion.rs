@@ -1,6 +1,6 @@
 //! Contradictions between poses and ego states, counted from chunk to chunk.
 
-use crate::guard::causes::DoubtRun;
+use crate::guard::DoubtRun;
 use crate::guard::{Cause, CauseKind, Causes};
 use drivewam_core::motion::{FoundConflict, MotionCheck, MotionConflict};
 use drivewam_core::pose::Pose2;
