@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from drivewam_export import config as configs
+from drivewam_export.guidance.join import join
 from drivewam_export.onnx_graphs.export import export
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,10 +36,11 @@ def random_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shipped_folder(tmp_path_factory):
-    """The shipped policy, exported again in f32. Read only."""
-    out = tmp_path_factory.mktemp("engines") / "shipped"
-    export(configs.load(ROOT / "configs/model/tiny.yaml"), str(ROOT / "engines/tiny"), out)
-    return out
+    """The shipped policy, exported again in f32, with the shipped guidance. Read only."""
+    shipped, folder = ROOT / "engines/tiny", tmp_path_factory.mktemp("engines")
+    export(configs.load(ROOT / "configs/model/tiny.yaml"), str(shipped), folder / "policy")
+    join(folder / "policy", shipped, folder / "shipped")
+    return folder / "shipped"
 
 
 def closeness(a, b) -> float:

@@ -35,7 +35,7 @@ from drivewam_export.onnx_graphs.verify import run, session, verify
 from drivewam_export.train.guidance import shipped
 from test_precision import NUMPY, nodes
 
-ROWS, WIDTH = 16, 64  # of the text, as engines/tiny reads it
+ROWS, WIDTH = 64, 64  # of the text, as engines/tiny reads it
 FILES = ("vlm_decoder", "vlm_vision", "text_encode")
 NORMS = re.compile(r".*(norm|layernorm)\d?\.(weight|bias)")
 
