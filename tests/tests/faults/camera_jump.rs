@@ -80,8 +80,8 @@ fn pictures_of_an_ordinary_drive_follow_on_from_one_another() {
 }
 
 /// Breaks when the first picture of a camera that turned is followed by a plan that rests on it;
-/// when the second does not stop the car; when the car may drive on with such a camera; or when
-/// `release` does not let it.
+/// when the second does not stop the car; when the car may drive on with such a camera; when
+/// `release` does not let it; or when a mirrored camera is not called that.
 #[test]
 fn a_camera_that_turns_holds_the_plan_then_stops_the_car_until_it_is_released() {
     let degrees = |degrees: f64| Change::Turned(degrees.to_radians());
@@ -94,6 +94,9 @@ fn a_camera_that_turns_holds_the_plan_then_stops_the_car_until_it_is_released() 
         let verdicts: Vec<_> = found.iter().map(|(_, verdict, _)| *verdict).collect();
         assert_eq!(verdicts[0], Verdict::Held, "{change:?}: {found:?}");
         assert!(verdicts[1..].iter().all(|verdict| *verdict == Verdict::MinimalRisk), "{change:?}: {found:?}");
+        if change == Change::Mirrored {
+            assert_eq!(found[0].2, Some("camera_mirrored"), "{found:?}");
+        }
         if let Change::Turned(_) = change {
             let after: Vec<_> = wrong(SECONDS - 3, SECONDS + 1).map(|(s, o)| (*s, o.verdict)).collect();
             assert!(after.iter().all(|(_, verdict)| *verdict == Verdict::Accepted), "{change:?}: {after:?}");

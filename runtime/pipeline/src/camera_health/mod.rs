@@ -163,3 +163,29 @@ impl CameraHealth {
         self.jumped = DoubtRun::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use drivewam_core::intrinsics::Intrinsics;
+
+    /// Breaks when a picture that stood still while the car moved is trusted as soon as the car
+    /// stands, when that counts on, or when another picture does not end it.
+    #[test]
+    fn a_frozen_picture_stays_frozen_while_the_car_stands() {
+        let intrinsics = Intrinsics { fx_px: 8.0, fy_px: 8.0, cx_px: 8.0, cy_px: 8.0 };
+        let mut health = CameraHealth::new(SourceCamera::rgb8(16, 16, intrinsics), 1, None);
+        let mut picture: Vec<u8> = (0..16 * 16 * 3).map(|i| (i * 7 % 251) as u8).collect();
+        let places_m = [0.0, 0.0, 2.0, 4.0, 4.0, 4.0, 4.0];
+        let wanted = [None, None, Some(1), Some(2), Some(2), Some(2), None];
+        for (stamp_ns, wanted) in (0..).zip(wanted) {
+            if stamp_ns == 6 {
+                picture.reverse();
+            }
+            let mut causes = Causes::NONE;
+            health.see(stamp_ns, &picture);
+            health.judge(&mut causes, |stamp_ns| Some(Pose2::new(places_m[stamp_ns as usize], 0.0, 0.0)));
+            assert_eq!(causes.get(CauseKind::CameraFrozen).map(|cause| cause.in_a_row), wanted, "picture {stamp_ns}");
+        }
+    }
+}
