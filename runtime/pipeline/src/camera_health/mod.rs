@@ -25,6 +25,11 @@ const CORRELATION: f64 = 0.3;
 /// Pixels that a picture is sampled at, per axis.
 const SAMPLES: usize = 64;
 
+/// A car that is slower than this stands, m/s.
+const STANDS_MPS: f64 = 0.5;
+/// Outputs in a row at which a car stands, until a picture that did not follow on is trusted.
+const SETTLED: u32 = 4;
+
 /// What a picture looks like.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct FrameLook {
@@ -84,6 +89,8 @@ pub(crate) struct CameraHealth {
     jumped: DoubtRun,
     order: ReversalCheck,
     jump: JumpCheck,
+    /// Outputs in a row at which the car stood after a jump, and no monitor was raised.
+    settled: u32,
 }
 
 impl CameraHealth {
@@ -92,7 +99,7 @@ impl CameraHealth {
         let looks = Vec::with_capacity(frames + 1);
         let [frozen, blank, noise, jumped] = <[DoubtRun; 4]>::default();
         let (order, jump) = (ReversalCheck::new(), JumpCheck::new(&camera));
-        Self { camera, trained, looks, is_continued: false, frozen, blank, noise, jumped, order, jump }
+        Self { camera, trained, looks, is_continued: false, frozen, blank, noise, jumped, order, jump, settled: 0 }
     }
 
     /// Looks at a picture of the current chunk.
@@ -161,6 +168,17 @@ impl CameraHealth {
     pub(crate) fn trust(&mut self) {
         self.jump.clear();
         self.jumped = DoubtRun::default();
+        self.settled = 0;
+    }
+
+    /// After a jump: trusts the next picture when the car has stood for some outputs at which the
+    /// monitors found nothing. What filled the view may have been a pedestrian.
+    pub(crate) fn settle(&mut self, speed_mps: f64, is_ordinary: bool) {
+        let settles = self.jump.jump().is_some() && speed_mps.abs() < STANDS_MPS && is_ordinary;
+        self.settled = if settles { self.settled + 1 } else { 0 };
+        if self.settled >= SETTLED {
+            self.trust();
+        }
     }
 }
 
