@@ -15,7 +15,7 @@ use drivewam_device::Device;
 use drivewam_engine::{Binding, Engine};
 
 /// A car that is slower than this stands or creeps, m/s.
-const STANDS_MPS: f64 = 0.5;
+pub(crate) const STANDS_MPS: f64 = 0.5;
 
 /// What a monitor found.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -123,9 +123,11 @@ impl JumpCheck {
         let near = self.place.filter(|place| self.jump.is_some() || place.distance_m(&pose) <= APART_M);
         let direct = near.and_then(|place| {
             let turn = wrap(pose.yaw_rad - place.yaw_rad) as f32;
-            let [direct, mirrored] = [1.0, -1.0].map(|side| self.resemblance(turn, side));
-            self.jump = self.judge(direct?, mirrored?, self.resemblance_elsewhere(turn));
-            direct
+            let direct = self.resemblance(turn, 1.0)?;
+            // No correlation is above 1, so nothing can resemble the one before more by a margin.
+            let is_clear = direct + MIRRORED.1.min(TURNED.1) >= 1.0;
+            self.jump = if is_clear { None } else { self.judge(direct, self.resemblance(turn, -1.0)?, self.resemblance_elsewhere(turn)) };
+            Some(direct)
         });
         if near.is_some() && self.jump.is_some() {
             return;

@@ -7,6 +7,7 @@ mod reversal;
 
 use crate::guard::DoubtRun;
 use crate::guard::{Cause, CauseKind, Causes};
+use crate::monitors::STANDS_MPS;
 use crate::trained;
 use drivewam_core::manifest::TrainedPictures;
 use drivewam_core::pose::Pose2;
@@ -25,8 +26,6 @@ const CORRELATION: f64 = 0.3;
 /// Pixels that a picture is sampled at, per axis.
 const SAMPLES: usize = 64;
 
-/// A car that is slower than this stands, m/s.
-const STANDS_MPS: f64 = 0.5;
 /// Outputs in a row at which a car stands, until a picture that did not follow on is trusted.
 const SETTLED: u32 = 4;
 
