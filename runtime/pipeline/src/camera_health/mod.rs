@@ -5,8 +5,7 @@
 mod jump;
 mod reversal;
 
-use crate::guard::DoubtRun;
-use crate::guard::{Cause, CauseKind, Causes};
+use crate::guard::{Cause, CauseKind, Causes, DoubtRun};
 use crate::monitors::STANDS_MPS;
 use crate::trained;
 use drivewam_core::manifest::TrainedPictures;
@@ -204,5 +203,34 @@ mod tests {
             health.judge(&mut causes, |stamp_ns| Some(Pose2::new(places_m[stamp_ns as usize], 0.0, 0.0)));
             assert_eq!(causes.get(CauseKind::CameraFrozen).map(|cause| cause.in_a_row), wanted, "picture {stamp_ns}");
         }
+    }
+
+    /// Breaks when a car that stands before a mirrored view trusts it too soon, while it drives, or
+    /// while a monitor finds the view strange, or when it never trusts it again.
+    #[test]
+    fn a_standing_car_trusts_a_new_view_after_some_ordinary_outputs() {
+        let intrinsics = Intrinsics { fx_px: 60.0, fy_px: 60.0, cx_px: 56.0, cy_px: 32.0 };
+        let mut health = CameraHealth::new(SourceCamera::rgb8(112, 64, intrinsics), 1, None);
+        // Posts of many widths and shades; the same in every row.
+        let shade = |column: usize| (column / 5 * 97 % 211) as u8;
+        let view: Vec<u8> = (0..64 * 112).flat_map(|i| [shade(i % 112); 3]).collect();
+        let mirrored: Vec<u8> = (0..64 * 112).flat_map(|i| [shade(111 - i % 112); 3]).collect();
+        let mut is_trusted = |picture: &[u8]| {
+            health.see_order(picture, Pose2::default(), 0.0);
+            health.jump.jump().is_none()
+        };
+        assert!(is_trusted(&view) && !is_trusted(&mirrored));
+        let outputs =
+            [(0.0, true), (0.0, true), (0.0, true), (2.0, true), (0.0, true), (0.0, false), (0.0, true), (0.0, true), (0.0, true)];
+        for (i, (speed_mps, is_ordinary)) in outputs.into_iter().enumerate() {
+            health.settle(speed_mps, is_ordinary);
+            assert!(health.jump.jump().is_some(), "output {i}");
+        }
+        health.settle(0.0, true);
+        assert_eq!(health.jump.jump(), None);
+        health.see_order(&mirrored, Pose2::default(), 0.0);
+        assert_eq!(health.jump.jump(), None, "the mirrored view is the car's own now");
+        health.see_order(&view, Pose2::default(), 0.0);
+        assert!(health.jump.jump().is_some(), "and the former one is mirrored");
     }
 }
