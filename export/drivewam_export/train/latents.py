@@ -63,16 +63,22 @@ def kept(drive: Drive, name: str, make) -> Latents:
         made = make()
         for file, value in zip(files, (made.first, made.chunk)):
             aside = file.with_suffix(f".{os.getpid()}.partial")
-            with aside.open("wb") as out:
-                np.save(out, value.cpu().numpy())
-            aside.rename(file)
+            try:
+                with aside.open("wb") as out:
+                    np.save(out, value.cpu().numpy())
+                aside.rename(file)
+            finally:
+                aside.unlink(missing_ok=True)
     return Latents(*(torch.from_numpy(np.load(file)) for file in files))
 
 
 def encode_all(codec: Codec, drives: list[Drive], per_second: int) -> list[Latents]:
-    out, name = [], f"latents-{codec_hash(codec)}"
-    for i, drive in enumerate(drives):
-        out.append(kept(drive, name, lambda drive=drive: encode_drive(codec, drive, per_second)))
-        if (i + 1) % 100 == 0:
-            print(f"latents of {i + 1} of {len(drives)} drives", flush=True)
-    return out
+    """The latents of `drives`, in their order. Processes that start together begin with different
+    drives, so that each finds what the others have made."""
+    out, name = {}, f"latents-{codec_hash(codec)}"
+    for done, i in enumerate(np.random.default_rng(os.getpid()).permutation(len(drives)), 1):
+        drive = drives[i]
+        out[i] = kept(drive, name, lambda drive=drive: encode_drive(codec, drive, per_second))
+        if done % 100 == 0:
+            print(f"latents of {done} of {len(drives)} drives", flush=True)
+    return [out[i] for i in range(len(drives))]

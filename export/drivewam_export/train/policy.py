@@ -116,8 +116,6 @@ class Trainer:
             raise SystemExit("--words trains an existing policy: name it by --start")
         if args.start:
             self.load(args.start)
-        signal.signal(signal.SIGINT, lambda *_: setattr(self, "stop", True))
-        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stop", True))
 
     def load(self, folder: Path):
         if not self.args.resume and not (folder / "training.pt").exists():
@@ -321,6 +319,8 @@ class Trainer:
 
     def train(self):
         a, windows = self.args, self.data
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: setattr(self, "stop", True))
         self.whole = [chunks for chunks in WHOLE if windows.fits(chunks)]
         rng = np.random.default_rng(a.seed + self.step)
         generator = torch.Generator(self.device).manual_seed(a.seed + self.step)
@@ -390,6 +390,8 @@ class Trainer:
 
 
 def main() -> None:
+    # Until the first step nothing is there to save: both signals end the program.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     trainer = Trainer(options(__doc__.splitlines()[0]).parse_args())
     trainer.open_data()
     trainer.train()
