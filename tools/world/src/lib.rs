@@ -15,6 +15,7 @@
 mod canvas;
 mod caption;
 mod car;
+mod contact;
 mod dimensions;
 mod drift;
 mod drive_files;

@@ -1,6 +1,7 @@
 //! The world with a car in it: how both advance, and the labels of a tick.
 
 use crate::car::{Control, Ego, FRONT_M};
+use crate::contact::Contact;
 use crate::drift::Drift;
 use crate::labels::Labels;
 use crate::options::Options;
@@ -27,7 +28,7 @@ const SLOW_MPS: f64 = 5.0;
 /// Violations since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Violations {
-    /// Contacts with a lead or a pedestrian.
+    /// Contacts with a lead or a pedestrian in which the car moved.
     pub collisions: u32,
     /// Those with a pedestrian.
     pub pedestrians: u32,
@@ -70,7 +71,8 @@ pub struct World {
     is_free: bool,
     drift: Drift,
     violations: Violations,
-    in_contact: bool,
+    walked_into: u32,
+    contact: Contact,
     is_off_road: bool,
 }
 
@@ -101,7 +103,8 @@ impl World {
             is_free: true,
             drift,
             violations: Violations::default(),
-            in_contact: false,
+            walked_into: 0,
+            contact: Contact::None,
             is_off_road: false,
         }
     }
@@ -134,6 +137,11 @@ impl World {
     /// Violations since the start.
     pub fn violations(&self) -> Violations {
         self.violations
+    }
+
+    /// Contacts in which the car stood, and only the other moved. They are no violations.
+    pub fn walked_into(&self) -> u32 {
+        self.walked_into
     }
 
     /// Arc length along the route, and offset from the lane's centre, left positive; metres.
@@ -202,7 +210,7 @@ impl World {
             let ahead_m = light.s_m - self.s_m;
             light.state == Light::Red && (FRONT_M - PAST_LINE_M..=FRONT_M - 0.3).contains(&ahead_m)
         });
-        self.in_contact || past_red
+        self.contact != Contact::None || past_red
     }
 
     /// Advances the world by one tick, with the car under `control`.
@@ -262,9 +270,12 @@ impl World {
             let at = self.road.at(p.s_m).pose.compose(&Pose2::new(0.0, p.d_m, 0.0)).relative_to(&front);
             at.x_m.abs() < 0.5 * FRONT_M + 0.2 && at.y_m.abs() < 1.1
         });
-        self.violations.collisions += u32::from((lead || walker) && !self.in_contact);
-        self.violations.pedestrians += u32::from(walker && !self.in_contact);
-        self.in_contact = lead || walker;
+        let contact = self.contact.next(lead || walker, self.ego.speed_mps);
+        let collides = contact == Contact::Collision && self.contact != contact;
+        self.violations.collisions += u32::from(collides);
+        self.violations.pedestrians += u32::from(collides && walker);
+        self.walked_into += u32::from(contact == Contact::WalkedInto && self.contact == Contact::None);
+        self.contact = contact;
         let crossed = |p: &&Placed| before_m + FRONT_M <= p.s_m && p.s_m < self.s_m + FRONT_M;
         let red = self.road.fixtures().filter(crossed).any(|p| self.scene.light(p, self.time_s()) == Light::Red);
         self.violations.red_lights += u32::from(red);

@@ -4,7 +4,7 @@
 use drivewam_core::Result;
 use drivewam_core::dims::Intrinsics;
 use drivewam_world::{
-    Canvas, ExpertDriver, FrameFormat, Kind, Options, Palette, PlanLabels, Violations, World, WriteOptions, Written, write_seeds,
+    Canvas, Control, ExpertDriver, FrameFormat, Kind, Options, Palette, PlanLabels, Violations, World, WriteOptions, Written, write_seeds,
 };
 use std::ops::Range;
 use std::path::Path;
@@ -34,6 +34,23 @@ fn the_expert_never_collides_leaves_the_road_or_runs_a_red_light() {
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Breaks when a pedestrian who walks into the standing car counts as its collision, or when the
+/// same contact is none once the car moves on through it.
+#[test]
+fn who_walks_into_the_standing_car_is_at_fault_until_it_moves() {
+    let mut world = World::new(1005, Options { kind: Kind::Mixed, ..Options::default() });
+    while world.walked_into() == 0 {
+        assert!(world.time_s() < 200.0);
+        world.step(world.expert());
+    }
+    assert_eq!((world.violations(), world.ego().speed_mps), (Violations::default(), 0.0));
+    world.step(Control { acceleration_mps2: 2.0, curvature_1pm: 0.0 });
+    assert_eq!(world.violations(), Violations { collisions: 1, pedestrians: 1, ..Violations::default() });
+    world.step(Control { acceleration_mps2: -2.0, curvature_1pm: 0.0 });
+    world.step(Control { acceleration_mps2: 2.0, curvature_1pm: 0.0 });
+    assert_eq!((world.violations().collisions, world.walked_into()), (1, 1), "one contact counts once");
 }
 
 /// Breaks when lights or leads no longer stop the car, or when it never starts.

@@ -73,6 +73,8 @@ pub(super) struct Route {
     /// The cause of the minimal risk that was asked for at the end.
     pub(super) minimal_risk: Option<&'static str>,
     pub(super) violations: Violations,
+    /// Contacts in which the car stood.
+    pub(super) walked_into: u32,
     /// How often the car had left its road when the camera failed.
     pub(super) off_road_before: u32,
     /// The first violation, and the speed then, m/s.
@@ -93,6 +95,7 @@ impl Route {
     pub(super) fn json(&self) -> Value {
         json!({"world": self.seed, "finished": self.finished, "progress_m": self.progress_m, "seconds": self.seconds,
             "clean_m": self.clean_m, "first_violation": self.first.map(|(kind, _)| kind),
+            "first_violation_mps": self.first.map(|(_, speed_mps)| speed_mps),
             "stopped_by": self.minimal_risk.filter(|_| !self.finished)})
     }
 }
@@ -133,6 +136,7 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
         stopped: false,
         minimal_risk: None,
         violations: Violations::default(),
+        walked_into: 0,
         off_road_before: 0,
         first: None,
         track: Vec::new(),
@@ -215,6 +219,7 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
         route.seconds = feed.world.time_s();
     }
     route.violations = feed.world.violations();
+    route.walked_into = feed.world.walked_into();
     route.finished = route.progress_m >= ROUTE_M;
     Ok(Some(route))
 }

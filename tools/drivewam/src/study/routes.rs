@@ -39,7 +39,7 @@ pub(super) struct Tracks {
 }
 
 /// The columns of [`summary`]; the first is called `who`.
-pub(super) fn columns(who: &str) -> [&str; 10] {
+pub(super) fn columns(who: &str) -> [&str; 11] {
     [
         who,
         "routes without violation",
@@ -50,6 +50,7 @@ pub(super) fn columns(who: &str) -> [&str; 10] {
         "off road / km",
         "red lights / km",
         "first: lead, pedestrian, off road, red light",
+        "walked into while standing",
         "mean speed, m/s",
     ]
 }
@@ -76,11 +77,12 @@ pub(super) fn summary(name: &str, routes: &[&Route]) -> (Vec<String>, Value) {
     let mut cells = vec![name.to_owned(), clean.to_string(), format!("{:.2}", finished.value), first.to_string()];
     cells.extend(rates.iter().map(ToString::to_string));
     cells.push(firsts.map(|count| count.to_string()).join(", "));
-    cells.push(format!("{:.2}", metres / seconds));
+    let walked_into: u32 = routes.iter().map(|r| r.walked_into).sum();
+    cells.extend([walked_into.to_string(), format!("{:.2}", metres / seconds)]);
     let results = json!({"clean": clean.json(), "finished": finished.json(), "km": metres * 1e-3, "clean_m": first.json(),
         "violations_per_km": rates[0].json(), "collisions_per_km": rates[1].json(), "off_road_per_km": rates[2].json(),
         "red_lights_per_km": rates[3].json(), "first_violation": KINDS.iter().zip(firsts).collect::<BTreeMap<_, _>>(),
-        "stopped_by": stops, "first_violation_median_mps": median_mps, "mean_speed_mps": metres / seconds});
+        "stopped_by": stops, "walked_into": walked_into, "first_violation_median_mps": median_mps, "mean_speed_mps": metres / seconds});
     (cells, results)
 }
 
