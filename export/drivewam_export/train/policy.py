@@ -293,29 +293,14 @@ class Trainer:
         self.normalisation = n = self.normalisation or Normalisation.of(drives)
         self.ranges = self.ranges or trained_ranges(drives + self.policy_drives)
         self.metres = torch.tensor((n.q99 - n.q01) / 2, dtype=torch.float32, device=self.device)
-        self.data = Windows(
-            self.config,
-            drives,
-            encode_all(codec, drives, per_second),
-            n,
-            per_second,
-            self.device,
-            self.text_ids and self.text_ids[: len(drives)],
-        )
-        driven = self.policy_drives
-        self.driven = (
-            None
-            if not driven
-            else DrivenWindows(
-                self.config,
-                driven,
-                encode_all(codec, driven, per_second),
-                n,
-                per_second,
-                self.device,
-                self.text_ids and self.text_ids[len(drives) :],
-            )
-        )
+
+        def windows(kind, drives, text_ids):
+            latents = encode_all(codec, drives, per_second)
+            return kind(self.config, drives, latents, n, per_second, self.device, text_ids)
+
+        driven, ids = self.policy_drives, self.text_ids
+        self.data = windows(Windows, drives, ids and ids[: len(drives)])
+        self.driven = windows(DrivenWindows, driven, ids and ids[len(drives) :]) if driven else None
 
     def train(self):
         a, windows = self.args, self.data
