@@ -87,14 +87,15 @@ fn drive(ride: &mut Ride, ticks: &[Tick], from_ns: i64) -> Vec<Seen> {
 }
 
 /// Breaks if lanes share what each must have alone (memory, causal cache, frames, text, ego state,
-/// noise of a chunk), to the bit; or if K lanes do not give K plans a chunk.
-fn equals_rides_of_their_own(device: on::Device, seconds: i64) {
-    let mut joint = tiny("{lanes: {count: 4}}", device);
+/// noise of a chunk), to the bit; or if K lanes do not give K plans a chunk. `set`: keys of the
+/// configuration beside the lanes.
+fn equals_rides_of_their_own(device: on::Device, set: &str, seconds: i64) {
+    let mut joint = tiny(&format!("{{lanes: {{count: 4}}, {set}}}"), device);
     let ticks = recorded(&joint, seconds);
     let seen = drive(&mut joint, &ticks, 0);
     assert_eq!(seen.len() as i64, seconds + 1, "a plan every second");
     for lane in 0..4 {
-        let own = drive(&mut tiny("{}", device), &ticks, lane as i64 * SECOND);
+        let own = drive(&mut tiny(&format!("{{{set}}}"), device), &ticks, lane as i64 * SECOND);
         let of_lane: Vec<_> = seen.iter().filter(|seen| seen.lane == lane).cloned().collect();
         assert!(own.len() as i64 >= (seconds - 3) / 4 && own.iter().all(|seen| seen.lane == 0));
         for (own, of_lane) in own.iter().zip(&of_lane) {
@@ -106,13 +107,23 @@ fn equals_rides_of_their_own(device: on::Device, seconds: i64) {
 
 #[test]
 fn each_lane_is_to_the_bit_a_ride_of_its_own() {
-    equals_rides_of_their_own(|arena| Ok(Box::new(HostDevice::new(arena, 2)?)), 19);
+    equals_rides_of_their_own(|arena| Ok(Box::new(HostDevice::new(arena, 2)?)), "", 19);
+}
+
+/// The same where nothing is forgotten, and where the oldest tokens are: pools that are full after
+/// two chunks.
+#[test]
+fn each_lane_has_a_memory_of_its_own_under_the_other_policies_too() {
+    let one_step = "flow: {video: {steps: 1}, action: {steps: 1}}";
+    for memory in ["{policy: full, max_chunks: 4}", "{policy: fifo, video_slots: 56, action_slots: 16}"] {
+        equals_rides_of_their_own(|arena| Ok(Box::new(HostDevice::new(arena, 2)?)), &format!("memory: {memory}, {one_step}"), 15);
+    }
 }
 
 /// The same on the emulated CUDA kernels.
 #[test]
 fn each_lane_is_a_ride_of_its_own_on_the_cuda_kernels_too() {
-    equals_rides_of_their_own(|arena| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(5)), arena)?)), 7);
+    equals_rides_of_their_own(|arena| Ok(Box::new(CudaDevice::new(Box::new(Emulator::new(5)), arena)?)), "", 7);
 }
 
 /// Breaks if a graph is bound in the ride, or not once for each lane and shape in Warm.
