@@ -5,6 +5,7 @@ use documented::assert_parsed;
 use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 #[path = "../../../../tests/src/documented.rs"]
 mod documented;
@@ -94,6 +95,7 @@ fn the_documented_commands_run_in_their_order() {
             word if word.starts_with("configs/") => workspace().join(word).display().to_string(),
             word => word.to_owned(),
         };
+        let since = Instant::now();
         let mut child = Command::new(program)
             .args(command.words.iter().map(real))
             .args(*more)
@@ -105,6 +107,7 @@ fn the_documented_commands_run_in_their_order() {
             .unwrap();
         writeln!(child.stdin.take().unwrap(), "{stdin}").unwrap_or_default();
         let done = child.wait_with_output().unwrap();
+        println!("{text}: {:.1} s", since.elapsed().as_secs_f64());
         let stderr = String::from_utf8_lossy(&done.stderr);
         assert!(done.status.success() && !done.stdout.is_empty(), "{}: {text}: {stderr}", command.place);
     }
