@@ -6,7 +6,7 @@
 
 mod source;
 
-use drivewam_core::config::{Config, Layer};
+use drivewam_core::config::{Config, Layer, renamed_keys};
 use serde_json::Value;
 use source::{Field, Types};
 use std::fmt::Write;
@@ -25,6 +25,16 @@ and the file that said it. `drivewam plan` prints the whole configuration with i
 \"required\" in the column of defaults: some file must name the key. \"not set\": the key may be left
 out, and the description says what happens then. `engine.folder` and `engine.tensorrt.kernels` are
 relative to the file that names them.
+";
+
+/// The section of the renamed keys, up to its rows.
+const RENAMED: &str = "
+## Renamed keys
+
+The old name is accepted for one release, with a warning.
+
+| old | new |
+| --- | --- |
 ";
 
 /// The layers of the shipped configuration, from the files below `root`.
@@ -52,6 +62,10 @@ pub fn page(root: &Path, shipped: &[Layer]) -> String {
         let _ = write!(writer.page, "\n## `{}`\n\n{}\n\n", section.key, source::wrap(&section.doc, 100));
         writer.page.push_str("| key | unit | default | range | description |\n| --- | --- | --- | --- | --- |\n");
         writer.rows(&section.key, &section.kind);
+    }
+    writer.page.push_str(RENAMED);
+    for (old, new) in renamed_keys() {
+        let _ = writeln!(writer.page, "| `{old}` | `{new}` |");
     }
     writer.page
 }

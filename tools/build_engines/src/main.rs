@@ -193,7 +193,7 @@ fn configuration(args: &Args) -> Result<(Config, String)> {
         layers.push(Layer { name: "--graphs".to_owned(), text: serde_json::json!({"engine": {"folder": folder}}).to_string() });
     }
     let mut config = load_config(&args.config, &layers)?;
-    config.deprecated_keys().iter().for_each(|key| note!("build_engines: warning: {key}"));
+    drivewam_console::warn("build_engines", config.deprecated_keys());
     if let Ok(plain) = Path::new(&config.engine.folder).canonicalize() {
         config.engine.folder = plain.display().to_string();
     }

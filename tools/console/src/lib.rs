@@ -17,6 +17,11 @@ mod streams;
 pub use signals::{INTERRUPTED, StopFlag};
 pub use streams::{alarm, exit_code, line, parse, remark, text};
 
+/// Prints warnings to standard error, one in a line, after the program's name.
+pub fn warn(program: &str, warnings: impl IntoIterator<Item = impl std::fmt::Display>) {
+    warnings.into_iter().for_each(|warning| note!("{program}: warning: {warning}"));
+}
+
 /// Prints a line to standard output, as [`line()`] does.
 #[macro_export]
 macro_rules! print_line {

@@ -38,12 +38,14 @@ pub(crate) struct LoadedConfig {
 }
 
 impl ConfigArgs {
-    /// Loads the configuration.
+    /// Loads the configuration, and warns of keys under their old names.
     ///
     /// # Errors
     /// No CONFIG was given and the default one is not found; the configuration is invalid.
     pub(crate) fn load(&self) -> Result<LoadedConfig> {
-        self.load_with(&[])
+        let loaded = self.load_with(&[])?;
+        drivewam_console::warn("drivewam", loaded.config.deprecated_keys());
+        Ok(loaded)
     }
 
     /// As [`ConfigArgs::load`], with another default.

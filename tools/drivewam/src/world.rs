@@ -121,6 +121,7 @@ impl Policy {
     fn open(path: &Path, args: &Args) -> Result<Self> {
         let layers: Vec<Layer> = args.set.iter().map(|text| Layer::setting(text)).collect::<drivewam_core::Result<_>>()?;
         let mut config = load_config(path, &layers)?;
+        drivewam_console::warn("drivewam", config.deprecated_keys());
         (config.engine.threads, config.target.threads) = (args.threads.clamp(1, 64), 1);
         let bundle = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
         Ok(Self { config, bundle, expert_every: args.expert_every })

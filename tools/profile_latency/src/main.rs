@@ -37,6 +37,9 @@ fn run(args: &Args, started: Instant) -> Result<ExitCode> {
     let signals = StopFlag::on_signals().context("cannot install the handlers of signals")?;
     let stop = signals.flag();
     output::check(args)?;
+    if !args.one {
+        drivewam_console::warn("profile_latency", args.configuration()?.deprecated_keys());
+    }
     let command: Vec<String> = std::env::args().collect();
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::with_template("{spinner} {msg}  {elapsed}")?);

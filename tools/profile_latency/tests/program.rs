@@ -190,6 +190,17 @@ fn a_run_that_is_ended_early_exits_with_130_and_writes_nothing() {
     }
 }
 
+/// Breaks when a key under its old name is taken in silence, or by every process of a comparison.
+#[test]
+fn a_key_under_its_old_name_is_named_once_on_standard_error() {
+    let short = ["--warmup", "1", "--window", "1", "--json", "--set", "guard.max_held=3"];
+    for more in [&[][..], &["--aa", "2"]] {
+        let done = program(&short).args(more).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success() && said.matches("is now called").count() == 1, "{more:?}: {said}");
+    }
+}
+
 /// Breaks when Ctrl-C loses the report, leaves a report that looks complete, or gives exit code 0.
 #[test]
 fn an_interrupted_window_does_not_look_complete() {

@@ -47,6 +47,11 @@ const RENAMED: [(&str, &str, &str); 6] = [
     ("guard", "continuity_m", "max_continuity_error_m"),
 ];
 
+/// The renamed keys: old and new name, each with its section.
+pub fn renamed_keys() -> impl Iterator<Item = (String, String)> {
+    RENAMED.iter().map(|(section, old, new)| (format!("{section}.{old}"), format!("{section}.{new}")))
+}
+
 /// A key that a layer has under its old name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeprecatedKey {

@@ -18,7 +18,7 @@ pub use build::BuildConfig;
 pub use engine::{EngineConfig, EngineKind, TensorRtConfig};
 pub use guidance::{Forever, GuidanceConfig, GuidanceMode, Wait};
 pub use lanes::{LaneGuidance, LanesConfig};
-pub use layers::{DeprecatedKey, Layer};
+pub use layers::{DeprecatedKey, Layer, renamed_keys};
 pub use sections::{
     ActionFlow, ActionStart, CameraConfig, CameraFit, CoresConfig, FlowConfig, GapPolicy, GuardConfig, IngestConfig, MemoryConfig,
     MemoryPolicy, MonitorMode, PassPacking, SolverKind, TargetConfig, VideoCommit, VideoFlow,

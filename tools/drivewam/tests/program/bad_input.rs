@@ -327,3 +327,24 @@ fn an_output_folder_that_cannot_be_written_is_refused_before_the_drive_and_nothi
     assert!(done.status.code() == Some(1) && stderr(&done).contains("/proc/nowhere/drive"), "{done:?}");
     assert!(!lab.names().iter().any(|name| name.contains("partial")), "{:?}", lab.names());
 }
+
+/// Breaks when a key under its old name is taken in silence, or warned of more than once.
+#[test]
+fn a_key_under_its_old_name_is_named_once_on_standard_error() {
+    let lab = Lab::new();
+    let config = lab.path("config.yaml").display().to_string();
+    let world = ["world", "--seeds", "5..6", "--seconds", "2", "--policy", &config, "--plans", "--out"];
+    for args in [vec!["plan", &config], vec!["study", "sight", &config, "--worlds", "1", "--chunks", "2", "--out"], world.to_vec()] {
+        let out = lab.path(args[0]).display().to_string();
+        let mut args = args;
+        if args.last() == Some(&"--out") {
+            args.push(&out);
+        }
+        args.extend(["--set", "guard.max_held=3"]);
+        let done = super::lab::drivewam(&args);
+        let said = stderr(&done);
+        assert!(done.status.success(), "{args:?}: {said}");
+        assert_eq!(said.matches("warning").count(), 1, "{args:?}: {said}");
+        assert!(said.contains("`guard.max_held` is now called `guard.max_hold_chunks`"), "{args:?}: {said}");
+    }
+}
