@@ -64,7 +64,8 @@ rust: setup fixtures
 # Documents of the crates, and the ride without its default feature, ONNX Runtime.
 docs: headers
 	RUSTDOCFLAGS="-D warnings" cargo doc --profile ci --workspace --features $(FEATURES) --no-deps
-	cargo check --profile ci --package drivewam --no-default-features
+	cargo check --profile ci --no-default-features --package drivewam --package drivewam-tools \
+		--package drivewam-profile-latency
 
 # The programs as they ship: with TensorRT, without symbols, their debug info in a file beside them,
 # and without the paths of the machine that built them, which the last two lines prove. NVTX is left

@@ -40,9 +40,11 @@ const TOOLS: &[&str] = &[
 ];
 
 /// Libraries that a crate must not take, each with the reason.
-pub(crate) const MUST_NOT_TAKE: [(&str, &str, &str); 4] = [
+pub(crate) const MUST_NOT_TAKE: [(&str, &str, &str); 6] = [
     ("drivewam", "csv", "the ride reads no files of a recording"),
     ("drivewam", "image", "the ride decodes no image files"),
+    ("drivewam", "png", "the ride decodes no image files"),
+    ("drivewam", "zune-jpeg", "the ride decodes no image files"),
     ("drivewam-core", "rustix", "arithmetic asks nothing of the system"),
     ("drivewam-world", "drivewam", "the world knows no ride"),
 ];
@@ -153,6 +155,10 @@ mod tests {
             ("drivewam-guidance", "drivewam"),
             ("drivewam-world", "drivewam"),
             ("drivewam", "csv"),
+            ("drivewam", "image"),
+            ("drivewam", "png"),
+            ("drivewam", "zune-jpeg"),
+            ("drivewam-core", "rustix"),
             ("stranger", "serde"),
         ] {
             assert!(!misplaced(&workspace(of, extra)).is_empty(), "{of} uses {extra}");

@@ -40,7 +40,7 @@ pub(crate) fn wide(files: &[Source]) -> Vec<String> {
 fn prose(file: &Source) -> Vec<(usize, &str)> {
     let lines = file.text.lines().enumerate();
     match file.kind() {
-        "rs" | "cu" | "cuh" | "cpp" | "h" => lines.filter(|(_, line)| has_comment(line, "//")).collect(),
+        "rs" | "cu" | "cuh" | "cpp" | "h" | "c" | "js" => lines.filter(|(_, line)| has_comment(line, "//")).collect(),
         "md" => markdown(&file.text),
         "py" => python(&file.text),
         _ => lines.filter(|(_, line)| has_comment(line, "#")).collect(),
@@ -50,9 +50,10 @@ fn prose(file: &Source) -> Vec<(usize, &str)> {
 /// Whether a comment begins on the line: at its start, or after code and a space.
 fn has_comment(line: &str, mark: &str) -> bool {
     let line = line.trim_start();
-    // A mark inside of a text has a quote behind it that closes the text.
-    let after = |at: usize| !line.get(at..).unwrap_or_default().contains('"');
-    line.starts_with(mark) || line.rfind(&format!(" {mark} ")).is_some_and(after)
+    // A mark inside of a text has an odd number of quotes before it.
+    let outside = |(at, _): (usize, &str)| line.get(..at).unwrap_or_default().matches('"').count() % 2 == 0;
+    let begins = [mark, "/*"].iter().any(|mark| line.starts_with(mark));
+    begins || line.match_indices(&format!(" {mark} ")).any(outside)
 }
 
 /// Paragraphs and lists: neither code, nor tables, nor a line that is one link or one picture.
@@ -105,7 +106,9 @@ fn wide_prose_is_found_in_every_kind_of_file_and_wide_code_is_not_prose() {
     let found = |path: &str, text: String| wide(&[Source::new(path, &text)]).len();
     assert_eq!(found("a.rs", format!("/// {wide_text}\nlet x = \"{wide_text}\";\n")), 1);
     assert_eq!(found("a.rs", format!("let x = 1; // {wide_text}\nlet y = \"http://{wide_text}\";\n")), 1);
-    assert_eq!(found("a.cuh", format!("// {wide_text}\n")), 1);
+    assert_eq!(found("a.rs", format!("let x = 1; // a \"quoted\" {wide_text}\n")), 1);
+    assert_eq!(found("a.cuh", format!("// {wide_text}\n/* {wide_text} */\n")), 2);
+    assert_eq!(found("a.js", format!("// {wide_text}\n")), 1);
     assert_eq!(found("a.yaml", format!("key: 1  # {wide_text}\n")), 1);
     assert_eq!(found("Makefile", format!("# {wide_text}\n\t{wide_text}\n")), 1);
     assert_eq!(found("a.py", format!("\"\"\"Short.\n\n{wide_text}\n\"\"\"\nx = [{wide_text}]\n# {wide_text}\n")), 2);
