@@ -175,11 +175,11 @@ class SelectionLoop:
         begun = time.perf_counter()
         for layers, k, v, q in self.pools:
             for keys, values in layers:
-                stays = self.select(keys, q, 0.07, len(keys) - len(k))
-                goes = np.ones(len(keys), bool)
-                goes[np.asarray(stays)] = False
-                goes = goes.nonzero()[0]
-                keys[goes], values[goes] = k, v
+                kept = self.select(keys, q, 0.07, len(keys) - len(k))
+                overwritten = np.ones(len(keys), bool)
+                overwritten[np.asarray(kept)] = False
+                overwritten = overwritten.nonzero()[0]
+                keys[overwritten], values[overwritten] = k, v
         return 1e3 * (time.perf_counter() - begun)
 
     def run_chunks(self, chunks: int) -> list[float]:

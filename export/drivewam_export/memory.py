@@ -131,8 +131,8 @@ class Memory:
         """Scores [L, Hs, B], -inf for an empty slot; None while free slots suffice."""
         if len(self._free(region)) >= new:
             return None
-        held = self.valid[region].nonzero()[:, 0]
-        at = region.start + held
+        filled = self.valid[region].nonzero()[:, 0]
+        at = region.start + filled
         out = torch.full((self.config.layers, self.sets, region.stop - region.start), -torch.inf)
         for layer, (k, _, q) in enumerate(outputs):
             for part in range(self.sets):
@@ -146,7 +146,7 @@ class Memory:
                     now=now,
                     **self.options.scoring,
                 )
-                out[layer, part, held] = rows[0]
+                out[layer, part, filled] = rows[0]
         return out
 
     def _destinations(
@@ -159,14 +159,14 @@ class Memory:
             raise MemoryFull(
                 f"no free slot for a {pool} chunk: raise memory.max_chunks (got {self.options.max_chunks})"
             )
-        held = self.valid[region].nonzero()[:, 0]
+        filled = self.valid[region].nonzero()[:, 0]
         chunk, token = (
-            self.chunk[layer, part, region.start + held],
-            self.token[layer, part, region.start + held],
+            self.chunk[layer, part, region.start + filled],
+            self.token[layer, part, region.start + filled],
         )
         if score is None:  # fifo: the age is the score
             score = (chunk * (self.config.nv + self.config.na) + token).double()
         else:
-            score = score[held]
-        stays = held[selection.kept(score, chunk, token, size - new)]
-        return torch.tensor(sorted(set(range(size)) - set(stays.tolist())))
+            score = score[filled]
+        kept = filled[selection.kept(score, chunk, token, size - new)]
+        return torch.tensor(sorted(set(range(size)) - set(kept.tolist())))

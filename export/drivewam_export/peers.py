@@ -80,8 +80,8 @@ class ListMemory:
                 continue
             old_k, old_v = pool[layer]
             if old_k.shape[1] + k.shape[1] > budget:
-                stays = self.select(old_k, q, budget - k.shape[1])
-                old_k, old_v = old_k[:, stays], old_v[:, stays]
+                kept = self.select(old_k, q, budget - k.shape[1])
+                old_k, old_v = old_k[:, kept], old_v[:, kept]
             pool[layer] = (self.join([old_k, k]), self.join([old_v, v]))
 
 
@@ -245,7 +245,7 @@ class OnnxLoop(PublishedLoop):
             "flow_time": np.full(2, time, np.float32),
         }
         feeds |= {"rope": rope.numpy(), "text_bias": reads.text_bias} | reads.text | reads.ego
-        held = 0
+        slots = 0
         for layer in range(c.layers):
             pieces = self.memory.layer(layer)
             k = (
@@ -254,8 +254,8 @@ class OnnxLoop(PublishedLoop):
                 else np.zeros((c.heads, 0, c.head_dim), np.float32)
             )
             v = np.concatenate([p[1] for p in pieces], 1) if pieces else k
-            feeds[f"mem_k.{layer}"], feeds[f"mem_v.{layer}"], held = k, v, k.shape[1]
-        feeds["mem_bias"] = np.zeros(held, np.float32)
+            feeds[f"mem_k.{layer}"], feeds[f"mem_v.{layer}"], slots = k, v, k.shape[1]
+        feeds["mem_bias"] = np.zeros(slots, np.float32)
         if c.self_scale == "log":
             feeds["self_scale"] = np.full(n, self.scale(n), np.float32)
         out = self.run_graph("dit", feeds)

@@ -241,9 +241,9 @@ class Rollout:
         rope = table(c, torch.cat([places for _, _, places in parts]))
         scale = None
         if c.self_scale == "log":
-            held = int(self.memory.valid.sum())
+            filled = int(self.memory.valid.sum())
             seen_by_video = int((is_action == 0).sum())
-            scale = self_scale(held + torch.where(is_action > 0, len(tokens), seen_by_video))
+            scale = self_scale(filled + torch.where(is_action > 0, len(tokens), seen_by_video))
         return self.model.dit(
             tokens,
             is_action,

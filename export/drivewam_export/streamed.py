@@ -91,9 +91,9 @@ class LazyWeights(TorchFunctionMode):
             weights,
         )
 
-    def lend(self, value: torch.Tensor) -> torch.Tensor:
+    def loan(self, value: torch.Tensor) -> torch.Tensor:
         return self.weights.read(self.named[id(value)]) if id(value) in self.named else value
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        args, kwargs = tree_map_only(torch.Tensor, self.lend, (args, kwargs or {}))
+        args, kwargs = tree_map_only(torch.Tensor, self.loan, (args, kwargs or {}))
         return function(*args, **kwargs)

@@ -129,7 +129,7 @@ def test_only_what_reads_texts_is_trained(tiny, tmp_path, monkeypatch):
     flags += [
         "--start",
         str(root / "engines/tiny"),
-        "--words",
+        "--guidance",
         str(root / "engines/tiny"),
         "--steps",
         "2",

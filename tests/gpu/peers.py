@@ -73,7 +73,7 @@ def main() -> None:
         return [torch.randn(HEADS, rows, WIDTH, device="cuda", dtype=torch.bfloat16) for _ in range(LAYERS)]
 
     memory = {name: (tensors(size), tensors(size)) for name, (size, _) in POOLS.items()}
-    new = {name: (tensors(fresh), tensors(fresh), tensors(fresh)) for name, (_, fresh) in POOLS.items()}
+    new = {name: (tensors(new_tokens), tensors(new_tokens), tensors(new_tokens)) for name, (_, new_tokens) in POOLS.items()}
 
     def loop(one):
         for name in POOLS:

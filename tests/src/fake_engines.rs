@@ -52,12 +52,12 @@ impl FakeBundle {
     /// The graphs of a policy with a language model in `graphs`, as engines for the passes of
     /// `config`.
     pub fn with_guidance(family: Family, graphs: &str, config: &Config) -> Self {
-        let folder = opened(graphs);
-        let name = &folder.manifest().guidance.as_ref().unwrap().vlm.tokenizer;
-        let DecoderShapes { prompts, slots } = decoder_shapes(config, folder.manifest(), folder.content(name).unwrap().as_slice()).unwrap();
+        let bundle = opened(graphs);
+        let name = &bundle.manifest().guidance.as_ref().unwrap().vlm.tokenizer;
+        let DecoderShapes { prompts, slots } = decoder_shapes(config, bundle.manifest(), bundle.content(name).unwrap().as_slice()).unwrap();
         let of = |n: usize| Profile { n: [n; 3], s: [slots; 3] };
         let lengths: BTreeSet<usize> = prompts.into_iter().chain([1]).collect();
-        Self::with(family, &folder, lengths.into_iter().map(of).collect())
+        Self::with(family, &bundle, lengths.into_iter().map(of).collect())
     }
 
     /// The policy's graphs in `graphs`, below the workspace root, as engines.
@@ -65,13 +65,13 @@ impl FakeBundle {
         Self::with(family, &opened(graphs), Vec::new())
     }
 
-    fn with(family: Family, folder: &EngineBundle, decoder: Vec<Profile>) -> Self {
-        let mut manifest = folder.manifest().clone();
+    fn with(family: Family, bundle: &EngineBundle, decoder: Vec<Profile>) -> Self {
+        let mut manifest = bundle.manifest().clone();
         if decoder.is_empty() {
             manifest.graphs.retain(|graph, _| !Graph::GUIDANCE.contains(graph));
             manifest.guidance = None;
         }
-        let content = |name: &str| folder.content(name).unwrap().as_slice().to_vec();
+        let content = |name: &str| bundle.content(name).unwrap().as_slice().to_vec();
         let test = manifest.self_test.clone().unwrap().file;
         let tokenizers = manifest.guidance.iter().flat_map(|told| [told.vlm.tokenizer.clone(), told.text.tokenizer.clone()]);
         let kept = [manifest.commands.file.clone(), test].into_iter().chain(tokenizers);
@@ -83,7 +83,7 @@ impl FakeBundle {
             library: version(family),
             driver: None,
             gpu: Some("no GPU, a test, 2 multiprocessors".into()),
-            source_sha256: folder.manifest_sha256().to_owned(),
+            source_sha256: bundle.manifest_sha256().to_owned(),
             flags: Flags::default(),
             compatible: Compatible { compute_capabilities: vec![capability], library_from: version(family), library_to: version(family) },
         });
@@ -97,7 +97,7 @@ impl FakeBundle {
                 _ => Vec::new(),
             };
             entry.engine = Some(EngineEntry {
-                onnx_sha256: folder.manifest().files[&entry.file].sha256.clone(),
+                onnx_sha256: bundle.manifest().files[&entry.file].sha256.clone(),
                 weight_bytes: 0,
                 profiles,
                 scratch_bytes: Some(SCRATCH_BYTES),

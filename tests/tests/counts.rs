@@ -42,18 +42,18 @@ fn chunk(ride: &mut Ride, from_ms: i64) -> u32 {
     passes
 }
 
-/// The plan of the shipped policy, its folder and engine settings.
+/// The plan of the shipped policy, its bundle and engine settings.
 fn plan(set: &str) -> (Plan, EngineBundle, drivewam_core::config::EngineConfig) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
+    let bundle = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     let (camera, engine) = (SourceCamera::of_model(&config.model), config.engine.clone());
-    (Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap(), folder, engine)
+    (Plan::new(config, bundle.manifest(), camera, RideOptions::EVALUATION).unwrap(), bundle, engine)
 }
 
 fn counts(set: &str) -> Counts {
-    let (plan, folder, _) = plan(set);
-    let mut ride = plan.warm(folder).unwrap();
+    let (plan, bundle, _) = plan(set);
+    let mut ride = plan.warm(bundle).unwrap();
     ride.push_command(0, Command::Straight).unwrap();
     for warmup in 0..6 {
         chunk(&mut ride, warmup * 4000);
@@ -97,13 +97,13 @@ const LAUNCHES: [(&str, u32); 7] =
 /// Breaks when a chunk on a GPU launches another kernel, or one more often, than the baseline.
 #[test]
 fn a_chunk_launches_the_kernels_of_the_baseline() {
-    let (plan, folder, engine) = plan("{memory: {policy: selective}}");
+    let (plan, bundle, engine) = plan("{memory: {policy: selective}}");
     let seen: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
     let notes = Arc::clone(&seen);
     let name = |kernel: Kernel| kernel.name().to_string_lossy().into_owned();
     let emulator = Emulator::new(1).watched(move |kernel, _| *notes.lock().unwrap().entry(name(kernel)).or_default() += 1);
     let device = |arena| Ok(Box::new(CudaDevice::new(Box::new(emulator), arena)?) as Box<_>);
-    let mut ride = plan.warm_with(folder, device, |bundle, graph| load(&engine, bundle, graph)).unwrap();
+    let mut ride = plan.warm_with(bundle, device, |bundle, graph| load(&engine, bundle, graph)).unwrap();
     ride.push_command(0, Command::Straight).unwrap();
     for warmup in 0..6 {
         chunk(&mut ride, warmup * 4000);

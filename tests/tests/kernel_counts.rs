@@ -14,9 +14,11 @@ const QUERIES: usize = 40;
 /// Expected counts of a commit of both pools, for all layers, by kernel in the order of launches.
 fn arithmetic() -> [(Kernel, LaunchCounts); 3] {
     let both = |of: &dyn Fn(usize, usize, usize) -> usize| {
-        (TRIED_LAYERS * [VIDEO, ACTION].iter().map(|[slots, fresh]| of(*slots, *fresh, fresh.div_ceil(QUERIES))).sum::<usize>()) as u64
+        (TRIED_LAYERS
+            * [VIDEO, ACTION].iter().map(|[slots, new_tokens]| of(*slots, *new_tokens, new_tokens.div_ceil(QUERIES))).sum::<usize>())
+            as u64
     };
-    let new = both(&|_, fresh, _| 2 * fresh * ROW_BYTES);
+    let new = both(&|_, new_tokens, _| 2 * new_tokens * ROW_BYTES);
     [
         // Every block of queries reads the keys of a pool (the first from device memory, the others
         // from L2); queries are read once. Products: whole blocks of queries, and once eight rows
@@ -24,7 +26,7 @@ fn arithmetic() -> [(Kernel, LaunchCounts); 3] {
         (
             Kernel::ScoreBf16,
             LaunchCounts {
-                bytes_read: both(&|slots, fresh, blocks| (blocks * slots + fresh) * ROW_BYTES),
+                bytes_read: both(&|slots, new_tokens, blocks| (blocks * slots + new_tokens) * ROW_BYTES),
                 bytes_written: 0,
                 flops: both(&|slots, _, blocks| 2 * (blocks * QUERIES + 8) * slots * HEADS * WIDTH),
             },

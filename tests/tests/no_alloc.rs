@@ -77,9 +77,9 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn ride(set: &str) -> Ride {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml");
     let config = load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap();
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
+    let bundle = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(folder).unwrap()
+    Plan::new(config, bundle.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(bundle).unwrap()
 }
 
 /// Drives `chunks` chunks from time `from_ms`, with changing commands. Returns the number of

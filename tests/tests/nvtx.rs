@@ -31,9 +31,9 @@ fn config(set: &str) -> drivewam_core::config::Config {
 /// The shipped policy, with a fake guidance model that the ride waits for.
 fn shipped() -> Ride {
     let config = config("{memory: {policy: selective}, guidance: {wait_ms: inf, max_age_ms: 5000}}");
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
+    let bundle = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(folder).unwrap();
+    let mut ride = Plan::new(config, bundle.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(bundle).unwrap();
     ride.set_guidance_model(Box::new(FakeModel)).unwrap();
     ride
 }
@@ -41,15 +41,15 @@ fn shipped() -> Ride {
 /// A ride whose transformer fails once, in the second action step of the second chunk.
 fn faulty() -> Ride {
     let config = config("{}");
-    let folder = closed_form::bundle(&config.model).unwrap();
+    let bundle = closed_form::bundle(&config.model).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let plan = Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap();
+    let plan = Plan::new(config, bundle.manifest(), camera, RideOptions::EVALUATION).unwrap();
     let fault = Some(Fault::ErrorAt(WARM_DIT + 20));
     let open = |bundle: &EngineBundle, graph| {
         let fault = fault.filter(|_| graph == Graph::Dit);
         Ok(Box::new(ClosedForm::open(bundle, graph, Options { fault, ..Options::default() })?) as Box<_>)
     };
-    plan.warm_with(folder, |arena| Ok(Box::new(HostDevice::new(arena, 1)?)), open).unwrap()
+    plan.warm_with(bundle, |arena| Ok(Box::new(HostDevice::new(arena, 1)?)), open).unwrap()
 }
 
 /// A fake guidance model whose embedding depends on the frame; fails for every third request.

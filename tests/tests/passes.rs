@@ -16,23 +16,23 @@ fn config(set: &str) -> Config {
     load_config(&path, &[Layer { name: "test".to_owned(), text: set.to_owned() }]).unwrap()
 }
 
-fn plan(config: &Config, folder: &EngineBundle) -> Plan {
+fn plan(config: &Config, bundle: &EngineBundle) -> Plan {
     let camera = SourceCamera::of_model(&config.model);
-    Plan::new(config.clone(), folder.manifest(), camera, RideOptions::EVALUATION).unwrap()
+    Plan::new(config.clone(), bundle.manifest(), camera, RideOptions::EVALUATION).unwrap()
 }
 
 fn trained(set: &str) -> Ride {
     let config = config(set);
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
-    plan(&config, &folder).warm(folder).unwrap()
+    let bundle = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
+    plan(&config, &bundle).warm(bundle).unwrap()
 }
 
 fn closed_form(set: &str, fault: Option<Fault>) -> Ride {
     let config = config(set);
-    let folder = closed_form::bundle(&config.model).unwrap();
+    let bundle = closed_form::bundle(&config.model).unwrap();
     let options = Options { fault, ..Options::default() };
     let device = |arena| Ok(Box::new(HostDevice::new(arena, 1)?) as Box<_>);
-    plan(&config, &folder).warm_with(folder, device, |bundle, graph| Ok(Box::new(ClosedForm::open(bundle, graph, options)?))).unwrap()
+    plan(&config, &bundle).warm_with(bundle, device, |bundle, graph| Ok(Box::new(ClosedForm::open(bundle, graph, options)?))).unwrap()
 }
 
 /// Drives a simulated world. Returns all numbers of all trajectories, and the passes of the last
@@ -109,10 +109,10 @@ fn the_same_inputs_give_the_same_bits() {
 /// The first video that a ride shows, decoded.
 fn first_future(set: &str) -> Vec<f64> {
     let config = config(set);
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
+    let bundle = EngineBundle::open(config.engine.folder.as_ref(), &Trust::default()).unwrap();
     let options = RideOptions { decoder: true, ..RideOptions::default() };
     let camera = SourceCamera::of_model(&config.model);
-    let mut ride = Plan::new(config, folder.manifest(), camera, options).unwrap().warm(folder).unwrap();
+    let mut ride = Plan::new(config, bundle.manifest(), camera, options).unwrap().warm(bundle).unwrap();
     drive::drive(&mut ride, 1).unwrap();
     ride.future().unwrap().iter().map(|x| f64::from(*x)).collect()
 }

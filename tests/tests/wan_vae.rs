@@ -32,8 +32,8 @@ fn output(io: &Io, role: TensorRole) -> &BoundTensor {
 
 /// The latents of a synthetic clip, by chunk.
 fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
-    let folder = EngineBundle::open(&folder(), &Trust::default()).unwrap();
-    let (manifest, mut planner) = (folder.manifest(), Planner::new());
+    let bundle = EngineBundle::open(&folder(), &Trust::default()).unwrap();
+    let (manifest, mut planner) = (bundle.manifest(), Planner::new());
     let graphs = [Graph::VaeEncodeFirst, Graph::VaeEncode];
     // Every tensor of both graphs has a region of its own; caches are copied from outputs to
     // inputs.
@@ -56,7 +56,7 @@ fn encode(kind: EngineKind, mix_up_caches: bool) -> Vec<Vec<f32>> {
         .collect();
     let mut device = HostDevice::new(planner.finish(1 << 30).unwrap(), 1).unwrap();
     let settings = Settings { threads: 2, ..Settings::new(kind) };
-    let mut engines: Vec<_> = graphs.iter().map(|&graph| load(&settings, &folder, graph).unwrap()).collect();
+    let mut engines: Vec<_> = graphs.iter().map(|&graph| load(&settings, &bundle, graph).unwrap()).collect();
     let bindings: Vec<_> = engines.iter_mut().zip(&ios).map(|(engine, io)| engine.bind(&mut device, io).unwrap()).collect();
     let mut latents = Vec::new();
     for chunk in 0..CHUNKS {

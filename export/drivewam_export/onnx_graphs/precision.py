@@ -97,12 +97,12 @@ class Rewriter:
         for tensor in self.graph.initializer:
             if tensor.data_type != TensorProto.FLOAT:
                 continue
-            stays = (
+            is_f32 = (
                 tensor.raw_data or half.stored(tensor.name.removeprefix(prefix)) == torch.float32
             )
-            self.types[tensor.name] = tensor.data_type = TensorProto.FLOAT if stays else half.onnx
+            self.types[tensor.name] = tensor.data_type = TensorProto.FLOAT if is_f32 else half.onnx
             (self.matrices if len(tensor.dims) > 1 else self.biases).add(tensor.name)
-            if stays:
+            if is_f32:
                 self.islands.add(tensor.name)
 
     def cast_to(self, name: str, wanted: int) -> str:

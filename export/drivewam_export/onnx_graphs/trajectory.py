@@ -31,7 +31,7 @@ VIDEO_END = 0.6
 EGO = {"speed_mps": 5.0, "acceleration_mps2": 0.5, "curvature_1pm": 0.01}
 
 
-def drawn(name: str, *shape: int) -> torch.Tensor:
+def by_rule(name: str, *shape: int) -> torch.Tensor:
     return torch.from_numpy(uniform(name, int(np.prod(shape))).reshape(shape))
 
 
@@ -52,11 +52,11 @@ def predicted(config: ModelConfig, source: Checkpoint, weights: Weights) -> torc
     model = on_meta(DriveWam, config)
     with torch.no_grad(), LazyWeights(model, "", weights):
         chunk = Rollout(model, options).step(
-            drawn("latent", config.latent.channels, config.latent.height, config.latent.width),
+            by_rule("latent", config.latent.channels, config.latent.height, config.latent.width),
             padded(torch.from_numpy(rest.astype(np.float32))),
             source.rows[config.text.commands[0]],
             torch.tensor([EGO[feature] for feature in config.ego.features]),
-            padded(3**0.5 * drawn("noise", config.nv, config.video_channels)),
+            padded(3**0.5 * by_rule("noise", config.nv, config.video_channels)),
         )
     actions = unpack(config, chunk.action[:, : config.action.channels].double().numpy())
     return torch.from_numpy(np.cumsum(normalisation.undo(actions), 0).astype(np.float32))

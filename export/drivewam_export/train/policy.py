@@ -9,7 +9,7 @@ predicted, never the true one. One of the action copies starts from zero instead
 mean displacement in metres is part of the loss: a ride with `flow.action.start: zero` begins so. A
 checkpoint holds the whole training state and is written atomically.
 
-With `--words`, only the weights that read texts are trained, of an existing policy (`--start`):
+With `--guidance`, only the weights that read texts are trained, of an existing policy (`--start`):
 windows get the small VLM's texts, the command, or no text.
 """
 
@@ -63,20 +63,20 @@ class Trainer:
         torch.manual_seed(args.seed)
         self.device = torch.device(args.device)
         self.config = (
-            config_with_text_rows(load(args.config), args.words)
-            if args.words
+            config_with_text_rows(load(args.config), args.guidance)
+            if args.guidance
             else load(args.config)
         )
         self.model = DriveWam(self.config)
         self.drives = open_all(args.data)
         self.policy_drives = [drive for folder in args.driven for drive in open_all(folder)]
         self.text_ids, generated, self.normalisation = None, [], None
-        # Training record and ranges of the policy whose words are trained.
+        # Training record and ranges of the policy whose text weights are trained.
         self.before, self.ranges = {}, None
-        if args.words:
+        if args.guidance:
             self.text_ids, generated = read_generated(self.drives + self.policy_drives)
             generated = encode(
-                args.words, generated, self.config.text.dim, self.config.text.max_rows
+                args.guidance, generated, self.config.text.dim, self.config.text.max_rows
             )
         self.texts = Texts(self.config, generated)
         c = self.config
@@ -97,7 +97,7 @@ class Trainer:
         )
         self.ema = {k: v.detach().clone() for k, v in self.modules.state_dict().items()}
         for name, weight in self.modules.named_parameters():
-            weight.requires_grad_(not args.words or READS_TEXT.match(name) is not None)
+            weight.requires_grad_(not args.guidance or READS_TEXT.match(name) is not None)
         trained = [weight for weight in self.modules.parameters() if weight.requires_grad]
         self.optimiser = torch.optim.AdamW(
             trained,
@@ -112,8 +112,8 @@ class Trainer:
         )
         self.stop = False
         self.layouts: dict[tuple, Layout] = {}
-        if args.words and not args.start:
-            raise SystemExit("--words trains an existing policy: name it by --start")
+        if args.guidance and not args.start:
+            raise SystemExit("--guidance trains an existing policy: name it by --start")
         if args.start:
             self.load(args.start)
 
@@ -144,7 +144,7 @@ class Trainer:
         """Loads an exported folder, which has neither readers nor optimiser state."""
         opened = open_checkpoint(str(folder), self.config)
         self.normalisation = Normalisation.from_dict(opened.normalisation["action"])
-        if self.args.words:
+        if self.args.guidance:
             self.before, self.ranges = opened.record, opened.trained_ranges
         self.model.load_state_dict(opened.model.state_dict())
         with torch.no_grad():
@@ -362,7 +362,7 @@ class Trainer:
         options = {
             k: (str(v) if isinstance(v, Path) else v)
             for k, v in a.items()
-            if k not in ("data", "driven", "codec", "out", "start", "words")
+            if k not in ("data", "driven", "codec", "out", "start", "guidance")
         }
         record = {
             "steps": self.step,
@@ -371,7 +371,7 @@ class Trainer:
             "drives": len(self.data.drives) + len(self.policy_drives),
             "options": json.loads(json.dumps(options)),
         }
-        return self.before | {"words": record} if self.args.words else record
+        return self.before | {"text_weights": record} if self.args.guidance else record
 
 
 def main() -> None:

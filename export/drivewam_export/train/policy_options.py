@@ -32,7 +32,7 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="a checkpoint folder to start from")
     parser.add_argument(
-        "--words",
+        "--guidance",
         type=Path,
         help="with --start: train only the weights that read texts, on texts of this guidance folder "
         "(train.guidance.generate)",

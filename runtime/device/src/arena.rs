@@ -136,7 +136,7 @@ impl HostArena {
 }
 
 // SAFETY: `span` checks that a region lies inside the allocation, which is aligned, initialised and
-// at one place until `drop`. `Lease::lend` refuses the lease of an arena with another number.
+// at one place until `drop`. `Lease::loan` refuses the lease of an arena with another number.
 unsafe impl HostMemory for HostArena {
     fn address(&self, region: Region) -> Result<*mut f32> {
         Ok(self.span(region)?.pointer(self.base))
@@ -149,7 +149,7 @@ unsafe impl HostMemory for HostArena {
     fn loan<'a>(&'a mut self, lease: &'a Lease) -> Result<Loan<'a>> {
         // SAFETY: `base` is the memory of the arena `id`, which `&mut self` borrows exclusively
         // while the loan lives.
-        unsafe { lease.lend(self.id, self.base) }
+        unsafe { lease.loan(self.id, self.base) }
     }
 }
 

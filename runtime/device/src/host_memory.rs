@@ -105,7 +105,7 @@ impl Lease {
     /// # Safety
     /// `base` is the memory of that arena, which outlives the loan and is borrowed exclusively for
     /// it.
-    pub(crate) unsafe fn lend(&self, arena: u64, base: NonNull<u8>) -> Result<Loan<'_>> {
+    pub(crate) unsafe fn loan(&self, arena: u64, base: NonNull<u8>) -> Result<Loan<'_>> {
         if self.arena != arena {
             return Err(Error::new(ErrorKind::Usage, "the lease belongs to another arena").at("arena").got(self.arena).wanted(arena));
         }

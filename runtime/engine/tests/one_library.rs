@@ -17,8 +17,8 @@ fn a_library_that_works_opens_after_one_that_did_not_and_stays_the_only_one() {
         return;
     };
     let engines = concat!(env!("CARGO_MANIFEST_DIR"), "/../../engines/tiny");
-    let folder = EngineBundle::open(engines.as_ref(), &Trust::default()).unwrap();
-    let open = |path: Option<&str>| OnnxRuntime::open(&folder, Graph::ContextEgo, 1, path);
+    let bundle = EngineBundle::open(engines.as_ref(), &Trust::default()).unwrap();
+    let open = |path: Option<&str>| OnnxRuntime::open(&bundle, Graph::ContextEgo, 1, path);
     for bad in ["/nowhere/libonnxruntime.so", "libnowhere_to_be_found.so"] {
         let error = open(Some(bad)).unwrap_err();
         assert!(error.kind() == ErrorKind::Engine && !error.to_string().contains("cannot open two"), "{error}");

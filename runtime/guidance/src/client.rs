@@ -74,12 +74,12 @@ impl GuidanceClient {
     /// and the engines.
     pub fn new(
         config: &Config,
-        folder: &EngineBundle,
+        bundle: &EngineBundle,
         camera: SourceCamera,
         affinity: Affinity,
         open: &dyn Fn(Graph) -> Result<Box<dyn Engine>>,
     ) -> Result<Self> {
-        let (settings, manifest) = (&config.guidance, folder.manifest());
+        let (settings, manifest) = (&config.guidance, bundle.manifest());
         let mut client = Self::without_model(config, affinity);
         if settings.mode == GuidanceMode::Off {
             return Ok(client);
@@ -89,7 +89,7 @@ impl GuidanceClient {
         let mut planner = Planner::new();
         let encoder = TextEncoderPlan::new(&mut planner, manifest)?;
         let vlm = match settings.mode {
-            GuidanceMode::Vlm => Some(VlmGuidancePlan::new(&mut planner, settings, folder, &config.model.text.commands)?),
+            GuidanceMode::Vlm => Some(VlmGuidancePlan::new(&mut planner, settings, bundle, &config.model.text.commands)?),
             GuidanceMode::Off | GuidanceMode::Fixed => None,
         };
         let scratch = scratch_bytes(config, manifest, &Graph::GUIDANCE)?;
@@ -97,7 +97,7 @@ impl GuidanceClient {
         let mut device = open_device(&config.engine, planner.finish(usize::MAX)?, 1, StreamPriority::Low)?;
         let encoder = encoder.warm(open(Graph::TextEncode)?, device.as_mut(), scratch)?;
         client.engines.push((Graph::TextEncode, encoder.describe()));
-        let mut embedder = TextEmbedder::new(folder, encoder)?;
+        let mut embedder = TextEmbedder::new(bundle, encoder)?;
         if let Some(text) = &settings.text {
             if text.len() > MAX_TEXT_BYTES {
                 let long = Error::new(ErrorKind::Input, "more words than an outcome can hold").at("guidance.text");

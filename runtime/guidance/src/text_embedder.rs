@@ -16,14 +16,14 @@ pub(crate) struct TextEmbedder {
 }
 
 impl TextEmbedder {
-    /// The warmed `encoder`, and its tokenizer from `folder`. Called in Warm.
+    /// The warmed `encoder`, and its tokenizer from `bundle`. Called in Warm.
     ///
     /// # Errors
     /// `Manifest` for a bundle without an encoder, or with a tokenizer of another model.
-    pub(crate) fn new(folder: &EngineBundle, encoder: TextEncoderGraph) -> Result<Self> {
-        let facts = &folder.manifest().guidance()?.text;
+    pub(crate) fn new(bundle: &EngineBundle, encoder: TextEncoderGraph) -> Result<Self> {
+        let facts = &bundle.manifest().guidance()?.text;
         let special = [facts.pad_token, facts.end_token];
-        let tokenizer = Tokenizer::of_graph(folder.content(&facts.tokenizer)?.as_slice(), &facts.tokenizer, facts.vocabulary, &special)?;
+        let tokenizer = Tokenizer::of_graph(bundle.content(&facts.tokenizer)?.as_slice(), &facts.tokenizer, facts.vocabulary, &special)?;
         Ok(Self { ids: Vec::with_capacity(encoder.max_tokens() + 1), encoder, tokenizer, end_token: facts.end_token })
     }
 

@@ -34,12 +34,12 @@ impl VlmGuidancePlan {
     /// # Errors
     /// `Config` for an invalid template; `Manifest` for a bundle without the model, or with a
     /// tokenizer of another model.
-    pub(crate) fn new(planner: &mut Planner, settings: &Settings, folder: &EngineBundle, commands: &[Command]) -> Result<Self> {
-        let facts = &folder.manifest().guidance()?.vlm;
-        let content = folder.content(&facts.tokenizer)?;
+    pub(crate) fn new(planner: &mut Planner, settings: &Settings, bundle: &EngineBundle, commands: &[Command]) -> Result<Self> {
+        let facts = &bundle.manifest().guidance()?.vlm;
+        let content = bundle.content(&facts.tokenizer)?;
         let tokenizer = Tokenizer::of_graph(content.as_slice(), &facts.tokenizer, facts.vocabulary, &facts.special())?;
         let PromptTokens { tokens: prompts, plot_index } = PromptTokens::new(settings, facts, &tokenizer, commands)?;
-        let vlm = VlmPlan::new(planner, folder.manifest(), &prompts, settings.max_new_tokens)?;
+        let vlm = VlmPlan::new(planner, bundle.manifest(), &prompts, settings.max_new_tokens)?;
         Ok(Self { vlm, tokenizer, plot_index })
     }
 

@@ -59,11 +59,11 @@ impl Context {
     /// Binds both graphs. Called in Warm.
     ///
     /// # Errors
-    /// `Manifest` for a command of the model without a text in `folder`.
+    /// `Manifest` for a command of the model without a text in `bundle`.
     pub(crate) fn new(
         [mut text, mut ego]: [Box<dyn Engine>; 2],
         config: &Config,
-        folder: &EngineBundle,
+        bundle: &EngineBundle,
         regions: &Regions,
         device: &mut dyn Device,
     ) -> Result<Self> {
@@ -73,7 +73,7 @@ impl Context {
             .commands
             .iter()
             .map(|&command| {
-                let real = folder.text(command)?;
+                let real = bundle.text(command)?;
                 let (mut rows, mut bias) = (real.values.clone(), vec![MASKED; model.text_rows()]);
                 rows.resize(model.text_rows() * model.text.dim, 0.0);
                 set_bias(&mut bias, real.rows, model.text.padded_rows);
@@ -82,7 +82,7 @@ impl Context {
             .collect::<Result<Vec<_>>>()?;
         let mut bind = |engine: &mut dyn Engine, lane: usize| {
             let region = |spec: &TensorSpec| regions.of_lane(lane, &spec.name);
-            let io = regions.io(&folder.manifest().signature(engine.graph())?, 0, region, region)?;
+            let io = regions.io(&bundle.manifest().signature(engine.graph())?, 0, region, region)?;
             engine.bind(device, &io)
         };
         let mut lane = |lane: usize| -> Result<LaneContext> {

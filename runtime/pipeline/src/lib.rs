@@ -11,12 +11,12 @@
 //!
 //! # fn main() -> drivewam::Result<()> {
 //! let config = load_config("configs/tiny.yaml".as_ref(), &[])?;
-//! let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
+//! let bundle = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
 //! let camera = SourceCamera::of_model(&config.model);
 //! // The defaults are a vehicle's: the deadline, silent inputs (`realtime`) and the continuity of
 //! // the plans (`closed_loop`) are judged.
 //! let options = RideOptions { realtime: true, closed_loop: true, ..RideOptions::default() };
-//! let mut ride = Plan::new(config, folder.manifest(), camera, options)?.warm(folder)?;
+//! let mut ride = Plan::new(config, bundle.manifest(), camera, options)?.warm(bundle)?;
 //! let image = vec![0u8; camera.width * camera.height * 3];
 //! ride.push_ego(0, EgoState { speed_mps: 5.0, ..EgoState::default() })?;
 //! ride.push_pose(0, Pose2::default())?;

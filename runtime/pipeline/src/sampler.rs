@@ -124,7 +124,7 @@ impl Sampler {
     ///
     /// # Errors
     /// `Usage` for other shapes, and under `start: mean`, whose samples would all be equal.
-    pub(crate) fn give_noise(&mut self, video: ArrayView2<'_, f32>, action: ArrayView2<'_, f32>) -> Result<()> {
+    pub(crate) fn set_noise(&mut self, video: ArrayView2<'_, f32>, action: ArrayView2<'_, f32>) -> Result<()> {
         let wanted = [&self.video_rows, &self.action_rows].map(|rows| [rows.len() / self.width, self.width]);
         let got = [video, action].map(|rows| <[usize; 2]>::from(rows.dim()));
         if got != wanted {
@@ -140,7 +140,7 @@ impl Sampler {
     }
 
     /// Drops the given noise: its chunk will not be computed.
-    pub(crate) fn drop_noise(&mut self) {
+    pub(crate) fn clear_noise(&mut self) {
         self.given = None;
     }
 

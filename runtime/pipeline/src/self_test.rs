@@ -68,7 +68,7 @@ pub(crate) fn check(
     let work = &mut Work { lane: LANE, device, transformer: &mut models.transformer, memory: &mut models.memory, times, probe };
     sampler.observe(work, 0, &video, &action)?;
     // Actions start from zero, so their noise is not read.
-    sampler.give_noise(token_rows(&test.noise, model)?, token_rows(&action, model)?)?;
+    sampler.set_noise(token_rows(&test.noise, model)?, token_rows(&action, model)?)?;
     let mut increments = vec![Increment::default(); rows.increments_len()];
     rows.decode(sampler.predict(work, 1)?, &mut increments)?;
     work.device.kv_clear()?;

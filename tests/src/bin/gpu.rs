@@ -142,9 +142,9 @@ fn run_suite(only: &str) -> Result<()> {
 /// Warms up a ride.
 fn warm(path: &Path, layers: &[Layer]) -> Result<Ride> {
     let config = load_config(path, layers)?;
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
+    let bundle = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
     let camera = SourceCamera::of_model(&config.model);
-    Ok(Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION)?.warm(folder)?)
+    Ok(Plan::new(config, bundle.manifest(), camera, RideOptions::EVALUATION)?.warm(bundle)?)
 }
 
 fn ride(config: &Path, host: &Path, layer: String, chunks: usize, most_m: f64) -> Result<()> {

@@ -43,7 +43,7 @@ fn every_chunk_of_four_lanes_equals_the_reference() {
         let name = format!("lane.{lane}.chunk.{chunk}");
         let noise = golden.tensor(&format!("{name}.video.noise")).unwrap();
         let noise = ArrayView2::from_shape((noise.len() / 96, 96), &noise).unwrap();
-        ride.give_noise(noise, ArrayView2::from(&[[0.0; 96]; 8])).unwrap();
+        ride.set_noise(noise, ArrayView2::from(&[[0.0; 96]; 8])).unwrap();
         ride.push_frame(stamp_ns, frame).unwrap();
         ride.step(stamp_ns).unwrap();
         let outcome = ride.outcome().unwrap();

@@ -118,7 +118,7 @@ fn drive(ride: &mut Ride, golden: &Golden, words: &[Command], mut each: impl FnM
         ride.push_ego(t_ns, EgoState { speed_mps, acceleration_mps2, curvature_1pm }).unwrap();
         let noise = golden.tensor(&format!("chunk.{chunk}.video.noise")).unwrap();
         let rows = ArrayView2::from_shape((noise.len() / 96, 96), &noise).unwrap();
-        ride.give_noise(rows, ArrayView2::from(&[[0.0; 96]; 8])).unwrap();
+        ride.set_noise(rows, ArrayView2::from(&[[0.0; 96]; 8])).unwrap();
         let mut outcome = None;
         for (i, frame) in (1 - count..).zip(frames.chunks_exact(size)) {
             let stamp_ns = t_ns + i * SECOND;

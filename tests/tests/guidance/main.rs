@@ -21,7 +21,7 @@ mod wrong;
 
 const CHUNKS: usize = 5;
 
-fn folder() -> EngineBundle {
+fn bundle() -> EngineBundle {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guided");
     assert!(path.join("manifest.yaml").exists(), "{path:?} is missing: `make fixtures` writes it");
     EngineBundle::open(&path, &Trust::default()).unwrap()
@@ -41,10 +41,10 @@ fn warm_with(guidance: &str, more: &str, corrupt: impl Fn(Graph, Box<dyn Engine>
     let text = format!("model: {{text: {{max_rows: 64, padded_rows: 128}}}}\nguidance: {guidance}\n{more}");
     let layers = [Layer { name: "the test".into(), text }];
     let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &layers)?;
-    let (folder, engine, threads) = (folder(), config.engine.clone(), config.target.threads);
+    let (bundle, engine, threads) = (bundle(), config.engine.clone(), config.target.threads);
     let camera = SourceCamera::of_model(&config.model);
-    Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION)?.warm_with(
-        folder,
+    Plan::new(config, bundle.manifest(), camera, RideOptions::EVALUATION)?.warm_with(
+        bundle,
         |arena| Ok(Box::new(HostDevice::new(arena, threads)?)),
         |bundle, graph| Ok(corrupt(graph, load(&engine, bundle, graph)?)),
     )
@@ -304,11 +304,11 @@ fn ride_and_model_have_threads_and_cpus_of_their_own() {
 #[test]
 fn the_small_model_says_what_is_in_the_picture_of_worlds_that_it_never_saw() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engines/tiny");
-    let folder = EngineBundle::open(&path, &Trust::default()).unwrap();
+    let bundle = EngineBundle::open(&path, &Trust::default()).unwrap();
     let layers = [Layer { name: "the test".into(), text: "guidance: {wait_ms: inf}".into() }];
     let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny-vlm.yaml"), &layers).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let mut ride = Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(folder).unwrap();
+    let mut ride = Plan::new(config, bundle.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(bundle).unwrap();
     let (mut right, mut all, mut said) = ([0; 4], 0, Vec::new());
     for seed in 5200..5208 {
         ride.restart();

@@ -40,9 +40,9 @@ fn a_model_that_cannot_generate_is_refused_in_warm() {
     )
     .unwrap();
     let without = without_language_model(config.engine.folder.as_ref());
-    let folder = EngineBundle::open(without.path(), &Trust::default()).unwrap();
+    let bundle = EngineBundle::open(without.path(), &Trust::default()).unwrap();
     let camera = SourceCamera::of_model(&config.model);
-    let error = Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(folder).unwrap_err().to_string();
+    let error = Plan::new(config, bundle.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(bundle).unwrap_err().to_string();
     assert!(error.contains("no language model"), "{error}");
 }
 
@@ -91,9 +91,9 @@ fn a_tokenizer_of_another_model_is_refused_in_warm() {
         ];
         let layers = layers.map(|text| Layer { name: "the test".into(), text });
         let config = load_config(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tiny.yaml"), &layers).unwrap();
-        let folder = EngineBundle::open(folder, &Trust::default()).unwrap();
+        let bundle = EngineBundle::open(folder, &Trust::default()).unwrap();
         let camera = SourceCamera::of_model(&config.model);
-        Plan::new(config, folder.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(folder).map(drop)
+        Plan::new(config, bundle.manifest(), camera, RideOptions::EVALUATION).unwrap().warm(bundle).map(drop)
     };
     load_all(with_tokenizer("vlm_tokenizer.json", |_| ()).path()).unwrap();
     for name in ["vlm_tokenizer.json", "text_tokenizer.json"] {

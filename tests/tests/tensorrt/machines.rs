@@ -211,8 +211,8 @@ fn lost_in_the_ride() {
 fn another_device() {
     let temp = tempfile::tempdir().unwrap();
     FakeBundle::new(RTX).write(temp.path());
-    let folder = EngineBundle::open(temp.path(), &Trust::default()).unwrap();
-    let entry = folder.manifest().graph(Graph::ContextEgo).unwrap().clone();
+    let bundle = EngineBundle::open(temp.path(), &Trust::default()).unwrap();
+    let entry = bundle.manifest().graph(Graph::ContextEgo).unwrap().clone();
     let mut planner = Planner::new();
     let mut bound = |specs: &[TensorSpec]| -> Vec<BoundTensor> {
         let mut add = |spec: &TensorSpec| {
@@ -228,7 +228,7 @@ fn another_device() {
         || CudaDevice::new(Box::new(Nvidia::open(0, &home().join("kernels"), StreamPriority::High).unwrap()), plan.clone()).unwrap();
     let (mut first, mut second, mut host) = (device(), device(), HostDevice::new(plan.clone(), 1).unwrap());
     let options = TensorRtConfig { library: Some(library(RTX).display().to_string()), ..TensorRtConfig::default() };
-    let mut engine = drivewam_engine::tensorrt::TensorRt::open(&folder, Graph::ContextEgo, RTX, &options).unwrap();
+    let mut engine = drivewam_engine::tensorrt::TensorRt::open(&bundle, Graph::ContextEgo, RTX, &options).unwrap();
     let io = Io { inputs, outputs, scratch };
     let binding = engine.bind(&mut first, &io).unwrap();
     engine.run(binding, &mut first).unwrap();

@@ -72,9 +72,9 @@ fn moved(mut config: Config, family: Family, folder: &Path) -> Config {
 
 /// Warms up a ride.
 pub(crate) fn warm(config: Config) -> Result<Ride> {
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
+    let bundle = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
     let camera = SourceCamera::of_model(&config.model);
-    Plan::new(config, folder.manifest(), camera, RideOptions { decoder: true, ..RideOptions::EVALUATION })?.warm(folder)
+    Plan::new(config, bundle.manifest(), camera, RideOptions { decoder: true, ..RideOptions::EVALUATION })?.warm(bundle)
 }
 
 /// An engine with its own tensors.
@@ -87,7 +87,7 @@ pub(crate) fn real_graphs() -> Executor {
 
 /// An executor for the graphs of an engine folder, with an embedded engine for each shape.
 fn graphs_of(engine: config::EngineConfig) -> Executor {
-    let folder = EngineBundle::open(engine.folder.as_ref(), &Trust::default()).unwrap();
+    let bundle = EngineBundle::open(engine.folder.as_ref(), &Trust::default()).unwrap();
     let mut known: BTreeMap<(String, Vec<Vec<usize>>), Bench> = BTreeMap::new();
     Box::new(move |name, tensors| {
         let shapes = tensors.iter().map(|t| t.shape.clone()).collect();
@@ -103,7 +103,7 @@ fn graphs_of(engine: config::EngineConfig) -> Executor {
             };
             let io = Io { inputs: bound(true), outputs: bound(false), scratch: None };
             let mut device = HostDevice::new(planner.finish(1 << 26).unwrap(), 1).unwrap();
-            let mut engine = load(&engine, &folder, graph).unwrap();
+            let mut engine = load(&engine, &bundle, graph).unwrap();
             let binding = engine.bind(&mut device, &io).unwrap();
             (engine, device, io, binding)
         });

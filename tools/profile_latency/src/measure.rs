@@ -87,7 +87,7 @@ pub(crate) struct Measured {
 /// A ride and the world that it drives through.
 struct Bench {
     ride: Ride,
-    feed: SimulationDriver,
+    simulation: SimulationDriver,
     /// When the first chunk is due, and the period.
     due: Option<(Instant, Duration)>,
     chunks: u32,
@@ -105,7 +105,7 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
     ensure!(!args.window.is_empty(), "--window: nothing to measure (got {}, wanted at least one chunk)", args.window.argument());
     let began = SystemTime::now();
     let config = args.configuration()?;
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
+    let bundle = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(&config)?)?;
     if stop.load(Ordering::Relaxed) {
         return Ok(None);
     }
@@ -113,7 +113,7 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
     let from = Instant::now();
     let model = config.model.clone();
     let camera = SourceCamera::of_model(&model);
-    let plan = Plan::new(config.clone(), folder.manifest(), camera, RideOptions { realtime: true, ..RideOptions::EVALUATION })?;
+    let plan = Plan::new(config.clone(), bundle.manifest(), camera, RideOptions { realtime: true, ..RideOptions::EVALUATION })?;
     startup.plan_ns = nanos(from.elapsed());
     let (from, loading) = (Instant::now(), Cell::new(Duration::ZERO));
     let engine = config.engine.clone();
@@ -123,16 +123,16 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
         loading.set(loading.get() + from.elapsed());
         loaded
     };
-    let ride = plan.warm_engines(folder.clone(), timed)?;
+    let ride = plan.warm_engines(bundle.clone(), timed)?;
     if stop.load(Ordering::Relaxed) {
         return Ok(None);
     }
     startup.load_ns = nanos(loading.get());
     startup.warm_ns = nanos(from.elapsed().saturating_sub(loading.get()));
     let ticks_per_chunk = ticks_per_chunk(ride.config())?;
-    let feed = SimulationDriver::new(ride.config(), args.seed, Options::default())?;
+    let simulation = SimulationDriver::new(ride.config(), args.seed, Options::default())?;
     let ready = started.elapsed();
-    let mut bench = Bench { ride, feed, due: None, chunks: 0, generate_ms: None, ticks_per_chunk };
+    let mut bench = Bench { ride, simulation, due: None, chunks: 0, generate_ms: None, ticks_per_chunk };
     let (mut warmup_chunks, warming) = (0, Instant::now());
     loop {
         let chunk = bench.chunk(warming)?;
@@ -168,8 +168,8 @@ pub(crate) fn measure(args: &Args, started: Instant, stop: &AtomicBool, mut prog
         began,
         engines: bench.ride.engines().into_iter().map(|(graph, text)| (graph.as_str().to_owned(), text)).collect(),
         arena: bench.ride.arena().clone(),
-        manifest: folder.manifest().clone(),
-        manifest_sha256: folder.manifest_sha256().to_owned(),
+        manifest: bundle.manifest().clone(),
+        manifest_sha256: bundle.manifest_sha256().to_owned(),
         config,
         startup,
         warmup_chunks,
@@ -192,11 +192,11 @@ impl Bench {
     /// newest waits until the chunk is due.
     fn chunk(&mut self, origin: Instant) -> Result<Chunk> {
         loop {
-            if self.feed.is_frame() {
-                self.feed.draw();
+            if self.simulation.is_frame() {
+                self.simulation.draw();
             }
-            let is_last = self.feed.tick().is_multiple_of(self.ticks_per_chunk);
-            let due = self.due.filter(|_| is_last && self.feed.tick() > 0).map(|(first, period)| first + period * self.chunks);
+            let is_last = self.simulation.tick().is_multiple_of(self.ticks_per_chunk);
+            let due = self.due.filter(|_| is_last && self.simulation.tick() > 0).map(|(first, period)| first + period * self.chunks);
             if let Some(due) = due {
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
@@ -204,11 +204,11 @@ impl Bench {
             // The vehicle's clock stops between ticks: wall-clock delay is added to the
             // stamps.
             let late_ns = due.map_or(0, |due| i64::try_from(from.saturating_duration_since(due).as_nanos()).unwrap_or(i64::MAX));
-            let (feed, ride) = (&mut self.feed, &mut self.ride);
+            let (simulation, ride) = (&mut self.simulation, &mut self.ride);
             // An answer to a silence is no chunk.
-            let done = feed.push_late(ride, late_ns)?.is_some_and(|outcome| outcome.policy_t0_ns.is_some());
+            let done = simulation.push_late(ride, late_ns)?.is_some_and(|outcome| outcome.policy_t0_ns.is_some());
             let ended = Instant::now();
-            self.feed.step(self.feed.world.expert());
+            self.simulation.step(self.simulation.world.expert());
             if done {
                 self.chunks += 1;
                 return Ok(self.finish(origin, from, ended, due));

@@ -4,12 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod camera_fault;
-mod feed;
 mod policy_driver;
+mod ride_inputs;
 
 pub use camera_fault::{CameraFault, FaultKind, mirror};
-pub use feed::frame_every;
 pub use policy_driver::PolicyDriver;
+pub use ride_inputs::frame_every;
 
 use drivewam::Ride;
 use drivewam::outcome::Outcome;
@@ -17,7 +17,7 @@ use drivewam_core::Result;
 use drivewam_core::config::Config;
 use drivewam_core::dims::Command;
 use drivewam_world::{Canvas, Control, Options, World};
-use feed::Feed;
+use ride_inputs::RideInputs;
 
 /// Drives a ride through a world: pushes the inputs of each tick and moves the world on. A tick is
 /// [`SimulationDriver::draw`] if it has a frame, [`SimulationDriver::push`], then
@@ -27,7 +27,7 @@ pub struct SimulationDriver {
     /// The world at this tick.
     pub world: World,
     canvas: Canvas,
-    feed: Feed,
+    inputs: RideInputs,
     /// Whether the ride gets the route command; if not, it gets `unknown`.
     pub routed: bool,
     /// Every so many frames one is lost; 0 for none.
@@ -46,7 +46,7 @@ impl SimulationDriver {
         Ok(Self {
             world: World::new(seed, options),
             canvas: Canvas::new(model.image.width, model.image.height, model.camera),
-            feed: Feed::new(config)?,
+            inputs: RideInputs::new(config)?,
             routed: true,
             lost_every: 0,
             fault: None,
@@ -56,17 +56,17 @@ impl SimulationDriver {
     /// Restarts the ride at this tick: it forgets everything before.
     pub fn begin(&mut self, ride: &mut Ride) {
         ride.restart();
-        self.feed.begin();
+        self.inputs.begin();
     }
 
     /// Ticks since the start.
     pub fn tick(&self) -> u64 {
-        self.feed.tick
+        self.inputs.tick
     }
 
     /// Whether this tick has a frame.
     pub fn is_frame(&self) -> bool {
-        self.feed.is_frame()
+        self.inputs.is_frame()
     }
 
     /// The newest frame and its camera.
@@ -76,7 +76,7 @@ impl SimulationDriver {
 
     /// Renders the frame that [`SimulationDriver::push`] pushes.
     pub fn draw(&mut self) {
-        let tick = self.feed.tick;
+        let tick = self.inputs.tick;
         match self.fault.as_mut().filter(|fault| tick >= fault.from_tick) {
             Some(fault) => fault.draw(&mut self.world, tick, &mut self.canvas),
             None => self.world.render(&mut self.canvas),
@@ -99,14 +99,14 @@ impl SimulationDriver {
     /// Those of the ride.
     pub fn push_late<'a>(&mut self, ride: &'a mut Ride, late_ns: i64) -> Result<Option<&'a Outcome>> {
         let command = if self.routed { self.world.command() } else { Command::Unknown };
-        let is_lost = self.lost_every > 0 && (self.feed.frame() + 1).is_multiple_of(self.lost_every);
-        self.feed.push(ride, &self.world, command, (!is_lost).then_some(&self.canvas), late_ns)
+        let is_lost = self.lost_every > 0 && (self.inputs.frame() + 1).is_multiple_of(self.lost_every);
+        self.inputs.push(ride, &self.world, command, (!is_lost).then_some(&self.canvas), late_ns)
     }
 
     /// Advances the world by one tick, with the car under `control`.
     pub fn step(&mut self, control: Control) {
         self.world.step(control);
-        self.feed.tick += 1;
+        self.inputs.tick += 1;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The policy at the wheel of written drives, so that training meets the policy's own mistakes
 //! (DAgger). The expert takes over where the drive would show nothing more.
 
-use crate::feed::Feed;
+use crate::ride_inputs::RideInputs;
 use drivewam::Ride;
 use drivewam_core::Result;
 use drivewam_world::{Canvas, Control, Driver, Follower, TICK_S, World};
@@ -20,7 +20,7 @@ const STANDS: u64 = 50;
 #[derive(Debug)]
 pub struct PolicyDriver {
     ride: Ride,
-    feed: Feed,
+    inputs: RideInputs,
     canvas: Canvas,
     plan: Option<(u64, Follower)>,
     /// Every so many drives the expert drives alone; 0 for never.
@@ -37,16 +37,16 @@ impl PolicyDriver {
     /// expert drives alone, if it is not 0.
     ///
     /// # Errors
-    /// As [`frame_every`](crate::feed::frame_every).
+    /// As [`frame_every`](crate::ride_inputs::frame_every).
     pub fn new(ride: Ride, expert_every: u64) -> Result<Self> {
-        let (feed, model) = (Feed::new(ride.config())?, &ride.config().model);
+        let (inputs, model) = (RideInputs::new(ride.config())?, &ride.config().model);
         let canvas = Canvas::new(model.image.width, model.image.height, model.camera);
-        Ok(Self { ride, feed, canvas, plan: None, expert_every, is_expert: false, expert_until: 0, collisions: 0, stands: 0 })
+        Ok(Self { ride, inputs, canvas, plan: None, expert_every, is_expert: false, expert_until: 0, collisions: 0, stands: 0 })
     }
 
     /// Whether the expert has to drive at this tick.
     fn takes_over(&mut self, world: &World, expert: &Control) -> bool {
-        let (tick, off_m) = (self.feed.tick, world.place().1.abs());
+        let (tick, off_m) = (self.inputs.tick, world.place().1.abs());
         let waits = world.ego().speed_mps < STANDS_MPS && expert.acceleration_mps2 > 0.5;
         self.stands = if waits { self.stands + 1 } else { 0 };
         let collides = world.violations().collisions > self.collisions;
@@ -62,7 +62,7 @@ impl Driver for PolicyDriver {
     fn begin(&mut self, world: &World) -> Result<()> {
         self.ride.restart();
         self.ride.release();
-        self.feed = Feed::new(self.ride.config())?;
+        self.inputs = RideInputs::new(self.ride.config())?;
         (self.plan, self.expert_until, self.collisions, self.stands) = (None, 0, 0, 0);
         self.is_expert = self.expert_every > 0 && world.seed().is_multiple_of(self.expert_every);
         Ok(())
@@ -73,15 +73,15 @@ impl Driver for PolicyDriver {
         if self.is_expert {
             return Ok(expert);
         }
-        if self.feed.is_frame() {
+        if self.inputs.is_frame() {
             world.render(&mut self.canvas);
         }
-        if let Some(outcome) = self.feed.push(&mut self.ride, world, world.command(), Some(&self.canvas), 0)? {
-            self.plan = Some((self.feed.tick, Follower::new(ego.pose, outcome.published.clone())));
+        if let Some(outcome) = self.inputs.push(&mut self.ride, world, world.command(), Some(&self.canvas), 0)? {
+            self.plan = Some((self.inputs.tick, Follower::new(ego.pose, outcome.published.clone())));
         }
         let takes_over = self.takes_over(world, &expert);
-        let tick = self.feed.tick;
-        self.feed.tick += 1;
+        let tick = self.inputs.tick;
+        self.inputs.tick += 1;
         Ok(match &self.plan {
             Some((since, plan)) if !takes_over => plan.control((tick - since) as f64 * TICK_S, &ego),
             _ => expert,

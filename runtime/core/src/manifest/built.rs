@@ -1,7 +1,7 @@
 //! How the engines of a folder were built: by which library, for which machines and in which
 //! shapes; and the check whether this machine may load them.
 
-use super::words::check_hash;
+use super::checks::check_hash;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;

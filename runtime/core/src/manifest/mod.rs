@@ -6,10 +6,10 @@
 //! inside the folder, hashes are well-formed, and every graph has the tensors of the contract.
 
 mod built;
+mod checks;
 mod entries;
 mod monitors;
 mod trained;
-mod words;
 
 pub use entries::{
     ActionNormalisation, CommandTexts, FileEntry, FileRole, FlowDirection, GraphEntry, Normalisations, Precision, SelfTest,
@@ -29,9 +29,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::excerpt::one_line;
 use crate::guidance::GuidanceSpec;
 use crate::tensor::{Axis, Signature, TensorRole, TensorSpec};
+use checks::{check_file_name, check_hash};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use words::{check_file_name, check_hash};
 
 /// The version of the manifest's layout that this program reads.
 pub const SCHEMA: u32 = 2;

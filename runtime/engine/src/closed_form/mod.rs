@@ -106,9 +106,9 @@ impl Engine for ClosedForm {
 
     fn bind(&mut self, device: &mut dyn Device, io: &Io) -> Result<Binding> {
         io_check::check(self.graph, &self.entry, io)?;
-        let letters = io_check::dynamic_dims(&self.entry, io);
+        let dims = io_check::dynamic_dims(&self.entry, io);
         let slot = |spec: &drivewam_core::tensor::TensorSpec, bound: &[crate::engine::BoundTensor]| -> Result<Slot> {
-            let shape = spec.resolve(letters.0, letters.1);
+            let shape = spec.resolve(dims.0, dims.1);
             let len = shape.iter().product();
             let region = match bound.iter().find(|bound| bound.name == spec.name) {
                 Some(bound) => Some(bound.region.part(0, len)?),
@@ -118,7 +118,7 @@ impl Engine for ClosedForm {
         };
         let inputs = self.entry.inputs.iter().map(|spec| slot(spec, &io.inputs)).collect::<Result<Vec<_>>>()?;
         let outputs = self.entry.outputs.iter().map(|spec| slot(spec, &io.outputs)).collect::<Result<Vec<_>>>()?;
-        let scratch = vec![0.0; if self.graph == Graph::Dit { dit::scratch(&self.model, letters.0) } else { 0 }];
+        let scratch = vec![0.0; if self.graph == Graph::Dit { dit::scratch(&self.model, dims.0) } else { 0 }];
         let mut shape = Shape { inputs, outputs, scratch };
         shape.fetch(device)?;
         self.bindings.push(shape);

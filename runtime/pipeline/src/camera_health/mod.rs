@@ -1,6 +1,6 @@
-//! Whether the camera sees: pictures that stand still while the car moves, that have no contrast,
-//! that are noise, that come in reversed order, or that do not follow on from one another. And
-//! whether they look like the training's.
+//! Camera health: finds pictures that do not change while the car moves, that have no contrast,
+//! that are noise, that come in reversed order, or that do not follow on from one another; and
+//! pictures unlike those of the training.
 
 mod jump;
 mod reversal;
@@ -26,7 +26,7 @@ const CORRELATION: f64 = 0.3;
 const SAMPLES: usize = 64;
 
 /// Outputs in a row at which a car stands, until a picture that did not follow on is trusted.
-const SETTLED: u32 = 4;
+const TRUSTED_STANDSTILLS: u32 = 4;
 
 /// What a picture looks like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,7 +88,7 @@ pub(crate) struct CameraHealth {
     order: ReversalCheck,
     jump: JumpCheck,
     /// Outputs in a row at which the car stood after a jump, and no monitor was raised.
-    settled: u32,
+    standstills: u32,
 }
 
 impl CameraHealth {
@@ -97,7 +97,7 @@ impl CameraHealth {
         let looks = Vec::with_capacity(frames + 1);
         let [frozen, blank, noise, jumped] = <[DoubtRun; 4]>::default();
         let (order, jump) = (ReversalCheck::new(), JumpCheck::new(&camera));
-        Self { camera, trained, looks, is_continued: false, frozen, blank, noise, jumped, order, jump, settled: 0 }
+        Self { camera, trained, looks, is_continued: false, frozen, blank, noise, jumped, order, jump, standstills: 0 }
     }
 
     /// Looks at a picture of the current chunk.
@@ -166,15 +166,15 @@ impl CameraHealth {
     pub(crate) fn trust(&mut self) {
         self.jump.clear();
         self.jumped = DoubtRun::default();
-        self.settled = 0;
+        self.standstills = 0;
     }
 
     /// After a jump: trusts the next picture when the car has stood for some outputs at which the
     /// monitors found nothing. What filled the view may have been a pedestrian.
-    pub(crate) fn settle(&mut self, speed_mps: f64, is_ordinary: bool) {
-        let settles = self.jump.jump().is_some() && speed_mps.abs() < STANDS_MPS && is_ordinary;
-        self.settled = if settles { self.settled + 1 } else { 0 };
-        if self.settled >= SETTLED {
+    pub(crate) fn note_standstill(&mut self, speed_mps: f64, is_ordinary: bool) {
+        let is_calm = self.jump.jump().is_some() && speed_mps.abs() < STANDS_MPS && is_ordinary;
+        self.standstills = if is_calm { self.standstills + 1 } else { 0 };
+        if self.standstills >= TRUSTED_STANDSTILLS {
             self.trust();
         }
     }
@@ -223,10 +223,10 @@ mod tests {
         let outputs =
             [(0.0, true), (0.0, true), (0.0, true), (2.0, true), (0.0, true), (0.0, false), (0.0, true), (0.0, true), (0.0, true)];
         for (i, (speed_mps, is_ordinary)) in outputs.into_iter().enumerate() {
-            health.settle(speed_mps, is_ordinary);
+            health.note_standstill(speed_mps, is_ordinary);
             assert!(health.jump.jump().is_some(), "output {i}");
         }
-        health.settle(0.0, true);
+        health.note_standstill(0.0, true);
         assert_eq!(health.jump.jump(), None);
         health.see_order(&mirrored, Pose2::default(), 0.0);
         assert_eq!(health.jump.jump(), None, "the mirrored view is the car's own now");

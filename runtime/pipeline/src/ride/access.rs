@@ -48,8 +48,8 @@ impl Ride {
     ///
     /// # Errors
     /// `Usage` for other shapes, and under `flow.action.start: {mean: n}`, which needs n samples.
-    pub fn give_noise(&mut self, video: ArrayView2<'_, f32>, action: ArrayView2<'_, f32>) -> Result<()> {
-        self.models.sampler.give_noise(video, action)
+    pub fn set_noise(&mut self, video: ArrayView2<'_, f32>, action: ArrayView2<'_, f32>) -> Result<()> {
+        self.models.sampler.set_noise(video, action)
     }
 
     /// Lets `model` describe the scene, in place of the language model that the configuration asks

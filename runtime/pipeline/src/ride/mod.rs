@@ -222,7 +222,7 @@ impl Ride {
         }
         let most_ns = now_ns.saturating_add(i64::from(self.config.ingest.max_ahead_ms) * 1_000_000);
         if self.options.realtime && self.inputs.drop_after(most_ns) {
-            self.models.sampler.drop_noise();
+            self.models.sampler.clear_noise();
             self.lanes.iter_mut().for_each(|lane| lane.frame_fault = None);
         }
         let inputs = &self.inputs;
@@ -321,7 +321,7 @@ impl Ride {
     /// What goes out after the last call: the outcome of [`Ride::step`], or after its error the
     /// guard's answer to it. `None` before the first one, and after an input that was refused
     /// without an answer; the plan that went out before then stays in force until its
-    /// `valid_until_ns`. [`Ride::future`], [`Ride::give_noise`] and [`Ride::set_guidance_model`]
+    /// `valid_until_ns`. [`Ride::future`], [`Ride::set_noise`] and [`Ride::set_guidance_model`]
     /// publish nothing, and leave it as it is.
     pub fn outcome(&self) -> Option<&Outcome> {
         (self.has_outcome && !self.was_refused).then_some(&self.outcome)
@@ -339,7 +339,7 @@ impl Ride {
 
     fn end_rollout(&mut self, lane: usize, why: Restart) {
         self.inputs.grid.end_rollout(lane);
-        self.models.sampler.drop_noise();
+        self.models.sampler.clear_noise();
         let lane = &mut self.lanes[lane];
         (lane.frame_fault, lane.restarted) = (None, Some(why));
     }

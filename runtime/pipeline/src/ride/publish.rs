@@ -44,7 +44,7 @@ impl Ride {
         }
         monitors.judge(&outcome.monitors, speed_mps, &mut outcome.degraded);
         let is_ordinary = !outcome.monitors.iter().any(|(_, reading)| reading.is_raised());
-        self.inputs.camera.settle(speed_mps, is_ordinary);
+        self.inputs.camera.note_standstill(speed_mps, is_ordinary);
         // Every lane has had its turn since this lane's rollout began.
         let idle = self.inputs.grid.idle_lanes();
         if idle > 0 && ready.from_ns.is_some() {

@@ -25,14 +25,14 @@ fn tensorrt_is_opened_and_asked_nothing_without_a_driver() {
     let text = std::fs::read_to_string(out.join(FILE_NAME)).unwrap();
     let text = text.replace("family: tensorrt_rtx", "family: tensorrt").replace("\"1.7.1\"", "\"11.4.0\"");
     std::fs::write(out.join(FILE_NAME), text).unwrap();
-    let folder = EngineBundle::open(&out, &Trust::default()).unwrap();
-    assert_eq!(folder.manifest().built.as_ref().unwrap().library, library.version());
+    let bundle = EngineBundle::open(&out, &Trust::default()).unwrap();
+    assert_eq!(bundle.manifest().built.as_ref().unwrap().library, library.version());
     let layer = Layer {
         name: "test".into(),
         text: serde_json::json!({"engine": {"kind": "tensorrt", "tensorrt": {"library": lean()}}}).to_string(),
     };
     let config = load_config(&root().join("configs/tiny.yaml"), &[layer]).unwrap();
-    let error = load(&config.engine, &folder, Graph::ContextEgo).unwrap_err().to_string();
+    let error = load(&config.engine, &bundle, Graph::ContextEgo).unwrap_err().to_string();
     // With a driver the library reads the bytes and refuses them: they are not its own.
     let words = if driver_version().is_err() { "no NVIDIA driver is installed" } else { "refuses the engine" };
     assert!(error.contains(words) && error.contains("graph context_ego"), "{error}");

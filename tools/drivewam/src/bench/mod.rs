@@ -45,17 +45,17 @@ struct ChunkTime {
 }
 
 /// Runs until the next chunk is done. Times every call of the ride; rendering is not timed.
-fn run_chunk(feed: &mut SimulationDriver, ride: &mut Ride) -> Result<ChunkTime> {
+fn run_chunk(simulation: &mut SimulationDriver, ride: &mut Ride) -> Result<ChunkTime> {
     let mut wall = Duration::ZERO;
     loop {
-        if feed.is_frame() {
-            feed.draw();
+        if simulation.is_frame() {
+            simulation.draw();
         }
         let start = Instant::now();
-        let outcome = feed.push(ride)?;
+        let outcome = simulation.push(ride)?;
         wall += start.elapsed();
         let done = outcome.map(|o| (Stage::ALL.map(|s| o.stages.ns(s)), o.stages.passes()));
-        feed.step(feed.world.expert());
+        simulation.step(simulation.world.expert());
         if let Some((stages, passes)) = done {
             return Ok(ChunkTime { wall_ms: wall.as_secs_f64() * 1e3, stages, passes });
         }
@@ -77,9 +77,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Ok(json!({"chunk_ms": times}))
         });
     }
-    let folder = EngineBundle::open(loaded.config.engine.folder.as_ref(), &Trust::of_config(&loaded.config)?)?;
+    let bundle = EngineBundle::open(loaded.config.engine.folder.as_ref(), &Trust::of_config(&loaded.config)?)?;
     if let Some(tokens) = args.guidance {
-        let mut bench = VlmBench::new(&loaded.config, &folder, args.prompt, tokens)?;
+        let mut bench = VlmBench::new(&loaded.config, &bundle, args.prompt, tokens)?;
         print_line!("{}", json!({"ready": true, "engines": bench.describe()}));
         return serve(|count| {
             let times: Vec<f64> = (0..count).map(|_| bench.generate()).collect::<Result<_>>()?;
@@ -88,16 +88,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let model = loaded.config.model.clone();
     let camera = SourceCamera::of_model(&model);
-    let mut ride = Plan::new(loaded.config, folder.manifest(), camera, RideOptions::EVALUATION)?.warm(folder)?;
+    let mut ride = Plan::new(loaded.config, bundle.manifest(), camera, RideOptions::EVALUATION)?.warm(bundle)?;
     let engines: Map<String, Value> =
         ride.engines().into_iter().map(|(graph, description)| (graph.as_str().to_owned(), json!(description))).collect();
-    let mut feed = SimulationDriver::new(ride.config(), 0, Options::default())?;
+    let mut simulation = SimulationDriver::new(ride.config(), 0, Options::default())?;
     for _ in 0..args.warmup {
-        run_chunk(&mut feed, &mut ride)?;
+        run_chunk(&mut simulation, &mut ride)?;
     }
     print_line!("{}", json!({"ready": true, "engines": engines, "arena_bytes": ride.arena().bytes()}));
     serve(|count| {
-        let times: Vec<ChunkTime> = (0..count).map(|_| run_chunk(&mut feed, &mut ride)).collect::<Result<_>>()?;
+        let times: Vec<ChunkTime> = (0..count).map(|_| run_chunk(&mut simulation, &mut ride)).collect::<Result<_>>()?;
         let of = |ms: &dyn Fn(&ChunkTime) -> f64| json!(times.iter().map(ms).collect::<Vec<f64>>());
         let stages: Map<String, Value> =
             Stage::ALL.iter().map(|s| (s.as_str().to_owned(), of(&|t| t.stages[*s as usize] as f64 * 1e-6))).collect();

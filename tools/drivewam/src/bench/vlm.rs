@@ -21,16 +21,16 @@ impl VlmBench {
     ///
     /// # Errors
     /// The folder has no language model; an engine cannot be loaded.
-    pub(super) fn new(config: &Config, folder: &EngineBundle, text_tokens: usize, answer_tokens: usize) -> Result<Self> {
-        let facts = &folder.manifest().guidance()?.vlm;
+    pub(super) fn new(config: &Config, bundle: &EngineBundle, text_tokens: usize, answer_tokens: usize) -> Result<Self> {
+        let facts = &bundle.manifest().guidance()?.vlm;
         let special = |id: &u32| [facts.image_token, facts.vision_start_token, facts.vision_end_token].contains(id);
         let vocabulary = u32::try_from(facts.vocabulary)?;
         let text: Vec<u32> = (0..vocabulary).filter(|id| !special(id) && !facts.end_tokens.contains(id)).collect();
         let mut prompt: Vec<u32> = [facts.vision_start_token, facts.image_token, facts.vision_end_token].repeat(2);
         prompt.extend(text.iter().cycle().take(text_tokens));
-        let open = |graph| load(&config.engine, folder, graph);
+        let open = |graph| load(&config.engine, bundle, graph);
         let mut planner = Planner::new();
-        let plan = VlmPlan::new(&mut planner, folder.manifest(), &[prompt], answer_tokens)?;
+        let plan = VlmPlan::new(&mut planner, bundle.manifest(), &[prompt], answer_tokens)?;
         let mut device = HostDevice::new(planner.finish(usize::MAX)?, 1)?;
         let vlm = plan.warm(&open, &mut device, None)?;
         let len = u32::try_from(facts.image.patches() * facts.image.patch_len())?;

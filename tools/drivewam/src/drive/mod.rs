@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let loaded = if args.is_closed_loop() { args.config.load_or(DRIVING)? } else { args.config.load()? };
     let config = &loaded.config;
     let mut subject = subject(args, config)?;
-    let folder = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(config)?)?;
+    let bundle = EngineBundle::open(config.engine.folder.as_ref(), &Trust::of_config(config)?)?;
     let driver = match &subject {
         Subject::Recording(_) => Driver::Recorded,
         Subject::World(_) if args.is_closed_loop() => Driver::Policy,
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     };
     if !args.quiet && !args.json {
         print_line!("configuration {:?} {}", loaded.path, loaded.sha256);
-        print_line!("engines       {:?} {}", folder.path(), folder.manifest().name);
+        print_line!("engines       {:?} {}", bundle.path(), bundle.manifest().name);
         print_line!("driver        {}", driver.describe());
     }
     let camera = match &subject {
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let mut drive = Drive::new(args, out, bar, stop.flag())?;
     let options = RideOptions { realtime: args.realtime, closed_loop: args.is_closed_loop(), decoder: args.future };
-    let mut ride = Plan::new(config.clone(), folder.manifest(), camera, options)?.warm(folder.clone())?;
+    let mut ride = Plan::new(config.clone(), bundle.manifest(), camera, options)?.warm(bundle.clone())?;
     let mut controls = None;
     let driven = match &mut subject {
         Subject::World(world) => {
@@ -129,7 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         replaced_chunks: replaced_chunks.filter(|_| fault.is_none()),
         input,
         configuration: configuration(&loaded),
-        engine: engine(&folder, &ride),
+        engine: engine(&bundle, &ride),
         frames: drive.frames,
         driven_m: drive.driven_m,
         wall_s: drive.wall.as_secs_f64(),
@@ -287,8 +287,8 @@ fn configuration(loaded: &LoadedConfig) -> Value {
         "seed": config.flow.seed})
 }
 
-fn engine(folder: &EngineBundle, ride: &Ride) -> Value {
+fn engine(bundle: &EngineBundle, ride: &Ride) -> Value {
     let graphs: Map<String, Value> =
         ride.engines().into_iter().map(|(graph, description)| (graph.as_str().to_owned(), json!(description))).collect();
-    json!({"manifest_sha256": folder.manifest_sha256(), "name": folder.manifest().name, "target": folder.manifest().target, "graphs": graphs})
+    json!({"manifest_sha256": bundle.manifest_sha256(), "name": bundle.manifest().name, "target": bundle.manifest().target, "graphs": graphs})
 }

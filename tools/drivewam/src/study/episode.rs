@@ -85,23 +85,23 @@ impl Episode {
     ) -> Result<Option<Vec<Chunk>>> {
         let model = ride.config().model.clone();
         let steps = model.poses();
-        let mut feed = SimulationDriver::new(ride.config(), self.seed, self.options)?;
-        feed.fault.clone_from(&self.fault);
-        feed.routed = self.routed;
+        let mut simulation = SimulationDriver::new(ride.config(), self.seed, self.options)?;
+        simulation.fault.clone_from(&self.fault);
+        simulation.routed = self.routed;
         let (mut poses, mut pending, mut chunks) =
             (VecDeque::with_capacity(steps + 1), None::<PendingPlan>, Vec::with_capacity(self.chunks));
-        feed.begin(ride);
+        simulation.begin(ride);
         sign.reset(self.seed);
         loop {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let ego = feed.world.ego();
+            let ego = simulation.world.ego();
             poses.push_back(ego.pose);
             if poses.len() > steps + 1 {
                 poses.pop_front();
             }
-            if feed.tick().is_multiple_of(steps as u64)
+            if simulation.tick().is_multiple_of(steps as u64)
                 && let Some(plan) = pending.take()
             {
                 chunks.push(plan.evaluate(poses.make_contiguous())?);
@@ -110,24 +110,24 @@ impl Episode {
                 }
                 each(&chunks);
                 if self.reset_every.is_some_and(|every| chunks.len().is_multiple_of(every)) {
-                    feed.begin(ride);
+                    simulation.begin(ride);
                 }
             }
-            if feed.is_frame() {
-                feed.draw();
-                record_sign(&feed, &model, sign);
+            if simulation.is_frame() {
+                simulation.draw();
+                record_sign(&simulation, &model, sign);
             }
-            if let Some(outcome) = feed.push(ride)? {
+            if let Some(outcome) = simulation.push(ride)? {
                 let (policy, has_vlm_guidance) = (outcome.trajectory.clone(), outcome.guidance.source == GuidanceSource::Vlm);
                 ensure!(policy.points().iter().all(|p| p.pose().is_finite()), "world {}: a trajectory is not finite", self.seed);
                 let mut constant = policy.clone();
                 constant.set_constant(ego.speed_mps, ego.speed_mps * ego.curvature_1pm);
-                let memory_needed = feed.world.labels().memory_needed;
+                let memory_needed = simulation.world.labels().memory_needed;
                 let retention = if memory_needed && self.reset_every.is_none() { retention(ride, &sign.tokens())? } else { None };
-                let (command, expert) = (feed.world.command(), feed.world.plan_without_foresight(steps));
+                let (command, expert) = (simulation.world.command(), simulation.world.plan_without_foresight(steps));
                 pending = Some(PendingPlan { memory_needed, command, has_vlm_guidance, retention, policy, constant, expert });
             }
-            feed.step(feed.world.expert());
+            simulation.step(simulation.world.expert());
         }
     }
 }
@@ -153,10 +153,10 @@ impl PendingPlan {
 }
 
 /// Records which tokens of the chunk in progress show a sign now.
-fn record_sign(feed: &SimulationDriver, model: &Model, sign: &SharedSign) {
-    let canvas = feed.canvas();
-    let Some(view) = feed.world.sign_in(canvas) else { return };
-    let chunk = feed.tick().div_ceil(model.poses() as u64);
+fn record_sign(simulation: &SimulationDriver, model: &Model, sign: &SharedSign) {
+    let canvas = simulation.canvas();
+    let Some(view) = simulation.world.sign_in(canvas) else { return };
+    let chunk = simulation.tick().div_ceil(model.poses() as u64);
     let (columns, rows) = (model.latent.width / model.patch[2], model.latent.height / model.patch[1]);
     let (wide, high) = (canvas.width as f64 / columns as f64, canvas.height as f64 / rows as f64);
     let [left, top, right, bottom] = view.face;

@@ -104,7 +104,7 @@ fn run_part(
         images.discard();
         bail!("interrupted: no file of this part was written");
     }
-    let (manifest, hash) = (study.folder().manifest(), study.folder().manifest_sha256());
+    let (manifest, hash) = (study.bundle().manifest(), study.bundle().manifest_sha256());
     let report = json!({"schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "part": args.part.name(),
         "configuration_sha256": loaded.sha256, "engine": {"name": manifest.name, "manifest_sha256": hash, "weights_sha256": output::weights_sha256(manifest)}, "results": results});
     let page = output::page(args, &report, &table, images.files());

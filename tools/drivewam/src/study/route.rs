@@ -124,8 +124,8 @@ fn kind_of(now: &Violations) -> &'static str {
 pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &Conditions, stop: &AtomicBool) -> Result<Option<Route>> {
     let ride = &mut rides[if let Driver::Policy(i) = driver { i } else { 0 }];
     let model = ride.config().model.clone();
-    let mut feed = SimulationDriver::new(ride.config(), seed, conditions.world)?;
-    feed.lost_every = conditions.lost_every;
+    let mut simulation = SimulationDriver::new(ride.config(), seed, conditions.world)?;
+    simulation.lost_every = conditions.lost_every;
     let mut route = Route {
         seed,
         progress_m: 0.0,
@@ -144,26 +144,27 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
     };
     // The second waits for its latency to pass.
     let (mut plan, mut next): (Option<MadePlan>, Option<MadePlan>) = (None, None);
-    feed.begin(ride);
+    simulation.begin(ride);
     ride.release();
     let mut standing = 0;
-    let start_m = feed.world.place().0;
-    while !route.stopped && route.progress_m < ROUTE_M && route.seconds < TIMEOUT_S && feed.world.place().1.abs() < MAX_DEVIATION_M {
+    let start_m = simulation.world.place().0;
+    while !route.stopped && route.progress_m < ROUTE_M && route.seconds < TIMEOUT_S && simulation.world.place().1.abs() < MAX_DEVIATION_M {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let (tick, ego) = (feed.tick(), feed.world.ego());
-        if let Some((kind, pictures)) = conditions.fault.as_ref().filter(|_| feed.fault.is_none() && route.progress_m >= FAULT_FROM_M) {
+        let (tick, ego) = (simulation.tick(), simulation.world.ego());
+        if let Some((kind, pictures)) = conditions.fault.as_ref().filter(|_| simulation.fault.is_none() && route.progress_m >= FAULT_FROM_M)
+        {
             let pictures = match kind {
-                FaultKind::Shuffled => CameraFault::pictures_of(ride.config(), &feed.world, PICTURES_S),
+                FaultKind::Shuffled => CameraFault::pictures_of(ride.config(), &simulation.world, PICTURES_S),
                 _ => pictures.clone(),
             };
-            feed.fault = Some(CameraFault::new(*kind, tick, pictures));
-            route.off_road_before = feed.world.violations().off_road;
+            simulation.fault = Some(CameraFault::new(*kind, tick, pictures));
+            route.off_road_before = simulation.world.violations().off_road;
         }
         if tick.is_multiple_of(10) {
-            route.track.push((ego.pose.x_m, ego.pose.y_m, feed.world.violations() != route.violations));
-            route.violations = feed.world.violations();
+            route.track.push((ego.pose.x_m, ego.pose.y_m, simulation.world.violations() != route.violations));
+            route.violations = simulation.world.violations();
         }
         match driver {
             Driver::Expert => {}
@@ -172,8 +173,8 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
                 if tick.is_multiple_of(every) {
                     let mut trajectory = Trajectory::new(model.poses(), model.pose_period_ns())?;
                     let poses = match driver {
-                        Driver::ExpertPlan => Some(feed.world.plan(model.poses())),
-                        Driver::NoForesight(_) => Some(feed.world.plan_without_foresight(model.poses())),
+                        Driver::ExpertPlan => Some(simulation.world.plan(model.poses())),
+                        Driver::NoForesight(_) => Some(simulation.world.plan_without_foresight(model.poses())),
                         _ => None,
                     };
                     if let Some(poses) = poses {
@@ -187,10 +188,10 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
                 }
             }
             Driver::Policy(_) => {
-                if feed.is_frame() {
-                    feed.draw();
+                if simulation.is_frame() {
+                    simulation.draw();
                 }
-                if let Some(outcome) = feed.push(ride)? {
+                if let Some(outcome) = simulation.push(ride)? {
                     let cause = outcome.cause.map_or("", |cause| cause.as_str());
                     let is_minimal_risk = outcome.verdict == Verdict::MinimalRisk;
                     // Of a stop under way the first cause.
@@ -203,23 +204,23 @@ pub(super) fn drive(driver: Driver, rides: &mut [Ride], seed: u64, conditions: &
                 }
             }
         }
-        feed.step(match &plan {
+        simulation.step(match &plan {
             Some((since, plan)) => plan.control((tick - since) as f64 * TICK_S, &ego),
-            None => feed.world.expert(),
+            None => simulation.world.expert(),
         });
-        route.driven_m += feed.world.ego().speed_mps * TICK_S;
-        match feed.world.violations() {
+        route.driven_m += simulation.world.ego().speed_mps * TICK_S;
+        match simulation.world.violations() {
             none if none == Violations::default() => route.clean_m = route.driven_m,
-            some => _ = route.first.get_or_insert((kind_of(&some), feed.world.ego().speed_mps)),
+            some => _ = route.first.get_or_insert((kind_of(&some), simulation.world.ego().speed_mps)),
         }
-        route.progress_m = feed.world.place().0 - start_m;
-        let stands = feed.fault.is_some() && route.minimal_risk.is_some() && feed.world.ego().speed_mps < STANDS_MPS;
+        route.progress_m = simulation.world.place().0 - start_m;
+        let stands = simulation.fault.is_some() && route.minimal_risk.is_some() && simulation.world.ego().speed_mps < STANDS_MPS;
         standing = if stands { standing + 1 } else { 0 };
         route.stopped = standing >= STOPPED_TICKS;
-        route.seconds = feed.world.time_s();
+        route.seconds = simulation.world.time_s();
     }
-    route.violations = feed.world.violations();
-    route.walked_into = feed.world.walked_into();
+    route.violations = simulation.world.violations();
+    route.walked_into = simulation.world.walked_into();
     route.finished = route.progress_m >= ROUTE_M;
     Ok(Some(route))
 }

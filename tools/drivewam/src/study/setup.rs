@@ -17,7 +17,7 @@ pub(super) const REPORTING: &str = "guard: {monitors: report}";
 /// The setup of a part.
 pub(super) struct Study<'a> {
     args: &'a Args,
-    folder: EngineBundle,
+    bundle: EngineBundle,
     /// The engines of `--compare`, by name.
     pub(super) compared: Vec<(String, EngineBundle)>,
     pub(super) worlds: usize,
@@ -31,17 +31,17 @@ impl<'a> Study<'a> {
     /// # Errors
     /// A folder is not valid.
     pub(super) fn open(args: &'a Args, loaded: &LoadedConfig, sizes: Sizes) -> Result<Self> {
-        let folder = EngineBundle::open(loaded.config.engine.folder.as_ref(), &Trust::of_config(&loaded.config)?)?;
+        let bundle = EngineBundle::open(loaded.config.engine.folder.as_ref(), &Trust::of_config(&loaded.config)?)?;
         let trust = Trust::of(&loaded.config.vehicle)?;
         let open = |(name, path): &(String, PathBuf)| Ok((name.clone(), EngineBundle::open(path, &trust)?));
         let compared = args.compare.iter().map(open).collect::<Result<_>>()?;
         let Sizes { worlds, chunks } = sizes;
-        Ok(Self { args, folder, compared, worlds, chunks })
+        Ok(Self { args, bundle, compared, worlds, chunks })
     }
 
-    /// The engine folder of the configuration.
-    pub(super) fn folder(&self) -> &EngineBundle {
-        &self.folder
+    /// The engine bundle of the configuration.
+    pub(super) fn bundle(&self) -> &EngineBundle {
+        &self.bundle
     }
 
     /// The configuration with `layer` on top. The rides of a process share the threads of an
@@ -68,9 +68,9 @@ impl<'a> Study<'a> {
         self.args.first_world
     }
 
-    fn plan(&self, config: Config, folder: &EngineBundle, closed_loop: bool) -> Result<Plan> {
+    fn plan(&self, config: Config, bundle: &EngineBundle, closed_loop: bool) -> Result<Plan> {
         let camera = SourceCamera::of_model(&config.model);
-        Ok(Plan::new(config, folder.manifest(), camera, RideOptions { closed_loop, ..RideOptions::EVALUATION })?)
+        Ok(Plan::new(config, bundle.manifest(), camera, RideOptions { closed_loop, ..RideOptions::EVALUATION })?)
     }
 
     /// Folders of foreign pictures that `monitors` shows, by name.
@@ -88,7 +88,7 @@ impl<'a> Study<'a> {
     /// # Errors
     /// The plan does not fit; an engine cannot be loaded.
     pub(super) fn ride(&self, config: Config) -> Result<Ride> {
-        Ok(self.plan(config, &self.folder, false)?.warm(self.folder.clone())?)
+        Ok(self.plan(config, &self.bundle, false)?.warm(self.bundle.clone())?)
     }
 
     /// A ride of the configured engines, whose plans the car follows.
@@ -96,7 +96,7 @@ impl<'a> Study<'a> {
     /// # Errors
     /// As [`Study::ride`].
     pub(super) fn following_ride(&self, config: Config) -> Result<Ride> {
-        Ok(self.plan(config, &self.folder, true)?.warm(self.folder.clone())?)
+        Ok(self.plan(config, &self.bundle, true)?.warm(self.bundle.clone())?)
     }
 
     /// A ride in whose memory `choice` decides which tokens are overwritten.
@@ -105,18 +105,18 @@ impl<'a> Study<'a> {
     /// As [`Study::ride`].
     pub(super) fn steered_ride(&self, config: Config, choice: Choice) -> Result<Ride> {
         let (engine, threads) = (config.engine.clone(), config.target.threads);
-        let plan = self.plan(config, &self.folder, false)?;
+        let plan = self.plan(config, &self.bundle, false)?;
         let device = |arena| Ok(Box::new(SteeredDevice::new(arena, threads, choice)?) as Box<_>);
-        Ok(plan.warm_with(self.folder.clone(), device, |bundle, graph| load(&engine, bundle, graph))?)
+        Ok(plan.warm_with(self.bundle.clone(), device, |bundle, graph| load(&engine, bundle, graph))?)
     }
 
-    /// A ride of the engines in `folder`.
+    /// A ride of the engines in `bundle`.
     ///
     /// # Errors
     /// As [`Study::ride`].
-    pub(super) fn ride_of(&self, folder: &EngineBundle) -> Result<Ride> {
+    pub(super) fn ride_of(&self, bundle: &EngineBundle) -> Result<Ride> {
         let mut config = self.config("")?;
-        config.engine.folder = folder.path().display().to_string();
-        Ok(self.plan(config, folder, false)?.warm(folder.clone())?)
+        config.engine.folder = bundle.path().display().to_string();
+        Ok(self.plan(config, bundle, false)?.warm(bundle.clone())?)
     }
 }

@@ -70,22 +70,22 @@ fn drive(config: &Config, chunks: usize, parallel: &Parallel<'_>) -> Result<Opti
     let device = |arena| Ok(Box::new(HostDevice::new(arena, threads)?) as Box<_>);
     let mut ride =
         plan.warm_with(folder, device, |bundle, graph| Ok(Box::new(ClosedForm::open(bundle, graph, closed_form::Options::default())?)))?;
-    let mut feed = SimulationDriver::new(config, 0, Options::default())?;
-    feed.begin(&mut ride);
+    let mut simulation = SimulationDriver::new(config, 0, Options::default())?;
+    simulation.begin(&mut ride);
     let (mut done, mut passes) = (0, 0);
     while done < chunks {
         if parallel.stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        if feed.is_frame() {
-            feed.draw();
+        if simulation.is_frame() {
+            simulation.draw();
         }
-        if let Some(outcome) = feed.push(&mut ride)? {
+        if let Some(outcome) = simulation.push(&mut ride)? {
             done += 1;
             passes = outcome.stages.passes();
             parallel.bar.inc(1);
         }
-        feed.step(feed.world.expert());
+        simulation.step(simulation.world.expert());
     }
     let (video, action, tail) = config.slots();
     let (video, tail) = (video + action, video + action + tail);

@@ -35,8 +35,8 @@ pub(super) fn rounds(args: &Args) -> usize {
 /// # Errors
 /// A ride fails; a picture cannot be read; the manifest has no monitor.
 pub(super) fn run(study: &Study<'_>, parallel: &Parallel<'_>) -> Result<(Value, Table)> {
-    let constants = study.folder().manifest().monitors;
-    ensure!(!constants.is_empty(), "{:?}: the manifest has no `monitors` (wanted: an export with --monitor)", study.folder().path());
+    let constants = study.bundle().manifest().monitors;
+    ensure!(!constants.is_empty(), "{:?}: the manifest has no `monitors` (wanted: an export with --monitor)", study.bundle().path());
     if let Some(file) = study.calibration() {
         return calibration::run(study, parallel, constants, file);
     }

@@ -24,30 +24,30 @@ pub(super) struct Chunk {
 
 /// Drives the world of `seed` by its expert, and notes what the ride says of each chunk.
 pub(super) fn watch(ride: &mut Ride, case: &Case, seed: u64, parallel: &Parallel<'_>) -> Result<Option<Vec<Chunk>>> {
-    let mut feed = SimulationDriver::new(ride.config(), seed, Options::default())?;
+    let mut simulation = SimulationDriver::new(ride.config(), seed, Options::default())?;
     let pictures = match case.kind {
-        Some(FaultKind::Shuffled) => CameraFault::pictures_of(ride.config(), &feed.world, SECONDS),
+        Some(FaultKind::Shuffled) => CameraFault::pictures_of(ride.config(), &simulation.world, SECONDS),
         _ => case.pictures.clone(),
     };
-    feed.fault = case.kind.map(|kind| CameraFault::new(kind, 0, pictures));
-    feed.begin(ride);
+    simulation.fault = case.kind.map(|kind| CameraFault::new(kind, 0, pictures));
+    simulation.begin(ride);
     ride.release();
-    let (span, start) = (ride.config().model.poses(), feed.world.ego().pose);
+    let (span, start) = (ride.config().model.poses(), simulation.world.ego().pose);
     let (mut path, mut turned, mut chunks) = (vec![0.0; span], false, Vec::new());
-    while feed.tick() <= SECONDS * 10 {
+    while simulation.tick() <= SECONDS * 10 {
         if parallel.stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let ego = feed.world.ego();
+        let ego = simulation.world.ego();
         turned |= ego.pose.relative_to(&start).yaw_rad.abs() > TURNED_RAD;
-        if feed.is_frame() {
-            feed.draw();
+        if simulation.is_frame() {
+            simulation.draw();
         }
-        if let Some(judgement) = feed.push(ride)?.and_then(Judgement::of) {
+        if let Some(judgement) = simulation.push(ride)?.and_then(Judgement::of) {
             chunks.push(Chunk { moved_m: path.iter().rev().take(span).sum(), turned, judgement });
         }
         path.push(ego.speed_mps * TICK_S);
-        feed.step(feed.world.expert());
+        simulation.step(simulation.world.expert());
     }
     Ok(Some(chunks))
 }

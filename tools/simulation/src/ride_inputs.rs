@@ -32,7 +32,7 @@ pub fn frame_every(config: &Config) -> Result<u64> {
 
 /// The stream of inputs of one ride.
 #[derive(Debug)]
-pub(crate) struct Feed {
+pub(crate) struct RideInputs {
     /// Ticks since the start.
     pub(crate) tick: u64,
     frame_every: u64,
@@ -41,7 +41,7 @@ pub(crate) struct Feed {
     command: Option<Command>,
 }
 
-impl Feed {
+impl RideInputs {
     /// # Errors
     /// As [`frame_every`].
     pub(crate) fn new(config: &Config) -> Result<Self> {
