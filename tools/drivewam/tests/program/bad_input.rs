@@ -334,7 +334,7 @@ fn a_key_under_its_old_name_is_named_once_on_standard_error() {
     let lab = Lab::new();
     let config = lab.path("config.yaml").display().to_string();
     let world = ["world", "--seeds", "5..6", "--seconds", "2", "--policy", &config, "--plans", "--out"];
-    for args in [vec!["plan", &config], vec!["study", "sight", &config, "--worlds", "1", "--chunks", "2", "--out"], world.to_vec()] {
+    for args in [vec!["plan", &config], vec!["study", "sight", &config, "--worlds", "1", "--out"], world.to_vec()] {
         let out = lab.path(args[0]).display().to_string();
         let mut args = args;
         if args.last() == Some(&"--out") {
