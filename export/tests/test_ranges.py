@@ -35,7 +35,9 @@ def test_looks_are_those_of_the_runtime_s_grid(size):
 
 
 def drive(speeds, grey, camera):
-    ego = np.stack([speeds, np.zeros(len(speeds)), np.zeros(len(speeds))], -1)
+    curvature = np.where(np.arange(len(speeds)) % 2, 0.02, -0.03)
+    curvature[::5000] = 1.0
+    ego = np.stack([speeds, np.zeros(len(speeds)), curvature], -1)
     frames = np.full((3, 64, 112, 3), grey, np.uint8)
     return Drive("made", frames, *[None] * 2, ego, *[None] * 6, camera)
 
@@ -49,6 +51,7 @@ def test_ranges_hold_every_camera_and_frame_and_all_but_the_fastest_states():
     ]
     ranges = trained_ranges(drives)
     assert ranges["speed_mps"] == [0.0, 10.0]
+    assert ranges["yaw_rate_radps"] == pytest.approx([-0.3, 0.2], abs=0.011)
     assert ranges["camera"] == {
         "yaw_rad": [0.0, 0.0],
         "pitch_rad": [-0.01, 0.02],

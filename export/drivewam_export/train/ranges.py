@@ -8,6 +8,7 @@ from there into the manifest. `export --trained-ranges FILE` takes those that th
 | key | of |
 |---|---|
 | `speed_mps` | every ego state: least; the speed that all but 1 of 1000 lie below |
+| `yaw_rate_radps` | every ego state: all but 1 of 1000 on either side; speed times curvature |
 | `camera` | every `input.yaml` |
 | `picture.brightness` | every frame: mean of its pixels' brightness |
 | `picture.contrast` | every frame: standard deviation of the brightness |
@@ -29,8 +30,8 @@ import yaml
 from .data import Drive, open_all
 
 SAMPLES = 64
-# The few fastest states are left out: a policy has not learned what it saw for some seconds.
-FASTEST = 1e-3
+# The few fastest and sharpest states are left out: a policy has not learned what it saw for some seconds.
+RAREST = 1e-3
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -57,7 +58,9 @@ def outwards(low: float, high: float, digits: int) -> list[float]:
 def trained_ranges(drives: list[Drive]) -> dict:
     """The section `trained_ranges` of a manifest."""
     speeds = np.concatenate([drive.ego[:, 0] for drive in drives])
-    fastest = float(np.quantile(speeds, 1 - FASTEST))
+    fastest = float(np.quantile(speeds, 1 - RAREST))
+    yaw_rates = np.concatenate([drive.ego[:, 0] * drive.ego[:, 2] for drive in drives])
+    sharpest = np.quantile(yaw_rates, (RAREST, 1 - RAREST))
     seen = np.concatenate([looks(drive.frames) for drive in drives])
     low, high = seen.min(0), seen.max(0)
 
@@ -67,6 +70,7 @@ def trained_ranges(drives: list[Drive]) -> dict:
 
     return {
         "speed_mps": outwards(float(speeds.min()), fastest, 1),
+        "yaw_rate_radps": outwards(*map(float, sharpest), 2),
         "camera": {
             **{key: span(key, 0.0) for key in ("yaw_rad", "pitch_rad", "roll_rad")},
             "height_m": span("height_m", 1.5),

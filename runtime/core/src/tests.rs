@@ -41,6 +41,7 @@ fn manifest() -> serde_json::Value {
     tree["commands"] = serde_json::json!({"file": "c.safetensors", "rows": {"left": 4, "straight": 4, "right": 4, "unknown": 4}});
     tree["trained_ranges"] = serde_json::json!({
         "speed_mps": [0.0, 12.0],
+        "yaw_rate_radps": [-0.9, 0.9],
         "camera": {"yaw_rad": [0.0, 0.0], "pitch_rad": [0.0, 0.1], "roll_rad": [0.0, 0.0], "height_m": [1.5, 1.5], "distorted_lenses": false},
         "picture": {"brightness": [90, 160], "contrast": [20, 60], "saturation": [10, 50]},
     });

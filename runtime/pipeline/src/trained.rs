@@ -2,6 +2,7 @@
 //! policy makes of them, and only the vehicle can say whether that matters.
 
 use crate::guard::{Cause, CauseKind, Causes};
+use drivewam_core::ego::EgoState;
 use drivewam_core::manifest::{TrainedPictures, TrainedQuantity, TrainedRange, TrainedRanges};
 use drivewam_device::{SourceCamera, SourceMount};
 
@@ -41,11 +42,13 @@ pub(crate) fn judge_camera(trained: &TrainedRanges, camera: &SourceCamera, cause
     }
 }
 
-/// Adds a speed that the training did not see.
-pub(crate) fn judge_speed(trained: &TrainedRanges, speed_mps: f64, causes: &mut Causes) {
-    if let Some(cause) = outside(TrainedQuantity::Speed, speed_mps, trained.speed_mps, 0.0) {
-        causes.add(cause);
-    }
+/// Adds a speed and a yaw rate that the training did not see.
+pub(crate) fn judge_motion(trained: &TrainedRanges, ego: EgoState, causes: &mut Causes) {
+    let found = [
+        outside(TrainedQuantity::Speed, ego.speed_mps, trained.speed_mps, 0.0),
+        outside(TrainedQuantity::YawRate, ego.speed_mps * ego.curvature_1pm, trained.yaw_rate_radps, 0.0),
+    ];
+    found.into_iter().flatten().for_each(|cause| causes.add(cause));
 }
 
 /// Adds looks of a picture that the training did not see; each of 255, as

@@ -2,7 +2,7 @@
 //! and never broken off.
 
 use super::SECOND;
-use super::car::Car;
+use super::car::{Car, Seen};
 use drivewam::RideOptions;
 use drivewam::guard::{CauseKind, InputStream, Verdict};
 use drivewam::outcome::Restart;
@@ -93,6 +93,22 @@ fn a_silent_input_is_answered_by_a_stop_within_200_ms_of_its_limit() {
             check_all(&car);
         }
     }
+}
+
+/// Breaks if a speed that is stuck at zero ends a stop while the poses still move, or lets it brake
+/// from a standstill.
+#[test]
+fn a_stop_goes_on_while_the_poses_move_whatever_the_ego_state_says() {
+    let mut car = car();
+    car.drive(5.0, |_| {});
+    car.drive(4.0, |inputs| inputs.frame = None);
+    let stuck_s = car.now_ns() as f64 * 1e-9;
+    car.drive(6.0, |inputs| inputs.ego.iter_mut().for_each(|(_, ego)| ego.speed_mps = 0.0));
+    let stopping = |seen: &Seen| seen.verdict == Verdict::MinimalRisk && seen.speeds[0] > 4.0;
+    assert!(car.since(stuck_s).count() > 1 && car.since(stuck_s).all(stopping), "{:?}", car.seen);
+    car.speed_mps = 0.0;
+    car.drive(10.0, |_| {});
+    assert_eq!(car.seen.last().unwrap().verdict, Verdict::Accepted, "the car stands");
 }
 
 /// Breaks if a driver who has taken over cannot end the stop.

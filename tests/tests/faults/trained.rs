@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 const SPEED: [f64; 2] = [0.0, 12.0];
 const RANGES: TrainedRanges = TrainedRanges {
     speed_mps: SPEED,
+    yaw_rate_radps: [-0.5, 0.5],
     camera: TrainedCamera { yaw_rad: [0.0; 2], pitch_rad: [0.0; 2], roll_rad: [0.0; 2], height_m: [1.5; 2], distorted_lenses: false },
     picture: TrainedPictures { brightness: [0.0, 255.0], contrast: [0.0, 128.0], saturation: [0.0, 255.0] },
 };
@@ -59,16 +60,18 @@ fn figures(causes: &[Cause]) -> Vec<(&'static str, f64, f64, &'static str)> {
 
 const AHEAD: Option<SourceMount> = Some(SourceMount { yaw_rad: 0.0, pitch_rad: 0.03, roll_rad: 0.0, height_m: 1.6 });
 
-/// Breaks when a speed that the training did not see goes by in silence, or when a car within the
+/// Breaks when a speed or a yaw rate that the training did not see goes by in silence, or when a car within the
 /// range, or a manifest without ranges, is named.
 #[test]
-fn a_speed_beyond_the_training_is_named_with_its_figures() {
+fn a_motion_beyond_the_training_is_named_with_its_figures() {
     let at = |speed_mps, ranges| named(ride(RideOptions::default(), ranges, AHEAD, 0.0), speed_mps);
     assert_eq!(figures(&at(16.0, Some(RANGES))), [("speed_untrained", 16.0, 12.0, "m/s")]);
     assert_eq!(figures(&at(11.0, Some(RANGES))), []);
     assert_eq!(figures(&at(16.0, None)), [], "without ranges nothing is judged");
     let fast_only = TrainedRanges { speed_mps: [8.0, 12.0], ..RANGES };
     assert_eq!(figures(&at(6.0, Some(fast_only))), [("speed_untrained", 6.0, 8.0, "m/s")]);
+    let turning_only = TrainedRanges { yaw_rate_radps: [0.1, 0.5], ..RANGES };
+    assert_eq!(figures(&at(6.0, Some(turning_only))), [("yaw_rate_untrained", 0.0, 0.1, "rad/s")]);
 }
 
 /// Breaks when a camera that looks to the side, hangs elsewhere, or bends straight lines goes by in

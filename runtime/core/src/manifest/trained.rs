@@ -16,6 +16,8 @@ pub type TrainedRange = [f64; 2];
 pub struct TrainedRanges {
     /// The speed of the car, m/s, forward positive.
     pub speed_mps: TrainedRange,
+    /// The yaw rate of the car, rad/s, left positive: speed times curvature.
+    pub yaw_rate_radps: TrainedRange,
     /// The camera and its mount.
     pub camera: TrainedCamera,
     /// The pictures.
@@ -55,6 +57,8 @@ pub struct TrainedPictures {
 pub enum TrainedQuantity {
     /// The speed of the car.
     Speed,
+    /// The yaw rate of the car.
+    YawRate,
     /// Yaw of the camera's mount.
     CameraYaw,
     /// Pitch of the camera's mount.
@@ -78,6 +82,7 @@ impl TrainedQuantity {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Speed => "speed_untrained",
+            Self::YawRate => "yaw_rate_untrained",
             Self::CameraYaw => "camera_yaw_untrained",
             Self::CameraPitch => "camera_pitch_untrained",
             Self::CameraRoll => "camera_roll_untrained",
@@ -93,6 +98,7 @@ impl TrainedQuantity {
     pub fn unit(self) -> &'static str {
         match self {
             Self::Speed => "m/s",
+            Self::YawRate => "rad/s",
             Self::CameraYaw | Self::CameraPitch | Self::CameraRoll => "rad",
             Self::CameraHeight => "m",
             Self::Lens => "of the width",
@@ -104,9 +110,10 @@ impl TrainedQuantity {
 impl TrainedRanges {
     /// Checks that every range is one of physical values.
     pub(super) fn check(&self) -> Result<()> {
-        let Self { speed_mps, camera, picture } = self;
+        let Self { speed_mps, yaw_rate_radps, camera, picture } = self;
         for (key, [low, high], within) in [
             ("speed_mps", *speed_mps, [-30.0, 150.0]),
+            ("yaw_rate_radps", *yaw_rate_radps, [-10.0, 10.0]),
             ("camera.yaw_rad", camera.yaw_rad, [-PI, PI]),
             ("camera.pitch_rad", camera.pitch_rad, [-FRAC_PI_2, FRAC_PI_2]),
             ("camera.roll_rad", camera.roll_rad, [-PI, PI]),
@@ -131,14 +138,15 @@ impl TrainedRanges {
 impl fmt::Display for TrainedRanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let range = |[low, high]: TrainedRange| if low == high { low.to_string() } else { format!("{low} to {high}") };
-        let Self { speed_mps, camera, picture } = self;
+        let Self { speed_mps, yaw_rate_radps, camera, picture } = self;
         let angles = [camera.yaw_rad, camera.pitch_rad, camera.roll_rad].map(range).join(", ");
         let lenses = if camera.distorted_lenses { "lenses with and without distortion" } else { "lenses without distortion" };
         let looks = [picture.brightness, picture.contrast, picture.saturation].map(range);
         write!(
             f,
-            "{} m/s; camera at yaw, pitch, roll of {angles} rad, {} m high, {lenses}; brightness {}, contrast {}, saturation {} of 255",
+            "{} m/s, {} rad/s; camera at yaw, pitch, roll of {angles} rad, {} m high, {lenses}; brightness {}, contrast {}, saturation {} of 255",
             range(*speed_mps),
+            range(*yaw_rate_radps),
             range(camera.height_m),
             looks[0],
             looks[1],

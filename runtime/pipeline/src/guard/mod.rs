@@ -25,7 +25,7 @@ const MINIMAL_RISK_BRAKING: f64 = 0.5;
 /// The least deceleration of a minimal-risk plan, m/s².
 const LEAST_BRAKING_MPS2: f64 = 0.5;
 /// A car below this speed stands, m/s.
-const STANDSTILL_MPS: f64 = 0.1;
+pub(crate) const STANDSTILL_MPS: f64 = 0.1;
 
 /// When and where the guard answers.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub(crate) struct Situation {
     pub(crate) now_ns: i64,
     /// Pose of the ego then; `None` where it is not known.
     pub(crate) pose: Option<Pose2>,
-    /// The newest speed of the ego; `None`: the last known one counts.
+    /// The newest speed of the ego that can be trusted; `None`: the last known one counts.
     pub(crate) speed_mps: Option<f64>,
 }
 

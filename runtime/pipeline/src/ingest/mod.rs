@@ -127,7 +127,7 @@ impl Ingest {
 
     /// The pose at `at_ns`, interpolated between its two neighbours; `None` where their distance
     /// exceeds `ingest.max_pose_gap_ms`.
-    fn between(&self, at_ns: i64) -> Option<Pose2> {
+    pub(crate) fn between(&self, at_ns: i64) -> Option<Pose2> {
         match self.poses.around(at_ns) {
             (Some((ns, pose)), _) if ns == at_ns => Some(pose),
             (Some((before_ns, before)), Some((after_ns, after))) if !exceeds_ms(after_ns - before_ns, self.settings.max_pose_gap_ms) => {

@@ -247,7 +247,7 @@ impl Ride {
         self.outcome.published_ns = if self.options.realtime { now_ns.saturating_add(latency_ns) } else { now_ns };
         match computed {
             Ok(ego) => {
-                self.judge(ready, ego.speed_mps);
+                self.judge(ready, ego);
                 Ok(true)
             }
             Err(error) => {

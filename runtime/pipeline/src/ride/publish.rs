@@ -2,21 +2,29 @@
 
 use super::Ride;
 use super::chunk::NO_POINT;
-use crate::guard::{Answer, Cause, CauseKind, InputStream, PlanStart, Situation, Verdict};
+use crate::guard::{Answer, Cause, CauseKind, InputStream, PlanStart, STANDSTILL_MPS, Situation, Verdict};
 use crate::ingest::Ready;
 use crate::monitors::MonitorReadings;
 use crate::outcome::{Ages, ms};
 use crate::stages::{Stage, StageRun};
 use crate::trained;
 use drivewam_core::ErrorKind;
+use drivewam_core::ego::EgoState;
 use drivewam_device::KvCounts;
 
 /// While a silence lasts, an answer goes out this often, ns.
 const REPEAT_NS: i64 = 1_000_000_000;
+/// An ego state older than this does not say that the car stands, ns.
+const FRESH_NS: i64 = 1_000_000_000;
+/// Poses tell the speed of a car that says that it stands over this time, ns.
+const MOVED_OVER_NS: i64 = 500_000_000;
+/// Poses that move faster than this are not those of a car that stands, m/s.
+const MOVES_MPS: f64 = 0.5;
 
 impl Ride {
-    /// The guard judges the computed trajectory, which begins at `speed_mps`.
-    pub(super) fn judge(&mut self, ready: Ready, speed_mps: f64) {
+    /// The guard judges the computed trajectory, which begins in the state `ego`.
+    pub(super) fn judge(&mut self, ready: Ready, ego: EgoState) {
+        let speed_mps = ego.speed_mps;
         let run = StageRun::start(Stage::Guard);
         let pose = self.inputs.ingest.pose(ready.t0_ns).ok();
         let leads_to = self.plan.in_force().pose_at(ready.t0_ns);
@@ -32,7 +40,7 @@ impl Ride {
             self.outcome.degraded.add(Cause::new(CauseKind::Late, late_ms, most_ms));
         }
         if let Some(ranges) = &self.trained {
-            trained::judge_speed(ranges, speed_mps, &mut self.outcome.degraded);
+            trained::judge_motion(ranges, ego, &mut self.outcome.degraded);
         }
         self.doubt(ready);
         let other = self.accepted_lane.filter(|lane| *lane != ready.lane);
@@ -144,7 +152,26 @@ impl Ride {
             let (speed_mps, curvature_1pm) = ego.map_or((0.0, 0.0), |ego| (ego.speed_mps, ego.curvature_1pm));
             pose.advanced(speed_mps * age_ns as f64 * 1e-9, curvature_1pm)
         });
-        Situation { now_ns, pose, speed_mps: ego.map(|ego| ego.speed_mps) }
+        Situation { now_ns, pose, speed_mps: self.trusted_speed(now_ns) }
+    }
+
+    /// The newest speed of the ego at `now_ns`. A speed of zero ends a minimal-risk manoeuvre, so it
+    /// is trusted only from an ego state that is fresh and while the poses do not move: where they
+    /// do, their own speed counts.
+    fn trusted_speed(&self, now_ns: i64) -> Option<f64> {
+        let ingest = &self.inputs.ingest;
+        let (ego, age_ns) = ingest.newest_ego(now_ns)?;
+        if ego.speed_mps.abs() > STANDSTILL_MPS {
+            return Some(ego.speed_mps);
+        }
+        if age_ns > FRESH_NS {
+            return None;
+        }
+        let moved_mps = ingest.newest_pose(now_ns).and_then(|(pose, age_ns)| {
+            let before = ingest.between(now_ns - age_ns - MOVED_OVER_NS)?;
+            Some(before.distance_m(&pose) / (MOVED_OVER_NS as f64 * 1e-9))
+        });
+        Some(moved_mps.filter(|moved| *moved > MOVES_MPS).unwrap_or(ego.speed_mps))
     }
 
     /// The guard answers for the causes of the outcome, at its time of publication.
