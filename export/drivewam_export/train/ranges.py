@@ -30,7 +30,8 @@ import yaml
 from .data import Drive, open_all
 
 SAMPLES = 64
-# The few fastest and sharpest states are left out: a policy has not learned what it saw for some seconds.
+# The fastest and the sharpest states are left out: a policy has not learned what it saw for some
+# seconds.
 RAREST = 1e-3
 LUMA = (0.299, 0.587, 0.114)
 

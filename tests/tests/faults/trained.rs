@@ -60,8 +60,8 @@ fn figures(causes: &[Cause]) -> Vec<(&'static str, f64, f64, &'static str)> {
 
 const AHEAD: Option<SourceMount> = Some(SourceMount { yaw_rad: 0.0, pitch_rad: 0.03, roll_rad: 0.0, height_m: 1.6 });
 
-/// Breaks when a speed or a yaw rate that the training did not see goes by in silence, or when a car within the
-/// range, or a manifest without ranges, is named.
+/// Breaks when a speed or a yaw rate that the training did not see goes by in silence, or when a
+/// car within the range, or a manifest without ranges, is named.
 #[test]
 fn a_motion_beyond_the_training_is_named_with_its_figures() {
     let at = |speed_mps, ranges| named(ride(RideOptions::default(), ranges, AHEAD, 0.0), speed_mps);

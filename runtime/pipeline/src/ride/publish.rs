@@ -155,9 +155,9 @@ impl Ride {
         Situation { now_ns, pose, speed_mps: self.trusted_speed(now_ns) }
     }
 
-    /// The newest speed of the ego at `now_ns`. A speed of zero ends a minimal-risk manoeuvre, so it
-    /// is trusted only from an ego state that is fresh and while the poses do not move: where they
-    /// do, their own speed counts.
+    /// The newest speed of the ego at `now_ns`. A speed of zero ends a minimal-risk manoeuvre, so
+    /// it is trusted only from an ego state that is fresh and while the poses do not move: where
+    /// they do, their own speed counts.
     fn trusted_speed(&self, now_ns: i64) -> Option<f64> {
         let ingest = &self.inputs.ingest;
         let (ego, age_ns) = ingest.newest_ego(now_ns)?;
