@@ -55,7 +55,10 @@ fn a_manifest_made_from_the_contract_is_accepted() {
     assert_eq!(parsed.caches(Graph::VaeEncode), vec![vec![1, 24, 8, 14]]);
     assert!(parsed.caches(Graph::VaeDecode).is_empty());
     let said = parsed.trained_text();
-    assert!(said.starts_with("trained ranges: 0 to 12 m/s, -0.9 to 0.9 rad/s; camera at yaw, pitch, roll of 0, 0 to 0.1, 0 rad, 1.5 m high"), "{said}");
+    assert!(
+        said.starts_with("trained ranges: 0 to 12 m/s, -0.9 to 0.9 rad/s; camera at yaw, pitch, roll of 0, 0 to 0.1, 0 rad, 1.5 m high"),
+        "{said}"
+    );
     assert_eq!(Manifest::by_contract(&tiny(), &[]).trained_text(), "trained ranges: not stated");
 }
 
