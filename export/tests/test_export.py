@@ -10,7 +10,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from conftest import ROOT
+from conftest import ROOT, graph_bytes
 from drivewam_export.onnx_graphs.export import ExportError, export
 
 
@@ -114,7 +114,9 @@ def test_the_shipped_folder_exports_to_itself(shipped_folder):
     for path in (ROOT / "engines/tiny").glob("*.*"):
         # the last bits of self_test.safetensors depend on the processor
         if path.name not in ("manifest.yaml", "self_test.safetensors"):
-            assert path.read_bytes() == (shipped_folder / path.name).read_bytes(), path.name
+            again = shipped_folder / path.name
+            got = graph_bytes(again, path) if path.suffix == ".onnx" else again.read_bytes()
+            assert path.read_bytes() == got, path.name
 
 
 def test_a_cut_has_so_many_layers_and_only_the_graphs_that_were_named(tiny, tmp_path):

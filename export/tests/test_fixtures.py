@@ -18,5 +18,6 @@ def numbers(value):
 
 
 def test_the_schedulers_fixture_is_current():
+    # The libraries compute in f32, whose last bits depend on the processor.
     stored = json.loads((ROOT / "runtime/core/tests/fixtures/schedulers.json").read_text())
-    assert numbers(stored) == pytest.approx(numbers(schedulers.fixture()), rel=1e-9, abs=1e-12)
+    assert numbers(stored) == pytest.approx(numbers(schedulers.fixture()), rel=2e-6, abs=1e-7)
