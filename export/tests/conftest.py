@@ -46,8 +46,8 @@ def shipped_folder(tmp_path_factory):
 
 
 def graph_bytes(path: Path, like: Path) -> bytes:
-    """The graph at `path`, with those f32 constants of `like` that it has to 1e-6: the last bit of an
-    exponential depends on the processor."""
+    """The graph at `path`, with those f32 constants of `like` that it has to 1e-6: the last bit of
+    an exponential depends on the processor."""
     graph, other = (onnx.load(p, load_external_data=False) for p in (path, like))
     for node, known in zip(graph.graph.node, other.graph.node):
         if node.op_type == known.op_type == "Constant" and node.name == known.name:

@@ -1,6 +1,6 @@
-/* Records NVTX calls in place of a profiler, one a line: `push`, `pop`, `name` or `start`, the domain,
- * the thread by number and name, and the text. NVTX loads it through NVTX_INJECTION64_PATH. Numbers
- * and layouts are the ABI of NVTX 3: nvtxTypes.h and nvToolsExt.h. */
+/* Records NVTX calls in place of a profiler, one a line: `push`, `pop`, `name` or `start`, the
+ * domain, the thread by number and name, and the text. NVTX loads it through NVTX_INJECTION64_PATH.
+ * Numbers and layouts are the ABI of NVTX 3: nvtxTypes.h and nvToolsExt.h. */
 
 #define _GNU_SOURCE
 #include <fcntl.h>

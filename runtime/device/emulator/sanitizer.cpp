@@ -1,4 +1,4 @@
-// Checks every access of an instrumented kernel rewrite_countt the guarantees of CUDA, as
+// Checks every access of an instrumented kernel against the guarantees of CUDA, as
 // compute-sanitizer's memcheck, initcheck and racecheck do on a GPU.
 //
 // memcheck: an access lies in the thread's own stack, in the block's shared memory, or in one

@@ -23,8 +23,8 @@ overrides them all. An unknown key, a wrong type or a value out of range is refu
 and the file that said it. `drivewam plan` prints the whole configuration with its defaults.
 
 \"required\" in the column of defaults: some file must name the key. \"not set\": the key may be left
-out, and the description says what happens then. `engine.folder` and `engine.tensorrt.kernels` are
-relative to the file that names them.
+out, and the description says what happens then. `engine.folder`, `engine.onnxruntime`,
+`engine.tensorrt.kernels` and `engine.tensorrt.library` are relative to the file that names them.
 ";
 
 /// The section of the renamed keys, up to its rows.

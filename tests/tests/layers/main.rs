@@ -122,7 +122,7 @@ fn relative_links_of_the_documents_lead_to_files_and_headings() {
 
 #[test]
 fn prose_and_comments_have_at_most_100_columns() {
-    let kinds = ["rs", "py", "cu", "cuh", "cpp", "h", "md", "yaml", "toml", "sh", "Makefile"];
+    let kinds = ["rs", "py", "cu", "cuh", "cpp", "h", "c", "js", "md", "yaml", "toml", "sh", "Makefile"];
     let failures = text::wide(&sources(&root(), &kinds));
     assert!(failures.is_empty(), "{} lines: {failures:#?}", failures.len());
 }
